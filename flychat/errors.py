@@ -1,0 +1,106 @@
+"""Everything that can go wrong, as a tree.
+
+FlychatError
+├── Refused          the request cannot be granted; the requester can change it
+│   ├── Invalid          a field breaks its rule
+│   ├── NotFound         no such thing
+│   ├── Forbidden        not from this origin
+│   ├── Conflict         the provisional id stands for another text
+│   ├── TooLarge         the body is over the limit
+│   ├── Unsupported      the body is of an unknown type
+│   └── Unproxied        a stream asked around the GRIP proxy
+├── Unavailable      not now; the same request is safe later
+├── Misconfigured    the program cannot start like this
+└── StoreFailed      what a storage engine says of a put, or of a read (storage/__init__.py)
+    ├── Taken            the place holds another commit
+    ├── Unknown          no answer; a put was applied, or was not, or will be
+    ├── Throttled        not applied: the store asks for patience
+    ├── Rejected         not applied, and never will be with this content
+    └── Broken           not applied: the store is misconfigured, and waiting does not help
+
+The text of a `Refused` is shown to the requester, so it never repeats the input.
+web.py turns the first two branches into HTTP statuses, in one table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .messages import Commit
+
+
+class FlychatError(Exception):
+    """The root: every error that flychat raises on purpose."""
+
+
+class Refused(FlychatError):
+    """The request cannot be granted as it is."""
+
+
+class Invalid(Refused):
+    """A field breaks its rule; `field` names it."""
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(f"{field}: {rule}")
+        self.field = field
+
+
+class NotFound(Refused):
+    """There is nothing under this name."""
+
+
+class Forbidden(Refused):
+    """The request comes from a page of another origin."""
+
+
+class Conflict(Refused):
+    """(from, provisionalId) already stands for a message with another text."""
+
+
+class TooLarge(Refused):
+    """The body is over the limit."""
+
+
+class Unsupported(Refused):
+    """The body is of a type that is not understood."""
+
+
+class Unproxied(Refused):
+    """A stream was asked from the app itself, around the GRIP proxy that would hold it."""
+
+
+class Unavailable(FlychatError):
+    """The store did not answer in time. Asking again, with the same provisional id, is safe."""
+
+
+class Misconfigured(FlychatError):
+    """The program cannot start: one line that says why and what to do."""
+
+
+class StoreFailed(FlychatError):
+    """A call of the store that did not plainly succeed."""
+
+
+class Taken(StoreFailed):
+    """The place holds another commit: `winner`, where the engine was told."""
+
+    def __init__(self, winner: Commit | None = None) -> None:
+        super().__init__("the place is taken")
+        self.winner = winner
+
+
+class Unknown(StoreFailed):
+    """No answer in time; a put was applied, or was not, or will be."""
+
+
+class Throttled(StoreFailed):
+    """Not applied: the store asks for patience."""
+
+
+class Rejected(StoreFailed):
+    """Not applied, and never will be with this content."""
+
+
+class Broken(StoreFailed):
+    """Not applied: the store is misconfigured; waiting does not help."""

@@ -1,0 +1,28 @@
+"""Who holds the streams: the port.
+
+One object both holds and publishes, so that a holder of one kind cannot meet a publisher of the other.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tornado.web import RequestHandler
+
+from ..streams import Publication, StreamPlan
+
+
+class Hub(Protocol):
+    """Keeps the streams of clients open and feeds them, by the rule in streams.py."""
+
+    async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
+        """Answers the request with the plan: its events at once, its channels from then on."""
+
+    def publish(self, publication: Publication) -> None:
+        """Hands the publication on, in the order of the calls. Never waits, never fails.
+
+        What cannot be delivered is repaired by recovery.
+        """
+
+    async def close(self) -> None:
+        """Publishes what is still queued, as far as a short time allows, and lets every stream go."""

@@ -1,0 +1,186 @@
+"""The vocabulary: a draft is committed to a room's log and becomes a message.
+
+The rules of the fields stand here and nowhere else. They are checked at the door, by `room_name`
+and `Draft.create`: whatever is inside can be encoded as UTF-8, JSON, a DynamoDB string and an SSE
+line. So all text is free of lone surrogates and of control characters (but newline and tab in `text`).
+
+A message is a value: neither its id nor its content ever changes. Its key, (from, provisionalId),
+is how a message is recognised when it comes again; the sender is part of it, or else one user could
+swallow the message of another.
+
+A commit is what the log stores at once: 1 to 64 messages with consecutive ids. 64 is part of the
+stored format, because readers look for the commit that holds id X among the places X-63..X.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, TypeAlias
+
+from .errors import Invalid, NotFound
+
+ROOM_CHARACTERS = 64
+SENDER_CHARACTERS = 64
+TEXT_CHARACTERS = 4096
+COMMIT_MESSAGES = 64
+COMMIT_BYTES = 65_536  # of `Commit.payload`; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
+
+RESERVED_ROOMS = frozenset({"healthz", "readyz", "metrics", "static", "robots.txt", "favicon.ico"})
+
+Key: TypeAlias = tuple[str, str]
+
+
+def room_name(name: str) -> str:
+    """The room that `name` (already percent-decoded) stands for: its NFC form.
+
+    Raises Invalid for a name that breaks the rules, NotFound for a reserved one.
+    """
+    name = unicodedata.normalize("NFC", name)
+    if "/" in name:
+        raise Invalid("room", "must not contain '/'")
+    _check("room", name, ROOM_CHARACTERS)
+    if name in RESERVED_ROOMS:
+        raise NotFound("this name is reserved")
+    return name
+
+
+def iso_date(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 UTC with milliseconds: 2026-01-31T12:00:00.123Z."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that is on its way to the log of `room`; it has no id yet."""
+
+    room: str
+    sender: str
+    text: str
+    date: str
+    provisional_id: str
+
+    @classmethod
+    def create(
+        cls,
+        room: str,
+        fields: Mapping[str, Any],
+        *,
+        now: float,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> Draft:
+        """The draft that a POST's fields (`from`, `text`, optionally `provisionalId`) describe.
+
+        A line break may be CRLF, as HTML forms send it, and is kept as LF. Raises Invalid.
+        """
+        sender = _check("from", _string(fields, "from"), SENDER_CHARACTERS)
+        text = _string(fields, "text").replace("\r\n", "\n")
+        text = _check("text", text, TEXT_CHARACTERS, allowed="\n\t")
+        given = fields.get("provisionalId")
+        provisional_id = new_id() if given is None else _uuid(_string(fields, "provisionalId"))
+        return cls(room, sender, text, iso_date(now), str(provisional_id))
+
+    @property
+    def key(self) -> Key:
+        return (self.sender, self.provisional_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An official message: `id` is its place in the log of its room, from 1 and without gaps."""
+
+    id: int
+    sender: str
+    text: str
+    date: str
+    provisional_id: str
+
+    @property
+    def key(self) -> Key:
+        return (self.sender, self.provisional_id)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Messages that enter the log of `room` together, at place `first`; `token` names the writer."""
+
+    room: str
+    messages: tuple[Message, ...]
+    token: str = ""
+
+    @classmethod
+    def of(cls, first: int, drafts: list[Draft], token: str = "") -> Commit:
+        """The drafts (all of one room) as the messages first, first + 1, ..."""
+        messages = tuple(
+            Message(id, draft.sender, draft.text, draft.date, draft.provisional_id)
+            for id, draft in enumerate(drafts, first)
+        )
+        return cls(drafts[0].room, messages, token)
+
+    @classmethod
+    def read(cls, room: str, first: int, payload: str, token: str = "") -> Commit:
+        """The commit that was stored at `first` as `payload`."""
+        return cls(
+            room, tuple(Message(id, *fields) for id, fields in enumerate(json.loads(payload), first)), token
+        )
+
+    @property
+    def first(self) -> int:
+        return self.messages[0].id
+
+    @property
+    def last(self) -> int:
+        return self.messages[-1].id
+
+    @cached_property
+    def payload(self) -> str:
+        """The messages as stored: ASCII JSON, an array of `payload_item`s. Ids follow from `first`."""
+        return "[" + ",".join(map(payload_item, self.messages)) + "]"
+
+
+def wire_json(message: Draft | Message) -> dict[str, Any]:
+    """{"id", "from", "text", "date", "provisionalId"}, as on the wire; without "id" it is provisional."""
+    fields = {
+        "from": message.sender,
+        "text": message.text,
+        "date": message.date,
+        "provisionalId": message.provisional_id,
+    }
+    return {"id": message.id, **fields} if isinstance(message, Message) else fields
+
+
+def payload_item(message: Draft | Message) -> str:
+    """One message in a payload: [from, text, date, provisionalId], ASCII, so bytes = characters."""
+    return json.dumps(
+        [message.sender, message.text, message.date, message.provisional_id], separators=(",", ":")
+    )
+
+
+def _string(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise Invalid(name, "is missing" if value is None else "must be a string")
+    return value
+
+
+def _check(field: str, value: str, most: int, allowed: str = "") -> str:
+    if not 1 <= len(value) <= most:
+        raise Invalid(field, f"must have 1 to {most} characters")
+    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in allowed for c in value):
+        raise Invalid(field, "must not contain control characters")
+    return value
+
+
+def _uuid(value: str) -> uuid.UUID:
+    try:
+        parsed = uuid.UUID(value)
+    except ValueError:
+        parsed = None
+    if parsed is None or str(parsed) != value.lower():  # uuid.UUID also takes braces, urn: and bare hex
+        raise Invalid("provisionalId", "must be a UUID")
+    return parsed

@@ -1,0 +1,182 @@
+"""What a stream is: a request for one, the plan that answers it, and the publications that go on.
+
+The one rule that keeps every stream whole: *a publication with an id goes to the holds whose position
+equals its prev-id; a hold that is behind is given a new plan; what a hold has is not sent again.*
+So a plan is right when its official events are contiguous, begin right after the position that was
+asked for (or after a reset), and end exactly at the prev-id of its channel: `plan_stream` is written to
+make that visible. Both the events and the prev-id come from one Page, that is from one reading of the log.
+
+A position beyond the log means that the client knows another log (a wiped database): `ahead`. A position
+that is more than REPLAY behind, or before the oldest message that is kept: `behind`. Both get a
+`stream-reset` and the newest messages: a client that drops what it shows and reads on is right again.
+
+Nothing in a plan depends on who asked, because a GRIP proxy shares one answer among many clients.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, unquote
+
+from .messages import Commit, Draft, Message, wire_json
+from .sse import Event, read_position
+
+HISTORY = 50  # messages that open a stream, or follow a reset
+REPLAY = 1000  # messages that a resumed stream is given at the most
+RETRY = 2000  # milliseconds before a browser reconnects
+
+KEEP_ALIVE = Event("keep-alive")
+KEEP_ALIVE_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """A client, or its proxy (`recover`), asks for what follows `last_id` in `room`."""
+
+    room: str
+    last_id: int | None = None
+    recover: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A channel to subscribe to; with a prev-id, publications on it are checked against the position."""
+
+    name: str
+    prev_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """How to open or mend a stream: send `events`, subscribe to `channels`, and ask `recovery` at a gap."""
+
+    events: tuple[Event, ...]
+    channels: tuple[Channel, ...]
+    recovery: StreamRequest
+
+    @property
+    def position(self) -> int:
+        """The id after which the stream goes on: the prev-id of the official channel."""
+        prev_id = self.channels[0].prev_id
+        assert prev_id is not None
+        return prev_id
+
+    def body(self) -> bytes:
+        return b"".join(event.encode() for event in self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Event blocks for a channel; with an id they are official, and follow those up to `prev_id`."""
+
+    channel: str
+    content: bytes
+    id: int | None = None
+    prev_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One reading of a room's log: contiguous messages, and the last id of the log (0: empty).
+
+    The messages end with the last of the log, except on a page of the past.
+    """
+
+    messages: tuple[Message, ...]
+    last_id: int
+
+
+def official_channel(room: str) -> str:
+    return f"messages-{quote(room, safe='')}"
+
+
+def provisional_channel(room: str) -> str:
+    return f"provisional-{quote(room, safe='')}"
+
+
+def read_request(room: str, headers: Mapping[str, str], query: Iterable[str]) -> StreamRequest:
+    """A client's own request: `Last-Event-ID`, else the last non-empty `lastEventId` of the query."""
+    last_id = read_position(headers.get("Last-Event-ID"))
+    if last_id is None:
+        last_id = read_position(next((value for value in reversed(list(query)) if value), None))
+    return StreamRequest(room, last_id)
+
+
+def read_grip_last(values: Sequence[str]) -> StreamRequest | None:
+    """The recovery that `Grip-Last` headers ask for: `messages-ROOM; last-id=N`, also comma-joined.
+
+    The header's form is GRIP's. None if no part names an official channel with a position.
+    """
+    for part in ",".join(values).split(","):
+        channel, *parameters = (piece.strip() for piece in part.split(";"))
+        prefix, _, room = channel.partition("-")
+        last_id = next(
+            (read_position(p.removeprefix("last-id=")) for p in parameters if p.startswith("last-id=")), None
+        )
+        if prefix == "messages" and room and last_id is not None:
+            return StreamRequest(unquote(room), last_id, recover=True)
+    return None
+
+
+def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
+    """The plan for `request`, given one reading of the log.
+
+    `page` holds the messages after the request's position if the log can still replay them,
+    else its newest HISTORY.
+    """
+    opening = () if request.recover else (Event("stream-open", "{}", retry=RETRY),)
+    position, newest = request.last_id, page.messages[-HISTORY:]
+    if position is None:
+        events = opening + tuple(map(official, newest))
+    elif position > page.last_id:
+        events = opening + (_reset("ahead", page.last_id),) + tuple(map(official, newest))
+    elif (missed := replay(page, position)) is not None:
+        events = opening + tuple(map(official, missed))
+    else:
+        events = opening + (_reset("behind", page.last_id),) + tuple(map(official, newest))
+    channels = (
+        Channel(official_channel(request.room), page.last_id),
+        Channel(provisional_channel(request.room)),
+    )
+    return StreamPlan(events, channels, replace(request, last_id=None, recover=True))
+
+
+def replay(page: Page, position: int) -> tuple[Message, ...] | None:
+    """What follows `position`, all of it; None if that is more than REPLAY or not all there."""
+    missing = page.last_id - position
+    if not 0 <= missing <= min(REPLAY, len(page.messages)):
+        return None
+    return page.messages[len(page.messages) - missing :]
+
+
+def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
+    """The draft, shown before it is stored, or the news that it was not: out of sequence, no id."""
+    if retracted:
+        event = Event("retraction", to_json({"provisionalId": draft.provisional_id}))
+    else:
+        event = Event("message", to_json(wire_json(draft)))
+    return Publication(provisional_channel(draft.room), event.encode())
+
+
+def committed(commit: Commit) -> Publication:
+    """One commit is one publication: id of its last message, prev-id of the one before its first."""
+    content = b"".join(official(message).encode() for message in commit.messages)
+    return Publication(official_channel(commit.room), content, commit.last, commit.first - 1)
+
+
+@lru_cache(maxsize=8192)  # a message is a value: its event is made once, and read by every reconnect
+def official(message: Message) -> Event:
+    return Event("message", to_json(wire_json(message)), id=message.id)
+
+
+def to_json(value: dict[str, Any]) -> str:
+    """JSON on one line: control characters are escaped, all else is left readable."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _reset(reason: str, last_id: int) -> Event:
+    return Event("stream-reset", to_json({"reason": reason, "lastEventId": last_id}))
