@@ -16,7 +16,7 @@ FlychatError
     ├── Unknown          no answer; a put was applied, or was not, or will be
     ├── Throttled        not applied: the store asks for patience
     ├── Rejected         not applied, and never will be with this content
-    └── Broken           not applied: the store is misconfigured, and waiting does not help
+    └── Broken           not applied: the store is misconfigured, and waiting does not help (Unavailable)
 
 The text of a `Refused` is shown to the requester, so it never repeats the input.
 web.py turns the first two branches into HTTP statuses, in one table.
@@ -102,5 +102,5 @@ class Rejected(StoreFailed):
     """Not applied, and never will be with this content."""
 
 
-class Broken(StoreFailed):
+class Broken(StoreFailed, Unavailable):
     """Not applied: the store is misconfigured; waiting does not help."""

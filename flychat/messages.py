@@ -50,6 +50,11 @@ def room_name(name: str) -> str:
     return name
 
 
+def sender_name(name: str) -> str:
+    """`name` itself, if it may stand as the sender of a message. Raises Invalid."""
+    return _check("from", name, SENDER_CHARACTERS)
+
+
 def iso_date(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 UTC with milliseconds: 2026-01-31T12:00:00.123Z."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
@@ -78,7 +83,7 @@ class Draft:
 
         A line break may be CRLF, as HTML forms send it, and is kept as LF. Raises Invalid.
         """
-        sender = _check("from", _string(fields, "from"), SENDER_CHARACTERS)
+        sender = sender_name(_string(fields, "from"))
         text = _string(fields, "text").replace("\r\n", "\n")
         text = _check("text", text, TEXT_CHARACTERS, allowed="\n\t")
         given = fields.get("provisionalId")

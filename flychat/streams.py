@@ -16,6 +16,7 @@ Nothing in a plan depends on who asked, because a GRIP proxy shares one answer a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,8 +30,16 @@ HISTORY = 50  # messages that open a stream, or follow a reset
 REPLAY = 1000  # messages that a resumed stream is given at the most
 RETRY = 2000  # milliseconds before a browser reconnects
 
+STREAM_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+    "Vary": "Accept",
+}
 KEEP_ALIVE = Event("keep-alive")
 KEEP_ALIVE_SECONDS = 20
+
+_QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,16 +137,15 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
     `page` holds the messages after the request's position if the log can still replay them,
     else its newest HISTORY.
     """
-    opening = () if request.recover else (Event("stream-open", "{}", retry=RETRY),)
-    position, newest = request.last_id, page.messages[-HISTORY:]
-    if position is None:
-        events = opening + tuple(map(official, newest))
-    elif position > page.last_id:
-        events = opening + (_reset("ahead", page.last_id),) + tuple(map(official, newest))
-    elif (missed := replay(page, position)) is not None:
-        events = opening + tuple(map(official, missed))
-    else:
-        events = opening + (_reset("behind", page.last_id),) + tuple(map(official, newest))
+    opening = [] if request.recover else [Event("stream-open", "{}", retry=RETRY)]
+    position, messages = request.last_id, page.messages[-HISTORY:]
+    if position is not None:
+        missed = replay(page, position)
+        if missed is None:
+            opening.append(_reset("ahead" if position > page.last_id else "behind", page.last_id))
+        else:
+            messages = missed
+    events = (*opening, *map(official, messages))
     channels = (
         Channel(official_channel(request.room), page.last_id),
         Channel(provisional_channel(request.room)),
@@ -146,11 +154,20 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
 
 
 def replay(page: Page, position: int) -> tuple[Message, ...] | None:
-    """What follows `position`, all of it; None if that is more than REPLAY or not all there."""
+    """What follows `position`, all of it; None if the log ends before it, or no longer has it all."""
     missing = page.last_id - position
     if not 0 <= missing <= min(REPLAY, len(page.messages)):
         return None
     return page.messages[len(page.messages) - missing :]
+
+
+def prefers(accept: str, wanted: str, otherwise: str) -> bool:
+    """Whether an Accept header asks for media type `wanted` rather than for `otherwise`.
+
+    The higher quality wins, then the more specific range, then the earlier one (RFC 9110, 12.5.1);
+    one range that matches both, such as */*, asks for nothing in particular.
+    """
+    return _rank(accept, wanted) > _rank(accept, otherwise)
 
 
 def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
@@ -180,3 +197,25 @@ def to_json(value: dict[str, Any]) -> str:
 
 def _reset(reason: str, last_id: int) -> Event:
     return Event("stream-reset", to_json({"reason": reason, "lastEventId": last_id}))
+
+
+def _rank(accept: str, media_type: str) -> tuple[float, int, int]:
+    """(quality, specificity, -place) of the most specific range that matches; zeros if none does."""
+    best = (0.0, 0, 0)
+    for place, part in enumerate(accept.lower().split(",")):
+        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+        if media_range not in (media_type, media_type.split("/")[0] + "/*", "*/*"):
+            continue
+        specificity = 3 - media_range.count("*")
+        if specificity > best[1]:
+            best = (_quality(parameters), specificity, -place)
+    return best if best[0] > 0 else (0.0, 0, 0)
+
+
+def _quality(parameters: list[str]) -> float:
+    for parameter in parameters:
+        if match := _QUALITY.fullmatch(parameter):
+            return float(match[1])
+        if parameter.startswith("q="):
+            return 0.0  # not a quality: such a range asks for nothing
+    return 1.0

@@ -5,6 +5,7 @@ One object both holds and publishes, so that a holder of one kind cannot meet a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from tornado.web import RequestHandler
@@ -23,6 +24,9 @@ class Hub(Protocol):
 
         What cannot be delivered is repaired by recovery.
         """
+
+    def proxied(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request with these headers came on the way on which its answer can be held."""
 
     async def close(self) -> None:
         """Publishes what is still queued, as far as a short time allows, and lets every stream go."""

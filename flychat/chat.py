@@ -1,0 +1,56 @@
+"""The chat: a message posted, a room streamed, its history shown. Everything else is how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tornado.web import RequestHandler
+
+from .errors import Conflict, FlychatError
+from .hub import Hub
+from .log import MessageLog
+from .messages import Draft, Message
+from .streams import HISTORY, Page, StreamRequest, committed, provisional
+
+
+class Chat:
+    """Every room, over one log and one hub."""
+
+    def __init__(self, log: MessageLog, hub: Hub) -> None:
+        self._log = log
+        self._hub = hub
+        log.committed = lambda commit: hub.publish(committed(commit))
+
+    async def post(self, draft: Draft) -> Message:
+        """Shows the draft to everybody, then stores it; takes it back if that fails.
+
+        A draft that is in the log already is answered from there, and neither shown nor stored again.
+        Raises Conflict, Unavailable (it may be stored all the same: send it again) or Rejected.
+        """
+        known = self._log.recall(draft)
+        if known is not None:
+            return known
+        self._hub.publish(provisional(draft))
+        try:
+            return await self._log.commit(draft)
+        except Conflict:
+            raise  # the provisional id stands for a message that is stored
+        except FlychatError:
+            self._hub.publish(provisional(draft, retracted=True))
+            raise
+
+    async def stream(self, request: StreamRequest, response: RequestHandler) -> None:
+        """Opens, or mends, the stream that is asked for. Raises Unavailable."""
+        await self._hub.hold(await self._log.plan(request), response)
+
+    async def page(self, room: str, before: int | None = None, limit: int = HISTORY) -> Page:
+        """The newest messages of a room, or the newest before an id. Raises Unavailable."""
+        return await self._log.page(room, before, limit)
+
+    def proxied(self, headers: Mapping[str, str]) -> bool:
+        """Whether a stream can be opened on the way that the request took."""
+        return self._hub.proxied(headers)
+
+    async def check(self) -> None:
+        """Raises Unavailable if messages cannot be stored."""
+        await self._log.check()

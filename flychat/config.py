@@ -1,0 +1,125 @@
+"""The configuration: flags, else FLYCHAT_* variables, else defaults; read once, checked, and frozen."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import Misconfigured
+
+MODES = ("standalone", "grip", "create-table")
+_TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
+_ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+_TRUE = {"1", "true", "yes", "on"}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the program was told to do. `engine` and `location` are the two parts of --store."""
+
+    mode: str
+    engine: str
+    location: str
+    host: str
+    port: int
+    cors_origins: tuple[str, ...]
+
+    @classmethod
+    def read(cls, arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
+        """Raises Misconfigured with one line; --help and --version print and exit."""
+        given = _parser().parse_args(arguments)
+
+        def option(name: str, default: Any = None) -> Any:
+            value = getattr(given, name)
+            return environ.get(f"FLYCHAT_{name.upper()}") or default if value in (None, []) else value
+
+        mode = given.mode or _mode(environ)
+        default_store = "sqlite:flychat.db" if mode == "standalone" else "dynamodb:flychat-messages"
+        engine, location = _store(option("store", default_store))
+        if mode == "create-table" and engine != "dynamodb":
+            raise Misconfigured("--create-table is for --store dynamodb:TABLE")
+        return cls(
+            mode=mode,
+            engine=engine,
+            location=location,
+            host=option("host", "127.0.0.1"),
+            port=_port(option("port", "3000")),
+            cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Misconfigured(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m flychat",
+        description="A realtime chat. Every option is also a variable: --cors-origin is FLYCHAT_CORS_ORIGIN.",
+        allow_abbrev=False,
+    )
+    mode = parser.add_mutually_exclusive_group()
+    for name, help in (
+        ("standalone", "hold the connections in this process"),
+        ("grip", "run behind a GRIP proxy, which holds the connections"),
+        ("create-table", "create the DynamoDB table and exit"),
+    ):
+        mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=help)
+    parser.add_argument(
+        "--store",
+        help="where messages are kept: sqlite:FILE, sqlite::memory: or dynamodb:TABLE "
+        "(default: sqlite:flychat.db, with --grip dynamodb:flychat-messages)",
+    )
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", help="port to listen on, 0 for a free one (default: 3000)")
+    parser.add_argument(
+        "--cors-origin",
+        action="append",
+        metavar="ORIGIN",
+        help="a web page's origin that may use the API, such as https://example.org (repeatable)",
+    )
+    parser.add_argument("--version", action="version", version=f"flychat {__version__}")
+    return parser
+
+
+def _mode(environ: Mapping[str, str]) -> str:
+    modes = [
+        mode
+        for mode in MODES
+        if environ.get(f"FLYCHAT_{mode.upper().replace('-', '_')}", "").lower() in _TRUE
+    ]
+    if len(modes) != 1:
+        raise Misconfigured("say one of --standalone, --grip and --create-table (see --help)")
+    return modes[0]
+
+
+def _store(value: str) -> tuple[str, str]:
+    engine, _, location = value.partition(":")
+    if engine == "sqlite" and location:
+        return engine, location
+    if engine == "dynamodb" and _TABLE.fullmatch(location):
+        return engine, location
+    raise Misconfigured(
+        "--store must be sqlite:FILE, sqlite::memory: or dynamodb:TABLE (3 to 255 letters, digits and _.-)"
+    )
+
+
+def _port(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
+        raise Misconfigured("--port must be a number from 0 to 65535")
+    return int(value)
+
+
+def _several(value: str | Sequence[str]) -> Sequence[str]:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        raise Misconfigured("--cors-origin must be an origin such as https://example.org")
+    return value.lower()

@@ -1,0 +1,205 @@
+"""The local hub: holds streams in this process, as a miniature Pushpin.
+
+It takes the same plans and publications, and works by the same rule (streams.py). All holds of a room are at
+the same position, that of the room, except while they are attached; so the rule is applied to the room:
+
+- A publication whose prev-id is the room's position is fed to all, and moves the position to its id.
+- One that ends at or before the position is known already. Any other shows a gap: recovery is asked for
+  the room, and what it brings is fed to all.
+- A new hold whose plan ends at the room's position joins. One that is behind is first given a plan of its
+  own; if it is ahead, then the room is behind, and is recovered.
+- Nobody keeps the position of a room without holds, so the room of a first hold is recovered once.
+
+A recovery that was asked for at one position and comes back at another is asked for again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+
+from tornado.web import RequestHandler
+
+from ..errors import Unavailable
+from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, Publication, StreamPlan, StreamRequest
+from .held import Audience, Held, Holder
+
+logger = logging.getLogger(__name__)
+
+TICK = 1.0  # seconds between two looks at what is due
+COMEBACK = (1000, 8000)  # milliseconds over which clients spread their return when the hub closes
+
+
+class LocalHub:
+    """Holds by `plan`, which answers a recovery.
+
+    `refresh`, if given, looks for messages that other processes wrote, once per keep-alive period and room.
+    """
+
+    def __init__(
+        self,
+        plan: Callable[[StreamRequest], Awaitable[StreamPlan]],
+        refresh: Callable[[str], Awaitable[None]] | None = None,
+        *,
+        keep_alive: float = KEEP_ALIVE_SECONDS,
+    ) -> None:
+        self.plan = plan
+        self.refresh = refresh
+        self.holder = Holder()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.by_channel: dict[str, _Room] = {}
+        self._keep_alive = keep_alive
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+
+    async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
+        head = _head(response)
+        stream = response.detach()
+        if stream is None or stream.closed():  # the client left while the plan was made
+            return
+        held = self.holder.hold(stream.socket.dup())
+        stream.close()  # our duplicate keeps the connection
+        self.holder.owe(held, head + plan.body())
+        await self._room(plan).attach(held, plan.position)
+
+    def publish(self, publication: Publication) -> None:
+        room = self.by_channel.get(publication.channel)
+        if room is not None:
+            room.publish(publication)
+
+    def proxied(self, headers: Mapping[str, str]) -> bool:
+        return True
+
+    async def close(self) -> None:
+        self._timer.cancel()
+        for task in self.tasks:
+            task.cancel()
+        self.holder.close(lambda: f"retry: {random.randint(*COMEBACK)}\n\n".encode())
+
+    def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    async def recovered(self, recovery: StreamRequest, position: int) -> StreamPlan:
+        """The plan that goes on from `position`; waits as long as the store does not answer."""
+        pause = 0.1
+        while True:
+            try:
+                return await self.plan(replace(recovery, last_id=position))
+            except Unavailable:
+                await asyncio.sleep(pause)
+                pause = min(2.0, 2 * pause)
+
+    def _room(self, plan: StreamPlan) -> _Room:
+        room = self.by_channel.get(plan.channels[0].name)
+        if room is None:
+            room = _Room(self, plan)
+            self.by_channel.update((channel.name, room) for channel in plan.channels)
+        return room
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(TICK, self._tick)
+        self.holder.cut_stalled()
+        for room in set(self.by_channel.values()):
+            if loop.time() - room.fed >= self._keep_alive:
+                room.feed(KEEP_ALIVE.encode())
+            if self.refresh and loop.time() - room.looked >= self._keep_alive:
+                room.looked = loop.time()
+                self.spawn(room.look())
+
+
+class _Room(Audience):
+    """The holds of one room, all at `position`."""
+
+    def __init__(self, hub: LocalHub, plan: StreamPlan) -> None:
+        super().__init__(hub.holder)
+        self.position = plan.position
+        self.fed = self.looked = asyncio.get_running_loop().time()
+        self._hub = hub
+        self._channels = plan.channels
+        self._recovery = plan.recovery
+        self._recovering: asyncio.Task[None] | None = None
+        self._again = False
+        self._expected = 0  # holds on their way in
+
+    async def attach(self, held: Held, position: int) -> None:
+        """Lets the hold join once it is where the room is."""
+        if not self.members:
+            self.recover()
+        self._expected += 1
+        while position != self.position and not held.closed:
+            if position > self.position:
+                await asyncio.shield(self.recover())
+            if position != self.position:
+                plan = await self._hub.recovered(self._recovery, position)
+                self._hub.holder.owe(held, plan.body())
+                position = plan.position
+        self._expected -= 1
+        if not held.closed:
+            self.join(held)
+        self._forget_if_empty()
+
+    def publish(self, publication: Publication) -> None:
+        if publication.id is None:
+            self.feed(publication.content)
+        elif publication.prev_id == self.position:
+            self.position = publication.id
+            self.feed(publication.content)
+        elif publication.id > self.position:
+            self.recover()
+
+    def recover(self) -> asyncio.Task[None]:
+        """Brings the room to the end of the log, as it is now or later."""
+        self._again = True
+        if self._recovering is None:
+            self._recovering = self._hub.spawn(self._recover())
+        return self._recovering
+
+    async def _recover(self) -> None:
+        try:
+            while self._again:
+                self._again, asked = False, self.position
+                plan = await self._hub.recovered(self._recovery, asked)
+                if self.position != asked:
+                    self._again = True
+                else:
+                    self.position = plan.position
+                    if plan.events:
+                        self.feed(plan.body())
+        finally:
+            self._recovering = None
+
+    async def look(self) -> None:
+        """Recovers the room from what others wrote."""
+        assert self._hub.refresh is not None
+        try:
+            await self._hub.refresh(self._recovery.room)
+        except Unavailable as error:
+            logger.warning("cannot look for messages of other processes: %s", error)
+        else:
+            self.recover()
+
+    def feed(self, block: bytes) -> None:
+        self.fed = asyncio.get_running_loop().time()
+        super().feed(block)
+
+    def leave(self, held: Held) -> None:
+        super().leave(held)
+        self._forget_if_empty()
+
+    def _forget_if_empty(self) -> None:
+        if not self.members and not self._expected:
+            for channel in self._channels:
+                self._hub.by_channel.pop(channel.name, None)
+
+
+def _head(response: RequestHandler) -> bytes:
+    """The head of the answer. The body ends with the connection, so it needs no framing, even in HTTP/1.0."""
+    headers = [*response._headers.get_all(), ("Connection", "close")]
+    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")

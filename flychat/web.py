@@ -1,0 +1,405 @@
+"""The web: requests in, answers out. A handler reads, calls the chat, answers.
+
+Every error is raised as what it is, and becomes a status, a code and a text in one place
+(`BaseHandler.send_error`): JSON for programs, a page for browsers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+import prometheus_client
+from jinja2 import Environment, FileSystemLoader
+from tornado import httputil
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import IOStream
+from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler, stream_request_body
+
+from . import errors, streams
+from .chat import Chat
+from .errors import FlychatError, Invalid
+from .messages import Draft, room_name, sender_name, wire_json
+from .sse import read_position
+
+BODY_BYTES = 65_536
+DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
+PAGE_LIMIT = 200  # messages that one request into the past is given at the most
+RETRY_AFTER = 2  # seconds
+USER_COOKIE = "flychat_user"
+COOKIE_DAYS = 365
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
+    errors.Invalid: (HTTPStatus.BAD_REQUEST, "invalid"),
+    errors.Rejected: (HTTPStatus.BAD_REQUEST, "rejected"),
+    errors.Forbidden: (HTTPStatus.FORBIDDEN, "forbidden"),
+    errors.NotFound: (HTTPStatus.NOT_FOUND, "not_found"),
+    errors.Conflict: (HTTPStatus.CONFLICT, "conflict"),
+    errors.TooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
+    errors.Unsupported: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+    errors.Unproxied: (HTTPStatus.NOT_IMPLEMENTED, "unproxied"),
+    errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
+}
+UNAVAILABLE = "The message store does not answer. Please try again; nothing is sent twice."
+
+logger = logging.getLogger(__name__)
+
+
+def folder(name: str) -> Path:
+    """`templates` or `static`: inside the package where it is installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+class ChatApplication(Application):
+    """The routes, and what the handlers share. `idle` is set while every request is answered."""
+
+    def __init__(self, chat: Chat, *, cors_origins: Sequence[str] = ()) -> None:
+        self.chat = chat
+        self.cors_origins = frozenset(cors_origins)
+        self.draining = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._busy: set[RequestHandler] = set()
+        self.templates = Environment(loader=FileSystemLoader(folder("templates")), autoescape=True)
+        super().__init__(
+            [
+                (r"/", RootHandler),
+                (r"/healthz", HealthHandler),
+                (r"/readyz", ReadyHandler),
+                (r"/metrics", MetricsHandler),
+                (r"/recover/", RecoveryHandler),
+                (r"/rooms/([^/]+)/messages/?", MessagesHandler),
+                (r"/([^/]+)", RoomHandler),
+            ],
+            default_handler_class=MissingHandler,
+            static_path=str(folder("static")),  # also serves /robots.txt and /favicon.ico
+            static_handler_class=StaticHandler,
+            log_function=_log_failure,
+        )
+
+    def begin(self, handler: RequestHandler) -> None:
+        self._busy.add(handler)
+        self.idle.clear()
+
+    def end(self, handler: RequestHandler) -> None:
+        self._busy.discard(handler)
+        if not self._busy:
+            self.idle.set()
+
+
+class BaseHandler(RequestHandler):
+    """Errors, cross-origin rules, and the bookkeeping of requests under way."""
+
+    application: ChatApplication
+    browsed = False  # whether errors are a page, whatever the request accepts
+
+    @property
+    def chat(self) -> Chat:
+        return self.application.chat
+
+    def set_default_headers(self) -> None:
+        self.set_header("Server", "flychat")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "same-origin")
+
+    def compute_etag(self) -> str | None:
+        return None
+
+    def prepare(self) -> None:
+        self.application.begin(self)
+
+    def on_finish(self) -> None:
+        self.application.end(self)
+
+    def detach(self) -> IOStream:
+        self.application.end(self)
+        return super().detach()
+
+    def accepts(self, wanted: str, otherwise: str = "application/json") -> bool:
+        return streams.prefers(self.request.headers.get("Accept", "*/*"), wanted, otherwise)
+
+    def allowed_methods(self) -> str:
+        """The value of an Allow header: the methods that the handler defines itself."""
+        own = [m for m in self.SUPPORTED_METHODS if getattr(type(self), m.lower()) is not _undefined(m)]
+        return ", ".join(own)
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        for kind in type(error).__mro__:
+            if kind in STATUSES:
+                status_code = STATUSES[kind][0]
+        super().send_error(status_code, **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        phrase = HTTPStatus(status_code).phrase
+        code = next((STATUSES[k][1] for k in type(error).__mro__ if k in STATUSES), None)
+        text = str(error) if isinstance(error, errors.Refused) else phrase
+        if status_code == 405:
+            self.set_header("Allow", self.allowed_methods())
+        if status_code == 503:
+            self.set_header("Retry-After", str(RETRY_AFTER))
+            text = UNAVAILABLE
+        self.set_header("Cache-Control", "no-store")
+        self.allow_origin()
+        if self.browsed or self.accepts("text/html"):
+            self.write_page("error.html", status=status_code, title=phrase, message=text, room_path=None)
+        else:
+            code = code or phrase.lower().replace(" ", "_")
+            self.write_json({"error": {"code": code, "message": text}})
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if not isinstance(value, FlychatError):
+            super().log_exception(typ, value, tb)
+
+    def write_json(self, value: dict[str, Any]) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.write(streams.to_json(value) + "\n")
+
+    def write_page(self, template: str, **values: Any) -> None:
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", PAGE_POLICY)
+        self.write(
+            self.application.templates.get_template(template).render(static_url=self.static_url, **values)
+        )
+
+    def allow_origin(self) -> bool:
+        """Lets a page of a listed origin read the answer; says whether the request's origin may write."""
+        origin = self.request.headers.get("Origin")
+        if origin is None:
+            return True
+        if origin.lower() in self.application.cors_origins:
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.add_header("Vary", "Origin")
+            return True
+        return urlsplit(origin).netloc.lower() == self.request.host.lower() != ""
+
+
+def _undefined(method: str) -> Any:
+    return getattr(RequestHandler, method.lower())
+
+
+def _log_failure(handler: RequestHandler) -> None:
+    """One line for an answer that is our fault; requests are counted, not logged."""
+    if handler.get_status() >= 500:
+        logger.warning("%s %s: %d", handler.request.method, handler.request.path, handler.get_status())
+
+
+class MissingHandler(BaseHandler):
+    def prepare(self) -> None:
+        super().prepare()
+        raise HTTPError(404)
+
+
+class StaticHandler(BaseHandler, StaticFileHandler):
+    compute_etag = StaticFileHandler.compute_etag
+
+
+class RootHandler(BaseHandler):
+    browsed = True
+
+    def get(self) -> None:
+        """To the default room, or to the room that the join form names."""
+        room, query = "default", self.request.query
+        if named := self.get_query_argument("room", ""):
+            room = room_name(named)
+            query = urlencode([field for field in parse_qsl(query) if field[0] != "room"])
+        self.redirect(room_path(room) + ("?" + query if query else ""))
+
+    head = get
+
+
+class RoomHandler(BaseHandler):
+    """The page of a room, with its history; the stream goes on from there."""
+
+    browsed = True
+
+    async def get(self, name: str) -> None:
+        room = room_name(name)
+        self.set_header("Cache-Control", "no-cache")
+        values: dict[str, Any] = {"room": room, "room_path": room_path(room), "user": "", "error": None}
+        try:
+            user = values["user"] = self._user()
+        except Invalid as invalid:
+            self.set_status(400)
+            return self.write_page("join.html", **{**values, "error": str(invalid)})
+        if not user:
+            return self.write_page("join.html", **values)
+        page = await self.chat.page(room)
+        return self.write_page(
+            "room.html",
+            **values,
+            messages_path=f"/rooms/{quote(room, safe='')}/messages/",
+            messages=page.messages,
+            last_id=page.last_id,
+            has_older=bool(page.messages) and page.messages[0].id > 1,
+            banner=None if self.chat.proxied(self.request.headers) else UNPROXIED,
+        )
+
+    head = get
+
+    def _user(self) -> str:
+        """`?user=`, which is remembered, else the one remembered. Raises Invalid."""
+        given = self.get_query_argument("user", None)
+        if given is None:
+            return unquote(self.get_cookie(USER_COOKIE) or "")
+        if given:
+            sender_name(given)
+            self.set_cookie(
+                USER_COOKIE, quote(given, safe=""), expires_days=COOKIE_DAYS, httponly=True, samesite="Lax"
+            )
+        return given
+
+
+UNPROXIED = "This page was opened around the GRIP proxy: it cannot be live. Open it through the proxy."
+
+
+class StreamHandler(BaseHandler):
+    async def stream(self, request: streams.StreamRequest) -> None:
+        """Answers with a stream. Raises Unproxied, Unavailable."""
+        if not self.chat.proxied(self.request.headers):
+            raise errors.Unproxied("streams are held by the GRIP proxy in front of this server: ask there")
+        for header, value in streams.STREAM_HEADERS.items():
+            self.set_header(header, value)
+        if self.request.method != "HEAD":
+            await self.chat.stream(request, self)
+
+
+@stream_request_body
+class MessagesHandler(StreamHandler):
+    """A room's messages: streamed, paged, posted."""
+
+    def initialize(self) -> None:
+        self._body = bytearray()
+
+    def prepare(self) -> None:
+        super().prepare()
+        connection = self.request.connection
+        assert isinstance(connection, HTTP1Connection)
+        connection.set_max_body_size(DISCARDED_BYTES)
+        length = self.request.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > DISCARDED_BYTES:
+            self.set_header("Connection", "close")
+            raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._body) <= BODY_BYTES:
+            self._body += chunk
+
+    async def get(self, name: str) -> None:
+        room = room_name(name)
+        self.allow_origin()
+        if self.accepts("text/event-stream"):
+            positions = self.get_query_arguments("lastEventId", strip=False)
+            await self.stream(streams.read_request(room, self.request.headers, positions))
+        else:
+            before, limit = self._number("before"), self._number("limit")
+            page = await self.chat.page(
+                room, before, streams.HISTORY if limit is None else min(limit, PAGE_LIMIT)
+            )
+            self.set_header("Cache-Control", "no-cache")
+            self.add_header("Vary", "Accept")
+            self.write_json({"messages": list(map(wire_json, page.messages)), "lastEventId": page.last_id})
+
+    head = get
+
+    async def post(self, name: str) -> None:
+        if not self.allow_origin():
+            raise errors.Forbidden("this origin may not post here")
+        if len(self._body) > BODY_BYTES:
+            raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
+        fields, is_form = read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))
+        draft = Draft.create(room_name(name), fields, now=time.time())
+        message = await self.chat.post(draft)
+        if is_form and self.accepts("text/html"):
+            remembered = unquote(self.get_cookie(USER_COOKIE) or "") == message.sender
+            query = "" if remembered else "?user=" + quote(message.sender, safe="")
+            self.redirect(room_path(draft.room) + query, status=303)
+        else:
+            self.write_json(wire_json(message))
+
+    def options(self, name: str) -> None:
+        self.set_status(204)
+        self.set_header("Allow", self.allowed_methods())
+        if self.allow_origin():
+            self.set_header("Access-Control-Allow-Methods", "GET, POST")
+            self.set_header("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID")
+            self.set_header("Access-Control-Max-Age", "600")
+
+    def _number(self, name: str) -> int | None:
+        value = self.get_query_argument(name, None)
+        number = read_position(value)
+        if value is not None and not number:
+            raise Invalid(name, "must be a whole number from 1")
+        return number
+
+
+class RecoveryHandler(StreamHandler):
+    """The one URL at which a GRIP proxy asks for what its holds have missed, in any room."""
+
+    async def get(self) -> None:
+        request = streams.read_grip_last(self.request.headers.get_list("Grip-Last"))
+        if request is None:
+            raise errors.NotFound("this is for the GRIP proxy")
+        await self.stream(request)
+
+
+class HealthHandler(BaseHandler):
+    """The process lives."""
+
+    def get(self) -> None:
+        self.write_json({"status": "ok"})
+
+
+class ReadyHandler(BaseHandler):
+    """The store answers, and the process is not on its way out."""
+
+    async def get(self) -> None:
+        if self.application.draining:
+            raise errors.Unavailable("draining")
+        await self.chat.check()
+        self.write_json({"status": "ok"})
+
+
+class MetricsHandler(BaseHandler):
+    def get(self) -> None:
+        self.set_header("Content-Type", prometheus_client.CONTENT_TYPE_LATEST)
+        self.write(prometheus_client.generate_latest())
+
+
+def room_path(room: str) -> str:
+    return "/" + quote(room, safe="")
+
+
+def read_fields(content_type: str, body: bytes) -> tuple[dict[str, Any], bool]:
+    """The fields of a POST, and whether it is a form. Raises Unsupported, Invalid."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/json":
+        try:
+            fields = json.loads(body.decode())
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            raise Invalid("body", "must be a JSON object")
+        return fields, False
+    if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise errors.Unsupported("the body must be JSON, a form, or multipart/form-data")
+    arguments: dict[str, list[bytes]] = {}
+    try:
+        httputil.parse_body_arguments(content_type, body, arguments, {})
+        return {name: values[-1].decode() for name, values in arguments.items()}, True
+    except (ValueError, httputil.HTTPInputError):
+        raise Invalid("body", "must be a form in UTF-8") from None
