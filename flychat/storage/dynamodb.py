@@ -1,0 +1,264 @@
+"""The engine on DynamoDB: one item per commit, written by a conditional PutItem.
+
+The table has the keys `room` (S, HASH) and `seq` (N, RANGE), the id of the commit's first message; further
+`n`, the number of messages, `m`, the commit's payload, and `w`, its token. (`last` and `data`, which would
+read better, are reserved words.)
+
+- A put is sent once. Had botocore sent it again after a lost answer, the writer would be told that its
+  own commit lost the race; so the writer (log.py) does the repeating, at the same place.
+- Only codes are compared: the texts of errors differ from server to server.
+- A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
+- `Limit` counts commits, of 1 to 64 messages each: pages start small and double.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
+from typing import Any
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NotConnected
+from botocore.parsers import ResponseParserError
+
+from ..errors import Broken, Misconfigured, Rejected, Taken, Throttled, Unknown
+from ..messages import COMMIT_MESSAGES, Commit
+from ..sse import BEYOND_ANY_LOG
+from . import Run
+
+PAGE = 8  # commits in the first page of a Query
+STARTING_SECONDS = 5  # for the answer to the first call
+CREATING_SECONDS = 60
+READY = ("ACTIVE", "UPDATING")
+KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
+
+THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded")  # and Throttl...
+NO_ANSWER = (HTTPClientError, NotConnected, ResponseParserError, TimeoutError)
+INSTEAD = "or keep messages in a file with --store sqlite:FILE"
+
+
+class DynamoEngine:
+    """An Engine on a table. Make one with `open`, in the loop that will use it."""
+
+    shared = True
+
+    def __init__(self, table: str, client: Any, opened: AsyncExitStack) -> None:
+        self._table = table
+        self._client = client
+        self._opened = opened
+        self._puts = 0  # under way
+        self._no_puts = asyncio.Event()
+        self._no_puts.set()
+
+    @classmethod
+    async def open(cls, table: str, environ: Mapping[str, str] = os.environ) -> DynamoEngine:
+        """Raises Misconfigured where the table cannot be used, in a line that says what to do."""
+        async with AsyncExitStack() as stack:
+            client, where = await _connect(stack, environ)
+            status = await _status(client, table, where)
+            if status is None:
+                raise Misconfigured(
+                    f'no table "{table}" in {where}: create it with  '
+                    f"python -m flychat --create-table --store dynamodb:{table}"
+                )
+            if status not in READY:
+                raise Misconfigured(f'table "{table}" in {where} is {status}: wait, and start again')
+            return cls(table, client, stack.pop_all())
+
+    async def put(self, commit: Commit) -> None:
+        item = {
+            "room": {"S": commit.room},
+            "seq": {"N": str(commit.first)},
+            "n": {"N": str(len(commit.messages))},
+            "m": {"S": commit.payload},
+            "w": {"S": commit.token},
+        }
+        with self._under_way(), _failures():
+            try:
+                await self._client.put_item(
+                    TableName=self._table,
+                    Item=item,
+                    ConditionExpression="attribute_not_exists(seq)",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except self._client.exceptions.ConditionalCheckFailedException as error:
+                winner = error.response.get("Item")  # some servers do not tell
+                raise Taken(_commit(winner) if winner else None) from error
+            except ClientError as error:
+                if _code(error) == "ValidationException":
+                    raise Rejected(_text(error)) from error
+                raise
+
+    async def tail(self, room: str, limit: int) -> list[Commit]:
+        return await self.before(room, BEYOND_ANY_LOG, limit)
+
+    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
+        run = Run(limit, above=id)
+        return await self._read(run, room, "seq > :edge", id - COMMIT_MESSAGES, COMMIT_MESSAGES + PAGE)
+
+    async def before(self, room: str, id: int, limit: int) -> list[Commit]:
+        return await self._read(Run(limit, below=id), room, "seq < :edge", id, PAGE)
+
+    async def _read(self, run: Run, room: str, condition: str, edge: int, page: int) -> list[Commit]:
+        query = {
+            "TableName": self._table,
+            "KeyConditionExpression": f"room = :room AND {condition}",
+            "ExpressionAttributeValues": {":room": {"S": room}, ":edge": {"N": str(edge)}},
+            "ScanIndexForward": ">" in condition,
+            "ConsistentRead": True,
+        }
+        with _failures():
+            while True:
+                answer = await self._client.query(**query, Limit=page)
+                wanted = all(run.take(_commit(item)) for item in answer["Items"])
+                if not wanted or "LastEvaluatedKey" not in answer:
+                    return run.oldest_first()
+                query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+                page *= 2
+
+    async def check(self) -> None:
+        await self.tail("check", 1)
+
+    async def close(self) -> None:
+        await self._no_puts.wait()
+        await self._opened.aclose()
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        self._puts += 1
+        self._no_puts.clear()
+        try:
+            yield
+        finally:
+            self._puts -= 1
+            if not self._puts:
+                self._no_puts.set()
+
+
+async def create_table(table: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Creates the table, billed per request, if there is none, and waits until it can be used.
+
+    Returns a line that says what happened; raises Misconfigured.
+    """
+    async with AsyncExitStack() as stack:
+        client, where = await _connect(stack, environ)
+        created = await _status(client, table, where) is None
+        if created:
+            with _starting(table, where), suppress(client.exceptions.ResourceInUseException):
+                await client.create_table(
+                    TableName=table,
+                    BillingMode="PAY_PER_REQUEST",
+                    KeySchema=[{"AttributeName": name, "KeyType": key} for name, key, _ in KEYS],
+                    AttributeDefinitions=[
+                        {"AttributeName": name, "AttributeType": type} for name, _, type in KEYS
+                    ],
+                )
+        try:
+            async with asyncio.timeout(CREATING_SECONDS):
+                while await _status(client, table, where) not in READY:  # noqa: ASYNC110 - nobody calls
+                    await asyncio.sleep(0.5)
+        except TimeoutError as error:
+            raise Misconfigured(f'table "{table}" in {where} is still not ready: look again later') from error
+    return f'table "{table}" in {where} {"is created" if created else "was there already"}'
+
+
+async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[Any, str]:
+    """A client, closed with the stack, and where it looks: "region eu-west-1", "http://127.0.0.1:8000".
+
+    Endpoint, region and keys are taken from `environ`; all else (profiles, roles) is botocore's to find.
+    """
+    endpoint = environ.get("AWS_ENDPOINT_URL_DYNAMODB") or environ.get("AWS_ENDPOINT_URL") or None
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    keys = {name.lower(): environ[name] for name in names if environ.get(name)}
+    try:
+        session = aioboto3.Session(region_name=region, **keys)
+        if await session.get_credentials() is None:
+            if not endpoint:
+                raise Misconfigured(
+                    f"no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, {INSTEAD}"
+                )
+            keys = {"aws_access_key_id": "flychat", "aws_secret_access_key": "flychat"}
+        region = session.region_name or (endpoint and "us-east-1")
+        if not region:
+            raise Misconfigured(f"no AWS region: set AWS_REGION, for example to eu-west-1, {INSTEAD}")
+        config = AioConfig(
+            # The default of 12 s would have a quiet room pay for TCP and TLS again.
+            connector_args={"keepalive_timeout": 60},
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=1,
+            read_timeout=2,
+            max_pool_connections=32,
+            # Both save CPU, a quarter of a put in all: botocore would build its user agent twice per call.
+            user_agent="flychat",
+            parameter_validation=False,
+        )
+        client = session.client("dynamodb", region, endpoint_url=endpoint, config=config, **keys)
+        return await stack.enter_async_context(client), endpoint or f"region {region}"
+    except (BotoCoreError, ValueError) as error:
+        raise Misconfigured(f"DynamoDB cannot be used: {_text(error)}") from error
+
+
+async def _status(client: Any, table: str, where: str) -> str | None:
+    """The status of the table, None where there is none."""
+    with _starting(table, where):
+        try:
+            async with asyncio.timeout(STARTING_SECONDS):
+                description = (await client.describe_table(TableName=table))["Table"]
+        except client.exceptions.ResourceNotFoundException:
+            return None
+    types = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
+    keys = [(each["AttributeName"], each["KeyType"]) for each in description["KeySchema"]]
+    if [(name, key, types.get(name)) for name, key in keys] != KEYS:
+        raise Misconfigured(
+            f'table "{table}" in {where} is not one of flychat\'s, with the keys room (S) and seq (N): '
+            "choose another name with --store dynamodb:TABLE"
+        )
+    status: str = description["TableStatus"]
+    return status
+
+
+@contextmanager
+def _starting(table: str, where: str) -> Iterator[None]:
+    try:
+        yield
+    except NO_ANSWER as error:
+        raise Misconfigured(f"no answer from DynamoDB at {where}: {_text(error)}") from error
+    except (ClientError, BotoCoreError) as error:
+        raise Misconfigured(f'no access to table "{table}" in {where}: {_text(error)}') from error
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        throttled = "Throttl" in _code(error) or _code(error) in THROTTLED
+        kind = Unknown if status >= 500 else Throttled if throttled else Broken
+        raise kind(_text(error)) from error
+    except NO_ANSWER as error:
+        raise Unknown(_text(error)) from error
+    except BotoCoreError as error:  # raised before anything was sent: credentials that are gone
+        raise Broken(_text(error)) from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise Broken(f"the table holds an item that is no commit: {error!r}") from error
+
+
+def _commit(item: dict[str, Any]) -> Commit:
+    return Commit.read(item["room"]["S"], int(item["seq"]["N"]), item["m"]["S"], item["w"]["S"])
+
+
+def _code(error: ClientError) -> str:
+    code: str = error.response["Error"]["Code"]
+    return code
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, ClientError):
+        return f"{_code(error)}: {error.response['Error'].get('Message', '')}"
+    return str(error) or "too slow"
