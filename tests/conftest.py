@@ -1,0 +1,57 @@
+"""Fixtures and helpers for several test files."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+
+def need(name: str) -> None:
+    """Skips the test where `name`, a module or a program, is missing. With CI=true it fails instead."""
+    try:
+        found = shutil.which(name) or importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # the parent of a dotted name
+        found = None
+    if found:
+        return
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{name} is missing, and CI must not skip")
+    pytest.skip(f"{name} is missing", allow_module_level=True)
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """The URL of an in-process imitation of DynamoDB, one per test process. Use a table per test."""
+    need("moto.server")
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+ENDPOINT = os.environ.get("FLYCHAT_TEST_DYNAMODB_ENDPOINT")  # a DynamoDB of your choice
+
+
+def dynamo_environment(endpoint: str) -> dict[str, str]:
+    """What a flychat has in its environment to use the DynamoDB at `endpoint`."""
+    environ = {
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    if endpoint == ENDPOINT:  # which may ask for more than dummies
+        environ |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    return environ | {"AWS_ENDPOINT_URL_DYNAMODB": endpoint}
+
+
+@pytest.fixture
+def dynamo_environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The environment for FLYCHAT_TEST_DYNAMODB_ENDPOINT, or else for moto."""
+    return dynamo_environment(ENDPOINT or request.getfixturevalue("moto_endpoint"))

@@ -1,0 +1,116 @@
+"""Stand-ins that misbehave on demand."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+
+from flychat.errors import Broken, Rejected, StoreFailed, Taken, Throttled, Unknown
+from flychat.messages import Commit
+from flychat.storage import Engine
+
+PUT_FAULTS = {
+    "pass": "all is well",
+    "lose": "Unknown: lost before it was applied",
+    "drop": "Unknown: applied, but the answer is lost",
+    "late": "Unknown: applied later, by `release()` or after `late_after` further puts (a zombie)",
+    "throttle": "Throttled",
+    "break": "Broken",
+}
+
+
+class FaultyEngine:
+    """An Engine around another one, whose puts suffer the `faults`, in their order, and then none.
+
+    Other sources of trouble, which may be changed at any time: `rejects_over` bytes of payload;
+    `hides_winner`; `read_faults`, a queue of errors (or None) for tail, after, before and check.
+    `calls` counts by method, `suffered` by fault; `stored` and `tried` list commits in order.
+    """
+
+    def __init__(self, engine: Engine, faults: Iterable[str] = (), *, late_after: int | None = None) -> None:
+        self.engine = engine
+        self.faults = iter(faults)
+        self.late_after = late_after
+        self.rejects_over: int | None = None
+        self.hides_winner = False
+        self.read_faults: deque[StoreFailed | None] = deque()
+        self.zombies: deque[tuple[int, Commit]] = deque()  # (the number of the put it was, commit)
+        self.calls: Counter[str] = Counter()
+        self.suffered: Counter[str] = Counter()
+        self.tried: list[Commit] = []
+        self.stored: list[Commit] = []
+
+    @property
+    def shared(self) -> bool:
+        return self.engine.shared
+
+    async def put(self, commit: Commit) -> None:
+        self.calls["put"] += 1
+        self.tried.append(commit)
+        fault = next(self.faults, "pass")
+        assert fault in PUT_FAULTS, fault
+        self.suffered[fault] += 1
+        if self.rejects_over is not None and len(commit.payload) > self.rejects_over:
+            raise Rejected("the payload is too large")
+        if self.late_after is not None:
+            await self.release(self.calls["put"] - self.late_after)
+        if fault == "lose":
+            raise Unknown("lost")
+        if fault == "late":
+            self.zombies.append((self.calls["put"], commit))
+            raise Unknown("late")
+        if fault == "throttle":
+            raise Throttled("slow down")
+        if fault == "break":
+            raise Broken("no such table")
+        try:
+            await self.engine.put(commit)
+            self.stored.append(commit)
+        except Taken as taken:
+            if fault == "pass":
+                raise Taken(None if self.hides_winner else taken.winner) from taken
+        if fault == "drop":
+            raise Unknown("no answer")
+
+    async def release(self, until: int | None = None) -> None:
+        """Applies the zombies, of the first `until` puts or all, where their places are still free."""
+        while self.zombies and (until is None or self.zombies[0][0] <= until):
+            _, commit = self.zombies.popleft()
+            try:
+                await self.engine.put(commit)
+                self.stored.append(commit)
+            except Taken:
+                self.suffered["late in vain"] += 1
+
+    async def tail(self, room: str, limit: int) -> list[Commit]:
+        self._read("tail")
+        return await self.engine.tail(room, limit)
+
+    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
+        self._read("after")
+        return await self.engine.after(room, id, limit)
+
+    async def before(self, room: str, id: int, limit: int) -> list[Commit]:
+        self._read("before")
+        return await self.engine.before(room, id, limit)
+
+    async def check(self) -> None:
+        self._read("check")
+        await self.engine.check()
+
+    async def close(self) -> None:
+        await self.engine.close()
+
+    def _read(self, method: str) -> None:
+        self.calls[method] += 1
+        if self.read_faults and (error := self.read_faults.popleft()) is not None:
+            raise error
+
+
+def random_faults(seed: int, rates: Mapping[str, float]) -> Iterable[str]:
+    """Endless faults, the same for the same seed; `rates` gives the share of each: {"drop": 0.05}."""
+    chance = random.Random(seed)
+    names, weights = ["pass", *rates], [1 - sum(rates.values()), *rates.values()]
+    while True:
+        yield chance.choices(names, weights)[0]
