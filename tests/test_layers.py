@@ -1,0 +1,91 @@
+"""The house stands as drawn: who may import whom, read from the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "flychat"
+PURE = {"errors", "messages", "sse", "streams"}
+PORTS = {"storage", "hub"}
+HUBS = {"hub.pushpin", "hub.local", "hub.held"}
+ENGINES = {"storage.sqlite", "storage.dynamodb"}
+TECHNOLOGY = {
+    "tornado": HUBS | PORTS | {"chat", "web", "server"},
+    "jinja2": {"web"},
+    "gripcontrol": {"hub.pushpin"},
+    "sqlite3": {"storage.sqlite"},
+    "aioboto3": {"storage.dynamodb"},
+    "aiobotocore": {"storage.dynamodb"},
+    "botocore": {"storage.dynamodb"},
+}
+ALLOWED = {
+    "__init__": set(),
+    "__main__": {"server"},
+    **dict.fromkeys(PURE | PORTS, PURE),
+    **{engine: PURE | {"storage"} for engine in ENGINES},
+    "hub.held": set(),
+    "hub.local": PURE | {"hub", "hub.held"},
+    "hub.pushpin": PURE | {"hub"},
+    "log": PURE | {"storage"},
+    "chat": PURE | {"log", "hub"},
+    "web": PURE | {"chat"},
+    "config": {"__init__", "errors"},
+}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), path
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """The modules that a file imports, ours without the package's name, others by their first part."""
+    known = {module for module, _ in modules()}
+    package = name.split(".") if path.name == "__init__.py" and name != "__init__" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            base += node.module.split(".") if node.module else []
+            for alias in node.names:
+                inner = ".".join([*base, alias.name])
+                found.add("flychat." + (inner if inner in known else ".".join(base) or "__init__"))
+    return found
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()), ids=[name for name, _ in modules()])
+def test_a_module_imports_only_from_the_layers_below(name, path):
+    ours = {
+        module.removeprefix("flychat.") for module in imports(name, path) if module.startswith("flychat.")
+    }
+    if name != "server" and name in ALLOWED:
+        assert ours - {name} <= ALLOWED[name]
+    if name not in ("server", "__main__"):
+        assert not ours & (ENGINES | HUBS - {"hub.held"}), "only the server names an engine or a hub"
+
+
+@pytest.mark.parametrize("technology", TECHNOLOGY)
+def test_a_technology_is_known_in_its_own_place_only(technology):
+    users = {name for name, path in modules() if technology in imports(name, path)}
+    assert users <= TECHNOLOGY[technology]
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_the_core_is_pure(name):
+    """The standard library only; no coroutine, no clock, no chance."""
+    source = (PACKAGE / f"{name}.py").read_text()
+    found = {module for module in imports(name, PACKAGE / f"{name}.py") if not module.startswith("flychat.")}
+    assert found <= {"__future__", "collections", "dataclasses", "datetime", "functools", "json", "re"} | {
+        "typing",
+        "unicodedata",
+        "urllib",
+        "uuid",
+    }
+    assert not any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(ast.parse(source)))
+    assert "now()" not in source

@@ -1,0 +1,136 @@
+"""The rules of the fields, as tables, and what is stored of a commit."""
+
+import json
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flychat.errors import Invalid, NotFound
+from flychat.messages import COMMIT_BYTES, Commit, Draft, Message, payload_item, room_name, wire_json
+
+ID = "c0a80101-0000-4000-8000-000000000001"
+
+texts = st.text(
+    st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\n\t"), min_size=1, max_size=99
+)
+
+
+def draft(**fields) -> Draft:
+    return Draft.create("room", {"from": "ann", "text": "hi", "provisionalId": ID, **fields}, now=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [
+        ("a", "a"),
+        ("x" * 64, "x" * 64),
+        ("\N{PILE OF POO}" * 64, "\N{PILE OF POO}" * 64),
+        ("e\N{COMBINING ACUTE ACCENT}", "\N{LATIN SMALL LETTER E WITH ACUTE}"),
+        ('a b;c,d%2F?#\\"<>', 'a b;c,d%2F?#\\"<>'),
+        ("Healthz", "Healthz"),
+    ],
+)
+def test_a_room_is_the_nfc_form_of_its_name(name, room):
+    assert room_name(name) == room
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "a/b", "/", "a\nb", "\0", "a\x7f", "\x85", "\ud800", "a\tb"])
+def test_a_room_name_that_breaks_a_rule_is_refused(name):
+    with pytest.raises(Invalid):
+        room_name(name)
+
+
+@pytest.mark.parametrize("name", ["healthz", "readyz", "metrics", "static", "robots.txt", "favicon.ico"])
+def test_reserved_names_are_never_rooms(name):
+    with pytest.raises(NotFound):
+        room_name(name)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("from", "x" * 64),
+        ("from", "\N{GRINNING FACE}" * 64),
+        ("from", " "),
+        ("text", "x" * 4096),
+        ("text", "\N{GRINNING FACE}" * 4096),
+        ("text", "two\nlines\tand a tab"),
+        ("text", "\u2028 \u2029 \ufeff"),
+        ("provisionalId", ID),
+        ("provisionalId", ID.upper()),
+        ("provisionalId", None),
+    ],
+)
+def test_fields_within_the_rules_are_taken(field, value):
+    assert draft(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(
+            (name, value)
+            for name in ("from", "text")
+            for value in (None, "", 1, ["x"], {}, True, "a\0", "\x1b", "\ud800")
+        ),
+        ("from", "x" * 65),
+        ("from", "two\nlines"),
+        ("from", "a\tb"),
+        ("text", "x" * 4097),
+        ("text", "a\rb"),
+        ("text", "\x80"),
+        *(
+            ("provisionalId", value)
+            for value in ("", "x", 5, f"{{{ID}}}", "urn:uuid:" + ID, ID.replace("-", ""), ID + "0")
+        ),
+    ],
+)
+def test_a_field_that_breaks_its_rule_is_named(field, value):
+    with pytest.raises(Invalid) as refusal:
+        draft(**{field: value})
+    assert refusal.value.field == field
+
+
+def test_the_line_breaks_of_html_forms_become_newlines():
+    assert draft(text="a\r\nb").text == "a\nb"
+
+
+def test_a_provisional_id_is_made_where_none_is_given_and_kept_in_lower_case():
+    made = Draft.create("room", {"from": "a", "text": "b"}, now=0, new_id=lambda: uuid.UUID(int=5))
+    assert made.provisional_id == str(uuid.UUID(int=5))
+    assert draft(provisionalId=ID.upper()).provisional_id == ID
+
+
+@pytest.mark.parametrize(
+    ("seconds", "date"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1.9999, "1970-01-01T00:00:01.999Z"),
+        (1767225600.5, "2026-01-01T00:00:00.500Z"),
+    ],
+)
+def test_dates_are_utc_with_milliseconds(seconds, date):
+    assert Draft.create("r", {"from": "a", "text": "b"}, now=seconds).date == date
+
+
+def test_a_message_on_the_wire_has_an_id_and_a_draft_has_none():
+    message = Message(7, "ann", "hi", "1970-01-01T00:00:00.000Z", ID)
+    fields = {"from": "ann", "text": "hi", "date": "1970-01-01T00:00:00.000Z", "provisionalId": ID}
+    assert wire_json(message) == {"id": 7, **fields}
+    assert wire_json(draft()) == fields
+
+
+@given(st.lists(texts, min_size=1, max_size=64), st.integers(1, 10**12))
+def test_a_commit_comes_back_from_its_payload_as_it_was(lines, first):
+    commit = Commit.of(first, [draft(text=line) for line in lines], "token")
+    assert commit.payload.isascii()
+    assert Commit.read("room", first, commit.payload, "token") == commit
+    assert (commit.first, commit.last) == (first, first + len(lines) - 1)
+    assert "id" not in json.loads(commit.payload)[0]
+
+
+def test_the_largest_message_fits_a_commit():
+    largest = draft(**{"from": "\N{GRINNING FACE}" * 64, "text": "\N{GRINNING FACE}" * 4096})
+    assert len(payload_item(largest)) + 2 <= COMMIT_BYTES
