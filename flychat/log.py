@@ -329,6 +329,8 @@ class MessageLog:
 
     async def close(self, seconds: float = DEADLINE) -> None:
         """Lets the writers end, at most `seconds`; then refuses what waits, and closes the engine."""
+        if self._closing:
+            return
         self._closing = True
         writers = [room.writer for room in self._rooms.values() if room.writer is not None]
         if writers:

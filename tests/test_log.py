@@ -1,0 +1,445 @@
+"""The message log: the rules of log.py, one by one, on SQLite in memory behind an engine that misbehaves."""
+
+import asyncio
+import contextlib
+import itertools
+import uuid
+
+import pytest
+
+from flychat import log as log_module
+from flychat.errors import Broken, Conflict, Rejected, Throttled, Unavailable, Unknown
+from flychat.log import MessageLog, SharedReads, Window
+from flychat.messages import COMMIT_BYTES, Commit, Draft
+from flychat.storage.sqlite import SqliteEngine
+from flychat.streams import HISTORY, REPLAY, StreamRequest
+from tests.fakes import FaultyEngine
+
+numbers = itertools.count(1)
+
+
+def draft(text="hi", *, sender="ann", room="room", provisional_id=None) -> Draft:
+    fields = {"from": sender, "text": text, "provisionalId": provisional_id or str(uuid.uuid4())}
+    return Draft.create(room, fields, now=0)
+
+
+class GatedEngine(FaultyEngine):
+    """Its puts and reads wait while the gate is closed."""
+
+    def __init__(self, engine, faults=()):
+        super().__init__(engine, faults)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.at_gate = asyncio.Event()
+
+    async def _pass(self):
+        self.at_gate.set()
+        await self.gate.wait()
+
+    async def put(self, commit):
+        await self._pass()
+        await super().put(commit)
+
+    async def tail(self, room, limit):
+        result = await super().tail(room, limit)  # what was read before the gate may be old behind it
+        await self._pass()
+        return result
+
+
+@contextlib.asynccontextmanager
+async def opened(*faults, memory=False):
+    """(log, engine, published commits)"""
+    engine = GatedEngine(await SqliteEngine.open(":memory:"), faults)
+    log = MessageLog(engine, memory=memory)
+    published: list[Commit] = []
+    log.committed = published.append
+    try:
+        yield log, engine, published
+    finally:
+        engine.gate.set()
+        await log.close()
+
+
+async def stored(engine, room="room"):
+    return [message for commit in await engine.engine.after(room, 0, 10**6) for message in commit.messages]
+
+
+@pytest.mark.gen_test
+async def test_drafts_become_messages_with_the_next_ids():
+    async with opened() as (log, engine, published):
+        messages = [await log.commit(draft(f"text {n}")) for n in range(3)]
+        assert [(m.id, m.text) for m in messages] == [(1, "text 0"), (2, "text 1"), (3, "text 2")]
+        assert await stored(engine) == messages
+        assert [m for commit in published for m in commit.messages] == messages
+
+
+@pytest.mark.gen_test
+async def test_what_waits_during_a_put_is_put_together_64_at_a_time():
+    async with opened() as (log, engine, published):
+        await log.commit(draft())
+        engine.gate.clear()
+        engine.at_gate.clear()
+        first = asyncio.create_task(log.commit(draft()))
+        await engine.at_gate.wait()
+        others = [asyncio.create_task(log.commit(draft(f"{n}"))) for n in range(150)]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        await first
+        messages = await asyncio.gather(*others)
+        assert [m.text for m in sorted(messages, key=lambda m: m.id)] == [f"{n}" for n in range(150)]
+        assert [len(commit.messages) for commit in engine.stored] == [1, 1, 64, 64, 22]
+        assert published == engine.stored
+
+
+@pytest.mark.gen_test
+async def test_a_commit_stays_within_its_bytes():
+    async with opened() as (log, engine, _):
+        await asyncio.gather(*(log.commit(draft("\N{GRINNING FACE}" * 2000)) for _ in range(9)))
+        assert max(len(commit.messages) for commit in engine.stored) == 2
+        assert all(len(commit.payload) <= COMMIT_BYTES for commit in engine.stored)
+        assert len(await stored(engine)) == 9
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("memory", [False, True])
+async def test_a_draft_that_is_sent_again_is_answered_with_its_message_and_not_stored_again(memory):
+    async with opened(memory=memory) as (log, engine, published):
+        one = draft()
+        message = await log.commit(one)
+        assert await log.commit(one) == message
+        assert log.recall(one) == message
+        assert await asyncio.gather(*(log.commit(one) for _ in range(5))) == [message] * 5
+        assert await stored(engine) == [message]
+        assert len(published) == 1
+
+
+@pytest.mark.gen_test
+async def test_the_same_draft_twice_in_one_batch_is_one_message():
+    async with opened() as (log, engine, _):
+        one = draft()
+        first, second = await asyncio.gather(log.commit(one), log.commit(one))
+        assert first == second
+        assert await stored(engine) == [first]
+
+
+@pytest.mark.gen_test
+async def test_a_provisional_id_with_another_text_is_a_conflict():
+    async with opened() as (log, engine, _):
+        one = draft("one")
+        message = await log.commit(one)
+        other = draft("other", provisional_id=one.provisional_id)
+        with pytest.raises(Conflict):
+            await log.commit(other)
+        with pytest.raises(Conflict):
+            log.recall(other)
+        results = await asyncio.gather(
+            log.commit(twice := draft("a")),
+            log.commit(draft("b", provisional_id=twice.provisional_id)),
+            return_exceptions=True,
+        )
+        assert results[0].text == "a"
+        assert isinstance(results[1], Conflict)
+        assert await stored(engine) == [message, results[0]]
+
+
+@pytest.mark.gen_test
+async def test_the_sender_is_part_of_the_key():
+    async with opened() as (log, engine, _):
+        one = draft("one", sender="ann")
+        other = draft("other", sender="bob", provisional_id=one.provisional_id)
+        messages = await asyncio.gather(log.commit(one), log.commit(other))
+        assert [m.sender for m in messages] == ["ann", "bob"]
+        assert len(await stored(engine)) == 2
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "faults", [["lose"], ["drop"], ["lose", "lose", "drop"], ["throttle"], ["throttle", "drop"]]
+)
+async def test_an_unknown_outcome_is_tried_again_at_the_same_place(faults):
+    async with opened(*faults) as (log, engine, published):
+        message = await log.commit(draft())
+        assert await stored(engine) == [message]
+        assert {commit.first for commit in engine.tried} == {1}
+        assert [m for commit in published for m in commit.messages] == [message]
+
+
+@pytest.mark.gen_test
+async def test_a_late_put_is_recognised_whether_it_comes_first_or_in_vain():
+    one = draft()
+    async with opened("late", "lose") as (log, engine, published):
+        engine.late_after = 1
+        message = await log.commit(one)
+        assert len(engine.tried) == 3, "the late put came before the second one; the third met it"
+        assert await stored(engine) == [message]
+        assert published == engine.stored
+    async with opened("late") as (log, engine, _):
+        message = await log.commit(one)
+        await engine.release()
+        assert engine.suffered["late in vain"] == 1
+        assert await stored(engine) == [message]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_a_lost_race_is_folded_in_and_the_next_place_is_tried(hidden):
+    async with opened() as (log, engine, published):
+        engine.hides_winner = hidden
+        other = MessageLog(engine.engine, memory=False)
+        await log.commit(draft())
+        for n in range(3):
+            await other.commit(draft(f"foreign {n}", sender="bob"))
+        message = await log.commit(draft("mine"))
+        assert message.id == 5
+        assert [m.text for m in await stored(engine)] == ["hi", "foreign 0", "foreign 1", "foreign 2", "mine"]
+        assert [(c.first, c.last) for c in published] == [(1, 1), (5, 5)], "others publish what they write"
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_another_process_stored_is_recognised_when_its_client_sends_it_here():
+    async with opened() as (log, engine, published):
+        await log.commit(draft())
+        other = MessageLog(engine.engine, memory=False)
+        message = await other.commit(one := draft("mine"))
+        assert await log.commit(one) == message
+        assert len(await stored(engine)) == 2
+        assert published[-1].last == message.id, "whoever wrote it may have died before publishing"
+
+
+@pytest.mark.gen_test
+async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_found_in_the_log(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    async with opened("drop", *["lose"] * 50) as (log, engine, published):
+        found = asyncio.Event()
+        log.committed = lambda commit: (published.append(commit), found.set())
+        # an engine that hides the place: every further attempt is lost, so the log must be read again
+        with pytest.raises(Unavailable):
+            await log.commit(one := draft())
+        await found.wait()
+        assert published == engine.stored
+        assert await log.commit(one) == engine.stored[0].messages[0], "to send again is safe"
+        assert len(await stored(engine)) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_draft_that_was_refused_and_not_stored_can_be_sent_again(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    async with opened(*["lose"] * 8) as (log, engine, _):
+        with pytest.raises(Unavailable):
+            await log.commit(one := draft())
+        while True:
+            with contextlib.suppress(Unavailable):
+                message = await log.commit(one)
+                break
+        assert await stored(engine) == [message]
+
+
+@pytest.mark.gen_test
+async def test_a_poisonous_message_fails_alone():
+    async with opened() as (log, engine, _):
+        engine.rejects_over = 2000
+        drafts = [draft("x" * (3000 if n == 5 else 10)) for n in range(12)]
+        results = await asyncio.gather(*map(log.commit, drafts), return_exceptions=True)
+        assert isinstance(results.pop(5), Rejected)
+        assert await stored(engine) == sorted(results, key=lambda m: m.id)
+        assert len(results) == 11
+
+
+@pytest.mark.gen_test
+async def test_a_misconfigured_store_fails_at_once():
+    async with opened("break") as (log, engine, _):
+        with pytest.raises(Unavailable):
+            await log.commit(draft())
+        assert len(engine.tried) == 1
+    async with opened() as (log, engine, _):
+        engine.read_faults.append(Broken("no such table"))
+        with pytest.raises(Broken):
+            await log.plan(StreamRequest("room"))
+
+
+@pytest.mark.gen_test
+async def test_a_put_goes_on_when_its_request_is_gone():
+    async with opened() as (log, engine, published):
+        engine.gate.clear()
+        request = asyncio.create_task(log.commit(draft()))
+        await engine.at_gate.wait()
+        request.cancel()
+        await asyncio.wait([request])
+        engine.gate.set()
+        await log.close()
+        assert len(engine.stored) == len(published) == 1
+
+
+@pytest.mark.gen_test
+async def test_closing_waits_for_what_is_being_written_and_refuses_the_rest():
+    async with opened() as (log, engine, _):
+        engine.gate.clear()
+        request = asyncio.create_task(log.commit(draft()))
+        await engine.at_gate.wait()
+        await log.close(0.01)
+        with pytest.raises(Unavailable):
+            await request
+
+
+@pytest.mark.gen_test
+async def test_with_memory_a_warm_room_is_read_from_memory_only():
+    async with opened(memory=True) as (log, engine, _):
+        await asyncio.gather(*(log.commit(draft(f"{n}")) for n in range(300)))
+        reads = engine.calls.copy()
+        await log.page("room")
+        await log.page("room", before=200, limit=100)
+        for last_id in (None, 0, 17, 250, 300, 301):
+            await log.plan(StreamRequest("room", last_id))
+        assert engine.calls == reads
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_both_ways_of_reading_give_the_same_plans_and_pages():
+    async with opened(memory=True) as (warm, engine, _):
+        cold = MessageLog(engine, memory=False)
+        for size in (1, 64, 3, 640, 1, 500):
+            await asyncio.gather(*(warm.commit(draft(f"{n}")) for n in range(size)))
+            tail = (await cold.page("room", limit=1)).last_id
+            for last_id in (
+                None,
+                0,
+                1,
+                2,
+                60,
+                64,
+                65,
+                70,
+                tail - REPLAY,
+                tail - REPLAY - 1,
+                tail - 1,
+                tail,
+                tail + 1,
+                10**18,
+            ):
+                for recover in (False, True):
+                    request = StreamRequest("room", last_id, recover)
+                    assert await warm.plan(request) == await cold.plan(request), request
+            for before in (None, 0, 1, 2, 40, 65, 66, tail, tail + 1, tail + 2, 10**18):
+                for limit in (1, 50, 200):
+                    page = await cold.page("room", before, limit)
+                    assert await warm.page("room", before, limit) == page, (before, limit)
+                    end = tail if before is None else max(0, min(tail, before - 1))
+                    assert [m.id for m in page.messages] == list(range(max(1, end - limit + 1), end + 1))
+
+
+@pytest.mark.gen_test
+async def test_without_memory_equal_readers_share_one_reading_that_began_after_they_asked():
+    async with opened() as (log, engine, _):
+        await log.commit(draft())
+        engine.gate.clear()
+        engine.at_gate.clear()
+        reads = engine.calls["tail"]
+        early = [asyncio.create_task(log.plan(StreamRequest("room"))) for _ in range(20)]
+        await engine.at_gate.wait()  # their reading has happened, and is on its way back
+        await MessageLog(engine.engine, memory=False).commit(draft())
+        late = [asyncio.create_task(log.plan(StreamRequest("room"))) for _ in range(20)]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        assert {plan.position for plan in await asyncio.gather(*early)} == {1}
+        assert {plan.position for plan in await asyncio.gather(*late)} == {2}
+        assert engine.calls["tail"] == reads + 2
+
+
+@pytest.mark.gen_test
+async def test_a_failed_reading_is_shared_too_and_the_next_one_is_new():
+    reads = SharedReads()
+    outcomes = iter([Unavailable("first"), "second"])
+
+    async def read():
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    results = await asyncio.gather(*(reads.get("key", read) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable] * 3
+    assert await reads.get("key", read) == "second"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("memory", [False, True])
+async def test_a_read_survives_a_passing_fault_and_gives_up_when_it_lasts(memory, monkeypatch):
+    monkeypatch.setattr(log_module, "READ_SECONDS", 0.1)
+    async with opened(memory=memory) as (log, engine, _):
+        engine.read_faults.extend([Unknown(), Throttled()])
+        assert (await log.plan(StreamRequest("room"))).position == 0
+        engine.read_faults.extend([Unknown()] * 1000)
+        with pytest.raises(Unavailable):
+            await log.plan(StreamRequest("another"))
+        with pytest.raises(Unavailable):
+            await log.check()
+        engine.read_faults.clear()
+        await log.check()
+
+
+@pytest.mark.gen_test
+async def test_a_recovery_at_the_head_of_the_log_is_one_small_read():
+    async with opened() as (log, engine, _):
+        await asyncio.gather(*(log.commit(draft()) for _ in range(300)))
+        engine.calls.clear()
+        plan = await log.plan(StreamRequest("room", 300, recover=True))
+        assert (plan.events, plan.position) == ((), 300)
+        assert engine.calls == {"after": 1}
+
+
+@pytest.mark.gen_test
+async def test_what_other_processes_wrote_is_found_by_looking():
+    async with opened(memory=True) as (log, engine, _):
+        await log.plan(StreamRequest("room"))
+        other = MessageLog(engine.engine, memory=False)
+        message = await other.commit(draft("foreign"))
+        assert (await log.plan(StreamRequest("room"))).position == 0
+        await log.refresh("room")
+        assert (await log.page("room")).messages == (message,)
+
+
+@pytest.mark.gen_test
+async def test_a_log_that_was_wiped_is_noticed_by_looking():
+    async with opened(memory=True) as (log, engine, _):
+        await log.commit(draft())
+        engine.engine = await SqliteEngine.open(":memory:")
+        await log.refresh("room")
+        plan = await log.plan(StreamRequest("room", 1, recover=True))
+        assert [event.name for event in plan.events] == ["stream-reset"]
+        assert plan.position == 0
+
+
+@pytest.mark.gen_test
+async def test_unused_rooms_leave_memory_and_busy_ones_stay(monkeypatch):
+    monkeypatch.setattr(log_module, "ROOMS", 3)
+    async with opened(memory=True) as (log, engine, _):
+        engine.gate.clear()
+        busy = asyncio.create_task(log.commit(draft(room="busy")))
+        await engine.at_gate.wait()
+        engine.gate.set()
+        for n in range(10):
+            await log.plan(StreamRequest(f"room {n}"))
+        assert len(log._rooms) <= 4
+        assert (await busy).id == 1
+        engine.calls.clear()
+        await log.plan(StreamRequest("room 9"))
+        assert not engine.calls
+        monkeypatch.setattr(log_module, "IDLE", -1.0)
+        await log.plan(StreamRequest("room 9"))
+        assert list(log._rooms) == ["room 9"]
+
+
+def test_a_window_forgets_the_oldest_and_their_keys():
+    drafts = [draft(f"{n}") for n in range(500)]
+    window = Window([], 100)
+    for n, one in enumerate(drafts, 1):
+        assert window.fold(Commit.of(n, [one]))
+        assert not window.fold(Commit.of(n, [one])), "a commit is taken once"
+    assert not window.fold(Commit.of(502, [draft()])), "and only at its place"
+    assert window.tail == 500
+    assert 100 <= len(window.messages) <= 200
+    assert window.find(drafts[-100]).id == 401
+    assert window.find(drafts[0]) is None
+    assert len(window._by_key) == len(window.messages)
+    assert window.newest(HISTORY).messages == tuple(window.messages[-HISTORY:])
+    assert window.page(500, 300) is None
