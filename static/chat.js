@@ -430,14 +430,15 @@ class Log {
     this.stuck = this.live;
   }
 
-  /** Change rows while what is being read stays where it is: the bottom, or else the row at the top. */
+  /**
+   * Change rows while what is being read stays where it is: the bottom of the log, or else the first row in
+   * sight, or rather its lower end, because a row may lose its heading to the row above.
+   */
   change(mutate) {
     this.look();
-    const top = this.scroller.getBoundingClientRect().top;
-    const place = (item) => item.getBoundingClientRect().top;
-    const reading = this.stuck
-      ? []
-      : [...this.list.children].filter((item) => item.getBoundingClientRect().bottom > top);
+    const { top } = this.scroller.getBoundingClientRect();
+    const place = (item) => item.getBoundingClientRect().bottom;
+    const reading = this.stuck ? [] : [...this.list.children].filter((item) => place(item) > top);
     const places = reading.map(place);
     mutate();
     const kept = reading.findIndex((item) => item.isConnected);

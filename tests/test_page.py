@@ -1,0 +1,943 @@
+"""The page, in a real browser: what two people see, whatever happens to the network or the server."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+
+from .browser import (
+    BreakingProxy,
+    ScriptedStream,
+    ServerProcess,
+    Window,
+    axe,
+    chromium,
+    event,
+    history,
+    messages_url,
+    post,
+    wire_message,
+)
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+OPEN = event("stream-open", {})
+LIMIT = 60_000  # bytes of everything that the first load transfers
+NASTY = [
+    "<script>document.title = 'gone'</script>",
+    "<img src=x onerror=\"document.title='gone'\">",
+    "{{ 7 * 7 }} ${7 * 7} <!-- &amp; &lt;",
+    "\"'><b>bold</b> </template></li></ol>",
+    "javascript:alert(1) data:text/html,x",
+    "a\u202egnp.exe \u2066 \u200b \U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "  two  spaces,\n\n\ta tab and lines  ",
+    "**not bold** `not code` <https://example.org/>",
+]
+NASTY_NAMES = [
+    "<i>Eve</i>",
+    "\"onclick='x'",
+    "\u202eevE",
+    "{{ user }}",
+    "__proto__",
+    "a b&c=d#e?f%41",
+    "名前",
+]
+
+Open = Callable[..., Window]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    server = ServerProcess(tmp_path_factory.mktemp("server") / "chat.db")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server of the test's own, to be killed."""
+    server = ServerProcess(tmp_path / "chat.db")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def url(server: ServerProcess) -> str:
+    return server.url
+
+
+@pytest.fixture
+def room(request: pytest.FixtureRequest) -> str:
+    """A room of the test's own."""
+    return request.node.name[:64]
+
+
+@pytest.fixture
+def window(browser: Browser, url: str, room: str) -> Iterator[Open]:
+    """Makes windows; at the end none may have logged an error, or a breach of the page's policy."""
+    windows: list[Window] = []
+
+    def make(
+        user: str = "Ann", *, url: str = url, room: str = room, beside: Any = None, **options: Any
+    ) -> Window:
+        context = beside.context if beside else browser.new_context(**options)
+        windows.append(Window(context, url, room, user))
+        windows[-1].page.set_default_timeout(10_000)
+        return windows[-1]
+
+    yield make
+    for one in windows:
+        one.context.close()
+    assert [complaint for one in windows for complaint in one.complaints] == []
+
+
+def seed(url: str, room: str, count: int, sender: str = "Bob") -> None:
+    for number in range(1, count + 1):
+        post(url, room, sender, f"message {number}")
+
+
+# --- joining ---
+
+
+def test_a_person_joins_with_a_name_that_is_remembered(window: Open, url: str, room: str) -> None:
+    ann = window()
+    page = ann.page
+    page.goto(url + room)
+    expect(page).to_have_title(f"Join {room} · flychat")
+    page.get_by_role("textbox", name="Name").fill("Ann Ö.")
+    page.get_by_role("button", name="Join").click()
+    expect(ann.status).to_have_text("Connected")
+    expect(page).to_have_url(url + room)  # nobody's name is in the address that is shared
+    expect(page).to_have_title(f"{room} · flychat")
+    page.reload()
+    expect(page.get_by_text("You are Ann Ö.")).to_be_attached()
+    expect(ann.status).to_have_text("Connected")
+
+    page.locator("summary").click()
+    page.get_by_role("link", name="Change name").click()
+    page.get_by_role("textbox", name="Name").fill("Anna")
+    page.get_by_role("button", name="Join").click()
+    ann.say("it is me")
+    expect(ann.row("it is me")).to_have_attribute("data-id", "1")
+    assert history(url, room)[0]["from"] == "Anna"
+
+
+def test_a_name_that_breaks_the_rules_is_explained_in_the_form(window: Open, url: str, room: str) -> None:
+    page = window().page
+    page.goto(url + room)
+    page.get_by_role("textbox", name="Name").fill("x" * 65)
+    page.get_by_role("button", name="Join").click()
+    name = page.get_by_role("textbox", name="Name")
+    expect(name).to_have_attribute("aria-invalid", "true")
+    expect(name).to_have_accessible_description(re.compile("1 to 64 characters"))
+
+
+def test_rooms_are_switched_and_created_from_the_page_and_the_recent_ones_are_offered(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window().open()
+    page = ann.page
+    page.locator("summary").click()
+    page.get_by_role("textbox", name="Room").fill("the café / no")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_text("must not contain '/'")).to_be_visible()
+    page.go_back()
+    page.locator("summary").click()
+    page.get_by_role("textbox", name="Room").fill("the café?")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_role("heading")).to_have_text("the café?")
+    expect(ann.status).to_have_text("Connected")
+    expect(page).to_have_url(url + "the%20caf%C3%A9%3F")
+    page.locator("summary").click()
+    page.get_by_role("navigation", name="Recent rooms").get_by_role("link", name=room).click()
+    expect(page.get_by_role("heading")).to_have_text(room)
+
+
+def test_two_tabs_of_a_browser_keep_their_own_names(window: Open) -> None:
+    ann = window("Ann").open()
+    bob = window("Bob", beside=ann).open()
+    for one in (ann, bob):
+        one.page.reload()
+        expect(one.page.get_by_text(f"You are {one.user}.")).to_be_attached()
+
+
+# --- the conversation ---
+
+
+def converse(ann: Window, bob: Window) -> None:
+    """A hundred messages, interleaved as fast as the browser goes: the same in both windows, each once."""
+    for number in range(50):
+        ann.say(f"from Ann {number}")
+        bob.say(f"from Bob {number}")
+    wanted = list(range(1, 101))
+    for one in (ann, bob):
+        expect(one.log.locator("li[data-id='100']")).to_be_attached(timeout=20_000)
+        expect(one.log.locator("li[data-id]")).to_have_count(100)
+        assert one.ids() == wanted
+    assert ann.shown() == bob.shown()
+    for name in ("Ann", "Bob"):
+        mine = [row["text"] for row in ann.shown() if row["from"] == name]
+        assert mine == [f"from {name} {number}" for number in range(50)]
+
+
+def test_two_people_see_a_hundred_interleaved_messages_in_the_same_order_each_once(
+    window: Open, url: str, room: str
+) -> None:
+    ann, bob = window("Ann").open(), window("Bob").open()
+    converse(ann, bob)
+    stored = [{"id": m["id"], "from": m["from"], "text": m["text"]} for m in history(url, room)]
+    assert ann.shown() == stored
+    ann.page.reload()
+    expect(ann.status).to_have_text("Connected")
+    assert ann.shown() == stored[-50:]
+
+
+def test_a_server_that_is_killed_and_started_again_leaves_the_pages_whole(
+    window: Open, mortal: ServerProcess, room: str
+) -> None:
+    ann, bob = (window(name, url=mortal.url).open() for name in ("Ann", "Bob"))
+    ann.say("before")
+    expect(bob.row("before")).to_have_attribute("data-id", "1")
+    mortal.kill()
+    bob.say("into the void")
+    expect(bob.row("into the void")).to_contain_text("cannot be reached")
+    mortal.start()
+    post(mortal.url, room, "Cid", "while you were away")
+    for one in (ann, bob):
+        expect(one.row("while you were away")).to_have_attribute("data-id", "2")
+    bob.button("Retry").click()
+    for one in (ann, bob):
+        expect(one.row("into the void")).to_have_attribute("data-id", "3")
+        expect(one.status).to_have_text("Connected")
+        assert one.ids() == [1, 2, 3]
+
+
+def test_a_proxy_that_answers_502_for_a_while_costs_nothing_but_time(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install()
+    ann.open()
+    proxy.break_with("502")
+    post(server.url, room, "Bob", "missed")
+    expect(ann.status).to_have_text("Connected")  # no word of it for the first seconds
+    ann.page.clock.fast_forward(4_000)
+    expect(ann.status).to_have_text(re.compile(r"Reconnecting( in \d+ s|…)"))
+    with ann.page.expect_response(lambda response: response.status == 502):
+        ann.page.clock.fast_forward(30_000)
+    proxy.break_with(None)
+    ann.page.clock.fast_forward(30_000)
+    expect(ann.row("missed")).to_have_attribute("data-id", "1")
+    expect(ann.status).to_have_text("Connected")
+    post(server.url, room, "Bob", "live again")
+    expect(ann.row("live again")).to_be_visible()
+    proxy.close()
+
+
+def test_a_stream_that_falls_silent_is_opened_again_after_50_seconds(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install()
+    ann.open()
+    proxy.break_with("mute")
+    post(server.url, room, "Bob", "swallowed")
+    ann.page.clock.fast_forward(45_000)
+    expect(ann.row("swallowed")).to_have_count(0)
+    proxy.mode = None
+    ann.page.clock.fast_forward(6_000)
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.row("swallowed")).to_have_attribute("data-id", "1")
+    proxy.close()
+
+
+def test_another_log_behind_the_same_address_is_shown_after_a_divider(
+    window: Open, mortal: ServerProcess, room: str, tmp_path: Path
+) -> None:
+    ann = window(url=mortal.url).open()
+    for text in ("one", "two"):
+        ann.say(text)
+        expect(ann.row(text)).to_have_attribute("data-id", re.compile(r"\d"))
+    mortal.kill()
+    mortal.store = tmp_path / "other.db"
+    mortal.start()
+    post(mortal.url, room, "Bob", "a new world")
+    expect(ann.log.get_by_text("Some messages were missed")).to_be_visible()
+    expect(ann.row("a new world")).to_have_attribute("data-id", "1")
+    assert ann.ids() == [1]
+
+
+# --- sending ---
+
+
+def test_an_own_message_is_shown_at_once_and_settles_while_typing_goes_on(window: Open, url: str) -> None:
+    ann, bob = window("Ann").open(), window("Bob").open()
+    held: list[Route] = []
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    ann.say("slow one")
+    expect(ann.row("slow one")).to_have_attribute("data-state", "pending")
+    ann.text.press_sequentially("typed mean")
+    bob.say("faster")
+    expect(ann.row("faster")).to_have_attribute("data-id", "1")
+    assert [row["text"] for row in ann.shown()] == ["faster", "slow one"]
+    held[0].continue_()
+    expect(ann.row("slow one")).to_have_attribute("data-id", "2")
+    ann.text.press_sequentially("while")
+    expect(ann.text).to_have_value("typed meanwhile")
+    expect(ann.text).to_be_focused()
+    expect(ann.row("slow one")).to_have_class(re.compile("own"))
+    expect(bob.row("slow one")).not_to_have_class(re.compile("own"))
+
+
+def test_enter_sends_and_shift_enter_breaks_the_line(window: Open) -> None:
+    ann = window().open()
+    ann.text.press_sequentially("two")
+    ann.text.press("Shift+Enter")
+    ann.text.press_sequentially("lines")
+    before = ann.text.bounding_box()["height"]
+    ann.text.press("Enter")
+    expect(ann.row("two lines")).to_have_attribute("data-id", "1")  # the locator folds white space
+    assert ann.shown()[0]["text"] == "two\nlines"
+    assert ann.text.bounding_box()["height"] < before
+    ann.text.fill("  \n ")
+    ann.text.press("Enter")
+    ann.button("Send").click()
+    ann.text.fill("by mouse")
+    ann.button("Send").click()
+    expect(ann.row("by mouse")).to_have_attribute("data-id", "2")
+
+
+def test_a_failed_message_keeps_its_text_and_is_retried_under_the_same_id(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window().open()
+    bodies: list[dict[str, Any]] = []
+
+    def fail(route: Route) -> None:
+        bodies.append(route.request.post_data_json)
+        if len(bodies) == 1:
+            route.fetch()  # it arrives, but the answer is lost
+        route.abort()
+
+    ann.page.route("**/messages/", fail, times=1)
+    ann.page.route(re.compile("lastEventId"), lambda route: route.abort())
+    ann.page.evaluate("() => dispatchEvent(new Event('online'))")
+    ann.say("precious")
+    expect(ann.row("precious")).to_contain_text("Not sent")
+    expect(ann.row("precious")).to_have_attribute("data-state", re.compile("failed|official"))
+    ann.page.unroute(re.compile("lastEventId"))
+    if ann.button("Retry").is_visible():
+        with ann.page.expect_request("**/messages/") as request:
+            ann.button("Retry").click()
+        assert request.value.post_data_json == bodies[0]
+    expect(ann.row("precious")).to_have_attribute("data-id", "1")
+    expect(ann.button("Retry")).to_have_count(0)
+    assert [message["text"] for message in history(url, room)] == ["precious"]
+
+
+def test_a_failed_message_survives_a_reload_and_can_be_discarded(window: Open, url: str, room: str) -> None:
+    ann = window().open()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("doomed")
+    expect(ann.button("Discard")).to_be_visible()
+    ann.page.reload()
+    expect(ann.row("doomed")).to_contain_text("Not confirmed")
+    ann.button("Discard").click()
+    expect(ann.row("doomed")).to_have_count(0)
+    expect(ann.text).to_be_focused()
+    ann.page.reload()
+    expect(ann.status).to_have_text("Connected")
+    assert ann.shown() == []
+    assert history(url, room) == []
+
+
+@pytest.mark.parametrize(("status", "words"), [(429, "Too many messages"), (503, "The server is busy")])
+def test_a_server_that_asks_for_patience_is_explained_and_obeyed(
+    window: Open, status: int, words: str
+) -> None:
+    ann = window()
+    ann.page.clock.install()
+    ann.open()
+    ann.page.route(
+        "**/messages/",
+        lambda route: route.fulfill(
+            status=status, headers={"Retry-After": "7"}, json={"error": {"code": "x", "message": "y"}}
+        ),
+        times=1,
+    )
+    ann.say("first")
+    ann.say("second")
+    expect(ann.row("first")).to_contain_text(f"{words}")
+    expect(ann.row("first")).to_contain_text("Trying again in 7 s")
+    expect(ann.row("second")).to_have_attribute("data-state", "pending")
+    ann.page.clock.fast_forward(7_000)
+    expect(ann.row("second")).to_have_attribute("data-id", "2")  # in the order in which they were written
+    expect(ann.row("first")).to_have_attribute("data-id", "1")
+
+
+def test_a_refusal_is_told_in_the_servers_words(window: Open) -> None:
+    ann = window().open()
+    ann.page.route(
+        "**/messages/",
+        lambda route: route.fulfill(status=409, json={"error": {"code": "conflict", "message": "in use"}}),
+    )
+    ann.say("again")
+    expect(ann.row("again")).to_contain_text("Not sent: in use.")
+
+
+def test_a_retraction_says_why_and_the_text_is_kept(window: Open) -> None:
+    ann = window()
+    held: list[Route] = []
+    theirs, retracted = wire_message(None, "Bob", "theirs", 1), []
+    stream = ScriptedStream(ann.page, OPEN + event("message", theirs))
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    ann.page.clock.install()
+    ann.open()
+    ann.say("mine")
+    expect(ann.row("mine")).to_have_attribute("data-state", "pending")
+    expect(ann.row("theirs")).to_have_attribute("data-state", "provisional")
+    for key in (held[0].request.post_data_json["provisionalId"], theirs["provisionalId"]):
+        retracted.append(event("retraction", {"provisionalId": key}))
+    stream.then(OPEN + "".join(retracted))
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.row("mine")).to_contain_text("Withdrawn: the server could not store it.")
+    expect(ann.row("theirs")).to_contain_text("withdrawn: it could not be stored")
+    expect(ann.button("Retry")).to_be_visible()
+    ann.page.clock.fast_forward(11_000)
+    expect(ann.row("theirs")).to_have_count(0)
+
+
+def test_the_limit_is_counted_down_in_characters_as_the_server_counts(window: Open) -> None:
+    ann = window().open()
+    counter = ann.page.locator("#counter")
+    ann.text.fill("x" * 3_000)
+    expect(counter).to_be_hidden()
+    ann.text.fill("😀" * 4_000)
+    expect(counter).to_have_text("96 left")
+    ann.text.fill("😀" * 4_099)
+    expect(counter).to_have_text("3 too many")
+    expect(ann.button("Send")).to_be_disabled()
+    ann.text.press("Enter")
+    ann.text.fill("😀" * 4_096)
+    ann.text.press("Enter")
+    expect(ann.log.locator("li[data-id='1']")).to_be_attached()
+    assert ann.shown()[0]["text"] == "😀" * 4_096
+
+
+# --- reading ---
+
+
+def test_rows_are_grouped_by_author_and_day_with_local_times(window: Open) -> None:
+    ann = window(timezone_id="Asia/Kolkata", locale="en-GB")
+    rows = [
+        ("Bob", "night", "2026-01-30T18:29:00.000Z"),  # 23:59 in Kolkata
+        ("Bob", "morning", "2026-01-30T18:31:00.000Z"),  # 00:01 on the next day
+        ("Bob", "soon after", "2026-01-30T18:32:00.000Z"),
+        ("Cid", "another", "2026-01-30T18:33:00.000Z"),
+        ("Cid", "much later", "2026-01-30T20:00:00.000Z"),
+    ]
+    messages = [wire_message(n, who, text, n, date) for n, (who, text, date) in enumerate(rows, 1)]
+    ann.page.clock.set_fixed_time("2026-01-31T12:00:00Z")
+    ScriptedStream(ann.page, OPEN + "".join(event("message", message) for message in messages))
+    ann.open(connected=False)
+    expect(ann.row("much later")).to_be_visible()
+    expect(ann.log.locator(".day")).to_have_text(["Yesterday", "Today"])
+    more = [text for _, text, _ in rows if "more" in (ann.row(text).get_attribute("class") or "")]
+    assert more == ["soon after"]
+    time = ann.row("morning").locator("time")
+    expect(time).to_have_text("00:01")
+    expect(time).to_have_attribute("title", re.compile("Saturday.* 31 January 2026"))
+    hues = ann.rows.evaluate_all("rows => rows.map(row => row.style.getPropertyValue('--hue'))")
+    assert hues[0] == hues[1] != hues[3] == hues[4]
+
+
+def test_links_are_clickable_and_nothing_else_is_interpreted(window: Open, url: str, room: str) -> None:
+    text = (
+        "See https://example.org/a_(b)?c=d&e=%20#f, (http://example.com/x). HTTPS://EXAMPLE.ORG! "
+        "not ftp://example.org javascript:alert(1) xhttp://no.example http://"
+    )
+    wanted = ["https://example.org/a_(b)?c=d&e=%20#f", "http://example.com/x", "HTTPS://EXAMPLE.ORG"]
+    post(url, room, "Bob", text)
+    ann = window().open()  # rendered by the server, decorated by the page
+    post(url, room, "Bob", text)  # live
+    expect(ann.rows).to_have_count(2)
+    for row in (ann.rows.nth(0), ann.rows.nth(1)):
+        links = row.get_by_role("link")
+        expect(links).to_have_text(wanted)
+        for link in links.all():
+            expect(link).to_have_attribute("rel", "noopener nofollow ugc")
+            assert link.get_attribute("href") == link.text_content()
+        expect(row.locator(".text")).to_have_text(text)
+
+
+def test_hostile_names_and_texts_are_shown_literally_everywhere(window: Open, url: str) -> None:
+    room = "<b>&{{ 7*7 }}\"'\u202e?#%41"
+    ann = window("<u>Ann</u>\"'", room=room).open()
+    sent = [(name, text) for text in NASTY for name in NASTY_NAMES[:2]] + [
+        (name, "hi") for name in NASTY_NAMES
+    ]
+    for name, text in sent:
+        post(url, room, name, text)
+    for text in NASTY:
+        ann.text.fill(text)
+        ann.text.press("Enter")
+    wanted = sent + [(ann.user, text) for text in NASTY]
+    expect(ann.log.locator("li[data-id]")).to_have_count(len(wanted))
+    assert [(row["from"], row["text"]) for row in ann.shown()] == wanted
+    ann.page.reload()
+    expect(ann.status).to_have_text("Connected")
+    assert [(row["from"], row["text"]) for row in ann.shown()] == wanted
+    expect(ann.page).to_have_title(f"{room} · flychat")
+    expect(ann.page.get_by_role("heading")).to_have_text(room)
+    expect(ann.page.locator(".sheet .me")).to_have_text(ann.user)
+    assert ann.log.locator("script, img, b, i, u, code").count() == 0
+    links = ann.log.get_by_role("link")
+    expect(links).to_have_text(["https://example.org/"] * links.count())
+    ann.page.goto(f"{url}{'x' * 65}?user=%3Cb%3E")
+    expect(ann.page.get_by_role("heading")).to_contain_text("Bad Request")
+    ann.page.goto(messages_url(url, room).replace("/rooms", "") + "?user=")
+
+
+def test_the_log_sticks_to_the_bottom_only_when_the_reader_is_there(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 40)
+    ann = window().open()
+    assert ann.from_bottom() < 2
+    post(url, room, "Bob", "seen")
+    expect(ann.row("seen")).to_be_in_viewport()
+    assert ann.from_bottom() < 2
+    ann.scroll(200)
+    reading = ann.row("message 10").bounding_box()
+    for number in range(3):
+        post(url, room, "Bob", f"unseen {number}")
+    expect(ann.button("3 new")).to_be_visible()
+    assert ann.row("message 10").bounding_box() == reading
+    expect(ann.page).to_have_title(f"(3) {room} · flychat")
+    ann.button("3 new").click()
+    expect(ann.row("unseen 2")).to_be_in_viewport()
+    expect(ann.button("3 new")).to_be_hidden()
+    expect(ann.page).to_have_title(f"{room} · flychat")
+    ann.scroll(0)
+    ann.say("own messages lead to the bottom")
+    expect(ann.row("own messages lead to the bottom")).to_be_in_viewport()
+
+
+def test_a_growing_text_does_not_cover_the_last_message(window: Open, url: str, room: str) -> None:
+    seed(url, room, 40)
+    ann = window().open()
+    ann.text.fill("a\nb\nc\nd\ne")
+    expect(ann.row("message 40")).to_be_in_viewport(ratio=1)
+    ann.page.set_viewport_size({"width": 400, "height": 350})  # a phone's keyboard
+    expect(ann.row("message 40")).to_be_in_viewport(ratio=1)
+    assert ann.from_bottom() < 2
+
+
+def test_older_messages_are_loaded_on_the_way_up_without_a_jump(window: Open, url: str, room: str) -> None:
+    seed(url, room, 170)
+    ann = window().open()
+    expect(ann.rows).to_have_count(50)
+    ann.scroll(100)
+    reading = ann.row("message 123").bounding_box()
+    expect(ann.rows).to_have_count(150)
+    after = ann.row("message 123").bounding_box()
+    assert abs(after["y"] - reading["y"]) <= 1
+    ann.button("Older messages").click()
+    expect(ann.rows).to_have_count(170)
+    assert ann.ids() == list(range(1, 171))
+    expect(ann.button("Older messages")).to_be_hidden()
+
+
+def test_at_most_500_rows_are_kept_in_either_direction(
+    window: Open, mortal: ServerProcess, room: str
+) -> None:
+    seed(mortal.url, room, 60)
+    ann = window(url=mortal.url).open()
+    threads = [threading.Thread(target=seed, args=(mortal.url, room, 60)) for _ in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expect(ann.log.locator("li[data-id='600']")).to_be_in_viewport()
+    assert ann.ids() == list(range(101, 601))
+    ann.button("Older messages").click()
+    expect(ann.log.locator("li[data-id='1']")).to_be_attached()
+    assert ann.ids() == list(range(1, 501))
+    post(mortal.url, room, "Bob", "far below")
+    expect(ann.button("1 new")).to_be_visible()
+    assert len(ann.ids()) == 500
+    ann.scroll(10**6)  # the rows below come back
+    expect(ann.row("far below")).to_be_attached()
+    assert ann.ids() == list(range(102, 602))
+    ann.scroll(0)
+    expect(ann.log.locator("li[data-id='2']")).to_be_attached()
+    post(mortal.url, room, "Bob", "even farther")
+    ann.page.get_by_role("button", name=re.compile(r"\d new")).click()
+    expect(ann.row("even farther")).to_be_in_viewport()
+    assert ann.ids()[-1] == 602
+    assert len(ann.ids()) <= 500
+
+
+def test_unread_messages_are_counted_in_the_title(window: Open, url: str, room: str) -> None:
+    ann = window().open()
+    hide(ann.page, True)
+    for text in ("one", "two"):
+        post(url, room, "Bob", text)
+    expect(ann.page).to_have_title(f"(2) {room} · flychat")
+    hide(ann.page, False)
+    expect(ann.page).to_have_title(f"{room} · flychat")
+
+
+def hide(page: Page, hidden: bool) -> None:
+    """Headless windows are never hidden: this is how it looks to the page."""
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+# --- streams ---
+
+
+def test_ids_never_go_back_and_a_late_provisional_is_ignored(window: Open) -> None:
+    ann = window()
+    first, second = wire_message(1, "Bob", "first", 1), wire_message(2, "Bob", "second", 2)
+    late = {name: value for name, value in second.items() if name != "id"}
+    early = wire_message(None, "Bob", "early", 3)
+    script = [
+        ("message", m) for m in (first, first, early, early, second, late, first, {"id": 3, **early}, early)
+    ]
+    ScriptedStream(ann.page, OPEN + "".join(event(*line) for line in script))
+    ann.open(connected=False)
+    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
+    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "first"), (2, "second"), (3, "early")]
+    expect(ann.log.locator("li[data-state=provisional]")).to_have_count(0)
+
+
+def test_a_gap_is_never_shown_but_asked_for_again(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
+    stream = ScriptedStream(ann.page, OPEN + messages[0] + messages[3], OPEN + "".join(messages[1:]))
+    ann.open(connected=False)
+    expect(ann.row("number 1")).to_be_visible()
+    expect(ann.row("number 4")).to_have_count(0)
+    ann.page.clock.fast_forward(5_000)
+    expect(ann.row("number 4")).to_be_visible()
+    assert ann.ids() == [1, 2, 3, 4]
+    assert stream.positions[:2] == ["0", "1"]
+
+
+def test_a_provisional_message_that_is_not_confirmed_is_marked(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    ScriptedStream(ann.page, OPEN + event("message", wire_message(None, "Bob", "perhaps", 1)))
+    ann.open(connected=False)
+    expect(ann.row("perhaps")).to_have_attribute("data-state", "provisional")
+    ann.page.clock.fast_forward(31_000)
+    expect(ann.row("perhaps")).to_contain_text("not confirmed")
+
+
+def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, url: str, room: str) -> None:
+    seed(url, room, 3)
+    ann = window()
+    reset = event("stream-reset", {"reason": "behind", "lastEventId": 2001})
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in (2000, 2001)]
+    ScriptedStream(ann.page, OPEN + reset + "".join(messages))
+    ann.open(connected=False)
+    expect(ann.row("number 2001")).to_be_visible()
+    expect(ann.log.get_by_text("Some messages were missed")).to_be_visible()
+    expect(ann.button("Older messages")).to_be_visible()
+    assert ann.ids() == [2000, 2001]
+
+
+@pytest.mark.parametrize("status", [500, 501, 502, 503])
+def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: Open, status: int) -> None:
+    ann = window()
+    ann.page.clock.install()
+    message = event("message", wire_message(1, "Bob", "at last", 1))
+    stream = ScriptedStream(ann.page, status, status, OPEN + message, status)
+    ann.open(connected=False)
+    for _ in range(3):
+        with ann.page.expect_request(re.compile("lastEventId")):
+            ann.page.clock.fast_forward(20_000)
+    expect(ann.row("at last")).to_be_visible()
+    assert stream.positions[:4] == ["0", "0", "0", "1"]
+
+
+def test_the_network_coming_back_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install()
+    ann.open()
+    ann.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself
+    ann.context.set_offline(True)
+    proxy.break_with("502")
+    ann.page.clock.fast_forward(3_500)
+    expect(ann.status).to_have_text(re.compile("^Offline"))
+    post(server.url, room, "Bob", "meanwhile")
+    proxy.break_with(None)
+    ann.context.set_offline(False)
+    expect(ann.status).to_have_text("Connected")
+    ann.page.clock.run_for(1_000)
+    expect(ann.row("meanwhile")).to_be_visible()
+    proxy.close()
+
+
+def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    tabs = [window("Ann", url=proxy.url)]
+    tabs[0].open()
+    tabs += [window("Ann", url=proxy.url, beside=tabs[0]).open() for _ in range(7)]
+    assert streams(proxy) == 1
+    post(server.url, room, "Bob", "to all")
+    for tab in tabs:
+        expect(tab.row("to all")).to_be_attached()
+    tabs[-1].say("a tab without a stream of its own can send")
+    expect(tabs[1].row("a tab without a stream of its own can send")).to_have_attribute("data-id", "2")
+    tabs.pop(0).page.close()
+    post(server.url, room, "Bob", "after the leader")
+    for tab in tabs:
+        expect(tab.row("after the leader")).to_be_attached()
+        assert tab.ids() == [1, 2, 3]
+    assert streams(proxy) == 2
+    proxy.close()
+
+
+def test_a_leader_that_does_not_answer_loses_its_place(window: Open, url: str, room: str) -> None:
+    leader = window().open()
+    follower = window(beside=leader)
+    follower.page.clock.install()
+    follower.open()
+    leader.page.evaluate("() => { BroadcastChannel.prototype.postMessage = () => {} }")  # as if frozen
+    post(url, room, "Bob", "unheard")
+    expect(leader.row("unheard")).to_be_attached()
+    follower.page.clock.fast_forward(51_000)
+    follower.page.clock.fast_forward(6_000)
+    expect(follower.row("unheard")).to_be_attached()
+    post(url, room, "Bob", "heard by one")
+    expect(follower.row("heard by one")).to_be_attached()
+
+
+def streams(proxy: BreakingProxy) -> int:
+    return sum("lastEventId" in line for line in proxy.requests)
+
+
+# --- without the script, and for everybody ---
+
+
+def test_it_works_without_javascript(window: Open, url: str, room: str) -> None:
+    seed(url, room, 40)
+    ann = window(java_script_enabled=False)
+    page = ann.page
+    page.goto(url + room)
+    page.get_by_role("textbox", name="Name").fill("Ann")
+    page.get_by_role("button", name="Join").click()
+    expect(ann.row("message 40")).to_be_in_viewport()
+    ann.text.fill("by form\nin two lines")
+    ann.button("Send").click()
+    expect(ann.row("by form in two lines")).to_be_in_viewport()
+    assert page.url == url + room
+    page.locator("summary").click()
+    page.get_by_role("textbox", name="Room").fill("elsewhere")
+    page.get_by_role("button", name="Go").click()
+    expect(page.get_by_role("heading")).to_have_text("elsewhere")
+    expect(page.get_by_text("Nothing here yet")).to_be_visible()
+    assert [message["text"] for message in history(url, room)][-1] == "by form\nin two lines"
+
+
+def test_axe_finds_nothing_serious(
+    window: Open, url: str, room: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = axe(tmp_path_factory.mktemp("axe"))
+    talk(url, room)
+    findings = []
+
+    def check(page: Page, where: str) -> None:
+        page.evaluate(source + "; undefined")
+        result = page.evaluate("() => axe.run()")
+        findings.extend(
+            f"{where}: {violation['id']}: {node['html']}"
+            for violation in result["violations"]
+            for node in violation["nodes"]
+        )
+
+    for scheme in ("light", "dark"):
+        ann = window(color_scheme=scheme, reduced_motion="reduce")
+        ann.page.goto(url + room)
+        check(ann.page, f"join, {scheme}")
+        ann.open()
+        ann.page.route("**/messages/", lambda route: route.abort())
+        ann.say("fails")
+        expect(ann.button("Retry")).to_be_visible()
+        check(ann.page, f"room, {scheme}")
+        ann.page.locator("summary").click()
+        check(ann.page, f"menu, {scheme}")
+        ann.page.goto(url + "no/such/page")
+        check(ann.page, f"error, {scheme}")
+    assert findings == []
+
+
+def test_everything_is_reached_by_keyboard_and_focus_is_seen(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window().open()
+    expect(ann.text).to_be_focused()
+    reached = []
+    for _ in range(6):
+        ann.page.keyboard.press("Shift+Tab")
+        focused = ann.page.locator(":focus")
+        reached.append(focused.get_attribute("id") or focused.evaluate("element => element.tagName"))
+        assert focused.evaluate("element => getComputedStyle(element).outlineStyle") != "none"
+        if reached[-1] == "SUMMARY":
+            break
+    assert reached == ["older", "log", "SUMMARY"]
+    ann.page.keyboard.press("Enter")
+    expect(ann.page.get_by_role("link", name="Change name")).to_be_visible()
+    ann.page.keyboard.press("Escape")
+    expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
+    expect(ann.page.locator("summary")).to_be_focused()
+
+
+def test_the_log_is_polite_and_old_rows_are_not_read_out(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window().open()
+    expect(ann.log).to_have_attribute("aria-live", "polite")
+    ann.page.evaluate(
+        """() => {
+            const log = document.querySelector("[role=log]");
+            window.spoken = [];
+            new MutationObserver(changes => {
+                for (const change of changes) for (const node of change.addedNodes)
+                    if (log.getAttribute("aria-live") !== "off" && node.nodeName === "LI")
+                        window.spoken.push(node.textContent);
+            }).observe(log, { childList: true, subtree: true });
+        }"""
+    )
+    ann.button("Older messages").click()
+    expect(ann.rows).to_have_count(60)
+    expect(ann.log).to_have_attribute("aria-live", "polite")
+    ann.say("mine")
+    expect(ann.row("mine")).to_have_attribute("data-id", "61")
+    spoken = ann.page.evaluate("() => window.spoken")
+    assert len(spoken) == 1
+    assert "mine" in spoken[0]
+
+
+@pytest.mark.parametrize("width", [320, 640])
+def test_narrow_windows_need_no_sideways_scrolling(window: Open, url: str, room: str, width: int) -> None:
+    post(url, room, "B" * 64, "wide" * 200)
+    post(url, room, "Ann", "https://example.org/" + "x" * 300)
+    ann = window(viewport={"width": width, "height": 360})
+    ann.page.goto(url + room)
+    assert overflow(ann.page) == 0
+    ann.open()
+    assert overflow(ann.page) == 0
+    for name in ("Send",):
+        expect(ann.button(name)).to_be_in_viewport(ratio=1)
+    ann.page.locator("summary").click()
+    assert overflow(ann.page) == 0
+
+
+def overflow(page: Page) -> int:
+    return page.evaluate(
+        """() => Math.max(...[document.scrollingElement, ...document.querySelectorAll("#log")]
+            .map(element => element.scrollWidth - element.clientWidth))"""
+    )
+
+
+def test_the_first_load_is_small_and_comes_from_this_server_only(window: Open, url: str, room: str) -> None:
+    for number in range(60):
+        post(
+            url,
+            room,
+            f"Person {number % 7}",
+            f"This is message {number}, of about the length that people write.",
+        )
+    ann = window()
+    sizes: dict[str, int] = {}
+    ann.page.on("response", lambda response: sizes.update({response.url: len(response.body())}))
+    ann.page.route(re.compile("lastEventId"), lambda route: None)
+    ann.open(connected=False)
+    expect(ann.rows).to_have_count(50)
+    ann.page.wait_for_load_state("networkidle")
+    assert all(address.startswith(url) for address in sizes)
+    assert len(sizes) == 4, sizes
+    assert sum(sizes.values()) <= LIMIT, sizes
+
+
+def test_pages_and_static_files_have_the_headers_they_need(window: Open, url: str, room: str) -> None:
+    ann = window()
+    answers: dict[str, Any] = {}
+    ann.page.on("response", lambda response: answers.update({response.url.partition("?")[0]: response}))
+    ann.open()
+    page = answers[url + room].headers
+    assert page["cache-control"] == "no-cache"
+    assert page["x-content-type-options"] == "nosniff"
+    assert "referrer-policy" in page
+    policy = page["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    script = answers[url + "static/chat.js"]
+    assert re.search(r"\?v=\w+$", script.url)
+    assert "etag" in script.headers
+    assert int(re.search(r"max-age=(\d+)", script.headers["cache-control"])[1]) > 10**6
+
+
+# --- pictures for the README ---
+
+
+def talk(url: str, room: str) -> None:
+    for name, text in [
+        ("Mira", "Morning! Is the boat still on for Saturday?"),
+        ("Jonas", "Yes, 9:30 at the north pier: https://example.org/harbour"),
+        ("Jonas", "The forecast says light wind until noon."),
+        ("Ann", "Great, I'll bring coffee and the good rolls."),
+        ("Mira", "You are a hero, Ann."),
+        ("Luís", "Is there room for one more?"),
+        ("Ann", "Always! The more the merrier.\nWe need someone who can tie knots anyway."),
+        ("Jonas", "Knots are my department."),
+    ]:
+        post(url, room, name, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "width", "height"),
+    [("light", "light", 900, 640), ("dark", "dark", 900, 640), ("phone", "dark", 360, 640)],
+)
+def test_screenshots(
+    window: Open, url: str, tmp_path: Path, name: str, scheme: str, width: int, height: int
+) -> None:
+    room = "Saturday sailing"
+    if not history(url, room):
+        talk(url, room)
+    ann = window(room=room, color_scheme=scheme, viewport={"width": width, "height": height})
+    ann.open()
+    folder = Path(os.environ.get("FLYCHAT_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = ann.page.screenshot(path=folder / f"{name}.png")
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 150_000
+    assert ann.ids() == list(range(1, 9))
