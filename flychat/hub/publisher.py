@@ -1,0 +1,276 @@
+"""Publishing to a GRIP proxy: a queue with one POST in flight, since only so the items arrive in their order.
+
+A batch is tried again as it is: the proxy drops an id that it has seen, and clients cope with provisional
+events that come twice. Nobody waits for a queue, so it is bounded, and what is given up is made up for:
+
+- the proxy is asked, by a `hint`, to recover the rooms of the official items that were dropped;
+- where these are too many to remember, and at the start, because the process before this one may have
+  died between a write and its publication, it is asked to recover everybody (`POST /recover/`).
+
+Either is tried until the proxy answers, and goes before the queue. Each proxy has a Publisher of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+import jwt
+from gripcontrol import HttpStreamFormat, parse_grip_uri, validate_sig
+from prometheus_client import Counter, Gauge
+from pubcontrol import Item
+from tornado.httpclient import AsyncHTTPClient
+
+from ..errors import Misconfigured
+
+BATCH_ITEMS = 100
+BATCH_BYTES = 800_000  # Pushpin refuses a body over 1,000,000
+QUEUE_ITEMS = 10_000
+QUEUE_BYTES = 16_000_000
+ROOMS_OWED = 1000
+ANSWER_SECONDS = 2.5
+GIVE_UP_SECONDS = 15.0  # less than the 60 during which a proxy knows the ids that it has seen
+LONGEST_PAUSE = 2.0
+FLUSH_SECONDS = 1.0
+TOKEN_SECONDS = 3600
+REFUSED = frozenset(range(400, 500)) - {408, 429}
+
+logger = logging.getLogger(__name__)
+
+QUEUED = Gauge("flychat_grip_queued", "Items that wait for the proxy", ["proxy"])
+ANSWERING = Gauge("flychat_grip_answering", "Whether the proxy answered the last time", ["proxy"])
+PUBLISHED = Counter("flychat_grip_published", "Items that the proxy took", ["proxy"])
+FAILURES = Counter("flychat_grip_failures", "POSTs that the proxy did not take", ["proxy"])
+DROPPED = Counter("flychat_grip_dropped", "Items that were given up", ["proxy"])
+HINTS = Counter("flychat_grip_hints", "Rooms that the proxy was asked to recover", ["proxy"])
+RECOVERIES = Counter("flychat_grip_recoveries", "Times the proxy was asked to recover everybody", ["proxy"])
+
+
+def item_json(channel: str, item: Item) -> bytes:
+    """The item, for a channel, in the body of a POST."""
+    return json.dumps(
+        {"channel": channel, **item.export()}, ensure_ascii=False, separators=(",", ":")
+    ).encode()
+
+
+def grip_hint(channel: str) -> bytes:
+    """The item that has the proxy recover all clients of a channel.
+
+    For the provisional one: on the official one it would count as a publication without an id.
+    """
+    return item_json(channel, Item(HttpStreamFormat(action="hint")))
+
+
+@dataclass(frozen=True, slots=True)
+class GripUrl:
+    """A --grip-url, read: where to publish, as whom, and what requests through the proxy are signed with."""
+
+    control_uri: str
+    iss: str | None = None
+    key: str | bytes | None = None
+    verify_iss: str | None = None
+    verify_key: str | bytes | None = None
+
+    @classmethod
+    def read(cls, url: str) -> GripUrl:
+        """Raises Misconfigured. The URL may hold keys, so it is not repeated."""
+        try:
+            known = parse_grip_uri(url)
+            parts = urlsplit(known["control_uri"])
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                raise ValueError
+        except ValueError:  # also of a key that is not base64, or a port that is none
+            raise Misconfigured(
+                "--grip-url must be like http://localhost:5561/ or https://host/path?iss=...&key=base64:..."
+                "&verify-iss=...&verify-key=base64:..."
+            ) from None
+        names = ("key", "verify_iss", "verify_key")
+        return cls(known["control_uri"], known.get("control_iss"), *map(known.get, names))
+
+    @property
+    def proxy(self) -> str:
+        """host:port, for people."""
+        return urlsplit(self.control_uri).netloc.rpartition("@")[2]
+
+    def endpoint(self, name: str) -> str:
+        parts = urlsplit(self.control_uri)
+        return urlunsplit(parts._replace(path=f"{parts.path}/{name}/"))
+
+    def authorization(self, now: float) -> dict[str, str]:
+        if self.key is None:
+            return {}
+        if self.iss is None:
+            token = self.key if isinstance(self.key, str) else self.key.decode()
+        else:
+            token = jwt.encode({"iss": self.iss, "exp": int(now) + TOKEN_SECONDS}, self.key, "HS256")
+        return {"Authorization": f"Bearer {token}"}
+
+    def signed(self, headers: Mapping[str, str]) -> bool:
+        return bool(validate_sig(headers.get("Grip-Sig", ""), self.verify_key, self.verify_iss))
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedItem:
+    data: bytes
+    hint: str  # the channel of the hint that makes up for it; "": none does
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One POST to the proxy: a batch of items, or of hints, or the request to recover everybody."""
+
+    items: Sequence[QueuedItem] = ()
+    hints: Sequence[str] = ()
+
+    @property
+    def endpoint(self) -> str:
+        return "publish" if self.items or self.hints else "recover"
+
+    def body(self) -> bytes:
+        items = [*(item.data for item in self.items), *map(grip_hint, self.hints)]
+        return b'{"items":[' + b",".join(items) + b"]}" if items else b""
+
+
+class Publisher:
+    """The queue of one proxy. What is owed to it, after something was given up, goes first."""
+
+    def __init__(self, target: GripUrl, *, give_up: float = GIVE_UP_SECONDS) -> None:
+        self.owed: dict[str, None] = {}  # channels of hints, in order
+        self.owes_all = True
+        self._target = target
+        self._give_up = give_up
+        self._queue: deque[QueuedItem] = deque()
+        self._bytes = 0
+        self._failing = False
+        self._wake, self._idle = asyncio.Event(), asyncio.Event()
+        self._wake.set()
+        self._client = AsyncHTTPClient(force_instance=True)
+        for counter in (PUBLISHED, FAILURES, DROPPED, HINTS, RECOVERIES):
+            counter.labels(target.proxy)
+        QUEUED.labels(target.proxy).set_function(lambda: len(self._queue))
+        self._task = asyncio.create_task(self._run())
+
+    def put(self, item: QueuedItem) -> None:
+        if len(self._queue) >= QUEUE_ITEMS or self._bytes + len(item.data) > QUEUE_BYTES:
+            self._drop(self._take(QUEUE_ITEMS, QUEUE_BYTES))
+        self._queue.append(item)
+        self._bytes += len(item.data)
+        self._idle.clear()
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Lets the queue drain, for a short time."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), FLUSH_SECONDS)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._client.close()
+
+    async def _run(self) -> None:
+        while True:
+            post = self._next()
+            if post is not None:
+                await self._deliver(post)
+            else:
+                self._wake.clear()
+                self._idle.set()
+                await self._wake.wait()
+
+    def _next(self) -> Post | None:
+        if self.owes_all:
+            self.owes_all = False
+            self.owed.clear()
+            return Post()
+        if self.owed:
+            hints = list(self.owed)[:BATCH_ITEMS]
+            for channel in hints:
+                del self.owed[channel]
+            return Post(hints=hints)
+        return Post(self._take(BATCH_ITEMS, BATCH_BYTES)) if self._queue else None
+
+    def _take(self, most: int, most_bytes: int) -> list[QueuedItem]:
+        """The oldest items, within these limits, but one at least."""
+        items: list[QueuedItem] = []
+        size = 0
+        while self._queue and len(items) < most:
+            size += len(self._queue[0].data) + 1
+            if items and size > most_bytes:
+                break
+            items.append(self._queue.popleft())
+            self._bytes -= len(items[-1].data)
+        return items
+
+    async def _deliver(self, post: Post) -> None:
+        """Tries until it is taken, or refused; items only for so long, and then the queue is given up too."""
+        began, pause = time.monotonic(), 0.05
+        while True:
+            status, problem = await self._post(post)
+            late = time.monotonic() - began > self._give_up
+            if status == 200:
+                return self._taken(post)
+            if post.endpoint == "recover" and (status in REFUSED or (status and late)):
+                return None  # a service that does not know it
+            self._note_failure(problem)
+            if status in REFUSED:
+                return self._drop(post.items)
+            if late and post.items:
+                return self._drop([*post.items, *self._take(QUEUE_ITEMS, QUEUE_BYTES)])
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = min(LONGEST_PAUSE, 2 * pause)
+
+    async def _post(self, post: Post) -> tuple[int, str]:
+        """The answer's status, or 0, and what is wrong."""
+        try:
+            answer = await self._client.fetch(
+                self._target.endpoint(post.endpoint),
+                method="POST",
+                headers={"Content-Type": "application/json", **self._target.authorization(time.time())},
+                body=post.body(),
+                connect_timeout=ANSWER_SECONDS,
+                request_timeout=ANSWER_SECONDS,
+                follow_redirects=False,
+                raise_error=False,
+            )
+        except Exception as error:  # whatever it is, publishing goes on
+            return 0, f"{type(error).__name__}: {error}"
+        if 200 <= answer.code < 300:
+            return 200, ""
+        return answer.code, f"HTTP {answer.code}"
+
+    def _taken(self, post: Post) -> None:
+        proxy = self._target.proxy
+        PUBLISHED.labels(proxy).inc(len(post.items))
+        HINTS.labels(proxy).inc(len(post.hints))
+        RECOVERIES.labels(proxy).inc(post.endpoint == "recover")
+        ANSWERING.labels(proxy).set(1)
+        if self._failing:
+            self._failing = False
+            logger.info("the GRIP proxy at %s answers again", proxy)
+
+    def _note_failure(self, problem: str) -> None:
+        proxy = self._target.proxy
+        FAILURES.labels(proxy).inc()
+        ANSWERING.labels(proxy).set(0)
+        if not self._failing:
+            self._failing = True
+            logger.warning("the GRIP proxy at %s does not take publications: %s", proxy, problem)
+
+    def _drop(self, items: Sequence[QueuedItem]) -> None:
+        if not items:
+            return
+        DROPPED.labels(self._target.proxy).inc(len(items))
+        if not self.owed and not self.owes_all:
+            logger.warning("publications to the GRIP proxy at %s are given up", self._target.proxy)
+        self.owed.update((item.hint, None) for item in items if item.hint)
+        if len(self.owed) > ROOMS_OWED:
+            self.owed.clear()
+            self.owes_all = True
+        self._wake.set()

@@ -1,0 +1,78 @@
+"""The hub outside: a GRIP proxy (Pushpin, or a hosted one) holds the streams; several of them if need be.
+
+A plan becomes headers and a body, a publication becomes an item, and the proxy works by the rule in
+streams.py: through `prev-id`, and through the link at which it asks for what a client misses. The link has a
+time-out, so a client that hears nothing is recovered by then, whatever was lost (publisher.py is for sooner).
+
+Which requests came through the proxy? Where a --grip-url has a verify-key: those with a `Grip-Sig` made with
+it. Else: those that have a `Grip-Sig` or a `Grip-Feature` header at all, as Pushpin sends both. That shows
+the way to whoever opened the wrong port, and is no protection: who reaches this server directly can pretend
+to be a proxy. It would gain nothing but to read, with `Grip-Last`, what every client may read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from gripcontrol import Channel, HttpStreamFormat, create_grip_channel_header
+from pubcontrol import Item
+from tornado.web import RequestHandler
+
+from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, Publication, StreamPlan
+from .publisher import GripUrl, Publisher, QueuedItem, item_json
+
+RECOVERY_PATH = "/recover/"
+LINK_SECONDS = 25  # until a client that hears nothing is recovered
+
+
+def grip_headers(plan: StreamPlan) -> dict[str, str]:
+    """The plan, except for its events, as instructions to the proxy."""
+    channels = [Channel(channel.name, channel.prev_id) for channel in plan.channels]
+    keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
+    return {
+        "Grip-Hold": "stream",
+        "Grip-Channel": create_grip_channel_header(channels),
+        "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}",
+        "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={LINK_SECONDS}",
+    }
+
+
+def grip_item(publication: Publication) -> bytes:
+    """The publication as an item of a POST to the proxy. Ids are strings there."""
+    id, prev_id = (None if n is None else str(n) for n in (publication.id, publication.prev_id))
+    item = Item(HttpStreamFormat(publication.content.decode()), id, prev_id)
+    return item_json(publication.channel, item)
+
+
+def hint_channel(publication: Publication) -> str:
+    """Where a hint makes up for the publication, if it is lost; nothing does for a provisional one."""
+    return "" if publication.id is None else publication.channel.replace("messages-", "provisional-", 1)
+
+
+class PushpinHub:
+    """Holds and publishes through the proxies at `urls`."""
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        """Raises Misconfigured."""
+        targets = list(map(GripUrl.read, dict.fromkeys(urls)))
+        self._signers = [target for target in targets if target.verify_key is not None]
+        self.publishers = list(map(Publisher, targets))
+
+    async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
+        for name, value in grip_headers(plan).items():
+            response.set_header(name, value)
+        response.write(plan.body())
+
+    def publish(self, publication: Publication) -> None:
+        item = QueuedItem(grip_item(publication), hint_channel(publication))
+        for publisher in self.publishers:
+            publisher.put(item)
+
+    def proxied(self, headers: Mapping[str, str]) -> bool:
+        if self._signers:
+            return any(signer.signed(headers) for signer in self._signers)
+        return "Grip-Sig" in headers or "Grip-Feature" in headers
+
+    async def close(self) -> None:
+        await asyncio.gather(*(publisher.close() for publisher in self.publishers))
