@@ -1,0 +1,212 @@
+"""A private Pushpin, for trying GRIP mode without setting anything up (--with-pushpin), and for the tests.
+
+It runs in a directory of its own, from the files in deploy/, with a fresh signature key and on ports that
+nobody else has: all but two of its sockets are files in the directory. It counts as started when a message
+published on its control port has arrived in a stream that it holds: Pushpin's ports answer before that
+works, and a control port that belongs to another process would not be noticed otherwise.
+pushpin_watcher.py sees to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Coroutine, Mapping, Sequence
+from configparser import RawConfigParser
+from pathlib import Path
+from urllib.parse import quote
+
+from . import pushpin_watcher
+from .errors import Misconfigured
+
+STARTING_SECONDS = 10.0
+STOPPING_SECONDS = 5.0
+ISSUER = "flychat-proxy"
+TAIL = 8  # lines of the logs that say why Pushpin has ended
+DEPLOYED_TARGET = "127.0.0.1:3000"  # in deploy/routes
+INSTALL = (
+    "--with-pushpin needs the program pushpin: install it (Debian, Ubuntu: apt-get install pushpin; "
+    "macOS: brew install pushpin; else https://pushpin.org/docs/install/), or use --standalone"
+)
+
+
+class PushpinChild:
+    """A running Pushpin: clients go to `url`, flychat's --grip-url is `grip_url`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, directory: Path, url: str, grip_url: str) -> None:
+        self.url = url
+        self.grip_url = grip_url
+        self.directory = directory
+        self._process = process
+
+    @classmethod
+    async def start(
+        cls,
+        deploy: Path,
+        targets: Sequence[str],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        control_port: int = 0,
+        key: bytes | None = None,
+    ) -> PushpinChild:
+        """A Pushpin like the one in the folder `deploy`, in front of `targets`. Raises Misconfigured.
+
+        A port of 0 is a free one; no key, a fresh one.
+        """
+        program = shutil.which("pushpin")
+        if program is None:
+            raise Misconfigured(INSTALL)
+        port = _free_port(host, port)
+        control_port = _free_port("127.0.0.1", control_port)
+        encoded_key = "base64:" + base64.b64encode(key or secrets.token_bytes(32)).decode()
+        settings = {
+            "runner": {"http_port": f"{host}:{port}"},
+            "proxy": {"sig_iss": ISSUER, "sig_key": encoded_key},
+            "handler": {"push_in_http_port": str(control_port)},
+        }
+        directory = _prepared(deploy, settings, targets)
+        process = await _watched(directory, program, "--config=pushpin.conf")
+        child = cls(
+            process,
+            directory,
+            f"http://{reachable(host)}:{port}/",
+            f"http://127.0.0.1:{control_port}/?verify-iss={ISSUER}&verify-key={quote(encoded_key, safe=':')}",
+        )
+        try:
+            await child._until_it_serves(_serving(reachable(host), port, control_port))
+        except BaseException:
+            await child.stop()
+            raise
+        return child
+
+    async def _until_it_serves(self, serving: Coroutine[None, None, None]) -> None:
+        first = [asyncio.ensure_future(self.ended()), asyncio.ensure_future(serving)]
+        done, waiting = await asyncio.wait(
+            first, timeout=STARTING_SECONDS, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in waiting:
+            task.cancel()
+        if first[1] not in done:
+            problem = "has ended" if done else "does not serve"
+            raise Misconfigured(f"Pushpin {problem}: {self.why()}")
+
+    @property
+    def pid(self) -> int:
+        """Of the watcher, which is also the id of the session of all processes."""
+        return self._process.pid
+
+    async def ended(self) -> None:
+        """Returns when Pushpin has ended, by itself or not."""
+        await self._process.wait()
+
+    def why(self) -> str:
+        """The ends of its logs, on one line."""
+        lines = [
+            f"{path.stem}: {line}"
+            for path in sorted([self.directory / "runner.log", *self.directory.glob("log/*.log")])
+            for line in path.read_text(errors="replace").splitlines()[-TAIL:]
+            if "[INFO]" not in line
+        ]
+        return " | ".join(lines) or "its logs say nothing; it may have been killed"
+
+    async def stop(self) -> None:
+        """Ends all its processes."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), STOPPING_SECONDS)
+        except TimeoutError:
+            self._process.kill()
+        pushpin_watcher.kill_session(self.pid)  # in case the watcher was killed
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _prepared(deploy: Path, settings: Mapping[str, Mapping[str, str]], targets: Sequence[str]) -> Path:
+    """A new directory with the configuration."""
+    directory = Path(tempfile.mkdtemp(prefix="flychat-"))
+    (directory / "pushpin.conf").write_text(_configured((deploy / "pushpin.conf").read_text(), settings))
+    routes = (deploy / "routes").read_text().replace(DEPLOYED_TARGET, " ".join(targets))
+    (directory / "routes").write_text(routes)
+    return directory
+
+
+async def _watched(directory: Path, *command: str) -> asyncio.subprocess.Process:
+    """The command, run by pushpin_watcher.py in `directory`."""
+    with (directory / "runner.log").open("wb") as log:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", pushpin_watcher.__file__, str(directory), *command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _configured(text: str, settings: Mapping[str, Mapping[str, str]]) -> str:
+    """The configuration file `text` with some settings changed."""
+    parser = RawConfigParser()
+    parser.read_string(text)
+    parser.read_dict(settings)
+    return "\n".join(
+        line
+        for section in parser.sections()
+        for line in (f"[{section}]", *(f"{name}={value}" for name, value in parser[section].items()), "")
+    )
+
+
+def _free_port(host: str, port: int) -> int:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Misconfigured(
+                f"Pushpin cannot listen on {host}:{port}: {error.strerror} (see --pushpin-port)"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def reachable(host: str) -> str:
+    """The address at which a listener on `host` is reached from here."""
+    return "127.0.0.1" if host in ("", "0.0.0.0") else host
+
+
+async def _serving(host: str, port: int, control_port: int) -> None:
+    """Returns when a published message has arrived in a held stream."""
+    while True:
+        with contextlib.suppress(OSError, EOFError, TimeoutError):
+            async with asyncio.timeout(1.0):
+                await _arrives(host, port, control_port)
+                return
+        await asyncio.sleep(0.02)
+
+
+async def _arrives(host: str, port: int, control_port: int) -> None:
+    mark = secrets.token_hex(8)
+    item = {"channel": "test", "http-stream": {"content": mark}}
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(b"GET /_ready/stream HTTP/1.1\r\nHost: flychat\r\nConnection: close\r\n\r\n")
+        await reader.readuntil(b"[stream opened]\n")
+        await _post("127.0.0.1", control_port, "/publish/", json.dumps({"items": [item]}).encode())
+        await reader.readuntil(mark.encode())
+    finally:
+        writer.close()
+
+
+async def _post(host: str, port: int, path: str, body: bytes) -> None:
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        head = f"POST {path} HTTP/1.1\r\nHost: flychat\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await reader.readuntil(b"\r\n")
+    finally:
+        writer.close()
