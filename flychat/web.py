@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -51,6 +52,8 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Unproxied: (HTTPStatus.NOT_IMPLEMENTED, "unproxied"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
+STRAY_SECONDS = 60.0  # between two log lines about clients that come around the proxy
+PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 UNAVAILABLE = "The message store does not answer. Please try again; nothing is sent twice."
 
 logger = logging.getLogger(__name__)
@@ -66,8 +69,13 @@ def folder(name: str) -> Path:
 class ChatApplication(Application):
     """The routes, and what the handlers share. `idle` is set while every request is answered."""
 
-    def __init__(self, chat: Chat, *, cors_origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self, chat: Chat, *, cors_origins: Sequence[str] = (), public_url: str | None = None
+    ) -> None:
+        """`public_url` is where the proxy is found, if that is known."""
         self.chat = chat
+        self.way_in = f"the GRIP proxy: {public_url or PROXY}"
+        self._strayed = -math.inf
         self.cors_origins = frozenset(cors_origins)
         self.draining = False
         self.idle = asyncio.Event()
@@ -89,6 +97,12 @@ class ChatApplication(Application):
             static_handler_class=StaticHandler,
             log_function=_log_failure,
         )
+
+    def stray(self) -> None:
+        """A client came around the proxy. Logged, though not for every one."""
+        if time.monotonic() - self._strayed > STRAY_SECONDS:
+            self._strayed = time.monotonic()
+            logger.warning("around the proxy nothing is live: clients are to go to %s", self.way_in)
 
     def begin(self, handler: RequestHandler) -> None:
         self._busy.add(handler)
@@ -194,7 +208,7 @@ def _undefined(method: str) -> Any:
 
 def _log_failure(handler: RequestHandler) -> None:
     """One line for an answer that is our fault; requests are counted, not logged."""
-    if handler.get_status() >= 500:
+    if handler.get_status() >= 500 and handler.get_status() != HTTPStatus.NOT_IMPLEMENTED:
         logger.warning("%s %s: %d", handler.request.method, handler.request.path, handler.get_status())
 
 
@@ -246,10 +260,14 @@ class RoomHandler(BaseHandler):
             messages=page.messages,
             last_id=page.last_id,
             has_older=bool(page.messages) and page.messages[0].id > 1,
-            banner=None if self.chat.proxied(self.request.headers) else UNPROXIED,
+            banner=None if self.chat.proxied(self.request.headers) else self._banner(),
         )
 
     head = get
+
+    def _banner(self) -> str:
+        self.application.stray()
+        return f"Not live: this page was opened around the proxy. Open it at {self.application.way_in}"
 
     def _user(self) -> str:
         """`?user=`, which is remembered, else the one remembered. Raises Invalid."""
@@ -264,14 +282,14 @@ class RoomHandler(BaseHandler):
         return given
 
 
-UNPROXIED = "This page was opened around the GRIP proxy: it cannot be live. Open it through the proxy."
-
-
 class StreamHandler(BaseHandler):
     async def stream(self, request: streams.StreamRequest) -> None:
         """Answers with a stream. Raises Unproxied, Unavailable."""
         if not self.chat.proxied(self.request.headers):
-            raise errors.Unproxied("streams are held by the GRIP proxy in front of this server: ask there")
+            self.application.stray()
+            raise errors.Unproxied(
+                f"this server does not hold streams: ask for it at {self.application.way_in}"
+            )
         for header, value in streams.STREAM_HEADERS.items():
             self.set_header(header, value)
         if self.request.method != "HEAD":
