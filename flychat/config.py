@@ -27,6 +27,9 @@ class Config:
     host: str
     port: int
     cors_origins: tuple[str, ...]
+    grip_urls: tuple[str, ...] = ()
+    with_pushpin: bool = False
+    pushpin_port: int = 7999
 
     @classmethod
     def read(cls, arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -42,6 +45,12 @@ class Config:
         engine, location = _store(option("store", default_store))
         if mode == "create-table" and engine != "dynamodb":
             raise Misconfigured("--create-table is for --store dynamodb:TABLE")
+        with_pushpin = bool(given.with_pushpin) or _true(environ.get("FLYCHAT_WITH_PUSHPIN"))
+        if with_pushpin and mode != "grip":
+            raise Misconfigured("--with-pushpin is for --grip")
+        if with_pushpin and given.grip_url:
+            raise Misconfigured("--with-pushpin brings a proxy of its own: leave --grip-url out")
+        grip_urls = _several(option("grip_url", environ.get("GRIP_URL") or "http://localhost:5561"))
         return cls(
             mode=mode,
             engine=engine,
@@ -49,6 +58,9 @@ class Config:
             host=option("host", "127.0.0.1"),
             port=_port(option("port", "3000")),
             cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
+            grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
+            with_pushpin=with_pushpin,
+            pushpin_port=_port(option("pushpin_port", "7999"), "--pushpin-port"),
         )
 
 
@@ -83,16 +95,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="a web page's origin that may use the API, such as https://example.org (repeatable)",
     )
+    parser.add_argument(
+        "--grip-url",
+        action="append",
+        metavar="URL",
+        help="where a GRIP proxy takes publications (default: http://localhost:5561/), with its keys as in "
+        "URL?iss=...&key=base64:...&verify-iss=...&verify-key=base64:... (repeatable; also GRIP_URL)",
+    )
+    parser.add_argument(
+        "--with-pushpin", action="store_true", help="with --grip: start a Pushpin too, to try it out locally"
+    )
+    parser.add_argument("--pushpin-port", metavar="PORT", help="where that Pushpin listens (default: 7999)")
     parser.add_argument("--version", action="version", version=f"flychat {__version__}")
     return parser
 
 
 def _mode(environ: Mapping[str, str]) -> str:
-    modes = [
-        mode
-        for mode in MODES
-        if environ.get(f"FLYCHAT_{mode.upper().replace('-', '_')}", "").lower() in _TRUE
-    ]
+    modes = [mode for mode in MODES if _true(environ.get(f"FLYCHAT_{mode.upper().replace('-', '_')}"))]
     if len(modes) != 1:
         raise Misconfigured("say one of --standalone, --grip and --create-table (see --help)")
     return modes[0]
@@ -109,9 +128,13 @@ def _store(value: str) -> tuple[str, str]:
     )
 
 
-def _port(value: str) -> int:
+def _true(value: str | None) -> bool:
+    return (value or "").lower() in _TRUE
+
+
+def _port(value: str, option: str = "--port") -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
-        raise Misconfigured("--port must be a number from 0 to 65535")
+        raise Misconfigured(f"{option} must be a number from 0 to 65535")
     return int(value)
 
 

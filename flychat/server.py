@@ -1,6 +1,6 @@
 """The wiring: which parts there are, how they start, drain and stop.
 
-The mode is decided in one line of `start`. The order of the end is: no new connections, the requests under
+The mode is decided in one place, `open_hub`. The order of the end is: no new connections, the requests under
 way are answered and their commits published, the streams are let go, the log closes.
 """
 
@@ -11,9 +11,11 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -25,7 +27,10 @@ from .hub import Hub
 from .hub.local import LocalHub
 from .log import MessageLog
 from .storage import Engine
-from .web import ChatApplication
+from .web import ChatApplication, folder
+
+if TYPE_CHECKING:
+    from .pushpin_child import PushpinChild
 
 BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
 HEAD_SECONDS = 10.0  # for a request's head, or an idle connection's next one
@@ -33,11 +38,22 @@ BODY_SECONDS = 10.0
 HEAD_BYTES = 16_384
 DRAIN_SECONDS = 8.0  # of the 10 within which the process is gone
 
+logger = logging.getLogger(__name__)
+
 
 class Server:
-    """A started server: `url` is where it answers."""
+    """A started server: `url` is where clients go. `pushpin` is the private Pushpin, if there is one."""
 
-    def __init__(self, config: Config, log: MessageLog, hub: Hub, application: ChatApplication) -> None:
+    def __init__(
+        self,
+        sockets: list[socket.socket],
+        log: MessageLog,
+        hub: Hub,
+        application: ChatApplication,
+        pushpin: PushpinChild | None,
+    ) -> None:
+        self.url = pushpin.url if pushpin else url_of(sockets)
+        self.pushpin = pushpin
         self._log, self._hub, self._application = log, hub, application
         self._http = HTTPServer(
             application,
@@ -46,13 +62,7 @@ class Server:
             max_header_size=HEAD_BYTES,
             max_body_size=1 << 20,
         )
-        try:
-            sockets = bind_sockets(config.port, config.host, backlog=BACKLOG)
-        except OSError as error:
-            raise Misconfigured(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from None
         self._http.add_sockets(sockets)
-        host, port = sockets[0].getsockname()[:2]
-        self.url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
     async def stop(self) -> None:
         """Drains and ends, in the order that loses nothing, within 10 s."""
@@ -64,19 +74,39 @@ class Server:
         await self._hub.close()
         await self._log.close(max(0.1, deadline - time.monotonic()))
         await self._http.close_all_connections()
+        if self.pushpin:
+            await self.pushpin.stop()
 
 
 async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Server:
     """Starts every part, and listens once the store is known to work. Raises Misconfigured."""
-    engine = await open_engine(config, environ)
-    log = MessageLog(engine, memory=config.mode == "standalone")
-    hub = open_hub(config, log, engine)
+    async with contextlib.AsyncExitStack() as undo:
+        engine = await open_engine(config, environ)
+        log = MessageLog(engine, memory=config.mode == "standalone")
+        undo.push_async_callback(log.close)
+        sockets = listen(config)
+        for sock in sockets:
+            undo.callback(sock.close)
+        pushpin = await start_pushpin(config, sockets) if config.with_pushpin else None
+        if pushpin:
+            undo.push_async_callback(pushpin.stop)
+        hub = open_hub(config, log, engine, pushpin)
+        url = pushpin.url if pushpin else None
+        application = ChatApplication(Chat(log, hub), cors_origins=config.cors_origins, public_url=url)
+        undo.pop_all()
+    return Server(sockets, log, hub, application, pushpin)
+
+
+def listen(config: Config) -> list[socket.socket]:
     try:
-        return Server(config, log, hub, ChatApplication(Chat(log, hub), cors_origins=config.cors_origins))
-    except Misconfigured:
-        await hub.close()
-        await log.close()
-        raise
+        return bind_sockets(config.port, config.host, backlog=BACKLOG)
+    except OSError as error:
+        raise Misconfigured(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from None
+
+
+def url_of(sockets: list[socket.socket]) -> str:
+    host, port = sockets[0].getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 async def open_engine(config: Config, environ: Mapping[str, str]) -> Engine:
@@ -90,20 +120,47 @@ async def open_engine(config: Config, environ: Mapping[str, str]) -> Engine:
     return await DynamoEngine.open(config.location, environ)
 
 
-def open_hub(config: Config, log: MessageLog, engine: Engine) -> Hub:
-    return LocalHub(log.plan, log.refresh if engine.shared else None)
+def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinChild | None) -> Hub:
+    if config.mode == "standalone":
+        return LocalHub(log.plan, log.refresh if engine.shared else None)
+    from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
+
+    return PushpinHub([pushpin.grip_url] if pushpin else config.grip_urls)
 
 
-async def serve(config: Config) -> None:
-    """Runs until SIGTERM or SIGINT; a second one ends the process at once."""
+async def start_pushpin(config: Config, sockets: list[socket.socket]) -> PushpinChild:
+    """A private Pushpin in front of the server that listens on `sockets`. Raises Misconfigured."""
+    from .pushpin_child import PushpinChild, reachable
+
+    host, port = sockets[0].getsockname()[:2]
+    target = f"{reachable(host)}:{port}"
+    return await PushpinChild.start(folder("deploy"), [target], host=config.host, port=config.pushpin_port)
+
+
+async def serve(config: Config) -> int:
+    """Runs until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit status."""
     stopping = asyncio.Event()
     server = await start(config)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: os._exit(1) if stopping.is_set() else stopping.set())
     print(f"flychat: open {server.url}  ({config.mode}; messages are kept in {kept_in(config)})", flush=True)
-    await stopping.wait()
+    died = await ended(server.pushpin, stopping)
     await server.stop()
+    return int(died)
+
+
+async def ended(pushpin: PushpinChild | None, stopping: asyncio.Event) -> bool:
+    """Waits until we are to stop; says whether that is because Pushpin has ended, and logs why."""
+    ends: list[asyncio.Future[Any]] = [asyncio.ensure_future(stopping.wait())]
+    if pushpin:
+        ends.append(asyncio.ensure_future(pushpin.ended()))
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    if pushpin and not stopping.is_set():
+        logger.error("Pushpin has ended, and so do we: %s", pushpin.why())
+    return not stopping.is_set()
 
 
 def kept_in(config: Config) -> str:
@@ -116,19 +173,19 @@ def kept_in(config: Config) -> str:
     )
 
 
-async def create_table(config: Config) -> None:
+async def create_table(config: Config) -> int:
     from .storage import dynamodb
 
     print(f"flychat: {await dynamodb.create_table(config.location, os.environ)}", flush=True)
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The program. 0: ended as asked; 2: it could not start, and one line on stderr says why."""
+    """The program. 0: ended as asked; 1: Pushpin died; 2: could not start, and one line on stderr says why."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         config = Config.read(sys.argv[1:] if arguments is None else arguments, os.environ)
-        asyncio.run(create_table(config) if config.mode == "create-table" else serve(config))
+        return asyncio.run(create_table(config) if config.mode == "create-table" else serve(config))
     except Misconfigured as error:
         print(f"flychat: {error}", file=sys.stderr)
         return 2
-    return 0
