@@ -1,0 +1,422 @@
+"""The local hub: the one rule, through real sockets; and what notices when it is broken."""
+
+import asyncio
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flychat.errors import Unknown
+from flychat.hub import held as held_module
+from flychat.hub import local as local_module
+from flychat.hub.held import Backlog, Holder
+from flychat.hub.local import LocalHub, _Room
+from flychat.log import MessageLog
+from flychat.storage.sqlite import SqliteEngine
+from flychat.streams import committed, provisional
+from tests.served import draft, fields, served
+
+
+@pytest.mark.gen_test
+async def test_a_stream_opens_with_the_history_and_goes_on_live():
+    async with served() as chat:
+        await chat.post("one")
+        client = await chat.stream()
+        assert fields(await client.next())["text"] == "one"
+        await chat.post("two")
+        assert fields(await client.next())["text"] == "two"
+        late = await chat.stream()
+        await late.until_id(2)
+        assert late.blocks[1:] == client.blocks[1:], "a message is the same bytes, live and replayed"
+
+
+@pytest.mark.gen_test
+async def test_the_head_says_that_nothing_on_the_way_may_hold_back_or_change_the_stream():
+    async with served() as chat:
+        lines = (await chat.stream()).head.decode().split("\r\n")
+        assert lines[0] == "HTTP/1.1 200 OK"
+        assert {
+            "Content-Type: text/event-stream",
+            "Cache-Control: no-cache, no-transform",
+            "X-Accel-Buffering: no",
+            "Vary: Accept",
+        } <= set(lines)
+        names = {line.partition(":")[0].lower() for line in lines[1:]}
+        assert not names & {"etag", "content-encoding", "content-length"}
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_comes_back_is_given_what_it_missed():
+    async with served() as chat:
+        for _ in range(5):
+            await chat.post()
+        client = await chat.stream(last_id=2)
+        await chat.post()
+        assert await client.until_id(6) == [3, 4, 5, 6]
+
+
+@pytest.mark.gen_test
+async def test_a_lost_publication_is_made_good_by_the_next_one():
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(3)]
+        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        await chat.post()
+        chat.log.committed = publish
+        await chat.post()
+        for client in clients:
+            assert await client.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_publications_doubled_or_out_of_order_are_delivered_once_in_order():
+    async with served() as chat:
+        client = await chat.stream()
+        commits = []
+        chat.log.committed = commits.append
+        for _ in range(4):
+            await chat.post()
+        for n in (1, 0, 1, 3, 2, 3, 0):
+            chat.hub.publish(committed(commits[n]))
+        assert await client.until_id(4) == [1, 2, 3, 4]
+        chat.hub.publish(committed(commits[1]))
+        chat.hub.publish(provisional(draft("after all")))
+        assert fields(await client.next())["text"] == "after all"
+
+
+@pytest.mark.gen_test
+async def test_a_publication_between_the_plan_and_the_hold_is_not_missed(monkeypatch):
+    """The first listener of a room: nobody was there to be published to."""
+    async with served() as chat:
+        plan = chat.log.plan
+
+        async def overtaken(request):
+            result = await plan(request)
+            chat.log.plan = plan
+            await chat.post()
+            return result
+
+        chat.log.plan = overtaken
+        client = await chat.stream()
+        assert await client.until_id(1) == [1]
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_is_behind_its_room_is_brought_up_before_it_joins():
+    async with served() as chat:
+        first = await chat.stream()
+        plan = chat.log.plan
+
+        async def overtaken(request):
+            result = await plan(request)
+            chat.log.plan = plan
+            await chat.post()
+            await first.until_id(1)
+            return result
+
+        chat.log.plan = overtaken
+        client = await chat.stream()
+        await chat.post()
+        assert await client.until_id(2) == [1, 2]
+        assert await first.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_is_ahead_of_its_room_shows_that_the_room_is_behind():
+    async with served() as chat:
+        first = await chat.stream()
+        commits = []
+        publish, chat.log.committed = chat.log.committed, commits.append
+        await chat.post()
+        second = await chat.stream()
+        assert await first.until_id(1) == [1]
+        publish(commits[0])  # only late, not lost
+        chat.log.committed = publish
+        await chat.post()
+        assert await first.until_id(2) == [1, 2]
+        assert await second.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_provisional_messages_and_retractions_pass_without_an_id():
+    async with served() as chat:
+        client = await chat.stream()
+        one = draft("soon")
+        chat.hub.publish(provisional(one))
+        chat.hub.publish(provisional(one, retracted=True))
+        shown, retracted = await client.next(), await client.next()
+        assert (shown.type, shown.last_id, fields(shown)["text"]) == ("message", "", "soon")
+        assert (retracted.type, fields(retracted)) == ("retraction", {"provisionalId": one.provisional_id})
+
+
+@pytest.mark.gen_test
+async def test_a_recovery_waits_for_a_store_that_is_down():
+    async with served() as chat:
+        client = await chat.stream()
+        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        await chat.post()
+        chat.log.committed = publish
+        chat.log._rooms.clear()  # what was warm is cold
+        chat.engine.read_faults.extend([Unknown()] * 3)
+        await chat.post()
+        assert await client.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_messages_that_other_processes_wrote_arrive_within_a_keep_alive_period(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    async with served(look=True, keep_alive=0.1) as chat:
+        client = await chat.stream()
+        other = MessageLog(chat.engine.engine, memory=False)
+        await other.commit(draft("foreign"))
+        assert fields(await client.next("keep-alive"))["text"] == "foreign"
+        chat.engine.read_faults.extend([Unknown()] * 3)
+        await other.commit(draft("again"))
+        assert fields(await client.next("keep-alive"))["text"] == "again"
+
+
+@pytest.mark.gen_test
+async def test_a_log_that_was_wiped_resets_its_streams(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    async with served(look=True, keep_alive=0.1) as chat:
+        await chat.post()
+        client = await chat.stream()
+        await client.until_id(1)
+        chat.engine.engine = await SqliteEngine.open(":memory:")
+        reset = await client.next("keep-alive")
+        assert (reset.type, fields(reset)) == ("stream-reset", {"reason": "ahead", "lastEventId": 0})
+        await chat.post("new")
+        assert fields(await client.next("keep-alive"))["text"] == "new"
+
+
+@pytest.mark.gen_test
+async def test_a_quiet_stream_is_kept_alive(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    async with served(keep_alive=0.1) as chat:
+        client = await chat.stream()
+        assert [await client.next() for _ in range(2)] == [await client.next()] * 2
+        assert client.blocks[-1] == b"event: keep-alive\ndata:\n\n"
+
+
+@pytest.mark.gen_test
+async def test_what_is_published_together_is_one_send_for_each_client(monkeypatch):
+    sends = []
+    send = Holder.send
+    monkeypatch.setattr(Holder, "send", lambda self, h, data: (sends.append(h), send(self, h, data))[1])
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(5)]
+        sends.clear()
+        for n in range(20):
+            chat.hub.publish(provisional(draft(f"{n}")))
+        for client in clients:
+            assert [fields(await client.next())["text"] for _ in range(20)] == [f"{n}" for n in range(20)]
+        assert len(sends) == len(set(sends)) == 5
+
+
+@pytest.mark.gen_test
+async def test_a_pass_over_many_clients_lets_the_loop_have_its_turn(monkeypatch):
+    monkeypatch.setattr(held_module, "SLICE", 2)
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(9)]
+        await chat.post("one")
+        await asyncio.sleep(0)
+        await chat.post("two")  # while the first pass is under way
+        for client in clients:
+            assert await client.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_slow_client_catches_up_from_the_backlog_and_costs_a_cursor(monkeypatch):
+    monkeypatch.setattr(held_module, "BACKLOG_BYTES", 64 << 20)
+    async with served() as chat:
+        quick, slow = await chat.stream(), await chat.stream(receive=4096)
+        (room,) = set(chat.hub.by_channel.values())
+        count = 0
+        while not chat.hub.holder._lagging:
+            count = await chat.post("x" * 4000)
+            await quick.until_id(count)
+        (lagging,) = chat.hub.holder._lagging
+        for _ in range(100):
+            count = await chat.post("x" * 4000)
+        await quick.until_id(count)
+        assert lagging.owed is None, "no copy is kept for it"
+        assert room.backlog.end - room.backlog.start > 100 * 4000
+        assert await slow.until_id(count) == list(range(1, count + 1))
+        await chat.post()
+        assert await slow.until_id(count + 1) == await quick.until_id(count + 1)
+        assert not chat.hub.holder._lagging
+        assert room.backlog.end == room.backlog.start, "the backlog is kept only for those that lag"
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_without_a_gap(monkeypatch):
+    monkeypatch.setattr(held_module, "BACKLOG_BYTES", 50_000)
+    async with served() as chat:
+        quick, slow = await chat.stream(), await chat.stream(receive=4096)
+        count = 0
+        while len(chat.hub.holder) > 1:
+            count = await chat.post("x" * 4000)
+            await quick.until_id(count)
+        rest = await slow.at_end()
+        seen = [int(line[4:]) for line in rest.split(b"\n") if line.startswith(b"id: ")]
+        whole = seen if rest.endswith(b"\n\n") else seen[:-1]
+        assert whole == list(range(1, len(whole) + 1))
+        back = await chat.stream(last_id=whole[-1])
+        assert await back.until_id(count) == list(range(whole[-1] + 1, count + 1))
+        assert quick.ids == list(range(1, count + 1))
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_client_that_takes_nothing_for_long_is_cut(monkeypatch):
+    monkeypatch.setattr(held_module, "STALL", 0.2)
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    async with served() as chat:
+        await chat.stream(receive=4096)
+        gone = asyncio.Event()
+        cut = chat.hub.holder.cut
+        chat.hub.holder.cut = lambda held: (cut(held), gone.set())
+        while not (chat.hub.holder._lagging or gone.is_set()):
+            await chat.post("x" * 4000)
+        await asyncio.wait_for(gone.wait(), 5)
+        assert len(chat.hub.holder) == 0
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_long_replay_to_a_slow_client_is_whole():
+    async with served() as chat:
+        await asyncio.gather(*(chat.post("x" * 3000) for _ in range(900)))
+        slow = await chat.stream(last_id=0, receive=4096)
+        live = asyncio.create_task(chat.post("live"))
+        assert await slow.until_id(901) == list(range(1, 902))
+        assert await live == 901
+
+
+@pytest.mark.gen_test
+async def test_a_close_is_noticed_at_once_and_frees_everything():
+    async with served() as chat:
+        gone = asyncio.Event()
+        cut = chat.hub.holder.cut
+        chat.hub.holder.cut = lambda held: (cut(held), len(chat.hub.holder) or gone.set())
+        clients = [await chat.stream(room=room) for room in ("a", "a", "b")]
+        assert len(chat.hub.holder) == 3
+        assert len(chat.hub.by_channel) == 4
+        clients[0].close()
+        clients[1].writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+        )
+        clients[1].writer.transport.abort()  # a reset, not an end
+        clients[2].writer.write_eof()
+        await asyncio.wait_for(gone.wait(), 5)
+        assert not chat.hub.by_channel
+
+
+@pytest.mark.gen_test
+async def test_what_a_held_client_sends_is_dropped():
+    async with served() as chat:
+        client = await chat.stream()
+        client.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        await client.writer.drain()
+        await chat.post()
+        assert await client.until_id(1) == [1]
+
+
+@pytest.mark.gen_test
+async def test_at_the_end_streams_close_cleanly_and_their_return_is_spread():
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(20)]
+        await chat.hub.close()
+        endings = [await client.at_end() for client in clients]
+        assert all(ending.startswith(b"retry: ") and ending.endswith(b"\n\n") for ending in endings)
+        assert len(set(endings)) > 10
+        chat.hub.close = chat.log.check  # it is closed already
+
+
+@pytest.mark.gen_test
+async def test_an_http_1_0_client_and_a_head_request_are_served():
+    async with served() as chat:
+        await chat.post()
+        accept = "Host: x\r\nAccept: text/event-stream\r\n"
+        old = await chat.request(f"GET /rooms/room/messages/ HTTP/1.0\r\n{accept}")
+        await old.reader.readuntil(b"\r\n\r\n")
+        assert await old.until_id(1) == [1]
+        head = await chat.request(f"HEAD /rooms/room/messages/ HTTP/1.1\r\n{accept}Connection: close\r\n")
+        answer = await head.at_end()
+        assert b"Content-Type: text/event-stream" in answer
+        assert answer.endswith(b"\r\n\r\n")
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=9)), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60)
+)
+def test_a_backlog_gives_all_that_follows_an_offset(blocks, upto, keep, offset):
+    backlog, whole = Backlog(), b"".join(blocks)
+    for block in blocks:
+        backlog.append(block)
+    backlog.trim(upto, keep)
+    assert backlog.end == len(whole)
+    assert backlog.start <= min(upto, len(whole))
+    if offset >= backlog.start:
+        assert backlog.read(offset) == whole[offset:]
+
+
+# Each rule, switched off, and the test that notices
+
+
+def deliver_whatever_the_prev_id(monkeypatch):
+    def publish(self, publication):
+        self.position = publication.id or self.position
+        self.feed(publication.content)
+
+    monkeypatch.setattr(_Room, "publish", publish)
+
+
+def attach_whatever_the_position(monkeypatch):
+    async def attach(self, held, position):
+        self.join(held)
+
+    monkeypatch.setattr(_Room, "attach", attach)
+
+
+def trust_the_first_hold(monkeypatch):
+    attach = _Room.attach
+
+    async def mutated(self, held, position):
+        recover, self.recover = self.recover, lambda: None
+        await attach(self, held, position)
+        self.recover = recover
+
+    monkeypatch.setattr(_Room, "attach", mutated)
+
+
+def ignore_gaps(monkeypatch):
+    recover = _Room.recover
+    monkeypatch.setattr(_Room, "recover", lambda self: None if self.members else recover(self))
+
+
+MUTATIONS = [
+    (deliver_whatever_the_prev_id, test_a_lost_publication_is_made_good_by_the_next_one),
+    (
+        deliver_whatever_the_prev_id,
+        test_publications_doubled_or_out_of_order_are_delivered_once_in_order,
+    ),
+    (attach_whatever_the_position, test_a_hold_that_is_behind_its_room_is_brought_up_before_it_joins),
+    (attach_whatever_the_position, test_a_hold_that_is_ahead_of_its_room_shows_that_the_room_is_behind),
+    (trust_the_first_hold, test_a_publication_between_the_plan_and_the_hold_is_not_missed),
+    (ignore_gaps, test_a_lost_publication_is_made_good_by_the_next_one),
+]
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize(("mutation", "test"), MUTATIONS)
+async def test_a_rule_that_is_switched_off_is_noticed(mutation, test, monkeypatch):
+    mutation(monkeypatch)
+    monkeypatch.setattr("tests.served.WAIT", 0.5)
+    arguments = [monkeypatch] if test.__code__.co_argcount else []
+    with pytest.raises((AssertionError, TimeoutError)):
+        await test(*arguments)
+
+
+def test_the_hub_is_what_its_port_promises():
+    from flychat.hub import Hub
+
+    assert all(hasattr(LocalHub, name) for name in vars(Hub) if not name.startswith("_"))
