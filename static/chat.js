@@ -1,49 +1,44 @@
 // The page of a room. One rule keeps it right, whatever the network does:
 //
-//   official messages are shown in the order of their ids, which have no gaps, so each event is either
-//   the next one (shown), an old one (ignored), or beyond a gap (not shown: the stream is asked again
-//   from the last id); and `stream-reset` drops what is shown and begins anew.
+//   official messages are shown in the order of their ids, which have no gaps. So an event is the next one
+//   (shown), or an old one (ignored), or beyond a gap (not shown: the stream is asked again from the last
+//   id); and `stream-reset` drops what is shown and begins anew.
 //
 // A message is recognised by its key, (from, provisionalId). A provisional one is a loose row below the
-// official ones until the official message with its key takes the row over; when it comes after that,
-// it is late and ignored. Own messages are loose rows of the same kind, made before they are sent: a
-// retry repeats the key, so it is always safe.
+// official ones, until the official message of its key takes the row over; if it comes after that, it is
+// ignored. Own messages are loose rows too, made before they are sent; a retry repeats the key, so it is safe.
 //
-// Because old events are ignored, a stream may be opened from any earlier place at any time. That is how
-// a tab that lags behind is served by another tab's stream, and how every fault is mended: open again.
-//
-// Room wires the parts: Stream reads, Tabs shares one stream among the tabs of a room, Log shows, History
-// loads the past, Outbox sends, Composer takes what is typed, Status and Unread tell.
+// Because old events are ignored, a stream may be opened from any earlier place at any time. So every fault
+// is mended in one way, and a tab that lags behind can be served by another tab's stream.
 
 const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
-const KEEP_ALIVE = 20_000; // the server is never silent for longer
+const KEEP_ALIVE = 20_000; // the server is not silent for longer
 const SILENCE = 50_000; // a stream that is, is dead
 const STABLE = 10_000; // a stream that lived this long forgets earlier failures
-const FIRST_DELAY = [500, 2_000]; // before the stream is opened again, and how the next delays grow
-const LONGEST_DELAY = 30_000;
+const FIRST_DELAY = [500, 2_000]; // least and most before the stream is opened again; doubles up to
+const LAST_DELAY = 30_000;
 const BLIP = 3_000; // shorter interruptions are not mentioned
-const LEADER_ANSWERS = 5_000; // else another tab takes its place
+const ANSWER = 5_000; // a leading tab that takes longer is replaced
 const BATCH = 16; // events that come together are shown together
 const MAX_ROWS = 500;
-const PAGE = 100; // messages of the past loaded at once
-const NEAR = 400; // pixels from the top at which they are
-const SETTLED = 200; // milliseconds that scrolling rests before they are, so that a click comes first
-const UNCONFIRMED = 30_000; // after which a provisional message of others is doubted
-const WITHDRAWN = 10_000; // how long a retracted one is mentioned
-const GROUP = 5 * 60_000; // messages of one author within this time share a heading
-const KEYS = 2_000; // official messages that are remembered beyond the rows
-const MAX_TEXT = 4_096;
-const WARN_TEXT = 3_800;
-const POST_TIMEOUT = 20_000;
-const TRIES = 8; // of a message that is told to wait, before a person has to decide
-const RECENT_ROOMS = 6;
+const PAGE = 100; // messages of the past that are loaded at once,
+const NEAR = 400; // this many pixels before they are reached,
+const REST = 200; // when scrolling has rested this long: a click on the button comes first
+const UNCONFIRMED = 30_000; // until a provisional message of others is doubted
+const WITHDRAWN = 10_000; // while a retracted one is mentioned
+const GROUP = 300_000; // messages of one author within this time share a heading
+const KEYS = 2_000; // of official messages that are remembered
+const TEXT_LIMIT = 4_096;
+const TEXT_NEAR = 3_800;
+const TIMEOUT = 20_000; // of a request
+const TRIES = 8; // of a message that is told to wait, before a person decides
+const RECENT = 6; // rooms that are offered
 
 const byId = (id) => document.getElementById(id);
 const keyOf = (message) => `${message.provisionalId} ${message.from}`;
 const away = () => document.hidden || document.visibilityState === "hidden";
-const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
-function element(name, properties = {}, ...children) {
+function element(name, properties, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
@@ -58,28 +53,22 @@ function uuid() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
-/** Values kept in the browser; a browser that refuses to keep them costs comfort, not function. */
-class Memory {
-  constructor(area) {
-    this.area = area;
-  }
-  get(name, otherwise) {
-    try {
-      return JSON.parse(window[this.area].getItem(`flychat:${name}`)) ?? otherwise;
-    } catch {
-      return otherwise;
-    }
-  }
-  set(name, value) {
-    try {
-      window[this.area].setItem(`flychat:${name}`, JSON.stringify(value));
-    } catch {}
+/** A browser that refuses to remember costs comfort, not function. */
+function recall(area, name, otherwise) {
+  try {
+    return JSON.parse(window[area].getItem(`flychat:${name}`)) ?? otherwise;
+  } catch {
+    return otherwise;
   }
 }
-const browser = new Memory("localStorage");
-const tab = new Memory("sessionStorage");
 
-/** One EventSource, made anew after any failure, from the position that is then the last one. */
+function remember(area, name, value) {
+  try {
+    window[area].setItem(`flychat:${name}`, JSON.stringify(value));
+  } catch {}
+}
+
+/** One EventSource, made anew after any failure, from the position of that moment. */
 class Stream {
   #source = null;
   #again = 0;
@@ -96,9 +85,8 @@ class Stream {
     this.close();
     this.#opened = Date.now();
     const source = new EventSource(this.path + (from === null ? "" : `?lastEventId=${from}`));
-    for (const name of EVENTS) source.addEventListener(name, (event) => this.#event(name, event.data));
-    // The browser's own reconnecting gives up after a 502 and knows no back-off.
-    source.onerror = () => this.#fail();
+    for (const name of EVENTS) source.addEventListener(name, ({ data }) => this.#event(name, data));
+    source.onerror = () => this.#fail(); // by itself it gives up after a 502, and knows no back-off
     this.#source = source;
     this.#watch();
     this.onState({ kind: "opening" });
@@ -111,21 +99,20 @@ class Stream {
     this.#source = null;
   }
 
-  /** Something may have changed (the network, the lid): do not sit out a delay, or trust a silent stream. */
+  /** The network or the lid may have been opened: do not sit out a delay, nor trust a silent stream. */
   wake() {
-    if (!this.#source || Date.now() - this.#heard > KEEP_ALIVE * 1.5) this.open();
+    if (!this.#source || Date.now() - this.#heard > 1.5 * KEEP_ALIVE) this.open();
   }
 
   /** Somebody misses what follows `from`. */
   rewind(from) {
-    if (!this.#source) return; // it will be told again when the stream is back
+    if (!this.#source) return;
     if (Date.now() - this.#opened < 1_000) this.#fail(); // a loop is slowed down
     else this.open(from);
   }
 
   #event(name, data) {
     this.#watch();
-    if (Date.now() - this.#opened > STABLE) this.#failures = 0;
     this.onState({ kind: "open" });
     this.onEvent(name, data);
   }
@@ -139,7 +126,7 @@ class Stream {
   #fail() {
     this.close();
     if (Date.now() - this.#opened > STABLE) this.#failures = 0;
-    const [least, most] = FIRST_DELAY.map((first) => Math.min(first * 2 ** this.#failures, LONGEST_DELAY));
+    const [least, most] = FIRST_DELAY.map((first) => Math.min(first * 2 ** this.#failures, LAST_DELAY));
     const delay = least + Math.random() * (most - least);
     this.#failures += 1;
     this.#again = setTimeout(() => this.open(), delay);
@@ -148,41 +135,37 @@ class Stream {
 }
 
 /**
- * One stream for all tabs of a room in this browser, which allows six connections to a server in all.
- * The tab that holds the lock leads: it reads the stream and passes every event on. A tab that begins,
- * wakes up or finds a gap says `hello` with its position, and a leader that is ahead of that rewinds.
- * When the leader goes, the lock does; when it is frozen and does not answer, the lock is taken from it.
+ * One stream for all tabs of a room, because a browser opens six connections to a server and no more. The
+ * tab that holds the lock leads: it reads the stream and passes every event on. A tab that starts, wakes up
+ * or finds a gap says `hello` with its position, and a leader that is beyond it rewinds. When the leader
+ * goes, the lock passes on; when it is frozen and does not answer, the lock is taken from it.
  */
 class Tabs {
   #channel = null;
-  #release = null;
-  #waiting = null;
+  #release = null; // of the lock, in the leader
+  #asking = null; // for the lock
   #patience = 0;
   #silence = 0;
 
   constructor(path, position, onEvent, onState) {
     Object.assign(this, { path, position, onEvent, onState });
-    this.stream = new Stream(
-      path,
-      position,
-      (name, data) => this.#tell({ kind: "event", name, data }),
-      (state) => this.#tell({ kind: "state", state: (this.state = state) }),
-    );
+    const onStreamState = (state) => this.#tell({ kind: "state", state: (this.state = state) });
+    this.stream = new Stream(path, position, (name, data) => this.#tell({ kind: "event", name, data }), onStreamState);
   }
 
   start() {
-    if (!navigator.locks || !window.BroadcastChannel) return this.stream.open(); // plain http: a stream each
+    if (!navigator.locks || !window.BroadcastChannel) return this.stream.open(); // plain http: one each
     this.#channel = new BroadcastChannel(`flychat:${this.path}`);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
-    this.#queue();
+    this.#ask();
     this.hello();
   }
 
   stop() {
-    this.#waiting?.abort();
-    this.#waiting = null;
-    clearTimeout(this.#patience);
-    clearTimeout(this.#silence);
+    const asking = this.#asking;
+    this.#asking = null;
+    asking?.abort();
+    this.#calm();
     this.stream.close();
     this.#release?.();
     this.#release = null;
@@ -190,50 +173,34 @@ class Tabs {
     this.#channel = null;
   }
 
-  wake() {
-    if (this.leads) this.stream.wake();
-    else this.hello("wake");
-  }
-
   /** Ask for what follows this tab's position. */
   hello(kind = "hello") {
-    if (this.leads) return this.stream.rewind(this.position());
+    if (this.#release || !this.#channel) return kind === "wake" ? this.stream.wake() : this.stream.rewind(this.position());
     this.#post({ kind, last: this.position() });
-    if (!this.#patience) this.#patience = setTimeout(() => this.#queue(true), LEADER_ANSWERS);
+    this.#patience ||= setTimeout(() => this.#ask(true), ANSWER);
   }
 
-  get leads() {
-    return this.#release !== null || this.#channel === null;
-  }
-
-  async #queue(steal = false) {
-    this.#waiting?.abort();
-    const waiting = (this.#waiting = new AbortController());
+  async #ask(steal = false) {
+    this.#asking?.abort();
+    const asking = (this.#asking = new AbortController());
     try {
-      const how = steal ? { steal } : { signal: waiting.signal };
+      const how = steal ? { steal } : { signal: asking.signal };
       await navigator.locks.request(`flychat:${this.path}`, how, () => this.#lead());
     } catch {
-      if (this.#waiting !== waiting || !this.#channel) return; // given up by this tab itself
-      this.#release = null; // taken by another tab
+      if (this.#asking !== asking) return; // by this tab itself
+      this.#release = null; // it was taken
       this.stream.close();
-      this.#queue();
+      this.#ask();
+      this.hello();
     }
   }
 
   #lead() {
     if (!this.#channel) return null;
-    clearTimeout(this.#patience);
-    clearTimeout(this.#silence);
-    this.#patience = 0;
-    const released = new Promise((resolve) => (this.#release = resolve));
+    this.#calm();
     this.stream.open();
     this.#post({ kind: "leader" });
-    return released;
-  }
-
-  #tell(news) {
-    this.#post(news);
-    this.#take(news);
+    return new Promise((resolve) => (this.#release = resolve));
   }
 
   #hear(news) {
@@ -241,22 +208,29 @@ class Tabs {
       if (!this.#release) return;
       if (news.kind === "wake") this.stream.wake();
       this.#post({ kind: "state", state: this.state });
-      const last = this.position();
-      if (news.last !== null && last !== null && news.last < last) this.stream.rewind(news.last);
-      return;
+      if (news.last !== null && news.last < this.position()) this.stream.rewind(news.last);
+    } else if (!this.#release) {
+      this.#calm();
+      this.#silence = setTimeout(() => this.hello("wake"), SILENCE);
+      if (news.kind === "leader") this.hello();
+      else this.#take(news);
     }
-    if (this.#release) return; // the last words of a leader whose lock was taken
+  }
+
+  #calm() {
     clearTimeout(this.#patience);
     clearTimeout(this.#silence);
     this.#patience = 0;
-    this.#silence = setTimeout(() => this.hello("wake"), SILENCE);
-    if (news.kind === "leader") this.hello();
-    else this.#take(news);
+  }
+
+  #tell(news) {
+    this.#post(news);
+    this.#take(news);
   }
 
   #take(news) {
     if (news.kind === "event") this.onEvent(news.name, news.data);
-    else if (news.state) this.onState(news.state);
+    else this.onState(news.state);
   }
 
   #post(news) {
@@ -264,123 +238,104 @@ class Tabs {
   }
 }
 
-/** How text and times look: one decoration for rows of the server and rows of this script. */
-class Looks {
-  static #time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-  static #full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
-  static #date = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long", year: "numeric" });
-  static #link = /\bhttps?:\/\/[^\s<>"\u0000-\u001f\u007f-\u00a0]+/gi;
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const fullDate = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+const longDay = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 
-  static time(date) {
-    return { textContent: this.#time.format(date), title: this.#full.format(date) };
-  }
-
-  static day(date) {
-    const today = new Date();
-    const yesterday = new Date(today.getFullYear(), today.getMonth(), today.getDate() - 1);
-    if (date.toDateString() === today.toDateString()) return "Today";
-    if (date.toDateString() === yesterday.toDateString()) return "Yesterday";
-    return this.#date.format(date);
-  }
-
-  /** A name's colour is a hue; the style sheet gives it a lightness that can be read. */
-  static paint(face, from) {
-    let hash = 0;
-    for (const character of from) hash = (Math.imul(hash, 31) + character.codePointAt(0)) >>> 0;
-    face.style.setProperty("--hue", Math.round((hash * 137.508) % 360));
-  }
-
-  /** The text with its http(s) links, and nothing else, made clickable. */
-  static linked(text) {
-    const parts = [];
-    let end = 0;
-    for (const match of text.matchAll(this.#link)) {
-      const address = this.#trimmed(match[0]);
-      if (!URL.canParse(address)) continue;
-      const link = element("a", { href: address, rel: "noopener nofollow ugc", target: "_blank" }, address);
-      parts.push(text.slice(end, match.index), link);
-      end = match.index + address.length;
-    }
-    return [...parts, text.slice(end)];
-  }
-
-  /** Without the punctuation of the sentence around it: a closing bracket belongs to it if one opened in it. */
-  static #trimmed(address) {
-    const pairs = { ")": "(", "]": "[", "}": "{" };
-    for (;;) {
-      const last = address.at(-1);
-      const count = (character) => address.split(character).length;
-      const unopened = pairs[last] && count(last) > count(pairs[last]);
-      if (!unopened && !/[.,:;!?'*_~”’…]/.test(last)) return address;
-      address = address.slice(0, -1);
-    }
-  }
+function dayName(date) {
+  const now = new Date();
+  const yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1);
+  if (date.toDateString() === now.toDateString()) return "Today";
+  return date.toDateString() === yesterday.toDateString() ? "Yesterday" : longDay.format(date);
 }
 
-const face = (from) =>
-  element("span", { className: "face", ariaHidden: "true", textContent: ([...from.trim()][0] ?? "?").toUpperCase() });
+/** A name has a hue; the style sheet gives it a lightness that can be read. */
+function paint(target, name) {
+  let hash = 0;
+  for (const character of name) hash = (Math.imul(hash, 31) + character.codePointAt(0)) >>> 0;
+  target.style.setProperty("--hue", Math.round((hash * 137.508) % 360));
+}
+
+/** The text in parts, of which the http(s) links, and nothing else, can be clicked. */
+function linked(text) {
+  const parts = [];
+  let end = 0;
+  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"\p{C}]+/giu)) {
+    const href = withoutSentence(match[0]);
+    if (!URL.canParse(href)) continue;
+    const link = element("a", { href, rel: "noopener nofollow ugc", target: "_blank" }, href);
+    parts.push(text.slice(end, match.index), link);
+    end = match.index + href.length;
+  }
+  return [...parts, text.slice(end)];
+}
+
+/** An address without the punctuation after it; a closing bracket is its own if it was opened in it. */
+function withoutSentence(address) {
+  const count = (character) => address.split(character).length;
+  const open = { ")": "(", "]": "[", "}": "{" }[address.at(-1)];
+  const strange = open ? count(address.at(-1)) > count(open) : /[.,:;!?'*_~”’…]$/.test(address);
+  return strange ? withoutSentence(address.slice(0, -1)) : address;
+}
 
 /** One message on the page. */
 class Row {
-  constructor(message, element, user) {
-    this.element = element;
-    this.own = message.from === user;
+  constructor(message, item) {
+    this.item = item;
+    const initial = ([...message.from.trim()][0] ?? "?").toUpperCase();
+    item.prepend(element("span", { className: "face", ariaHidden: "true", textContent: initial }));
+    item.querySelector("bdi").textContent = message.from;
+    item.querySelector(".text").replaceChildren(...linked(message.text));
+    paint(item, message.from);
     this.become(message);
-    element.classList.toggle("own", this.own);
-    element.querySelector(".from").textContent = message.from;
-    element.prepend(face(message.from));
-    element.querySelector(".text").replaceChildren(...Looks.linked(message.text));
-    Looks.paint(element, message.from);
   }
 
-  static read(element) {
-    const text = (name) => element.querySelector(name).textContent;
-    return {
-      id: Number(element.dataset.id),
-      provisionalId: element.dataset.key,
-      from: text(".from"),
-      text: text(".text"),
-      date: element.querySelector("time").dateTime,
-    };
+  static read(item) {
+    const text = (name) => item.querySelector(name).textContent;
+    const { id, key } = item.dataset;
+    const date = item.querySelector("time").dateTime;
+    return { id: Number(id), from: text("bdi"), text: text(".text"), date, provisionalId: key };
   }
 
-  /** Take over the message's date, and its id if it is official. */
+  /** Take over the message's date and, if it is official, its id. */
   become(message) {
     this.message = message;
+    this.key = keyOf(message);
     this.date = new Date(message.date);
-    const time = this.element.querySelector("time");
-    Object.assign(time, { dateTime: message.date, ...Looks.time(this.date) });
-    this.element.dataset.key = message.provisionalId;
+    const looks = { textContent: clock.format(this.date), title: fullDate.format(this.date) };
+    Object.assign(this.item.querySelector("time"), { dateTime: message.date, ...looks });
+    this.item.dataset.key = message.provisionalId;
     if (!("id" in message)) return;
-    this.element.dataset.id = message.id;
+    this.item.dataset.id = message.id;
     this.say("official");
   }
 
-  /** What is to be known of a message that is not official, with what can be done about it. */
+  /** What is to be known of a message that is not official, and what can be done about it. */
   say(state, note = "", actions = {}) {
     clearTimeout(this.timer);
-    this.state = state;
-    this.element.dataset.state = state;
-    this.note?.remove();
-    this.note = null;
+    this.item.dataset.state = state;
+    this.item.querySelector(".note")?.remove();
     if (!note) return;
-    const buttons = Object.entries(actions).map(([name, onclick]) =>
-      element("button", { type: "button", textContent: name, onclick }),
+    const buttons = Object.entries(actions).map(([textContent, onclick]) =>
+      element("button", { type: "button", textContent, onclick }),
     );
-    this.note = element("p", { className: "note" }, element("span", { textContent: note }), ...buttons);
-    this.element.append(this.note);
+    this.item.append(element("p", { className: "note" }, element("span", {}, note), ...buttons));
   }
 
-  /** The heading of author and day, where the row above does not already give it. */
+  /** Show the author and the day where the row above does not show them already. */
   follow(previous) {
     const sameDay = previous?.date.toDateString() === this.date.toDateString();
     const close = sameDay && Math.abs(this.date - previous.date) < GROUP;
-    this.element.classList.toggle("more", close && previous.message.from === this.message.from);
-    const day = sameDay ? "" : Looks.day(this.date);
-    if (day && !this.day) this.element.prepend((this.day = element("p", { className: "day" })));
-    if (day && this.day.textContent !== day) this.day.textContent = day;
-    if (!day) this.day?.remove();
-    if (!day) this.day = null;
+    this.item.classList.toggle("more", close && previous.message.from === this.message.from);
+    this.day ??= element("p", { className: "day" });
+    this.nameDay();
+    if (sameDay) this.day.remove();
+    else if (!this.day.isConnected) this.item.prepend(this.day);
+  }
+
+  nameDay() {
+    const name = dayName(this.date);
+    if (this.day.textContent !== name) this.day.textContent = name;
   }
 }
 
@@ -388,41 +343,45 @@ class Row {
 class Log {
   #official = [];
   #loose = new Map(); // key -> row
-  #keys = new Set(); // of official messages, the newest
-  #rows = new WeakMap(); // element -> row
+  #keys = new Set(); // of official messages
+  #rows = new WeakMap(); // item -> row
   #quiet = 0;
+  #older = byId("older");
+  #list = byId("messages");
+  #empty = document.querySelector(".empty");
+  scroller = byId("log");
+  live = true; // the rows reach to the last message
+  stuck = true; // the reader is at the bottom
 
   constructor(user, last, hasOlder) {
     Object.assign(this, { user, last, hasOlder });
-    this.scroller = byId("log");
-    this.list = byId("messages");
-    this.live = true; // the rows reach to the last message
-    this.stuck = true; // the reader is at the bottom
-    this.onUnread = () => {};
-    this.onChange = () => {};
-    this.#quietly(() => {
-      for (const item of [...this.list.children]) this.#push(new Row(Row.read(item), item, user));
-    });
+    const items = [...this.#list.children];
+    this.#quietly(() => items.forEach((item) => this.#push(new Row(Row.read(item), item))));
     this.toBottom();
     // A keyboard that opens, or a text that grows, must not cover the last message.
     new ResizeObserver(() => this.stuck && this.toBottom()).observe(this.scroller);
   }
 
+  get hasOlder() {
+    return !this.#older.hidden;
+  }
+  set hasOlder(has) {
+    this.#older.hidden = !has;
+  }
   get first() {
-    return this.#official[0]?.message.id ?? null;
+    return this.#official[0]?.message.id;
   }
   get lastShown() {
-    return this.#official.at(-1)?.message.id ?? null;
+    return this.#official.at(-1)?.message.id;
   }
-  get size() {
-    return this.#official.length + this.#loose.size;
+  get #excess() {
+    return this.#official.length + this.#loose.size - MAX_ROWS;
   }
 
-  /** Called on every scroll: is the reader at the bottom? */
+  /** Is the reader at the bottom? */
   look() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
-    this.stuck = this.live && scrollHeight - scrollTop - clientHeight < 40;
-    return this.stuck;
+    return (this.stuck = this.live && scrollHeight - scrollTop - clientHeight < 40);
   }
 
   toBottom() {
@@ -438,27 +397,28 @@ class Log {
     this.look();
     const { top } = this.scroller.getBoundingClientRect();
     const place = (item) => item.getBoundingClientRect().bottom;
-    const reading = this.stuck ? [] : [...this.list.children].filter((item) => place(item) > top);
+    const reading = this.stuck ? [] : [...this.#list.children].filter((item) => place(item) > top);
     const places = reading.map(place);
     mutate();
+    this.#empty.hidden = this.#official.length + this.#loose.size > 0;
     const kept = reading.findIndex((item) => item.isConnected);
     if (this.stuck) this.toBottom();
     else if (kept >= 0) this.scroller.scrollTop += place(reading[kept]) - places[kept];
-    this.onChange();
+    this.onChange?.();
   }
 
-  /** An official message of the stream. False: there is a gap before it. */
+  /** An official message of the stream. False if there is a gap before it. */
   official(message) {
     const { last } = this;
     if (last !== null && message.id <= last) return true;
     if (last !== null && message.id > last + 1) return false;
     this.last = message.id;
     if (last === null) this.hasOlder = message.id > 1;
-    if (message.from !== this.user) this.onUnread(message);
-    if (this.live && !this.stuck && this.size >= MAX_ROWS) this.#detach();
-    if (this.live) this.#push(this.#settled(message));
-    else this.#drop(this.#loose.get(keyOf(message)));
-    if (this.live && this.stuck) this.#trimTop();
+    if (message.from !== this.user) this.onUnread();
+    if (this.live && !this.stuck && this.#excess >= 0) this.#detach(0);
+    const row = this.#settle(message);
+    if (this.live) this.#push(row);
+    if (this.stuck) this.#trim();
     return true;
   }
 
@@ -466,21 +426,13 @@ class Log {
   provisional(message) {
     const key = keyOf(message);
     const known = this.#loose.get(key);
-    if (this.#keys.has(key) || !this.live || (known && known.state !== "withdrawn")) return;
+    if (this.#keys.has(key) || !this.live || (known && known.item.dataset.state !== "withdrawn")) return;
     this.#drop(known);
-    if (!this.stuck && this.size >= MAX_ROWS) return;
+    if (!this.stuck && this.#excess >= 0) return;
     const row = this.add(message);
     row.say("provisional");
     row.timer = setTimeout(() => row.say("unconfirmed", "not confirmed"), UNCONFIRMED);
-    if (this.stuck) this.#trimTop();
-  }
-
-  /** Own or provisional: a loose row. */
-  add(message) {
-    const row = this.#make(message);
-    this.#loose.set(keyOf(message), row);
-    this.#insert(row, null);
-    return row;
+    if (this.stuck) this.#trim();
   }
 
   retract(provisionalId) {
@@ -489,242 +441,232 @@ class Log {
       if (row.onRetract) row.onRetract();
       else {
         row.say("withdrawn", "withdrawn: it could not be stored");
-        row.timer = setTimeout(() => this.change(() => this.#drop(row)), WITHDRAWN);
+        row.timer = setTimeout(() => this.remove(row), WITHDRAWN);
       }
     }
   }
 
-  isOfficial(message) {
-    return this.#keys.has(keyOf(message));
+  /** What is shown does not connect with what follows. Messages that are being sent stay. */
+  reset() {
+    this.#clear();
+    this.#dropOthers();
+    this.#keys.clear();
+    this.last = null;
+    this.hasOlder = false;
+    this.live = this.stuck = true;
+    this.divider = element("li", { className: "divider" }, element("p", {}, "Some messages were missed"));
+    this.#list.prepend(this.divider);
+  }
+
+  /** A loose row. */
+  add(message) {
+    const row = this.#make(message);
+    this.#loose.set(row.key, row);
+    this.#insert(row, null);
+    return row;
   }
 
   remove(row) {
     this.change(() => this.#drop(row));
   }
 
-  /** What is shown does not connect to what follows. Messages that are still being sent stay. */
-  reset() {
-    this.#clear();
-    for (const row of [...this.#loose.values()]) if (!row.onRetract) this.#drop(row);
-    this.#keys.clear();
-    this.last = null;
-    this.hasOlder = false;
-    this.live = this.stuck = true;
-    this.divider = element("li", { className: "divider" }, element("p", { textContent: "Some messages were missed" }));
-    this.list.prepend(this.divider);
+  isOfficial(message) {
+    return this.#keys.has(keyOf(message));
   }
 
-  /** Older messages, oldest first, that end right before the first row. */
+  /** Messages that end right before the first row. */
   prepend(messages) {
-    this.hasOlder = messages.length > 0 && messages[0].id > 1;
-    this.#quietly(() =>
-      this.change(() => {
-        if (messages.length) this.divider?.remove();
-        for (const message of messages.reverse()) {
-          if (message.id !== this.first - 1) continue;
-          const row = this.#make(message);
-          this.#official.unshift(row);
-          this.#insert(row, this.list.firstElementChild);
-        }
-        const excess = this.size - MAX_ROWS;
-        if (excess > 0) this.#detach(excess);
-      }),
-    );
+    this.#redraw(() => {
+      if (messages.length) this.divider?.remove();
+      for (const message of messages.reverse()) {
+        if (message.id !== this.first - 1) continue;
+        const row = this.#make(message);
+        this.#official.unshift(row);
+        this.#insert(row, this.#list.firstElementChild);
+      }
+      this.hasOlder = messages.length > 0 && this.first > 1;
+      if (this.#excess > 0) this.#detach(this.#excess);
+    });
   }
 
   /** Messages that begin right after the last row: the way back to the end. */
-  extend(messages) {
-    this.#quietly(() =>
-      this.change(() => {
-        for (const message of messages)
-          if (message.id === this.lastShown + 1) this.#push(this.#settled(message));
-        this.#trimTop();
-      }),
-    );
-    this.live = this.lastShown >= this.last;
+  append(messages) {
+    this.#redraw(() => {
+      for (const message of messages)
+        if (message.id === (this.lastShown ?? message.id - 1) + 1) this.#push(this.#settle(message));
+      this.live = this.lastShown >= this.last;
+      this.#trim();
+    });
   }
 
-  /** The newest messages instead of what is shown. */
+  /** The newest messages in place of what is shown. */
   replace(messages) {
-    this.#quietly(() =>
-      this.change(() => {
-        this.#clear();
-        for (const message of messages) this.#push(this.#settled(message));
-        this.hasOlder = this.first > 1;
-      }),
-    );
-    this.live = this.lastShown >= this.last;
+    this.#redraw(() => {
+      this.#clear();
+      this.append(messages);
+      this.hasOlder = this.first > 1;
+    });
     this.toBottom();
   }
 
   /** The days have new names after midnight. */
-  renameDays() {
-    for (const item of this.list.children) {
-      const row = this.#rows.get(item);
-      if (row?.day) row.day.textContent = Looks.day(row.date);
-    }
+  nameDays() {
+    for (const item of this.#list.children) this.#rows.get(item)?.nameDay();
   }
 
   #make(message) {
     const item = byId("row").content.firstElementChild.cloneNode(true);
-    return new Row(message, item, this.user);
+    item.classList.toggle("own", message.from === this.user);
+    return new Row(message, item);
   }
 
-  #settled(message) {
-    const row = this.#loose.get(keyOf(message));
-    if (!row) return this.#make(message);
-    this.#loose.delete(keyOf(message));
-    row.become(message);
+  /** The row of a message that is official now: the loose one of its key, which is not made again. */
+  #settle(message) {
+    const key = keyOf(message);
+    const row = this.#loose.get(key) ?? this.#make(message);
+    this.#keys.add(key);
+    if (this.#keys.size > KEYS) this.#keys.delete(this.#keys.values().next().value);
     row.onOfficial?.();
+    if (this.live || !this.#loose.has(key)) row.become(message);
+    else this.#drop(row);
+    this.#loose.delete(key);
     return row;
   }
 
-  /** At the end of the official rows. A row that is already there is not moved, so not read out again. */
+  /** To the end of the official rows. A row that stands there is not moved, lest it be read out again. */
   #push(row) {
-    const { message, element: item } = row;
+    const above = this.#official.at(-1)?.item ?? this.divider ?? null;
     this.#official.push(row);
-    this.#keys.add(keyOf(message));
-    if (this.#keys.size > KEYS) this.#keys.delete(this.#keys.values().next().value);
+    this.#keys.add(row.key);
     const [loose] = this.#loose.values();
-    const above = this.#official.at(-2)?.element;
-    if (item.isConnected && (item.previousElementSibling === (above ?? this.divider ?? null) || !loose)) {
-      this.#rows.set(item, row);
-      this.#follow(item);
-      this.#follow(item.nextElementSibling);
-    } else if (item.isConnected) {
-      const next = item.nextElementSibling;
-      this.#quietly(() => this.#insert(row, loose.element));
-      this.#follow(next);
-    } else this.#insert(row, loose?.element ?? null);
+    if (row.item.isConnected && (!loose || row.item.previousElementSibling === above)) this.#follow(row.item);
+    else if (row.item.isConnected) this.#quietly(() => this.#insert(row, loose.item));
+    else this.#insert(row, loose?.item ?? null);
   }
 
   #insert(row, before) {
-    this.#rows.set(row.element, row);
-    this.list.insertBefore(row.element, before);
-    this.#follow(row.element);
-    this.#follow(row.element.nextElementSibling);
+    const after = row.item.nextElementSibling;
+    this.#rows.set(row.item, row);
+    this.#list.insertBefore(row.item, before);
+    this.#follow(row.item);
+    this.#follow(after);
   }
 
+  /** Draw the headings of a row, and of the next one. */
   #follow(item) {
-    this.#rows.get(item)?.follow(this.#rows.get(item.previousElementSibling));
+    for (const each of [item, item?.nextElementSibling])
+      this.#rows.get(each)?.follow(this.#rows.get(each.previousElementSibling));
   }
 
   #drop(row) {
     if (!row) return;
     clearTimeout(row.timer);
-    if (this.#loose.get(keyOf(row.message)) === row) this.#loose.delete(keyOf(row.message));
-    const next = row.element.nextElementSibling;
-    const focused = row.element.contains(document.activeElement);
-    row.element.remove();
-    if (next) this.#follow(next);
-    if (focused) byId("text").focus();
-    if (!this.isOfficial(row.message)) return;
-    row.onOfficial?.();
+    this.#loose.delete(row.key);
+    const next = row.item.nextElementSibling;
+    if (row.item.contains(document.activeElement)) byId("text").focus();
+    row.item.remove();
+    this.#follow(next);
   }
 
-  #trimTop() {
-    const excess = this.size - MAX_ROWS;
-    if (excess <= 0) return;
+  #dropOthers() {
+    for (const row of [...this.#loose.values()]) if (!row.onRetract) this.#drop(row);
+  }
+
+  #trim() {
+    if (this.#excess <= 0) return;
     this.divider?.remove();
     this.hasOlder = true;
-    for (const row of this.#official.splice(0, excess)) row.element.remove();
-    this.#follow(this.list.firstElementChild);
+    for (const row of this.#official.splice(0, this.#excess)) row.item.remove();
+    this.#follow(this.#list.firstElementChild);
   }
 
-  /** The reader is far up: give up the rows at the end, and what others are about to add to them. */
-  #detach(rows = 0) {
+  /** The reader is far up: give up rows at the end, and what others are adding to them. */
+  #detach(rows) {
     this.live = this.stuck = false;
-    for (const row of rows ? this.#official.splice(-rows) : []) row.element.remove();
-    for (const row of [...this.#loose.values()]) if (!row.onRetract) this.#drop(row);
-    const [loose] = this.#loose.values();
-    if (loose) this.#follow(loose.element);
+    for (const row of this.#official.splice(this.#official.length - rows)) row.item.remove();
+    this.#dropOthers();
+    this.#follow(this.#official.at(-1)?.item);
   }
 
   #clear() {
-    for (const row of this.#official.splice(0)) row.element.remove();
+    for (const row of this.#official.splice(0)) row.item.remove();
     this.divider?.remove();
     this.divider = null;
   }
 
-  /** Rows that are only redrawn or old are no news: they are not read out. */
+  #redraw(mutate) {
+    this.#quietly(() => this.change(mutate));
+  }
+
+  /** Rows that are redrawn, or old, are no news: they are not read out. */
   #quietly(redraw) {
-    this.scroller.setAttribute("aria-live", "off");
+    this.scroller.ariaLive = "off";
     redraw();
     clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(() => this.scroller.setAttribute("aria-live", "polite"), 300);
+    this.#quiet = setTimeout(() => (this.scroller.ariaLive = "polite"), 300);
   }
 }
 
-/** Loads what is above or, after a long way up, below the rows. */
+/** Loads what is above the rows or, after a long way up, below them. */
 class History {
-  #busy = false;
-  #scrolled = 0;
+  #turn = Promise.resolve();
+  #loading = false;
+  #rest = 0;
   #failed = 0;
+  #button = byId("older");
+  #note = byId("older-note");
 
   constructor(path, log) {
     Object.assign(this, { path, log });
-    this.button = byId("older");
-    this.note = byId("older-note");
-    this.button.onclick = () => this.older();
+    this.#button.onclick = () => this.older();
     log.scroller.addEventListener("scroll", () => this.#scroll(), { passive: true });
   }
 
-  draw() {
-    this.button.hidden = !this.log.hasOlder;
-  }
-
   older() {
-    const { first } = this.log;
-    return this.#load(`before=${first}`, (messages) => {
-      const focused = document.activeElement === this.button;
-      this.log.prepend(messages.filter((message) => message.id < first));
-      this.draw();
-      if (focused && this.button.hidden) this.log.scroller.focus({ preventScroll: true });
+    return this.#load(`&before=${this.log.first}`, (messages) => {
+      const focused = document.activeElement === this.#button;
+      this.log.prepend(messages);
+      if (focused && !this.log.hasOlder) this.log.scroller.focus({ preventScroll: true });
     });
   }
 
   newer() {
-    return this.#load(`before=${this.log.lastShown + 1 + PAGE}`, (messages) => this.log.extend(messages));
+    return this.#load(`&before=${this.log.lastShown + 1 + PAGE}`, (messages) => this.log.append(messages));
   }
 
   newest() {
+    this.#loading = false;
     return this.#load("", (messages) => this.log.replace(messages));
   }
 
-  async #load(query, use) {
-    if (this.#busy) return;
-    this.#busy = true;
-    try {
-      const answer = await fetch(`${this.path}?limit=${PAGE}&${query}`, {
-        headers: { Accept: "application/json" },
-        cache: "no-store",
-        signal: AbortSignal.timeout(POST_TIMEOUT),
-      });
-      if (!answer.ok) throw new Error(`${answer.status}`);
-      use((await answer.json()).messages);
-      this.#failed = 0;
-      this.#say("");
-    } catch {
-      this.#failed = Date.now();
-      this.#say("They could not be loaded. Try again in a moment.");
-    } finally {
-      this.#busy = false;
-    }
+  #load(query, use) {
+    if (!this.#loading) this.#turn = this.#turn.then(() => this.#get(query, use));
+    this.#loading = true;
+    return this.#turn;
   }
 
-  #say(note) {
-    this.note.textContent = note;
-    this.note.hidden = !note;
+  async #get(query, use) {
+    try {
+      const headers = { Accept: "application/json" };
+      const signal = AbortSignal.timeout(TIMEOUT);
+      const answer = await fetch(`${this.path}?limit=${PAGE}${query}`, { headers, signal, cache: "no-store" });
+      use((await answer.json()).messages);
+      this.#failed = 0;
+    } catch {
+      this.#failed = Date.now();
+    }
+    this.#loading = false;
+    this.#note.hidden = !this.#failed;
   }
 
   #scroll() {
-    clearTimeout(this.#scrolled);
-    this.#scrolled = setTimeout(() => {
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => {
       const { scrollTop, scrollHeight, clientHeight } = this.log.scroller;
-      if (Date.now() - this.#failed < LEADER_ANSWERS) return;
+      if (Date.now() - this.#failed < ANSWER) return;
       if (this.log.hasOlder && scrollTop < NEAR) this.older();
       else if (!this.log.live && scrollHeight - scrollTop - clientHeight < NEAR) this.newer();
-    }, SETTLED);
+    }, REST);
   }
 }
 
@@ -735,20 +677,14 @@ class Outbox {
 
   constructor(path, log) {
     Object.assign(this, { path, log });
-    this.name = `outbox:${path}`;
-    for (const message of tab.get(this.name, []))
+    for (const message of recall("sessionStorage", `outbox:${path}`, []))
       if (message.from === log.user && !log.isOfficial(message))
         this.#fail(this.#enter(message), "Not confirmed before the page was left.");
     this.#save();
   }
 
   send(text) {
-    const message = {
-      from: this.log.user,
-      text,
-      date: new Date().toISOString(),
-      provisionalId: uuid(),
-    };
+    const message = { from: this.log.user, text, date: new Date().toISOString(), provisionalId: uuid() };
     this.#queue(this.#enter(message));
     this.#save();
   }
@@ -765,17 +701,12 @@ class Outbox {
     return entry;
   }
 
-  #queue(entry) {
+  async #queue(entry) {
     entry.state = "queued";
-    entry.tries = 0;
     entry.row.say("pending");
-    this.#pump();
-  }
-
-  async #pump() {
     if (this.#busy) return;
     this.#busy = true;
-    for (let entry; (entry = this.#entries.find(({ state }) => state === "queued")); ) await this.#try(entry);
+    for (let next; (next = this.#entries.find(({ state }) => state === "queued")); ) await this.#try(next);
     this.#busy = false;
   }
 
@@ -783,44 +714,39 @@ class Outbox {
     entry.state = "sending";
     let answer, body;
     try {
-      answer = await fetch(this.path, {
-        method: "POST",
-        headers: { Accept: "application/json", "Content-Type": "application/json" },
-        body: JSON.stringify(entry.message),
-        signal: AbortSignal.timeout(POST_TIMEOUT),
-      });
+      const headers = { Accept: "application/json", "Content-Type": "application/json" };
+      const signal = AbortSignal.timeout(TIMEOUT);
+      answer = await fetch(this.path, { method: "POST", headers, signal, body: JSON.stringify(entry.message) });
       body = await answer.json().catch(() => ({}));
     } catch {
       return this.#fail(entry, "Not sent: the server cannot be reached.");
     }
     if (entry.state === "done") return;
-    if (answer.ok) this.#stored(entry, body);
-    else if (answer.status === 429 || answer.status === 503)
-      await this.#wait(entry, answer, answer.status === 429 ? "Too many messages at once" : "The server is busy");
-    else this.#fail(entry, `Not sent: ${body.error?.message ?? `the server answered ${answer.status}`}.`);
-  }
-
-  /** The server has it; the stream will bring it, unless it has already gone by. */
-  #stored(entry, message) {
-    if (this.log.last !== null && message.id <= this.log.last) this.log.remove(entry.row);
-    else entry.row.say("stored");
-    entry.row.onRetract = null;
-    this.#done(entry);
-  }
-
-  async #wait(entry, answer, why) {
-    entry.tries += 1;
-    if (entry.tries >= TRIES) return this.#fail(entry, `Not sent: ${why.toLowerCase()}.`);
+    if (answer.ok) return this.#stored(entry, body);
+    const wait = { 429: "Too many messages at once", 503: "The server is busy" }[answer.status];
     const seconds = Math.min(Math.max(Number(answer.headers.get("Retry-After")) || 2, 1), 60);
+    entry.tries += 1;
+    if (wait && entry.tries < TRIES) return this.#wait(entry, seconds, wait);
+    this.#fail(entry, `Not sent: ${body.error?.message ?? `the server answered ${answer.status}`}.`);
+  }
+
+  /** The server has it, and the stream brings it, unless it is past that place. */
+  #stored(entry, { id }) {
+    this.#done(entry);
+    entry.row.onRetract = null;
+    if (this.log.last !== null && id <= this.log.last) this.log.remove(entry.row);
+    else entry.row.say("stored");
+  }
+
+  /** The messages behind it wait as well. */
+  async #wait(entry, seconds, why) {
     entry.state = "waiting";
     await new Promise((resolve) => {
       entry.wake = resolve;
-      const actions = { Retry: resolve, Discard: () => this.#discard(entry) };
-      this.log.change(() => entry.row.say("waiting", `${why}. Trying again in ${seconds} s.`, actions));
       setTimeout(resolve, seconds * 1_000);
+      this.#offer(entry, "waiting", `${why}. Trying again in ${seconds} s.`, resolve);
     });
     if (entry.state !== "waiting") return;
-    this.#refocus(entry);
     entry.row.say("pending");
     entry.state = "queued";
   }
@@ -828,21 +754,20 @@ class Outbox {
   #fail(entry, why) {
     if (entry.state === "done") return;
     entry.state = "failed";
-    const retry = () => {
-      this.#refocus(entry);
-      this.#queue(entry);
+    entry.tries = 0;
+    this.#offer(entry, "failed", why, () => this.#queue(entry));
+  }
+
+  #offer(entry, state, why, retry) {
+    const Retry = () => {
+      byId("text").focus();
+      retry();
     };
-    const actions = { Retry: retry, Discard: () => this.#discard(entry) };
-    this.log.change(() => entry.row.say("failed", why, actions));
-  }
-
-  #discard(entry) {
-    this.log.remove(entry.row);
-    this.#done(entry);
-  }
-
-  #refocus(entry) {
-    if (entry.row.element.contains(document.activeElement)) byId("text").focus();
+    const Discard = () => {
+      this.log.remove(entry.row);
+      this.#done(entry);
+    };
+    this.log.change(() => entry.row.say(state, why, { Retry, Discard }));
   }
 
   #done(entry) {
@@ -853,121 +778,117 @@ class Outbox {
   }
 
   #save() {
-    tab.set(this.name, this.#entries.map(({ message }) => message));
+    remember("sessionStorage", `outbox:${this.path}`, this.#entries.map(({ message }) => message));
   }
 }
 
 /** The text field: it grows, counts near the limit, and gives its text to `send`. */
 class Composer {
+  #field = byId("text");
+  #counter = byId("counter");
+  #form = byId("composer");
+
   constructor(path, send) {
-    this.send = send;
-    this.name = `draft:${path}`;
-    this.form = byId("composer");
-    this.field = byId("text");
-    this.counter = byId("counter");
-    this.button = this.form.querySelector("button");
-    this.field.removeAttribute("maxlength"); // it would cut a pasted text without a word
-    if (!this.field.value) this.field.value = tab.get(this.name, "");
-    this.form.onsubmit = (event) => this.#submit(event);
-    this.field.oninput = () => this.#draw();
-    this.field.onkeydown = (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-      this.#submit(event);
+    Object.assign(this, { send, name: `draft:${path}` });
+    this.#field.removeAttribute("maxlength"); // it would cut a pasted text without a word
+    this.#field.value ||= recall("sessionStorage", this.name, "");
+    this.#form.onsubmit = (event) => this.#submit(event);
+    this.#field.oninput = () => this.#draw();
+    this.#field.onkeydown = (event) => {
+      const composing = event.isComposing || event.keyCode === 229; // Enter chooses a word of an input method
+      if (event.key === "Enter" && !event.shiftKey && !composing) this.#submit(event);
     };
     this.#draw();
   }
 
   #submit(event) {
     event.preventDefault();
-    // Characters that the server refuses, and nobody sees, come from pasting.
-    const text = this.field.value.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]|\p{Cs}/gu, "");
+    // Characters that nobody sees, and the server refuses, come from pasting.
+    const text = this.#field.value.replace(/[^\P{Cc}\n\t]|\p{Cs}/gu, "");
     if (!text.trim() || this.#excess(text) > 0) return;
-    this.field.value = "";
+    this.#field.value = "";
     this.#draw();
     this.send(text);
-    this.field.focus();
+    this.#field.focus();
   }
 
   #excess(text) {
-    return text.length > WARN_TEXT ? [...text].length - MAX_TEXT : -MAX_TEXT;
+    return text.length > TEXT_NEAR ? [...text].length - TEXT_LIMIT : -TEXT_LIMIT;
   }
 
   #draw() {
-    const { field, counter } = this;
+    const field = this.#field;
+    const counter = this.#counter;
     const excess = this.#excess(field.value);
-    counter.hidden = excess < WARN_TEXT - MAX_TEXT;
+    counter.hidden = excess < TEXT_NEAR - TEXT_LIMIT;
     counter.textContent = excess > 0 ? `${excess} too many` : `${-excess} left`;
     counter.classList.toggle("over", excess > 0);
-    field.setAttribute("aria-invalid", excess > 0);
-    this.button.disabled = excess > 0;
+    field.ariaInvalid = `${excess > 0}`;
+    this.#form.querySelector("button").disabled = excess > 0;
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
-    tab.set(this.name, field.value);
+    remember("sessionStorage", this.name, field.value);
   }
 }
 
 /** One line on the connection. */
 class Status {
-  #trouble = 0; // since when
+  #since = 0; // when the trouble began
   #timer = 0;
+  #line = document.querySelector("[role=status]");
+  state = {};
 
   constructor() {
-    this.line = document.querySelector("[role=status]");
-    this.state = { kind: "opening" };
     this.#write("connecting", "Connecting", "…");
   }
 
-  show(state) {
+  show(state = this.state) {
     this.state = state;
     clearTimeout(this.#timer);
     if (state.kind === "open") {
-      this.#trouble = 0;
+      this.#since = 0;
       return this.#write("connected", "Connected");
     }
-    this.#trouble ||= Date.now();
-    const quiet = this.#trouble + BLIP - Date.now();
-    if (quiet > 0) this.#timer = setTimeout(() => this.#tick(), quiet);
-    else this.#tick();
+    this.#since ||= Date.now();
+    const quiet = this.#since + BLIP - Date.now();
+    if (quiet > 0) this.#timer = setTimeout(() => this.show(), quiet);
+    else this.#tell(Math.ceil((state.until - Date.now()) / 1_000));
   }
 
-  #tick() {
-    const seconds = Math.ceil((this.state.until - Date.now()) / 1_000);
+  #tell(seconds) {
     if (!navigator.onLine) this.#write("offline", "Offline", ": it goes on when the network is back");
     else this.#write("reconnecting", "Reconnecting", seconds > 0 ? ` in ${seconds} s` : "…");
-    if (seconds > 0) this.#timer = setTimeout(() => this.#tick(), 1_000);
+    if (seconds > 0) this.#timer = setTimeout(() => this.show(), 1_000);
   }
 
   /** The detail is for the eye: a countdown that is read out every second helps nobody. */
   #write(state, text, detail = "") {
     document.documentElement.dataset.state = state;
-    if (this.line.textContent === text + detail) return;
-    if (this.line.firstChild?.nodeValue !== text) this.line.replaceChildren(text, element("span", { ariaHidden: "true" }));
-    this.line.lastChild.textContent = detail;
+    const line = this.#line;
+    if (line.firstChild?.nodeValue !== text) line.replaceChildren(text, element("span", { ariaHidden: "true" }));
+    if (line.lastChild.textContent !== detail) line.lastChild.textContent = detail;
   }
 }
 
 /** How many messages of others came while nobody looked: in the title, and on the way down to them. */
 class Unread {
   #count = 0;
+  #title = document.title;
+  #button = byId("fresh");
 
   constructor(log, jump) {
     this.log = log;
-    this.title = document.title;
-    this.button = byId("fresh");
-    this.button.onclick = jump;
-    log.onUnread = () => {
-      if (away() || !log.stuck) this.#count += 1;
-    };
+    this.#button.onclick = jump;
+    log.onUnread = () => (this.#count += away() || !log.stuck);
     log.scroller.addEventListener("scroll", () => this.draw(), { passive: true });
   }
 
   draw() {
     const stuck = this.log.look();
     if (stuck && !away()) this.#count = 0;
-    const title = (this.#count ? `(${this.#count}) ` : "") + this.title;
-    if (document.title !== title) document.title = title;
-    this.button.hidden = stuck || !this.#count;
-    if (!this.button.hidden) this.button.textContent = `${this.#count} new`;
+    document.title = (this.#count ? `(${this.#count}) ` : "") + this.#title;
+    this.#button.hidden = stuck || !this.#count;
+    this.#button.textContent = `${this.#count} new`;
   }
 }
 
@@ -977,32 +898,17 @@ class Room {
   #today = new Date().toDateString();
 
   constructor({ messages: path, user, last, older }) {
-    this.log = new Log(user, Number(last), older !== undefined);
+    const log = (this.log = new Log(user, Number(last), older !== undefined));
     this.status = new Status();
-    this.history = new History(path, this.log);
-    this.unread = new Unread(this.log, () => this.#jump());
-    this.log.onChange = () => this.draw();
-    this.outbox = new Outbox(path, this.log);
-    this.composer = new Composer(path, async (text) => {
-      if (!this.log.live) await this.history.newest();
-      this.log.toBottom();
-      this.outbox.send(text);
-    });
-    this.tabs = new Tabs(
-      path,
-      () => this.log.last,
-      (name, data) => this.#receive(name, data),
-      (state) => this.status.show(state),
-    );
-    this.draw();
+    this.history = new History(path, log);
+    this.unread = new Unread(log, () => this.#jump());
+    log.onChange = () => this.unread.draw();
+    this.outbox = new Outbox(path, log);
+    this.composer = new Composer(path, (text) => this.#send(text));
+    const onEvent = (name, data) => this.#receive(name, data);
+    this.tabs = new Tabs(path, () => log.last, onEvent, (state) => this.status.show(state));
     this.#listen();
     this.tabs.start();
-  }
-
-  draw() {
-    this.history.draw();
-    this.unread.draw();
-    document.querySelector(".empty").hidden = this.log.size > 0;
   }
 
   #listen() {
@@ -1010,17 +916,16 @@ class Room {
       if (away()) return;
       this.#newDay();
       this.unread.draw();
-      this.tabs.wake();
+      this.tabs.hello("wake");
     };
     addEventListener("online", wake);
-    addEventListener("offline", () => this.status.show(this.status.state));
+    addEventListener("offline", () => this.status.show());
     document.addEventListener("visibilitychange", wake);
     addEventListener("pagehide", () => this.tabs.stop());
-    addEventListener("pageshow", (event) => (event.persisted ? this.tabs.start() : wake()));
+    addEventListener("pageshow", ({ persisted }) => persisted && this.tabs.start());
   }
 
   #receive(name, data) {
-    if (!["message", "retraction", "stream-reset"].includes(name)) return;
     if (!this.#inbox.length) setTimeout(() => this.#flush(), BATCH);
     this.#inbox.push([name, data]);
   }
@@ -1031,11 +936,11 @@ class Room {
     this.#newDay();
     this.log.change(() => {
       for (const [name, data] of events) {
-        const value = JSON.parse(data);
+        const value = data && JSON.parse(data);
         if (name === "stream-reset") this.log.reset();
         else if (name === "retraction") this.log.retract(value.provisionalId);
-        else if (!("id" in value)) this.log.provisional(value);
-        else whole = this.log.official(value) && whole;
+        else if (name === "message" && "id" in value) whole = this.log.official(value) && whole;
+        else if (name === "message") this.log.provisional(value);
       }
     });
     if (!whole) this.tabs.hello();
@@ -1043,73 +948,65 @@ class Room {
 
   #newDay() {
     const today = new Date().toDateString();
-    if (today !== this.#today) this.log.renameDays();
+    if (today !== this.#today) this.log.nameDays();
     this.#today = today;
+  }
+
+  async #send(text) {
+    if (!this.log.live) await this.history.newest();
+    this.log.toBottom();
+    this.outbox.send(text);
   }
 
   async #jump() {
     if (!this.log.live) await this.history.newest();
     this.log.toBottom();
     this.log.scroller.focus({ preventScroll: true });
-    this.draw();
+    this.unread.draw();
   }
 }
 
-/** The address without the name, to be shared; a tab stays with its name although the cookie is common. */
-function keepName({ path, user }) {
+/** The address is without the name, to be shared; a tab keeps its name, although the cookie is common. */
+function keepsName({ path, user }) {
   const named = new URLSearchParams(location.search).has("user");
-  const before = tab.get("user");
-  if (!named && before && before !== user) {
-    tab.set("user", user); // once only, or else a server that ignores the name would be asked for ever
-    location.replace(`${path}?user=${encodeURIComponent(before)}`);
-    return false;
-  }
-  tab.set("user", user);
-  if (named) history.replaceState(null, "", path + location.hash);
-  return true;
+  const before = recall("sessionStorage", "user", user);
+  remember("sessionStorage", "user", user);
+  if (named) history.replaceState(null, "", path);
+  else if (before !== user) location.replace(`${path}?user=${encodeURIComponent(before)}`);
+  return named || before === user;
 }
 
-function rememberRoom(room) {
-  const rooms = browser.get("rooms", []).filter((other) => other !== room);
-  browser.set("rooms", [room, ...rooms].slice(0, RECENT_ROOMS));
+function offerRooms(current) {
+  const rooms = recall("localStorage", "rooms", []).filter((room) => room !== current);
+  if (current) remember("localStorage", "rooms", [current, ...rooms].slice(0, RECENT));
+  const links = rooms.map((room) => element("a", { href: `/${encodeURIComponent(room)}` }, element("bdi", {}, room)));
+  const list = document.querySelector(".recent");
+  list.append(...links);
+  list.hidden = !rooms.length;
 }
 
-function listRooms(current) {
-  const nav = document.querySelector(".recent");
-  const rooms = browser.get("rooms", []).filter((room) => typeof room === "string" && room !== current);
-  if (!nav || !rooms.length) return;
-  nav.replaceChildren(
-    ...rooms.map((room) => element("a", { href: `/${encodeURIComponent(room)}` }, element("bdi", { textContent: room }))),
-  );
-  nav.hidden = false;
-}
-
-/** The menu closes as menus do, and copies the room's address where the browser allows that. */
-function furnishMenu(path) {
+/** The menu closes as menus do, and copies the address where the browser allows it. */
+function furnishMenu({ path, user }) {
   const menu = document.querySelector(".menu");
-  const close = () => (menu.open = false);
-  document.addEventListener("click", (event) => menu.contains(event.target) || close());
-  menu.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || !menu.open) return;
-    close();
+  for (const part of menu.querySelectorAll(".face, .me")) paint(part, user);
+  addEventListener("click", ({ target }) => (menu.open &&= menu.contains(target)));
+  menu.onkeydown = ({ key }) => {
+    if (key !== "Escape") return;
+    menu.open = false;
     menu.querySelector("summary").focus();
-  });
+  };
   const copy = byId("copy");
   copy.hidden = !navigator.clipboard;
   copy.onclick = async () => {
     await navigator.clipboard.writeText(new URL(path, location.href).href);
     copy.textContent = "Link copied";
-    await pause(2_000);
-    copy.textContent = "Copy link";
   };
 }
 
 document.documentElement.classList.add("js");
-const main = byId("room");
-listRooms(main?.dataset.room);
-if (main && keepName(main.dataset)) {
-  rememberRoom(main.dataset.room);
-  for (const me of document.querySelectorAll(".menu .face, .menu .me")) Looks.paint(me, main.dataset.user);
-  furnishMenu(main.dataset.path);
-  new Room(main.dataset);
+const room = byId("room")?.dataset;
+offerRooms(room?.room);
+if (room && keepsName(room)) {
+  furnishMenu(room);
+  new Room(room);
 }

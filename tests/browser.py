@@ -20,7 +20,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Locator,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
 
 from .conftest import need
 
@@ -33,6 +42,7 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+STREAM = re.compile(r"/messages/(\?lastEventId=\d+)?$")
 
 
 @contextmanager
@@ -149,7 +159,7 @@ class BreakingProxy:
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError):
             first = client.recv(65536)
-            self.requests.append(first.partition(b"\r\n")[0].decode())
+            self._note(first)
             if self.mode == "502":
                 client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             elif self.mode != "hole":
@@ -166,10 +176,16 @@ class BreakingProxy:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool = False) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if not answers:
+                    self._note(data)
                 if not (answers and self.mode == "mute"):
                     sink.sendall(data)
         self._cut(source)
         self._cut(sink)
+
+    def _note(self, data: bytes) -> None:
+        if data.startswith((b"GET ", b"POST ")):
+            self.requests.append(data.partition(b"\r\n")[0].decode())
 
     def _cut(self, end: socket.socket) -> None:
         self._open.discard(end)
@@ -188,15 +204,19 @@ class ScriptedStream:
     def __init__(self, page: Page, *answers: str | int) -> None:
         self._answers = list(answers)
         self.positions: list[str] = []
-        page.route(re.compile(r"/messages/(\?lastEventId=\d+)?$"), self._answer)
+        page.on("request", self._note)
+        page.route(STREAM, self._answer)
 
     def then(self, answer: str | int) -> None:
         self._answers.append(answer)
 
+    def _note(self, request: Request) -> None:
+        if STREAM.search(request.url) and request.method == "GET":
+            self.positions.append(request.url.partition("lastEventId=")[2])
+
     def _answer(self, route: Route) -> None:
         if route.request.method != "GET":
             return route.fallback()
-        self.positions.append(route.request.url.partition("lastEventId=")[2])
         if not self._answers:
             return None  # as a stream on which nothing happens
         answer = self._answers.pop(0)
@@ -261,7 +281,7 @@ class Window:
         return self.rows.evaluate_all(
             """rows => rows.map(row => ({
                 id: row.dataset.id ? Number(row.dataset.id) : null,
-                from: row.querySelector(".from").textContent,
+                from: row.querySelector("bdi").textContent,
                 text: row.querySelector(".text").textContent,
             }))"""
         )
