@@ -57,8 +57,11 @@ class Client:
 
 
 class Served:
-    def __init__(self, port: int, log: MessageLog, hub: LocalHub, engine: FaultyEngine) -> None:
-        self.port, self.log, self.hub, self.engine = port, log, hub, engine
+    def __init__(
+        self, port: int, application: ChatApplication, log: MessageLog, hub: LocalHub, engine
+    ) -> None:
+        self.port, self.application = port, application
+        self.log, self.hub, self.engine = log, hub, engine
         self.url = f"http://127.0.0.1:{port}"
         self.clients: list[Client] = []
 
@@ -99,10 +102,11 @@ async def served(faults=(), *, engine=None, look: bool = False, **hub_options) -
     engine = FaultyEngine(engine or await SqliteEngine.open(":memory:"), faults)
     log = MessageLog(engine, memory=True)
     hub = LocalHub(log.plan, log.refresh if look else None, **hub_options)
-    server = HTTPServer(ChatApplication(Chat(log, hub)))
+    application = ChatApplication(Chat(log, hub))
+    server = HTTPServer(application)
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
-    serving = Served(sockets[0].getsockname()[1], log, hub, engine)
+    serving = Served(sockets[0].getsockname()[1], application, log, hub, engine)
     try:
         yield serving
     finally:

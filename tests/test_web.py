@@ -1,0 +1,520 @@
+"""The wire contract, row by row: requests, answers, limits and errors."""
+
+import asyncio
+import json
+import re
+import uuid
+from urllib.parse import quote, urlencode
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+
+from flychat import log as log_module
+from flychat import web
+from flychat.errors import Broken, Unknown
+from flychat.web import ChatApplication, read_fields
+from tests.served import Served, fields, served
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+ROOM = "/rooms/room/messages/"
+
+
+async def ask(chat: Served, path: str, method: str = "GET", body=None, **headers) -> HTTPResponse:
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await AsyncHTTPClient().fetch(
+        chat.url + path,
+        method=method,
+        body=body,
+        headers=headers,
+        follow_redirects=False,
+        raise_error=False,
+        allow_nonstandard_methods=True,
+    )
+
+
+async def post(chat: Served, content: dict, path: str = ROOM, kind: str = FORM, **headers) -> HTTPResponse:
+    body = json.dumps(content) if kind == JSON else urlencode(content)
+    return await ask(chat, path, "POST", body, Content_Type=kind, **headers)
+
+
+def error(response: HTTPResponse) -> tuple[int, str]:
+    """(status, code); checks that the body is what an error's body has to be."""
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+    (value,) = json.loads(response.body).values()
+    assert list(json.loads(response.body)) == ["error"]
+    assert sorted(value) == ["code", "message"]
+    assert value["message"]
+    return response.code, value["code"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/", "/default"),
+        ("/?user=ann%20b&x=1", "/default?user=ann%20b&x=1"),
+        ("/?room=tea%2Ftime", None),
+        ("/?room=tea+time", "/tea%20time"),
+        ("/?room=tea&user=ann+b", "/tea?user=ann+b"),
+        ("/?room=%2F%2Fevil.example", None),
+        ("/?room=healthz", None),
+        ("/?room=", "/default?room="),
+    ],
+)
+async def test_the_root_leads_to_a_room_and_nowhere_else(path, location):
+    async with served() as chat:
+        response = await ask(chat, path)
+        if location is None:
+            assert response.code in (400, 404)
+        else:
+            assert (response.code, response.headers["Location"]) == (302, location)
+
+
+@pytest.mark.gen_test
+async def test_a_room_is_a_join_form_without_a_nickname_and_a_page_with_history_with_one():
+    async with served() as chat:
+        await chat.post("<b>bold & sweet</b>")
+        joining = (await ask(chat, "/room")).body.decode()
+        assert "bold" not in joining
+        assert re.search(r"<button[^>]*>\s*Join", joining)
+        response = await ask(chat, "/room?user=ann")
+        page = response.body.decode()
+        assert response.code == 200
+        assert "&lt;b&gt;bold &amp; sweet&lt;/b&gt;" in page
+        assert response.headers["Cache-Control"] == "no-cache"
+        cookie = response.headers["Set-Cookie"]
+        assert cookie.startswith("flychat_user=ann;")
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        remembered = await ask(chat, "/room", Cookie="flychat_user=ann")
+        assert "bold" in remembered.body.decode()
+        assert "bold" not in (await ask(chat, "/room?user=", Cookie="flychat_user=ann")).body.decode()
+
+
+@pytest.mark.gen_test
+async def test_pages_allow_nothing_but_what_is_ours_and_contain_nothing_inline():
+    async with served() as chat:
+        for path in ("/room", "/room?user=ann", "/%00", "/no/such"):
+            response = await ask(chat, path, Accept=BROWSER)
+            assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            page = response.body.decode()
+            assert not re.search(
+                r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|javascript:|https?://", page
+            ), path
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "\x1b"])
+async def test_a_nickname_that_breaks_the_rules_is_explained_in_the_form(name):
+    async with served() as chat:
+        response = await ask(chat, f"/room?user={quote(name)}")
+        assert response.code == (400 if name else 200)
+        assert "Join" in response.body.decode()
+
+
+@pytest.mark.gen_test
+async def test_different_spellings_are_the_same_room():
+    async with served() as chat:
+        for spelling in ("%C3%A9", "e%CC%81"):
+            await post(chat, {"from": "ann", "text": "hi"}, f"/rooms/{spelling}/messages/")
+        await post(chat, {"from": "ann", "text": "hi"}, "/rooms/A/messages/")
+        assert json.loads((await ask(chat, "/rooms/%C3%A9/messages/")).body)["lastEventId"] == 2
+        assert json.loads((await ask(chat, "/rooms/%41/messages/")).body)["lastEventId"] == 1
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("room", "status"),
+    [
+        (quote("x" * 64), 200),
+        (quote("a b;c,d?#%\"'<>\\&=+é\N{GRINNING FACE}"), 200),
+        ("rooms", 200),
+        (quote("x" * 65), 400),
+        ("a%2Fb", 400),
+        ("%00", 400),
+        ("%FF", 400),
+        ("a%0Ab", 400),
+        ("healthz", 404),
+        ("static", 404),
+        ("robots.txt", 404),
+    ],
+)
+async def test_room_names_are_checked_wherever_they_come_in(room, status):
+    async with served() as chat:
+        assert (await ask(chat, f"/rooms/{room}/messages/")).code == status
+        assert (await post(chat, {"from": "ann", "text": "hi"}, f"/rooms/{room}/messages/")).code == status
+        if status == 200:
+            assert (await ask(chat, f"/{room}?user=ann")).code == 200
+            client = await chat.stream(room=room)
+            assert await client.until_id(1) == [1]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/robots.txt", "/favicon.ico"])
+async def test_reserved_paths_answer_for_themselves(path):
+    async with served() as chat:
+        response = await ask(chat, path)
+        assert response.code == 200
+        assert b"Join" not in response.body
+
+
+@pytest.mark.gen_test
+async def test_static_files_can_be_kept_long_by_their_hashed_address():
+    async with served() as chat:
+        page = (await ask(chat, "/room?user=ann")).body.decode()
+        links = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+        assert len(links) >= 2
+        for link in links:
+            response = await ask(chat, link)
+            assert response.code == 200
+            assert "max-age=" in response.headers["Cache-Control"]
+            again = await ask(chat, link, If_None_Match=response.headers["Etag"])
+            assert again.code == 304
+        assert (await ask(chat, "/static/no-such-file")).code == 404
+        assert (await ask(chat, "/static/..%2fsetup.cfg")).code in (403, 404)
+
+
+@pytest.mark.gen_test
+async def test_messages_are_read_as_json_and_paged_into_the_past():
+    async with served() as chat:
+        await asyncio.gather(*(chat.post(f"{n}") for n in range(1, 301)))
+
+        async def ids(query: str) -> list[int]:
+            response = await ask(chat, ROOM + query)
+            page = json.loads(response.body)
+            assert response.headers["Vary"] == "Accept"
+            assert page["lastEventId"] == 300
+            return [message["id"] for message in page["messages"]]
+
+        assert await ids("") == list(range(251, 301))
+        assert await ids("?limit=3") == [298, 299, 300]
+        assert await ids("?before=100&limit=2") == [98, 99]
+        assert await ids("?before=3") == [1, 2]
+        assert await ids("?before=1") == []
+        assert await ids(f"?before={'9' * 40}&limit=1") == [300]
+        assert await ids("?limit=100000") == list(range(101, 301))
+        for query in ("?before=x", "?before=0", "?before=-1", "?limit=0", "?limit=1.5", "?limit="):
+            assert error(await ask(chat, ROOM + query)) == (400, "invalid")
+        assert json.loads((await ask(chat, "/rooms/empty/messages/")).body) == {
+            "messages": [],
+            "lastEventId": 0,
+        }
+
+
+@pytest.mark.gen_test
+async def test_a_stream_begins_at_the_header_else_at_the_query():
+    async with served() as chat:
+        for _ in range(5):
+            await chat.post()
+        accept = "Host: x\r\nAccept: text/event-stream\r\n"
+        for query, header, first in (
+            ("", "", 1),
+            ("?lastEventId=3", "", 4),
+            ("?lastEventId=1&lastEventId=3&lastEventId=", "", 4),
+            ("?lastEventId=1", "Last-Event-ID: 4\r\n", 5),
+            ("?lastEventId=2", "Last-Event-ID: x\r\n", 3),
+            ("?lastEventId=x", "", 1),
+        ):
+            client = await chat.request(f"GET {ROOM}{query} HTTP/1.1\r\n{accept}{header}")
+            await client.reader.readuntil(b"\r\n\r\n")
+            assert await client.until_id(5) == list(range(first, 6)), (query, header)
+
+
+@pytest.mark.gen_test
+async def test_streams_reset_when_behind_or_ahead():
+    async with served() as chat:
+        await asyncio.gather(*(chat.post() for _ in range(1101)))
+        assert await (await chat.stream(last_id=101)).until_id(1101) == list(range(102, 1102))
+        for position, reason in ((100, "behind"), (1102, "ahead"), (10**30, "ahead")):
+            client = await chat.stream(last_id=position)
+            reset = await client.next()
+            assert (reset.type, fields(reset)) == ("stream-reset", {"reason": reason, "lastEventId": 1101})
+            assert await client.until_id(1101) == list(range(1052, 1102))
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("kind", [FORM, JSON, "multipart"])
+async def test_a_message_is_posted_in_any_of_three_forms(kind):
+    async with served() as chat:
+        content = {
+            "from": "Zoë",
+            "text": " two\nlines\t& <b>\N{GRINNING FACE} ",
+            "provisionalId": str(uuid.uuid4()),
+        }
+        if kind == "multipart":
+            parts = "".join(
+                f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+                for name, value in content.items()
+            )
+            response = await ask(
+                chat,
+                ROOM,
+                "POST",
+                (parts + "--x--\r\n").encode(),
+                Content_Type="multipart/form-data; boundary=x",
+            )
+        else:
+            response = await post(chat, content, kind=kind)
+        message = json.loads(response.body)
+        assert response.code == 200
+        assert list(message) == ["id", "from", "text", "date", "provisionalId"]
+        assert message == {"id": 1, "date": message["date"], **content}
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", message["date"])
+        assert json.loads((await ask(chat, ROOM)).body)["messages"] == [message]
+
+
+@pytest.mark.gen_test
+async def test_a_html_form_is_led_back_to_its_room():
+    async with served() as chat:
+        content = {"from": "ann b", "text": "a\r\nb"}
+        response = await post(chat, content, "/rooms/t%C3%A9/messages/", Accept=BROWSER)
+        assert (response.code, response.headers["Location"]) == (303, "/t%C3%A9?user=ann%20b")
+        response = await post(chat, content, Accept=BROWSER, Cookie="flychat_user=ann%20b")
+        assert response.headers["Location"] == "/room"
+        assert json.loads((await ask(chat, ROOM)).body)["messages"][0]["text"] == "a\nb"
+        refused = await post(chat, {"from": "ann", "text": ""}, Accept=BROWSER)
+        assert (refused.code, refused.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+
+
+@pytest.mark.gen_test
+async def test_the_same_post_again_gets_the_same_message_and_another_text_a_conflict():
+    async with served() as chat:
+        client = await chat.stream()
+        content = {"from": "ann", "text": "hi", "provisionalId": str(uuid.uuid4())}
+        first = await post(chat, content)
+        assert (await post(chat, content, kind=JSON)).body == first.body
+        assert error(await post(chat, {**content, "text": "ho"})) == (409, "conflict")
+        assert json.loads((await post(chat, {**content, "from": "bob"})).body)["id"] == 2
+        await client.until_id(2)
+        assert [b"\nid:" in block or b"id:" in block[:3] for block in client.blocks[1:]] == [False, True] * 2
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("kind", "body", "expected"),
+    [
+        (FORM, "text=hi", (400, "invalid")),
+        (FORM, "from=ann", (400, "invalid")),
+        (FORM, "from=&text=hi", (400, "invalid")),
+        (FORM, "from=ann&text=%00", (400, "invalid")),
+        (FORM, "from=ann&text=%FF", (400, "invalid")),
+        (FORM, "from=ann&text=hi&provisionalId=1", (400, "invalid")),
+        (FORM, f"from=ann&text={'x' * 4097}", (400, "invalid")),
+        (JSON, "", (400, "invalid")),
+        (JSON, "[]", (400, "invalid")),
+        (JSON, "{", (400, "invalid")),
+        (JSON, "[" * 20_000, (400, "invalid")),
+        (JSON, b'{"from": "ann", "text": "\xff"}', (400, "invalid")),
+        (JSON, '{"from": "ann", "text": "\\ud800"}', (400, "invalid")),
+        (JSON, '{"from": "ann", "text": 5}', (400, "invalid")),
+        ("multipart/form-data", "x", (400, "invalid")),
+        ("multipart/form-data; boundary=x", "--x\r\n\r\n", (400, "invalid")),
+        ("text/plain", "from=ann&text=hi", (415, "unsupported_media_type")),
+        ("", "from=ann&text=hi", (415, "unsupported_media_type")),
+        (FORM, "from=ann&text=" + "x" * 65_536, (413, "too_large")),
+        (JSON, "x" * 5_000_000, (413, "too_large")),
+    ],
+)
+async def test_what_cannot_be_a_message_is_refused_with_a_reason_and_stores_nothing(kind, body, expected):
+    async with served() as chat:
+        assert error(await ask(chat, ROOM, "POST", body, Content_Type=kind)) == expected
+        assert json.loads((await ask(chat, ROOM)).body)["lastEventId"] == 0
+
+
+@pytest.mark.gen_test
+async def test_a_body_at_the_limit_is_taken():
+    async with served() as chat:
+        content = json.dumps({"from": "ann", "text": "hi"})
+        body = content + " " * (web.BODY_BYTES - len(content))
+        assert (await ask(chat, ROOM, "POST", body, Content_Type=JSON)).code == 200
+        assert (await ask(chat, ROOM, "POST", body + " ", Content_Type=JSON)).code == 413
+
+
+@pytest.mark.gen_test
+async def test_an_enormous_body_is_refused_before_it_is_sent():
+    async with served() as chat:
+        client = await chat.request(
+            f"POST {ROOM} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 999999999999\r\n"
+        )
+        assert (await client.at_end()).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", ROOM, "GET, HEAD, POST, OPTIONS"),
+        ("DELETE", ROOM, "GET, HEAD, POST, OPTIONS"),
+        ("POST", "/room", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+        ("POST", "/healthz", "GET, HEAD"),
+        ("POST", "/recover/", "GET"),
+    ],
+)
+async def test_a_method_that_is_not_there_is_answered_with_those_that_are(method, path, allow):
+    async with served() as chat:
+        response = await ask(chat, path, method, "")
+        assert response.code == 405
+        assert response.headers["Allow"] == allow
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "path", ["/no/such", "/rooms//messages/", "/rooms/a", "/rooms/a/b/messages/", "/recover/"]
+)
+async def test_what_is_not_there_is_404_for_programs_and_a_page_for_browsers(path):
+    async with served() as chat:
+        assert error(await ask(chat, path)) == (404, "not_found")
+        page = await ask(chat, path, Accept=BROWSER)
+        assert (page.code, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+
+
+@pytest.mark.gen_test
+async def test_errors_do_not_repeat_the_input():
+    async with served() as chat:
+        marker = "MARKERxyz"
+        for response in (
+            await ask(chat, f"/no/such/{marker}", Accept=BROWSER),
+            await ask(chat, f"/{marker * 20}", Accept=BROWSER),
+            await post(chat, {"from": marker * 20, "text": "hi"}, Accept=BROWSER),
+            await post(chat, {"from": "ann", "text": "hi", "provisionalId": marker}),
+        ):
+            assert response.code >= 400
+            assert marker not in response.body.decode()
+
+
+@pytest.mark.gen_test
+async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
+    monkeypatch.setattr(log_module, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(log_module, "DEADLINE", 0.1)
+    async with served() as chat:
+        client = await chat.stream()
+        content = {"from": "ann", "text": "hi", "provisionalId": str(uuid.uuid4())}
+        chat.engine.faults = iter(["lose"] * 8)
+        response = await post(chat, content)
+        assert error(response) == (503, "unavailable")
+        assert int(response.headers["Retry-After"]) > 0
+        shown, retracted = await client.next(), await client.next()
+        assert (shown.type, retracted.type) == ("message", "retraction")
+        assert fields(retracted) == {"provisionalId": content["provisionalId"]}
+        chat.engine.faults = iter([])
+        assert (await post(chat, content)).code == 200
+        assert await client.until_id(1) == [1]
+        for problem in (Unknown("secret"), Broken("secret")):
+            chat.log._rooms.clear()
+            chat.engine.read_faults.extend([problem] * 100)
+            for path, page in ((ROOM, False), ("/room?user=ann", True), ("/readyz", False)):
+                response = await ask(chat, path)
+                assert response.code == 503
+                assert page or error(response) == (503, "unavailable")
+                assert b"secret" not in response.body
+            stream = await ask(chat, ROOM, Accept="text/event-stream")
+            assert stream.code == 503
+            chat.engine.read_faults.clear()
+        assert (await ask(chat, "/readyz")).code == 200
+        assert (await ask(chat, "/healthz")).code == 200
+
+
+@pytest.mark.gen_test
+async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed():
+    async with served() as chat:
+        content = {"from": "ann", "text": "hi"}
+        ours = chat.url
+        assert (await post(chat, content, Origin=ours)).code == 200
+        assert (await post(chat, content, Origin=ours.replace("http", "https"))).code == 200, (
+            "TLS ends before us"
+        )
+        for origin in ("http://evil.example", "null", "http://127.0.0.1", ""):
+            assert error(await post(chat, content, Origin=origin)) == (403, "forbidden")
+        assert (
+            "Access-Control-Allow-Origin" not in (await ask(chat, ROOM, Origin="http://evil.example")).headers
+        )
+        assert json.loads((await ask(chat, ROOM)).body)["lastEventId"] == 2
+
+        chat.application.cors_origins = frozenset({"https://friend.example"})
+        for response in (
+            await post(chat, content, Origin="https://friend.example"),
+            await post(chat, {}, Origin="https://friend.example"),
+            await ask(chat, ROOM, Origin="https://friend.example"),
+            await ask(chat, ROOM, "OPTIONS", Origin="https://friend.example"),
+        ):
+            assert response.headers["Access-Control-Allow-Origin"] == "https://friend.example"
+            assert "Origin" in response.headers["Vary"]
+        preflight = await ask(chat, ROOM, "OPTIONS", Origin="https://friend.example")
+        assert preflight.code == 204
+        assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+        assert "Content-Type" in preflight.headers["Access-Control-Allow-Headers"]
+        client = await chat.request(
+            f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nOrigin: https://friend.example\r\n"
+        )
+        assert b"Access-Control-Allow-Origin: https://friend.example" in await client.reader.readuntil(
+            b"\r\n\r\n"
+        )
+        assert (await post(chat, content, Origin="http://evil.example")).code == 403
+
+
+@pytest.mark.gen_test
+async def test_a_provisional_message_is_seen_before_the_store_has_it():
+    async with served() as chat:
+        client = await chat.stream()
+        putting, stored = asyncio.Event(), asyncio.Event()
+        put = chat.engine.engine.put
+
+        async def slow_put(commit):
+            putting.set()
+            await stored.wait()
+            await put(commit)
+
+        chat.engine.engine.put = slow_put
+        posting = asyncio.create_task(post(chat, {"from": "ann", "text": "hi"}))
+        shown = await client.next()
+        assert (shown.last_id, fields(shown)["text"]) == ("", "hi")
+        await putting.wait()
+        assert not posting.done()
+        stored.set()
+        official = await client.next()
+        message = json.loads((await posting).body)
+        assert fields(official) == message
+        assert fields(shown) == {name: value for name, value in message.items() if name != "id"}
+
+
+@pytest.mark.gen_test
+async def test_a_draining_server_is_not_ready_but_alive():
+    async with served() as chat:
+        chat.application.draining = True
+        assert (await ask(chat, "/readyz")).code == 503
+        assert (await ask(chat, "/healthz")).code == 200
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\0" * 100 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+    ],
+)
+async def test_garbage_closes_its_connection_and_nothing_else(garbage):
+    async with served() as chat:
+        reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+        writer.write(garbage)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        assert (await ask(chat, "/healthz")).code == 200
+
+
+def test_every_route_has_a_handler_of_ours():
+    """So that every answer, also an error of Tornado's own, goes through one place."""
+    assert issubclass(web.StaticHandler, web.BaseHandler)
+    assert issubclass(web.MissingHandler, web.BaseHandler)
+    assert ChatApplication
+
+
+def test_the_last_value_of_a_repeated_field_counts():
+    assert read_fields(FORM, b"from=a&from=b&text=c") == ({"from": "b", "text": "c"}, True)
