@@ -1,0 +1,71 @@
+"""The configuration: flags, else variables, else defaults; a bad one is one clear line."""
+
+import pytest
+
+from flychat.config import Config
+from flychat.errors import Misconfigured
+
+
+def read(line: str, **environ: str) -> Config:
+    return Config.read(line.split(), environ)
+
+
+@pytest.mark.parametrize(
+    ("line", "environ", "expected"),
+    [
+        ("--standalone", {}, ("standalone", "sqlite", "flychat.db", "127.0.0.1", 3000)),
+        ("--grip", {}, ("grip", "dynamodb", "flychat-messages", "127.0.0.1", 3000)),
+        ("--grip --store sqlite:x.db", {}, ("grip", "sqlite", "x.db", "127.0.0.1", 3000)),
+        ("--standalone --store sqlite::memory: --port 0", {}, ("standalone", "sqlite", ":memory:", "127.0.0.1", 0)),
+        ("--create-table --store dynamodb:a.b-c_9", {}, ("create-table", "dynamodb", "a.b-c_9", "127.0.0.1", 3000)),
+        ("", {"FLYCHAT_STANDALONE": "1", "FLYCHAT_PORT": "81"}, ("standalone", "sqlite", "flychat.db", "127.0.0.1", 81)),
+        ("--port 82", {"FLYCHAT_GRIP": "yes", "FLYCHAT_PORT": "81"}, ("grip", "dynamodb", "flychat-messages", "127.0.0.1", 82)),
+        ("--standalone", {"FLYCHAT_GRIP": "1", "FLYCHAT_HOST": "::1"}, ("standalone", "sqlite", "flychat.db", "::1", 3000)),
+        ("--standalone", {"FLYCHAT_STORE": "dynamodb:tab"}, ("standalone", "dynamodb", "tab", "127.0.0.1", 3000)),
+        ("--standalone", {"FLYCHAT_STORE": "", "FLYCHAT_PORT": ""}, ("standalone", "sqlite", "flychat.db", "127.0.0.1", 3000)),
+    ],
+)  # fmt: skip
+def test_a_flag_comes_before_a_variable_before_a_default(line, environ, expected):
+    config = read(line, **environ)
+    assert (config.mode, config.engine, config.location, config.host, config.port) == expected
+
+
+def test_what_is_repeatable_is_a_list_in_its_variable():
+    expected = ("https://a.example", "http://b.example:8080")
+    assert (
+        read("--standalone --cors-origin https://A.example --cors-origin http://b.example:8080").cors_origins
+        == expected
+    )
+    assert (
+        read("--standalone", FLYCHAT_CORS_ORIGIN="https://a.example, http://b.example:8080").cors_origins
+        == expected
+    )
+    assert read("--standalone").cors_origins == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "environ", "says"),
+    [
+        ("", {}, "--standalone"),
+        ("", {"FLYCHAT_STANDALONE": "0"}, "--standalone"),
+        ("", {"FLYCHAT_STANDALONE": "1", "FLYCHAT_GRIP": "1"}, "say one of"),
+        ("--standalone --grip", {}, "not allowed with"),
+        ("--standalone --no-such-option", {}, "--no-such-option"),
+        ("--stand", {}, "--stand"),
+        ("--standalone --port x", {}, "--port"),
+        ("--standalone --port 65536", {}, "--port"),
+        ("--standalone", {"FLYCHAT_PORT": "-1"}, "--port"),
+        ("--standalone --store redis:x", {}, "--store"),
+        ("--standalone --store sqlite:", {}, "--store"),
+        ("--standalone --store dynamodb:ab", {}, "--store"),
+        ("--standalone --store dynamodb:a/b/c", {}, "--store"),
+        ("--create-table --store sqlite:x.db", {}, "--create-table"),
+        ("--standalone --cors-origin example.org", {}, "--cors-origin"),
+        ("--standalone --cors-origin https://example.org/", {}, "--cors-origin"),
+    ],
+)
+def test_a_bad_option_is_named_in_one_line(line, environ, says):
+    with pytest.raises(Misconfigured) as refusal:
+        read(line, **environ)
+    assert says in str(refusal.value)
+    assert "\n" not in str(refusal.value)
