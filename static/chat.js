@@ -5,11 +5,11 @@
 //   id); and `stream-reset` drops what is shown and begins anew.
 //
 // A message is recognised by its key, (from, provisionalId). A provisional one is a loose row below the
-// official ones, until the official message of its key takes the row over; if it comes after that, it is
-// ignored. Own messages are loose rows too, made before they are sent; a retry repeats the key, so it is safe.
+// official ones until the official message of its key takes the row over; after that, it is ignored. Own
+// messages are loose rows too, made before they are sent; a retry repeats the key, so it is always safe.
 //
-// Because old events are ignored, a stream may be opened from any earlier place at any time. So every fault
-// is mended in one way, and a tab that lags behind can be served by another tab's stream.
+// Because old events are ignored, a stream may be opened from any earlier place at any time: so every fault
+// is mended, and a tab that lags behind is served by another tab's stream.
 
 const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
 const KEEP_ALIVE = 20_000; // the server is not silent for longer
@@ -21,13 +21,13 @@ const BLIP = 3_000; // shorter interruptions are not mentioned
 const ANSWER = 5_000; // a leading tab that takes longer is replaced
 const BATCH = 16; // events that come together are shown together
 const MAX_ROWS = 500;
-const PAGE = 100; // messages of the past that are loaded at once,
+const PAGE = 100; // older messages that are loaded at once,
 const NEAR = 400; // this many pixels before they are reached,
 const REST = 200; // when scrolling has rested this long: a click on the button comes first
-const UNCONFIRMED = 30_000; // until a provisional message of others is doubted
-const WITHDRAWN = 10_000; // while a retracted one is mentioned
-const GROUP = 300_000; // messages of one author within this time share a heading
-const KEYS = 2_000; // of official messages that are remembered
+const UNCONFIRMED = 30_000; // then a provisional message of others is doubted
+const WITHDRAWN = 10_000; // then a retracted one is gone
+const GROUP = 300_000; // between messages that share a heading
+const KEYS = 2_000; // remembered
 const TEXT_LIMIT = 4_096;
 const TEXT_NEAR = 3_800;
 const TIMEOUT = 20_000; // of a request
@@ -53,6 +53,9 @@ function uuid() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 }
 
+const tab = "sessionStorage";
+const browser = "localStorage";
+
 /** A browser that refuses to remember costs comfort, not function. */
 function recall(area, name, otherwise) {
   try {
@@ -68,11 +71,21 @@ function remember(area, name, value) {
   } catch {}
 }
 
+/** One thing to be done later, if nothing comes between. */
+class Timer {
+  set(task, delay) {
+    this.stop();
+    this.id = setTimeout(task, delay);
+  }
+  stop() {
+    clearTimeout(this.id);
+  }
+}
+
 /** One EventSource, made anew after any failure, from the position of that moment. */
 class Stream {
   #source = null;
-  #again = 0;
-  #watchdog = 0;
+  #next = new Timer(); // opening, after a failure, or the end of patience with silence
   #failures = 0;
   #opened = 0;
   #heard = 0;
@@ -93,8 +106,7 @@ class Stream {
   }
 
   close() {
-    clearTimeout(this.#again);
-    clearTimeout(this.#watchdog);
+    this.#next.stop();
     this.#source?.close();
     this.#source = null;
   }
@@ -119,8 +131,7 @@ class Stream {
 
   #watch() {
     this.#heard = Date.now();
-    clearTimeout(this.#watchdog);
-    this.#watchdog = setTimeout(() => this.#fail(), SILENCE);
+    this.#next.set(() => this.#fail(), SILENCE);
   }
 
   #fail() {
@@ -129,16 +140,16 @@ class Stream {
     const [least, most] = FIRST_DELAY.map((first) => Math.min(first * 2 ** this.#failures, LAST_DELAY));
     const delay = least + Math.random() * (most - least);
     this.#failures += 1;
-    this.#again = setTimeout(() => this.open(), delay);
+    this.#next.set(() => this.open(), delay);
     this.onState({ kind: "waiting", until: Date.now() + delay });
   }
 }
 
 /**
- * One stream for all tabs of a room, because a browser opens six connections to a server and no more. The
- * tab that holds the lock leads: it reads the stream and passes every event on. A tab that starts, wakes up
- * or finds a gap says `hello` with its position, and a leader that is beyond it rewinds. When the leader
- * goes, the lock passes on; when it is frozen and does not answer, the lock is taken from it.
+ * One stream for all tabs of a room: a browser opens six connections to a server and no more. The tab that
+ * holds the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello`
+ * with its position, and a leader that is beyond it rewinds. When the leader goes, the lock passes on; when
+ * it is frozen and does not answer, the lock is taken from it.
  */
 class Tabs {
   #channel = null;
@@ -146,11 +157,12 @@ class Tabs {
   #asking = null; // for the lock
   #patience = 0;
   #silence = 0;
+  #state = null;
 
   constructor(path, position, onEvent, onState) {
     Object.assign(this, { path, position, onEvent, onState });
-    const onStreamState = (state) => this.#tell({ kind: "state", state: (this.state = state) });
-    this.stream = new Stream(path, position, (name, data) => this.#tell({ kind: "event", name, data }), onStreamState);
+    const tellEvent = (name, data) => this.#tell({ kind: "event", name, data });
+    this.stream = new Stream(path, position, tellEvent, (state) => this.#tell({ kind: "state", state }));
   }
 
   start() {
@@ -175,8 +187,9 @@ class Tabs {
 
   /** Ask for what follows this tab's position. */
   hello(kind = "hello") {
-    if (this.#release || !this.#channel) return kind === "wake" ? this.stream.wake() : this.stream.rewind(this.position());
-    this.#post({ kind, last: this.position() });
+    const last = this.position();
+    if (this.#release || !this.#channel) return kind === "wake" ? this.stream.wake() : this.stream.rewind(last);
+    this.#post({ kind, last });
     this.#patience ||= setTimeout(() => this.#ask(true), ANSWER);
   }
 
@@ -207,7 +220,7 @@ class Tabs {
     if (news.kind === "hello" || news.kind === "wake") {
       if (!this.#release) return;
       if (news.kind === "wake") this.stream.wake();
-      this.#post({ kind: "state", state: this.state });
+      this.#post(this.#state);
       if (news.last !== null && news.last < this.position()) this.stream.rewind(news.last);
     } else if (!this.#release) {
       this.#calm();
@@ -224,6 +237,7 @@ class Tabs {
   }
 
   #tell(news) {
+    if (news.kind === "state") this.#state = news;
     this.#post(news);
     this.#take(news);
   }
@@ -238,9 +252,10 @@ class Tabs {
   }
 }
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const fullDate = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
-const longDay = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
+const format = (options) => new Intl.DateTimeFormat(undefined, options);
+const clock = format({ hour: "2-digit", minute: "2-digit" });
+const fullDate = format({ dateStyle: "full", timeStyle: "medium" });
+const longDay = format({ dateStyle: "full" });
 
 function dayName(date) {
   const now = new Date();
@@ -280,6 +295,8 @@ function withoutSentence(address) {
 
 /** One message on the page. */
 class Row {
+  timer = new Timer();
+
   constructor(message, item) {
     this.item = item;
     const initial = ([...message.from.trim()][0] ?? "?").toUpperCase();
@@ -310,9 +327,9 @@ class Row {
     this.say("official");
   }
 
-  /** What is to be known of a message that is not official, and what can be done about it. */
+  /** What is to be known of a message, and what can be done about it. */
   say(state, note = "", actions = {}) {
-    clearTimeout(this.timer);
+    this.timer.stop();
     this.item.dataset.state = state;
     this.item.querySelector(".note")?.remove();
     if (!note) return;
@@ -322,7 +339,7 @@ class Row {
     this.item.append(element("p", { className: "note" }, element("span", {}, note), ...buttons));
   }
 
-  /** Show the author and the day where the row above does not show them already. */
+  /** Show author and day where the row above does not. */
   follow(previous) {
     const sameDay = previous?.date.toDateString() === this.date.toDateString();
     const close = sameDay && Math.abs(this.date - previous.date) < GROUP;
@@ -345,7 +362,7 @@ class Log {
   #loose = new Map(); // key -> row
   #keys = new Set(); // of official messages
   #rows = new WeakMap(); // item -> row
-  #quiet = 0;
+  #quiet = new Timer();
   #older = byId("older");
   #list = byId("messages");
   #empty = document.querySelector(".empty");
@@ -374,8 +391,8 @@ class Log {
   get lastShown() {
     return this.#official.at(-1)?.message.id;
   }
-  get #excess() {
-    return this.#official.length + this.#loose.size - MAX_ROWS;
+  get #size() {
+    return this.#official.length + this.#loose.size;
   }
 
   /** Is the reader at the bottom? */
@@ -389,10 +406,8 @@ class Log {
     this.stuck = this.live;
   }
 
-  /**
-   * Change rows while what is being read stays where it is: the bottom of the log, or else the first row in
-   * sight, or rather its lower end, because a row may lose its heading to the row above.
-   */
+  /** Change rows while what is read stays in place: the bottom of the log, or else the lower end of the
+   *  first row in sight (its upper end may lose the heading to a new row above). */
   change(mutate) {
     this.look();
     const { top } = this.scroller.getBoundingClientRect();
@@ -400,7 +415,7 @@ class Log {
     const reading = this.stuck ? [] : [...this.#list.children].filter((item) => place(item) > top);
     const places = reading.map(place);
     mutate();
-    this.#empty.hidden = this.#official.length + this.#loose.size > 0;
+    this.#empty.hidden = this.#size > 0;
     const kept = reading.findIndex((item) => item.isConnected);
     if (this.stuck) this.toBottom();
     else if (kept >= 0) this.scroller.scrollTop += place(reading[kept]) - places[kept];
@@ -415,7 +430,7 @@ class Log {
     this.last = message.id;
     if (last === null) this.hasOlder = message.id > 1;
     if (message.from !== this.user) this.onUnread();
-    if (this.live && !this.stuck && this.#excess >= 0) this.#detach(0);
+    if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
     const row = this.#settle(message);
     if (this.live) this.#push(row);
     if (this.stuck) this.#trim();
@@ -428,10 +443,10 @@ class Log {
     const known = this.#loose.get(key);
     if (this.#keys.has(key) || !this.live || (known && known.item.dataset.state !== "withdrawn")) return;
     this.#drop(known);
-    if (!this.stuck && this.#excess >= 0) return;
+    if (!this.stuck && this.#size >= MAX_ROWS) return;
     const row = this.add(message);
     row.say("provisional");
-    row.timer = setTimeout(() => row.say("unconfirmed", "not confirmed"), UNCONFIRMED);
+    row.timer.set(() => row.say("unconfirmed", "not confirmed"), UNCONFIRMED);
     if (this.stuck) this.#trim();
   }
 
@@ -441,7 +456,7 @@ class Log {
       if (row.onRetract) row.onRetract();
       else {
         row.say("withdrawn", "withdrawn: it could not be stored");
-        row.timer = setTimeout(() => this.remove(row), WITHDRAWN);
+        row.timer.set(() => this.remove(row), WITHDRAWN);
       }
     }
   }
@@ -485,7 +500,7 @@ class Log {
         this.#insert(row, this.#list.firstElementChild);
       }
       this.hasOlder = messages.length > 0 && this.first > 1;
-      if (this.#excess > 0) this.#detach(this.#excess);
+      if (this.#size > MAX_ROWS) this.#detach(this.#size - MAX_ROWS);
     });
   }
 
@@ -511,7 +526,7 @@ class Log {
 
   /** The days have new names after midnight. */
   nameDays() {
-    for (const item of this.#list.children) this.#rows.get(item)?.nameDay();
+    for (const day of this.#list.querySelectorAll(".day")) this.#rows.get(day.parentElement).nameDay();
   }
 
   #make(message) {
@@ -520,7 +535,7 @@ class Log {
     return new Row(message, item);
   }
 
-  /** The row of a message that is official now: the loose one of its key, which is not made again. */
+  /** The row of a message that is official now: the loose one of its key, if there is one. */
   #settle(message) {
     const key = keyOf(message);
     const row = this.#loose.get(key) ?? this.#make(message);
@@ -533,7 +548,7 @@ class Log {
     return row;
   }
 
-  /** To the end of the official rows. A row that stands there is not moved, lest it be read out again. */
+  /** To the end of the official rows. A row that is there is not moved, lest it be read out again. */
   #push(row) {
     const above = this.#official.at(-1)?.item ?? this.divider ?? null;
     this.#official.push(row);
@@ -560,7 +575,7 @@ class Log {
 
   #drop(row) {
     if (!row) return;
-    clearTimeout(row.timer);
+    row.timer.stop();
     this.#loose.delete(row.key);
     const next = row.item.nextElementSibling;
     if (row.item.contains(document.activeElement)) byId("text").focus();
@@ -573,10 +588,10 @@ class Log {
   }
 
   #trim() {
-    if (this.#excess <= 0) return;
+    if (this.#size <= MAX_ROWS) return;
     this.divider?.remove();
     this.hasOlder = true;
-    for (const row of this.#official.splice(0, this.#excess)) row.item.remove();
+    for (const row of this.#official.splice(0, this.#size - MAX_ROWS)) row.item.remove();
     this.#follow(this.#list.firstElementChild);
   }
 
@@ -598,20 +613,19 @@ class Log {
     this.#quietly(() => this.change(mutate));
   }
 
-  /** Rows that are redrawn, or old, are no news: they are not read out. */
+  /** Old and redrawn rows are no news: they are not read out. */
   #quietly(redraw) {
     this.scroller.ariaLive = "off";
     redraw();
-    clearTimeout(this.#quiet);
-    this.#quiet = setTimeout(() => (this.scroller.ariaLive = "polite"), 300);
+    this.#quiet.set(() => (this.scroller.ariaLive = "polite"), 300);
   }
 }
 
-/** Loads what is above the rows or, after a long way up, below them. */
+/** Loads what is above the rows, or below them after a long way up. */
 class History {
   #turn = Promise.resolve();
   #loading = false;
-  #rest = 0;
+  #rest = new Timer();
   #failed = 0;
   #button = byId("older");
   #note = byId("older-note");
@@ -619,7 +633,7 @@ class History {
   constructor(path, log) {
     Object.assign(this, { path, log });
     this.#button.onclick = () => this.older();
-    log.scroller.addEventListener("scroll", () => this.#scroll(), { passive: true });
+    log.scroller.addEventListener("scroll", () => this.#scroll());
   }
 
   older() {
@@ -660,8 +674,7 @@ class History {
   }
 
   #scroll() {
-    clearTimeout(this.#rest);
-    this.#rest = setTimeout(() => {
+    this.#rest.set(() => {
       const { scrollTop, scrollHeight, clientHeight } = this.log.scroller;
       if (Date.now() - this.#failed < ANSWER) return;
       if (this.log.hasOlder && scrollTop < NEAR) this.older();
@@ -670,14 +683,14 @@ class History {
   }
 }
 
-/** Sends one message after the other, so that they keep their order. What is not sent survives a reload. */
+/** Sends messages one by one, so that they keep their order. What is not sent survives a reload. */
 class Outbox {
   #entries = [];
   #busy = false;
 
   constructor(path, log) {
     Object.assign(this, { path, log });
-    for (const message of recall("sessionStorage", `outbox:${path}`, []))
+    for (const message of recall(tab, `outbox:${path}`, []))
       if (message.from === log.user && !log.isOfficial(message))
         this.#fail(this.#enter(message), "Not confirmed before the page was left.");
     this.#save();
@@ -778,7 +791,7 @@ class Outbox {
   }
 
   #save() {
-    remember("sessionStorage", `outbox:${this.path}`, this.#entries.map(({ message }) => message));
+    remember(tab, `outbox:${this.path}`, this.#entries.map(({ message }) => message));
   }
 }
 
@@ -791,7 +804,7 @@ class Composer {
   constructor(path, send) {
     Object.assign(this, { send, name: `draft:${path}` });
     this.#field.removeAttribute("maxlength"); // it would cut a pasted text without a word
-    this.#field.value ||= recall("sessionStorage", this.name, "");
+    this.#field.value ||= recall(tab, this.name, "");
     this.#form.onsubmit = (event) => this.#submit(event);
     this.#field.oninput = () => this.#draw();
     this.#field.onkeydown = (event) => {
@@ -817,8 +830,7 @@ class Composer {
   }
 
   #draw() {
-    const field = this.#field;
-    const counter = this.#counter;
+    const [field, counter] = [this.#field, this.#counter];
     const excess = this.#excess(field.value);
     counter.hidden = excess < TEXT_NEAR - TEXT_LIMIT;
     counter.textContent = excess > 0 ? `${excess} too many` : `${-excess} left`;
@@ -827,14 +839,14 @@ class Composer {
     this.#form.querySelector("button").disabled = excess > 0;
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
-    remember("sessionStorage", this.name, field.value);
+    remember(tab, this.name, field.value);
   }
 }
 
 /** One line on the connection. */
 class Status {
   #since = 0; // when the trouble began
-  #timer = 0;
+  #timer = new Timer();
   #line = document.querySelector("[role=status]");
   state = {};
 
@@ -844,21 +856,21 @@ class Status {
 
   show(state = this.state) {
     this.state = state;
-    clearTimeout(this.#timer);
+    this.#timer.stop();
     if (state.kind === "open") {
       this.#since = 0;
       return this.#write("connected", "Connected");
     }
     this.#since ||= Date.now();
     const quiet = this.#since + BLIP - Date.now();
-    if (quiet > 0) this.#timer = setTimeout(() => this.show(), quiet);
+    if (quiet > 0) this.#timer.set(() => this.show(), quiet);
     else this.#tell(Math.ceil((state.until - Date.now()) / 1_000));
   }
 
   #tell(seconds) {
     if (!navigator.onLine) this.#write("offline", "Offline", ": it goes on when the network is back");
     else this.#write("reconnecting", "Reconnecting", seconds > 0 ? ` in ${seconds} s` : "…");
-    if (seconds > 0) this.#timer = setTimeout(() => this.show(), 1_000);
+    if (seconds > 0) this.#timer.set(() => this.show(), 1_000);
   }
 
   /** The detail is for the eye: a countdown that is read out every second helps nobody. */
@@ -880,7 +892,7 @@ class Unread {
     this.log = log;
     this.#button.onclick = jump;
     log.onUnread = () => (this.#count += away() || !log.stuck);
-    log.scroller.addEventListener("scroll", () => this.draw(), { passive: true });
+    log.scroller.addEventListener("scroll", () => this.draw());
   }
 
   draw() {
@@ -895,7 +907,6 @@ class Unread {
 /** The parts of a room's page, and the events that go between them. */
 class Room {
   #inbox = [];
-  #today = new Date().toDateString();
 
   constructor({ messages: path, user, last, older }) {
     const log = (this.log = new Log(user, Number(last), older !== undefined));
@@ -914,7 +925,7 @@ class Room {
   #listen() {
     const wake = () => {
       if (away()) return;
-      this.#newDay();
+      this.log.nameDays();
       this.unread.draw();
       this.tabs.hello("wake");
     };
@@ -933,23 +944,17 @@ class Room {
   #flush() {
     const events = this.#inbox.splice(0);
     let whole = true;
-    this.#newDay();
+    this.log.nameDays();
     this.log.change(() => {
       for (const [name, data] of events) {
         const value = data && JSON.parse(data);
         if (name === "stream-reset") this.log.reset();
         else if (name === "retraction") this.log.retract(value.provisionalId);
-        else if (name === "message" && "id" in value) whole = this.log.official(value) && whole;
+        else if (value.id) whole = this.log.official(value) && whole;
         else if (name === "message") this.log.provisional(value);
       }
     });
     if (!whole) this.tabs.hello();
-  }
-
-  #newDay() {
-    const today = new Date().toDateString();
-    if (today !== this.#today) this.log.nameDays();
-    this.#today = today;
   }
 
   async #send(text) {
@@ -966,27 +971,27 @@ class Room {
   }
 }
 
-/** The address is without the name, to be shared; a tab keeps its name, although the cookie is common. */
+/** The address is to be shared, without the name; a tab keeps its name, although the cookie is common. */
 function keepsName({ path, user }) {
   const named = new URLSearchParams(location.search).has("user");
-  const before = recall("sessionStorage", "user", user);
-  remember("sessionStorage", "user", user);
+  const before = recall(tab, "user", user);
+  remember(tab, "user", user);
   if (named) history.replaceState(null, "", path);
   else if (before !== user) location.replace(`${path}?user=${encodeURIComponent(before)}`);
   return named || before === user;
 }
 
 function offerRooms(current) {
-  const rooms = recall("localStorage", "rooms", []).filter((room) => room !== current);
-  if (current) remember("localStorage", "rooms", [current, ...rooms].slice(0, RECENT));
+  const rooms = recall(browser, "rooms", []).filter((room) => room !== current);
+  if (current) remember(browser, "rooms", [current, ...rooms].slice(0, RECENT));
   const links = rooms.map((room) => element("a", { href: `/${encodeURIComponent(room)}` }, element("bdi", {}, room)));
   const list = document.querySelector(".recent");
   list.append(...links);
   list.hidden = !rooms.length;
 }
 
-/** The menu closes as menus do, and copies the address where the browser allows it. */
-function furnishMenu({ path, user }) {
+/** The menu closes as menus do. */
+function furnishMenu(user) {
   const menu = document.querySelector(".menu");
   for (const part of menu.querySelectorAll(".face, .me")) paint(part, user);
   addEventListener("click", ({ target }) => (menu.open &&= menu.contains(target)));
@@ -995,18 +1000,12 @@ function furnishMenu({ path, user }) {
     menu.open = false;
     menu.querySelector("summary").focus();
   };
-  const copy = byId("copy");
-  copy.hidden = !navigator.clipboard;
-  copy.onclick = async () => {
-    await navigator.clipboard.writeText(new URL(path, location.href).href);
-    copy.textContent = "Link copied";
-  };
 }
 
 document.documentElement.classList.add("js");
 const room = byId("room")?.dataset;
 offerRooms(room?.room);
 if (room && keepsName(room)) {
-  furnishMenu(room);
+  furnishMenu(room.user);
   new Room(room);
 }
