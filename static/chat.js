@@ -553,6 +553,7 @@ class Log {
     const above = this.#official.at(-1)?.item ?? this.divider ?? null;
     this.#official.push(row);
     this.#keys.add(row.key);
+    this.#rows.set(row.item, row);
     const [loose] = this.#loose.values();
     if (row.item.isConnected && (!loose || row.item.previousElementSibling === above)) this.#follow(row.item);
     else if (row.item.isConnected) this.#quietly(() => this.#insert(row, loose.item));

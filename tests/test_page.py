@@ -464,6 +464,21 @@ def test_rows_are_grouped_by_author_and_day_with_local_times(window: Open) -> No
     assert hues[0] == hues[1] != hues[3] == hues[4]
 
 
+def test_rows_of_the_server_look_like_those_of_the_stream(window: Open, url: str, room: str) -> None:
+    talk(url, room)
+    looks = "rows => rows.map(row => [row.className, row.dataset.id, row.style.cssText, row.innerHTML])"
+    ann = window().open()
+    live = window("Ann", room=f"{room}, live").open()
+    assert ann.log.locator("li.more").count() == 1
+    ScriptedStream(
+        live.page,
+        OPEN + "".join(event("message", message) for message in history(url, room)),
+    )
+    live.page.reload()
+    expect(live.rows).to_have_count(8)
+    assert live.rows.evaluate_all(looks) == ann.rows.evaluate_all(looks)
+
+
 def test_links_are_clickable_and_nothing_else_is_interpreted(window: Open, url: str, room: str) -> None:
     text = (
         "See https://example.org/a_(b)?c=d&e=%20#f, (http://example.com/x). HTTPS://EXAMPLE.ORG! "
