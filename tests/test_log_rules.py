@@ -16,11 +16,15 @@ import pytest
 from flychat.errors import Unavailable, Unknown
 from flychat.log import MessageLog, Window
 from flychat.messages import Commit, Draft, Message
+from flychat.storage import Engine
+from flychat.storage.dynamodb import DynamoEngine, create_table
 from flychat.storage.sqlite import SqliteEngine
+from tests.dynamo_proxy import DynamoProxy
 from tests.fakes import FaultyEngine, random_faults
 
 FAULTS = {"lose": 0.06, "drop": 0.06, "late": 0.06, "throttle": 0.03}
 SEEDS = range(6)
+SECONDS = 6
 
 
 class Client(FaultyEngine):
@@ -34,17 +38,26 @@ class Violation(Exception):
     """The store is not as the senders were told."""
 
 
-async def conversation(seed: int, writers: int = 3, senders: int = 8, messages: int = 8) -> None:
-    """Raises Violation."""
-    chance = random.Random(seed)
+async def conversation(seed: int) -> None:
+    """One over SQLite in memory. Raises Violation."""
     store = await SqliteEngine.open(":memory:")
+    engines = [Client(store, random_faults(seed * 10 + n, FAULTS), late_after=2) for n in range(3)]
+    engines[1].hides_winner = True
+    try:
+        await converse(seed, engines, store)
+    finally:
+        await store.close()
+
+
+async def converse(
+    seed: int, engines: list[Engine], store: Engine, senders: int = 8, messages: int = 8
+) -> None:
+    """A writer per engine; `store` reads the truth. Raises Violation."""
+    chance = random.Random(seed)
     published: list[Commit] = []
-    logs = []
-    for n in range(writers):
-        engine = Client(store, random_faults(seed * 10 + n, FAULTS), late_after=2)
-        engine.hides_winner = n == 1
-        logs.append(MessageLog(engine, memory=n == 2, rng=random.Random(seed)))
-        logs[-1].committed = published.append
+    logs = [MessageLog(e, memory=n == 2, rng=random.Random(seed)) for n, e in enumerate(engines)]
+    for log in logs:
+        log.committed = published.append
     violations: list[str] = []
     acknowledged: dict[tuple[str, str], Message] = {}
 
@@ -63,14 +76,13 @@ async def conversation(seed: int, writers: int = 3, senders: int = 8, messages: 
                     pass
 
     try:
-        async with asyncio.timeout(6):
+        async with asyncio.timeout(SECONDS):
             await asyncio.gather(*(send(f"sender {n}") for n in range(senders)))
     except TimeoutError:
         raise Violation("some are never answered") from None
     finally:
         stored = [m for commit in await store.after("room", 0, 10**6) for m in commit.messages]
         await asyncio.gather(*(log.close(0.1) for log in logs))
-        await store.close()
     if violations:
         raise Violation(violations)
     check(stored, acknowledged, published, senders * messages)
@@ -101,6 +113,37 @@ def check(stored, acknowledged, published, count) -> None:
 @pytest.mark.gen_test(timeout=60)
 async def test_under_random_faults_every_message_is_stored_once_as_acknowledged():
     await conversations()
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_three_writers_on_one_table_behind_a_bad_network_store_every_message_once(
+    dynamo_environ, monkeypatch
+):
+    """Answers lost, late, replaced by a 500, and throttling, on the way to DynamoDB itself."""
+    monkeypatch.setattr("tests.test_log_rules.SECONDS", 60)
+    table = f"flychat-{uuid.uuid4()}"
+    await create_table(table, dynamo_environ)
+    upstream = dynamo_environ["AWS_ENDPOINT_URL_DYNAMODB"]
+    rates = {"lose": 0.08, "drop": 0.08, "late": 0.08, "error": 0.08, "throttle": 0.08}
+    proxies = [
+        await DynamoProxy.start(upstream, rates=rates, seed=n, late_after=3, strip_item=n == 1)
+        for n in range(3)
+    ]
+    for proxy in proxies:
+        proxy.script("PutItem", *rates)
+    engines = [
+        await DynamoEngine.open(table, {**dynamo_environ, "AWS_ENDPOINT_URL_DYNAMODB": proxy.url})
+        for proxy in proxies
+    ]
+    store = await DynamoEngine.open(table, dynamo_environ)
+    try:
+        await converse(1, engines, store)
+    finally:
+        await store.close()
+        for proxy in proxies:
+            await proxy.close()
+    suffered = sum((proxy.suffered for proxy in proxies), Counter())
+    assert all(suffered[fault] for fault in rates), suffered
 
 
 def assume_stored(monkeypatch):
