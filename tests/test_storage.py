@@ -380,7 +380,10 @@ async def test_the_log_is_there_after_closing_and_opening(tmp_path):
 async def test_a_second_process_is_refused_in_one_line_until_the_first_ends(sqlite, tmp_path):
     path = tmp_path / "chat.db"
     with python("-c", WRITER, str(path), stderr=subprocess.PIPE) as second:
+        watchdog = threading.Timer(10, second.kill)  # should it not be refused, it writes for ever
+        watchdog.start()
         _, errors = second.communicate()
+        watchdog.cancel()
     line = errors.splitlines()[-1]
     assert line.startswith("flychat.errors.Misconfigured: ")
     assert "another flychat is using it" in line
@@ -472,9 +475,11 @@ async def test_a_corrupt_database_is_broken(tmp_path):
 
 @gen_test
 async def test_a_row_that_is_no_commit_is_broken(sqlite):
-    await sqlite._run(lambda: sqlite._db.execute("INSERT INTO log VALUES ('room', 1, 1, '[[1]]', '')"))
-    assert isinstance(await outcome(sqlite.tail("room", 1)), Broken)
-    assert isinstance(await outcome(sqlite.put(commit(1))), Broken)
+    for seq, payload in enumerate(["[[1]]", "[]", "{", "null"], 1):
+        values = (f"room {seq}", 1, 1, payload, "")
+        await sqlite._run(lambda: sqlite._db.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", values))  # noqa: B023
+        assert isinstance(await outcome(sqlite.tail(f"room {seq}", 1)), Broken)
+    assert isinstance(await outcome(sqlite.put(commit(1, room="room 1"))), Broken)
 
 
 @gen_test
@@ -630,10 +635,10 @@ async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo
 @gen_test
 async def test_an_item_that_is_no_commit_is_broken(dynamo, dynamo_environ):
     engine = await dynamo(dynamo_environ)
-    await engine._client.put_item(
-        TableName=engine._table, Item={"room": {"S": "room"}, "seq": {"N": "1"}, "m": {"S": "[]"}}
-    )
-    assert isinstance(await outcome(engine.tail("room", 1)), Broken)
+    item = {"room": {"S": "room"}, "seq": {"N": "1"}}
+    for rest in ({}, {"m": {"S": "[]"}, "w": {"S": "w"}}, {"m": {"S": "{"}, "w": {"S": "w"}}):
+        await engine._client.put_item(TableName=engine._table, Item=item | rest)
+        assert isinstance(await outcome(engine.tail("room", 1)), Broken)
 
 
 @gen_test

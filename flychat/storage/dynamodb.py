@@ -245,7 +245,7 @@ def _failures() -> Iterator[None]:
         raise Unknown(_text(error)) from error
     except BotoCoreError as error:  # raised before anything was sent: credentials that are gone
         raise Broken(_text(error)) from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (LookupError, ValueError, TypeError) as error:
         raise Broken(f"the table holds an item that is no commit: {error!r}") from error
 
 

@@ -42,7 +42,7 @@ PASSING = {  # primary result codes that may go away by themselves; any other ne
     sqlite3.SQLITE_NOMEM: "out of memory",
     sqlite3.SQLITE_PROTOCOL: "another program is writing to it",
 }
-FAILURES = (sqlite3.Error, ValueError, TypeError)  # the last two: a row that is no commit
+FAILURES = (sqlite3.Error, ValueError, TypeError, LookupError)  # but for the first: a row that is no commit
 
 
 class SqliteEngine:
@@ -123,7 +123,7 @@ class SqliteEngine:
         await self.tail("", 1)
 
     async def close(self) -> None:
-        while self._waiting:
+        if self._waiting:
             await asyncio.wait([self._transaction])
         async with self._turn:
             await self._run(self._opened.close)
