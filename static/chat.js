@@ -185,6 +185,11 @@ class Tabs {
     this.#channel = null;
   }
 
+  restart() {
+    this.stop();
+    this.start();
+  }
+
   /** Ask for what follows this tab's position. */
   hello(kind = "hello") {
     const last = this.position();
@@ -934,7 +939,7 @@ class Room {
     addEventListener("offline", () => this.status.show());
     document.addEventListener("visibilitychange", wake);
     addEventListener("pagehide", () => this.tabs.stop());
-    addEventListener("pageshow", ({ persisted }) => persisted && this.tabs.start());
+    addEventListener("pageshow", ({ persisted }) => (persisted ? this.tabs.restart() : wake()));
   }
 
   #receive(name, data) {
@@ -1006,6 +1011,7 @@ function furnishMenu(user) {
 document.documentElement.classList.add("js");
 const room = byId("room")?.dataset;
 offerRooms(room?.room);
+if (byId("name")) byId("name").value ||= recall(tab, "user", "");
 if (room && keepsName(room)) {
   furnishMenu(room.user);
   new Room(room);

@@ -25,6 +25,7 @@ from .browser import (
     post,
     wire_message,
 )
+from .conftest import need
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -205,6 +206,17 @@ def test_two_people_see_a_hundred_interleaved_messages_in_the_same_order_each_on
     ann.page.reload()
     expect(ann.status).to_have_text("Connected")
     assert ann.shown() == stored[-50:]
+
+
+def test_the_conversation_behind_a_real_pushpin(window: Open, room: str, tmp_path: Path) -> None:
+    need("pushpin")
+    server = ServerProcess(tmp_path / "chat.db", "--grip", "--with-pushpin", "--pushpin-port", "0")
+    server.start()
+    try:
+        ann, bob = (window(name, url=server.url).open() for name in ("Ann", "Bob"))
+        converse(ann, bob)
+    finally:
+        server.stop()
 
 
 def test_a_server_that_is_killed_and_started_again_leaves_the_pages_whole(
@@ -697,7 +709,27 @@ def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: O
     assert stream.positions[:4] == ["0", "0", "0", "1"]
 
 
-def test_the_network_coming_back_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:
+@pytest.mark.parametrize("name", ["online", "visibilitychange", "pageshow"])
+def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: str, name: str) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install()
+    ann.open()
+    ann.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself
+    proxy.break_with("502")
+    post(server.url, room, "Bob", "meanwhile")
+    ann.page.clock.fast_forward(3_500)
+    expect(ann.status).to_have_text(re.compile("^Reconnecting"))
+    proxy.break_with(None)
+    target = "document" if name == "visibilitychange" else "window"
+    ann.page.evaluate(f"() => {target}.dispatchEvent(new Event('{name}'))")
+    expect(ann.status).to_have_text("Connected")
+    ann.page.clock.run_for(1_000)
+    expect(ann.row("meanwhile")).to_be_visible()
+    proxy.close()
+
+
+def test_a_browser_without_a_network_says_so(window: Open, server: ServerProcess, room: str) -> None:
     proxy = BreakingProxy(server.port)
     ann = window(url=proxy.url)
     ann.page.clock.install()
@@ -707,12 +739,9 @@ def test_the_network_coming_back_ends_the_waiting(window: Open, server: ServerPr
     proxy.break_with("502")
     ann.page.clock.fast_forward(3_500)
     expect(ann.status).to_have_text(re.compile("^Offline"))
-    post(server.url, room, "Bob", "meanwhile")
     proxy.break_with(None)
     ann.context.set_offline(False)
     expect(ann.status).to_have_text("Connected")
-    ann.page.clock.run_for(1_000)
-    expect(ann.row("meanwhile")).to_be_visible()
     proxy.close()
 
 
@@ -751,6 +780,17 @@ def test_a_leader_that_does_not_answer_loses_its_place(window: Open, url: str, r
     expect(follower.row("unheard")).to_be_attached()
     post(url, room, "Bob", "heard by one")
     expect(follower.row("heard by one")).to_be_attached()
+
+
+def test_plain_http_with_its_poorer_browser_is_enough(window: Open, url: str, room: str) -> None:
+    ann = window()
+    ann.context.add_init_script("delete Navigator.prototype.locks; delete Crypto.prototype.randomUUID")
+    ann.open()
+    other = window(beside=ann).open()
+    assert not ann.page.evaluate("() => navigator.locks || crypto.randomUUID")
+    ann.say("without locks")
+    for tab in (ann, other):
+        expect(tab.row("without locks")).to_have_attribute("data-id", "1")
 
 
 def streams(proxy: BreakingProxy) -> int:
