@@ -230,6 +230,12 @@ class MissingHandler(BaseHandler):
 class StaticHandler(BaseHandler, StaticFileHandler):
     compute_etag = StaticFileHandler.compute_etag
 
+    @classmethod
+    def get_version(cls, settings: dict[str, Any], path: str) -> str | None:
+        """16 of Tornado's 128 hex digits: the addresses are a part of every page."""
+        version = super().get_version(settings, path)
+        return version and version[:16]
+
 
 class RootHandler(BaseHandler):
     browsed = True
