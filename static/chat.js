@@ -15,7 +15,7 @@ const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-al
 const KEEP_ALIVE = 20_000; // the server is not silent for longer
 const SILENCE = 50_000; // a stream that is, is dead
 const STABLE = 10_000; // a stream that lived this long forgets earlier failures
-const FIRST_DELAY = [500, 2_000]; // least and most before the stream is opened again; doubles up to
+const FIRST_DELAY = 2_000; // at most, before the stream is opened again; doubles up to
 const LAST_DELAY = 30_000;
 const BLIP = 3_000; // shorter interruptions are not mentioned
 const ANSWER = 5_000; // a leading tab that takes longer is replaced
@@ -89,16 +89,20 @@ class Stream {
   #failures = 0;
   #opened = 0;
   #heard = 0;
+  #wanted = null; // an earlier position that somebody asked for
+  reached = 0; // the last id that came
 
   constructor(path, position, onEvent, onState) {
     Object.assign(this, { path, position, onEvent, onState });
   }
 
-  open(from = this.position()) {
+  open() {
     this.close();
     this.#opened = Date.now();
+    const from = this.#wanted ?? this.position();
+    this.#wanted = null;
     const source = new EventSource(this.path + (from === null ? "" : `?lastEventId=${from}`));
-    for (const name of EVENTS) source.addEventListener(name, ({ data }) => this.#event(name, data));
+    for (const name of EVENTS) source.addEventListener(name, (event) => this.#event(event));
     source.onerror = () => this.#fail(); // by itself it gives up after a 502, and knows no back-off
     this.#source = source;
     this.#watch();
@@ -118,15 +122,17 @@ class Stream {
 
   /** Somebody misses what follows `from`. */
   rewind(from) {
+    this.#wanted = from;
     if (!this.#source) return;
     if (Date.now() - this.#opened < 1_000) this.#fail(); // a loop is slowed down
-    else this.open(from);
+    else this.open();
   }
 
-  #event(name, data) {
+  #event({ type, data, lastEventId }) {
     this.#watch();
+    this.reached = Number(lastEventId) || this.reached;
     this.onState({ kind: "open" });
-    this.onEvent(name, data);
+    this.onEvent(type, data);
   }
 
   #watch() {
@@ -137,8 +143,7 @@ class Stream {
   #fail() {
     this.close();
     if (Date.now() - this.#opened > STABLE) this.#failures = 0;
-    const [least, most] = FIRST_DELAY.map((first) => Math.min(first * 2 ** this.#failures, LAST_DELAY));
-    const delay = least + Math.random() * (most - least);
+    const delay = Math.min(FIRST_DELAY * 2 ** this.#failures, LAST_DELAY) * (0.25 + 0.75 * Math.random());
     this.#failures += 1;
     this.#next.set(() => this.open(), delay);
     this.onState({ kind: "waiting", until: Date.now() + delay });
@@ -204,12 +209,11 @@ class Tabs {
     try {
       const how = steal ? { steal } : { signal: asking.signal };
       await navigator.locks.request(`flychat:${this.path}`, how, () => this.#lead());
-    } catch {
+    } catch (error) {
       if (this.#asking !== asking) return; // by this tab itself
-      this.#release = null; // it was taken
-      this.stream.close();
-      this.#ask();
-      this.hello();
+      this.stop();
+      if (error.name === "AbortError") this.start(); // the lock was taken
+      else this.stream.open(); // there are no locks here
     }
   }
 
@@ -226,7 +230,8 @@ class Tabs {
       if (!this.#release) return;
       if (news.kind === "wake") this.stream.wake();
       this.#post(this.#state);
-      if (news.last !== null && news.last < this.position()) this.stream.rewind(news.last);
+      const last = Math.max(this.stream.reached, this.position());
+      if (news.last !== null && news.last < last) this.stream.rewind(news.last);
     } else if (!this.#release) {
       this.#calm();
       this.#silence = setTimeout(() => this.hello("wake"), SILENCE);
@@ -438,6 +443,7 @@ class Log {
     if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
     const row = this.#settle(message);
     if (this.live) this.#push(row);
+    else this.#drop(row);
     if (this.stuck) this.#trim();
     return true;
   }
@@ -547,8 +553,7 @@ class Log {
     this.#keys.add(key);
     if (this.#keys.size > KEYS) this.#keys.delete(this.#keys.values().next().value);
     row.onOfficial?.();
-    if (this.live || !this.#loose.has(key)) row.become(message);
-    else this.#drop(row);
+    row.become(message);
     this.#loose.delete(key);
     return row;
   }

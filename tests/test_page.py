@@ -767,6 +767,28 @@ def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
     proxy.close()
 
 
+def test_a_tab_gets_what_the_leader_heard_while_it_was_loading(window: Open, url: str, room: str) -> None:
+    leader, witness = window().open(), window("Cid").open()
+    # In a hidden tab short timers are slow: it passes on what it hears, but shows it later.
+    leader.page.evaluate(
+        """() => {
+            const timeout = setTimeout;
+            window.setTimeout = (task, delay) => timeout(task, delay < 100 ? 60_000 : delay);
+        }"""
+    )
+    follower = window(beside=leader)
+
+    def load_slowly(route: Route) -> None:
+        page = route.fetch()
+        post(url, room, "Bob", "just now")
+        expect(witness.row("just now")).to_be_attached()
+        route.fulfill(response=page)
+
+    follower.page.route(re.compile(r"\?user="), load_slowly)
+    follower.open()
+    expect(follower.row("just now")).to_be_attached()
+
+
 def test_a_leader_that_does_not_answer_loses_its_place(window: Open, url: str, room: str) -> None:
     leader = window().open()
     follower = window(beside=leader)
