@@ -4,6 +4,13 @@ A plan becomes headers and a body, a publication becomes an item, and the proxy 
 streams.py: through `prev-id`, and through the link at which it asks for what a client misses. The link has a
 time-out, so a client that hears nothing is recovered by then, whatever was lost (publisher.py is for sooner).
 
+A recovery must not run ahead of the publications. While it is under way, the proxy keeps what is published
+for the client, and then goes on with what follows the answer's position. But where that queue begins with a
+provisional event, the proxy does not skip an official one that the answer has already: it sees a gap, drops
+the queue, and asks again. In a room where something is always on its way that had no end, and nothing was
+seen before it was stored. So what is very young is left to its publication: the answer stays at the position
+that was asked from, and its link is short, lest that publication was lost.
+
 Which requests came through the proxy? Where a --grip-url has a verify-key: those with a `Grip-Sig` made with
 it. Else: those that have a `Grip-Sig` or a `Grip-Feature` header at all, as Pushpin sends both. That shows
 the way to whoever opened the wrong port, and is no protection: who reaches this server directly can pretend
@@ -13,20 +20,25 @@ to be a proxy. It would gain nothing but to read, with `Grip-Last`, what every c
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from gripcontrol import Channel, HttpStreamFormat, create_grip_channel_header
 from pubcontrol import Item
 from tornado.web import RequestHandler
 
+from ..messages import iso_date
 from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, Publication, StreamPlan
 from .publisher import GripUrl, Publisher, QueuedItem, item_json
 
 RECOVERY_PATH = "/recover/"
 LINK_SECONDS = 25  # until a client that hears nothing is recovered
+YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
 
 
-def grip_headers(plan: StreamPlan) -> dict[str, str]:
+def grip_headers(plan: StreamPlan, link_seconds: int = LINK_SECONDS) -> dict[str, str]:
     """The plan, except for its events, as instructions to the proxy."""
     channels = [Channel(channel.name, channel.prev_id) for channel in plan.channels]
     keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
@@ -34,8 +46,20 @@ def grip_headers(plan: StreamPlan) -> dict[str, str]:
         "Grip-Hold": "stream",
         "Grip-Channel": create_grip_channel_header(channels),
         "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}",
-        "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={LINK_SECONDS}",
+        "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={link_seconds}",
     }
+
+
+def unhurried(plan: StreamPlan, now: float) -> StreamPlan | None:
+    """The plan of a recovery without its events, if all of them are young; None for any other plan."""
+    first = plan.events[0] if plan.events else None
+    if first is None or first.id is None:  # nothing is missing; or a client's own request, or a reset
+        return None
+    young = iso_date(now - YOUNG_SECONDS), iso_date(now + YOUNG_SECONDS)  # clocks may differ
+    if not all(young[0] < json.loads(event.data)["date"] < young[1] for event in plan.events):
+        return None
+    official, *others = plan.channels
+    return replace(plan, events=(), channels=(replace(official, prev_id=first.id - 1), *others))
 
 
 def grip_item(publication: Publication) -> bytes:
@@ -60,9 +84,11 @@ class PushpinHub:
         self.publishers = list(map(Publisher, targets))
 
     async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
-        for name, value in grip_headers(plan).items():
+        waiting = unhurried(plan, time.time())
+        headers = grip_headers(waiting, YOUNG_SECONDS) if waiting else grip_headers(plan, LINK_SECONDS)
+        for name, value in headers.items():
             response.set_header(name, value)
-        response.write(plan.body())
+        response.write((waiting or plan).body())
 
     def publish(self, publication: Publication) -> None:
         item = QueuedItem(grip_item(publication), hint_channel(publication))
@@ -71,8 +97,11 @@ class PushpinHub:
 
     def proxied(self, headers: Mapping[str, str]) -> bool:
         if self._signers:
-            return any(signer.signed(headers) for signer in self._signers)
+            return self.vouched(headers)
         return "Grip-Sig" in headers or "Grip-Feature" in headers
+
+    def vouched(self, headers: Mapping[str, str]) -> bool:
+        return any(signer.signed(headers) for signer in self._signers)
 
     async def close(self) -> None:
         await asyncio.gather(*(publisher.close() for publisher in self.publishers))
