@@ -51,6 +51,10 @@ class Chat:
         """Whether a stream can be opened on the way that the request took."""
         return self._hub.proxied(headers)
 
+    def vouched(self, headers: Mapping[str, str]) -> bool:
+        """Whether what the request says of its way can be believed."""
+        return self._hub.vouched(headers)
+
     async def check(self) -> None:
         """Raises Unavailable if messages cannot be stored."""
         await self._log.check()

@@ -27,6 +27,8 @@ class Config:
     host: str
     port: int
     cors_origins: tuple[str, ...]
+    rate_limit: float = 10.0
+    trust_proxy: bool = False
     grip_urls: tuple[str, ...] = ()
     with_pushpin: bool = False
     pushpin_port: int = 7999
@@ -58,6 +60,8 @@ class Config:
             host=option("host", "127.0.0.1"),
             port=_port(option("port", "3000")),
             cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
+            rate_limit=_rate(option("rate_limit", "10")),
+            trust_proxy=bool(given.trust_proxy) or _true(environ.get("FLYCHAT_TRUST_PROXY")),
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
             with_pushpin=with_pushpin,
             pushpin_port=_port(option("pushpin_port", "7999"), "--pushpin-port"),
@@ -94,6 +98,16 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="ORIGIN",
         help="a web page's origin that may use the API, such as https://example.org (repeatable)",
+    )
+    parser.add_argument(
+        "--rate-limit",
+        metavar="N",
+        help="messages per second that one client address may post, with bursts of 4 N (default: 10; 0: any)",
+    )
+    parser.add_argument(
+        "--trust-proxy",
+        action="store_true",
+        help="take a client's address from X-Forwarded-For, whose last entry a proxy in front must have set",
     )
     parser.add_argument(
         "--grip-url",
@@ -136,6 +150,12 @@ def _port(value: str, option: str = "--port") -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
         raise Misconfigured(f"{option} must be a number from 0 to 65535")
     return int(value)
+
+
+def _rate(value: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value):
+        raise Misconfigured("--rate-limit must be a number of messages per second, or 0")
+    return float(value)
 
 
 def _several(value: str | Sequence[str]) -> Sequence[str]:

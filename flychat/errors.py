@@ -8,6 +8,7 @@ FlychatError
 │   ├── Conflict         the provisional id stands for another text
 │   ├── TooLarge         the body is over the limit
 │   ├── Unsupported      the body is of an unknown type
+│   ├── TooMany          the client posts too often
 │   └── Unproxied        a stream asked around the GRIP proxy
 ├── Unavailable      not now; the same request is safe later
 ├── Misconfigured    the program cannot start like this
@@ -64,6 +65,14 @@ class TooLarge(Refused):
 
 class Unsupported(Refused):
     """The body is of a type that is not understood."""
+
+
+class TooMany(Refused):
+    """The client posts too often; it may try again after `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__("too many messages in a short time")
+        self.seconds = seconds
 
 
 class Unproxied(Refused):

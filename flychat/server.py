@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from .config import Config
 from .errors import Misconfigured
 from .hub import Hub
 from .hub.local import LocalHub
+from .limits import RateLimit
 from .log import MessageLog
 from .storage import Engine
 from .web import ChatApplication, folder
@@ -92,7 +94,13 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             undo.push_async_callback(pushpin.stop)
         hub = open_hub(config, log, engine, pushpin)
         url = pushpin.url if pushpin else None
-        application = ChatApplication(Chat(log, hub), cors_origins=config.cors_origins, public_url=url)
+        application = ChatApplication(
+            Chat(log, hub),
+            cors_origins=config.cors_origins,
+            public_url=url,
+            rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),
+            trust_proxy=config.trust_proxy,
+        )
         undo.pop_all()
     return Server(sockets, log, hub, application, pushpin)
 

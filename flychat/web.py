@@ -27,6 +27,7 @@ from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandle
 from . import errors, streams
 from .chat import Chat
 from .errors import FlychatError, Invalid
+from .limits import RateLimit, client_of
 from .messages import Draft, room_name, sender_name, wire_json
 from .sse import read_position
 
@@ -49,6 +50,7 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Conflict: (HTTPStatus.CONFLICT, "conflict"),
     errors.TooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
     errors.Unsupported: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+    errors.TooMany: (HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests"),
     errors.Unproxied: (HTTPStatus.NOT_IMPLEMENTED, "unproxied"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
@@ -70,10 +72,18 @@ class ChatApplication(Application):
     """The routes, and what the handlers share. `idle` is set while every request is answered."""
 
     def __init__(
-        self, chat: Chat, *, cors_origins: Sequence[str] = (), public_url: str | None = None
+        self,
+        chat: Chat,
+        *,
+        cors_origins: Sequence[str] = (),
+        public_url: str | None = None,
+        rate_limit: RateLimit | None = None,
+        trust_proxy: bool = False,
     ) -> None:
-        """`public_url` is where the proxy is found, if that is known."""
+        """`public_url` is where the GRIP proxy is found, if that is known."""
         self.chat = chat
+        self.rate_limit = rate_limit or RateLimit(0, 0)
+        self.trust_proxy = trust_proxy
         self.way_in = f"the GRIP proxy: {public_url or PROXY}"
         self._strayed = -math.inf
         self.cors_origins = frozenset(cors_origins)
@@ -145,6 +155,14 @@ class BaseHandler(RequestHandler):
     def accepts(self, wanted: str, otherwise: str = "application/json") -> bool:
         return streams.prefers(self.request.headers.get("Accept", "*/*"), wanted, otherwise)
 
+    def client(self) -> str:
+        """Whom the request is from: the peer, or whom a proxy that is trusted says that it is for."""
+        headers = self.request.headers
+        forwarded = headers.get("X-Forwarded-For")
+        if forwarded and (self.application.trust_proxy or self.chat.vouched(headers)):
+            return client_of(forwarded.rpartition(",")[2])
+        return client_of(self.request.remote_ip or "")
+
     def query_value(self, name: str) -> str | None:
         """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
         try:
@@ -173,6 +191,8 @@ class BaseHandler(RequestHandler):
         text = str(error) if isinstance(error, errors.Refused) else phrase
         if status_code == 405:
             self.set_header("Allow", self.allowed_methods())
+        if isinstance(error, errors.TooMany):
+            self.set_header("Retry-After", str(math.ceil(error.seconds)))
         if status_code == 503:
             self.set_header("Retry-After", str(RETRY_AFTER))
             text = UNAVAILABLE
@@ -352,6 +372,8 @@ class MessagesHandler(StreamHandler):
     async def post(self, name: str) -> None:
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
+        if wait := self.application.rate_limit.wait(self.client(), time.monotonic()):
+            raise errors.TooMany(wait)
         if len(self._body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         fields, is_form = read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))

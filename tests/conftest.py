@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+os.environ.setdefault("FLYCHAT_RATE_LIMIT", "0")  # tests post faster than people; the limit has its own
+
 
 def need(name: str) -> None:
     """Skips the test where `name`, a module or a program, is missing. With CI=true it fails instead."""

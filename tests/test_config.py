@@ -43,6 +43,18 @@ def test_what_is_repeatable_is_a_list_in_its_variable():
     assert read("--standalone").cors_origins == ()
 
 
+def test_posts_are_limited_unless_the_rate_is_0():
+    assert read("--standalone").rate_limit == 10
+    assert read("--standalone --rate-limit 0.5").rate_limit == 0.5
+    assert read("--standalone", FLYCHAT_RATE_LIMIT="0").rate_limit == 0
+
+
+def test_a_proxy_is_trusted_only_when_it_is_said():
+    assert not read("--standalone").trust_proxy
+    assert read("--standalone --trust-proxy").trust_proxy
+    assert read("--standalone", FLYCHAT_TRUST_PROXY="1").trust_proxy
+
+
 @pytest.mark.parametrize(
     ("line", "environ", "says"),
     [
@@ -60,6 +72,8 @@ def test_what_is_repeatable_is_a_list_in_its_variable():
         ("--standalone --store dynamodb:ab", {}, "--store"),
         ("--standalone --store dynamodb:a/b/c", {}, "--store"),
         ("--create-table --store sqlite:x.db", {}, "--create-table"),
+        ("--standalone --rate-limit -1", {}, "--rate-limit"),
+        ("--standalone --rate-limit many", {}, "--rate-limit"),
         ("--standalone --cors-origin example.org", {}, "--cors-origin"),
         ("--standalone --cors-origin https://example.org/", {}, "--cors-origin"),
     ],

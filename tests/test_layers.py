@@ -32,7 +32,8 @@ ALLOWED = {
     "pushpin_child": {"errors", "pushpin_watcher"},
     "log": PURE | {"storage"},
     "chat": PURE | {"log", "hub"},
-    "web": PURE | {"chat"},
+    "limits": set(),
+    "web": PURE | {"chat", "limits"},
     "config": {"__init__", "errors"},
 }
 

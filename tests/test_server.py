@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
@@ -141,6 +143,16 @@ async def until_draining(program: Program) -> None:
         while True:
             async with connected(program):
                 await asyncio.sleep(0)
+
+
+def test_a_client_that_posts_too_often_is_slowed_down_by_default(tmp_path):
+    with running(*STANDALONE, cwd=tmp_path, environ={"FLYCHAT_RATE_LIMIT": ""}) as program:
+        posted = itertools.count()
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            all(post(program, f"{n}") for n in posted)
+        refusal.value.close()
+        assert (refusal.value.code, refusal.value.headers["Retry-After"]) == (429, "1")
+        assert next(posted) > 40
 
 
 def test_why_it_does_not_start_is_one_line(tmp_path):

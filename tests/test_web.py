@@ -12,6 +12,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from flychat import log as log_module
 from flychat import web
 from flychat.errors import Broken, Unknown
+from flychat.limits import RateLimit
 from flychat.web import ChatApplication, read_fields
 from tests.served import Served, fields, served
 
@@ -479,6 +480,24 @@ async def test_a_provisional_message_is_seen_before_the_store_has_it():
         message = json.loads((await posting).body)
         assert fields(official) == message
         assert fields(shown) == {name: value for name, value in message.items() if name != "id"}
+
+
+@pytest.mark.gen_test
+async def test_who_posts_too_often_is_told_when_to_come_back():
+    async with served() as chat:
+        chat.application.rate_limit = RateLimit(0.001, 3)
+        content = {"from": "ann", "text": "hi"}
+        assert [(await post(chat, content)).code for _ in range(3)] == [200] * 3
+        refused = await post(chat, content)
+        assert error(refused) == (429, "too_many_requests")
+        assert 0 < int(refused.headers["Retry-After"]) <= 1000
+        assert json.loads((await ask(chat, ROOM)).body)["lastEventId"] == 3, "reading is not limited"
+        assert (await post(chat, content, X_Forwarded_For="192.0.2.1")).code == 429, "anybody can write that"
+        chat.application.trust_proxy = True
+        assert (await post(chat, content, X_Forwarded_For="192.0.2.1")).code == 200
+        assert (await post(chat, content, X_Forwarded_For="spoofed, 192.0.2.2")).code == 200
+        assert (await post(chat, content, X_Forwarded_For="another spoof, 192.0.2.2")).code == 200
+        assert chat.application.rate_limit._buckets.keys() == {"127.0.0.1", "192.0.2.1", "192.0.2.2"}
 
 
 @pytest.mark.gen_test

@@ -28,5 +28,8 @@ class Hub(Protocol):
     def proxied(self, headers: Mapping[str, str]) -> bool:
         """Whether a request with these headers came on the way on which its answer can be held."""
 
+    def vouched(self, headers: Mapping[str, str]) -> bool:
+        """Whether a proxy has signed this request, so that what it says of the client can be believed."""
+
     async def close(self) -> None:
         """Publishes what is still queued, as far as a short time allows, and lets every stream go."""

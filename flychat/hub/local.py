@@ -72,6 +72,9 @@ class LocalHub:
     def proxied(self, headers: Mapping[str, str]) -> bool:
         return True
 
+    def vouched(self, headers: Mapping[str, str]) -> bool:
+        return False
+
     async def close(self) -> None:
         self._timer.cancel()
         for task in self.tasks:
