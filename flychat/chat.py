@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from prometheus_client import Counter
 from tornado.web import RequestHandler
 
 from .errors import Conflict, FlychatError
@@ -11,6 +12,9 @@ from .hub import Hub
 from .log import MessageLog
 from .messages import Draft, Message
 from .streams import HISTORY, Page, StreamRequest, committed, provisional
+
+STREAMS = Counter("flychat_streams_opened", "Plans made: first, resumed, or a proxy's recovery", ["kind"])
+RESETS = Counter("flychat_stream_resets", "Plans that begin with a stream-reset", ["reason"])
 
 
 class Chat:
@@ -41,7 +45,12 @@ class Chat:
 
     async def stream(self, request: StreamRequest, response: RequestHandler) -> None:
         """Opens, or mends, the stream that is asked for. Raises Unavailable."""
-        await self._hub.hold(await self._log.plan(request), response)
+        plan = await self._log.plan(request)
+        resumed = "first" if request.last_id is None else "resumed"
+        STREAMS.labels("recovery" if request.recover else resumed).inc()
+        if any(event.name == "stream-reset" for event in plan.events[:2]):
+            RESETS.labels("behind" if plan.position > (request.last_id or 0) else "ahead").inc()
+        await self._hub.hold(plan, response)
 
     async def page(self, room: str, before: int | None = None, limit: int = HISTORY) -> Page:
         """The newest messages of a room, or the newest before an id. Raises Unavailable."""

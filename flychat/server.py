@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from prometheus_client import Histogram
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
@@ -29,13 +30,21 @@ from .hub.local import LocalHub
 from .limits import RateLimit
 from .log import MessageLog
 from .storage import Engine
+from .storage.measured import MeasuredEngine
 from .web import ChatApplication, folder
 
 if TYPE_CHECKING:
     from .pushpin_child import PushpinChild
 
+LOOP_LAG = Histogram(
+    "flychat_loop_lag_seconds",
+    "How late the event loop was",
+    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
+)
+LAG_SECONDS = 0.5  # between two looks at it
+
 BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
-HEAD_SECONDS = 10.0  # for a request's head, or an idle connection's next one
+HEAD_SECONDS = 20.0  # for a request's head; so long an idle connection waits for its next request
 BODY_SECONDS = 10.0
 HEAD_BYTES = 16_384
 DRAIN_SECONDS = 8.0  # of the 10 within which the process is gone
@@ -59,12 +68,13 @@ class Server:
         self._log, self._hub, self._application = log, hub, application
         self._http = HTTPServer(
             application,
-            idle_connection_timeout=60.0,
+            idle_connection_timeout=HEAD_SECONDS,
             body_timeout=BODY_SECONDS,
             max_header_size=HEAD_BYTES,
             max_body_size=1 << 20,
         )
         self._http.add_sockets(sockets)
+        self._watch = asyncio.create_task(watch_loop())
 
     async def stop(self) -> None:
         """Drains and ends, in the order that loses nothing, within 10 s."""
@@ -76,6 +86,7 @@ class Server:
         await self._hub.close()
         await self._log.close(max(0.1, deadline - time.monotonic()))
         await self._http.close_all_connections()
+        self._watch.cancel()
         if self.pushpin:
             await self.pushpin.stop()
 
@@ -83,7 +94,7 @@ class Server:
 async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Server:
     """Starts every part, and listens once the store is known to work. Raises Misconfigured."""
     async with contextlib.AsyncExitStack() as undo:
-        engine = await open_engine(config, environ)
+        engine = MeasuredEngine(await open_engine(config, environ))
         log = MessageLog(engine, memory=config.mode == "standalone")
         undo.push_async_callback(log.close)
         sockets = listen(config)
@@ -103,6 +114,15 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         )
         undo.pop_all()
     return Server(sockets, log, hub, application, pushpin)
+
+
+async def watch_loop() -> None:
+    """Measures how late the loop wakes us."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        LOOP_LAG.observe(max(0.0, loop.time() - due))
 
 
 def listen(config: Config) -> list[socket.socket]:

@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import prometheus_client
 from jinja2 import Environment, FileSystemLoader
+from prometheus_client import Counter
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import IOStream
@@ -57,6 +58,8 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
 STRAY_SECONDS = 60.0  # between two log lines about clients that come around the proxy
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 UNAVAILABLE = "The message store does not answer. Please try again; nothing is sent twice."
+
+POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +150,8 @@ class BaseHandler(RequestHandler):
 
     def on_finish(self) -> None:
         self.application.end(self)
+        if self.request.method == "POST":
+            POSTS.labels(str(self.get_status())).inc()
 
     def detach(self) -> IOStream:
         self.application.end(self)

@@ -23,7 +23,7 @@ ALLOWED = {
     "__init__": set(),
     "__main__": {"server"},
     **dict.fromkeys(PURE | PORTS, PURE),
-    **{engine: PURE | {"storage"} for engine in ENGINES},
+    **{engine: PURE | {"storage"} for engine in [*ENGINES, "storage.measured"]},
     "hub.held": set(),
     "hub.local": PURE | {"hub", "hub.held"},
     "hub.pushpin": PURE | {"hub", "hub.publisher"},

@@ -1,0 +1,70 @@
+"""An engine around another one, which counts and times what is asked of it, and changes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from prometheus_client import Counter, Histogram
+
+from ..errors import StoreFailed
+from ..messages import Commit
+from . import Engine
+
+T = TypeVar("T")
+
+SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3)
+
+PUTS = Counter(
+    "flychat_puts",
+    "Attempts to store a commit, by outcome: stored, or taken (a lost race), unknown, throttled ...",
+    ["outcome"],
+)
+PUT_SECONDS = Histogram("flychat_put_seconds", "Time that an attempt to store a commit took", buckets=SECONDS)
+MESSAGES = Histogram(
+    "flychat_commit_messages", "Messages in a stored commit", buckets=(1, 2, 4, 8, 16, 32, 64)
+)
+READS = Counter("flychat_reads", "Readings of the store, by outcome", ["outcome"])
+READ_SECONDS = Histogram("flychat_read_seconds", "Time that a reading of the store took", buckets=SECONDS)
+
+
+class MeasuredEngine:
+    """See storage/__init__.py: the same promises, and metrics."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.shared = engine.shared
+
+    async def put(self, commit: Commit) -> None:
+        await _measured(self._engine.put(commit), PUTS, PUT_SECONDS, "stored")
+        MESSAGES.observe(len(commit.messages))
+
+    async def tail(self, room: str, limit: int) -> list[Commit]:
+        return await _measured(self._engine.tail(room, limit), READS, READ_SECONDS, "read")
+
+    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
+        return await _measured(self._engine.after(room, id, limit), READS, READ_SECONDS, "read")
+
+    async def before(self, room: str, id: int, limit: int) -> list[Commit]:
+        return await _measured(self._engine.before(room, id, limit), READS, READ_SECONDS, "read")
+
+    async def check(self) -> None:
+        await _measured(self._engine.check(), READS, READ_SECONDS, "read")
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+
+async def _measured(call: Awaitable[T], outcomes: Counter, seconds: Histogram, success: str) -> T:
+    began, outcome = time.perf_counter(), "cancelled"
+    try:
+        result = await call
+        outcome = success
+        return result
+    except StoreFailed as failure:
+        outcome = type(failure).__name__.lower()
+        raise
+    finally:
+        outcomes.labels(outcome).inc()
+        seconds.observe(time.perf_counter() - began)
