@@ -425,6 +425,7 @@ class Log {
     const reading = this.stuck ? [] : [...this.#list.children].filter((item) => place(item) > top);
     const places = reading.map(place);
     mutate();
+    if (this.stuck) this.#trim();
     this.#empty.hidden = this.#size > 0;
     const kept = reading.findIndex((item) => item.isConnected);
     if (this.stuck) this.toBottom();
@@ -444,7 +445,6 @@ class Log {
     const row = this.#settle(message);
     if (this.live) this.#push(row);
     else this.#drop(row);
-    if (this.stuck) this.#trim();
     return true;
   }
 
@@ -458,7 +458,6 @@ class Log {
     const row = this.add(message);
     row.say("provisional");
     row.timer.set(() => row.say("unconfirmed", "not confirmed"), UNCONFIRMED);
-    if (this.stuck) this.#trim();
   }
 
   retract(provisionalId) {
