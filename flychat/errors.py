@@ -9,6 +9,7 @@ FlychatError
 │   ├── TooLarge         the body is over the limit
 │   ├── Unsupported      the body is of an unknown type
 │   ├── TooMany          the client posts too often
+│   ├── NotReady         the server should not be sent requests; says which part of it is why
 │   └── Unproxied        a stream asked around the GRIP proxy
 ├── Unavailable      not now; the same request is safe later
 ├── Misconfigured    the program cannot start like this
@@ -81,6 +82,10 @@ class Unproxied(Refused):
 
 class Unavailable(FlychatError):
     """The store did not answer in time. Asking again, with the same provisional id, is safe."""
+
+
+class NotReady(Refused):
+    """The server should not be sent requests."""
 
 
 class Misconfigured(FlychatError):

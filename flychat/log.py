@@ -140,7 +140,7 @@ class MessageLog:
         self._rng = rng or random.Random()
         self._process = secrets.token_hex(4)
         self._puts = 0
-        self._closing = False
+        self._closing = self._closed = False
         self._rooms: OrderedDict[str, _Room] = OrderedDict()
         self._reads = SharedReads()
 
@@ -338,6 +338,7 @@ class MessageLog:
             for writer in late:
                 writer.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        self._closed = True
         await self._engine.close()
 
     async def _newest(self, name: str, limit: int) -> Page:
@@ -356,6 +357,8 @@ class MessageLog:
 
     async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
         """A read is tried until the time is over: it changes nothing, and a connection may be stale."""
+        if self._closed:
+            raise Unavailable("the message log is closed")
         pause = 0.0
         try:
             async with asyncio.timeout(READ_SECONDS):

@@ -1,7 +1,7 @@
 """The wiring: which parts there are, how they start, drain and stop.
 
 The mode is decided in one place, `open_hub`. The order of the end is: no new connections, the requests under
-way are answered and their commits published, the streams are let go, the log closes.
+way are answered, the log closes with its last commit published, the streams are let go.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
 HEAD_SECONDS = 20.0  # for a request's head; so long an idle connection waits for its next request
 BODY_SECONDS = 10.0
 HEAD_BYTES = 16_384
-DRAIN_SECONDS = 8.0  # of the 10 within which the process is gone
+DRAIN_SECONDS = 7.0  # of the 10 within which the process is gone
+LAST_ANSWERS_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -81,14 +82,18 @@ class Server:
         deadline = time.monotonic() + DRAIN_SECONDS
         self._application.draining = True
         self._http.stop()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._application.idle.wait(), DRAIN_SECONDS)
-        await self._hub.close()
+        await self._answered(DRAIN_SECONDS)
         await self._log.close(max(0.1, deadline - time.monotonic()))
+        await self._answered(LAST_ANSWERS_SECONDS)  # those that the log has just refused
+        await self._hub.close()
         await self._http.close_all_connections()
         self._watch.cancel()
         if self.pushpin:
             await self.pushpin.stop()
+
+    async def _answered(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._application.idle.wait(), seconds)
 
 
 async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Server:

@@ -53,6 +53,7 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Unsupported: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
     errors.TooMany: (HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests"),
     errors.Unproxied: (HTTPStatus.NOT_IMPLEMENTED, "unproxied"),
+    errors.NotReady: (HTTPStatus.SERVICE_UNAVAILABLE, "not_ready"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
 STRAY_SECONDS = 60.0  # between two log lines about clients that come around the proxy
@@ -200,7 +201,7 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(math.ceil(error.seconds)))
         if status_code == 503:
             self.set_header("Retry-After", str(RETRY_AFTER))
-            text = UNAVAILABLE
+            text = text if isinstance(error, errors.NotReady) else UNAVAILABLE
         self.set_header("Cache-Control", "no-store")
         self.allow_origin()
         if self.browsed or self.accepts("text/html"):
@@ -431,8 +432,11 @@ class ReadyHandler(BaseHandler):
 
     async def get(self) -> None:
         if self.application.draining:
-            raise errors.Unavailable("draining")
-        await self.chat.check()
+            raise errors.NotReady("not ready: the server is on its way out")
+        try:
+            await self.chat.check()
+        except errors.Unavailable:
+            raise errors.NotReady("not ready: the message store does not answer") from None
         self.write_json({"status": "ok"})
 
     head = get
