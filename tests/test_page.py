@@ -706,6 +706,16 @@ def test_ids_never_go_back_and_a_late_provisional_is_ignored(window: Open) -> No
     expect(ann.log.locator("li[data-state=provisional]")).to_have_count(0)
 
 
+def test_provisional_messages_settle_into_the_order_of_ids(window: Open) -> None:
+    ann = window()
+    drafts = [wire_message(None, "Bob", text, key) for key, text in enumerate("abcd")]
+    officials = [{"id": id, **drafts[key]} for id, key in enumerate((2, 0, 3), 1)]
+    ScriptedStream(ann.page, OPEN + "".join(event("message", message) for message in drafts + officials))
+    ann.open(connected=False)
+    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
+    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "c"), (2, "a"), (3, "d"), (None, "b")]
+
+
 def test_a_gap_is_never_shown_but_asked_for_again(window: Open) -> None:
     ann = window()
     ann.page.clock.install()
