@@ -51,7 +51,7 @@ class App:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "flychat", "--port", str(self.port), *self._arguments),
                 cwd=ROOT,
-                env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **self._environ},
+                env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "FLYCHAT_RATE_LIMIT": "0", **self._environ},
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
