@@ -1,0 +1,1 @@
+"""The programs behind every number in the README: see benchmarks/README.md."""

@@ -1,0 +1,311 @@
+"""What every benchmark needs: the client, the peers, what /proc says of them, and tables.
+
+A benchmark starts each peer afresh, has the one client program hold streams on it, and reads the CPU time of
+all of the peer's processes before and after. Runs of the peers are interleaved, and medians are reported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import venv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+PEERS = HERE / "peers"
+BUILD = Path(os.environ.get("FLYCHAT_BENCH_BUILD", Path(tempfile.gettempdir()) / f"flychat-bench-{os.getuid()}"))
+NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+TICKS = os.sysconf("SC_CLK_TCK")
+BLOCK = 150  # bytes of a message on the wire, framing of HTTP aside
+STREAM = "/rooms/room/messages/"
+
+
+class Skipped(Exception):
+    """A peer cannot be measured here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server to be measured: its command, where its streams are, and how a message is published.
+
+    `blocks` is the body of a POST that has a block of BLOCK bytes delivered; `events` the events that one POST
+    makes.
+    """
+
+    name: str
+    get: str
+    post: str
+    body: str
+    order: str = "@"
+    sight: str = "@"
+    type: str = "text/plain"
+    events: int = 1
+    arguments: tuple[str, ...] = ()
+    replay: str = ""  # where a returning client goes, if not to `get`; and it sends no Last-Event-ID then
+
+    def command(self, port: int, folder: Path) -> list[str]:
+        match self.name.partition(",")[0]:
+            case "C loop":
+                return [str(compiled("peers/send_loop.c")), str(port)]
+            case "nginx + nchan":
+                if not NCHAN_MODULE.exists():
+                    raise Skipped("apt-get install nginx libnginx-mod-nchan")
+                conf = (PEERS / "nchan.conf").read_text()
+                (folder / "nginx.conf").write_text(conf.replace("@PORT@", str(port)).replace("@FOLDER@", str(folder)))
+                return [_program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "e")]
+            case "Node http":
+                return [_program("node"), str(PEERS / "node_sse.js"), str(port)]
+            case "Tornado handlers":
+                return [sys.executable, str(PEERS / "tornado_handlers.py"), str(port)]
+            case "Starlette":
+                return [starlette_python(), str(PEERS / "starlette_sse.py"), str(port)]
+            case _:
+                return [sys.executable, str(PEERS / "flychat_peer.py"), str(port), *self.arguments]
+
+
+def _block(before: str = "id: {n}\nevent: message\ndata: ", after: str = "\n\n", taken: int = 0) -> str:
+    """A block whose size on the wire, with `taken` bytes that the peer adds, is BLOCK."""
+    data = '{"from":"ann","text":"@{n} "}'
+    width = len((before + data + after).replace("{n}", "0" * 8)) + taken
+    return before + data.replace(' "}', " " + "x" * (BLOCK - width) + '"}') + after
+
+
+MEMORY = ("--store", "sqlite::memory:")
+FORM = "from=ann&text=@{n}&provisionalId={u}"
+FLYCHAT = Peer("flychat", STREAM, "/bench/publish", _block(), arguments=MEMORY)
+POSTED = Peer(
+    "flychat, POST", STREAM, STREAM, FORM, "\nid: ", "@", "application/x-www-form-urlencoded", 2, arguments=MEMORY
+)
+C_LOOP = Peer("C loop", "/", "/", _block())
+NCHAN = Peer("nginx + nchan", "/sub", "/pub", _block("", "", len("id: 1700000000:0\ndata: \n\n")), replay="/replay")
+NODE = Peer("Node http", "/", "/", _block())
+TORNADO = Peer("Tornado handlers", "/", "/", _block())
+STARLETTE = Peer("Starlette", "/", "/", _block())
+ALL = (C_LOOP, FLYCHAT, POSTED, NCHAN, NODE, TORNADO, STARLETTE)
+
+
+def compiled(name: str) -> Path:
+    """The program of a C file, compiled if it is older than the file."""
+    source, program = HERE / name, BUILD / Path(name).stem
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        BUILD.mkdir(parents=True, exist_ok=True)
+        fresh = program.with_suffix(f".{os.getpid()}")
+        subprocess.run([_program("gcc"), "-O2", "-o", fresh, source], check=True)
+        fresh.rename(program)
+    return program
+
+
+def starlette_python() -> str:
+    """A Python that has Starlette: a venv of the benchmark's own, made once."""
+    if given := os.environ.get("FLYCHAT_BENCH_STARLETTE"):
+        return given
+    folder = BUILD / "venv"
+    python = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        install = [python, "-m", "pip", "-q", "install", "-r", HERE / "requirements.txt"]
+        if subprocess.run(install, capture_output=True).returncode:
+            raise Skipped("benchmarks/requirements.txt cannot be installed")
+        (folder / "complete").touch()
+    return str(python)
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/bin")
+    if not found:
+        raise Skipped(f"no {name} on this machine")
+    return found
+
+
+@dataclass
+class Running:
+    """A peer that runs, and what /proc says of all of its processes."""
+
+    peer: Peer
+    port: int
+    process: subprocess.Popen[bytes]
+    notes: dict = field(default_factory=dict)
+
+    def pids(self) -> list[int]:
+        pids, parents = [self.process.pid], {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with contextlib.suppress(OSError):
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        for parent in pids:
+            pids += [pid for pid, its in parents.items() if its == parent]
+        return pids
+
+    def cpu(self) -> float:
+        """Seconds of user and system time, of all processes."""
+        total = 0
+        for pid in self.pids():
+            values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(values[11]) + int(values[12])
+        return total / TICKS
+
+    def memory(self) -> int:
+        """Bytes of anonymous memory, of all processes."""
+        total = 0
+        for pid in self.pids():
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                if line.startswith("RssAnon:"):
+                    total += 1024 * int(line.split()[1])
+        return total
+
+    def settle(self, seconds: float = 5.0) -> None:
+        """Waits until it uses no CPU."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            before = self.cpu()
+            time.sleep(0.1)
+            if self.cpu() == before:
+                return
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            return answer.read()
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[dict]:
+        """Yields a dict that has, afterwards, the CPU seconds that were used."""
+        result: dict = {}
+        before = self.cpu()
+        yield result
+        self.settle(1.0)
+        result["cpu"] = self.cpu() - before
+
+
+@contextlib.contextmanager
+def running(peer: Peer, environ: dict[str, str] | None = None) -> Iterator[Running]:
+    """The peer, started afresh on a free port, and ended."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(prefix="flychat-bench-") as folder:
+        command = peer.command(port, Path(folder))
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            os.chmod(folder, 0o755)
+        unlimited = {"FLYCHAT_RATE_LIMIT": "0", "FLYCHAT_MAX_STREAMS": "0", "FLYCHAT_MAX_STREAMS_PER_CLIENT": "0"}
+        env = {**os.environ, "PYTHONPATH": str(ROOT), **unlimited, **(environ or {})}
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
+        try:
+            _wait_for(port, process)
+            yield Running(peer, port, process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(12)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(200):
+        if process.poll() is not None:
+            raise Skipped(f"{process.args[0]} ended with {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            time.sleep(0.2)
+            return
+        time.sleep(0.05)
+    raise Skipped("it does not listen")
+
+
+class Client:
+    """client.c, on a running peer; `do` gives it a command and returns what it reports, checked."""
+
+    def __init__(self, server: Running, *, replay: bool = False) -> None:
+        peer = server.peer
+        get = peer.replay if replay and peer.replay else peer.get
+        self.returns = not (replay and peer.replay)
+        arguments = [str(server.port), get, peer.post, peer.type, peer.body, peer.order, peer.sight]
+        self._process = subprocess.Popen(
+            [compiled("client.c"), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def start(self, command: str, *numbers: float) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(" ".join([command, *map(str, numbers)]) + "\n")
+        self._process.stdin.flush()
+
+    def wait(self) -> dict:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the client ended with {self._process.wait()}")
+        report = json.loads(line)
+        problems = {name: report[name] for name in ("gone", "order_errors", "failed_posts") if report[name]}
+        if problems or not report["complete"]:
+            raise RuntimeError(f"not every client got every message in order: {problems} {report}")
+        return report
+
+    def do(self, command: str, *numbers: float) -> dict:
+        self.start(command, *numbers)
+        return self.wait()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def interleaved(peers, measure, rounds: int) -> tuple[dict[str, dict], dict[str, str]]:
+    """Medians of `measure(peer)`, a dict of numbers, over rounds through all peers; and what was skipped."""
+    results: dict[str, list[dict]] = {}
+    skipped: dict[str, str] = {}
+    for _ in range(rounds):
+        for peer in peers:
+            if peer.name in skipped:
+                continue
+            try:
+                results.setdefault(peer.name, []).append(measure(peer))
+            except Skipped as reason:
+                skipped[peer.name] = str(reason)
+            except RuntimeError as failure:
+                note(f"{peer.name}: {failure}")
+                results.setdefault(peer.name, [])
+    medians = {name: _medians(runs) for name, runs in results.items() if runs}
+    for name, runs in results.items():
+        if not runs and name not in skipped:
+            skipped[name] = "failed every time"
+    return medians, skipped
+
+
+def _medians(runs: list[dict]) -> dict:
+    return {key: statistics.median(run[key] for run in runs if key in run) for key in runs[0]}
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    """Markdown."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def load() -> str:
+    return f"{os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}"

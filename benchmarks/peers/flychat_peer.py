@@ -1,0 +1,60 @@
+"""flychat itself, wired by its own `start`, with two more addresses: one that hands a block straight to the hub,
+as the peers do it (a real POST stores a message, and shows it twice), and one that tells the lag of the loop.
+
+Arguments: PORT, then flychat's own.
+"""
+
+import asyncio
+import os
+import sys
+
+from tornado.web import RequestHandler
+
+from flychat.config import Config
+from flychat.server import start
+from flychat.streams import Publication, provisional_channel
+
+LAG_SECONDS = 0.005
+
+
+class Publish(RequestHandler):
+    def initialize(self, hub) -> None:
+        self.hub = hub
+
+    def post(self) -> None:
+        self.hub.publish(Publication(provisional_channel("room"), self.request.body))
+
+
+class Lag(RequestHandler):
+    """The lags of the loop since the last question, in milliseconds: p50, p99, most. Measured once asked for."""
+
+    lags: list[float] = []
+    measuring: list[asyncio.Task] = []
+
+    def get(self) -> None:
+        if not self.measuring:
+            self.measuring.append(asyncio.create_task(measure(self.lags)))
+        lags = sorted(self.lags) or [0.0]
+        self.lags.clear()
+        shares = (0.5, 0.99, 1)
+        self.write({"lag_ms": [1000 * lags[min(len(lags) - 1, int(s * len(lags)))] for s in shares]})
+
+
+async def measure(lags: list[float]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LAG_SECONDS
+        await asyncio.sleep(LAG_SECONDS)
+        lags.append(loop.time() - due)
+
+
+async def main() -> None:
+    config = Config.read(["--standalone", "--port", *sys.argv[1:]], os.environ)
+    server = await start(config)
+    server._application.add_handlers(
+        ".*", [("/bench/publish", Publish, {"hub": server._hub}), ("/bench/lag", Lag)]
+    )
+    await asyncio.Event().wait()
+
+
+asyncio.run(main())
