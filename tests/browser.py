@@ -120,11 +120,10 @@ class ServerProcess:
 
 
 class BreakingProxy:
-    """A TCP proxy in front of a server. `break_with(mode)` cuts what is open, and then:
+    """A TCP proxy in front of a server. `break_with(mode)` cuts what is open, unless told not to, and then:
 
     - "502": answers every request like a proxy that does not reach its server;
-    - "hole": accepts, and never answers;
-    - "mute": leaves open what is open, but swallows every byte that the server sends;
+    - "mute": swallows every byte that the server sends;
     - None: works.
     """
 
@@ -136,9 +135,9 @@ class BreakingProxy:
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
         self._thread(self._accept)
 
-    def break_with(self, mode: str | None) -> None:
+    def break_with(self, mode: str | None, *, cut: bool = True) -> None:
         self.mode = mode
-        if mode != "mute":
+        if cut:
             for end in list(self._open):
                 self._cut(end)
 
@@ -162,15 +161,12 @@ class BreakingProxy:
             self._note(first)
             if self.mode == "502":
                 client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            elif self.mode != "hole":
+            else:
                 server = socket.create_connection(self._target)
                 self._open.add(server)
                 server.sendall(first)
                 self._thread(self._pump, server, client, True)
                 self._pump(client, server)
-            else:
-                while client.recv(65536):
-                    pass
         self._cut(client)
 
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool = False) -> None:

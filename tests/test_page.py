@@ -269,11 +269,11 @@ def test_a_stream_that_falls_silent_is_opened_again_after_50_seconds(
     ann = window(url=proxy.url)
     ann.page.clock.install()
     ann.open()
-    proxy.break_with("mute")
+    proxy.break_with("mute", cut=False)
     post(server.url, room, "Bob", "swallowed")
     ann.page.clock.fast_forward(45_000)
     expect(ann.row("swallowed")).to_have_count(0)
-    proxy.mode = None
+    proxy.break_with(None, cut=False)
     ann.page.clock.fast_forward(6_000)
     ann.page.clock.fast_forward(3_000)
     expect(ann.row("swallowed")).to_have_attribute("data-id", "1")
@@ -734,6 +734,23 @@ def test_a_gap_is_never_shown_but_asked_for_again(window: Open) -> None:
     expect(ann.row("number 4")).to_be_visible()
     assert ann.ids() == [1, 2, 3, 4]
     assert stream.positions[:2] == ["0", "1"]
+
+
+def test_a_message_lost_on_the_way_is_fetched_when_the_next_one_comes(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann, witness = window(url=proxy.url).open(), window("Cid").open()
+    proxy.break_with("mute", cut=False)
+    for text in ("lost", "lost as well"):
+        post(server.url, room, "Bob", text)
+        expect(witness.row(text)).to_have_attribute("data-id", re.compile(r"\d"))
+    proxy.break_with(None, cut=False)
+    post(server.url, room, "Bob", "the next one")
+    expect(ann.row("the next one")).to_have_attribute("data-id", "3")
+    assert ann.ids() == [1, 2, 3]
+    assert streams(proxy) == 2
+    proxy.close()
 
 
 def test_a_provisional_message_that_is_not_confirmed_is_marked(window: Open) -> None:
