@@ -31,7 +31,9 @@ TEXT_CHARACTERS = 4096
 COMMIT_MESSAGES = 64
 COMMIT_BYTES = 65_536  # of `Commit.payload`; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
 
-RESERVED_ROOMS = frozenset({"healthz", "readyz", "metrics", "static", "robots.txt", "favicon.ico"})
+RESERVED_ROOMS = frozenset(
+    {"healthz", "readyz", "metrics", "static", "robots.txt", "favicon.ico", "openapi.json"}
+)
 
 Key: TypeAlias = tuple[str, str]
 

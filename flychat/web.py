@@ -102,6 +102,7 @@ class ChatApplication(Application):
                 (r"/healthz", HealthHandler),
                 (r"/readyz", ReadyHandler),
                 (r"/metrics", MetricsHandler),
+                (r"/(openapi\.json)", StaticHandler, {"path": str(folder("static"))}),
                 (r"/recover/", RecoveryHandler),
                 (r"/rooms/([^/]+)/messages/?", MessagesHandler),
                 (r"/([^/]+)", RoomHandler),
@@ -211,7 +212,8 @@ class BaseHandler(RequestHandler):
             self.write_json({"error": {"code": code, "message": text}})
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        if not isinstance(value, FlychatError):
+        """Only what is our fault: else anybody could fill the log."""
+        if not isinstance(value, FlychatError | HTTPError):
             super().log_exception(typ, value, tb)
 
     def write_json(self, value: dict[str, Any]) -> None:
