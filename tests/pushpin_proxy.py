@@ -170,19 +170,19 @@ class Stage:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._ending = contextlib.AsyncExitStack()
+        self.ending = contextlib.AsyncExitStack()
 
     async def pushpin(self, *ports: int, **options: int) -> PushpinChild:
         """A Pushpin in front of apps on these ports."""
         targets = [f"127.0.0.1:{port}" for port in ports]
         pushpin = await PushpinChild.start(DEPLOY, targets, key=KEY, **options)
-        self._ending.push_async_callback(pushpin.stop)
+        self.ending.push_async_callback(pushpin.stop)
         return pushpin
 
     def control(self, pushpin: PushpinChild) -> ControlProxy:
         proxy = ControlProxy(pushpin.grip_url)
         proxy.listen()
-        self._ending.push_async_callback(proxy.close)
+        self.ending.push_async_callback(proxy.close)
         return proxy
 
     async def app(
@@ -199,16 +199,16 @@ class Stage:
         log = self.directory / f"app-{uuid.uuid4().hex[:8]}.log"
         app = App(port, [*mode, "--store", store, *arguments], environ or {}, log)
         await app.start()
-        self._ending.push_async_callback(app.kill)
+        self.ending.push_async_callback(app.kill)
         return app
 
     async def crowd(self, url: str, room: str, number: int = 20, **options) -> Crowd:
         crowd = await Crowd.open(url, room, number, **options)
-        self._ending.push_async_callback(crowd.close)
+        self.ending.push_async_callback(crowd.close)
         return crowd
 
     async def close(self) -> None:
-        await self._ending.aclose()
+        await self.ending.aclose()
 
 
 def free_port() -> int:

@@ -1,0 +1,151 @@
+"""--with-pushpin, as a new user meets it; and that nothing of it stays behind, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+from urllib.parse import urlsplit
+
+import pytest
+
+from flychat.errors import Misconfigured
+from flychat.pushpin_child import PushpinChild
+
+from .conftest import need
+from .oracle import fetch, post
+from .pushpin_proxy import DEPLOY, App, Stage, eventually, free_port, new_room
+
+gen_test = pytest.mark.gen_test(timeout=30)
+
+
+@pytest.fixture
+def stage(io_loop, tmp_path):
+    need("pushpin")
+    stage = Stage(tmp_path)
+    yield stage
+    io_loop.run_sync(stage.close)
+
+
+async def with_pushpin(stage: Stage, port: int = 0) -> App:
+    """flychat as in the README. `url` is the one that it says."""
+    log = stage.directory / "app.log"
+    store = f"sqlite:{stage.directory / 'demo.db'}"
+    arguments = ["--grip", "--with-pushpin", "--store", store, "--pushpin-port", str(port)]
+    app = App(free_port(), arguments, {}, log)
+    await app.start()
+    stage.ending.push_async_callback(app.kill)
+    app.url = re.match(r"flychat: open (http://127.0.0.1:\d+/)  \(grip; ", app.greeting)[1]
+    return app
+
+
+def pushpins(app: App) -> dict[int, str]:
+    """The processes of its Pushpin, by name: those of the sessions that its children lead."""
+    listed = subprocess.check_output(["ps", "-A", "-o", "pid=,ppid=,sid=,comm="], text=True)
+    processes = [line.split(None, 3) for line in listed.splitlines()]
+    sessions = {pid for pid, parent, _, _ in processes if int(parent) == app.process.pid}
+    return {int(pid): name for pid, _, session, name in processes if session in sessions}
+
+
+def gone(pids) -> bool:
+    return not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+
+
+def is_free(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", urlsplit(url).port)) != 0
+
+
+@gen_test
+async def test_the_command_of_the_readme_gives_a_page_and_two_windows_that_chat(stage):
+    app = await with_pushpin(stage)
+    room = new_room()
+    crowd = await stage.crowd(app.url, room, 2)  # at once: what is printed is true
+    assert (await fetch(app.url, f"/{room.replace(' ', '%20')}?user=ann"))[0] == 200
+    assert (await post(app.url, room, "hello"))[0] == 200
+    await crowd.until_id(1)
+    crowd.check(1)
+    direct = f"http://127.0.0.1:{app.port}/"
+    banner = (await fetch(direct, "/x?user=ann"))[2].decode()
+    assert app.url in banner
+    pids = pushpins(app)
+    assert len(pids) == 6  # and the watcher
+    assert await app.kill(signal.SIGTERM) == 0
+    assert gone(pids)
+    assert is_free(app.url)
+
+
+@gen_test
+async def test_killing_the_app_takes_all_of_pushpin_with_it_and_the_port_is_free_again(stage):
+    app = await with_pushpin(stage)
+    pids, port = pushpins(app), urlsplit(app.url).port
+    assert len(pids) == 6
+    temporary = [path for path in os.listdir("/tmp") if path.startswith("flychat-")]
+    await app.kill()
+    await eventually(lambda: gone(pids))
+    again = await with_pushpin(stage, port)
+    assert urlsplit(again.url).port == port
+    await again.kill(signal.SIGTERM)
+    assert set(temporary) > {path for path in os.listdir("/tmp") if path in temporary}
+
+
+@pytest.mark.parametrize("victim", ["pushpin", "condure", "pushpin-handler", "python"])
+@gen_test
+async def test_when_pushpin_dies_the_app_ends_and_says_so(stage, victim):
+    """Also if its runner is killed, which leaves four orphans, or the watcher, which leaves all."""
+    app = await with_pushpin(stage)
+    pids = pushpins(app)
+    victims = [pid for pid, name in pids.items() if name.startswith(victim)]
+    os.kill(min(victims), signal.SIGKILL)
+    assert await asyncio.wait_for(app.process.wait(), 10) == 1
+    assert "Pushpin has ended" in app.log()
+    await eventually(lambda: gone(pids))
+
+
+@gen_test
+async def test_a_pushpin_that_cannot_start_is_one_line_that_says_why(stage, tmp_path):
+    (tmp_path / "routes").write_text((DEPLOY / "routes").read_text())
+    broken = (DEPLOY / "pushpin.conf").read_text().replace("rundir=run", "rundir=/proc/nonsense")
+    (tmp_path / "pushpin.conf").write_text(broken)
+    with pytest.raises(Misconfigured) as error:
+        await PushpinChild.start(tmp_path, ["127.0.0.1:1"])
+    assert "nonsense" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
+    import sys
+
+    return subprocess.run(
+        [sys.executable, "-m", "flychat", *arguments],
+        env={"PATH": os.environ["PATH"], **environ},
+        cwd=DEPLOY.parent,
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+def test_without_the_program_one_line_says_how_to_install_it():
+    done = run("--grip", "--with-pushpin", "--store", "sqlite::memory:", "--port", "0", PATH="/nonexistent")
+    assert done.returncode == 2
+    assert "apt-get install pushpin" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+def test_a_taken_port_is_said():
+    need("pushpin")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        options = ["--with-pushpin", "--store", "sqlite::memory:", "--port", "0", "--pushpin-port", port]
+        done = run("--grip", *options)
+    assert done.returncode == 2
+    assert port in done.stderr
+    assert "--pushpin-port" in done.stderr
+    assert done.stderr.count("\n") == 1
