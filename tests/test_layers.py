@@ -21,7 +21,7 @@ TECHNOLOGY = {
 }
 ALLOWED = {
     "__init__": set(),
-    "__main__": {"server"},
+    "__main__": {"server", "commands"},
     **dict.fromkeys(PURE | PORTS, PURE),
     **{engine: PURE | {"storage"} for engine in [*ENGINES, "storage.measured"]},
     "hub.held": set(),
@@ -35,6 +35,8 @@ ALLOWED = {
     "limits": set(),
     "web": PURE | {"chat", "limits"},
     "config": {"__init__", "errors"},
+    "client": {"__init__"} | PURE,
+    "commands": {"client"} | PURE,
 }
 
 

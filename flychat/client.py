@@ -1,0 +1,361 @@
+"""A client for programs: reads rooms and writes to them, whatever happens on the way.
+
+    async with contextlib.aclosing(client.stream("https://chat.example.org", "tea")) as events:
+        async for event in events:
+            match event:
+                case Message(): ...           # official: once each, in the order of the ids, without a gap
+                case Draft(): ...             # provisional: seen before it is stored
+                case Retraction(): ...        # that provisional message was not stored
+                case Reset(): ...             # drop what you have: the newest messages follow
+    message = await client.post("https://chat.example.org", "tea", "ann", "Hello")
+
+What makes a stream whole is one value, the position: the last official id that was passed on. Every
+connection asks for what follows it, so a connection may be dropped at any time, for any reason. `Follower`
+passes on nothing at or below the position, and takes an id that skips one for a broken connection. How long
+to wait is the server's to say (`retry:`, `Retry-After`); it grows with every failure, and is random, lest all
+clients return at once.
+
+What makes a post safe to repeat is its provisional id: the server knows a message by (from, provisionalId).
+
+Nothing is needed but the standard library and flychat's own vocabulary. A connection is HTTP/1.1, for one
+request; certificates are checked (SSL_CERT_FILE names others than the system's), redirections not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+import ssl
+import uuid
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, TypeAlias
+from urllib.parse import quote, urlencode, urlsplit
+
+from . import __version__
+from .errors import Refused, Unavailable
+from .messages import Draft, Message
+from .sse import Event, read_position
+
+SILENCE = 50.0  # seconds: the server says something every 20
+ANSWER_SECONDS = 15.0  # for a connection, and for the head of an answer
+FIRST_PAUSE = 1.0  # seconds, unless the stream says another in `retry:`
+LONGEST_PAUSE = 30.0
+LONGEST_ASKED = 120.0  # a server may ask for more patience than that, but is asked again by then
+REMEMBERED = 256  # messages that are not shown as provisional again
+LATER = {408, 425, 429, 500, 502, 503, 504}  # statuses after which the same request may succeed
+
+logger = logging.getLogger(__name__)
+
+
+class Denied(Refused):
+    """The server's answer is no, and it would be no again. `headers` are those of its answer."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str]) -> None:
+        super().__init__(f"{status} {text}")
+        self.status, self.headers = status, headers
+
+
+class Later(ConnectionError):
+    """Not now; `seconds` is the patience that the server asks for."""
+
+    def __init__(self, status: int, text: str, seconds: float) -> None:
+        super().__init__(f"{status} {text}")
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """The provisional message with this id was not stored."""
+
+    provisional_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """What was seen is void, because the position is "behind" what can be replayed, or "ahead" of the log."""
+
+    reason: str
+    last_id: int
+
+
+StreamEvent: TypeAlias = Message | Draft | Retraction | Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer whose body is still on its way. Names of headers are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: AsyncIterator[bytes]
+
+    @property
+    def patience(self) -> float:
+        return min(LONGEST_ASKED, float(read_position(self.headers.get("retry-after")) or 0))
+
+
+async def stream(
+    url: str, room: str, last_id: int | None = None, *, provisional: bool = True
+) -> AsyncGenerator[StreamEvent, None]:
+    """The room at the server `url`, without an end: what follows `last_id`, else the newest messages and on.
+
+    With `provisional=False` only Messages and Resets. Raises Denied, and ssl.SSLCertVerificationError.
+    """
+    follower, retry, failures = Follower(room, last_id), FIRST_PAUSE, 0
+    while True:
+        asked = 0.0
+        try:
+            async with connect(url, room, follower.position) as (_, events):
+                follower.connected()
+                async for event in events:
+                    failures = 0
+                    retry = retry if event.retry is None else event.retry / 1000
+                    seen = follower.take(event)
+                    if seen is not None and (provisional or isinstance(seen, (Message, Reset))):
+                        yield seen
+            problem = "it has ended"
+        except ssl.SSLCertVerificationError:
+            raise
+        except (OSError, EOFError) as error:
+            problem, asked = str(error) or type(error).__name__, getattr(error, "seconds", 0.0)
+        pause = max(asked, _pause(retry, failures))
+        failures += 1
+        logger.warning("the stream of %s is asked for again in %.1f s: %s", room, pause, problem)
+        await asyncio.sleep(pause)
+
+
+async def post(
+    url: str, room: str, sender: str, text: str, *, provisional_id: str | None = None, seconds: float = 60.0
+) -> Message:
+    """Posts until it is known what became of it: the message as it is stored.
+
+    Raises Denied; and Unavailable after `seconds`, when it may be stored: to go on, post it again with the
+    same provisional id. Beyond the server's recent window (256 messages of the room) that would be a second
+    message.
+    """
+    fields = {"from": sender, "text": text, "provisionalId": provisional_id or str(uuid.uuid4())}
+    headers, body = {"Content-Type": "application/json"}, json.dumps(fields).encode()
+    failures, asked, problem = 0, 0.0, "no answer in time"
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return _stored(await fetch(messages_url(url, room), headers, body))
+                except ssl.SSLCertVerificationError:
+                    raise
+                except (OSError, EOFError) as error:
+                    problem, asked = str(error) or type(error).__name__, getattr(error, "seconds", 0.0)
+                await asyncio.sleep(max(asked, _pause(FIRST_PAUSE / 4, failures)))
+                failures += 1
+    except TimeoutError:
+        raise Unavailable(problem) from None
+
+
+class Follower:
+    """What a stream's client has: `position` is asked for, `_last` precedes the next official id (None: any).
+
+    They differ after the opening of a stream without a position: as long as nothing came, the room was empty.
+    """
+
+    def __init__(self, room: str, last_id: int | None) -> None:
+        self.position = self._last = last_id
+        self._room = room
+        self._shown: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
+
+    def connected(self) -> None:
+        """A new connection: its answer is to what was asked."""
+        self._last = self.position
+
+    def take(self, event: Event) -> StreamEvent | None:
+        """What the event says, if it is news. Raises ConnectionError where the connection cannot be right."""
+        try:
+            fields = json.loads(event.data or "{}")
+            if event.name == "message":
+                return self._official(_message(fields)) if "id" in fields else self._draft(fields)
+            if event.name == "retraction":
+                retracted: str = fields["provisionalId"]
+                self._shown = deque((key for key in self._shown if key[1] != retracted), REMEMBERED)
+                return Retraction(retracted)
+            if event.name == "stream-reset":
+                reset = Reset(fields["reason"], fields["lastEventId"])
+                self.position, self._last = None if reset.last_id else 0, None
+                return reset
+        except (ValueError, LookupError, TypeError) as error:
+            raise ConnectionError(f"an event that is none of flychat's: {error!r}") from None
+        if event.name == "stream-open" and self.position is None:
+            self.position = 0
+        return None
+
+    def _official(self, message: Message) -> Message | None:
+        if self._last is not None and message.id <= self._last:
+            return None
+        if self._last is not None and message.id > self._last + 1:
+            raise ConnectionError(f"message {message.id} after {self._last}")
+        self.position = self._last = message.id
+        self._shown.append(message.key)
+        return message
+
+    def _draft(self, fields: dict[str, Any]) -> Draft | None:
+        draft = Draft(self._room, fields["from"], fields["text"], fields["date"], fields["provisionalId"])
+        if draft.key in self._shown:  # it came late, or twice
+            return None
+        self._shown.append(draft.key)
+        return draft
+
+
+# One request
+
+
+def messages_url(url: str, room: str) -> str:
+    return f"{url.rstrip('/')}/rooms/{quote(room, safe='')}/messages/"
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str,
+    room: str,
+    last_id: int | None = None,
+    *,
+    by_query: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[Event]]]:
+    """One connection of a stream: the answer's headers, and the events as they come.
+
+    Raises Denied, Later, OSError, EOFError.
+    """
+    address, wanted = messages_url(url, room), {"Accept": "text/event-stream", **(headers or {})}
+    if last_id is not None and by_query:
+        address += "?" + urlencode({"lastEventId": last_id})
+    elif last_id is not None:
+        wanted["Last-Event-ID"] = str(last_id)
+    async with request(address, wanted) as answer:
+        await _granted(answer)
+        if answer.headers.get("content-type", "").partition(";")[0].strip() != "text/event-stream":
+            raise Denied(answer.status, "but not a stream of events", answer.headers)
+        async with contextlib.aclosing(parse(answer.body)) as events:
+            yield answer.headers, events
+
+
+async def fetch(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
+    """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError, EOFError."""
+    async with asyncio.timeout(ANSWER_SECONDS), request(url, headers, body) as answer:
+        await _granted(answer)
+        return b"".join([data async for data in answer.body])
+
+
+@contextlib.asynccontextmanager
+async def request(url: str, headers: Mapping[str, str], body: bytes | None = None) -> AsyncIterator[Answer]:
+    """Sends a GET, or a POST of `body`; at the end of the context the connection is closed."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    lines = [f"{'GET' if body is None else 'POST'} {parts.path}{parts.query and '?' + parts.query} HTTP/1.1"]
+    fields = {
+        "Host": parts.netloc.rpartition("@")[2],
+        "User-Agent": f"flychat/{__version__}",
+        "Connection": "close",
+        **headers,
+    }
+    if body is not None:
+        fields["Content-Length"] = str(len(body))
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    async with asyncio.timeout(ANSWER_SECONDS):
+        reader, writer = await asyncio.open_connection(
+            parts.hostname, parts.port or (443 if secure else 80), ssl=secure or None
+        )
+    try:
+        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            status, answered = await _head(reader)
+        async with contextlib.aclosing(_body(reader, answered)) as pieces:
+            yield Answer(status, answered, pieces)
+    finally:
+        writer.transport.abort()
+
+
+async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
+    """The blocks of a stream, lines ended by LF or CRLF; one without data is only told of for its `retry`."""
+    fields: dict[str, str] = {}
+    pending = b""
+    async for data in body:
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            name, _, value = line.decode(errors="replace").removesuffix("\r").partition(":")
+            value = value.removeprefix(" ")
+            if name:
+                fields[name] = f"{fields['data']}\n{value}" if name == "data" in fields else value
+                continue
+            if "data" in fields or "retry" in fields:
+                id, retry = read_position(fields.get("id")), read_position(fields.get("retry"))
+                yield Event(fields.get("event") or "message", fields.get("data", ""), id, retry)
+            fields = {}
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    try:
+        line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        status = int(line.split()[1])
+    except (ValueError, LookupError, asyncio.LimitOverrunError):
+        raise ConnectionError("the answer is not HTTP") from None
+    fields = (each.partition(":") for each in lines if each)
+    return status, {name.lower(): value.strip() for name, _, value in fields}
+
+
+async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
+    """The pieces of the body as they come. Raises EOFError at an early end, TimeoutError after SILENCE."""
+    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+    left = None if chunked else read_position(headers.get("content-length"))
+    while left != 0:
+        async with asyncio.timeout(SILENCE):
+            if chunked:
+                try:
+                    size = int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16)
+                    data = (await reader.readexactly(size + 2))[:-2]
+                except (ValueError, asyncio.LimitOverrunError):
+                    raise ConnectionError("the answer is not HTTP") from None
+            else:
+                data = await reader.read(65536 if left is None else min(left, 65536))
+        if not data and left:
+            raise EOFError("the answer was cut off")
+        if not data:
+            return
+        left = left and left - len(data)
+        yield data
+
+
+async def _granted(answer: Answer) -> None:
+    """Raises Denied, or Later, unless the answer is a yes."""
+    if answer.status == 200:
+        return
+    text = b"".join([data async for data in answer.body]).decode(errors="replace")
+    try:
+        text = json.loads(text)["error"]["message"]
+    except (ValueError, LookupError, TypeError):  # it was not flychat that answered
+        known = answer.status in HTTPStatus._value2member_map_
+        text = HTTPStatus(answer.status).phrase if known else "?"
+    if "location" in answer.headers:
+        text += f", to {answer.headers['location']}"
+    if answer.status in LATER:
+        raise Later(answer.status, text, answer.patience)
+    raise Denied(answer.status, text, answer.headers)
+
+
+def _stored(body: bytes) -> Message:
+    try:
+        return _message(json.loads(body))
+    except (ValueError, LookupError, TypeError):
+        raise ConnectionError("the answer is no message of flychat's") from None
+
+
+def _message(fields: dict[str, Any]) -> Message:
+    return Message(int(fields["id"]), fields["from"], fields["text"], fields["date"], fields["provisionalId"])
+
+
+def _pause(base: float, failures: int) -> float:
+    longest: float = min(LONGEST_PAUSE, base * 2 ** min(failures, 16))
+    return random.uniform(longest / 2, longest)
