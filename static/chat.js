@@ -19,6 +19,7 @@ const FIRST_DELAY = 2_000; // at most, before the stream is opened again; double
 const LAST_DELAY = 30_000;
 const BLIP = 3_000; // shorter interruptions are not mentioned
 const ANSWER = 5_000; // a leading tab that takes longer is replaced
+const LATE = 1_000;
 const BATCH = 16; // events that come together are shown together
 const MAX_ROWS = 500;
 const PAGE = 100; // older messages that are loaded at once,
@@ -234,7 +235,8 @@ class Tabs {
       if (news.last !== null && news.last < last) this.stream.rewind(news.last);
     } else if (!this.#release) {
       this.#calm();
-      this.#silence = setTimeout(() => this.hello("wake"), SILENCE);
+      const { until } = news.state ?? {}; // timers of a hidden leader may be late
+      this.#silence = setTimeout(() => this.hello("wake"), until ? until + LATE - Date.now() : SILENCE);
       if (news.kind === "leader") this.hello();
       else this.#take(news);
     }

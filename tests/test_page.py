@@ -27,6 +27,7 @@ from .browser import (
 )
 from .conftest import need
 
+expect.set_options(timeout=15_000)  # the machine may be busy with other tests
 pytestmark = pytest.mark.xdist_group("browser")
 
 OPEN = event("stream-open", {})
@@ -98,7 +99,7 @@ def window(browser: Browser, url: str, room: str) -> Iterator[Open]:
     ) -> Window:
         context = beside.context if beside else browser.new_context(**options)
         windows.append(Window(context, url, room, user))
-        windows[-1].page.set_default_timeout(10_000)
+        windows[-1].page.set_default_timeout(15_000)
         return windows[-1]
 
     yield make
@@ -187,7 +188,7 @@ def converse(ann: Window, bob: Window) -> None:
         bob.say(f"from Bob {number}")
     wanted = list(range(1, 101))
     for one in (ann, bob):
-        expect(one.log.locator("li[data-id='100']")).to_be_attached(timeout=20_000)
+        expect(one.log.locator("li[data-id='100']")).to_be_attached()
         expect(one.log.locator("li[data-id]")).to_have_count(100)
         assert one.ids() == wanted
     assert ann.shown() == bob.shown()
@@ -776,6 +777,23 @@ def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, u
     assert ann.ids() == [2000, 2001]
 
 
+def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(window: Open) -> None:
+    ann = window()
+    held: list[Route] = []
+    ann.page.clock.install()
+    reset = event("stream-reset", {"reason": "behind", "lastEventId": 2001})
+    ScriptedStream(ann.page, OPEN, OPEN + reset + event("message", wire_message(2001, "Bob", "last", 1)))
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    ann.open(connected=False)
+    ann.say("mine")
+    expect(ann.row("mine")).to_have_attribute("data-state", "pending")
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.row("last")).to_be_visible()
+    expect(ann.row("mine")).to_have_attribute("data-state", "pending")  # it is still on its way
+    held[0].fulfill(json={"id": 1_900, **held[0].request.post_data_json})
+    expect(ann.row("mine")).to_have_count(0)
+
+
 @pytest.mark.parametrize("status", [500, 501, 502, 503])
 def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: Open, status: int) -> None:
     ann = window()
@@ -867,6 +885,23 @@ def test_a_tab_gets_what_the_leader_heard_while_it_was_loading(window: Open, url
     follower.page.route(re.compile(r"\?user="), load_slowly)
     follower.open()
     expect(follower.row("just now")).to_be_attached()
+
+
+def test_a_tab_in_sight_does_not_wait_for_the_slow_timers_of_a_hidden_leader(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    leader = window(url=proxy.url).open()
+    follower = window(url=proxy.url, beside=leader).open()
+    leader.page.evaluate(
+        "() => { const timeout = setTimeout; window.setTimeout = task => timeout(task, 60_000) }"
+    )
+    proxy.break_with("502")
+    expect(follower.status).to_have_text(re.compile("^Reconnecting"))
+    proxy.break_with(None)
+    post(server.url, room, "Bob", "already here")
+    expect(follower.row("already here")).to_be_attached()
+    proxy.close()
 
 
 def test_a_leader_that_does_not_answer_loses_its_place(window: Open, url: str, room: str) -> None:
