@@ -24,6 +24,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from zlib import crc32
 
 from gripcontrol import Channel, HttpStreamFormat, create_grip_channel_header
 from pubcontrol import Item
@@ -34,20 +35,29 @@ from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, Publication, StreamPlan
 from .publisher import GripUrl, Publisher, QueuedItem, item_json
 
 RECOVERY_PATH = "/recover/"
-LINK_SECONDS = 25  # until a client that hears nothing is recovered
+LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, by room
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
 
 
-def grip_headers(plan: StreamPlan, link_seconds: int = LINK_SECONDS) -> dict[str, str]:
-    """The plan, except for its events, as instructions to the proxy."""
+def grip_headers(plan: StreamPlan, seconds: int) -> dict[str, str]:
+    """The plan, except for its events, as instructions to the proxy; its link is for this many seconds."""
     channels = [Channel(channel.name, channel.prev_id) for channel in plan.channels]
     keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
     return {
         "Grip-Hold": "stream",
         "Grip-Channel": create_grip_channel_header(channels),
         "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}",
-        "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={link_seconds}",
+        "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={seconds}",
     }
+
+
+def link_seconds(plan: StreamPlan) -> int:
+    """Different from room to room.
+
+    Pushpin lets all links of one time-out end together, and recovers 1,000 clients a second; to a client
+    that waits for its turn, nothing is sent.
+    """
+    return LINK_SECONDS[crc32(plan.channels[0].name.encode()) % len(LINK_SECONDS)]
 
 
 def unhurried(plan: StreamPlan, now: float) -> StreamPlan | None:
@@ -85,7 +95,7 @@ class PushpinHub:
 
     async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
         waiting = unhurried(plan, time.time())
-        headers = grip_headers(waiting, YOUNG_SECONDS) if waiting else grip_headers(plan, LINK_SECONDS)
+        headers = grip_headers(waiting or plan, YOUNG_SECONDS if waiting else link_seconds(plan))
         for name, value in headers.items():
             response.set_header(name, value)
         response.write((waiting or plan).body())
