@@ -10,6 +10,7 @@ import uuid
 import jwt
 import pytest
 
+from flychat.config import Config
 from flychat.errors import Misconfigured
 from flychat.hub import publisher
 from flychat.hub.publisher import GripUrl, Publisher, QueuedItem
@@ -55,9 +56,8 @@ def test_a_plan_becomes_a_hold_of_both_channels_at_the_position_of_its_reading()
 
 
 def test_an_empty_room_is_held_at_0():
-    assert (
-        "messages-r; prev-id=0," in grip_headers(plan_stream(StreamRequest("r"), Page((), 0)))["Grip-Channel"]
-    )
+    plan = plan_stream(StreamRequest("r"), Page((), 0))
+    assert grip_headers(plan, 20)["Grip-Channel"] == "messages-r; prev-id=0, provisional-r"
 
 
 def test_a_lost_message_reaches_a_quiet_room_within_30_seconds_whatever_happens():
@@ -107,6 +107,40 @@ def test_a_clients_own_request_and_a_reset_are_answered_in_full(request_):
 
 
 # --grip-url, and who is proxied
+
+TWO = ("http://b:1/", "http://c:1/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "urls"),
+    [
+        ("--grip", {}, ("http://localhost:5561",)),
+        ("--grip", {"GRIP_URL": "http://a:1/"}, ("http://a:1/",)),
+        ("--grip", {"GRIP_URL": "http://a:1/", "FLYCHAT_GRIP_URL": " ".join(TWO)}, TWO),
+        ("--grip --grip-url http://b:1/ --grip-url http://c:1/", {"GRIP_URL": "http://a:1/"}, TWO),
+        ("--grip --with-pushpin", {"GRIP_URL": "http://a:1/"}, ()),
+        ("--grip", {"FLYCHAT_WITH_PUSHPIN": "yes"}, ()),
+        ("--standalone", {"GRIP_URL": "http://a:1/"}, ()),
+    ],
+)
+def test_where_grip_urls_come_from(arguments, environ, urls):
+    config = Config.read(arguments.split(), environ)
+    assert config.grip_urls == urls
+    assert config.with_pushpin == ("pushpin" in f"{arguments} {environ}".lower())
+    assert config.pushpin_port == 7999
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("--standalone --with-pushpin", "--with-pushpin is for --grip"),
+        ("--grip --with-pushpin --grip-url http://a:1/", "leave --grip-url out"),
+        ("--grip --with-pushpin --pushpin-port 65536", "--pushpin-port must be"),
+    ],
+)
+def test_options_that_do_not_fit_together(arguments, problem):
+    with pytest.raises(Misconfigured, match=problem):
+        Config.read(arguments.split(), {})
 
 
 @pytest.mark.parametrize(
