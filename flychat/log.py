@@ -309,6 +309,9 @@ class MessageLog:
         name, last_id = request.room, request.last_id
         if self._memory:
             window = await self._warm(self._room(name))
+            if last_id is not None and last_id > window.tail and self._engine.shared:
+                await self.refresh(name)  # it is another log only if no other process has gone on
+                window = await self._warm(self._room(name))
             missing = HISTORY if last_id is None else window.tail - last_id
             page = window.newest(missing if 0 <= missing <= REPLAY else HISTORY)
         elif last_id is None:

@@ -176,6 +176,28 @@ async def test_messages_that_other_processes_wrote_arrive_within_a_keep_alive_pe
 
 
 @pytest.mark.gen_test
+async def test_the_messages_of_other_processes_do_not_wait_for_a_keep_alive(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    monkeypatch.setattr(local_module, "LOOK_SECONDS", 0.05)
+    async with served(look=True, keep_alive=60) as chat:
+        client = await chat.stream()
+        await MessageLog(chat.engine.engine, memory=False).commit(draft("foreign"))
+        assert fields(await client.next())["text"] == "foreign"
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_knows_a_message_of_another_process_is_not_reset():
+    async with served() as chat:
+        await chat.stream()  # the room is warm, and knows of nothing
+        chat.engine.engine.shared = True
+        await MessageLog(chat.engine.engine, memory=False).commit(draft("foreign"))
+        client = await chat.stream(last_id=1)
+        await chat.post("ours")
+        assert fields(await client.next())["text"] == "ours"
+        assert client.ids == [2]
+
+
+@pytest.mark.gen_test
 async def test_a_log_that_was_wiped_resets_its_streams(monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.02)
     async with served(look=True, keep_alive=0.1) as chat:

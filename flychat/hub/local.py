@@ -30,13 +30,14 @@ from .held import Audience, Held, Holder
 logger = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks at what is due
+LOOK_SECONDS = 10.0  # between two looks for what other processes wrote
 COMEBACK = (1000, 8000)  # milliseconds over which clients spread their return when the hub closes
 
 
 class LocalHub:
     """Holds by `plan`, which answers a recovery.
 
-    `refresh`, if given, looks for messages that other processes wrote, once per keep-alive period and room.
+    `refresh`, if given, looks for messages that other processes wrote, every LOOK_SECONDS for each room.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class LocalHub:
         self.tasks: set[asyncio.Task[None]] = set()
         self.by_channel: dict[str, _Room] = {}
         self._keep_alive = keep_alive
+        self._look = min(LOOK_SECONDS, keep_alive)
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
@@ -111,7 +113,7 @@ class LocalHub:
         for room in set(self.by_channel.values()):
             if loop.time() - room.fed >= self._keep_alive:
                 room.feed(KEEP_ALIVE.encode())
-            if self.refresh and loop.time() - room.looked >= self._keep_alive:
+            if self.refresh and loop.time() - room.looked >= self._look:
                 room.looked = loop.time()
                 self.spawn(room.look())
 
