@@ -175,21 +175,19 @@ class Follower:
     def take(self, event: Event) -> StreamEvent | None:
         """What the event says, if it is news. Raises ConnectionError where the connection cannot be right."""
         try:
-            fields = json.loads(event.data or "{}")
-            if event.name == "message":
-                return self._official(_message(fields)) if "id" in fields else self._draft(fields)
-            if event.name == "retraction":
-                retracted: str = fields["provisionalId"]
-                self._shown = deque((key for key in self._shown if key[1] != retracted), REMEMBERED)
-                return Retraction(retracted)
-            if event.name == "stream-reset":
-                reset = Reset(fields["reason"], fields["lastEventId"])
-                self.position, self._last = None if reset.last_id else 0, None
-                return reset
+            match event.name:
+                case "message":
+                    fields = json.loads(event.data)
+                    return self._official(_message(fields)) if "id" in fields else self._draft(fields)
+                case "retraction":
+                    return self._retract(json.loads(event.data)["provisionalId"])
+                case "stream-reset":
+                    fields = json.loads(event.data)
+                    return self._reset(Reset(fields["reason"], int(fields["lastEventId"])))
+                case "stream-open" if self.position is None:
+                    self.position = 0
         except (ValueError, LookupError, TypeError) as error:
             raise ConnectionError(f"an event that is none of flychat's: {error!r}") from None
-        if event.name == "stream-open" and self.position is None:
-            self.position = 0
         return None
 
     def _official(self, message: Message) -> Message | None:
@@ -207,6 +205,14 @@ class Follower:
             return None
         self._shown.append(draft.key)
         return draft
+
+    def _retract(self, provisional_id: str) -> Retraction:
+        self._shown = deque((key for key in self._shown if key[1] != provisional_id), REMEMBERED)
+        return Retraction(provisional_id)
+
+    def _reset(self, reset: Reset) -> Reset:
+        self.position, self._last = None if reset.last_id else 0, None
+        return reset
 
 
 # One request
