@@ -177,7 +177,10 @@ async def serve(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: os._exit(1) if stopping.is_set() else stopping.set())
-    print(f"flychat: open {server.url}  ({config.mode}; messages are kept in {kept_in(config)})", flush=True)
+    print(
+        f"flychat: {way_in(config, server)}  ({config.mode}; messages are kept in {kept_in(config)})",
+        flush=True,
+    )
     died = await ended(server.pushpin, stopping)
     await server.stop()
     return int(died)
@@ -194,6 +197,12 @@ async def ended(pushpin: PushpinChild | None, stopping: asyncio.Event) -> bool:
     if pushpin and not stopping.is_set():
         logger.error("Pushpin has ended, and so do we: %s", pushpin.why())
     return not stopping.is_set()
+
+
+def way_in(config: Config, server: Server) -> str:
+    if config.mode == "grip" and not server.pushpin:
+        return f"{server.url} is for the GRIP proxy: open the address of that one"
+    return f"open {server.url}"
 
 
 def kept_in(config: Config) -> str:
