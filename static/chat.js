@@ -298,11 +298,11 @@ function linked(text) {
 }
 
 /** An address without the punctuation after it; a closing bracket is its own if it was opened in it. */
-function withoutSentence(address) {
+function withoutSentence(address, most = 20) {
   const count = (character) => address.split(character).length;
   const open = { ")": "(", "]": "[", "}": "{" }[address.at(-1)];
   const strange = open ? count(address.at(-1)) > count(open) : /[.,:;!?'*_~”’…]$/.test(address);
-  return strange ? withoutSentence(address.slice(0, -1)) : address;
+  return strange && most ? withoutSentence(address.slice(0, -1), most - 1) : address;
 }
 
 /** One message on the page. */
