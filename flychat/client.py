@@ -44,6 +44,7 @@ from .sse import Event, read_position
 
 SILENCE = 50.0  # seconds: the server says something every 20
 ANSWER_SECONDS = 15.0  # for a connection, and for the head of an answer
+REASON_SECONDS, REASON_BYTES = 2.0, 65_536  # of a refusal's body are read: it may be without an end
 FIRST_PAUSE = 1.0  # seconds, unless the stream says another in `retry:`
 LONGEST_PAUSE = 30.0
 LONGEST_ASKED = 120.0  # a server may ask for more patience than that, but is asked again by then
@@ -338,9 +339,15 @@ async def _granted(answer: Answer) -> None:
     """Raises Denied, or Later, unless the answer is a yes."""
     if answer.status == 200:
         return
-    text = b"".join([data async for data in answer.body]).decode(errors="replace")
+    data = b""
+    with contextlib.suppress(OSError, EOFError):
+        async with asyncio.timeout(REASON_SECONDS):
+            async for piece in answer.body:
+                data += piece
+                if len(data) > REASON_BYTES:
+                    break
     try:
-        text = json.loads(text)["error"]["message"]
+        text = json.loads(data)["error"]["message"]
     except (ValueError, LookupError, TypeError):  # it was not flychat that answered
         known = answer.status in HTTPStatus._value2member_map_
         text = HTTPStatus(answer.status).phrase if known else "?"
