@@ -321,10 +321,13 @@ class MessageLog:
         return plan_stream(request, page)
 
     async def refresh(self, name: str) -> None:
-        """Looks into the store for what other processes wrote; only of use with `memory`."""
+        """Looks into the store for what other processes wrote, all of it; only of use with `memory`."""
         room = self._rooms.get(name)
-        if room is not None:
+        while room is not None and (window := room.window) is not None:
+            tail = window.tail
             await self._catch_up(room)
+            if window.tail - tail <= REPLAY:
+                break
 
     async def check(self) -> None:
         """One round trip. Raises Unavailable if the store does not answer."""

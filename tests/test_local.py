@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flychat import log as log_module
 from flychat.errors import Unknown
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
@@ -195,6 +196,21 @@ async def test_a_client_that_knows_a_message_of_another_process_is_not_reset():
         await chat.post("ours")
         assert fields(await client.next())["text"] == "ours"
         assert client.ids == [2]
+
+
+@pytest.mark.gen_test
+async def test_that_holds_though_other_processes_wrote_more_than_is_read_at_once(monkeypatch):
+    monkeypatch.setattr(log_module, "REPLAY", 3)
+    async with served() as chat:
+        await chat.stream()
+        chat.engine.engine.shared = True
+        other = MessageLog(chat.engine.engine, memory=False)
+        for _ in range(9):
+            await other.commit(draft("foreign"))
+        client = await chat.stream(last_id=9)
+        await chat.post("ours")
+        assert fields(await client.next())["text"] == "ours"
+        assert client.ids == [10]
 
 
 @pytest.mark.gen_test
