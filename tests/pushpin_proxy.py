@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,7 +51,12 @@ class App:
             self.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "flychat", "--port", str(self.port), *self._arguments),
                 cwd=ROOT,
-                env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", "FLYCHAT_RATE_LIMIT": "0", **self._environ},
+                env={
+                    "PATH": os.environ["PATH"],
+                    "HOME": "/nonexistent",
+                    "FLYCHAT_RATE_LIMIT": "0",
+                    **self._environ,
+                },
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
@@ -222,9 +227,9 @@ def new_room() -> str:
     return f"room {uuid.uuid4().hex[:8]}"
 
 
-async def eventually(condition: Callable[[], bool], seconds: float = WAIT) -> None:
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], seconds: float = WAIT) -> None:
     """For what cannot be waited for: looks again and again."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (await found if isinstance(found := condition(), Awaitable) else found):
         assert time.monotonic() < deadline, "in vain"
         await asyncio.sleep(0.02)
