@@ -287,9 +287,8 @@ function paint(target, name) {
 function linked(text) {
   const parts = [];
   let end = 0;
-  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"\p{C}]+/giu)) {
+  for (const match of text.matchAll(/\bhttps?:\/\/[\p{L}\p{N}[][^\s<>"\p{C}]*/giu)) {
     const href = withoutSentence(match[0]);
-    if (!URL.canParse(href)) continue;
     const link = element("a", { href, rel: "noopener nofollow ugc", target: "_blank" }, href);
     parts.push(text.slice(end, match.index), link);
     end = match.index + href.length;

@@ -963,9 +963,11 @@ def test_a_page_around_the_proxy_says_why_it_is_not_live(window: Open, room: str
     server = ServerProcess(tmp_path / "chat.db", "--grip", "--grip-url", "http://127.0.0.1:9/")
     server.start()
     try:
-        ann = window(url=server.url).open(connected=False)
+        ann = window(url=server.url)
+        ann.page.clock.install()
+        ann.open(connected=False)
         expect(ann.page.locator(".banner")).to_contain_text("around the proxy")
-        expect(ann.status).to_have_text(re.compile("^Reconnecting"))
+        run_clock(ann.page, lambda: "Reconnecting" in ann.status.text_content())
         ann.say("sent all the same")
         expect(ann.row("sent all the same")).to_have_attribute("data-state", "stored")
     finally:
