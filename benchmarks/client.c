@@ -4,14 +4,14 @@
    client PORT GET POST TYPE BODY ORDER SIGHT
      GET    path of the stream                      POST, TYPE   path and content type of a publication
      BODY   its body, in which {n} is the number of the message and {u} a UUID of it
-     ORDER  text before a number that must count up by one on every stream ("-": nothing is checked)
+     ORDER  text before a number that must count up by one on every stream; with "=" in front: before numbers
+            that every stream must have once each and in the same order (for several SENDERS)
      SIGHT  text before the number of the message, by which a latency is measured (may equal ORDER)
 
    Commands, one a line on stdin, each answered by one line of JSON:
      open COUNT BEHIND TAIL WINDOW   more streams, WINDOW connects at a time. With TAIL > 0 they come back with a
                                      Last-Event-ID of up to BEHIND before TAIL, and are open once TAIL was seen;
-                                     BEHIND < 0: without a Last-Event-ID, and open once TAIL was seen
-     storm COUNT BEHIND TAIL RATE    the same, all at once, while RATE messages a second are published
+                                     BEHIND < 1: without a Last-Event-ID, and open once TAIL was seen
      lock COUNT                      messages, one in flight: the next when every stream has the one before
      burst COUNT SENDERS             messages as fast as SENDERS connections get their POSTs answered
      rate COUNT PER_SECOND SENDERS   messages at even intervals
@@ -39,6 +39,7 @@ typedef struct {
     int fd, state, matched_order, matched_sight, head_matched;
     long number, sight;        /* the digits being read, -1 outside of a number */
     long expected;             /* the next number of ORDER, 0 not known yet */
+    int count;                 /* numbers of ORDER so far */
     long done_at;              /* open once this number was seen, 0 once the head was */
     int open;
     char previous;
@@ -52,8 +53,10 @@ static Sender senders[SENDERS];
 static int stream_count, open_count, sender_count, gone_count, ep;
 static long order_errors, failed_posts, events, sightings, bytes_read, numbers_done, tail_seen;
 static const char *get_path, *post_path, *post_type, *post_body, *order, *sight;
-static int port, check_order, same_marker;
+static int port, same_order, same_marker;
 static double *sent_at;
+static int common[MESSAGES], common_count; /* with "=": the order in which the first to have them had them */
+static char had[MESSAGES];
 static long next_number = 1;
 static long delivery[BUCKETS], posting[BUCKETS], opening[BUCKETS];
 static double slowest_open;
@@ -113,7 +116,7 @@ static void begin_stream(int i, long behind, long tail) {
     s->number = s->sight = -1;
     s->began = now();
     s->done_at = tail;
-    if (tail && behind >= 0) s->expected = tail - behind + 1;
+    if (tail && behind > 0) s->expected = tail - behind + 1;
     s->fd = connect_from(i, &in_progress);
     s->state = CONNECTING;
     watch(s->fd, EPOLLOUT, i, EPOLL_CTL_ADD);
@@ -148,9 +151,13 @@ static void request_stream(int i) {
 }
 
 static void ordered(Stream *s, long n) {
-    if (check_order && s->expected && n != s->expected) {
-        if (order_errors++ < 3) fprintf(stderr, "client: %ld instead of %ld\n", n, s->expected);
+    long wanted = s->expected ? s->expected : n;
+    if (same_order) {
+        if (s->count == common_count && !had[n]) common[common_count++] = n;
+        wanted = common[s->count++];
+        had[n] = 1;
     }
+    if (n != wanted && order_errors++ < 3) fprintf(stderr, "client: %ld instead of %ld\n", n, wanted);
     s->expected = n + 1;
     numbers_done++;
     if (n > tail_seen) tail_seen = n;
@@ -317,8 +324,8 @@ static Sender *free_sender(int count) {
 int main(int argc, char **argv) {
     if (argc != 8) { fprintf(stderr, "client PORT GET POST TYPE BODY ORDER SIGHT\n"); return 2; }
     port = atoi(argv[1]); get_path = argv[2]; post_path = argv[3]; post_type = argv[4]; post_body = argv[5];
-    check_order = strcmp(argv[6], "-") != 0;
-    order = check_order ? argv[6] : argv[7];
+    same_order = argv[6][0] == '=';
+    order = argv[6] + same_order;
     sight = argv[7];
     same_marker = !strcmp(order, sight);
     sent_at = calloc(MESSAGES, sizeof *sent_at);
@@ -329,25 +336,19 @@ int main(int argc, char **argv) {
         double a = 0, b = 0, c = 0, d = 0;
         if (sscanf(line, "%31s %lf %lf %lf %lf", command, &a, &b, &c, &d) < 1) continue;
         reset();
-        double began = now(), cpu_began = cpu(), limit = began + 60;
+        double began = now(), cpu_began = cpu(), limit = began + 30;
         int complete = 1;
-        if (!strcmp(command, "open") || !strcmp(command, "storm")) {
-            int storm = command[0] == 's', goal = stream_count + (int)a, from = stream_count;
-            int window = storm ? STREAMS : (int)d;
-            double rate = storm ? d : 0, due = now();
-            if (rate > 0) begin_senders(1);
+        if (!strcmp(command, "open")) {
+            int goal = stream_count + (int)a, from = stream_count, window = (int)d;
             while (open_count + gone_count < goal && now() < limit) {
                 int started = 0;
                 while (stream_count < goal && stream_count - open_count - gone_count < window && started++ < 64) {
-                    long behind = b < 0 ? -1 : (stream_count - from) % ((long)b + 1);
+                    long behind = b < 1 ? -1 : 1 + (stream_count - from) % (long)b;
                     begin_stream(stream_count++, behind, (long)c);
                 }
-                Sender *p;
-                if (rate > 0 && now() >= due && (p = free_sender(1))) { due += 1 / rate; send_message(p, next_number++); }
-                turn(stream_count < goal ? 0 : rate > 0 ? 1 : 20);
+                turn(stream_count < goal ? 0 : 20);
             }
             complete = open_count + gone_count == goal && !gone_count;
-            while (busy_senders() && now() < limit) turn(10);
         } else if (!strcmp(command, "lock")) {
             begin_senders(1);
             for (long k = 0; k < (long)a && now() < limit; k++) {

@@ -55,7 +55,16 @@ def render(results: dict[int, tuple]) -> str:
             ]
             for name, m in medians.items()
         ]
-        head = ["", "CPU us/event", "x C loop", "x nchan", "events/s", "p99 ms", "CPU us/connect", "anonymous B/conn."]
+        head = [
+            "",
+            "CPU us/event",
+            "x C loop",
+            "x nchan",
+            "events/s",
+            "p99 ms",
+            "CPU us/connect",
+            "anonymous B/conn.",
+        ]
         parts.append(f"{clients:,} clients, one message in flight\n\n{harness.table(head, rows)}")
         parts += [f"\n{name}: skipped, {why}" for name, why in skipped.items()]
     return "\n\n".join(parts)

@@ -26,7 +26,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PEERS = HERE / "peers"
-BUILD = Path(os.environ.get("FLYCHAT_BENCH_BUILD", Path(tempfile.gettempdir()) / f"flychat-bench-{os.getuid()}"))
+BUILD = Path(
+    os.environ.get("FLYCHAT_BENCH_BUILD", Path(tempfile.gettempdir()) / f"flychat-bench-{os.getuid()}")
+)
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 TICKS = os.sysconf("SC_CLK_TCK")
 BLOCK = 150  # bytes of a message on the wire, framing of HTTP aside
@@ -64,8 +66,18 @@ class Peer:
                 if not NCHAN_MODULE.exists():
                     raise Skipped("apt-get install nginx libnginx-mod-nchan")
                 conf = (PEERS / "nchan.conf").read_text()
-                (folder / "nginx.conf").write_text(conf.replace("@PORT@", str(port)).replace("@FOLDER@", str(folder)))
-                return [_program("nginx"), "-p", str(folder), "-c", str(folder / "nginx.conf"), "-e", str(folder / "e")]
+                (folder / "nginx.conf").write_text(
+                    conf.replace("@PORT@", str(port)).replace("@FOLDER@", str(folder))
+                )
+                return [
+                    _program("nginx"),
+                    "-p",
+                    str(folder),
+                    "-c",
+                    str(folder / "nginx.conf"),
+                    "-e",
+                    str(folder / "e"),
+                ]
             case "Node http":
                 return [_program("node"), str(PEERS / "node_sse.js"), str(port)]
             case "Tornado handlers":
@@ -87,10 +99,20 @@ MEMORY = ("--store", "sqlite::memory:")
 FORM = "from=ann&text=@{n}&provisionalId={u}"
 FLYCHAT = Peer("flychat", STREAM, "/bench/publish", _block(), arguments=MEMORY)
 POSTED = Peer(
-    "flychat, POST", STREAM, STREAM, FORM, "\nid: ", "@", "application/x-www-form-urlencoded", 2, arguments=MEMORY
+    "flychat, POST",
+    STREAM,
+    STREAM,
+    FORM,
+    "\nid: ",
+    "@",
+    "application/x-www-form-urlencoded",
+    2,
+    arguments=MEMORY,
 )
 C_LOOP = Peer("C loop", "/", "/", _block())
-NCHAN = Peer("nginx + nchan", "/sub", "/pub", _block("", "", len("id: 1700000000:0\ndata: \n\n")), replay="/replay")
+NCHAN = Peer(
+    "nginx + nchan", "/sub", "/pub", _block("", "", len("id: 1700000000:0\ndata: \n\n")), replay="/replay"
+)
 NODE = Peer("Node http", "/", "/", _block())
 TORNADO = Peer("Tornado handlers", "/", "/", _block())
 STARLETTE = Peer("Starlette", "/", "/", _block())
@@ -199,7 +221,11 @@ def running(peer: Peer, environ: dict[str, str] | None = None) -> Iterator[Runni
         command = peer.command(port, Path(folder))
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             os.chmod(folder, 0o755)
-        unlimited = {"FLYCHAT_RATE_LIMIT": "0", "FLYCHAT_MAX_STREAMS": "0", "FLYCHAT_MAX_STREAMS_PER_CLIENT": "0"}
+        unlimited = {
+            "FLYCHAT_RATE_LIMIT": "0",
+            "FLYCHAT_MAX_STREAMS": "0",
+            "FLYCHAT_MAX_STREAMS_PER_CLIENT": "0",
+        }
         env = {**os.environ, "PYTHONPATH": str(ROOT), **unlimited, **(environ or {})}
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL)
         try:
@@ -234,7 +260,11 @@ class Client:
         self.returns = not (replay and peer.replay)
         arguments = [str(server.port), get, peer.post, peer.type, peer.body, peer.order, peer.sight]
         self._process = subprocess.Popen(
-            [compiled("client.c"), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+            [compiled("client.c"), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
         )
 
     def start(self, command: str, *numbers: float) -> None:
@@ -303,7 +333,9 @@ def table(head: list[str], rows: list[list]) -> str:
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+        return (
+            f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+        )
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
