@@ -342,7 +342,9 @@ class Row {
   say(state, note = "", actions = {}) {
     this.timer.stop();
     this.item.dataset.state = state;
-    this.item.querySelector(".note")?.remove();
+    const old = this.item.querySelector(".note");
+    if (old?.contains(document.activeElement)) byId("text").focus();
+    old?.remove();
     if (!note) return;
     const buttons = Object.entries(actions).map(([textContent, onclick]) =>
       element("button", { type: "button", textContent, onclick }),
@@ -783,15 +785,11 @@ class Outbox {
   }
 
   #offer(entry, state, why, retry) {
-    const Retry = () => {
-      byId("text").focus();
-      retry();
-    };
     const Discard = () => {
       this.log.remove(entry.row);
       this.#done(entry);
     };
-    this.log.change(() => entry.row.say(state, why, { Retry, Discard }));
+    this.log.change(() => entry.row.say(state, why, { Retry: retry, Discard }));
   }
 
   #done(entry) {

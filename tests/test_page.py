@@ -367,6 +367,7 @@ def test_a_failed_message_keeps_its_text_and_is_retried_under_the_same_id(
     with ann.page.expect_request("**/messages/") as request:
         ann.button("Retry").click()
     assert request.value.post_data_json == bodies[0]
+    expect(ann.text).to_be_focused()
     expect(ann.row("precious")).to_have_attribute("data-state", "stored")
     expect(ann.button("Retry")).to_have_count(0)
     assert [message["text"] for message in history(url, room)] == ["precious"]
