@@ -422,6 +422,24 @@ async def test_a_cancelled_put_does_not_disturb_those_in_its_transaction(sqlite)
 
 
 @gen_test
+async def test_a_read_does_not_overtake_a_put_that_was_given_up(sqlite):
+    """Else the put would be applied when nobody looks for it any more: stored, and never published."""
+    held, go = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
+    await asyncio.to_thread(held.wait)
+    under_way = asyncio.ensure_future(sqlite.put(commit(1)))
+    await asyncio.sleep(0)
+    given_up = asyncio.ensure_future(sqlite.put(commit(2)))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    read = asyncio.ensure_future(sqlite.tail("room", 9))
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, under_way)
+    assert [c.first for c in await read] == [1, 2]
+
+
+@gen_test
 async def test_a_taken_place_does_not_disturb_those_in_its_transaction(sqlite):
     await sqlite.put(commit(1))
     outcomes = await asyncio.gather(

@@ -82,6 +82,11 @@ class SqliteEngine:
             commits, self._waiting = self._waiting, []
             return await self._run(lambda: self._store(commits))
 
+    async def _query(self, run: Run, room: str, condition: str, edge: int) -> list[Commit]:
+        # A read that overtook a put that nobody waits for any more would be the last anybody knows of it.
+        async with self._turn:
+            return await self._run(lambda: self._read(run, room, condition, edge))
+
     def _store(self, commits: list[Commit]) -> list[StoreFailed | None]:
         try:
             with self._db:  # COMMIT, or ROLLBACK after an exception
@@ -104,12 +109,10 @@ class SqliteEngine:
         return await self.before(room, BEYOND_ANY_LOG, limit)
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        run = Run(limit, above=id)
-        return await self._run(lambda: self._read(run, room, "seq > ? ORDER BY seq", id - COMMIT_MESSAGES))
+        return await self._query(Run(limit, above=id), room, "seq > ? ORDER BY seq", id - COMMIT_MESSAGES)
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        run = Run(limit, below=id)
-        return await self._run(lambda: self._read(run, room, "seq < ? ORDER BY seq DESC", id))
+        return await self._query(Run(limit, below=id), room, "seq < ? ORDER BY seq DESC", id)
 
     def _read(self, run: Run, room: str, condition: str, edge: int) -> list[Commit]:
         # A cursor that is left open half-read would hold its snapshot, and the WAL would grow for ever.
