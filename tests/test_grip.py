@@ -38,6 +38,7 @@ async def one_of_each(stage: Stage, **options):
     pushpin = await stage.pushpin(port)
     control = stage.control(pushpin)
     app = await stage.app(port, [control.grip_url], **options)
+    await control.until(lambda: bool(control.posts))  # the recovery at the start is over
     return pushpin, control, app
 
 
@@ -244,6 +245,7 @@ async def test_without_a_restart_the_time_out_of_the_link_does_it(stage, monkeyp
     urls = ["--grip-url", control.grip_url]
     server = await start(Config.read(["--grip", "--port", str(port), "--store", store, *urls], {}))
     try:
+        await control.until(lambda: bool(control.posts))
         crowd = await quiet_crowd(stage, pushpin, f"http://127.0.0.1:{port}/")
         room = crowd.listeners[0].room
         control.fate = lambda item: "lose"
