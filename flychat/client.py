@@ -8,6 +8,7 @@
                 case Retraction(): ...        # that provisional message was not stored
                 case Reset(): ...             # drop what you have: the newest messages follow
     message = await client.post("https://chat.example.org", "tea", "ann", "Hello")
+    newest = await client.page("https://chat.example.org", "tea")   # .messages, and .last_id to go on from
 
 What makes a stream whole is one value, the position: the last official id that was passed on. Every
 connection asks for what follows it, so a connection may be dropped at any time, for any reason. `Follower`
@@ -31,7 +32,7 @@ import random
 import ssl
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -41,6 +42,9 @@ from . import __version__
 from .errors import Refused, Unavailable
 from .messages import Draft, Message
 from .sse import Event, read_position
+from .streams import HISTORY, Page
+
+__all__ = ["Denied", "Draft", "Later", "Message", "Page", "Reset", "Retraction", "page", "post", "stream"]
 
 SILENCE = 50.0  # seconds: the server says something every 20
 ANSWER_SECONDS = 15.0  # for a connection, and for the head of an answer
@@ -147,7 +151,9 @@ async def post(
         async with asyncio.timeout(seconds):
             while True:
                 try:
-                    return _stored(await fetch(messages_url(url, room), headers, body))
+                    answer = await fetch(messages_url(url, room), headers, body)
+                    with _flychats():
+                        return _message(json.loads(answer))
                 except ssl.SSLCertVerificationError:
                     raise
                 except (OSError, EOFError) as error:
@@ -156,6 +162,18 @@ async def post(
                 failures += 1
     except TimeoutError:
         raise Unavailable(problem) from None
+
+
+async def page(url: str, room: str, before: int | None = None, limit: int = HISTORY) -> Page:
+    """The newest `limit` (at most 200) messages of a room, or the newest before an id; and the log's last id.
+
+    Tried once. Raises Denied, Later, OSError, EOFError.
+    """
+    query = urlencode({"limit": limit} if before is None else {"limit": limit, "before": before})
+    body = await fetch(f"{messages_url(url, room)}?{query}", {"Accept": "application/json"})
+    with _flychats():
+        fields = json.loads(body)
+        return Page(tuple(map(_message, fields["messages"])), int(fields["lastEventId"]))
 
 
 class Follower:
@@ -175,7 +193,7 @@ class Follower:
 
     def take(self, event: Event) -> StreamEvent | None:
         """What the event says, if it is news. Raises ConnectionError where the connection cannot be right."""
-        try:
+        with _flychats():
             match event.name:
                 case "message":
                     fields = json.loads(event.data)
@@ -187,8 +205,6 @@ class Follower:
                     return self._reset(Reset(fields["reason"], int(fields["lastEventId"])))
                 case "stream-open" if self.position is None:
                     self.position = 0
-        except (ValueError, LookupError, TypeError) as error:
-            raise ConnectionError(f"an event that is none of flychat's: {error!r}") from None
         return None
 
     def _official(self, message: Message) -> Message | None:
@@ -358,11 +374,13 @@ async def _granted(answer: Answer) -> None:
     raise Denied(answer.status, text, answer.headers)
 
 
-def _stored(body: bytes) -> Message:
+@contextlib.contextmanager
+def _flychats() -> Iterator[None]:
+    """Makes what flychat would not have written an error of the connection: somebody else has answered."""
     try:
-        return _message(json.loads(body))
-    except (ValueError, LookupError, TypeError):
-        raise ConnectionError("the answer is no message of flychat's") from None
+        yield
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConnectionError(f"not written by flychat: {error!r}") from None
 
 
 def _message(fields: dict[str, Any]) -> Message:

@@ -310,20 +310,19 @@ def printable(text: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Runs the command that `arguments` begin with; returns the exit status (argparse exits with 2)."""
     logging.basicConfig(level=logging.WARNING, format="flychat: %(message)s")
-    given = _parser().parse_args(arguments)
-    if given.command == "check":
+    command, *rest = arguments
+    given = _parser(command).parse_intermixed_args(rest)  # options may stand before, between and after
+    if command == "check":
         running = check(given.url, quick=given.quick)
-    elif given.command == "tail":
+    elif command == "tail":
         running = tail(
             *given.place, since=given.since, count=given.count, official=given.official, as_json=given.json
         )
     else:
-        texts = (
-            [" ".join(given.text)]
-            if given.text
-            else (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        lines = (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        running = say(
+            *given.place, sender=given.sender, texts=[" ".join(given.text)] if given.text else lines
         )
-        running = say(*given.place, sender=given.sender, texts=texts)
     try:
         return asyncio.run(running)
     except KeyboardInterrupt:
@@ -336,26 +335,25 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flychat", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("check", help="look at a deployment from outside")
-    command.add_argument("url", type=_url, metavar="URL", help="such as https://chat.example.org")
-    command.add_argument("--quick", action="store_true", help="do not wait for a keep-alive")
-    command = commands.add_parser("tail", help="print a room as it goes on")
-    command.add_argument("place", type=_place, metavar="URL/ROOM")
-    command.add_argument(
-        "--since", type=_number, metavar="ID", help="begin after this id, not with the newest"
-    )
-    command.add_argument("--count", type=_number, metavar="N", help="end after N official messages")
-    command.add_argument("--official", action="store_true", help="only what is stored, nothing provisional")
-    command.add_argument("--json", action="store_true", help="one JSON object on a line")
-    command = commands.add_parser("say", help="post a message; without a text, each line of stdin is one")
-    command.add_argument("place", type=_place, metavar="URL/ROOM")
-    command.add_argument("text", nargs="*", metavar="TEXT")
-    command.add_argument(
-        "--from", dest="sender", default=_user(), metavar="NAME", help="default: %(default)s"
-    )
+def _parser(command: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m flychat {command}", allow_abbrev=False)
+    option = parser.add_argument
+    if command == "check":
+        parser.description = "Looks at a deployment from outside, and says what is wrong with it."
+        option("url", type=_url, metavar="URL", help="such as https://chat.example.org")
+        option("--quick", action="store_true", help="do not wait for a keep-alive")
+        return parser
+    option("place", type=_place, metavar="URL/ROOM", help="such as https://chat.example.org/tea")
+    if command == "tail":
+        parser.description = "Prints a room as it goes on, through everything."
+        option("--since", type=_number, metavar="ID", help="begin after this id, not with the newest 50")
+        option("--count", type=_number, metavar="N", help="end after N official messages")
+        option("--official", action="store_true", help="only what is stored, nothing provisional")
+        option("--json", action="store_true", help="one JSON object on a line")
+    else:
+        parser.description = "Posts a message, until it is known to be stored."
+        option("text", nargs="*", metavar="TEXT", help="without one, each line of the input is a message")
+        option("--from", dest="sender", default=_user(), metavar="NAME", help="default: %(default)s")
     return parser
 
 

@@ -366,8 +366,10 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_message(tmp_pa
             await app.start()
         assert (await posting).id == n + 1
     seen = await following
+    past = await client.page(app.url, "tea", before=10, limit=5)
     await app.kill()
     assert official_ids(seen) == list(range(1, 31))
+    assert (past.messages, past.last_id) == (tuple(e for e in seen if isinstance(e, Message))[4:9], 30)
     assert [event.text for event in seen if isinstance(event, Message)] == [
         f"text {n + 1}" for n in range(30)
     ]

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from flychat import client, commands
+from flychat.__main__ import COMMANDS
+from flychat.config import Config
 from tests.conftest import need
 from tests.program import ROOT, START_SECONDS, command, environment, running
 from tests.pushpin_proxy import Stage, free_port
@@ -217,6 +220,7 @@ def test_say_and_tail_as_scripts_use_them(tmp_path):
             "2 bob: one\n3 bob: two\n",
             "",
         )
+        assert run("say", "--from", "ann", room, "a", "--", "-b", cwd=tmp_path)[1] == "4 ann: a -b\n"
         assert run("tail", room, "--since", "1", "--count", "2", cwd=tmp_path) == (
             0,
             "2 bob: one\n3 bob: two\n",
@@ -345,3 +349,35 @@ def test_the_help_of_the_server_names_the_commands_and_neither_imports_the_other
         imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
         assert "flychat.sse" in imported or "flychat.config" in imported
         assert not imported & set(absent)
+
+
+def guide() -> str:
+    return (ROOT / "docs" / "operating.md").read_text()
+
+
+def test_the_commands_of_the_operating_guide_are_understood():
+    lines = re.findall(r"(?m)^python -m flychat (.*)$", guide())
+    assert {line.split()[0] for line in lines} >= {"--create-table", "check", "tail", "say"}
+    for line in lines:
+        arguments = shlex.split(line)
+        if arguments[0] in COMMANDS:
+            commands._parser(arguments[0]).parse_intermixed_args(arguments[1:])
+        else:
+            Config.read(arguments, {})
+
+
+def test_the_bot_of_the_operating_guide_answers(tmp_path):
+    (code,) = re.findall(r"(?s)```python\n(.*?)```", guide())
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        room = f"{program.url}/tea"
+        run("say", room, "before", "--from", "ann", cwd=tmp_path)
+        code = code.replace("https://chat.example.org", program.url)
+        # it tells when it has opened its stream: what was said before is not for it
+        code = code.replace("as events:\n", "as events:\n        print('open', flush=True)\n", 1)
+        with subprocess.Popen(
+            (sys.executable, "-c", code), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+        ) as bot:
+            assert bot.stdout.readline() == "open\n"
+            run("say", room, "now", "--from", "ann", cwd=tmp_path)
+            assert run("tail", room, "--since", "2", "--count", "1", cwd=tmp_path)[1] == "3 echo: now\n"
+            bot.kill()
