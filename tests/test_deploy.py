@@ -1,0 +1,422 @@
+"""What is in deploy/: run where it can be run here, and else read.
+
+nginx and Caddy run with the files as they are, but for addresses and certificates, in front of both modes.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from flychat.config import Config
+from flychat.pushpin_child import PushpinChild
+from tests.conftest import need
+from tests.oracle import fetch
+from tests.program import environment
+from tests.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, free_port, new_room
+from tests.served import WAIT, served
+
+gen_test = pytest.mark.gen_test(timeout=60)
+
+
+def text(name: str) -> str:
+    return (DEPLOY / name).read_text()
+
+
+def run(*arguments: str | Path, **options) -> str:
+    """The output of a program that has to succeed."""
+    ended = subprocess.run(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+    assert ended.returncode == 0, ended.stdout
+    return ended.stdout
+
+
+# Web servers in front
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> tuple[Path, Path]:
+    need("openssl")
+    folder = tmp_path_factory.mktemp("certificate")
+    certificate, key = folder / "fullchain.pem", folder / "privkey.pem"
+    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+    run(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        *names,
+        "-keyout",
+        key,
+        "-out",
+        certificate,
+    )
+    return certificate, key
+
+
+class Front:
+    """A web server: `url` is where it speaks TLS, `plain` where it does not, `start` runs it."""
+
+    def __init__(self, name: str, folder: Path, target: str, certificate: tuple[Path, Path]) -> None:
+        need(name)
+        self.certificate, self._folder = certificate, folder
+        port, plain = free_port(), free_port()
+        self.url, self.plain = f"https://127.0.0.1:{port}", f"http://127.0.0.1:{plain}"
+        prepare = self._nginx if name == "nginx" else self._caddy
+        self._command, self._check = prepare(target, port, plain)
+
+    def _nginx(self, target: str, port: int, plain: int) -> tuple[list[str], list[str]]:
+        snippet = re.sub(r"\n *listen \[::\].*", "", text("nginx.conf"))
+        for ours, theirs in (
+            ("127.0.0.1:7999", target),
+            ("listen 80;", f"listen 127.0.0.1:{plain};"),
+            ("listen 443 ", f"listen 127.0.0.1:{port} "),
+            ("/etc/letsencrypt/live/chat.example.org/fullchain.pem", str(self.certificate[0])),
+            ("/etc/letsencrypt/live/chat.example.org/privkey.pem", str(self.certificate[1])),
+        ):
+            assert ours in snippet
+            snippet = snippet.replace(ours, theirs)
+        (self._folder / "flychat.conf").write_text(snippet)
+        temporary = " ".join(
+            f"{kind}_temp_path {kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        (self._folder / "nginx.conf").write_text(
+            f"{'user root;' * (os.geteuid() == 0)} daemon off; worker_processes 1; pid nginx.pid;"
+            f"events {{}} http {{ access_log off; {temporary} include flychat.conf; }}"
+        )
+        command = ["nginx", "-p", str(self._folder), "-c", "nginx.conf", "-e", "stderr"]
+        return command, [*command, "-t"]
+
+    def _caddy(self, target: str, port: int, plain: int) -> tuple[list[str], list[str]]:
+        options = f"admin off\n auto_https disable_redirects\n http_port {plain}\n skip_install_trust"
+        tls = f"\n tls {self.certificate[0]} {self.certificate[1]}\n"
+        site = text("Caddyfile").replace("127.0.0.1:7999", target)
+        assert "chat.example.org {" in site
+        site = site.replace("chat.example.org {", f"https://127.0.0.1:{port} {{{tls}")
+        (self._folder / "Caddyfile").write_text(f"{{\n {options}\n}}\n{site}")
+        command = ["caddy", "run", "--adapter", "caddyfile", "--config", "Caddyfile"]
+        return command, ["caddy", "validate", *command[2:]]
+
+    @contextlib.asynccontextmanager
+    async def start(self) -> AsyncIterator[Front]:
+        """It is asked to check its configuration first; it runs when it answers."""
+        environ = {**os.environ, "HOME": str(self._folder), "XDG_DATA_HOME": str(self._folder)}
+        run(*self._check, cwd=self._folder, env=environ)
+        with (self._folder / "log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *self._command, cwd=self._folder, env=environ, stdout=log, stderr=log
+            )
+        try:
+            port = int(self.url.rpartition(":")[2])
+            async with asyncio.timeout(WAIT):
+                while True:
+                    assert process.returncode is None, (self._folder / "log").read_text()
+                    with contextlib.suppress(OSError):
+                        _, writer = await asyncio.open_connection("127.0.0.1", port)
+                        writer.close()
+                        break
+                    await asyncio.sleep(0.02)
+            yield self
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+    async def curl(self, *arguments: str) -> str:
+        """What curl prints, with a last line `HTTP-VERSION STATUS`."""
+        need("curl")
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "-s", "--cacert", str(self.certificate[0]), "--max-time", "20"),
+            *("-w", "\n%{http_version} %{http_code}", *arguments),
+            stdout=subprocess.PIPE,
+        )
+        return (await process.communicate())[0].decode()
+
+    async def post(self, room: str, *arguments: str) -> str:
+        """The status of a POST."""
+        address = f"{self.url}/rooms/{room}/messages/"
+        fields = ("-H", "Accept: application/json", "-d", "from=ann", "-d", "text=hi")
+        return (await self.curl(address, *fields, *arguments)).rpartition(" ")[2]
+
+    @contextlib.asynccontextmanager
+    async def stream(self, room: str) -> AsyncIterator[asyncio.StreamReader]:
+        """A stream over HTTP/2."""
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "-sN", "-D", "-", "--http2", "--cacert", str(self.certificate[0])),
+            *("-H", "Accept: text/event-stream", "-H", "Accept-Encoding: gzip"),
+            f"{self.url}/rooms/{room}/messages/",
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout
+        try:
+            yield process.stdout
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+def unquestioning(folder: Path) -> Path:
+    """deploy/ with a Pushpin that passes on the client's address as the web server in front of it says it."""
+    copy = folder / "deploy"
+    shutil.copytree(DEPLOY, copy)
+    changed = re.sub(r"(?m)^x_forwarded_for=.*$", "x_forwarded_for=", text("pushpin.conf"))
+    assert changed != text("pushpin.conf")
+    (copy / "pushpin.conf").write_text(changed)
+    return copy
+
+
+@contextlib.asynccontextmanager
+async def behind(name: str, mode: str, folder: Path, certificate, *arguments: str) -> AsyncIterator[Front]:
+    """flychat in either mode, and a web server in front of it."""
+    stage, port = Stage(folder), free_port()
+    try:
+        if mode == "grip":
+            need("pushpin")
+            pushpin = await PushpinChild.start(unquestioning(folder), [f"127.0.0.1:{port}"], key=KEY)
+            stage.ending.push_async_callback(pushpin.stop)
+            await stage.app(port, [pushpin.grip_url], "--trust-proxy", *arguments)
+            port = int(pushpin.url.rstrip("/").rpartition(":")[2])
+        else:
+            await stage.app(port, (), "--trust-proxy", *arguments)
+        async with Front(name, folder, f"127.0.0.1:{port}", certificate).start() as front:
+            yield front
+    finally:
+        await stage.close()
+
+
+fronts = pytest.mark.parametrize("name", ["nginx", "caddy"])
+modes = pytest.mark.parametrize("mode", ["standalone", "grip"])
+
+
+@gen_test
+@fronts
+@modes
+async def test_streams_flow_unbuffered_over_http_2(name, mode, tmp_path, certificate):
+    room = new_room().replace(" ", "-")
+    async with behind(name, mode, tmp_path, certificate, "--rate-limit", "0") as front:
+        async with front.stream(room) as lines:
+            head = (await asyncio.wait_for(lines.readuntil(b"\r\n\r\n"), WAIT)).decode().lower()
+            assert head.startswith("http/2 200")
+            assert "content-encoding" not in head
+            await asyncio.wait_for(lines.readuntil(b"event: stream-open\ndata: {}\n\n"), WAIT)
+            for id in (1, 2, 3):
+                assert await front.post(room) == "200"
+                await asyncio.wait_for(lines.readuntil(b"id: %d\nevent: message\n" % id), WAIT)
+        environ = environment({"SSL_CERT_FILE": str(certificate[0])})
+        said = await asyncio.to_thread(
+            run, sys.executable, "-m", "flychat", "check", front.url, "--quick", cwd=tmp_path, env=environ
+        )
+        assert "all is well" in said
+        assert "BAD" not in said
+
+
+@gen_test
+@fronts
+@modes
+async def test_clients_are_told_apart_by_their_own_addresses(name, mode, tmp_path, certificate):
+    async with behind(name, mode, tmp_path, certificate, "--rate-limit", "0.01") as front:
+        room = new_room().replace(" ", "-")
+        assert await front.post(room, "--interface", "127.0.0.2") == "200"
+        assert await front.post(room, "--interface", "127.0.0.2") == "429"
+        liar = ("--interface", "127.0.0.2", "-H", "X-Forwarded-For: 127.0.0.9")
+        assert await front.post(room, *liar) == "429"
+        assert await front.post(room, "--interface", "127.0.0.3") == "200"
+
+
+@gen_test
+@fronts
+async def test_what_else_a_web_server_in_front_must_do(name, tmp_path, certificate):
+    async with behind(name, "standalone", tmp_path, certificate, "--rate-limit", "0") as front:
+        assert await front.post("tea", "-H", f"Origin: {front.url}") == "200", "the page of this very host"
+        assert await front.post("tea", "-H", "Origin: https://chat.example.org") == "403"
+        assert (await front.curl(f"{front.url}/metrics")).endswith("2 404")
+        assert (await front.curl(f"{front.url}/healthz")).endswith("2 200")
+        assert '"code":"too_large"' in await front.curl(
+            f"{front.url}/rooms/tea/messages/", "-d", "from=ann", "-d", f"text={'x' * 66_000}"
+        )
+        if name == "nginx":
+            status, head, _ = await fetch(front.plain, "/tea?user=ann")
+            assert (status, head["location"]) == (301, "https://127.0.0.1/tea?user=ann")
+
+
+@gen_test
+@fronts
+async def test_a_client_that_leaves_is_gone_from_flychat_too(name, tmp_path, certificate):
+    async with (
+        served() as server,
+        Front(name, tmp_path, f"127.0.0.1:{server.port}", certificate).start() as front,
+    ):
+        async with front.stream("tea") as lines:
+            await asyncio.wait_for(lines.readuntil(b"data: {}\n\n"), WAIT)
+            assert len(server.hub.holder) == 1
+        await eventually(lambda: len(server.hub.holder) == 0)
+
+
+# Services and containers
+
+
+def variables(name: str, marked: str) -> dict[str, str]:
+    """The variables of an environment file; `marked` is what its lines begin with."""
+    lines = (line for line in text(name).splitlines() if re.match(marked + r"[A-Z_]+=", line))
+    return dict(line.removeprefix(marked).split("=", 1) for line in lines)
+
+
+def test_systemd_accepts_the_unit_and_calls_it_safe(tmp_path):
+    need("systemd-analyze")
+    unit = text("flychat@.service").replace("/opt/flychat/bin/python", sys.executable)
+    assert sys.executable in unit
+    for name in (
+        "flychat@3000.service",
+        "flychat.service",
+    ):  # the second is for `security`, which takes no instance
+        (tmp_path / name).write_text(unit)
+    said = run("systemd-analyze", "verify", "--man=no", tmp_path / "flychat@3000.service")
+    assert "flychat" not in said, said
+    offline = ("--offline=yes", "--threshold=20")  # fails over 2.0 of 10
+    assert "OK" in run("systemd-analyze", "security", *offline, tmp_path / "flychat.service")
+
+
+def test_flychat_understands_what_the_unit_tells_it():
+    (start,) = re.findall(r"(?m)^ExecStart=(.*)$", text("flychat@.service"))
+    _, *arguments = shlex.split(start.replace("%i", "3001"))
+    assert arguments[:2] == ["-m", "flychat"]
+    local = variables("flychat.env", "")
+    proxied = {**variables("flychat.env", "#"), "FLYCHAT_TRUST_PROXY": "1"}
+    assert Config.read(arguments[2:], local).mode == "standalone"
+    config = Config.read(arguments[2:], proxied)
+    assert (config.mode, config.engine, config.port, config.trust_proxy) == ("grip", "dynamodb", 3001, True)
+    for environ in (local, proxied):
+        fields = {
+            f"FLYCHAT_{name.upper()}"
+            for name in (*Config.__dataclass_fields__, "grip_url", "store", "standalone", "grip")
+        }
+        assert {name for name in environ if name.startswith("FLYCHAT_")} <= fields
+
+
+def test_it_runs_without_memory_that_is_both_written_and_executed(tmp_path):
+    """As MemoryDenyWriteExecute= has it: the unit cannot be started here, but this can be tried."""
+    script = (
+        "import ctypes, os, sys\n"
+        "refused = ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)\n"  # PR_SET_MDWE, of Linux 6.3
+        "sys.exit(77) if refused else os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
+    )
+    everything = (
+        "import flychat.server, flychat.storage.dynamodb, flychat.storage.sqlite, flychat.hub.pushpin"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, everything], cwd=ROOT, timeout=60, check=False)
+    if ended.returncode == 77:
+        pytest.skip("this kernel cannot forbid it")
+    assert ended.returncode == 0
+
+
+def instructions(name: str) -> list[tuple[str, str]]:
+    return [(word, rest) for word, rest in re.findall(r"(?m)^([A-Z]+) (.*)$", text(name))]
+
+
+def test_the_images_are_made_of_what_there_is_and_do_not_run_as_root():
+    """Reading them is all that can be done without a Docker daemon."""
+    for name in ("Dockerfile", "pushpin.Dockerfile"):
+        ignored = text(f"{name}.dockerignore").splitlines()
+        wanted = [line[1:] for line in ignored if line.startswith("!")]
+        assert all((ROOT / path).exists() for path in wanted)
+        for word, rest in instructions(name):
+            if word == "COPY" and not rest.startswith("--from"):
+                assert all(source == "." or source in wanted for source in rest.split()[:-1])
+        assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", dict(instructions(name))["USER"])
+    last = dict(instructions("Dockerfile"))
+    assert json.loads(last["ENTRYPOINT"])[1:] == ["-m", "flychat"]
+    config = Config.read(json.loads(last["CMD"]), dict(pair.split("=") for pair in last["ENV"].split()))
+    assert (config.mode, config.host, config.port) == ("standalone", "0.0.0.0", int(last["EXPOSE"]))
+    assert "pushpin" in json.loads(dict(instructions("pushpin.Dockerfile"))["CMD"])
+
+
+@gen_test
+async def test_the_commands_of_pushpins_image_make_a_pushpin_that_works(tmp_path):
+    """They are run, on copies; the result is started, with "app" put in its place."""
+    need("pushpin")
+    for file in ("pushpin.conf", "routes"):
+        shutil.copy(DEPLOY / file, tmp_path)
+    for word, rest in instructions("pushpin.Dockerfile"):
+        if word == "RUN" and rest.startswith("sed"):
+            run("sh", "-c", rest, cwd=tmp_path)
+    conf, routes = ((tmp_path / name).read_text() for name in ("pushpin.conf", "routes"))
+    assert "\npush_in_http_addr=0.0.0.0\n" in conf
+    assert "\n* app:3000" in routes
+    assert "127.0.0.1" not in routes
+    (tmp_path / "pushpin.conf").write_text(conf.replace("0.0.0.0", "127.0.0.1"))
+    async with served() as server:
+        (tmp_path / "routes").write_text(routes.replace("app:3000", f"localhost:{server.port}"))
+        pushpin = await PushpinChild.start(tmp_path, [])
+        try:
+            assert (await fetch(pushpin.url, "/healthz"))[0] == 200
+        finally:
+            await pushpin.stop()
+
+
+def test_the_compose_file_puts_together_what_fits():
+    need("yaml")
+    import yaml
+
+    services = yaml.safe_load(text("compose.yaml"))["services"]
+    for name in ("app", "table"):
+        service = services[name]
+        environ = service["environment"]
+        assert all(isinstance(value, str) for value in environ.values())
+        config = Config.read(service["command"], environ)
+        assert (config.engine, config.location) == ("dynamodb", "flychat-messages")
+        assert environ["AWS_ENDPOINT_URL_DYNAMODB"] == "http://dynamodb:8000"
+    assert Config.read(services["app"]["command"], services["app"]["environment"]).grip_urls == (
+        "http://pushpin:5561/",
+    )
+    assert [name for name, service in services.items() if "ports" in service] == ["pushpin"]
+    for service in services.values():
+        if build := service.get("build"):
+            assert (DEPLOY / build["context"] / build["dockerfile"]).is_file()
+        assert set(service.get("depends_on", ())) <= set(services)
+
+
+def test_the_policy_allows_what_flychat_calls_and_nothing_else():
+    source = ast.parse((ROOT / "flychat" / "storage" / "dynamodb.py").read_text())
+    called = set()
+    for node in ast.walk(source):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            value = node.func.value
+            owner = (
+                value.id
+                if isinstance(value, ast.Name)
+                else value.attr
+                if isinstance(value, ast.Attribute)
+                else ""
+            )
+            if owner in ("client", "_client"):
+                called.add("dynamodb:" + "".join(map(str.capitalize, node.func.attr.split("_"))))
+    statements = json.loads(text("iam-policy.json"))["Statement"]
+    allowed = {action for statement in statements for action in statement["Action"]}
+    assert allowed == called
+    assert all(statement["Effect"] == "Allow" for statement in statements)
+    for resource in {statement["Resource"] for statement in statements}:
+        assert re.fullmatch(r"arn:aws:dynamodb:[^:]+:[^:]+:table/flychat-messages", resource)
