@@ -31,12 +31,12 @@ from .messages import Message, room_name, wire_json
 from .sse import Event, read_position
 from .streams import KEEP_ALIVE_SECONDS, to_json
 
-PATIENCE = (
-    8.0  # seconds within which an event of a live stream is seen; a recovery by Pushpin takes up to two
-)
+PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
 LATE = 1.0  # seconds by which a message may be seen after its POST was answered
 POSTS = 5
 ANOTHER_LOG = 10**15  # a position beyond every log
+NOTHING = Event("")  # the end of a stream
+BUFFERED = "a proxy on the way buffers the stream"
 
 
 # check
@@ -45,14 +45,10 @@ ANOTHER_LOG = 10**15  # a position beyond every log
 class Findings:
     """Prints what is found, line by line; `bad` counts the problems."""
 
-    def __init__(self) -> None:
-        self.bad = 0
+    bad = 0
 
     def good(self, text: str) -> None:
         print(f"  ok    {text}", flush=True)
-
-    def note(self, text: str) -> None:
-        print(f"  note  {text}", flush=True)
 
     def problem(self, text: str) -> None:
         self.bad += 1
@@ -84,7 +80,7 @@ async def check(url: str, *, quick: bool) -> int:
     except client.Denied as denied:
         found.problem(f"the server refuses: {denied}{_advice(denied)}")
     except TimeoutError:
-        found.problem("no answer in time")
+        found.problem(f"no answer in time{await _advice_late(url, room)}")
     except (FlychatError, OSError, EOFError) as error:
         found.problem(f"the connection fails: {error or type(error).__name__}")
     finally:
@@ -99,46 +95,38 @@ async def _check_head(found: Findings, url: str, room: str) -> None:
     """What the head of a stream says, asked for as browsers do; and when the first event comes."""
     began = time.monotonic()
     async with client.connect(url, room, headers={"Accept-Encoding": "gzip, deflate, br"}) as (head, events):
-        answered = time.monotonic() - began
-        caching = head.get("cache-control", "")
-        wrong = [
-            *(["Cache-Control lacks no-cache"] * ("no-cache" not in caching)),
-            *(["Cache-Control lacks no-transform"] * ("no-transform" not in caching)),
-            *(["Vary lacks Accept"] * ("accept" not in head.get("vary", "").lower())),
-            *(["there is an ETag"] * ("etag" in head)),
-            *(["it is compressed"] * ("content-encoding" in head)),
-        ]
-        found.that(not wrong, "the headers of a stream are right", f"headers: {'; '.join(wrong)}")
+        answered, caching = time.monotonic() - began, head.get("cache-control", "")
+        rules = {
+            "Cache-Control lacks no-cache": "no-cache" in caching,
+            "Cache-Control lacks no-transform": "no-transform" in caching,
+            "Vary lacks Accept": "accept" in head.get("vary", "").lower(),
+            "there is an ETag": "etag" not in head,
+            "it is compressed": "content-encoding" not in head,
+        }
+        broken = "; ".join(rule for rule, kept in rules.items() if not kept)
+        found.that(not broken, "the headers of a stream are right", f"headers: {broken}")
         if "content-encoding" in head:
             return
         try:
             async with asyncio.timeout(PATIENCE):
-                first = await anext(events)
-        except (TimeoutError, EOFError, StopAsyncIteration):
-            found.problem(
-                f"the answer began after {_ms(answered)}, and no event followed within {PATIENCE:.0f} s: "
-                "a proxy on the way buffers the stream"
-            )
-        else:
-            opened = f"the stream opens after {_ms(time.monotonic() - began)}"
-            found.that(
-                first.name == "stream-open", opened, f"the first event is {first.name}, not stream-open"
-            )
+                first = await anext(events, NOTHING)
+        except TimeoutError:
+            nothing = f"the answer began after {_ms(answered)}, but nothing followed for {PATIENCE:.0f} s"
+            return found.problem(f"{nothing}: {BUFFERED}")
+    opened = f"the stream opens after {_ms(time.monotonic() - began)}"
+    found.that(first.name == "stream-open", opened, f"the first event is '{first.name}', not stream-open")
 
 
 async def _check_mode(found: Findings, url: str) -> None:
     """Pushpin itself answers at /_ready/, with the routes of deploy/; the metrics name the mode, if shown."""
     with contextlib.suppress(FlychatError, OSError, EOFError):
         async with asyncio.timeout(PATIENCE), client.request(f"{url}/_ready/stream", {}) as answer:
-            if answer.status == 200 and b"stream opened" in await anext(answer.body):
+            if answer.status == 200 and b"stream opened" in await anext(answer.body, b""):
                 return found.good("proxied by GRIP: Pushpin holds the streams")
     with contextlib.suppress(FlychatError, OSError, EOFError):
-        shown = await client.fetch(f"{url}/metrics", {})
-        grip = b"flychat_grip_" in shown
+        grip = b"flychat_grip_" in await client.fetch(f"{url}/metrics", {})
         return found.good("proxied by GRIP" if grip else "not proxied by GRIP: the server holds the streams")
-    found.note(
-        "cannot tell whether GRIP is used: neither Pushpin's /_ready/ nor /metrics can be seen from here"
-    )
+    found.good("proxied by GRIP or not: cannot be told, /metrics and Pushpin's /_ready/ are not shown here")
 
 
 async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]:
@@ -155,10 +143,8 @@ async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             if seen.official is None:
-                found.problem(
-                    f"message {message.id} was stored, but not seen within {PATIENCE:.0f} s: "
-                    "a proxy on the way buffers the stream, or flychat cannot publish"
-                )
+                unseen = f"message {message.id} was stored, but not seen within {PATIENCE:.0f} s"
+                found.problem(f"{unseen}: {BUFFERED}, or flychat cannot publish")
                 return []
             messages.append(message)
             official.append(seen.official - began)
@@ -167,12 +153,12 @@ async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]
     if provisional:
         found.good(f"provisional messages are seen after {_ms(statistics.median(provisional))}")
     else:
-        found.note("no provisional message was seen before its official one")
+        found.good("no provisional message was seen before its official one, which may happen")
     found.good(f"official messages are seen after {_ms(statistics.median(official))}")
     found.that(
         statistics.median(late) < LATE,
         "nothing on the way buffers the stream",
-        f"messages are seen {_ms(statistics.median(late))} after they are stored: a proxy on the way buffers",
+        f"messages are seen {_ms(statistics.median(late))} after they are stored: {BUFFERED}",
     )
     last = messages[-1]
     again = await client.post(url, room, last.sender, last.text, provisional_id=last.provisional_id)
@@ -212,7 +198,7 @@ async def _check_resumption(found: Findings, url: str, room: str, messages: list
 async def _check_reset(found: Findings, url: str, room: str, messages: list[Message]) -> None:
     async with client.connect(url, room, ANOTHER_LOG) as (_, events):
         async with asyncio.timeout(PATIENCE):
-            names = [(await anext(events)).name for _ in range(2)]
+            names = [(await anext(events, NOTHING)).name for _ in range(2)]
         got = await _messages(events, len(messages))
     found.that(
         names == ["stream-open", "stream-reset"] and got == messages,
@@ -241,6 +227,13 @@ async def _keep_alive(url: str, room: str) -> float | None:
                 if event.name == "keep-alive":
                     return time.monotonic() - began
     return None
+
+
+async def _advice_late(url: str, room: str) -> str:
+    with contextlib.suppress(FlychatError, OSError, EOFError):
+        await client.page(url, room)
+        return f", but to what is no stream: {BUFFERED}"
+    return ""
 
 
 def _advice(denied: client.Denied) -> str:

@@ -132,6 +132,10 @@ def answered(status: bytes) -> Callable[[bytes], bytes]:
 
 
 VICES = {
+    "holds all of a stream back": (
+        {"head": lambda head: b"", "holds": True},
+        "no answer in time, but to what is no stream: a proxy on the way buffers",
+    ),
     "holds the stream back": ({"holds": True}, "a proxy on the way buffers the stream"),
     "holds the stream back for a while": ({"delay": 0.3}, "a proxy on the way buffers"),
     "strips headers": (
@@ -166,6 +170,7 @@ async def test_what_a_proxy_on_the_way_does_wrong_is_found(vice, capsys, monkeyp
     monkeypatch.setattr(commands, "PATIENCE", 0.6)
     monkeypatch.setattr(commands, "LATE", 0.1)
     monkeypatch.setattr(client, "REASON_SECONDS", 0.2)
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 2.0)
     options, says = VICES[vice]
     async with served() as server, between(server.url, **options) as url:
         code, _, bad = await checked(url, capsys)

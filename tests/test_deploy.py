@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from flychat import client, commands
 from flychat.config import Config
 from flychat.pushpin_child import PushpinChild
 from tests.conftest import need
@@ -261,6 +262,21 @@ async def test_what_else_a_web_server_in_front_must_do(name, tmp_path, certifica
         if name == "nginx":
             status, head, _ = await fetch(front.plain, "/tea?user=ann")
             assert (status, head["location"]) == (301, "https://127.0.0.1/tea?user=ann")
+
+
+@gen_test
+async def test_check_finds_an_nginx_that_buffers(tmp_path, certificate, monkeypatch, capsys):
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(commands, "PATIENCE", 2.0)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    async with served() as server:
+        front = Front("nginx", tmp_path, f"127.0.0.1:{server.port}", certificate)
+        conf = tmp_path / "flychat.conf"
+        spoiled = "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;"
+        conf.write_text(conf.read_text().replace("proxy_buffering off;", spoiled))
+        async with front.start():
+            assert await commands.check(front.url, quick=True) == 1
+    assert "a proxy on the way buffers the stream" in capsys.readouterr().out
 
 
 @gen_test
