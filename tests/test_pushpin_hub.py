@@ -83,27 +83,29 @@ def test_a_provisional_event_has_no_ids_and_needs_no_hint():
 
 
 @pytest.mark.parametrize(
-    ("last_id", "ages", "waits"),
+    ("last_id", "ages", "published", "position"),
     [
-        (2, (), False),  # nothing is missing
-        (0, (0.5, 0.1), True),
-        (0, (3.0, 0.1), False),  # one has waited long enough: all are sent
-        (1, (3.0, 0.1), True),  # the old one is not missing
-        (0, (-30.0,), False),  # from a process whose clock is ahead
+        (2, (), 0, 2),  # nothing is missing
+        (0, (0.5, 0.1), 0, 0),
+        (0, (3.0, 0.1), 0, 1),  # one has waited long enough
+        (0, (0.5, 0.1), 1, 1),  # one is known to be published
+        (0, (0.5, 0.1), 2, 2),
+        (1, (3.0, 0.1), 0, 1),  # the old one is not missing
+        (0, (-30.0,), 0, 1),  # from a process whose clock is ahead
     ],
 )
-def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, waits):
+def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, published, position):
     page = Page(commit(1, *ages).messages, len(ages)) if ages else Page((), last_id)
     plan = plan_stream(StreamRequest("r", last_id, recover=True), page)
-    waiting = unhurried(plan, NOW)
-    assert (waiting is not None) == waits
-    if waiting:
-        assert (waiting.events, waiting.position, waiting.recovery) == ((), last_id, plan.recovery)
+    answer = unhurried(plan, published, NOW)
+    assert (answer.position, answer.recovery) == (position, plan.recovery)
+    assert [event.id for event in answer.events] == list(range(last_id + 1, position + 1))
 
 
 @pytest.mark.parametrize("request_", [StreamRequest("r"), StreamRequest("r", 0), StreamRequest("r", 9, True)])
 def test_a_clients_own_request_and_a_reset_are_answered_in_full(request_):
-    assert unhurried(plan_stream(request_, Page(commit(1, 0.1).messages, 1)), NOW) is None
+    plan = plan_stream(request_, Page(commit(1, 0.1).messages, 1))
+    assert unhurried(plan, 0, NOW) is plan
 
 
 # --grip-url, and who is proxied

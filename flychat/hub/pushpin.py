@@ -8,8 +8,8 @@ A recovery must not run ahead of the publications. While it is under way, the pr
 for the client, and then goes on with what follows the answer's position. But where that queue begins with a
 provisional event, the proxy does not skip an official one that the answer has already: it sees a gap, drops
 the queue, and asks again. In a room where something is always on its way that had no end, and nothing was
-seen before it was stored. So what is very young is left to its publication: the answer stays at the position
-that was asked from, and its link is short, lest that publication was lost.
+seen before it was stored. So what is very young is left to its publication, unless that was sent from here
+before the recovery was asked for: the answer ends before it, and its link is short, in case that is lost.
 
 Which requests came through the proxy? Where a --grip-url has a verify-key: those with a `Grip-Sig` made with
 it. Else: those that have a `Grip-Sig` or a `Grip-Feature` header at all, as Pushpin sends both. That shows
@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from zlib import crc32
@@ -37,6 +38,8 @@ from .publisher import GripUrl, Publisher, QueuedItem, item_json
 RECOVERY_PATH = "/recover/"
 LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, by room
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
+RECENT_SECONDS = 5.0  # a publication is remembered: longer than a recovery takes, and a message is young
+SENDING_SECONDS = 0.1  # a publication is on its way to the proxy
 
 
 def grip_headers(plan: StreamPlan, seconds: int) -> dict[str, str]:
@@ -60,16 +63,17 @@ def link_seconds(plan: StreamPlan) -> int:
     return LINK_SECONDS[crc32(plan.channels[0].name.encode()) % len(LINK_SECONDS)]
 
 
-def unhurried(plan: StreamPlan, now: float) -> StreamPlan | None:
-    """The plan of a recovery without its events, if all of them are young; None for any other plan."""
-    first = plan.events[0] if plan.events else None
-    if first is None or first.id is None:  # nothing is missing; or a client's own request, or a reset
-        return None
+def unhurried(plan: StreamPlan, published: int, now: float) -> StreamPlan:
+    """The plan of a recovery up to the first message that is young and beyond `published`; else the plan."""
     young = iso_date(now - YOUNG_SECONDS), iso_date(now + YOUNG_SECONDS)  # clocks may differ
-    if not all(young[0] < json.loads(event.data)["date"] < young[1] for event in plan.events):
-        return None
-    official, *others = plan.channels
-    return replace(plan, events=(), channels=(replace(official, prev_id=first.id - 1), *others))
+    for place, event in enumerate(plan.events):
+        if event.id is None:  # a client's own request, or a reset
+            break
+        if event.id > published and young[0] < json.loads(event.data)["date"] < young[1]:
+            official, *others = plan.channels
+            channels = (replace(official, prev_id=event.id - 1), *others)
+            return replace(plan, events=plan.events[:place], channels=channels)
+    return plan
 
 
 def grip_item(publication: Publication) -> bytes:
@@ -92,18 +96,31 @@ class PushpinHub:
         targets = list(map(GripUrl.read, dict.fromkeys(urls)))
         self._signers = [target for target in targets if target.verify_key is not None]
         self.publishers = list(map(Publisher, targets))
+        self._published: deque[tuple[float, str, int]] = deque()  # what, lately: (when, channel, id)
 
     async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
-        waiting = unhurried(plan, time.time())
-        headers = grip_headers(waiting or plan, YOUNG_SECONDS if waiting else link_seconds(plan))
-        for name, value in headers.items():
+        asked = time.monotonic() - response.request.request_time()
+        answer = unhurried(plan, self._published_before(asked, plan.channels[0].name), time.time())
+        for name, value in grip_headers(
+            answer, link_seconds(plan) if answer is plan else YOUNG_SECONDS
+        ).items():
             response.set_header(name, value)
-        response.write((waiting or plan).body())
+        response.write(answer.body())
 
     def publish(self, publication: Publication) -> None:
+        if publication.id is not None:
+            now = time.monotonic()
+            self._published.append((now, publication.channel, publication.id))
+            while self._published[0][0] < now - RECENT_SECONDS:
+                self._published.popleft()
         item = QueuedItem(grip_item(publication), hint_channel(publication))
         for publisher in self.publishers:
             publisher.put(item)
+
+    def _published_before(self, asked: float, channel: str) -> int:
+        """The last id that the proxies had of the channel, as far as this process lately published it."""
+        had = asked - SENDING_SECONDS
+        return max((id for when, name, id in self._published if name == channel and when < had), default=0)
 
     def proxied(self, headers: Mapping[str, str]) -> bool:
         if self._signers:
