@@ -41,11 +41,12 @@ class Refused(FlychatError):
 
 
 class Invalid(Refused):
-    """A field breaks its rule; `field` names it."""
+    """A field breaks its rule: `field` "must be such and such"."""
 
     def __init__(self, field: str, rule: str) -> None:
         super().__init__(f"{field}: {rule}")
         self.field = field
+        self.rule = rule
 
 
 class NotFound(Refused):

@@ -134,6 +134,7 @@ class BaseHandler(RequestHandler):
 
     application: ChatApplication
     browsed = False  # whether errors are a page, whatever the request accepts
+    room: str | None = None  # the request is about
 
     @property
     def chat(self) -> Chat:
@@ -206,7 +207,8 @@ class BaseHandler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         self.allow_origin()
         if self.browsed or self.accepts("text/html"):
-            self.write_page("error.html", status=status_code, title=phrase, message=text, room_path=None)
+            way_back = self.room and room_path(self.room)
+            self.write_page("error.html", status=status_code, title=phrase, message=text, room_path=way_back)
         else:
             code = code or phrase.lower().replace(" ", "_")
             self.write_json({"error": {"code": code, "message": text}})
@@ -285,14 +287,14 @@ class RoomHandler(BaseHandler):
     browsed = True
 
     async def get(self, name: str) -> None:
-        room = room_name(name)
+        room = self.room = room_name(name)
         self.set_header("Cache-Control", "no-cache")
         values: dict[str, Any] = {"room": room, "room_path": room_path(room), "user": "", "error": None}
         try:
             user = values["user"] = self._user()
         except Invalid as invalid:
             self.set_status(400)
-            return self.write_page("join.html", **{**values, "error": str(invalid)})
+            return self.write_page("join.html", **{**values, "error": f"A name {invalid.rule}"})
         if not user:
             return self.write_page("join.html", **values)
         page = await self.chat.page(room)
@@ -361,7 +363,7 @@ class MessagesHandler(StreamHandler):
             self._body += chunk
 
     async def get(self, name: str) -> None:
-        room = room_name(name)
+        room = self.room = room_name(name)
         self.allow_origin()
         if self.accepts("text/event-stream"):
             positions = self.get_query_arguments("lastEventId", strip=False)
@@ -378,6 +380,7 @@ class MessagesHandler(StreamHandler):
     head = get
 
     async def post(self, name: str) -> None:
+        self.room = room_name(name)
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
         if wait := self.application.rate_limit.wait(self.client(), time.monotonic()):
@@ -385,7 +388,7 @@ class MessagesHandler(StreamHandler):
         if len(self._body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         fields, is_form = read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))
-        draft = Draft.create(room_name(name), fields, now=time.time())
+        draft = Draft.create(self.room, fields, now=time.time())
         message = await self.chat.post(draft)
         if is_form and self.accepts("text/html"):
             remembered = unquote(self.get_cookie(USER_COOKIE) or "") == message.sender

@@ -278,6 +278,7 @@ async def test_a_html_form_is_led_back_to_its_room():
         assert json.loads((await ask(chat, ROOM)).body)["messages"][0]["text"] == "a\nb"
         refused = await post(chat, {"from": "ann", "text": ""}, Accept=BROWSER)
         assert (refused.code, refused.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+        assert 'href="/room"' in refused.body.decode(), "the way back"
 
 
 @pytest.mark.gen_test
