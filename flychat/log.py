@@ -42,6 +42,7 @@ PUT_SECONDS = 3.0  # for one attempt, whatever the engine's own time-outs are
 READ_SECONDS = 2.0  # a slower reading is a 503: the proxy, or the client, asks again
 DEADLINE = 10.0  # seconds that a draft is tried
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
+PLANS = 64  # kept for those who ask alike
 ROOMS = 2000  # rooms kept in memory
 IDLE = 600.0  # seconds until an unused room leaves memory
 
@@ -53,6 +54,7 @@ class Window:
         self.tail = 0
         self.messages: list[Message] = []
         self._by_key: dict[Key, Message] = {}
+        self._plans: dict[StreamRequest, StreamPlan] = {}
         self._limit = limit
         for commit in commits:
             if not self.messages:
@@ -64,6 +66,7 @@ class Window:
         if commit.first != self.tail + 1:
             return False
         self.tail = commit.last
+        self._plans.clear()
         self.messages.extend(commit.messages)
         self._by_key.update((message.key, message) for message in commit.messages)
         if len(self.messages) > 2 * self._limit:
@@ -88,6 +91,17 @@ class Window:
             return None
         first, last = max(oldest, end - limit + 1), max(oldest - 1, end)
         return Page(tuple(self.messages[first - oldest : last - oldest + 1]), self.tail)
+
+    def plan(self, request: StreamRequest) -> StreamPlan:
+        """How to open or mend a stream: the very same plan for equal requests, until the next commit."""
+        plan = self._plans.get(request)
+        if plan is None:
+            missing = HISTORY if request.last_id is None else self.tail - request.last_id
+            plan = plan_stream(request, self.newest(missing if 0 <= missing <= REPLAY else HISTORY))
+            if len(self._plans) >= PLANS:
+                self._plans.clear()
+            self._plans[request] = plan
+        return plan
 
     def newest(self, limit: int) -> Page:
         """The newest `limit` messages, or as many as there are here."""
@@ -312,13 +326,22 @@ class MessageLog:
             if last_id is not None and last_id > window.tail and self._engine.shared:
                 await self.refresh(name)  # it is another log only if no other process has gone on
                 window = await self._warm(self._room(name))
-            missing = HISTORY if last_id is None else window.tail - last_id
-            page = window.newest(missing if 0 <= missing <= REPLAY else HISTORY)
-        elif last_id is None:
+            return window.plan(request)
+        if last_id is None:
             page = await self._shared((name, HISTORY), lambda: self._newest(name, HISTORY))
         else:
             page = await self._shared((name, "after", last_id), lambda: self._following(name, last_id))
         return plan_stream(request, page)
+
+    def plan_at_once(self, request: StreamRequest) -> StreamPlan | None:
+        """The same, if it takes neither reading nor waiting."""
+        room = self._rooms.get(request.room)
+        if room is None or room.window is None or not self._memory:
+            return None
+        if request.last_id is not None and request.last_id > room.window.tail:
+            return None
+        self._room(request.room)  # it is in use
+        return room.window.plan(request)
 
     async def refresh(self, name: str) -> None:
         """Looks into the store for what other processes wrote, all of it; only of use with `memory`."""

@@ -24,6 +24,7 @@ from tornado.netutil import bind_sockets
 
 from .chat import Chat
 from .config import Config
+from .door import Door
 from .errors import Misconfigured
 from .hub import Hub
 from .hub.local import LocalHub
@@ -67,13 +68,16 @@ class Server:
         self.url = pushpin.url if pushpin else url_of(sockets)
         self.pushpin = pushpin
         self._log, self._hub, self._application = log, hub, application
-        self._http = HTTPServer(
-            application,
-            idle_connection_timeout=HEAD_SECONDS,
-            body_timeout=BODY_SECONDS,
-            max_header_size=HEAD_BYTES,
-            max_body_size=1 << 20,
-        )
+        options: dict[str, Any] = {
+            "idle_connection_timeout": HEAD_SECONDS,
+            "body_timeout": BODY_SECONDS,
+            "max_header_size": HEAD_BYTES,
+            "max_body_size": 1 << 20,
+        }
+        if isinstance(hub, LocalHub):
+            self._http: HTTPServer = Door(application, plan=log.plan_at_once, hold=hub.hold_socket, **options)
+        else:
+            self._http = HTTPServer(application, **options)
         self._http.add_sockets(sockets)
         self._watch = asyncio.create_task(watch_loop())
 

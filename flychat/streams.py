@@ -19,7 +19,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -59,7 +59,7 @@ class Channel:
     prev_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StreamPlan:
     """How to open or mend a stream: send `events`, subscribe to `channels`, and ask `recovery` at a gap."""
 
@@ -75,6 +75,10 @@ class StreamPlan:
         return prev_id
 
     def body(self) -> bytes:
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:  # once for all who are given this very plan
         return b"".join(event.encode() for event in self.events)
 
 
@@ -193,6 +197,12 @@ def official(message: Message) -> Event:
 def to_json(value: dict[str, Any]) -> str:
     """JSON on one line: control characters are escaped, all else is left readable."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def answer_head(headers: Iterable[tuple[str, str]]) -> bytes:
+    """The head of an answer that ends with its connection: no framing is needed, even in HTTP/1.0."""
+    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers), "Connection: close"]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def _reset(reason: str, last_id: int) -> Event:

@@ -43,6 +43,11 @@ PAGE_POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+DEFAULT_HEADERS = {
+    "Server": "flychat",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
 STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Invalid: (HTTPStatus.BAD_REQUEST, "invalid"),
     errors.Rejected: (HTTPStatus.BAD_REQUEST, "rejected"),
@@ -141,9 +146,8 @@ class BaseHandler(RequestHandler):
         return self.application.chat
 
     def set_default_headers(self) -> None:
-        self.set_header("Server", "flychat")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Referrer-Policy", "same-origin")
+        for header, value in DEFAULT_HEADERS.items():
+            self.set_header(header, value)
 
     def compute_etag(self) -> str | None:
         return None

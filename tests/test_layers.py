@@ -11,7 +11,7 @@ PORTS = {"storage", "hub"}
 HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.held"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
 TECHNOLOGY = {
-    "tornado": HUBS | PORTS | {"chat", "web", "server"},
+    "tornado": HUBS | PORTS | {"chat", "web", "door", "server"},
     "jinja2": {"web"},
     "gripcontrol": {"hub.pushpin", "hub.publisher"},
     "sqlite3": {"storage.sqlite"},
@@ -34,6 +34,7 @@ ALLOWED = {
     "chat": PURE | {"log", "hub"},
     "limits": set(),
     "web": PURE | {"chat", "limits"},
+    "door": PURE | {"web"},
     "config": {"__init__", "errors"},
     "client": {"__init__"} | PURE,
     "commands": {"client"} | PURE,

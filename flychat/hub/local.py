@@ -18,13 +18,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from tornado.web import RequestHandler
 
 from ..errors import Unavailable
-from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, Publication, StreamPlan, StreamRequest
+from ..streams import (
+    KEEP_ALIVE,
+    KEEP_ALIVE_SECONDS,
+    Publication,
+    StreamPlan,
+    StreamRequest,
+    answer_head,
+)
 from .held import Audience, Held, Holder
 
 logger = logging.getLogger(__name__)
@@ -57,14 +65,23 @@ class LocalHub:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
-        head = _head(response)
+        head = answer_head(response._headers.get_all())
         stream = response.detach()
         if stream is None or stream.closed():  # the client left while the plan was made
             return
-        held = self.holder.hold(stream.socket.dup())
+        sock = stream.socket.dup()
         stream.close()  # our duplicate keeps the connection
+        self.hold_socket(plan, sock, head)
+
+    def hold_socket(self, plan: StreamPlan, sock: socket.socket, head: bytes) -> None:
+        """Answers on a bare connection, and holds it."""
+        held = self.holder.hold(sock)
         self.holder.owe(held, head + plan.body())
-        await self._room(plan).attach(held, plan.position)
+        room = self._room(plan)
+        if room.members and room.position == plan.position and not held.closed:
+            room.join(held)
+        else:
+            self.spawn(room.attach(held, plan.position))
 
     def publish(self, publication: Publication) -> None:
         room = self.by_channel.get(publication.channel)
@@ -201,10 +218,3 @@ class _Room(Audience):
         if not self.members and not self._expected:
             for channel in self._channels:
                 self._hub.by_channel.pop(channel.name, None)
-
-
-def _head(response: RequestHandler) -> bytes:
-    """The head of the answer. The body ends with the connection, so it needs no framing, even in HTTP/1.0."""
-    headers = [*response._headers.get_all(), ("Connection", "close")]
-    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers)]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")

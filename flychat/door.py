@@ -1,0 +1,113 @@
+"""The door: a client that wants nothing but a stream is let in without ceremony.
+
+In a reconnect storm nearly all requests are alike: a plain GET for the stream of a room that is in memory.
+For each Tornado makes a stream, a parser, a coroutine, a request and a handler, and throws them away as soon
+as the head is answered; that is ten times the work of accepting, reading and answering.
+
+So the first bytes of a new connection are looked at, and left in the kernel. If they are one whole and plain
+stream request, and the answer is in memory, they are consumed and the hub holds the socket. Anything else (a
+part of a head, more than a head, another method, version, path or Accept, an Origin, a body ...) is Tornado's
+business: it gets the socket untouched, and never knows. A refusal here costs time, never correctness; so what
+is plain is narrow: one pattern for all of the head, and a list of the headers that change the answer.
+
+The kernel is asked to tell of a connection only when it has something to say (TCP_DEFER_ACCEPT, where that
+exists): else one that is accepted in a quiet moment would always be too early to be looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from tornado.httpserver import HTTPServer
+from tornado.httputil import format_timestamp
+
+from .errors import Refused
+from .messages import room_name
+from .streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
+from .web import DEFAULT_HEADERS
+
+LOOK_BYTES = 4096  # of a new connection; a longer head is unusual
+DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
+
+_PLAIN = re.compile(
+    rb"GET /rooms/((?:[\w.~-]|%[0-9A-Fa-f]{2})+)/messages/(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1\r\n"
+    rb"(?:[A-Za-z0-9-]+:[ -~]*\r\n)+\r\n"
+)
+_ACCEPT = re.compile(rb"\r\naccept: *text/event-stream *\r\n", re.IGNORECASE)
+_POSITION = re.compile(rb"\r\nlast-event-id: *([0-9]{1,18}) *\r\n", re.IGNORECASE)
+_NAMES = re.compile(
+    rb"\n(accept|last-event-id|host|origin|content-length|transfer-encoding|expect|grip-[a-z]+):", re.I
+)
+_USUAL = ([b"accept", b"host"], [b"accept", b"host", b"last-event-id"])
+
+
+def plain_request(head: bytes) -> StreamRequest | None:
+    """What a whole, plain head asks for; None for any other bytes."""
+    match = _PLAIN.fullmatch(head)
+    if match is None or _ACCEPT.search(head) is None:
+        return None
+    names = sorted(name.lower() for name in _NAMES.findall(head))
+    if names not in _USUAL:
+        return None
+    position = match[2]
+    if len(names) == 3:
+        given = _POSITION.search(head)
+        if given is None:
+            return None
+        position = given[1]
+    try:
+        room = room_name(unquote_to_bytes(match[1]).decode())
+    except (UnicodeDecodeError, Refused):
+        return None
+    return StreamRequest(room, None if position is None else int(position))
+
+
+class Door(HTTPServer):
+    """The HTTP server, which has plain stream requests held by `hold` if `plan` can answer them at once."""
+
+    def initialize(  # type: ignore[override]
+        self,
+        *args: Any,
+        plan: Callable[[StreamRequest], StreamPlan | None],
+        hold: Callable[[StreamPlan, socket.socket, bytes], None],
+        **kwargs: Any,
+    ) -> None:
+        super().initialize(*args, **kwargs)
+        self._plan, self._hold = plan, hold
+        self._head = (0, b"")
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        sockets = list(sockets)
+        for sock in sockets:
+            if hasattr(socket, "TCP_DEFER_ACCEPT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
+        super().add_sockets(sockets)
+
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        if not self._admit(connection):
+            super()._handle_connection(connection, address)
+
+    def _admit(self, connection: socket.socket) -> bool:
+        try:
+            head = connection.recv(LOOK_BYTES, socket.MSG_PEEK)
+            request = plain_request(head)
+            plan = self._plan(request) if request is not None else None
+            if plan is None:
+                return False
+            connection.recv(len(head))
+        except OSError:  # nothing is there yet, or the client has gone
+            return False
+        self._hold(plan, connection, self._stream_head(int(time.time())))
+        return True
+
+    def _stream_head(self, now: int) -> bytes:
+        """The head that Tornado would write; made once a second, as it tells the time."""
+        if self._head[0] != now:
+            headers = {**DEFAULT_HEADERS, **STREAM_HEADERS, "Date": format_timestamp(now)}
+            self._head = (now, answer_head(headers.items()))
+        return self._head[1]
