@@ -496,25 +496,32 @@ async def test_the_official_events_are_the_same_in_both_modes_and_on_both_stores
     """The same but for the date; byte for byte, if the other mode reads what one has written."""
     table, environ, _ = dynamo_table
     room = f"röom; of, signs? {uuid.uuid4()}"
-    seen = []
-    for store, env in ((f"sqlite:{stage.directory / 'a.db'}", {}), (table, environ)):
-        for grip_writes in (True, False):
-            port = free_port()
-            pushpin = await stage.pushpin(port)
-            name = f"{room} {grip_writes}"
-            both = []
-            for grip in (grip_writes, not grip_writes):
-                urls = [pushpin.grip_url] if grip else []
-                app = await stage.app(port, urls, store=store, environ=env)
-                url = pushpin.url if grip else app.url
-                if not both:
-                    both.append(await conversation(stage, url, app.url, name))
-                else:
-                    crowd = await stage.crowd(url, name, last_id=0)
-                    both.append(crowd.check(len(TEXTS)))
-                assert await app.kill(signal.SIGTERM) == 0
-            assert both[0] == both[1]
-            seen.append(undated(both[0]))
+
+    async def both(store: str, env: dict[str, str], grip_writes: bool) -> dict[int, bytes]:
+        """One mode writes, in the presence of a crowd; the other is asked for all of it."""
+        port = free_port()
+        pushpin = await stage.pushpin(port)
+        name, blocks = f"{room} {grip_writes}", []
+        for grip in (grip_writes, not grip_writes):
+            app = await stage.app(port, [pushpin.grip_url] if grip else [], store=store, environ=env)
+            url = pushpin.url if grip else app.url
+            if not blocks:
+                blocks.append(await conversation(stage, url, app.url, name))
+            else:
+                crowd = await stage.crowd(url, name, last_id=0)
+                await crowd.until_id(len(TEXTS))
+                blocks.append(crowd.check(len(TEXTS)))
+            assert await app.kill(signal.SIGTERM) == 0
+        assert blocks[0] == blocks[1]
+        return undated(blocks[0])
+
+    files = [f"sqlite:{stage.directory / name}.db" for name in "ab"]
+    seen = await asyncio.gather(
+        both(files[0], {}, True),
+        both(files[1], {}, False),
+        both(table, environ, True),
+        both(table, environ, False),
+    )
     assert all(blocks == seen[0] for blocks in seen)
 
 
