@@ -15,6 +15,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,9 +25,9 @@ import pytest
 from flychat import client, commands
 from flychat.config import Config
 from flychat.pushpin_child import PushpinChild
-from tests.conftest import need
+from tests.conftest import dynamo_environment, need
 from tests.oracle import fetch
-from tests.program import environment
+from tests.program import command, environment, running
 from tests.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, free_port, new_room
 from tests.served import WAIT, served
 
@@ -436,3 +438,79 @@ def test_the_policy_allows_what_flychat_calls_and_nothing_else():
     assert all(statement["Effect"] == "Allow" for statement in statements)
     for resource in {statement["Resource"] for statement in statements}:
         assert re.fullmatch(r"arn:aws:dynamodb:[^:]+:[^:]+:table/flychat-messages", resource)
+
+
+class Guarded:
+    """An imitation of AWS that asks, for every call, whether the caller may."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def user(self, name: str, statements: list[dict]) -> dict[str, str]:
+        """The environment of somebody who may do what the statements allow."""
+        import boto3
+
+        self._open(float("inf"))
+        root = {"aws_access_key_id": "root", "aws_secret_access_key": "root"}
+        iam = boto3.client("iam", "eu-west-1", endpoint_url=self._endpoint, **root)
+        iam.create_user(UserName=name)
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_user_policy(UserName=name, PolicyName="flychat", PolicyDocument=document)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        iam.close()
+        self._open(0)
+        names = {"AWS_ACCESS_KEY_ID": "AccessKeyId", "AWS_SECRET_ACCESS_KEY": "SecretAccessKey"}
+        return {**dynamo_environment(self._endpoint), **{ours: key[theirs] for ours, theirs in names.items()}}
+
+    def _open(self, calls: float) -> None:
+        """So many more calls are let through without asking."""
+        address, plain = f"{self._endpoint}/moto-api/reset-auth", {"Content-Type": "text/plain"}
+        request = urllib.request.Request(address, str(calls).encode(), plain)
+        urllib.request.urlopen(request, timeout=10).close()
+
+
+@pytest.fixture
+def guarded():
+    need("moto.server")
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", endpoint.rpartition(":")[2])
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        guard = threading.Timer(30, process.kill)
+        guard.start()
+        try:
+            while "Running on" not in process.stderr.readline():
+                assert process.poll() is None
+            guard.cancel()
+            threading.Thread(target=process.stderr.read, daemon=True).start()  # lest the pipe fills up
+            yield Guarded(endpoint)
+        finally:
+            guard.cancel()
+            process.kill()
+
+
+def test_with_the_policy_flychat_makes_its_table_and_serves_from_it(guarded, tmp_path):
+    statements = json.loads(text("iam-policy.json"))["Statement"]
+    (serve,) = (statement for statement in statements if statement["Sid"] == "Serve")
+    store = ("--store", "dynamodb:flychat-messages")
+    for statement in statements:
+        statement["Resource"] = "*"  # moto knows of no others
+    maker, server = guarded.user("maker", statements), guarded.user("server", [serve])
+    made = run(*command("--create-table", *store), cwd=tmp_path, env=environment(maker))
+    assert "is created" in made
+    with running("--standalone", "--port", "0", *store, cwd=tmp_path, environ=server) as program:
+        room = f"{program.url}/tea"
+        assert (
+            run(*command("say", room, "hi", "--from", "ann"), cwd=tmp_path, env=environment())
+            == "1 ann: hi\n"
+        )
+        assert run(*command("tail", room, "--count", "1"), cwd=tmp_path, env=environment()) == "1 ann: hi\n"
+    ended = subprocess.run(
+        command("--create-table", "--store", "dynamodb:another"),
+        env=environment(server),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert "not authorized to perform: dynamodb:CreateTable" in ended.stderr
