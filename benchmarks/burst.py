@@ -7,8 +7,6 @@ python -m benchmarks.burst [--clients 1000] [--messages 1000] [--many 10000] [--
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from . import harness
 from .options import options
 
@@ -29,8 +27,7 @@ def offered(peer: harness.Peer, clients: int) -> dict:
 
 
 def _measure(peer: harness.Peer, clients: int, messages: int, command: tuple) -> dict:
-    peer = replace(peer, order=peer.order.replace("@", "=@"))  # the order of several senders is the server's
-    with harness.running(peer) as server, harness.Client(server) as client:
+    with harness.running(peer) as server, harness.Client(server, several=True) as client:
         client.do("open", clients, 0, 0, 256)
         client.do("lock", 3)
         server.settle()

@@ -252,13 +252,18 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 class Client:
-    """client.c, on a running peer; `do` gives it a command and returns what it reports, checked."""
+    """client.c, on a running peer; `do` gives it a command and returns what it reports, checked.
 
-    def __init__(self, server: Running, *, replay: bool = False) -> None:
+    With `replay` its streams come back with a position. With `several` senders the order is the server's to
+    choose: it must be the same for all streams.
+    """
+
+    def __init__(self, server: Running, *, replay: bool = False, several: bool = False) -> None:
         peer = server.peer
         get = peer.replay if replay and peer.replay else peer.get
         self.returns = not (replay and peer.replay)
-        arguments = [str(server.port), get, peer.post, peer.type, peer.body, peer.order, peer.sight]
+        order = "=@" if several and peer.order == "@" else peer.order
+        arguments = [str(server.port), get, peer.post, peer.type, peer.body, order, peer.sight]
         self._process = subprocess.Popen(
             [compiled("client.c"), *arguments],
             stdin=subprocess.PIPE,
