@@ -21,13 +21,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY, parser
 
 from flychat import client, commands
 from flychat.config import Config
 from flychat.pushpin_child import PushpinChild
 from tests.conftest import dynamo_environment, need
 from tests.oracle import fetch
-from tests.program import command, environment, running
+from tests.program import Program, command, environment, running
 from tests.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, free_port, new_room
 from tests.served import WAIT, served
 
@@ -514,3 +515,151 @@ def test_with_the_policy_flychat_makes_its_table_and_serves_from_it(guarded, tmp
     )
     assert ended.returncode == 2
     assert "not authorized to perform: dynamodb:CreateTable" in ended.stderr
+
+
+# What to watch
+
+
+def families(program: Program) -> dict[str, str]:
+    """The type of each metric that a running flychat shows."""
+    with urllib.request.urlopen(f"{program.url}/metrics", timeout=10) as answer:
+        parsed = parser.text_string_to_metric_families(answer.read().decode())
+        return {family.name: family.type for family in parsed}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> set[str]:
+    """The names of all series that flychat can have, in either mode."""
+    folder = tmp_path_factory.mktemp("metrics")
+    types: dict[str, str] = {}
+    grip = ("--grip", "--grip-url", f"http://127.0.0.1:{free_port()}/")
+    for mode in (("--standalone",), grip):
+        with running(*mode, "--port", "0", "--store", "sqlite::memory:", cwd=folder) as program:
+            types |= families(program)
+    suffixes = {
+        "counter": ("_total",),
+        "histogram": ("_bucket", "_sum", "_count"),
+        "summary": ("_sum", "_count"),
+    }
+    return {name + suffix for name, kind in types.items() for suffix in suffixes.get(kind, ("",))} | {"up"}
+
+
+def panels() -> list[dict]:
+    return [panel for panel in json.loads(text("grafana-dashboard.json"))["panels"] if panel["type"] != "row"]
+
+
+def alerts() -> list[dict]:
+    need("yaml")
+    import yaml
+
+    (group,) = yaml.safe_load(text("alerts.yaml"))["groups"]
+    return group["rules"]
+
+
+def queries() -> list[str]:
+    """All of PromQL in the dashboard and in the alerts, as Prometheus would be asked."""
+    dashboard = [target["expr"] for panel in panels() for target in panel["targets"]]
+    found = [*dashboard, *(alert["expr"] for alert in alerts())]
+    return [query.replace("$__rate_interval", "5m").replace("$job", "flychat") for query in found]
+
+
+def test_the_dashboard_and_the_alerts_name_only_metrics_that_exist(shown):
+    named = set()
+    for query in queries():
+        names = set(re.findall(r"\b[a-z_]+(?=\{)", query))
+        assert names, query
+        named |= names
+    assert named <= shown, named - shown
+
+
+def test_the_labels_that_they_name_exist_too():
+    import flychat.hub.publisher
+    import flychat.server  # noqa: F401 - declares what is not declared above
+
+    declared = set(REGISTRY._names_to_collectors.values())
+    labels = {label for metric in declared for label in getattr(metric, "_labelnames", ())}
+    of_prometheus = {"job", "instance", "le"}
+    legends = [target["legendFormat"] for panel in panels() for target in panel["targets"]]
+    texts = [text for alert in alerts() for text in alert["annotations"].values()]
+    for query in queries():
+        grouped = {label for by in re.findall(r"by \(([^)]*)\)", query) for label in by.split(", ")}
+        matched = set(re.findall(r"[{,] ?(\w+)=", query))
+        assert grouped | matched <= labels | of_prometheus, query
+    for template in (*legends, *texts):
+        used = set(re.findall(r"\{\{(?: \$labels\.)?(\w+) ?\}\}", template))
+        assert used <= labels | of_prometheus, template
+
+
+def test_prometheus_understands_every_query(tmp_path):
+    need("promtool")
+    rules = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(queries())]
+    (tmp_path / "queries.yaml").write_text(json.dumps({"groups": [{"name": "all", "rules": rules}]}))
+    assert f"{len(rules)} rules found" in run("promtool", "check", "rules", tmp_path / "queries.yaml")
+
+
+def posted(status: int) -> str:
+    return f'flychat_posts_total{{job="flychat", instance="a", status="{status}"}}'
+
+
+def buckets(name: str, *counts: tuple[str, int]) -> list[tuple[str, str]]:
+    """A histogram whose buckets grow by so much a minute."""
+    return [(f'{name}_bucket{{job="flychat", instance="a", le="{le}"}}', f"0+{n}x20") for le, n in counts]
+
+
+ANSWERING = 'flychat_grip_answering{job="flychat", instance="a", proxy="p:5561"}'
+UP = 'up{job="flychat", instance="a"}'
+BAD = {
+    "FlychatDown": [(UP, "0x20")],
+    "FlychatPostsFail": [(posted(200), "0+60x20"), (posted(503), "0+6x20")],
+    "FlychatStoreSlow": buckets("flychat_put_seconds", ("1.0", 90), ("3.0", 100), ("+Inf", 100)),
+    "FlychatProxyLost": [(ANSWERING, "0x20")],
+    "FlychatLoopLate": buckets("flychat_loop_lag_seconds", ("0.1", 90), ("0.3", 100), ("+Inf", 100)),
+}
+GOOD = [
+    (UP, "1x20"),
+    (posted(200), "0+60x20"),
+    (posted(409), "0+60x20"),
+    (ANSWERING, "1x20"),
+    *buckets("flychat_put_seconds", ("0.01", 100), ("+Inf", 100)),
+    *buckets("flychat_loop_lag_seconds", ("0.01", 100), ("+Inf", 100)),
+]
+
+
+def test_each_of_the_five_alerts_fires_in_its_case_and_only_then(tmp_path):
+    need("promtool")
+    assert sorted(alert["alert"] for alert in alerts()) == sorted(BAD)
+    run("promtool", "check", "rules", DEPLOY / "alerts.yaml")
+    tests = []
+    for case, series in (*BAD.items(), ("all is well", GOOD)):
+        tests.append(
+            {
+                "interval": "1m",
+                "input_series": [{"series": name, "values": values} for name, values in series],
+                "promql_expr_test": [
+                    {
+                        "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}}) or vector(0)',
+                        "eval_time": "15m",
+                        "exp_samples": [{"labels": "{}", "value": int(name == case)}],
+                    }
+                    for name in BAD
+                ],
+            }
+        )
+    test = {"rule_files": [str(DEPLOY / "alerts.yaml")], "evaluation_interval": "1m", "tests": tests}
+    (tmp_path / "test.yaml").write_text(json.dumps(test))
+    assert "SUCCESS" in run("promtool", "test", "rules", tmp_path / "test.yaml")
+
+
+def test_the_dashboard_is_one_that_grafana_can_lay_out():
+    dashboard = json.loads(text("grafana-dashboard.json"))
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(ids)) == len(ids)
+    taken = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert all(x < 24 for x, _ in cells)
+        taken |= cells
+    variables = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert set(re.findall(r"\$\{?([a-z]\w*)", json.dumps(dashboard["panels"]))) <= variables
