@@ -97,7 +97,7 @@ OWNER: contextvars.ContextVar[Server | None] = contextvars.ContextVar("owner", d
 class Scenario:
     seed: int
     mode: str
-    faults: frozenset[str]
+    faults: tuple[str, ...]
     servers: int
     clients: int
     senders: int
@@ -111,26 +111,29 @@ class Scenario:
         return cls(
             seed,
             mode,
-            frozenset(chance.sample(possible, chance.choice((1, 2, 3, 4, 6, 9)))),
+            tuple(sorted(chance.sample(possible, chance.choice((1, 2, 3, 4, 6, 9))))),
             chance.randint(1, 3) if mode == "grip" else 1,
             chance.randint(1, 4),
             chance.randint(1, 3),
             chance.choice((1, 2, 3, 3, 8)),
         )
 
+    def without(self, faults: set[str]) -> Scenario:
+        return replace(self, faults=tuple(fault for fault in self.faults if fault not in faults))
+
     def command(self) -> str:
         drawn = Scenario.of(self.seed)
         words = [f"python -m tests.simulation --trace --seed {self.seed}"]
-        if left_out := drawn.faults - self.faults:
-            words.append(f"--without {','.join(sorted(left_out))}")
+        if left_out := sorted(set(drawn.faults) - set(self.faults)):
+            words.append(f"--without {','.join(left_out)}")
         for name in COUNTS:
             if getattr(self, name) != getattr(drawn, name):
                 words.append(f"--{name} {getattr(self, name)}")
         return " ".join(words)
 
     def smaller(self) -> Iterator[Scenario]:
-        for fault in sorted(self.faults):
-            yield replace(self, faults=self.faults - {fault})
+        for fault in self.faults:
+            yield self.without({fault})
         for name in COUNTS:
             for count in range(1, getattr(self, name)):
                 yield replace(self, **{name: count})
@@ -722,6 +725,7 @@ class World:
         self.shared = several or self.chance.random() < 0.5
         narrow = scenario.mode == "standalone" and "stall" in scenario.faults
         self.socket_room = 400 if narrow else 1 << 30
+        self.impatience = self.chance.choice((0.05, 0.5))
         self.quick = self.chance.random() < 0.7
         self.rates = {fault: self.chance.choice((0.1, 0.3, 0.6)) for fault in sorted(FAULTS)}
         loop.set_task_factory(self._make_task)
@@ -836,7 +840,7 @@ class World:
         _, late = await asyncio.wait(senders, timeout=patience)
         if late:
             self.report.broken.append("a sender is never answered")
-        if scenario.mode == "standalone" and scenario.faults & {"unpublished", "delayed"}:
+        if scenario.mode == "standalone" and {"unpublished", "delayed"} & set(scenario.faults):
             await self.loop.create_task(self.send("the last", 1))  # its publications are not made up for
         await self.converge(healed_at)
         self.judge()
@@ -914,7 +918,7 @@ class World:
                 posts = [self.loop.create_task(self.post(draft)) for _ in range(copies)]
                 await asyncio.wait(posts)
                 if key not in self.ledger.acknowledged:
-                    if chance.random() < 0.1:
+                    if chance.random() < self.impatience:
                         break  # it gives up
                     await asyncio.sleep(chance.uniform(0.05, 2))
             await asyncio.sleep(chance.uniform(0, self.span / 4))
@@ -1138,7 +1142,7 @@ def parser() -> argparse.ArgumentParser:
 def chosen(options: argparse.Namespace) -> Scenario:
     scenario = Scenario.of(options.seed)
     given = {name: getattr(options, name) for name in COUNTS if getattr(options, name) is not None}
-    return replace(scenario, faults=scenario.faults - set(options.without.split(",")), **given)
+    return replace(scenario.without(set(options.without.split(","))), **given)
 
 
 def replay(scenario: Scenario, trace: bool) -> int:

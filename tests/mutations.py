@@ -1,0 +1,439 @@
+"""Every rule that keeps the streams whole, switched off, and what notices:  python -m tests.mutations
+
+A mutation is a patch of flychat that breaks one rule. It must be caught, by the simulation (the first seed at
+which the judge objects is printed), by the conversations of test_log_rules.py, or by a test. The mutations of
+test_log_rules.py and test_local.py are run from here as well; their own files say what they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import inspect
+import io
+import logging
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from flychat import log as log_module
+from flychat import streams
+from flychat.chat import Chat
+from flychat.errors import Unavailable
+from flychat.hub import pushpin as pushpin_module
+from flychat.hub.held import Audience, Backlog, Holder
+from flychat.hub.local import LocalHub, _Room
+from flychat.hub.publisher import Publisher
+from flychat.log import MessageLog, SharedReads
+from flychat.messages import Message
+from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.sqlite import SqliteEngine
+
+from . import test_local, test_log_rules
+from .simulation import Way, World, first_failure
+
+SEEDS = 3000
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def rewrite(patch: pytest.MonkeyPatch, owner: type, name: str, old: str, new: str) -> None:
+    """The method with a piece of its source replaced."""
+    function = getattr(owner, name)
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(old) == 1, f"{old} is not in {owner.__name__}.{name} (any more)"
+    scope: dict[str, Any] = {}
+    exec("from __future__ import annotations\n" + source.replace(old, new), function.__globals__, scope)
+    patch.setattr(owner, name, scope[name])
+
+
+# Streams and plans
+
+
+def answer_below_grip_last(patch: pytest.MonkeyPatch) -> None:
+    """A recovery may be answered from a reading that is older than its Grip-Last."""
+    seen_by = World.seen_by
+
+    def old(self: World, way: Way) -> list:
+        if self.scenario.mode == "standalone":
+            return seen_by(self, way)
+        now = self.loop.time()
+        return [commit for at, commit in self.store.applied if at <= now - 0.5]
+
+    patch.setattr(World, "seen_by", old)
+
+
+def share_a_read_that_has_begun(patch: pytest.MonkeyPatch) -> None:
+    """An answer may be older than its question."""
+
+    async def get(self, key, read):
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = asyncio.ensure_future(read())
+            task.add_done_callback(
+                lambda done: (self._running.pop(key), done.cancelled() or done.exception())
+            )
+        return await asyncio.shield(task)
+
+    patch.setattr(SharedReads, "get", get)
+
+
+def prev_id_of_another_reading(patch: pytest.MonkeyPatch) -> None:
+    """The prev-id is higher than the last event of the body."""
+    plan_stream = streams.plan_stream
+
+    def mutated(request, page):
+        plan = plan_stream(request, page)
+        if request.recover or not plan.events[1:]:
+            return plan
+        return replace(plan, events=plan.events[:-1])
+
+    patch.setattr(log_module, "plan_stream", mutated)
+
+
+def skip_what_is_too_much(patch: pytest.MonkeyPatch) -> None:
+    """A client that is more than REPLAY behind is given the newest, and no reset."""
+    replay = streams.replay
+
+    def mutated(page, position):
+        return page.messages[-streams.HISTORY :] if position < page.last_id else replay(page, position)
+
+    patch.setattr(streams, "replay", mutated)
+
+
+def let_a_position_be_ahead(patch: pytest.MonkeyPatch) -> None:
+    """A position beyond the log is taken for its end."""
+    replay = streams.replay
+    patch.setattr(streams, "replay", lambda page, at: () if at > page.last_id else replay(page, at))
+    patch.setattr(log_module, "replay", streams.replay)
+
+
+def replay_one_too_many(patch: pytest.MonkeyPatch) -> None:
+    """A client that comes back is given its last message again."""
+    replay = streams.replay
+    patch.setattr(streams, "replay", lambda page, at: replay(page, max(0, at - 1)))
+
+
+# Writing, and telling
+
+
+def show_and_forget(patch: pytest.MonkeyPatch) -> None:
+    """What could not be stored is not retracted."""
+    provisional = streams.provisional
+    empty = streams.Publication("nowhere", b"")
+    patch.setattr(
+        "flychat.chat.provisional", lambda draft, retracted=False: empty if retracted else provisional(draft)
+    )
+
+
+def answer_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
+    """An unknown outcome is a 200."""
+    post = Chat.post
+
+    async def mutated(self, draft):
+        try:
+            return await post(self, draft)
+        except Unavailable:
+            return Message(1, draft.sender, draft.text, draft.date, draft.provisional_id)
+
+    patch.setattr(Chat, "post", mutated)
+
+
+def forget_what_was_given_up(patch: pytest.MonkeyPatch) -> None:
+    """A draft that was given up is not looked for in the log afterwards."""
+
+    def give_up(self, room, late):
+        self._drop(room, late, Unavailable())
+
+    patch.setattr(MessageLog, "_give_up", give_up)
+
+
+def believe_the_window(patch: pytest.MonkeyPatch) -> None:
+    """Drafts are not looked for in the log before they are put."""
+    patch.setattr(MessageLog, "_settle", lambda self, room: None)
+    put = MessageLog._put
+
+    async def mutated(self, room, place, drafts):
+        await put(self, room, place, drafts)
+        for waiter in list(room.waiting):
+            message = room.window.find(waiter.draft)
+            if message is not None and any(waiter.draft is draft for draft in drafts):
+                room.waiting.remove(waiter)
+                waiter.answer(message)
+
+    patch.setattr(MessageLog, "_put", mutated)
+
+
+def a_second_process_is_alone(patch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for what other processes wrote."""
+    tick = LocalHub._tick
+
+    def mutated(self):
+        self.refresh = None
+        tick(self)
+
+    patch.setattr(LocalHub, "_tick", mutated)
+
+
+def any_unknown_position_is_ahead(patch: pytest.MonkeyPatch) -> None:
+    """A position beyond what this process knows is not looked up."""
+    plan = MessageLog.plan
+
+    async def mutated(self, request):
+        shared, self._engine.shared = self._engine.shared, False
+        try:
+            return await plan(self, request)
+        finally:
+            self._engine.shared = shared
+
+    patch.setattr(MessageLog, "plan", mutated)
+
+
+# Holding
+
+
+def a_recovery_is_always_in_time(patch: pytest.MonkeyPatch) -> None:
+    """What a recovery brings is fed, although the room has moved meanwhile."""
+    rewrite(patch, _Room, "_recover", "if self.position != asked:", "if False:")
+
+
+def owe_nothing(patch: pytest.MonkeyPatch) -> None:
+    """What the socket does not take of an opening is dropped."""
+    owe = Holder.owe
+
+    def mutated(self, held, data):
+        owe(self, held, data)
+        held.owed = None
+
+    patch.setattr(Holder, "owe", mutated)
+
+
+def count_what_was_not_sent(patch: pytest.MonkeyPatch) -> None:
+    """The cursor moves on, although the socket took only a part."""
+    send = Holder.send
+
+    def mutated(self, held, data):
+        return send(self, held, data) and len(data)
+
+    patch.setattr(Holder, "send", mutated)
+
+
+def never_cut(patch: pytest.MonkeyPatch) -> None:
+    """A cursor that the backlog has passed goes on where the backlog begins."""
+    rewrite(patch, Audience, "_end_pass", 'self._holder.cut(held, "behind")', "held.cursor = self.backlog.start")
+
+
+def skip_to_the_end(patch: pytest.MonkeyPatch) -> None:
+    """One that lags is sent the newest block, wherever its cursor is."""
+    patch.setattr(Backlog, "read", lambda self, offset: b"".join(list(self._blocks)[-1:]))
+
+
+# Publishing to a proxy
+
+
+def wait_two_minutes(patch: pytest.MonkeyPatch) -> None:
+    """The link has Pushpin's own time-out."""
+    patch.setattr(pushpin_module, "link_seconds", lambda plan: 120)
+
+
+def prev_id_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """Publications in a GRIP channel are not checked against the position."""
+    headers = pushpin_module.grip_headers
+
+    def mutated(*arguments):
+        result = headers(*arguments)
+        return result | {"Grip-Channel": result["Grip-Channel"].replace("prev-id=", "last-id=")}
+
+    patch.setattr(pushpin_module, "grip_headers", mutated)
+
+
+def give_up_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """What is given up is not made up for by a hint."""
+    patch.setattr(Publisher, "_drop", lambda self, items: None)
+
+
+def start_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """A new process does not ask the proxy to recover everybody."""
+    init = Publisher.__init__
+
+    def mutated(self, *arguments, **options):
+        init(self, *arguments, **options)
+        self.owes_all = False
+
+    patch.setattr(Publisher, "__init__", mutated)
+
+
+def try_once(patch: pytest.MonkeyPatch) -> None:
+    """A batch that was not taken is not sent again."""
+    init = Publisher.__init__
+    patch.setattr(
+        Publisher, "__init__", lambda self, target, **options: init(self, target, give_up=-1, **options)
+    )
+
+
+def the_newest_first(patch: pytest.MonkeyPatch) -> None:
+    """A batch is not in the order in which it was published."""
+    take = Publisher._take
+    patch.setattr(Publisher, "_take", lambda self, *limits: take(self, *limits)[::-1])
+
+
+# The stores
+
+
+def read_as_it_comes(patch: pytest.MonkeyPatch) -> None:
+    """Queries are not consistent."""
+    rewrite(patch, DynamoEngine, "_read", '"ConsistentRead": True', '"ConsistentRead": False')
+
+
+def overtake_puts(patch: pytest.MonkeyPatch) -> None:
+    """A read does not wait for the puts before it."""
+
+    async def query(self, run, room, condition, edge):
+        return await self._run(lambda: self._read(run, room, condition, edge))
+
+    patch.setattr(SqliteEngine, "_query", query)
+
+
+def any_size(patch: pytest.MonkeyPatch) -> None:
+    """A commit may have any number of bytes."""
+    patch.setattr(log_module, "COMMIT_BYTES", 1 << 30)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`noticed` is "standalone" or "grip" or "" (of the simulation), or a test's id, or "test_log_rules"."""
+
+    patch: Patch
+    noticed: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.patch.__name__
+
+    @property
+    def by_simulation(self) -> bool:
+        return self.noticed in ("", "standalone", "grip")
+
+    def notice(self) -> str:
+        """What notices it: a line, or "" if nothing does."""
+        with pytest.MonkeyPatch.context() as patch:
+            if self.by_simulation:
+                self.patch(patch)
+                report = first_failure(range(1, 1 + SEEDS), self.noticed)
+                return f"seed {report.scenario.seed}: {report.broken[0]}" if report else ""
+            if self.noticed == "test_log_rules":
+                self.patch(patch)
+                return _violation()
+            return self.noticed if _fails(self.noticed, self.patch) else ""
+
+
+MUTATIONS = [
+    Mutation(answer_below_grip_last, "grip"),
+    Mutation(
+        share_a_read_that_has_begun,
+        "test_log.py::test_without_memory_equal_readers_share_one_reading_that_began_after_they_asked",
+    ),
+    Mutation(prev_id_of_another_reading),
+    Mutation(skip_what_is_too_much),
+    Mutation(let_a_position_be_ahead),
+    Mutation(replay_one_too_many),
+    Mutation(show_and_forget),
+    Mutation(answer_before_it_is_stored),
+    Mutation(
+        forget_what_was_given_up,
+        "test_log.py::test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_found_in_the_log",
+    ),
+    Mutation(believe_the_window),
+    Mutation(a_second_process_is_alone, "standalone"),
+    Mutation(any_unknown_position_is_ahead, "standalone"),
+    Mutation(a_recovery_is_always_in_time, "standalone"),
+    Mutation(owe_nothing, "standalone"),
+    Mutation(count_what_was_not_sent, "standalone"),
+    Mutation(never_cut, "standalone"),
+    Mutation(skip_to_the_end, "standalone"),
+    Mutation(test_local.deliver_whatever_the_prev_id, "standalone"),
+    Mutation(test_local.attach_whatever_the_position, "standalone"),
+    Mutation(test_local.trust_the_first_hold, "standalone"),
+    Mutation(test_local.ignore_gaps, "standalone"),
+    Mutation(wait_two_minutes, "grip"),
+    Mutation(prev_id_unchecked, "grip"),
+    Mutation(
+        give_up_in_silence,
+        "test_pushpin_hub.py::test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else",
+    ),
+    Mutation(
+        start_in_silence, "test_pushpin_hub.py::test_the_first_thing_is_the_request_to_recover_everybody"
+    ),
+    Mutation(try_once, "test_pushpin_hub.py::test_the_same_batch_is_tried_again"),
+    Mutation(
+        the_newest_first,
+        "test_pushpin_hub.py::test_items_go_in_order_in_batches_with_one_post_in_flight",
+    ),
+    Mutation(read_as_it_comes, "test_storage.py::test_every_read_is_consistent"),
+    Mutation(overtake_puts, "test_storage.py::test_a_read_does_not_overtake_a_put_that_was_given_up"),
+    Mutation(any_size, "test_log.py::test_a_commit_stays_within_its_bytes"),
+    *(Mutation(patch, "test_log_rules") for patch in test_log_rules.MUTATIONS),
+    *(Mutation(patch, f"test_local.py::{test.__name__}") for patch, test in test_local.MUTATIONS),
+]
+
+
+def _violation() -> str:
+    try:
+        asyncio.run(test_log_rules.conversations())
+    except test_log_rules.Violation as violation:
+        return f"test_log_rules: {violation}"[:100]
+    return ""
+
+
+class _Mutated:
+    """A pytest plugin: the test runs under the mutation."""
+
+    def __init__(self, patch: Patch) -> None:
+        self._mutate = patch
+
+    @pytest.fixture(autouse=True)
+    def _mutation(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._mutate(monkeypatch)
+        monkeypatch.setattr("tests.served.WAIT", 0.5)
+
+
+def _fails(test: str, patch: Patch) -> bool:
+    """Whether the test fails, and not for another reason: it must pass without the mutation."""
+    warning = "ignore::pytest.PytestAssertRewriteWarning"  # the tests are imported already
+    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", warning, f"tests/{test}"]
+    silence = io.StringIO()
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        outcomes = [pytest.main(arguments), pytest.main(arguments, plugins=[_Mutated(patch)])]
+    return outcomes == [pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Switches every rule off, and says what notices.")
+    parser.add_argument("names", nargs="*", help="of mutations; all, if there are none")
+    names = parser.parse_args().names
+    escaped = []
+    logging.disable(logging.CRITICAL)
+    for mutation in MUTATIONS:
+        if names and mutation.name not in names:
+            continue
+        began = time.monotonic()
+        noticed = mutation.notice()
+        if not noticed:
+            escaped.append(mutation.name)
+        said = (mutation.patch.__doc__ or mutation.name).strip().partition("\n")[0]
+        print(
+            f"{'caught ' if noticed else 'ESCAPED'} {mutation.name} ({time.monotonic() - began:.1f} s): {said}"
+        )
+        print(f"        {noticed or 'nothing noticed'}"[:160], flush=True)
+    print(f"{len(escaped)} escaped" + "".join(f", {name}" for name in escaped))
+    return bool(escaped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
