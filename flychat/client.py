@@ -320,9 +320,11 @@ async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
+    status = 100
     try:
-        line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        status = int(line.split()[1])
+        while 100 <= status < 200:  # a proxy may say something in advance
+            line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            status = int(line.split()[1])
     except (ValueError, LookupError, asyncio.LimitOverrunError):
         raise ConnectionError("the answer is not HTTP") from None
     fields = (each.partition(":") for each in lines if each)

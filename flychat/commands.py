@@ -82,7 +82,7 @@ async def check(url: str, *, quick: bool) -> int:
     except TimeoutError:
         found.problem(f"no answer in time{await _advice_late(url, room)}")
     except (FlychatError, OSError, EOFError) as error:
-        found.problem(f"the connection fails: {error or type(error).__name__}")
+        found.problem(f"it fails: {error or type(error).__name__}")
     finally:
         if idle:
             idle.cancel()
@@ -137,11 +137,15 @@ async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]
             seen, began = Sights(), time.monotonic()
             key = str(uuid.uuid4())
             watching = asyncio.create_task(seen.watch(events, key))
-            message = await client.post(url, room, "check", "A test message.", provisional_id=key, seconds=20)
-            answered = time.monotonic()
-            await asyncio.wait([watching], timeout=PATIENCE)
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            try:
+                message = await client.post(
+                    url, room, "check", "A test message.", provisional_id=key, seconds=20
+                )
+                answered = time.monotonic()
+                await asyncio.wait([watching], timeout=PATIENCE)
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
             if seen.official is None:
                 unseen = f"message {message.id} was stored, but not seen within {PATIENCE:.0f} s"
                 found.problem(f"{unseen}: {BUFFERED}, or flychat cannot publish")

@@ -231,7 +231,9 @@ async def test_a_stream_goes_on_from_its_position_whatever_ends_the_connection(c
         refusal(503, "Retry-After: 0"),
         b"",  # closed without a word
         b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
-        chunked(OPEN, three) + b"fff\r\nid: 4",  # cut off within a chunk
+        b"HTTP/1.1 103 Early Hints\r\nLink: </static/chat.css>\r\n\r\n"
+        + chunked(OPEN, three)
+        + b"fff\r\nid: 4",  # cut off within a chunk
         streamed(OPEN, two, three, five),  # goes back, then skips one
         b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>",
         streamed(OPEN, four, five, shown(6), six, cut=False),

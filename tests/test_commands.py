@@ -41,10 +41,11 @@ async def between(
     *,
     request: Callable[[bytes], bytes] = bytes,
     head: Callable[[bytes], bytes] = bytes,
+    plain: Callable[[bytes], bytes] = bytes,
     delay: float = 0,
     holds: bool = False,
 ) -> AsyncIterator[str]:
-    """A proxy of the bad kind: edits heads, delays a stream, or `holds` all of its body back."""
+    """A proxy of the bad kind: edits the heads of streams and of the others (`plain`), delays a stream, or `holds` all of its body back."""
     port = int(url.rpartition(":")[2])
     writers = []
 
@@ -56,7 +57,7 @@ async def between(
         to_upstream.write(request(asked) + await reader.readexactly(int(length[1]) if length else 0))
         answer = await upstream.readuntil(b"\r\n\r\n")
         streamed = b"text/event-stream" in answer
-        writer.write(head(answer) if streamed else answer)
+        writer.write(head(answer) if streamed else plain(answer))
         while data := await upstream.read(65536):
             if streamed and holds:
                 continue
@@ -160,6 +161,7 @@ VICES = {
         "not a stream of events",
     ),
     "refuses": ({"head": answered(b"403 Forbidden")}, "403"),
+    "refuses posts": ({"plain": answered(b"403 Forbidden")}, "the server refuses: 403"),
     "is overloaded": ({"head": answered(b"503 Service Unavailable")}, "503"),
 }
 
@@ -191,7 +193,7 @@ async def test_a_proxy_that_cuts_idle_streams_is_found(capsys, monkeypatch):
 async def test_nobody_there_is_a_problem_too(capsys):
     code, _, bad = await checked(f"http://127.0.0.1:{free_port()}", capsys)
     assert code == 1
-    assert "the connection fails" in bad[0]
+    assert "Connect call failed" in bad[0]
 
 
 # tail, say
