@@ -226,7 +226,7 @@ def count_what_was_not_sent(patch: pytest.MonkeyPatch) -> None:
 
 def never_cut(patch: pytest.MonkeyPatch) -> None:
     """A cursor that the backlog has passed goes on where the backlog begins."""
-    rewrite(patch, Audience, "_end_pass", 'self._holder.cut(held, "behind")', "held.cursor = self.backlog.start")
+    rewrite(patch, Audience, "_end_pass", "if held.cursor < self.backlog.start:", "if False:")
 
 
 def skip_to_the_end(patch: pytest.MonkeyPatch) -> None:

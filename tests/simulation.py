@@ -20,6 +20,7 @@ import argparse
 import asyncio
 import contextlib
 import contextvars
+import inspect
 import json
 import logging
 import os
@@ -39,7 +40,7 @@ from unittest.mock import patch
 from flychat import log as log_module
 from flychat import streams
 from flychat.chat import Chat
-from flychat.errors import Conflict, Taken, Throttled, Unavailable, Unknown
+from flychat.errors import Conflict, FlychatError, Taken, Throttled, Unavailable, Unknown
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
 from flychat.hub import publisher as publisher_module
@@ -59,6 +60,8 @@ BOUND = {"standalone": 15.0, "grip": 30.0}  # seconds from the last fault until 
 HISTORY, REPLAY = 3, 6  # in the place of 50 and 1,000: so that few messages are many
 BACKLOG_BYTES = 1500
 ROOM = "room"
+CLIENT = ("10.0.0.1",)[: len(inspect.signature(Chat.stream).parameters) - 3]
+EXPECTED = (type(None), FlychatError, OSError, TimeoutError)  # of a task
 NOON = 1_800_000_000.0
 
 FAULTS = {
@@ -331,6 +334,7 @@ class Response:
     def __init__(self, sock: Socket | None = None) -> None:
         self.headers: dict[str, str] = {}
         self.body = b""
+        self.socket = sock
         self._stream = types.SimpleNamespace(socket=sock, closed=lambda: False, close=lambda: None)
         self._headers = types.SimpleNamespace(get_all=lambda: self.headers.items())
         loop = asyncio.get_running_loop()
@@ -534,10 +538,20 @@ class Server:
 
     async def stream(self, request: StreamRequest, response: Response) -> int:
         try:
-            await self.ask(self.chat.stream(request, response))
+            await self.ask(self._stream(request, response))
         except Unavailable:
             return 503
         return 200
+
+    async def _stream(self, request: StreamRequest, response: Response) -> None:
+        """Through a handler, or, as door.py does, on the bare connection."""
+        plan = None
+        if self.mode == "standalone" and self.world.chance.random() < 0.5:
+            plan = self.chat.plan_at_once(request, *CLIENT)
+        if plan is None:
+            await self.chat.stream(request, response, *CLIENT)
+        else:
+            self.hub.hold_socket(plan, response.socket, b"HTTP/1.1 200 OK\r\n\r\n", *CLIENT)
 
     def kill(self) -> None:
         if not self.up:
@@ -589,7 +603,9 @@ class Disturbed:
 
     def __init__(self, server: Server) -> None:
         self.world, self.hub = server.world, server.hub
-        self.hold = server.hub.hold
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.hub, name)
 
     def publish(self, publication: Publication) -> None:
         fault = self.world.fate("publish", "unpublished", "doubled", "delayed")
@@ -1044,10 +1060,10 @@ def _sweep(world: World, loop: VirtualLoop) -> None:
     loop.set_exception_handler(lambda loop, context: None)
     for tasks in (world.tasks, *(server.tasks for server in servers)):
         for task in tasks:
-            if task.done():
-                task.cancelled() or task.exception()
-            else:
+            if not task.done():
                 task.cancel()
+            elif not task.cancelled() and not isinstance(task.exception(), EXPECTED):
+                world.report.broken.append(f"unexpected: {task.exception()!r}")
     left = [t for tasks in (world.tasks, *(s.tasks for s in servers)) for t in tasks if not t.done()]
     if left:
         loop.run_until_complete(asyncio.wait(left, timeout=1))
