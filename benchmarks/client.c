@@ -3,6 +3,7 @@
 
    client PORT GET POST TYPE BODY ORDER SIGHT
      GET    path of the stream                      POST, TYPE   path and content type of a publication
+            {r} in the path is a number from 0 to 99
      BODY   its body, in which {n} is the number of the message and {u} a UUID of it
      ORDER  text before a number that must count up by one on every stream; with "=" in front: before numbers
             that every stream must have once each and in the same order (for several SENDERS)
@@ -241,9 +242,12 @@ static void send_message(Sender *p, long n) {
         else *to++ = *from;
     }
     int length = to - body;
+    char path[1024], *room = strstr(post_path, "{r}");
+    snprintf(path, sizeof path, "%s", post_path);
+    if (room) sprintf(path + (room - post_path), "%ld%s", n % 100, room + 3);
     int size = snprintf(text, sizeof text,
         "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-        post_path, port, post_type, length);
+        path, port, post_type, length);
     memcpy(text + size, body, length);
     if (n < MESSAGES) sent_at[n] = now();
     p->sent = now();

@@ -95,7 +95,7 @@ def _block(before: str = "id: {n}\nevent: message\ndata: ", after: str = "\n\n",
     return before + data.replace(' "}', " " + "x" * (BLOCK - width) + '"}') + after
 
 
-MEMORY = ("--store", "sqlite::memory:")
+MEMORY = ("--standalone", "--store", "sqlite::memory:")
 FORM = "from=ann&text=@{n}&provisionalId={u}"
 FLYCHAT = Peer("flychat", STREAM, "/bench/publish", _block(), arguments=MEMORY)
 POSTED = Peer(
@@ -211,12 +211,30 @@ class Running:
         result["cpu"] = self.cpu() - before
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def helper(name: str, *arguments: str) -> Iterator[int]:
+    """A program of peers/ that a server needs, started and ended; yields its port."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, PEERS / name, str(port), *arguments])
+    try:
+        _wait_for(port, process)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
 @contextlib.contextmanager
 def running(peer: Peer, environ: dict[str, str] | None = None) -> Iterator[Running]:
     """The peer, started afresh on a free port, and ended."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="flychat-bench-") as folder:
         command = peer.command(port, Path(folder))
         if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -315,14 +333,14 @@ def interleaved(peers, measure, rounds: int) -> tuple[dict[str, dict], dict[str,
             except RuntimeError as failure:
                 note(f"{peer.name}: {failure}")
                 results.setdefault(peer.name, [])
-    medians = {name: _medians(runs) for name, runs in results.items() if runs}
+    middle = {name: medians(runs) for name, runs in results.items() if runs}
     for name, runs in results.items():
         if not runs and name not in skipped:
             skipped[name] = "failed every time"
-    return medians, skipped
+    return middle, skipped
 
 
-def _medians(runs: list[dict]) -> dict:
+def medians(runs: list[dict]) -> dict:
     return {key: statistics.median(run[key] for run in runs if key in run) for key in runs[0]}
 
 

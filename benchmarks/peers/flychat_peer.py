@@ -49,7 +49,7 @@ async def measure(lags: list[float]) -> None:
 
 
 async def main() -> None:
-    config = Config.read(["--standalone", "--port", *sys.argv[1:]], os.environ)
+    config = Config.read(["--port", *sys.argv[1:]], os.environ)
     server = await start(config)
     server._application.add_handlers(
         ".*", [("/bench/publish", Publish, {"hub": server._hub}), ("/bench/lag", Lag)]
