@@ -7,14 +7,24 @@ from collections.abc import Mapping
 from prometheus_client import Counter
 from tornado.web import RequestHandler
 
-from .errors import Conflict, FlychatError
+from .errors import Conflict, FlychatError, Full
 from .hub import Hub
 from .log import MessageLog
 from .messages import Draft, Message
-from .streams import HISTORY, Page, StreamRequest, committed, provisional
+from .streams import HISTORY, Page, StreamPlan, StreamRequest, committed, provisional
 
 STREAMS = Counter("flychat_streams_opened", "Plans made: first, resumed, or a proxy's recovery", ["kind"])
 RESETS = Counter("flychat_stream_resets", "Plans that begin with a stream-reset", ["reason"])
+
+
+KINDS = {kind: STREAMS.labels(kind) for kind in ("first", "resumed", "recovery")}
+
+
+def _count(request: StreamRequest, plan: StreamPlan) -> None:
+    resumed = "first" if request.last_id is None else "resumed"
+    KINDS["recovery" if request.recover else resumed].inc()
+    if any(event.name == "stream-reset" for event in plan.events[:2]):
+        RESETS.labels("behind" if plan.position > (request.last_id or 0) else "ahead").inc()
 
 
 class Chat:
@@ -43,14 +53,20 @@ class Chat:
             self._hub.publish(provisional(draft, retracted=True))
             raise
 
-    async def stream(self, request: StreamRequest, response: RequestHandler) -> None:
-        """Opens, or mends, the stream that is asked for. Raises Unavailable."""
+    async def stream(self, request: StreamRequest, response: RequestHandler, client: str) -> None:
+        """Opens, or mends, the stream that is asked for. Raises Full, Unavailable."""
+        if not self._hub.admits(client):
+            raise Full("no more streams can be held here")
         plan = await self._log.plan(request)
-        resumed = "first" if request.last_id is None else "resumed"
-        STREAMS.labels("recovery" if request.recover else resumed).inc()
-        if any(event.name == "stream-reset" for event in plan.events[:2]):
-            RESETS.labels("behind" if plan.position > (request.last_id or 0) else "ahead").inc()
-        await self._hub.hold(plan, response)
+        _count(request, plan)
+        await self._hub.hold(plan, response, client)
+
+    def plan_at_once(self, request: StreamRequest, client: str) -> StreamPlan | None:
+        """The plan of the stream that is asked for, if it takes no waiting and the stream may be held."""
+        plan = self._log.plan_at_once(request) if self._hub.admits(client) else None
+        if plan is not None:
+            _count(request, plan)
+        return plan
 
     async def page(self, room: str, before: int | None = None, limit: int = HISTORY) -> Page:
         """The newest messages of a room, or the newest before an id. Raises Unavailable."""

@@ -29,6 +29,8 @@ class Config:
     cors_origins: tuple[str, ...]
     rate_limit: float = 10.0
     trust_proxy: bool = False
+    max_streams: int = 0
+    max_streams_per_client: int = 0
     grip_urls: tuple[str, ...] = ()
     with_pushpin: bool = False
     pushpin_port: int = 7999
@@ -62,6 +64,8 @@ class Config:
             cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
             rate_limit=_rate(option("rate_limit", "10")),
             trust_proxy=bool(given.trust_proxy) or _true(environ.get("FLYCHAT_TRUST_PROXY")),
+            max_streams=_cap("max_streams", option("max_streams", "0")),
+            max_streams_per_client=_cap("max_streams_per_client", option("max_streams_per_client", "0")),
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
             with_pushpin=with_pushpin,
             pushpin_port=_port(option("pushpin_port", "7999"), "--pushpin-port"),
@@ -104,6 +108,14 @@ def _parser() -> argparse.ArgumentParser:
         "--rate-limit",
         metavar="N",
         help="messages per second that one client address may post, with bursts of 4 N (default: 10; 0: any)",
+    )
+    parser.add_argument(
+        "--max-streams", metavar="N", help="with --standalone: streams held at once (default: 0, no cap)"
+    )
+    parser.add_argument(
+        "--max-streams-per-client",
+        metavar="N",
+        help="with --standalone: of one client address (default: 0, no cap)",
     )
     parser.add_argument(
         "--trust-proxy",
@@ -157,6 +169,12 @@ def _rate(value: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value):
         raise Misconfigured("--rate-limit must be a number of messages per second, or 0")
     return float(value)
+
+
+def _cap(name: str, value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise Misconfigured(f"--{name.replace('_', '-')} must be a number of streams, or 0")
+    return int(value)
 
 
 def _several(value: str | Sequence[str]) -> Sequence[str]:

@@ -27,6 +27,7 @@ from tornado.httpserver import HTTPServer
 from tornado.httputil import format_timestamp
 
 from .errors import Refused
+from .limits import client_of
 from .messages import room_name
 from .streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
 from .web import DEFAULT_HEADERS
@@ -41,8 +42,10 @@ _PLAIN = re.compile(
 _ACCEPT = re.compile(rb"\r\naccept: *text/event-stream *\r\n", re.IGNORECASE)
 _POSITION = re.compile(rb"\r\nlast-event-id: *([0-9]{1,18}) *\r\n", re.IGNORECASE)
 _NAMES = re.compile(
-    rb"\n(accept|last-event-id|host|origin|content-length|transfer-encoding|expect|grip-[a-z]+):", re.I
+    rb"\n(accept|last-event-id|host|origin|content-length|transfer-encoding|expect|grip-[a-z]+):",
+    re.I,
 )
+_FORWARDED = re.compile(rb"\nx-forwarded-for:([ -~]*)\r", re.I)
 _USUAL = ([b"accept", b"host"], [b"accept", b"host", b"last-event-id"])
 
 
@@ -73,12 +76,13 @@ class Door(HTTPServer):
     def initialize(  # type: ignore[override]
         self,
         *args: Any,
-        plan: Callable[[StreamRequest], StreamPlan | None],
-        hold: Callable[[StreamPlan, socket.socket, bytes], None],
+        plan: Callable[[StreamRequest, str], StreamPlan | None],
+        hold: Callable[[StreamPlan, socket.socket, bytes, str], None],
+        trust_proxy: bool = False,
         **kwargs: Any,
     ) -> None:
         super().initialize(*args, **kwargs)
-        self._plan, self._hold = plan, hold
+        self._plan, self._hold, self._trust_proxy = plan, hold, trust_proxy
         self._head = (0, b"")
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
@@ -89,21 +93,27 @@ class Door(HTTPServer):
         super().add_sockets(sockets)
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
-        if not self._admit(connection):
+        if not self._admit(connection, address[0]):
             super()._handle_connection(connection, address)
 
-    def _admit(self, connection: socket.socket) -> bool:
+    def _admit(self, connection: socket.socket, peer: str) -> bool:
         try:
             head = connection.recv(LOOK_BYTES, socket.MSG_PEEK)
             request = plain_request(head)
-            plan = self._plan(request) if request is not None else None
+            client = self._client(head, peer)
+            plan = self._plan(request, client) if request is not None else None
             if plan is None:
                 return False
             connection.recv(len(head))
         except OSError:  # nothing is there yet, or the client has gone
             return False
-        self._hold(plan, connection, self._stream_head(int(time.time())))
+        self._hold(plan, connection, self._stream_head(int(time.time())), client)
         return True
+
+    def _client(self, head: bytes, peer: str) -> str:
+        """As BaseHandler.client; no proxy signs its requests to a server that holds the streams itself."""
+        forwarded = _FORWARDED.findall(head) if self._trust_proxy else []
+        return client_of(forwarded[-1].decode().rpartition(",")[2] if forwarded else peer)
 
     def _stream_head(self, now: int) -> bytes:
         """The head that Tornado would write; made once a second, as it tells the time."""

@@ -9,6 +9,7 @@ FlychatError
 │   ├── TooLarge         the body is over the limit
 │   ├── Unsupported      the body is of an unknown type
 │   ├── TooMany          the client posts too often
+│   ├── Full             no more streams are held here
 │   ├── NotReady         the server should not be sent requests; says which part of it is why
 │   └── Unproxied        a stream asked around the GRIP proxy
 ├── Unavailable      not now; the same request is safe later
@@ -83,6 +84,10 @@ class Unproxied(Refused):
 
 class Unavailable(FlychatError):
     """The store did not answer in time. Asking again, with the same provisional id, is safe."""
+
+
+class Full(Refused):
+    """No more streams are held here, at all or for this client."""
 
 
 class NotReady(Refused):

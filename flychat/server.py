@@ -75,7 +75,9 @@ class Server:
             "max_body_size": 1 << 20,
         }
         if isinstance(hub, LocalHub):
-            self._http: HTTPServer = Door(application, plan=log.plan_at_once, hold=hub.hold_socket, **options)
+            at_once = application.chat.plan_at_once
+            options |= {"plan": at_once, "hold": hub.hold_socket, "trust_proxy": application.trust_proxy}
+            self._http: HTTPServer = Door(application, **options)
         else:
             self._http = HTTPServer(application, **options)
         self._http.add_sockets(sockets)
@@ -159,7 +161,12 @@ async def open_engine(config: Config, environ: Mapping[str, str]) -> Engine:
 
 def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinChild | None) -> Hub:
     if config.mode == "standalone":
-        return LocalHub(log.plan, log.refresh if engine.shared else None)
+        return LocalHub(
+            log.plan,
+            log.refresh if engine.shared else None,
+            max_streams=config.max_streams,
+            max_streams_per_client=config.max_streams_per_client,
+        )
     from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
 
     return PushpinHub([pushpin.grip_url] if pushpin else config.grip_urls)

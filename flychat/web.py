@@ -58,6 +58,7 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Unsupported: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
     errors.TooMany: (HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests"),
     errors.Unproxied: (HTTPStatus.NOT_IMPLEMENTED, "unproxied"),
+    errors.Full: (HTTPStatus.SERVICE_UNAVAILABLE, "full"),
     errors.NotReady: (HTTPStatus.SERVICE_UNAVAILABLE, "not_ready"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
@@ -207,7 +208,7 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(math.ceil(error.seconds)))
         if status_code == 503:
             self.set_header("Retry-After", str(RETRY_AFTER))
-            text = text if isinstance(error, errors.NotReady) else UNAVAILABLE
+            text = text if isinstance(error, errors.Refused) else UNAVAILABLE
         self.set_header("Cache-Control", "no-store")
         self.allow_origin()
         if self.browsed or self.accepts("text/html"):
@@ -342,7 +343,7 @@ class StreamHandler(BaseHandler):
         for header, value in streams.STREAM_HEADERS.items():
             self.set_header(header, value)
         if self.request.method != "HEAD":
-            await self.chat.stream(request, self)
+            await self.chat.stream(request, self, self.client())
 
 
 @stream_request_body

@@ -49,7 +49,13 @@ def command(*arguments: str, python: Sequence[str] = (sys.executable,)) -> list[
 def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Ours without what would configure flychat or AWS, so that a test says it all."""
     kept = {n: v for n, v in os.environ.items() if not n.startswith(("FLYCHAT_", "AWS_", "GRIP_"))}
-    return {**kept, "FLYCHAT_RATE_LIMIT": "0", "PYTHONPATH": str(ROOT), "AWS_EC2_METADATA_DISABLED": "true", **(environ or {})}
+    return {
+        **kept,
+        "FLYCHAT_RATE_LIMIT": "0",
+        "PYTHONPATH": str(ROOT),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        **(environ or {}),
+    }
 
 
 @contextlib.contextmanager

@@ -49,6 +49,12 @@ def test_posts_are_limited_unless_the_rate_is_0():
     assert read("--standalone", FLYCHAT_RATE_LIMIT="0").rate_limit == 0
 
 
+def test_streams_have_no_cap_unless_it_is_said():
+    assert (read("--standalone").max_streams, read("--standalone").max_streams_per_client) == (0, 0)
+    config = read("--standalone --max-streams 5", FLYCHAT_MAX_STREAMS_PER_CLIENT="3")
+    assert (config.max_streams, config.max_streams_per_client) == (5, 3)
+
+
 def test_a_proxy_is_trusted_only_when_it_is_said():
     assert not read("--standalone").trust_proxy
     assert read("--standalone --trust-proxy").trust_proxy
@@ -72,6 +78,8 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone --store dynamodb:ab", {}, "--store"),
         ("--standalone --store dynamodb:a/b/c", {}, "--store"),
         ("--create-table --store sqlite:x.db", {}, "--create-table"),
+        ("--standalone --max-streams x", {}, "--max-streams"),
+        ("--standalone --max-streams-per-client -1", {}, "--max-streams-per-client"),
         ("--standalone --rate-limit -1", {}, "--rate-limit"),
         ("--standalone --rate-limit many", {}, "--rate-limit"),
         ("--standalone --cors-origin example.org", {}, "--cors-origin"),

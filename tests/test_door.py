@@ -90,11 +90,11 @@ async def two_doors():
             await chat.post(text)
         held = []
 
-        def hold(plan, sock, head):
+        def hold(plan, sock, head, client):
             held.append(plan)
-            chat.hub.hold_socket(plan, sock, head)
+            chat.hub.hold_socket(plan, sock, head, client)
 
-        door = Door(chat.application, plan=chat.log.plan_at_once, hold=hold)
+        door = Door(chat.application, plan=chat.application.chat.plan_at_once, hold=hold, trust_proxy=True)
         sockets = bind_sockets(0, "127.0.0.1")
         door.add_sockets(sockets)
         try:

@@ -77,9 +77,9 @@ async def test_posts_under_way_are_stored_published_and_answered_before_the_stre
         listener = await stream(server, clients)
         come, go = gate_puts(server)
         posts = [await post(server, clients, f"{n}") for n in range(5)]
+        assert {(await listener.next()).last_id for _ in posts} == {""}, "the provisional ones"
         await come.wait()
         stopping = asyncio.create_task(server.stop())
-        assert (await listener.next()).last_id == "", "the provisional ones"
         go.set()
         for client in posts:
             assert (await client.at_end()).startswith(b"HTTP/1.1 200 ")

@@ -34,7 +34,7 @@ ALLOWED = {
     "chat": PURE | {"log", "hub"},
     "limits": set(),
     "web": PURE | {"chat", "limits"},
-    "door": PURE | {"web"},
+    "door": PURE | {"limits", "web"},
     "config": {"__init__", "errors"},
     "client": {"__init__"} | PURE,
     "commands": {"client"} | PURE,

@@ -312,7 +312,7 @@ async def test_a_client_that_takes_nothing_for_long_is_cut(monkeypatch):
         await chat.stream(receive=4096)
         gone = asyncio.Event()
         cut = chat.hub.holder.cut
-        chat.hub.holder.cut = lambda held: (cut(held), gone.set())
+        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
         while not (chat.hub.holder._lagging or gone.is_set()):
             await chat.post("x" * 4000)
         await asyncio.wait_for(gone.wait(), 5)
@@ -334,7 +334,7 @@ async def test_a_close_is_noticed_at_once_and_frees_everything():
     async with served() as chat:
         gone = asyncio.Event()
         cut = chat.hub.holder.cut
-        chat.hub.holder.cut = lambda held: (cut(held), len(chat.hub.holder) or gone.set())
+        chat.hub.holder.cut = lambda held, why: (cut(held, why), len(chat.hub.holder) or gone.set())
         clients = [await chat.stream(room=room) for room in ("a", "a", "b")]
         assert len(chat.hub.holder) == 3
         assert len(chat.hub.by_channel) == 4

@@ -73,6 +73,21 @@ async def test_streams_and_posts_are_counted():
 
 
 @pytest.mark.gen_test
+async def test_streams_are_counted_while_they_are_held_and_when_they_end(monkeypatch):
+    async with served() as chat:
+        left, drained = (Change("flychat_streams_ended_total", why=why) for why in ("left", "drained"))
+        clients = [await chat.stream() for _ in range(3)]
+        assert value("flychat_streams") == 3
+        gone = asyncio.Event()
+        cut = chat.hub.holder.cut
+        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
+        clients[0].close()
+        await asyncio.wait_for(gone.wait(), 5)
+        assert (value("flychat_streams"), left(), drained()) == (2, 1, 0)
+    assert drained() == 2
+
+
+@pytest.mark.gen_test
 async def test_labels_have_few_values_and_nothing_of_a_message_or_a_room():
     async with served() as chat:
         for n in range(30):

@@ -502,6 +502,29 @@ async def test_who_posts_too_often_is_told_when_to_come_back():
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("caps", [{"max_streams": 2}, {"max_streams_per_client": 2}])
+async def test_streams_beyond_a_cap_are_503_and_one_that_ends_makes_room(caps):
+    async with served(**caps) as chat:
+        clients = [await chat.stream() for _ in range(2)]
+        response = await ask(chat, ROOM, Accept="text/event-stream")
+        assert error(response) == (503, "full")
+        assert int(response.headers["Retry-After"]) > 0
+        assert (await ask(chat, ROOM)).code == 200, "everything else goes on"
+        if "max_streams_per_client" in caps:
+            chat.application.trust_proxy = True
+            other = await chat.request(
+                f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nX-Forwarded-For: 192.0.2.1\r\n"
+            )
+            assert (await other.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        gone = asyncio.Event()
+        cut = chat.hub.holder.cut
+        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
+        clients[0].close()
+        await asyncio.wait_for(gone.wait(), 5)
+        await chat.stream()
+
+
+@pytest.mark.gen_test
 async def test_a_draining_server_is_not_ready_but_alive():
     async with served() as chat:
         chat.application.draining = True

@@ -16,7 +16,10 @@ from ..streams import Publication, StreamPlan
 class Hub(Protocol):
     """Keeps the streams of clients open and feeds them, by the rule in streams.py."""
 
-    async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
+    def admits(self, client: str) -> bool:
+        """Whether one more stream may be held for this client (an address)."""
+
+    async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
         """Answers the request with the plan: its events at once, its channels from then on."""
 
     def publish(self, publication: Publication) -> None:

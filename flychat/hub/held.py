@@ -19,12 +19,19 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
+
+import prometheus_client
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE = 128  # connections served before the loop has a turn
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
+
+HELD = prometheus_client.Gauge("flychat_streams", "Streams that are held in this process")
+LAGGING = prometheus_client.Gauge("flychat_streams_lagging", "Of these, those whose clients cannot keep up")
+_ENDED = prometheus_client.Counter("flychat_streams_ended", "Streams that ended here, and why", ["why"])
+ENDED = {why: _ENDED.labels(why) for why in ("left", "behind", "stalled", "drained")}
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -32,10 +39,11 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 class Held:
     """One connection. `cursor` is its place in its audience's backlog, in bytes since the beginning."""
 
-    __slots__ = ("audience", "cursor", "lagging", "owed", "socket", "took")
+    __slots__ = ("audience", "client", "cursor", "lagging", "owed", "socket", "took")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, client: str) -> None:
         self.socket = sock
+        self.client = client
         self.audience: Audience | None = None
         self.cursor = 0
         self.owed: memoryview | None = None
@@ -124,7 +132,7 @@ class Audience:
         self.backlog.trim(upto, BACKLOG_BYTES if lagging else 0)
         for held in lagging:
             if held.cursor < self.backlog.start:
-                self._holder.cut(held)
+                self._holder.cut(held, "behind")
         self._passing = self.backlog.end > upto
         if self._passing:
             asyncio.get_running_loop().call_soon(self._begin_pass)
@@ -137,17 +145,21 @@ class Holder:
         self._loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
         self._lagging: dict[Held, None] = {}
+        self.clients: Counter[str] = Counter()  # connections of each
         self._loop.add_reader(self._selector, self._ready)
+        HELD.set_function(self.__len__)
+        LAGGING.set_function(self._lagging.__len__)
 
     def __len__(self) -> int:
-        return len(self._selector.get_map())
+        return len(self._selector.get_map() or ())
 
-    def hold(self, sock: socket.socket) -> Held:
+    def hold(self, sock: socket.socket, client: str) -> Held:
         """Takes over a connected, non-blocking socket."""
+        self.clients[client] += 1
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that vanished is noticed as one that stalls
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL * 1000))
-        held = Held(sock)
+        held = Held(sock, client)
         self._selector.register(sock, READ, held)
         return held
 
@@ -165,7 +177,7 @@ class Holder:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            self.cut(held)
+            self.cut(held, "left")
             return 0
         if sent < len(data) and not held.lagging:
             held.lagging, held.took = True, self._loop.time()
@@ -173,10 +185,14 @@ class Holder:
             self._selector.modify(held.socket, READ | WRITE, held)
         return sent
 
-    def cut(self, held: Held) -> None:
+    def cut(self, held: Held, why: str) -> None:
         """Closes the connection and forgets all about it; what the kernel has taken is still delivered."""
         if held.closed:
             return
+        ENDED[why].inc()
+        self.clients[held.client] -= 1
+        if not self.clients[held.client]:
+            del self.clients[held.client]
         self._selector.unregister(held.socket)
         held.socket.close()
         held.owed = None
@@ -189,14 +205,14 @@ class Holder:
         """Cuts what took nothing for STALL seconds. To be called now and then."""
         for held in list(self._lagging):
             if self._loop.time() - held.took > STALL:
-                self.cut(held)
+                self.cut(held, "stalled")
 
     def close(self, farewell: Callable[[], bytes]) -> None:
         """Lets every connection go, with last words where there is room for them."""
         for key in list(self._selector.get_map().values()):
             if not key.data.lagging:
                 self.send(key.data, farewell())
-            self.cut(key.data)
+            self.cut(key.data, "drained")
         self._loop.remove_reader(self._selector)
         self._selector.close()
 
@@ -217,7 +233,7 @@ class Holder:
         except OSError:
             gone = True
         if gone:
-            self.cut(held)
+            self.cut(held, "left")
 
     def _catch_up(self, held: Held) -> None:
         """A lagging connection has room: first what it is owed, then the backlog from its cursor."""

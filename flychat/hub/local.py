@@ -19,6 +19,7 @@ import asyncio
 import logging
 import random
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
@@ -54,28 +55,36 @@ class LocalHub:
         refresh: Callable[[str], Awaitable[None]] | None = None,
         *,
         keep_alive: float = KEEP_ALIVE_SECONDS,
+        max_streams: int = 0,
+        max_streams_per_client: int = 0,
     ) -> None:
+        """A cap of 0 is none."""
         self.plan = plan
         self.refresh = refresh
         self.holder = Holder()
         self.tasks: set[asyncio.Task[None]] = set()
         self.by_channel: dict[str, _Room] = {}
         self._keep_alive = keep_alive
+        self._most = max_streams or sys.maxsize
+        self._most_per_client = max_streams_per_client or sys.maxsize
         self._look = min(LOOK_SECONDS, keep_alive)
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
-    async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
+    def admits(self, client: str) -> bool:
+        return len(self.holder) < self._most and self.holder.clients[client] < self._most_per_client
+
+    async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
         head = answer_head(response._headers.get_all())
         stream = response.detach()
         if stream is None or stream.closed():  # the client left while the plan was made
             return
         sock = stream.socket.dup()
         stream.close()  # our duplicate keeps the connection
-        self.hold_socket(plan, sock, head)
+        self.hold_socket(plan, sock, head, client)
 
-    def hold_socket(self, plan: StreamPlan, sock: socket.socket, head: bytes) -> None:
+    def hold_socket(self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str) -> None:
         """Answers on a bare connection, and holds it."""
-        held = self.holder.hold(sock)
+        held = self.holder.hold(sock, client)
         self.holder.owe(held, head + plan.body())
         room = self._room(plan)
         if room.members and room.position == plan.position and not held.closed:

@@ -98,7 +98,10 @@ class PushpinHub:
         self.publishers = list(map(Publisher, targets))
         self._published: deque[tuple[float, str, int]] = deque()  # what, lately: (when, channel, id)
 
-    async def hold(self, plan: StreamPlan, response: RequestHandler) -> None:
+    def admits(self, client: str) -> bool:
+        return True  # the proxy has limits of its own
+
+    async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
         asked = time.monotonic() - response.request.request_time()
         answer = unhurried(plan, self._published_before(asked, plan.channels[0].name), time.time())
         for name, value in grip_headers(
