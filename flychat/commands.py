@@ -124,7 +124,7 @@ async def _check_mode(found: Findings, url: str) -> None:
             if answer.status == 200 and b"stream opened" in await anext(answer.body, b""):
                 return found.good("proxied by GRIP: Pushpin holds the streams")
     with contextlib.suppress(FlychatError, OSError, EOFError):
-        grip = b"flychat_grip_" in await client.fetch(f"{url}/metrics", {})
+        grip = b"\nflychat_grip_queued{" in await client.fetch(f"{url}/metrics", {})
         return found.good("proxied by GRIP" if grip else "not proxied by GRIP: the server holds the streams")
     found.good("proxied by GRIP or not: cannot be told, /metrics and Pushpin's /_ready/ are not shown here")
 
