@@ -161,6 +161,11 @@ class BaseHandler(RequestHandler):
         if self.request.method == "POST":
             POSTS.labels(str(self.get_status())).inc()
 
+    def on_connection_close(self) -> None:
+        """The client has gone, perhaps in the middle of a body: there is nobody to answer."""
+        super().on_connection_close()
+        self.application.end(self)
+
     def detach(self) -> IOStream:
         self.application.end(self)
         return super().detach()
