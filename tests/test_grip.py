@@ -436,9 +436,10 @@ async def test_clients_come_back_to_a_new_pushpin_where_they_were(stage):
     for crowd, by in zip(crowds, ("header", "query"), strict=True):
         await crowd.all(lambda listener, by=by: listener.open(by))
     await say(app.url, room, "five")
-    for crowd in crowds:
-        await crowd.until_id(5)
-        crowd.check(5, connections=2)
+    for crowd, by in zip(crowds, ("header", "query"), strict=True):
+        # seldom, and on a busy machine, a new Pushpin cuts a client once more
+        await crowd.all(lambda listener, by=by: listener.follow(5, by))
+        crowd.check(5, connections=None)
 
 
 @gen_test
