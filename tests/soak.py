@@ -214,6 +214,7 @@ class Stage:
         else:
             self.disk = self.directory / "disk"
             self.disk.mkdir()
+            self.disk_turn = asyncio.Lock()
             if os.geteuid() == 0:
                 _run("mount", "-t", "tmpfs", "-o", f"size={TMPFS}", "none", str(self.disk))
                 self._ending.callback(_run, "umount", "-l", str(self.disk))
@@ -391,9 +392,10 @@ class Stage:
         elif kind == "store slow":
             await self._during(some, lambda on: setattr(self.dynamo, "delay", 0.5 * on))
         elif kind == "disk full":
-            await self._during(some, lambda on: self._fill(on, app))
+            async with self.disk_turn:
+                await self._during(some, lambda on: self._fill(on, app))
         elif kind == "read-only at a start":
-            async with self.turns[app]:
+            async with self.turns[app], self.disk_turn:
                 await self._read_only(app)
         elif kind == "locked by another":
             await self._lock(chance.choice((1, some, 17)))
