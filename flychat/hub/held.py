@@ -26,6 +26,7 @@ import prometheus_client
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE = 128  # connections served before the loop has a turn
+MANY, GATHER = 500, 0.002  # so many wait so long (seconds) for what else comes, before a pass begins
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
 
 HELD = prometheus_client.Gauge("flychat_streams", "Streams that are held in this process")
@@ -105,7 +106,11 @@ class Audience:
         self.backlog.append(block)
         if not self._passing:
             self._passing = True
-            asyncio.get_running_loop().call_soon(self._begin_pass)
+            loop = asyncio.get_running_loop()
+            if len(self.members) < MANY:
+                loop.call_soon(self._begin_pass)
+            else:  # what is provisional now is official in a moment: one send for both
+                loop.call_later(GATHER, self._begin_pass)
 
     def _begin_pass(self) -> None:
         self._pass(list(self.members), 0, self.backlog.end)
