@@ -27,6 +27,7 @@ class Config:
     host: str
     port: int
     cors_origins: tuple[str, ...]
+    log_format: str = "plain"
     rate_limit: float = 10.0
     trust_proxy: bool = False
     max_streams: int = 0
@@ -62,6 +63,7 @@ class Config:
             host=option("host", "127.0.0.1"),
             port=_port(option("port", "3000")),
             cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
+            log_format=_log_format(option("log_format", "plain")),
             rate_limit=_rate(option("rate_limit", "10")),
             trust_proxy=bool(given.trust_proxy) or _true(environ.get("FLYCHAT_TRUST_PROXY")),
             max_streams=_cap("max_streams", option("max_streams", "0")),
@@ -104,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="a web page's origin that may use the API, such as https://example.org (repeatable)",
     )
+    parser.add_argument("--log-format", metavar="plain|json", help="of the log on stderr (default: plain)")
     parser.add_argument(
         "--rate-limit",
         metavar="N",
@@ -163,6 +166,12 @@ def _port(value: str, option: str = "--port") -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
         raise Misconfigured(f"{option} must be a number from 0 to 65535")
     return int(value)
+
+
+def _log_format(value: str) -> str:
+    if value not in ("plain", "json"):
+        raise Misconfigured("--log-format must be plain or json")
+    return value
 
 
 def _rate(value: str) -> float:

@@ -22,6 +22,7 @@ from prometheus_client import Histogram
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from . import logs
 from .chat import Chat
 from .config import Config
 from .door import Door
@@ -235,10 +236,9 @@ async def create_table(config: Config) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The program. 0: ended as asked; 1: Pushpin died; 2: could not start, one line on stderr says why."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("tornado.general").setLevel(logging.WARNING)  # not a line for each malformed request
     try:
         config = Config.read(sys.argv[1:] if arguments is None else arguments, os.environ)
+        logs.start(config.log_format)
         return asyncio.run(create_table(config) if config.mode == "create-table" else serve(config))
     except Misconfigured as error:
         print(f"flychat: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import math
+import secrets
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -215,6 +216,8 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(RETRY_AFTER))
             text = text if isinstance(error, errors.Refused) else UNAVAILABLE
         self.set_header("Cache-Control", "no-store")
+        if status_code >= 500:
+            self.set_header("X-Request-Id", secrets.token_hex(8))  # it is also in the log
         self.allow_origin()
         if self.browsed or self.accepts("text/html"):
             way_back = self.room and room_path(self.room)
@@ -258,7 +261,8 @@ def _undefined(method: str) -> Any:
 def _log_failure(handler: RequestHandler) -> None:
     """One line for an answer that is our fault; requests are counted, not logged."""
     if handler.get_status() >= 500 and handler.get_status() != HTTPStatus.NOT_IMPLEMENTED:
-        logger.warning("%s %s: %d", handler.request.method, handler.request.path, handler.get_status())
+        request, id = handler.request, handler._headers.get("X-Request-Id", "-")
+        logger.warning("%s %s: %d (request %s)", request.method, request.path, handler.get_status(), id)
 
 
 class MissingHandler(BaseHandler):

@@ -78,6 +78,7 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone --store dynamodb:ab", {}, "--store"),
         ("--standalone --store dynamodb:a/b/c", {}, "--store"),
         ("--create-table --store sqlite:x.db", {}, "--create-table"),
+        ("--standalone --log-format xml", {}, "--log-format"),
         ("--standalone --max-streams x", {}, "--max-streams"),
         ("--standalone --max-streams-per-client -1", {}, "--max-streams-per-client"),
         ("--standalone --rate-limit -1", {}, "--rate-limit"),

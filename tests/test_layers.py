@@ -33,6 +33,7 @@ ALLOWED = {
     "log": PURE | {"storage"},
     "chat": PURE | {"log", "hub"},
     "limits": set(),
+    "logs": set(),
     "web": PURE | {"chat", "limits"},
     "door": PURE | {"limits", "web"},
     "config": {"__init__", "errors"},
