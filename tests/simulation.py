@@ -393,9 +393,11 @@ class Way:
 
     def __init__(self, world: World, shared: bool) -> None:
         self.world, self.shared = world, shared
+        self.closed = False
 
     async def put(self, commit: Commit) -> None:
         world = self.world
+        self._check()
         fault = world.fate("put", "lose", "drop", "late", "hang", "throttle")
         there, back = world.lag(), world.lag()
         if fault == "throttle":
@@ -419,6 +421,10 @@ class Way:
             return await answer
         await asyncio.sleep(60 if fault == "hang" else back)
         raise Unknown(fault)
+
+    def _check(self) -> None:
+        if self.closed:
+            raise RuntimeError("the store is closed")
 
     def _turn(self, seconds: float) -> float:
         """How long it takes until a call is applied: an embedded store has one thread."""
@@ -444,6 +450,7 @@ class Way:
 
     async def _read(self, run: Run, wanted: Callable[[Commit], bool], step: int) -> list[Commit]:
         world = self.world
+        self._check()
         fault = world.fate("read", "unread")
         await asyncio.sleep(self._turn(world.lag()))
         if fault == "unread" and world.chance.random() < 0.5:
@@ -470,7 +477,7 @@ class Way:
         await self.tail("", 1)
 
     async def close(self) -> None:
-        pass
+        self.closed = True
 
 
 # Servers
@@ -541,6 +548,8 @@ class Server:
             await self.ask(self._stream(request, response))
         except Unavailable:
             return 503
+        except RuntimeError:
+            return 500
         return 200
 
     async def _stream(self, request: StreamRequest, response: Response) -> None:
@@ -568,8 +577,6 @@ class Server:
             return
         self.draining = True
         self.world.note(f"server {self.number} is asked to end")
-        if self.posts:
-            await asyncio.wait(self.posts, timeout=8)
         await asyncio.wait([self.spawn(self._close())], timeout=10)
         if self.up:
             self.up = False
@@ -577,10 +584,15 @@ class Server:
 
     async def _close(self) -> None:
         began = self.world.loop.time()
+        await self._answered(8)
+        await self.log.close(max(0.1, 8 - (self.world.loop.time() - began)))
+        await self._answered(0.5)
         await self.hub.close()
         self._abandon()
-        self.world.excused |= set(self.posts.values())  # the store does not answer, and the hub has gone
-        await self.log.close(max(0.1, 8 - (self.world.loop.time() - began)))
+
+    async def _answered(self, seconds: float) -> None:
+        if self.posts:
+            await asyncio.wait(self.posts, timeout=seconds)
 
     def _abandon(self) -> None:
         """What is still to be published will not be."""
