@@ -1,0 +1,203 @@
+"""The model of Pushpin does what was observed of Pushpin 1.36, in virtual time."""
+
+import asyncio
+import json
+import random
+
+from .pushpin_model import Pushpin
+from .simulation import VirtualLoop
+
+LOG = 9  # the last id of the log, as the origin sees it
+
+
+class Wire:
+    def __init__(self):
+        self.stalled = self.gone = False
+        self.got: list[str] = []
+        self.ended_at = None
+
+    def write(self, data):
+        self.got += data.decode().split()
+
+    def end(self):
+        self.ended_at = asyncio.get_running_loop().time()
+
+
+class Stage:
+    """An origin that answers with the ids after the position, and what it was asked, when."""
+
+    def __init__(self):
+        self.loop = asyncio.get_running_loop()
+        self.log, self.status = LOG, 200
+        self.asked: list[tuple[float, str]] = []
+        self.dropped: list[dict] = []
+        self.pushpin = Pushpin(self.origin, random.Random(1), dropped=self.dropped.append)
+
+    async def origin(self, path, headers):
+        last = next((value.partition("last-id=")[2] for name, value in headers if name == "Grip-Last"), "9")
+        if path == "/next":
+            self.asked.append((round(self.loop.time(), 1), last))
+        answer = {
+            "Grip-Hold": "stream",
+            "Grip-Channel": f"m; prev-id={self.log}, p",
+            "Grip-Link": "</next>; rel=next; timeout=20",
+        }
+        body = " ".join(map(str, range(int(last) + 1, self.log + 1)))
+        return self.status, answer if self.status == 200 else {}, body.encode()
+
+    async def open(self):
+        wire = Wire()
+        assert await self.pushpin.open(wire, "/", []) == 200
+        return wire
+
+    async def settled(self):
+        """A client whose first refresh is over."""
+        wire = await self.open()
+        await asyncio.sleep(1.5)
+        self.asked.clear()
+        return wire
+
+    def publish(self, *ids, channel="m"):
+        items = [
+            {"channel": channel, "http-stream": {"content": f" {id} "}}
+            | ({"id": str(id), "prev-id": str(id - 1)} if isinstance(id, int) else {})
+            for id in ids
+        ]
+        self.pushpin.post("publish", json.dumps({"items": items}).encode())
+
+
+def fact(test):
+    """Runs the coroutine in virtual time."""
+
+    def run():
+        loop = VirtualLoop()
+        try:
+            loop.run_until_complete(test())
+        finally:
+            loop.close()
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+@fact
+async def test_items_pass_in_order_and_an_id_passes_once():
+    stage = Stage()
+    wire = await stage.settled()
+    stage.publish(10, 11, 10)
+    stage.publish(11, 12)
+    assert wire.got == ["10", "11", "12"]
+    assert stage.asked == []
+
+
+@fact
+async def test_items_in_reverse_are_sorted():
+    stage = Stage()
+    wire = await stage.settled()
+    stage.publish(10, 13, 12, 11)
+    assert wire.got == ["10", "11", "12", "13"]
+    await asyncio.sleep(5)
+    assert stage.asked == []
+
+
+@fact
+async def test_a_gap_is_recovered_after_the_wait_of_the_sequencer():
+    stage = Stage()
+    wire = await stage.settled()
+    stage.publish(10)
+    stage.log = 12
+    stage.publish(12)
+    assert wire.got == ["10"]
+    await asyncio.sleep(2.5)
+    assert wire.got == ["10", "11", "12"]
+    assert [last for _, last in stage.asked] == ["10"]
+
+
+@fact
+async def test_what_is_not_noticed_is_recovered_at_the_links_time_out():
+    stage = Stage()
+    wire = await stage.settled()
+    stage.log = 10
+    await asyncio.sleep(18)
+    assert wire.got == []
+    await asyncio.sleep(2)
+    assert wire.got == ["10"]
+
+
+@fact
+async def test_the_first_hold_of_a_channel_is_recovered_after_a_second_and_one_that_is_behind_at_once():
+    stage = Stage()
+    first = await stage.open()
+    stage.log = 10
+    await asyncio.sleep(0.9)
+    assert first.got == []
+    await asyncio.sleep(0.3)
+    assert first.got == ["10"]
+    stage.publish(11)
+    behind = await stage.open()
+    stage.log = 11
+    await asyncio.sleep(0.2)
+    assert behind.got == ["10", "11"]
+
+
+@fact
+async def test_equal_recoveries_are_one_request_and_a_hint_asks_for_them_at_once():
+    stage = Stage()
+    wires = [await stage.open() for _ in range(5)]
+    await asyncio.sleep(1.5)
+    stage.asked.clear()
+    stage.log = 10
+    hint = {"channel": "p", "http-stream": {"action": "hint"}}
+    stage.pushpin.post("publish", json.dumps({"items": [hint]}).encode())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [wire.got for wire in wires] == [["10"]] * 5
+    assert len(stage.asked) == 1
+
+
+@fact
+async def test_a_recovery_that_fails_is_tried_again_and_then_the_stream_ends():
+    stage = Stage()
+    wire = await stage.settled()
+    stage.status = 503
+    stage.pushpin.post("recover", b"")
+    await asyncio.sleep(60)
+    gaps = [later - earlier for (earlier, _), (later, _) in zip(stage.asked, stage.asked[1:], strict=False)]
+    assert [int(gap) for gap in gaps] == [1, 2, 4, 8, 16]
+    assert wire.ended_at is not None
+
+
+@fact
+async def test_what_comes_during_a_recovery_follows_it_unless_a_provisional_one_is_before_it():
+    stage = Stage()
+    wire = await stage.settled()
+    stage.publish(10)
+    stage.pushpin.post("recover", b"")
+    stage.log = 11
+    stage.publish(11, 12)
+    await asyncio.sleep(1)
+    assert wire.got == ["10", "11", "12"]
+    stage.asked.clear()
+    stage.pushpin.post("recover", b"")
+    stage.publish("soon", channel="p")
+    stage.publish(13)
+    stage.log = 13
+    await asyncio.sleep(1)
+    assert wire.got == ["10", "11", "12", "13", "soon"]
+    assert [last for _, last in stage.asked] == ["12", "13"], "it takes 13 for a gap, and asks again"
+
+
+@fact
+async def test_a_hundred_items_wait_for_a_hold_and_more_are_dropped():
+    stage = Stage()
+    wire = await stage.settled()
+    wire.stalled = True
+    stage.publish(*range(10, 130))
+    assert len(stage.dropped) == 20
+    stage.log = 130
+    wire.stalled = False
+    stage.pushpin.resume(wire)
+    assert wire.got == [str(id) for id in range(10, 110)]
+    stage.publish(130)
+    await asyncio.sleep(3)
+    assert wire.got == [str(id) for id in range(10, 131)]
