@@ -15,6 +15,7 @@ stored format, because readers look for the commit that holds id X among the pla
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 import uuid
 from collections.abc import Callable, Mapping
@@ -34,6 +35,10 @@ COMMIT_BYTES = 65_536  # of `Commit.payload`; 1 WCU of DynamoDB is 1 KB, so this
 RESERVED_ROOMS = frozenset(
     {"healthz", "readyz", "metrics", "static", "robots.txt", "favicon.ico", "openapi.json"}
 )
+
+# The categories Cc and Cs, which Unicode will never change.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 Key: TypeAlias = tuple[str, str]
 
@@ -87,7 +92,7 @@ class Draft:
         """
         sender = sender_name(_string(fields, "from"))
         text = _string(fields, "text").replace("\r\n", "\n")
-        text = _check("text", text, TEXT_CHARACTERS, allowed="\n\t")
+        text = _check("text", text, TEXT_CHARACTERS, _CONTROL_IN_TEXT)
         given = fields.get("provisionalId")
         provisional_id = new_id() if given is None else _uuid(_string(fields, "provisionalId"))
         return cls(room, sender, text, iso_date(now), str(provisional_id))
@@ -175,10 +180,10 @@ def _string(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _check(field: str, value: str, most: int, allowed: str = "") -> str:
+def _check(field: str, value: str, most: int, forbidden: re.Pattern[str] = _CONTROL) -> str:
     if not 1 <= len(value) <= most:
         raise Invalid(field, f"must have 1 to {most} characters")
-    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in allowed for c in value):
+    if forbidden.search(value):
         raise Invalid(field, "must not contain control characters")
     return value
 

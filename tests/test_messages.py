@@ -1,12 +1,14 @@
 """The rules of the fields, as tables, and what is stored of a commit."""
 
 import json
+import unicodedata
 import uuid
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flychat import messages
 from flychat.errors import Invalid, NotFound
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message, payload_item, room_name, wire_json
 
@@ -134,3 +136,10 @@ def test_a_commit_comes_back_from_its_payload_as_it_was(lines, first):
 def test_the_largest_message_fits_a_commit():
     largest = draft(**{"from": "\N{GRINNING FACE}" * 64, "text": "\N{GRINNING FACE}" * 4096})
     assert len(payload_item(largest)) + 2 <= COMMIT_BYTES
+
+
+def test_the_forbidden_characters_are_those_of_two_categories():
+    for character in map(chr, range(0x110000)):
+        forbidden = unicodedata.category(character) in ("Cc", "Cs")
+        assert bool(messages._CONTROL.search(character)) == forbidden
+        assert bool(messages._CONTROL_IN_TEXT.search(character)) == (forbidden and character not in "\n\t")
