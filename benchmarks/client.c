@@ -340,7 +340,7 @@ int main(int argc, char **argv) {
         double a = 0, b = 0, c = 0, d = 0;
         if (sscanf(line, "%31s %lf %lf %lf %lf", command, &a, &b, &c, &d) < 1) continue;
         reset();
-        double began = now(), cpu_began = cpu(), limit = began + 30;
+        double began = now(), cpu_began = cpu(), limit = began + 45;
         int complete = 1;
         if (!strcmp(command, "open")) {
             int goal = stream_count + (int)a, from = stream_count, window = (int)d;

@@ -63,7 +63,6 @@ def _counts(port: int, path: str = "/") -> dict:
         return counts
 
 
-
 def run(senders: list[int], messages: int, rounds: int) -> dict[tuple, dict]:
     """By (store, rooms, senders, mode)."""
     cases = [(store, rooms, n, "--standalone") for rooms in (1, 100) for n in senders for store in STORES]

@@ -19,7 +19,9 @@ PAGE = """<!DOCTYPE html>
 <td style="padding-left:5px"><input type="submit" value="Post"></td></tr></table></form></div></div>
 <script src="/static/jquery.min.js"></script><script src="/static/chat.js"></script></body></html>
 """
-MESSAGE = '{% import tornado.escape %}<div class="message" id="m{{ message["id"] }}">{{ message["body"] }}</div>\n'
+MESSAGE = (
+    '{% import tornado.escape %}<div class="message" id="m{{ message["id"] }}">{{ message["body"] }}</div>\n'
+)
 
 
 class Main(RequestHandler):

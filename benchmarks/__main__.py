@@ -1,0 +1,84 @@
+"""All figures: tables to docs/benchmarks.md, a plot to docs/benchmarks.svg. About 20 minutes; --quick: about 4.
+
+python -m benchmarks [--quick yes] [--rounds 3] [--peers flychat,nchan]
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+
+from . import burst, fanout, harness, ingest, latency, memory, page, storm
+from .options import options
+from .plot import plot
+
+MANY = (100, 1000, 10_000, 19_000)
+
+
+def main() -> None:
+    given = options(__doc__, rounds=3, quick="")
+    rounds, many, peers = given.rounds, list(MANY), given.peers
+    if given.quick:
+        rounds, many = 1, [100, 1000]
+    most = min(10_000, many[-1])
+    started, parts = time.time(), [_head()]
+
+    def part(title: str, text: str) -> None:
+        parts.append(f"## {title}\n\n{text}")
+        harness.note(f"--- {title} ({time.time() - started:.0f} s)\n\n{text}\n")
+        document = "\n\n".join([*parts, f"({harness.load()} at the end)"])
+        (harness.ROOT / "docs" / "benchmarks.md").write_text(document + "\n")
+
+    fans = fanout.run(many, rounds, peers)
+    part("Fan-out", f"![CPU and memory by the number of clients](benchmarks.svg)\n\n{fanout.render(fans)}")
+    (harness.ROOT / "docs" / "benchmarks.svg").write_text(picture(fans))
+    burst_title = "1,000 messages at once, from 16 connections, to 1,000 clients"
+    part(
+        "Burst",
+        burst.render(burst_title, *harness.interleaved(peers, lambda p: burst.burst(p, 1000, 1000), rounds)),
+    )
+    title = f"{most:,} clients, {burst.OFFERED} messages/s offered for {burst.SECONDS} s"
+    offered = harness.interleaved(peers, lambda p: burst.offered(p, most), rounds)
+    part("More than a pass can carry", burst.render(title, *offered))
+    part("Reconnect storm", storm.render(most, *storm.run(most, rounds, peers)))
+    rate = 5.0 if most == 10_000 else 50.0
+    title = f"{most:,} clients, {rate:g} events/s"
+    part("Latency", latency.render(title, *latency.run(most, rate, 10.0, rounds, peers)))
+    stalled = memory.stalled()
+    part(
+        "Memory of stalled readers",
+        f"{memory.STALLED} clients that stop reading: {stalled['idle']:,.0f} B each while idle, "
+        f"{stalled['stalled']:,.0f} B each after {memory.FLOOD * 4 / 1000:g} MB were published.",
+    )
+    part("Ingest", ingest.render(ingest.run([1, 16, 256], 500 if given.quick else 4000, rounds)))
+    part("Page", page.render(*page.run(200 if given.quick else 1000, rounds)))
+
+
+def picture(fans: dict[int, tuple]) -> str:
+    names = dict.fromkeys(name for medians, _ in fans.values() for name in medians)
+
+    def series(key: str, scale: float = 1.0) -> dict[str, dict[int, float]]:
+        lines = {
+            name: {n: medians[name][key] / scale for n, (medians, _) in fans.items() if name in medians}
+            for name in names
+        }
+        return {name: line for name, line in lines.items() if line}
+
+    return plot(
+        {"CPU us per delivered event": series("cpu_us"), "kB per idle connection": series("bytes", 1000)}
+    )
+
+
+def _head() -> str:
+    return (
+        "# Benchmarks\n\n"
+        "Written by `python -m benchmarks`; what is measured, and how, is told in "
+        "[benchmarks/README.md](../benchmarks/README.md). CPU is user and system time of all of a server's "
+        "processes. Compare ratios, not figures.\n\n"
+        f"{time.strftime('%Y-%m-%d')}, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"{harness.load()} at the start."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""How far it goes, on paper: writes docs/scaling.md from the figures below, which the benchmarks measured.
+
+python -m benchmarks.scaling [--out docs/scaling.md]
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import harness
+from .options import options
+
+# One core of the machine in docs/benchmarks.md; the kernel's share of a delivery is most of it.
+DELIVERY_US = 9.0  # CPU per delivered event, one message in flight, 10,000 clients
+BURST_US = 1.0  # the same, where events come faster than a pass
+CONNECT_US = 45.0  # CPU per connection in a storm, with up to 50 messages replayed
+CONNECTION_BYTES = 600  # anonymous memory per idle connection, at 10,000
+KERNEL_BYTES = 4_000  # what the kernel keeps for an idle one, roughly
+POST_US = 350.0  # CPU per POST
+ITEM_US = 20.0  # CPU per item that is published to a proxy, in batches
+FILES = 20_000  # connections per process where the file limit is that; the default of systemd is 524,288
+HEADROOM = 0.5  # share of a core that is planned for
+
+# A Pushpin (C++, one machine): held streams and deliveries a second, as its own documentation and our tests suggest.
+PUSHPIN_STREAMS = 50_000
+PUSHPIN_DELIVERIES = 50_000
+PUSHPIN_RECOVERIES = 1_000  # a second: it asks the app for no more than that
+
+# DynamoDB: documented limits of one partition (here: of one room).
+PARTITION_WRITES = 1_000  # units (1 KB begun) a second
+PARTITION_READS = 3_000  # units (4 KB begun, consistent) a second
+MESSAGE_BYTES = 161  # one message of 65 characters, as stored
+BATCH = 64
+KEEP_ALIVE = 20  # seconds
+
+
+GROUP = 4  # proxies that serve a range of rooms
+
+
+@dataclass(frozen=True)
+class Audience:
+    """`listeners` in `rooms`; each room has `rate` events a second, provisional ones included."""
+
+    name: str
+    listeners: int
+    rooms: int
+    rate: float
+
+    @property
+    def deliveries(self) -> float:
+        return self.listeners * (self.rate + 1 / KEEP_ALIVE)
+
+    @property
+    def standalone(self) -> str:
+        """The share of one process, which is all that there is; or why it is not enough."""
+        cores = self.deliveries * DELIVERY_US / 1e6
+        if cores > HEADROOM:
+            return f"no: {cores:,.1f} cores"
+        if self.listeners > FILES:
+            return f"{cores:.0%} of a core, but a file limit of {self.listeners:,}"
+        return f"{cores:.0%} of a core"
+
+    @property
+    def proxies(self) -> int:
+        by_streams = math.ceil(self.listeners / PUSHPIN_STREAMS)
+        return max(by_streams, math.ceil(self.deliveries / PUSHPIN_DELIVERIES / HEADROOM))
+
+    @property
+    def items(self) -> tuple[float, float]:
+        """Items a second to all proxies: if each is sent everything, and if only a group is."""
+        return self.rooms * self.rate * self.proxies, self.rooms * self.rate * min(GROUP, self.proxies)
+
+    @property
+    def apps(self) -> int:
+        """Processes: a POST makes two events, and the proxies' recoveries after a cut are answered."""
+        posting = self.rooms * self.rate / 2 * POST_US
+        publishing = self.items[self.rooms > 1] * ITEM_US
+        return math.ceil((posting + publishing) / 1e6 / HEADROOM)
+
+    @property
+    def storm_seconds(self) -> float:
+        """Until all have come back to the proxies, at the rate at which a proxy recovers."""
+        return self.listeners / self.proxies / PUSHPIN_RECOVERIES
+
+
+AUDIENCES = (
+    Audience("one room of 1,000, 2 events/s", 1_000, 1, 2),
+    Audience("one room of 10,000, 2 events/s", 10_000, 1, 2),
+    Audience("one room of 10,000, 10 events/s", 10_000, 1, 10),
+    Audience("one room of 100,000, 1 event/s", 100_000, 1, 1),
+    Audience("one room of 100,000, 10 events/s", 100_000, 1, 10),
+    Audience("1,000,000 in rooms of 50, 0.1 events/s each", 1_000_000, 20_000, 0.1),
+    Audience("1,000,000 in rooms of 50, 1 event/s each", 1_000_000, 20_000, 1),
+)
+
+
+def units(messages: int) -> int:
+    """Write units of one commit."""
+    return math.ceil(messages * MESSAGE_BYTES / 1024)
+
+
+def document() -> str:
+    per_process = min(FILES, math.floor(HEADROOM * 1e6 / DELIVERY_US / (1 + 1 / KEEP_ALIVE)))
+    most_messages = PARTITION_WRITES / units(BATCH) * BATCH
+    one = harness.table(
+        ["one process, half a core of it planned for", "carries", "and saturates at"],
+        [
+            [
+                "listeners, 1 event/s each",
+                f"{per_process:,}",
+                f"{FILES:,} open files (raise the limit), then CPU",
+            ],
+            [
+                "deliveries/s, one message in flight",
+                f"{HEADROOM * 1e6 / DELIVERY_US:,.0f}",
+                "CPU, nine tenths the kernel's",
+            ],
+            ["deliveries/s, in bursts", f"{HEADROOM * 1e6 / BURST_US:,.0f}", "the network: 150 B each"],
+            ["returns/s after a cut", f"{HEADROOM * 1e6 / CONNECT_US:,.0f}", "CPU"],
+            ["POSTs/s", f"{HEADROOM * 1e6 / POST_US:,.0f}", "CPU: Tornado's HTTP"],
+            [
+                "memory of 10,000 idle listeners",
+                f"{10_000 * (CONNECTION_BYTES + KERNEL_BYTES) / 1e6:,.0f} MB",
+                "nine tenths the kernel's",
+            ],
+        ],
+    )
+    store = harness.table(
+        ["one DynamoDB partition (= one room)", "units", "carries"],
+        [
+            [
+                "messages one by one",
+                units(1),
+                f"{PARTITION_WRITES / units(1):,.0f} puts/s; in fact 1 / round trip",
+            ],
+            [f"in commits of {BATCH}", f"{units(BATCH)} a commit", f"{most_messages:,.0f} messages/s"],
+            ["write units per message", f"{units(1)} to {units(BATCH) / BATCH:.2f}", "alone to 64 waiting"],
+            [
+                "opening a stream (50 messages)",
+                math.ceil(50 * MESSAGE_BYTES / 4096),
+                "shared by all who ask at once",
+            ],
+            [
+                "streams opened/s that do not coincide",
+                math.ceil(50 * MESSAGE_BYTES / 4096),
+                f"{PARTITION_READS / math.ceil(50 * MESSAGE_BYTES / 4096):,.0f}/s",
+            ],
+        ],
+    )
+    audiences = harness.table(
+        ["audience", "deliveries/s", "standalone", "Pushpins", "items/s to all", f"to groups of {GROUP}"]
+        + ["app processes", "storm: s"],
+        [
+            [a.name, int(a.deliveries), a.standalone, a.proxies, int(a.items[0]), int(a.items[1])]
+            + [a.apps, a.storm_seconds]
+            for a in AUDIENCES
+        ],
+    )
+    return TEXT.format(
+        one=one,
+        store=store,
+        audiences=audiences,
+        delivery=DELIVERY_US,
+        headroom=HEADROOM,
+        streams=PUSHPIN_STREAMS,
+        deliveries=PUSHPIN_DELIVERIES,
+        recoveries=PUSHPIN_RECOVERIES,
+        keep_alive=KEEP_ALIVE,
+        batch=BATCH,
+        batch_units=units(BATCH) / BATCH,
+        most=most_messages,
+    )
+
+
+TEXT = """# How far it goes
+
+Written by `python -m benchmarks.scaling` from the figures at its top: those of [benchmarks.md](benchmarks.md) for
+flychat, documented limits for DynamoDB, and a cautious guess for Pushpin. Put your own machine's in, and run it again.
+Units and requests only: multiply them with your provider's prices.
+
+## One of each
+
+{one}
+
+{store}
+
+A Pushpin is taken to hold {streams:,} streams and to make {deliveries:,} deliveries/s (measure yours); it recovers
+{recoveries:,} clients a second, so after a cut of everything the last one waits for held streams / {recoveries:,}
+seconds, while those who are back are served.
+
+## The formula
+
+For `L` listeners in rooms with `r` events/s each (a message is two events: provisional and official), and a
+keep-alive every {keep_alive} s:
+
+    deliveries/s  d = L * (r + 1/{keep_alive})
+    standalone      = d * {delivery} us of one core, one open file per listener
+    proxies       p = max(L / {streams:,},  d / ({deliveries:,} * {headroom}))
+    items/s       i = rooms * r * (p, or the size of a group);  POSTs to proxies/s >= i / 100, one in flight for each
+    app CPU         = rooms * r / 2 * POST + i * item                independent of L but for the number of proxies
+    write units/s   = rooms * r / 2 * (1 alone ... {batch_units:.2f} with {batch} waiting)
+
+{audiences}
+
+## What saturates first
+
+- **Standalone**: deliveries. When more is said than a pass can carry, events share a send, and the cost of each
+  falls to a ninth before anything is later than a pass. One process is one core: beyond it, take GRIP.
+- **A room on many proxies** (GRIP): nothing of it grows with the listeners but the number of proxies. A
+  publication is one item for each, and up to 100 of them share a POST.
+- **A room's writes**: one partition gives 1,000 units/s, which is {most:,.0f} messages/s in commits of {batch}, more
+  than anybody reads. One after the other, the round trip is the limit, and group commit the way around it.
+- **A table**: a room is a partition key of its own, so rooms spread over partitions by themselves.
+
+## 1,000,000 listeners in many rooms
+
+A client may be on any proxy, since every publication goes to all of them, so begin with a plain load balancer. With
+many proxies most items go where nobody wants them: then give each range of rooms a group of proxies, by host name or
+by a hash of the room, and app processes of its own whose `--grip-url`s name its proxies only. The table is the same
+for all; nothing else is shared, so regions are groups too.
+
+## A room of 100,000
+
+All of its proxies are given every item, which is few items; the table above says how many proxies the deliveries
+take. The history that opens a stream is read once for all who ask in the same moment, so a storm costs the store next
+to nothing. What it costs is the app one short answer per client, up to {recoveries:,}/s from each proxy: enough app
+processes to answer them, or patience. In several regions: proxies there, app processes and table in one; first sight
+then takes the distance.
+"""
+
+
+if __name__ == "__main__":
+    given = options(__doc__, out="docs/scaling.md")
+    Path(given.out).write_text(document())
