@@ -40,7 +40,7 @@ from unittest.mock import patch
 from flychat import log as log_module
 from flychat import streams
 from flychat.chat import Chat
-from flychat.errors import Conflict, FlychatError, Taken, Throttled, Unavailable, Unknown
+from flychat.errors import Broken, Conflict, FlychatError, Taken, Throttled, Unavailable, Unknown
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
 from flychat.hub import publisher as publisher_module
@@ -70,11 +70,14 @@ FAULTS = {
     "late": "a put is applied later than its writer is told that nothing is known",
     "hang": "a put is applied or not, and never answered",
     "throttle": "a put is refused for a time",
+    "deny": "the store refuses what it is asked, as with credentials that have expired",
+    "torn": "a reading shows a commit, and not the one before it",
     "hide": "the store does not tell who won a place",
     "unread": "a read fails, or takes 3 s",
     "down": "the store does not answer for up to 35 s",
     "kill": "a server is killed, and started again",
     "term": "a server is asked to end, and started again",
+    "evict": "rooms leave a server's memory after 2 s without use",
     "cut": "a client's connection breaks",
     "stall": "a client does not read for up to 20 s",
     "unanswered": "the answer to a POST is lost, so it is sent again",
@@ -361,6 +364,7 @@ class Store:
         self.world = world
         self.commits: dict[int, Commit] = {}
         self.applied: list[tuple[float, Commit]] = []
+        self.when: dict[int, float] = {}
         self.coming = 0  # puts that will be applied
         self.stuck_until = 0.0  # by puts that are applied late
         self.free_at = 0.0  # when an embedded store's one thread is through with what was asked of it
@@ -370,6 +374,7 @@ class Store:
         winner = self.commits.get(commit.first)
         if winner is None:
             self.commits[commit.first] = commit
+            self.when[commit.first] = self.world.loop.time()
             self.applied.append((self.world.loop.time(), commit))
             self.world.note(f"stored {commit.first}..{commit.last} {commit.token}")
         return winner
@@ -398,11 +403,14 @@ class Way:
     async def put(self, commit: Commit) -> None:
         world = self.world
         self._check()
-        fault = world.fate("put", "lose", "drop", "late", "hang", "throttle")
+        fault = world.fate("put", "lose", "drop", "late", "hang", "throttle", "deny")
         there, back = world.lag(), world.lag()
         if fault == "throttle":
             await asyncio.sleep(there + back)
             raise Throttled("slow down")
+        if fault == "deny":
+            await asyncio.sleep(there + back)
+            raise Broken("expired")
         if world.down:
             await asyncio.sleep(world.chance.choice((0.01, 5)))
             raise Unknown("refused")
@@ -451,13 +459,18 @@ class Way:
     async def _read(self, run: Run, wanted: Callable[[Commit], bool], step: int) -> list[Commit]:
         world = self.world
         self._check()
-        fault = world.fate("read", "unread")
+        began = world.loop.time()
+        fault = world.fate("read", "unread", "torn", "deny")
         await asyncio.sleep(self._turn(world.lag()))
         if fault == "unread" and world.chance.random() < 0.5:
             await asyncio.sleep(3)
         elif fault == "unread" or world.down:
             raise Unknown("no answer")
+        elif fault == "deny":
+            raise Broken("expired")
         commits = [commit for commit in world.seen_by(self) if wanted(commit)]
+        if fault == "torn" and step == 1 and any(world.store.when[c.first] > began for c in commits[-2:-1]):
+            del commits[-2]  # it was stored meanwhile; backwards, it would be read after its successor
         for commit in commits[::step]:
             if not run.take(commit):
                 break
@@ -859,6 +872,8 @@ class World:
             if fault in scenario.faults
             for _ in range(chance.randint(1, 2))
         ]
+        if "evict" in scenario.faults:
+            self.loop.create_task(self.use_another_room())
         await asyncio.sleep(self.span)
         await asyncio.gather(*joins, *troubles)
         self.healed = True
@@ -971,6 +986,15 @@ class World:
         self.note(f"{draft.sender}, {draft.text!r}: {status}", draft.provisional_id)
         self.ledger.answer((draft.sender, draft.provisional_id), status, stored)
 
+    async def use_another_room(self) -> None:
+        """Where it is looked for rooms that are in nobody's use."""
+        while not self.healed:
+            await asyncio.sleep(self.chance.uniform(0.5, 3))
+            for server in self.servers:
+                if server.up and not server.draining:
+                    server.log._room("elsewhere")
+                    self.report.suffered["evict"] += ROOM not in server.log._rooms
+
     async def trouble(self, fault: str) -> None:
         """One event of its kind, and its end."""
         chance = self.chance
@@ -1050,6 +1074,7 @@ def converse(scenario: Scenario, trace: bool = False) -> Report:
     loop = VirtualLoop()
     world = World(scenario, loop, trace)
     with (
+        patch.object(log_module, "IDLE", 2.0 if "evict" in scenario.faults else 600.0),
         patch.object(publisher_module, "random", world.chance),
         patch.object(local_module, "random", world.chance),
     ):

@@ -398,7 +398,8 @@ class Stage:
             async with self.turns[app], self.disk_turn:
                 await self._read_only(app)
         elif kind == "locked by another":
-            await self._lock(chance.choice((1, some, 17)))
+            async with self.disk_turn:
+                await self._lock(chance.choice((1, some, 17)))
 
     async def _during(self, seconds: float, switch: Callable[[bool], object]) -> None:
         switch(True)
