@@ -1,8 +1,8 @@
-"""Messages that are published faster than a pass takes: CPU time per delivered event, and deliveries a second.
+"""Messages that are published faster than a pass takes: CPU time per delivered event, deliveries a second.
 
-A burst of messages to 1,000 clients, from 16 connections; then 10,000 clients with 50 messages a second offered.
+A burst of messages to 1,000 clients, from 16 connections; then 10,000 clients with 50 messages a second.
 
-python -m benchmarks.burst [--clients 1000] [--messages 1000] [--many 10000] [--rounds 3] [--peers flychat,nchan]
+python -m benchmarks.burst [--clients 1000] [--messages 1000] [--many 10000] [--rounds 3] [--peers ...]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """CPU time per delivered event, one message in flight: the next is published when every client has the last.
 
-python -m benchmarks.fanout [--clients 100,1000,10000] [--rounds 3] [--peers flychat,nchan] [--deliveries 200000]
+python -m benchmarks.fanout [--clients 100,1000,10000] [--rounds 3] [--peers ...] [--deliveries 200000]
 """
 
 from __future__ import annotations

@@ -43,8 +43,7 @@ class Skipped(Exception):
 class Peer:
     """A server to be measured: its command, where its streams are, and how a message is published.
 
-    `blocks` is the body of a POST that has a block of BLOCK bytes delivered; `events` the events that one POST
-    makes.
+    `body` is that of a POST that has a block of BLOCK bytes delivered; `events` says how many events it is.
     """
 
     name: str

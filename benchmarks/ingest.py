@@ -1,8 +1,8 @@
 """Messages per second from senders that wait for their answers, and CPU time per message.
 
 Into one room and into 100, by 1, 16 and 256 senders, over SQLite in a file and in memory, and over a stand-in
-for DynamoDB that answers after 7 ms, with the write units per message. Then behind a GRIP proxy that only counts:
-how many POSTs it is sent per message.
+for DynamoDB that answers after 7 ms, with the write units per message. Then behind a GRIP proxy that only
+counts: how many POSTs it is sent per message.
 
 python -m benchmarks.ingest [--senders 1,16,256] [--messages 4000] [--rounds 3]
 """

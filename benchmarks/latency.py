@@ -1,8 +1,8 @@
 """How late everything is while messages are published to many clients at a fixed rate.
 
-For each peer, the time from a POST to its delivery, over all clients. For flychat also the lag of the event loop,
-and how long a newcomer's stream and the POSTs themselves wait for their answers. Times, unlike CPU time, suffer
-from everything else that runs on the machine: compare them with the peers', and with an idle machine's.
+For each peer, the time from a POST to its delivery, over all clients, and how long the POSTs themselves and a
+newcomer's stream wait for their answers; for flychat also the lag of the event loop. Times, unlike CPU time,
+suffer from all else that runs on the machine: compare them with the peers', and with an idle machine's.
 
 python -m benchmarks.latency [--clients 10000] [--rate 5] [--seconds 10] [--rounds 3] [--peers flychat,nchan]
 """

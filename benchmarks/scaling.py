@@ -1,3 +1,4 @@
+# ruff: noqa: E501, RUF005 - the lines of a document, and tables in two lines
 """How far it goes, on paper: writes docs/scaling.md from the figures below, which the benchmarks measured.
 
 python -m benchmarks.scaling [--out docs/scaling.md]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 import os
@@ -128,6 +129,15 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
     return Server(sockets, log, hub, application, pushpin)
 
 
+def collect_less() -> None:
+    """Has the garbage collector look less often, and never at what lives as long as the process.
+
+    A request makes hundreds of objects and hardly a cycle: looking for these took a tenth of a POST's CPU.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 async def watch_loop() -> None:
     """Measures how late the loop wakes us."""
     loop = asyncio.get_running_loop()
@@ -186,6 +196,7 @@ async def serve(config: Config) -> int:
     """Runs until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit status."""
     stopping = asyncio.Event()
     server = await start(config)
+    collect_less()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: os._exit(1) if stopping.is_set() else stopping.set())

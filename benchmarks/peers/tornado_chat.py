@@ -1,5 +1,5 @@
-"""The page of Tornado's own chat demo (demos/chat), as far as it matters here: 50 messages, rendered one by one
-from a template of Tornado's, escaped, in a page. PORT.
+"""The page of Tornado's own chat demo (demos/chat), as far as it matters here: 50 messages, one by one from a
+template of Tornado's, escaped, in a page. PORT.
 """
 
 import asyncio
