@@ -402,7 +402,8 @@ async def test_what_other_processes_wrote_is_found_by_looking():
 async def test_a_log_that_was_wiped_is_noticed_by_looking():
     async with opened(memory=True) as (log, engine, _):
         await log.commit(draft())
-        engine.engine = await SqliteEngine.open(":memory:")
+        old, engine.engine = engine.engine, await SqliteEngine.open(":memory:")
+        await old.close()
         await log.refresh("room")
         plan = await log.plan(StreamRequest("room", 1, recover=True))
         assert [event.name for event in plan.events] == ["stream-reset"]
