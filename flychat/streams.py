@@ -39,6 +39,7 @@ STREAM_HEADERS = {
 KEEP_ALIVE = Event("keep-alive")
 KEEP_ALIVE_SECONDS = 20
 
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
@@ -103,10 +104,12 @@ class Page:
     last_id: int
 
 
+@lru_cache(maxsize=1024)
 def official_channel(room: str) -> str:
     return f"messages-{quote(room, safe='')}"
 
 
+@lru_cache(maxsize=1024)
 def provisional_channel(room: str) -> str:
     return f"provisional-{quote(room, safe='')}"
 
@@ -165,6 +168,7 @@ def replay(page: Page, position: int) -> tuple[Message, ...] | None:
     return page.messages[len(page.messages) - missing :]
 
 
+@lru_cache(maxsize=256)  # there are few browsers
 def prefers(accept: str, wanted: str, otherwise: str) -> bool:
     """Whether an Accept header asks for media type `wanted` rather than for `otherwise`.
 
@@ -196,7 +200,7 @@ def official(message: Message) -> Event:
 
 def to_json(value: dict[str, Any]) -> str:
     """JSON on one line: control characters are escaped, all else is left readable."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _encode(value)
 
 
 def answer_head(headers: Iterable[tuple[str, str]]) -> bytes:
