@@ -167,6 +167,8 @@ class MessageLog:
 
     async def commit(self, draft: Draft) -> Message:
         """The draft as a message of the log. Raises Conflict, Unavailable (perhaps stored) or Rejected."""
+        if self._closing:  # the engine may be closed already
+            raise Unavailable("this process is ending")
         room = self._room(draft.room)
         waiter = _Waiter(draft)
         room.waiting.append(waiter)
@@ -386,12 +388,12 @@ class MessageLog:
 
     async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
         """A read is tried until the time is over: it changes nothing, and a connection may be stale."""
-        if self._closed:
-            raise Unavailable("the message log is closed")
         pause = 0.0
         try:
             async with asyncio.timeout(READ_SECONDS):
                 while True:
+                    if self._closed:
+                        raise Unavailable("the message log is closed")
                     try:
                         return await read()
                     except (Unknown, Throttled):

@@ -282,6 +282,30 @@ async def test_closing_waits_for_what_is_being_written_and_refuses_the_rest():
 
 
 @pytest.mark.gen_test
+async def test_once_it_closes_nothing_is_written_any_more():
+    """A request may still come, on a connection that is open: it is refused, and not stored unseen."""
+    async with opened() as (log, engine, _):
+        await log.commit(draft())
+        await log.close()
+        with pytest.raises(Unavailable):
+            await log.commit(draft("too late"))
+        assert engine.calls["put"] == 1
+
+
+@pytest.mark.gen_test
+async def test_a_read_that_is_tried_again_ends_when_the_log_closes():
+    async with opened() as (log, engine, _):
+        engine.read_faults.extend([Unknown()] * 3)
+        reading = asyncio.create_task(log.page("room"))
+        while engine.calls["tail"] < 2:  # noqa: ASYNC110 - a few turns of the loop
+            await asyncio.sleep(0)
+        await log.close()
+        with pytest.raises(Unavailable):
+            await reading
+        assert engine.calls["tail"] == 2
+
+
+@pytest.mark.gen_test
 async def test_with_memory_a_warm_room_is_read_from_memory_only():
     async with opened(memory=True) as (log, engine, _):
         await asyncio.gather(*(log.commit(draft(f"{n}")) for n in range(300)))
