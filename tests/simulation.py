@@ -432,6 +432,7 @@ class Way:
 
     def _check(self) -> None:
         if self.closed:
+            self.world.report.broken.append("the store is asked though it is closed")
             raise RuntimeError("the store is closed")
 
     def _turn(self, seconds: float) -> float:
@@ -535,7 +536,7 @@ class Server:
 
     async def ask(self, work: Coroutine[Any, Any, Any], provisional_id: str = "") -> Any:
         """What it answers. OSError if it ends before; goes on if the one who asks does not wait."""
-        if not self.up or self.draining:
+        if not self.up or (self.draining and self.world.chance.random() < 0.7):  # or it was connected before
             work.close()
             raise ConnectionRefusedError
         task = self.spawn(work)
@@ -834,7 +835,7 @@ class World:
     async def origin(self, path: str, headers: Headers) -> Answer:
         """What the proxy is answered."""
         await asyncio.sleep(self.lag())
-        up = [server for server in self.servers if server.up and not server.draining]
+        up = [server for server in self.servers if server.up]
         if not up:
             raise ConnectionRefusedError
         if path == "/recover/":
@@ -968,7 +969,7 @@ class World:
 
     async def post(self, draft: Draft) -> None:
         chance, status, stored = self.chance, 0, None
-        up = [server for server in self.servers if server.up and not server.draining]
+        up = [server for server in self.servers if server.up]
         await asyncio.sleep(self.lag())
         if up:
             with contextlib.suppress(OSError, TimeoutError):
