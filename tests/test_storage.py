@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -462,6 +463,20 @@ async def test_a_full_disk_leaves_all_puts_of_the_transaction_unknown_and_none_a
     await sqlite._run(lambda: sqlite._db.execute("PRAGMA max_page_count = 100000"))
     await sqlite.put(commit(2))
     assert len(await sqlite.tail("room", 50)) == 2
+
+
+@gen_test
+async def test_puts_do_not_hold_up_a_shutdown_while_another_program_has_the_file_locked(tmp_path):
+    engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "chat.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        puts = [asyncio.ensure_future(outcome(engine.put(commit(1))))]
+        await asyncio.sleep(0)  # its transaction is under way
+        puts.append(asyncio.ensure_future(outcome(engine.put(commit(1, room="other")))))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(2):
+            await engine.close()
+        assert all(isinstance(each, Unknown) for each in await asyncio.gather(*puts))
 
 
 @gen_test

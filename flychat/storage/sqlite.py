@@ -29,6 +29,7 @@ from . import Run
 T = TypeVar("T")
 
 MEMORY = ":memory:"
+BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
 COLUMNS = "room TEXT, seq INTEGER, n INTEGER, m TEXT, w TEXT"  # as in DynamoDB: storage/dynamodb.py
 SCHEMA = f"CREATE TABLE log ({COLUMNS}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
 SELECT = "SELECT seq, m, w FROM log WHERE room = ?"
@@ -159,6 +160,7 @@ class SqliteEngine:
             if ", ".join(map(" ".join, columns)) != COLUMNS:
                 raise _unusable(self._path, "it is the database of another program")
             self._db.execute("DELETE FROM log WHERE FALSE")  # a file that is read-only says so here
+        self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
 def _lock(path: str) -> IO[str]:
