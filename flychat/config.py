@@ -28,6 +28,7 @@ class Config:
     port: int
     cors_origins: tuple[str, ...]
     log_format: str = "plain"
+    retention: int = 0  # days; 0: for ever
     rate_limit: float = 10.0
     trust_proxy: bool = False
     max_streams: int = 0
@@ -47,7 +48,7 @@ class Config:
 
         mode = given.mode or _mode(environ)
         default_store = "sqlite:flychat.db" if mode == "standalone" else "dynamodb:flychat-messages"
-        engine, location = _store(option("store", default_store))
+        engine, location = store(option("store", default_store))
         if mode == "create-table" and engine != "dynamodb":
             raise Misconfigured("--create-table is for --store dynamodb:TABLE")
         with_pushpin = bool(given.with_pushpin) or _true(environ.get("FLYCHAT_WITH_PUSHPIN"))
@@ -64,6 +65,7 @@ class Config:
             port=_port(option("port", "3000")),
             cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
             log_format=_log_format(option("log_format", "plain")),
+            retention=_retention(option("retention", "0")),
             rate_limit=_rate(option("rate_limit", "10")),
             trust_proxy=bool(given.trust_proxy) or _true(environ.get("FLYCHAT_TRUST_PROXY")),
             max_streams=_cap("max_streams", option("max_streams", "0")),
@@ -106,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ORIGIN",
         help="a web page's origin that may use the API, such as https://example.org (repeatable)",
     )
+    parser.add_argument(
+        "--retention", metavar="DAYS", help="delete older messages; 7 days or more (default: 0, keep all)"
+    )
     parser.add_argument("--log-format", metavar="plain|json", help="of the log on stderr (default: plain)")
     parser.add_argument(
         "--rate-limit",
@@ -147,7 +152,8 @@ def _mode(environ: Mapping[str, str]) -> str:
     return modes[0]
 
 
-def _store(value: str) -> tuple[str, str]:
+def store(value: str) -> tuple[str, str]:
+    """A --store, as its two parts: the engine, and where. Raises Misconfigured."""
     engine, _, location = value.partition(":")
     if engine == "sqlite" and location:
         return engine, location
@@ -165,6 +171,12 @@ def _true(value: str | None) -> bool:
 def _port(value: str, option: str = "--port") -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
         raise Misconfigured(f"{option} must be a number from 0 to 65535")
+    return int(value)
+
+
+def _retention(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", value) or 0 < int(value) < 7:
+        raise Misconfigured("--retention must be a number of days, 7 or more, or 0")
     return int(value)
 
 

@@ -29,7 +29,17 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
-from .errors import Broken, Conflict, FlychatError, Rejected, Taken, Throttled, Unavailable, Unknown
+from .errors import (
+    Broken,
+    Conflict,
+    FlychatError,
+    Rejected,
+    StoreFailed,
+    Taken,
+    Throttled,
+    Unavailable,
+    Unknown,
+)
 from .messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Draft, Key, Message, payload_item
 from .storage import Engine
 from .streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, plan_stream, replay
@@ -44,6 +54,7 @@ DEADLINE = 10.0  # seconds that a draft is tried
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
 PLANS = 64  # kept for those who ask alike
 ROOMS = 2000  # rooms kept in memory
+TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have expired, and begun anew
 IDLE = 600.0  # seconds until an unused room leaves memory
 
 
@@ -67,6 +78,9 @@ class Window:
             return False
         self.tail = commit.last
         self._plans.clear()
+        if not commit.messages:  # the room was cleared
+            self.messages.clear()
+            self._by_key.clear()
         self.messages.extend(commit.messages)
         self._by_key.update((message.key, message) for message in commit.messages)
         if len(self.messages) > 2 * self._limit:
@@ -118,6 +132,7 @@ class _Room:
         self.doubtful: set[Key] = set()  # given up, but perhaps in the log
         self.writer: asyncio.Task[None] | None = None
         self.used = 0.0
+        self.known = 0.0  # when the window was last known to end where the log does, loop time
 
 
 class _Waiter:
@@ -187,7 +202,7 @@ class MessageLog:
                 began = loop.time()
                 try:
                     window = await self._warm(room)
-                    if behind:
+                    if behind or began - room.known > TAIL_SECONDS:
                         await self._catch_up(room)
                         behind = False
                         continue
@@ -245,6 +260,7 @@ class MessageLog:
         if (commits[0].first > tail + 1) if commits else (tail > 0):
             room.window = None
         self._learn(room, commits)
+        room.known = asyncio.get_running_loop().time()
 
     def _learn(self, room: _Room, commits: list[Commit], *, own: bool = False) -> None:
         """Folds commits of the log in, answers the drafts that are in them, and has those published."""
@@ -297,6 +313,7 @@ class MessageLog:
         commits = await self._read(lambda: self._engine.tail(room.name, self._limit))
         if room.window is None:  # else another reading was faster, and may have gone on from there
             room.window = Window(commits, self._limit)
+            room.known = asyncio.get_running_loop().time()
             mine = {waiter.draft.key for waiter in room.waiting} | room.doubtful
             room.doubtful = set()
             for commit in commits:
@@ -318,7 +335,7 @@ class MessageLog:
             tail = (await self._shared((name, 1), lambda: self._newest(name, 1))).last_id
         end = tail + 1 if before is None else before
         commits = await self._shared((name, end, limit), lambda: self._engine.before(name, end, limit))
-        return Page(tuple(m for c in commits for m in c.messages if m.id < end)[-limit:], tail)
+        return Page(tuple(m for m in _messages(commits) if m.id < end)[-limit:], tail)
 
     async def plan(self, request: StreamRequest) -> StreamPlan:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
@@ -353,6 +370,16 @@ class MessageLog:
             await self._catch_up(room)
             if window.tail - tail <= REPLAY:
                 break
+
+    async def expire(self, before: str) -> None:
+        """Has what is older than a date deleted, also from memory. Raises Unavailable."""
+        try:
+            await self._engine.expire(before)
+        except StoreFailed as error:
+            raise Unavailable(str(error)) from error
+        for room in self._rooms.values():
+            if room.writer is None:
+                room.window = None
 
     async def check(self) -> None:
         """One round trip. Raises Unavailable if the store does not answer."""
@@ -462,5 +489,14 @@ def _batch(waiting: list[_Waiter], most: int) -> list[Draft]:
 
 
 def _page(commits: list[Commit], limit: int = 0) -> Page:
-    messages = tuple(message for commit in commits for message in commit.messages)
-    return Page(messages[-limit:], commits[-1].last if commits else 0)
+    return Page(_messages(commits)[-limit:], commits[-1].last if commits else 0)
+
+
+def _messages(commits: list[Commit]) -> tuple[Message, ...]:
+    """The messages since the room was last cleared: contiguous, as the commits are."""
+    messages: list[Message] = []
+    for commit in commits:
+        if not commit.messages:
+            messages.clear()
+        messages.extend(commit.messages)
+    return tuple(messages)

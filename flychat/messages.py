@@ -10,6 +10,7 @@ swallow the message of another.
 
 A commit is what the log stores at once: 1 to 64 messages with consecutive ids. 64 is part of the
 stored format, because readers look for the commit that holds id X among the places X-63..X.
+A commit of a room that was cleared is void: its messages are erased, and its ids stay taken.
 """
 
 from __future__ import annotations
@@ -119,11 +120,15 @@ class Message:
 
 @dataclass(frozen=True)
 class Commit:
-    """Messages that enter the log of `room` together, at place `first`; `token` names the writer."""
+    """Messages that enter the log of `room` together, at place `first`; `token` names the writer.
+
+    One without messages is void: `void` says its first id, and how many ids it takes.
+    """
 
     room: str
     messages: tuple[Message, ...]
     token: str = ""
+    void: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, first: int, drafts: list[Draft], token: str = "") -> Commit:
@@ -135,19 +140,23 @@ class Commit:
         return cls(drafts[0].room, messages, token)
 
     @classmethod
-    def read(cls, room: str, first: int, payload: str, token: str = "") -> Commit:
-        """The commit that was stored at `first` as `payload`."""
-        return cls(
-            room, tuple(Message(id, *fields) for id, fields in enumerate(json.loads(payload), first)), token
-        )
+    def read(cls, room: str, first: int, payload: str, token: str = "", ids: int = 1) -> Commit:
+        """The commit that was stored at `first` as `payload`, with so many ids."""
+        messages = tuple(Message(id, *fields) for id, fields in enumerate(json.loads(payload), first))
+        return cls(room, messages, token, None if messages else (first, ids))
 
     @property
     def first(self) -> int:
-        return self.messages[0].id
+        return self.messages[0].id if self.void is None else self.void[0]
 
     @property
     def last(self) -> int:
-        return self.messages[-1].id
+        return self.messages[-1].id if self.void is None else sum(self.void) - 1
+
+    @property
+    def ids(self) -> int:
+        """How many ids it takes."""
+        return self.last - self.first + 1
 
     @cached_property
     def payload(self) -> str:

@@ -27,11 +27,12 @@ from . import logs
 from .chat import Chat
 from .config import Config
 from .door import Door
-from .errors import Misconfigured
+from .errors import Misconfigured, Unavailable
 from .hub import Hub
 from .hub.local import LocalHub
 from .limits import RateLimit
 from .log import MessageLog
+from .messages import iso_date
 from .storage import Engine
 from .storage.measured import MeasuredEngine
 from .web import ChatApplication, folder
@@ -44,6 +45,8 @@ LOOP_LAG = Histogram(
     "How late the event loop was",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
+DAY = 86_400
+SWEEP_SECONDS = 3600.0  # between two looks for messages that are too old
 LAG_SECONDS = 0.5  # between two looks at it
 
 BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
@@ -66,6 +69,7 @@ class Server:
         hub: Hub,
         application: ChatApplication,
         pushpin: PushpinChild | None,
+        retention: int,
     ) -> None:
         self.url = pushpin.url if pushpin else url_of(sockets)
         self.pushpin = pushpin
@@ -84,6 +88,7 @@ class Server:
             self._http = HTTPServer(application, **options)
         self._http.add_sockets(sockets)
         self._watch = asyncio.create_task(watch_loop())
+        self._sweep = asyncio.create_task(sweep(log, retention * DAY)) if retention else None
 
     async def stop(self) -> None:
         """Drains and ends, in the order that loses nothing, within 10 s."""
@@ -96,6 +101,8 @@ class Server:
         await self._hub.close()
         await self._http.close_all_connections()
         self._watch.cancel()
+        if self._sweep:
+            self._sweep.cancel()
         if self.pushpin:
             await self.pushpin.stop()
 
@@ -107,7 +114,7 @@ class Server:
 async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Server:
     """Starts every part, and listens once the store is known to work. Raises Misconfigured."""
     async with contextlib.AsyncExitStack() as undo:
-        engine = MeasuredEngine(await open_engine(config, environ))
+        engine = MeasuredEngine(await open_engine(config.engine, config.location, environ, config.retention))
         log = MessageLog(engine, memory=config.mode == "standalone")
         undo.push_async_callback(log.close)
         sockets = listen(config)
@@ -126,7 +133,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             trust_proxy=config.trust_proxy,
         )
         undo.pop_all()
-    return Server(sockets, log, hub, application, pushpin)
+    return Server(sockets, log, hub, application, pushpin, config.retention)
 
 
 def collect_less() -> None:
@@ -136,6 +143,16 @@ def collect_less() -> None:
     """
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
+
+
+async def sweep(log: MessageLog, seconds: float) -> None:
+    """Deletes what is older, now and then."""
+    while True:
+        try:
+            await log.expire(iso_date(time.time() - seconds))
+        except Unavailable as error:
+            logger.warning("old messages could not be deleted: %s", error)
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 async def watch_loop() -> None:
@@ -159,15 +176,15 @@ def url_of(sockets: list[socket.socket]) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-async def open_engine(config: Config, environ: Mapping[str, str]) -> Engine:
-    """The store that is configured; only its own technology is imported. Raises Misconfigured."""
-    if config.engine == "sqlite":
+async def open_engine(kind: str, location: str, environ: Mapping[str, str], retention: int = 0) -> Engine:
+    """The store; only its own technology is imported. `retention` is in days. Raises Misconfigured."""
+    if kind == "sqlite":
         from .storage.sqlite import SqliteEngine
 
-        return await SqliteEngine.open(config.location)
+        return await SqliteEngine.open(location)
     from .storage.dynamodb import DynamoEngine
 
-    return await DynamoEngine.open(config.location, environ)
+    return await DynamoEngine.open(location, environ, retention=retention * DAY if retention else None)
 
 
 def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinChild | None) -> Hub:

@@ -165,7 +165,8 @@ def replay(page: Page, position: int) -> tuple[Message, ...] | None:
     missing = page.last_id - position
     if not 0 <= missing <= min(REPLAY, len(page.messages)):
         return None
-    return page.messages[len(page.messages) - missing :]
+    missed = page.messages[len(page.messages) - missing :]
+    return missed if not missed or missed[0].id == position + 1 else None  # not so after a void commit
 
 
 @lru_cache(maxsize=256)  # there are few browsers

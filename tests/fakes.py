@@ -95,6 +95,12 @@ class FaultyEngine:
         self._read("before")
         return await self.engine.before(room, id, limit)
 
+    async def erase(self, room: str, before: int) -> None:
+        await self.engine.erase(room, before)
+
+    async def expire(self, before: str) -> None:
+        await self.engine.expire(before)
+
     async def check(self) -> None:
         self._read("check")
         await self.engine.check()

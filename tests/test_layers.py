@@ -21,7 +21,8 @@ TECHNOLOGY = {
 }
 ALLOWED = {
     "__init__": set(),
-    "__main__": {"server", "commands"},
+    "maintenance": PURE | {"storage", "config", "server"},
+    "__main__": {"maintenance", "server", "commands"},
     **dict.fromkeys(PURE | PORTS, PURE),
     **{engine: PURE | {"storage"} for engine in [*ENGINES, "storage.measured"]},
     "hub.held": set(),

@@ -46,6 +46,15 @@ class Engine(Protocol):
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
         """The commits that precede `id`: `limit` messages below it. The last may hold `id` as well."""
 
+    async def erase(self, room: str, before: int) -> None:
+        """Makes the room's commits void whose first id is below `before`. Raises as reads do.
+
+        Their places stay taken: a writer that has not looked for a while may yet try one of them.
+        """
+
+    async def expire(self, before: str) -> None:
+        """Deletes what is older than a date, if the store does not do so by itself. Raises as reads do."""
+
     async def check(self) -> None:
         """One cheap round trip."""
 

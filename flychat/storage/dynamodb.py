@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import aioboto3
@@ -30,6 +32,7 @@ from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import Run
 
+ERASED = 25  # commits that are read and erased in one go
 PAGE = 8  # commits in the first page of a Query
 STARTING_SECONDS = 5  # for the answer to the first call
 CREATING_SECONDS = 60
@@ -46,17 +49,25 @@ class DynamoEngine:
 
     shared = True
 
-    def __init__(self, table: str, client: Any, opened: AsyncExitStack) -> None:
+    def __init__(
+        self, table: str, client: Any, opened: AsyncExitStack, retention: float | None = None
+    ) -> None:
         self._table = table
         self._client = client
         self._opened = opened
+        self._retention = retention
         self._puts = 0  # under way
         self._no_puts = asyncio.Event()
         self._no_puts.set()
 
     @classmethod
-    async def open(cls, table: str, environ: Mapping[str, str] = os.environ) -> DynamoEngine:
-        """Raises Misconfigured where the table cannot be used, in a line that says what to do."""
+    async def open(
+        cls, table: str, environ: Mapping[str, str] = os.environ, *, retention: float | None = None
+    ) -> DynamoEngine:
+        """Raises Misconfigured where the table cannot be used, in a line that says what to do.
+
+        Commits are kept for `retention` seconds, by the table's TTL, which is then turned on.
+        """
         async with AsyncExitStack() as stack:
             client, where = await _connect(stack, environ)
             status = await _status(client, table, where)
@@ -67,16 +78,12 @@ class DynamoEngine:
                 )
             if status not in READY:
                 raise Misconfigured(f'table "{table}" in {where} is {status}: wait, and start again')
-            return cls(table, client, stack.pop_all())
+            if retention is not None:
+                await _expire(client, table, where)
+            return cls(table, client, stack.pop_all(), retention)
 
     async def put(self, commit: Commit) -> None:
-        item = {
-            "room": {"S": commit.room},
-            "seq": {"N": str(commit.first)},
-            "n": {"N": str(len(commit.messages))},
-            "m": {"S": commit.payload},
-            "w": {"S": commit.token},
-        }
+        item = self._item(commit)
         with self._under_way(), _failures():
             try:
                 await self._client.put_item(
@@ -92,6 +99,18 @@ class DynamoEngine:
                 if _code(error) == "ValidationException":
                     raise Rejected(_text(error)) from error
                 raise
+
+    def _item(self, commit: Commit) -> dict[str, Any]:
+        item = {
+            "room": {"S": commit.room},
+            "seq": {"N": str(commit.first)},
+            "n": {"N": str(commit.ids)},
+            "m": {"S": commit.payload},
+            "w": {"S": commit.token},
+        }
+        if self._retention is not None:
+            item["exp"] = {"N": str(int(time.time() + self._retention))}
+        return item
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await self.before(room, BEYOND_ANY_LOG, limit)
@@ -114,7 +133,7 @@ class DynamoEngine:
         with _failures():
             while True:
                 answer = await self._client.query(**query, Limit=page)
-                wanted = all(run.take(_commit(item)) for item in answer["Items"])
+                wanted = all(run.take(_commit(item)) for item in answer["Items"] if not _expired(item))
                 if not wanted or "LastEvaluatedKey" not in answer:
                     return run.oldest_first()
                 query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -122,6 +141,18 @@ class DynamoEngine:
 
     async def check(self) -> None:
         await self.tail("check", 1)
+
+    async def erase(self, room: str, before: int) -> None:
+        while commits := (await self.before(room, before, ERASED))[-ERASED:]:
+            with self._under_way(), _failures():
+                for commit in commits:
+                    if commit.messages:
+                        void = replace(commit, messages=(), void=(commit.first, commit.ids))
+                        await self._client.put_item(TableName=self._table, Item=self._item(void))
+            before = commits[0].first
+
+    async def expire(self, before: str) -> None:
+        """The table's TTL does it."""
 
     async def close(self) -> None:
         await self._no_puts.wait()
@@ -222,6 +253,19 @@ async def _status(client: Any, table: str, where: str) -> str | None:
     return status
 
 
+async def _expire(client: Any, table: str, where: str) -> None:
+    """Turns the table's TTL on. To do so twice is an error on AWS, so it is looked at first."""
+    with _starting(table, where):
+        ttl = (await client.describe_time_to_live(TableName=table)).get("TimeToLiveDescription", {})
+        if ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
+            if ttl.get("AttributeName") != "exp":
+                raise Misconfigured(f'table "{table}" in {where} has a TTL on another attribute than exp')
+            return
+        await client.update_time_to_live(
+            TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "exp"}
+        )
+
+
 @contextmanager
 def _starting(table: str, where: str) -> Iterator[None]:
     try:
@@ -249,8 +293,14 @@ def _failures() -> Iterator[None]:
         raise Broken(f"the table holds an item that is no commit: {error!r}") from error
 
 
+def _expired(item: dict[str, Any]) -> bool:
+    """TTL deletes days later, and in any order: what has expired is gone at once."""
+    return "exp" in item and int(item["exp"]["N"]) <= time.time()
+
+
 def _commit(item: dict[str, Any]) -> Commit:
-    return Commit.read(item["room"]["S"], int(item["seq"]["N"]), item["m"]["S"], item["w"]["S"])
+    place, ids = int(item["seq"]["N"]), int(item["n"]["N"])
+    return Commit.read(item["room"]["S"], place, item["m"]["S"], item["w"]["S"], ids)
 
 
 def _code(error: ClientError) -> str:

@@ -49,6 +49,12 @@ class MeasuredEngine:
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
         return await _measured(self._engine.before(room, id, limit), READS, READ_SECONDS, "read")
 
+    async def erase(self, room: str, before: int) -> None:
+        await self._engine.erase(room, before)
+
+    async def expire(self, before: str) -> None:
+        await self._engine.expire(before)
+
     async def check(self) -> None:
         await _measured(self._engine.check(), READS, READ_SECONDS, "read")
 

@@ -32,7 +32,11 @@ MEMORY = ":memory:"
 BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
 COLUMNS = "room TEXT, seq INTEGER, n INTEGER, m TEXT, w TEXT"  # as in DynamoDB: storage/dynamodb.py
 SCHEMA = f"CREATE TABLE log ({COLUMNS}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
-SELECT = "SELECT seq, m, w FROM log WHERE room = ?"
+EXPIRE = (  # the date is that of a commit's last message; the last commit of a room stays, so ids go on
+    "DELETE FROM log WHERE coalesce(json_extract(m, '$[#-1][2]'), '') < ? "
+    "AND seq < (SELECT max(seq) FROM log AS newer WHERE newer.room = log.room)"
+)
+SELECT = "SELECT seq, m, w, n FROM log WHERE room = ?"
 
 PASSING = {  # primary result codes that may go away by themselves; any other needs a human
     sqlite3.SQLITE_BUSY: "another program is writing to it",
@@ -99,7 +103,7 @@ class SqliteEngine:
     def _insert(self, commit: Commit) -> Taken | None:
         inserted = self._db.execute(
             "INSERT INTO log (room, seq, n, m, w) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (commit.room, commit.first, len(commit.messages), commit.payload, commit.token),
+            (commit.room, commit.first, commit.ids, commit.payload, commit.token),
         )
         if inserted.rowcount:
             return None
@@ -125,6 +129,19 @@ class SqliteEngine:
 
     async def check(self) -> None:
         await self.tail("", 1)
+
+    async def erase(self, room: str, before: int) -> None:
+        await self._change("UPDATE log SET m = '[]' WHERE room = ? AND seq < ?", (room, before))
+
+    async def expire(self, before: str) -> None:
+        await self._change(EXPIRE, (before,))
+
+    async def _change(self, statement: str, values: tuple[object, ...]) -> None:
+        def change() -> None:
+            with _failures():
+                self._db.execute(statement, values)
+
+        await self._run(change)
 
     async def close(self) -> None:
         if self._waiting:

@@ -1,0 +1,103 @@
+"""`export ROOM` and `clear ROOM`: what an operator does to the store itself (`--store` as for the server).
+
+To clear a room, a void commit is put at the end of its log, as any writer puts a commit; then all before it
+are made void. So ids never start again, and servers that run meanwhile go on behind it, however long ago they
+looked. A client that is shown what was erased gets a `stream-reset` at its next recovery, because the log
+cannot be replayed from its position. Nothing has to be told to anybody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from .config import store
+from .errors import FlychatError, Misconfigured, Taken, Throttled, Unknown
+from .messages import Commit, Message, room_name, wire_json
+from .server import open_engine
+from .storage import Engine
+from .streams import to_json
+
+PAGE = 1000  # messages that are read at once
+TRIES = 10
+
+
+async def export(engine: Engine, room: str) -> AsyncIterator[Message]:
+    """All messages of the room, oldest first. Raises as the engine's reads do."""
+    last = 0
+    while True:
+        commits = await engine.after(room, last, PAGE)
+        for message in (message for commit in commits for message in commit.messages):
+            if message.id > last:
+                yield message
+        if not commits or commits[-1].last == last:
+            return
+        last = commits[-1].last
+
+
+async def clear(engine: Engine, room: str) -> int:
+    """Erases all messages of the room; returns the last id so far. Raises as the engine does."""
+    tail = await engine.tail(room, 1)
+    while tail and tail[-1].messages:
+        last = tail[-1].last
+        try:
+            await engine.put(Commit(room, (), "clear", void=(last + 1, 1)))
+        except (Taken, Unknown):  # somebody was faster, or it is there: look again
+            tail = await engine.tail(room, 1)
+            continue
+        tail = [Commit(room, (), void=(last + 1, 1))]
+    if tail:
+        await engine.erase(room, tail[-1].first)
+    return tail[-1].last if tail else 0
+
+
+async def patiently(engine: Engine, room: str) -> int:
+    """`clear`, tried again while the store asks for patience."""
+    for remaining in reversed(range(TRIES)):
+        try:
+            return await clear(engine, room)
+        except (Unknown, Throttled):
+            if not remaining:
+                raise
+            await asyncio.sleep(1)
+    raise AssertionError
+
+
+async def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    room = room_name(arguments.room)
+    engine = await open_engine(*store(arguments.store), environ)
+    try:
+        if arguments.command == "export":
+            async for message in export(engine, room):
+                print(to_json(wire_json(message)))
+        else:
+            last = await patiently(engine, room)
+            print(f"flychat: the room is cleared; its ids go on after {last}")
+    finally:
+        await engine.close()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0: done; 1: the store failed; 2: it cannot be done like this, and one line on stderr says why."""
+    parser = argparse.ArgumentParser(prog="python -m flychat")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, help in (
+        ("export", "print all messages of a room, a line of JSON each"),
+        ("clear", "erase them"),
+    ):
+        command = commands.add_parser(name, help=help, description=help)
+        command.add_argument("room")
+        command.add_argument(
+            "--store",
+            default=os.environ.get("FLYCHAT_STORE") or "sqlite:flychat.db",
+            help="sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
+        )
+    try:
+        asyncio.run(run(parser.parse_args(arguments), os.environ))
+    except (Misconfigured, FlychatError) as error:
+        print(f"flychat: {error}", file=sys.stderr)
+        return 1 if not isinstance(error, Misconfigured) else 2
+    return 0
