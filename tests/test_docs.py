@@ -176,6 +176,7 @@ CREATED = {
 INSTALLS = "CI does it: .ci/run is the README's test command, on a bare machine"
 TESTS = "runs the tests, of which this is one"
 ROOT_ONLY = "changes the machine; tests/test_deploy.py has systemd check the unit, and runs flychat with it"
+STOPPED = "wants a file of no running server; tests/test_maintenance.py runs it"
 DOCKER = "wants a Docker daemon; tests/test_deploy.py reads the files"
 NOT_RUN = {
     "python3 -m venv .venv": INSTALLS,
@@ -184,6 +185,8 @@ NOT_RUN = {
     ".venv/bin/tox": TESTS,
     ".venv/bin/tox -e tests -- tests/test_streams.py": TESTS,
     ".venv/bin/tox exec -e lint -- ruff format .": "would change the checkout",
+    ".venv/bin/python -m flychat export tea --store sqlite:flychat.db": STOPPED,
+    ".venv/bin/python -m flychat clear tea --store sqlite:flychat.db": STOPPED,
     "cd deploy": "of the next one",
     "pushpin --config=pushpin.conf": "its ports are fixed; --with-pushpin and all tests of the GRIP mode use the file",
     "python3 -m venv /opt/flychat": ROOT_ONLY,
