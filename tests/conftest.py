@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -57,3 +58,22 @@ def dynamo_environment(endpoint: str) -> dict[str, str]:
 def dynamo_environ(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment for FLYCHAT_TEST_DYNAMODB_ENDPOINT, or else for moto."""
     return dynamo_environment(ENDPOINT or request.getfixturevalue("moto_endpoint"))
+
+
+@pytest.fixture
+def dynamo_table(io_loop, dynamo_environ):
+    """The --store of a new table, the environment for it, and the DynamoProxy in front of it."""
+    need("aioboto3")
+    from flychat.storage.dynamodb import create_table
+
+    from .dynamo_proxy import DynamoProxy
+
+    table = f"flychat-{uuid.uuid4()}"
+
+    async def prepare():
+        await create_table(table, dynamo_environ)
+        return await DynamoProxy.start(dynamo_environ["AWS_ENDPOINT_URL_DYNAMODB"])
+
+    proxy = io_loop.run_sync(prepare)
+    yield f"dynamodb:{table}", dynamo_environment(proxy.url), proxy
+    io_loop.run_sync(proxy.close)

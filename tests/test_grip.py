@@ -279,26 +279,6 @@ async def test_an_app_killed_during_a_recovery(stage, dynamo_table):
     crowd.check(3)
 
 
-@pytest.fixture
-def dynamo_table(io_loop, dynamo_environ):
-    """The --store of a new table, the environment for it, and the DynamoProxy in front of it."""
-    need("aioboto3")
-    from flychat.storage.dynamodb import create_table
-
-    from .conftest import dynamo_environment
-    from .dynamo_proxy import DynamoProxy
-
-    table = f"flychat-{uuid.uuid4()}"
-
-    async def prepare():
-        await create_table(table, dynamo_environ)
-        return await DynamoProxy.start(dynamo_environ["AWS_ENDPOINT_URL_DYNAMODB"])
-
-    proxy = io_loop.run_sync(prepare)
-    yield f"dynamodb:{table}", dynamo_environment(proxy.url), proxy
-    io_loop.run_sync(proxy.close)
-
-
 @gen_test
 async def test_two_processes_write_into_one_table_and_one_is_killed(stage, dynamo_table):
     """Every message that was acknowledged is there, once; the killed process's writers go on at the other."""
