@@ -52,7 +52,7 @@ def _panel(title: str, series: Series, colours: dict[str, str]) -> str:
         parts.append(f'<text x="{LEFT - 5}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>')
         tick *= 10
     for n in clients:
-        parts.append(f'<text x="{x(n):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{n:,}</text>')
+        parts.append(f'<text x="{x(n):.1f}" y="{HEIGHT - 16}" text-anchor="middle">{_short(n)}</text>')
     for name, line in series.items():
         points = " ".join(f"{x(n):.1f},{y(v):.1f}" for n, v in sorted(line.items()))
         width = 3 if name.startswith("flychat") else 1.5
@@ -60,3 +60,7 @@ def _panel(title: str, series: Series, colours: dict[str, str]) -> str:
             f'<polyline points="{points}" fill="none" stroke="{colours[name]}" stroke-width="{width}"/>'
         )
     return "".join(parts)
+
+
+def _short(n: int) -> str:
+    return f"{n // 1000}k" if n >= 1000 else str(n)
