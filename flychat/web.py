@@ -30,7 +30,7 @@ from . import errors, streams
 from .chat import Chat
 from .errors import FlychatError, Invalid
 from .limits import RateLimit, client_of
-from .messages import Draft, room_name, sender_name, wire_json
+from .messages import UNSEEN, Draft, name_to_show, room_name, sender_name, wire_json
 from .sse import read_position
 
 BODY_BYTES = 65_536
@@ -103,6 +103,8 @@ class ChatApplication(Application):
         self.idle.set()
         self._busy: set[RequestHandler] = set()
         self.templates = Environment(loader=FileSystemLoader(folder("templates")), autoescape=True)
+        self.templates.filters["name"] = name_to_show
+        self.templates.globals["unseen"] = UNSEEN
         super().__init__(
             [
                 (r"/", RootHandler),

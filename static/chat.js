@@ -306,13 +306,17 @@ function withoutSentence(address, most = 20) {
 
 /** One message on the page. */
 class Row {
+  static unseen = new RegExp(byId("room")?.dataset.unseen, "gu"); // in names: shown
   timer = new Timer();
 
   constructor(message, item) {
     this.item = item;
-    const initial = ([...message.from.trim()][0] ?? "?").toUpperCase();
+    const name = message.from.replace(Row.unseen, (_, seen) => seen ?? "\ufffd");
+    const initial = [...name][0].toUpperCase();
     item.prepend(element("span", { className: "face", ariaHidden: "true", textContent: initial }));
-    item.querySelector("bdi").textContent = message.from;
+    const author = item.querySelector("bdi");
+    author.textContent = name;
+    if (name !== message.from) author.dataset.name = message.from;
     item.querySelector(".text").replaceChildren(...linked(message.text));
     paint(item, message.from);
     this.become(message);
@@ -322,7 +326,8 @@ class Row {
     const text = (name) => item.querySelector(name).textContent;
     const { id, key } = item.dataset;
     const date = item.querySelector("time").dateTime;
-    return { id: Number(id), from: text("bdi"), text: text(".text"), date, provisionalId: key };
+    const from = item.querySelector("bdi").dataset.name ?? text("bdi");
+    return { id: Number(id), from, text: text(".text"), date, provisionalId: key };
   }
 
   /** Take over the message's date and, if it is official, its id. */

@@ -277,7 +277,7 @@ class Window:
         return self.rows.evaluate_all(
             """rows => rows.map(row => ({
                 id: row.dataset.id ? Number(row.dataset.id) : null,
-                from: row.querySelector("bdi").textContent,
+                from: row.querySelector("bdi").dataset.name ?? row.querySelector("bdi").textContent,
                 text: row.querySelector(".text").textContent,
             }))"""
         )

@@ -596,6 +596,84 @@ def test_hostile_names_and_texts_are_shown_literally_everywhere(window: Open, ur
     ann.page.goto(messages_url(url, room).replace("/rooms", "") + "?user=")
 
 
+DISGUISES = [
+    "an\u200bn",
+    "\u202eann",
+    "ann\u2066",
+    "a\u00adnn",
+    "an\u200dn",
+    "an\u200cn",
+    "ann\ufe0f",
+    "ann ",
+    " ann",
+]
+NEEDED = [
+    "می\u200cخواهم",
+    "क्\u200dष",
+    "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    "Ann ❤\ufe0f",
+    "山田\u3000太郎",
+]
+
+
+def test_names_that_differ_in_what_nobody_sees_do_not_look_alike(window: Open, url: str, room: str) -> None:
+    names = ["ann", *DISGUISES, *NEEDED]
+    for name in names:
+        post(url, room, name, "rendered")
+    plain = window(java_script_enabled=False).open(connected=False)
+    ann = window("ann").open()
+    for name in names:
+        post(url, room, name, "live")
+    expect(ann.rows).to_have_count(2 * len(names))
+    for one, count in ((plain, 1), (ann, 2)):
+        assert [row["from"] for row in one.shown()] == names * count  # the real name stays the key
+        looks = one.log.locator("bdi").all_text_contents()
+        assert looks == looks[: len(names)] * count
+        assert [look for look in looks if look == "ann"] == ["ann"] * count
+        for name, look in zip(names, looks, strict=False):
+            assert ("\ufffd" in look) == (name in DISGUISES), ascii(name)
+    classes = ann.rows.evaluate_all("rows => rows.map(row => row.className)")
+    assert [name for name, each in zip(names * 2, classes, strict=True) if "own" in each] == ["ann", "ann"]
+    assert not any("more" in each for each in classes)
+    disguised = window("an\u200bn").open()
+    expect(disguised.page.locator(".sheet .me")).to_have_text("an\ufffdn")
+    disguised.say("from the page")
+    expect(disguised.row("from the page")).to_have_attribute("data-id", re.compile(r"\d"))
+    assert history(url, room)[-1]["from"] == "an\u200bn"
+
+
+def test_a_text_cannot_turn_what_stands_beside_it(window: Open, url: str, room: str) -> None:
+    turned, open_ended = "\u202eabc https://example.org/", "\u2067\u202b\u202e abc"
+    # whether the characters of an element's text go to the right, the first three of them
+    rightwards = """element => {
+        const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+        const node = walker.nextNode();
+        const from = node.data.search(/[a-z0-9]/);
+        const left = at => {
+            const range = document.createRange();
+            range.setStart(node, at);
+            range.setEnd(node, at + 1);
+            return range.getBoundingClientRect().left;
+        };
+        return left(from) < left(from + 1);
+    }"""
+    ann = window().open(connected=False)
+    expect(ann.status).to_have_text("Connected")
+    for number in range(2):
+        for sender, text in (("Bob", turned), ("Cid", open_ended), ("Dan", "abc")):
+            post(url, room, sender, text)
+        expect(ann.rows).to_have_count(3 * number + 3)  # the first three live, and then rendered
+        ann.page.reload()
+        expect(ann.status).to_have_text("Connected")
+    for row in ann.rows.all():
+        assert row.locator("bdi").evaluate(rightwards)
+        assert row.locator("time").evaluate(rightwards)
+    directions = [row.locator(".text").evaluate(rightwards) for row in ann.rows.all()]
+    assert directions == [False, False, True] * 2  # inside of a message it is its author's business
+    for link in ann.log.get_by_role("link").all():
+        assert link.evaluate(rightwards)  # but for where a link leads
+
+
 def test_the_log_sticks_to_the_bottom_only_when_the_reader_is_there(
     window: Open, url: str, room: str
 ) -> None:
