@@ -425,16 +425,16 @@ def test_a_refusal_is_told_in_the_servers_words(window: Open) -> None:
 
 def test_a_retraction_says_why_and_the_text_is_kept(window: Open) -> None:
     ann = window()
-    held: list[Route] = []
     theirs, retracted = wire_message(None, "Bob", "theirs", 1), []
     stream = ScriptedStream(ann.page, OPEN + event("message", theirs))
-    ann.page.route("**/messages/", lambda route: held.append(route))
+    ann.page.route("**/messages/", lambda route: None)
     ann.page.clock.install()
     ann.open()
-    ann.say("mine")
+    with ann.page.expect_request("**/messages/") as request:
+        ann.say("mine")
     expect(ann.row("mine")).to_have_attribute("data-state", "pending")
     expect(ann.row("theirs")).to_have_attribute("data-state", "provisional")
-    for key in (held[0].request.post_data_json["provisionalId"], theirs["provisionalId"]):
+    for key in (request.value.post_data_json["provisionalId"], theirs["provisionalId"]):
         retracted.append(event("retraction", {"provisionalId": key}))
     stream.then(OPEN + "".join(retracted))
     ann.page.clock.fast_forward(3_000)
