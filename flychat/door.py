@@ -16,10 +16,13 @@ exists): else one that is accepted in a quiet moment would always be too early t
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 import socket
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -33,7 +36,11 @@ from .streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
 from .web import DEFAULT_HEADERS
 
 LOOK_BYTES = 4096  # of a new connection; a longer head is unusual
+ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn
+FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
+
+logger = logging.getLogger(__name__)
 
 _PLAIN = re.compile(
     rb"GET /rooms/((?:[\w.~-]|%[0-9A-Fa-f]{2})+)/messages/(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1\r\n"
@@ -86,11 +93,36 @@ class Door(HTTPServer):
         self._head = (0, b"")
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        sockets = list(sockets)
+        """Accepts a few connections at a time, where Tornado takes 128: others are waiting for messages."""
         for sock in sockets:
             if hasattr(socket, "TCP_DEFER_ACCEPT"):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
-        super().add_sockets(sockets)
+            self._sockets[sock.fileno()] = sock
+            self._handlers[sock.fileno()] = partial(self._accept_no_more, sock)  # called by HTTPServer.stop
+            self._accept_again(sock)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if listening.fileno() >= 0:  # else the server has stopped
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept_no_more(self, listening: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                connection, address = listening.accept()
+            except ConnectionAbortedError:
+                continue
+            except BlockingIOError:
+                return
+            except OSError as error:  # most likely no more files may be open: those who wait go on waiting
+                logger.error("no connection can be accepted: %s", error.strerror)
+                self._accept_no_more(listening)
+                asyncio.get_running_loop().call_later(FULL_SECONDS, self._accept_again, listening)
+                return
+            connection.setblocking(False)  # accepted sockets block, whatever the listening one does
+            self._handle_connection(connection, address)
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         if not self._admit(connection, address[0]):

@@ -12,6 +12,7 @@ import gc
 import logging
 import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -136,6 +137,13 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
     return Server(sockets, log, hub, application, pushpin, config.retention)
 
 
+def allow_files() -> None:
+    """A stream is an open file, and a shell allows a process few of them unless it asks for more."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS says that there is no limit, and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def collect_less() -> None:
     """Has the garbage collector look less often, and never at what lives as long as the process.
 
@@ -212,6 +220,7 @@ async def start_pushpin(config: Config, sockets: list[socket.socket]) -> Pushpin
 async def serve(config: Config) -> int:
     """Runs until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit status."""
     stopping = asyncio.Event()
+    allow_files()
     server = await start(config)
     collect_less()
     loop = asyncio.get_running_loop()

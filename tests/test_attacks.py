@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import os
+import socket
+import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.program import Program, running
-from tests.served import Client
+from tests.served import Client, draft
 from tests.test_drain import connect, started, stream
 
 HEAD = "Host: x\r\n"
@@ -59,6 +63,53 @@ async def test_who_does_not_go_on_is_cut_and_others_are_served_meanwhile(request
         assert not server._application._busy, "nothing waits for those who have gone"
         while files() > before + 2:  # noqa: ASYNC110 - the sockets of the friend, at the most
             await asyncio.sleep(0)
+
+
+def test_a_connection_that_says_nothing_keeps_nobody_waiting(tmp_path):
+    """Browsers open such ones in advance. The kernel hands them over after a while (TCP_DEFER_ACCEPT)."""
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        host, port = program.url.removeprefix("http://").rsplit(":", 1)
+        held = Path(f"/proc/{program.process.pid}/fd")
+        before = len(list(held.iterdir()))
+        with socket.create_connection((host, int(port))):
+            deadline = time.monotonic() + 10
+            while len(list(held.iterdir())) == before:
+                assert time.monotonic() < deadline, "it is never accepted"
+            with urllib.request.urlopen(program.url + "/healthz", timeout=5) as response:
+                assert response.status == 200
+
+
+def test_when_no_more_files_may_be_open_who_waits_is_served_later(tmp_path):
+    limited = ("sh", "-c", 'ulimit -n 40 && exec "$0" "$@"', sys.executable)
+    with running("--standalone", "--port", "0", cwd=tmp_path, python=limited) as program:
+        host, port = program.url.removeprefix("http://").rsplit(":", 1)
+        greedy = [socket.create_connection((host, int(port)), timeout=10) for _ in range(60)]
+        for connection in greedy:
+            connection.sendall(
+                b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+            )
+        assert b"stream-open" in greedy[0].recv(4096)
+        for connection in greedy:
+            connection.close()
+        with urllib.request.urlopen(program.url + "/healthz", timeout=10) as response:
+            assert response.status == 200
+        code, log = program.end()
+        assert code == 0
+        assert "no connection can be accepted" in log
+        assert log.count("\n") < 20
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_reader_that_came_in_by_the_door_and_reads_nothing_keeps_nobody_waiting():
+    async with started() as (server, clients):
+        friend = await stream(server, clients)
+        await stream(server, clients)  # reads no more than its opening
+        lagging = server._hub.holder._lagging
+        count = 0
+        while not lagging:
+            count = (await server._log.commit(draft("x" * 4000))).id
+            await friend.until_id(count)
+        assert friend.ids == list(range(1, count + 1))
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -23,6 +23,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
 from ..errors import Unavailable
@@ -78,8 +79,10 @@ class LocalHub:
         stream = response.detach()
         if stream is None or stream.closed():  # the client left while the plan was made
             return
-        sock = stream.socket.dup()
-        stream.close()  # our duplicate keeps the connection
+        IOLoop.current().remove_handler(stream.socket)
+        sock = socket.socket(fileno=stream.socket.detach())  # to duplicate it would take one more open file
+        stream.close()
+        sock.setblocking(False)
         self.hold_socket(plan, sock, head, client)
 
     def hold_socket(self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str) -> None:
