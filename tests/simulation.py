@@ -276,9 +276,6 @@ class Socket:
         readable = selectors.EVENT_READ if self.wire.gone else 0
         return readable | (selectors.EVENT_WRITE if len(self.wire.buffer) < self.wire.room else 0)
 
-    def dup(self) -> Socket:
-        return self
-
     def setsockopt(self, *option: int) -> None:
         pass
 
@@ -1054,6 +1051,7 @@ def simulated() -> Iterator[None]:
         for module, name, value in (
             (held_module, "selectors", chosen),
             (held_module, "BACKLOG_BYTES", BACKLOG_BYTES),
+            (local_module, "taken_from", lambda stream: stream.socket),
             (publisher_module, "AsyncHTTPClient", HttpClient),
             (publisher_module, "time", clock),
             (pushpin_module, "time", clock),

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 from tornado.web import RequestHandler
 
 from ..errors import Unavailable
@@ -79,11 +80,7 @@ class LocalHub:
         stream = response.detach()
         if stream is None or stream.closed():  # the client left while the plan was made
             return
-        IOLoop.current().remove_handler(stream.socket)
-        sock = socket.socket(fileno=stream.socket.detach())  # to duplicate it would take one more open file
-        stream.close()
-        sock.setblocking(False)
-        self.hold_socket(plan, sock, head, client)
+        self.hold_socket(plan, taken_from(stream), head, client)
 
     def hold_socket(self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str) -> None:
         """Answers on a bare connection, and holds it."""
@@ -145,6 +142,15 @@ class LocalHub:
             if self.refresh and loop.time() - room.looked >= self._look:
                 room.looked = loop.time()
                 self.spawn(room.look())
+
+
+def taken_from(stream: IOStream) -> socket.socket:
+    """The stream's socket, which the stream forgets. (To duplicate it would take one more open file.)"""
+    IOLoop.current().remove_handler(stream.socket)
+    sock = socket.socket(fileno=stream.socket.detach())
+    stream.close()
+    sock.setblocking(False)
+    return sock
 
 
 class _Room(Audience):
