@@ -51,6 +51,7 @@ DEDUPE = 256  # messages of a window that only the writer uses
 PUT_SECONDS = 3.0  # for one attempt, whatever the engine's own time-outs are
 READ_SECONDS = 2.0  # a slower reading is a 503: the proxy, or the client, asks again
 DEADLINE = 10.0  # seconds that a draft is tried
+CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the next race, and loses it too
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
 PLANS = 64  # kept for those who ask alike
 ROOMS = 2000  # rooms kept in memory
@@ -212,7 +213,7 @@ class MessageLog:
                         await self._put(room, window.tail + 1, drafts)
                 except Taken as taken:
                     losses, contended = losses + 1, loop.time()
-                    behind = taken.winner is None or losses > 1
+                    behind = taken.winner is None or losses % CATCH_UP_EVERY == 2
                     if taken.winner is not None:
                         self._learn(room, [taken.winner])
                 except Rejected as error:
