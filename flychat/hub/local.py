@@ -23,6 +23,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from prometheus_client import Counter
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream
 from tornado.web import RequestHandler
@@ -37,6 +38,8 @@ from ..streams import (
     answer_head,
 )
 from .held import Audience, Held, Holder
+
+RECOVERIES = Counter("flychat_local_recoveries", "Times that a room, or a hold on its way in, was mended")
 
 logger = logging.getLogger(__name__)
 
@@ -118,6 +121,7 @@ class LocalHub:
     async def recovered(self, recovery: StreamRequest, position: int) -> StreamPlan:
         """The plan that goes on from `position`; waits as long as the store does not answer."""
         pause = 0.1
+        RECOVERIES.inc()
         while True:
             try:
                 return await self.plan(replace(recovery, last_id=position))
