@@ -123,6 +123,29 @@ async def test_a_hold_that_is_behind_its_room_is_brought_up_before_it_joins():
 
 
 @pytest.mark.gen_test
+async def test_a_hold_on_its_way_in_keeps_its_room_when_the_last_member_leaves(monkeypatch):
+    """Else the room would be forgotten, the hold would join it all the same, and nobody would publish to it."""
+    async with served() as chat:
+        first = await chat.stream()
+        (room,) = set(chat.hub.by_channel.values())
+        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        await chat.post()  # so that the next hold is ahead of the room
+        chat.log.committed = publish
+        (member,) = room.members
+        hold = LocalHub.hold_socket
+
+        def hold_and_lose_the_other(self, *arguments):
+            hold(self, *arguments)
+            self.holder.cut(member, "left")
+
+        monkeypatch.setattr(LocalHub, "hold_socket", hold_and_lose_the_other)
+        second = await chat.stream()
+        await first.at_end()
+        await chat.post()
+        assert await second.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
 async def test_a_hold_that_is_ahead_of_its_room_shows_that_the_room_is_behind():
     async with served() as chat:
         first = await chat.stream()

@@ -171,22 +171,27 @@ class _Room(Audience):
         self._again = False
         self._expected = 0  # holds on their way in
 
-    async def attach(self, held: Held, position: int) -> None:
-        """Lets the hold join once it is where the room is."""
-        if not self.members:
-            self.recover()
+    def attach(self, held: Held, position: int) -> Awaitable[None]:
+        """Lets the hold join once it is where the room is. The room is expecting it from now on."""
         self._expected += 1
-        while position != self.position and not held.closed:
-            if position > self.position:
-                await asyncio.shield(self.recover())
-            if position != self.position:
-                plan = await self._hub.recovered(self._recovery, position)
-                self._hub.holder.owe(held, plan.body())
-                position = plan.position
-        self._expected -= 1
-        if not held.closed:
-            self.join(held)
-        self._forget_if_empty()
+        return self._attach(held, position)
+
+    async def _attach(self, held: Held, position: int) -> None:
+        try:
+            if not self.members:
+                self.recover()
+            while position != self.position and not held.closed:
+                if position > self.position:
+                    await asyncio.shield(self.recover())
+                if position != self.position:
+                    plan = await self._hub.recovered(self._recovery, position)
+                    self._hub.holder.owe(held, plan.body())
+                    position = plan.position
+            if not held.closed:
+                self.join(held)
+        finally:
+            self._expected -= 1
+            self._forget_if_empty()
 
     def publish(self, publication: Publication) -> None:
         if publication.id is None:
