@@ -61,6 +61,17 @@ def dynamo_environ(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture
+def stage(io_loop, tmp_path):
+    """Real Pushpins and flychats, which end with the test."""
+    need("pushpin")
+    from .pushpin_proxy import Stage
+
+    stage = Stage(tmp_path)
+    yield stage
+    io_loop.run_sync(stage.close)
+
+
+@pytest.fixture
 def dynamo_table(io_loop, dynamo_environ):
     """The --store of a new table, the environment for it, and the DynamoProxy in front of it."""
     need("aioboto3")

@@ -19,20 +19,11 @@ import pytest
 from flychat import client, commands
 from flychat.__main__ import COMMANDS
 from flychat.config import Config
-from tests.conftest import need
 from tests.program import ROOT, START_SECONDS, command, environment, running
-from tests.pushpin_proxy import Stage, free_port
+from tests.pushpin_proxy import free_port
 from tests.served import draft, served
 
 gen_test = pytest.mark.gen_test(timeout=40)
-
-
-@pytest.fixture
-def stage(io_loop, tmp_path):
-    need("pushpin")
-    stage = Stage(tmp_path)
-    yield stage
-    io_loop.run_sync(stage.close)
 
 
 @contextlib.asynccontextmanager

@@ -17,19 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .conftest import need
 from .oracle import Crowd, Listener, fetch, history, post
 from .pushpin_proxy import Stage, eventually, free_port, new_room
 
 gen_test = pytest.mark.gen_test(timeout=40)
-
-
-@pytest.fixture
-def stage(io_loop, tmp_path):
-    need("pushpin")
-    stage = Stage(tmp_path)
-    yield stage
-    io_loop.run_sync(stage.close)
 
 
 async def one_of_each(stage: Stage, **options):

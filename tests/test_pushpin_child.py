@@ -22,14 +22,6 @@ from .pushpin_proxy import DEPLOY, App, Stage, eventually, free_port, new_room
 gen_test = pytest.mark.gen_test(timeout=30)
 
 
-@pytest.fixture
-def stage(io_loop, tmp_path):
-    need("pushpin")
-    stage = Stage(tmp_path)
-    yield stage
-    io_loop.run_sync(stage.close)
-
-
 async def with_pushpin(stage: Stage, port: int = 0) -> App:
     """flychat as in the README. `url` is the one that it says."""
     log = stage.directory / "app.log"

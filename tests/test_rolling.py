@@ -9,21 +9,12 @@ import uuid
 
 import pytest
 
-from .conftest import need
 from .oracle import fetch, history, post
-from .pushpin_proxy import App, Stage, eventually, free_port, new_room
+from .pushpin_proxy import App, eventually, free_port, new_room
 from .sse_parser import parse
 
 WRITERS = 6
 HELD = 25
-
-
-@pytest.fixture
-def stage(io_loop, tmp_path):
-    need("pushpin")
-    stage = Stage(tmp_path)
-    yield stage
-    io_loop.run_sync(stage.close)
 
 
 class Load:
