@@ -15,8 +15,6 @@ from .streams import HISTORY, Page, StreamPlan, StreamRequest, committed, provis
 
 STREAMS = Counter("flychat_streams_opened", "Plans made: first, resumed, or a proxy's recovery", ["kind"])
 RESETS = Counter("flychat_stream_resets", "Plans that begin with a stream-reset", ["reason"])
-
-
 KINDS = {kind: STREAMS.labels(kind) for kind in ("first", "resumed", "recovery")}
 
 

@@ -135,6 +135,10 @@ class _Room:
         self.used = 0.0
         self.known = 0.0  # when the window was last known to end where the log does, loop time
 
+    def awaited(self) -> set[Key]:
+        """The keys of this process's drafts that are, or may be, on their way into the log."""
+        return {waiter.draft.key for waiter in self.waiting} | self.doubtful
+
 
 class _Waiter:
     """A draft on its way, since when (loop time), and the future that its POST awaits."""
@@ -267,7 +271,7 @@ class MessageLog:
         """Folds commits of the log in, answers the drafts that are in them, and has those published."""
         if room.window is None:
             return
-        mine = {waiter.draft.key for waiter in room.waiting} | room.doubtful
+        mine = room.awaited()
         for commit in commits:
             if room.window.fold(commit):
                 self._announce(commit, own, mine)
@@ -315,7 +319,7 @@ class MessageLog:
         if room.window is None:  # else another reading was faster, and may have gone on from there
             room.window = Window(commits, self._limit)
             room.known = asyncio.get_running_loop().time()
-            mine = {waiter.draft.key for waiter in room.waiting} | room.doubtful
+            mine = room.awaited()
             room.doubtful = set()
             for commit in commits:
                 self._announce(commit, False, mine)
