@@ -798,6 +798,26 @@ async def test_creating_a_table_at_once_from_several_places_is_fine(dynamo_envir
 
 
 @gen_test
+async def test_a_first_connection_that_takes_too_long_is_tried_again(dynamo, dynamo_environ, monkeypatch):
+    from aiobotocore.client import AioBaseClient
+    from botocore.exceptions import ConnectTimeoutError
+
+    calls = []
+    make = AioBaseClient._make_api_call
+
+    async def slow_at_first(client, name, arguments):
+        calls.append(name)
+        if len(calls) == 1:
+            raise ConnectTimeoutError(endpoint_url="http://127.0.0.1")
+        return await make(client, name, arguments)
+
+    engine = await dynamo(dynamo_environ)
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", slow_at_first)
+    await dynamo(dynamo_environ, engine._table)
+    assert calls == ["DescribeTable", "DescribeTable"]
+
+
+@gen_test
 async def test_a_table_with_other_keys_is_refused(dynamo_environ, dynamo):
     from flychat.storage.dynamodb import create_table
 

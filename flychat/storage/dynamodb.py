@@ -23,7 +23,7 @@ from typing import Any
 
 import aioboto3
 from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
@@ -239,7 +239,7 @@ async def _status(client: Any, table: str, where: str) -> str | None:
     with _starting(table, where):
         try:
             async with asyncio.timeout(STARTING_SECONDS):
-                description = (await client.describe_table(TableName=table))["Table"]
+                description = await _described(client, table)
         except client.exceptions.ResourceNotFoundException:
             return None
     types = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
@@ -251,6 +251,13 @@ async def _status(client: Any, table: str, where: str) -> str | None:
         )
     status: str = description["TableStatus"]
     return status
+
+
+async def _described(client: Any, table: str) -> Any:
+    """Asks again where the connection took too long: the first one, on a busy machine, may."""
+    while True:
+        with suppress(ConnectTimeoutError):
+            return (await client.describe_table(TableName=table))["Table"]
 
 
 async def _expire(client: Any, table: str, where: str) -> None:
