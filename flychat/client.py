@@ -18,8 +18,8 @@ clients return at once.
 
 What makes a post safe to repeat is its provisional id: the server knows a message by (from, provisionalId).
 
-Nothing is needed but the standard library and flychat's own vocabulary. A connection is HTTP/1.1, for one
-request; certificates are checked (SSL_CERT_FILE names others than the system's), redirections not followed.
+A connection is for one request; certificates are checked (SSL_CERT_FILE names others than the system's),
+redirections not followed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
+
+from aiohttp import ClientError, ClientResponse, ClientResponseError, ClientSession, ClientTimeout
+from yarl import URL
 
 from . import __version__
 from .errors import Refused, Unavailable
@@ -92,19 +95,6 @@ class Reset:
 StreamEvent: TypeAlias = Message | Draft | Retraction | Reset
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer whose body is still on its way. Names of headers are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: AsyncIterator[bytes]
-
-    @property
-    def patience(self) -> float:
-        return min(LONGEST_ASKED, float(read_position(self.headers.get("retry-after")) or 0))
-
-
 async def stream(
     url: str, room: str, last_id: int | None = None, *, provisional: bool = True
 ) -> AsyncGenerator[StreamEvent, None]:
@@ -127,7 +117,7 @@ async def stream(
             problem = "it has ended"
         except ssl.SSLCertVerificationError:
             raise
-        except (OSError, EOFError) as error:
+        except OSError as error:
             problem, asked = str(error) or type(error).__name__, getattr(error, "seconds", 0.0)
         pause = max(asked, _pause(retry, failures))
         failures += 1
@@ -156,7 +146,7 @@ async def post(
                         return _message(json.loads(answer))
                 except ssl.SSLCertVerificationError:
                     raise
-                except (OSError, EOFError) as error:
+                except OSError as error:
                     problem, asked = str(error) or type(error).__name__, getattr(error, "seconds", 0.0)
                 await asyncio.sleep(max(asked, _pause(FIRST_PAUSE / 4, failures)))
                 failures += 1
@@ -167,7 +157,7 @@ async def post(
 async def page(url: str, room: str, before: int | None = None, limit: int = HISTORY) -> Page:
     """The newest `limit` (at most 200) messages of a room, or the newest before an id; and the log's last id.
 
-    Tried once. Raises Denied, Later, OSError, EOFError.
+    Tried once. Raises Denied, Later, OSError.
     """
     query = urlencode({"limit": limit} if before is None else {"limit": limit, "before": before})
     body = await fetch(f"{messages_url(url, room)}?{query}", {"Accept": "application/json"})
@@ -250,7 +240,7 @@ async def connect(
 ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[Event]]]:
     """One connection of a stream: the answer's headers, and the events as they come.
 
-    Raises Denied, Later, OSError, EOFError.
+    Raises Denied, Later, OSError.
     """
     address, wanted = messages_url(url, room), {"Accept": "text/event-stream", **(headers or {})}
     if last_id is not None and by_query:
@@ -259,46 +249,53 @@ async def connect(
         wanted["Last-Event-ID"] = str(last_id)
     async with request(address, wanted) as answer:
         await _granted(answer)
-        if answer.headers.get("content-type", "").partition(";")[0].strip() != "text/event-stream":
+        if answer.content_type != "text/event-stream":
             raise Denied(answer.status, "but not a stream of events", answer.headers)
-        async with contextlib.aclosing(parse(answer.body)) as events:
+        async with contextlib.aclosing(parse(answer.content.iter_any())) as events:
             yield answer.headers, events
 
 
 async def fetch(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
-    """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError, EOFError."""
+    """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError."""
     async with asyncio.timeout(ANSWER_SECONDS), request(url, headers, body) as answer:
         await _granted(answer)
-        return b"".join([data async for data in answer.body])
+        return await answer.read()
 
 
 @contextlib.asynccontextmanager
-async def request(url: str, headers: Mapping[str, str], body: bytes | None = None) -> AsyncIterator[Answer]:
-    """Sends a GET, or a POST of `body`; at the end of the context the connection is closed."""
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    lines = [f"{'GET' if body is None else 'POST'} {parts.path}{parts.query and '?' + parts.query} HTTP/1.1"]
-    fields = {
-        "Host": parts.netloc.rpartition("@")[2],
-        "User-Agent": f"flychat/{__version__}",
-        "Connection": "close",
-        **headers,
-    }
-    if body is not None:
-        fields["Content-Length"] = str(len(body))
-    lines += [f"{name}: {value}" for name, value in fields.items()]
-    async with asyncio.timeout(ANSWER_SECONDS):
-        reader, writer = await asyncio.open_connection(
-            parts.hostname, parts.port or (443 if secure else 80), ssl=secure or None
-        )
+async def request(
+    url: str, headers: Mapping[str, str], body: bytes | None = None
+) -> AsyncIterator[ClientResponse]:
+    """The answer to a GET, or to a POST of `body`; at the end of the context the connection is closed.
+
+    Whatever goes wrong with the connection, in the context too, is an OSError.
+    """
+    timeout = ClientTimeout(total=None, sock_read=SILENCE)
+    method = "GET" if body is None else "POST"
+    certificates = ssl.create_default_context() if url.startswith("https:") else True
+    about = {"User-Agent": f"flychat/{__version__}", **headers}
     try:
-        writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
-        async with asyncio.timeout(ANSWER_SECONDS):
-            status, answered = await _head(reader)
-        async with contextlib.aclosing(_body(reader, answered)) as pieces:
-            yield Answer(status, answered, pieces)
-    finally:
-        writer.transport.abort()
+        async with ClientSession(timeout=timeout, auto_decompress=False) as session:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await session.request(
+                    method,
+                    URL(url, encoded=True),
+                    headers=about,
+                    data=body,
+                    ssl=certificates,
+                    allow_redirects=False,
+                    skip_auto_headers=["Accept-Encoding"],
+                )
+            try:
+                yield answer
+            finally:
+                answer.close()
+    except ClientResponseError as error:
+        raise ConnectionError("the answer is not HTTP") from error
+    except ClientError as error:
+        if isinstance(error, OSError):
+            raise
+        raise ConnectionError(str(error) or "the answer was cut off") from error
 
 
 async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
@@ -319,48 +316,14 @@ async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
             fields = {}
 
 
-async def _head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
-    status = 100
-    try:
-        while 100 <= status < 200:  # a proxy may say something in advance
-            line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            status = int(line.split()[1])
-    except (ValueError, LookupError, asyncio.LimitOverrunError):
-        raise ConnectionError("the answer is not HTTP") from None
-    fields = (each.partition(":") for each in lines if each)
-    return status, {name.lower(): value.strip() for name, _, value in fields}
-
-
-async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> AsyncGenerator[bytes, None]:
-    """The pieces of the body as they come. Raises EOFError at an early end, TimeoutError after SILENCE."""
-    chunked = headers.get("transfer-encoding", "").lower() == "chunked"
-    left = None if chunked else read_position(headers.get("content-length"))
-    while left != 0:
-        async with asyncio.timeout(SILENCE):
-            if chunked:
-                try:
-                    size = int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16)
-                    data = (await reader.readexactly(size + 2))[:-2]
-                except (ValueError, asyncio.LimitOverrunError):
-                    raise ConnectionError("the answer is not HTTP") from None
-            else:
-                data = await reader.read(65536 if left is None else min(left, 65536))
-        if not data and left:
-            raise EOFError("the answer was cut off")
-        if not data:
-            return
-        left = left and left - len(data)
-        yield data
-
-
-async def _granted(answer: Answer) -> None:
+async def _granted(answer: ClientResponse) -> None:
     """Raises Denied, or Later, unless the answer is a yes."""
     if answer.status == 200:
         return
     data = b""
-    with contextlib.suppress(OSError, EOFError):
+    with contextlib.suppress(OSError, ClientError):
         async with asyncio.timeout(REASON_SECONDS):
-            async for piece in answer.body:
+            async for piece in answer.content.iter_any():
                 data += piece
                 if len(data) > REASON_BYTES:
                     break
@@ -372,7 +335,7 @@ async def _granted(answer: Answer) -> None:
     if "location" in answer.headers:
         text += f", to {answer.headers['location']}"
     if answer.status in LATER:
-        raise Later(answer.status, text, answer.patience)
+        raise Later(answer.status, text, patience(answer.headers))
     raise Denied(answer.status, text, answer.headers)
 
 
@@ -383,6 +346,11 @@ def _flychats() -> Iterator[None]:
         yield
     except (ValueError, LookupError, TypeError) as error:
         raise ConnectionError(f"not written by flychat: {error!r}") from None
+
+
+def patience(headers: Mapping[str, str]) -> float:
+    """The seconds to wait that an answer asks for."""
+    return min(LONGEST_ASKED, float(read_position(headers.get("Retry-After")) or 0))
 
 
 def _message(fields: dict[str, Any]) -> Message:

@@ -81,7 +81,7 @@ async def check(url: str, *, quick: bool) -> int:
         found.problem(f"the server refuses: {denied}{_advice(denied)}")
     except TimeoutError:
         found.problem(f"no answer in time{await _advice_late(url, room)}")
-    except (FlychatError, OSError, EOFError) as error:
+    except (FlychatError, OSError) as error:
         found.problem(f"it fails: {error or type(error).__name__}")
     finally:
         if idle:
@@ -119,11 +119,11 @@ async def _check_head(found: Findings, url: str, room: str) -> None:
 
 async def _check_mode(found: Findings, url: str) -> None:
     """Pushpin itself answers at /_ready/, with the routes of deploy/; the metrics name the mode, if shown."""
-    with contextlib.suppress(FlychatError, OSError, EOFError):
+    with contextlib.suppress(FlychatError, OSError):
         async with asyncio.timeout(PATIENCE), client.request(f"{url}/_ready/stream", {}) as answer:
-            if answer.status == 200 and b"stream opened" in await anext(answer.body, b""):
+            if answer.status == 200 and b"stream opened" in await answer.content.readany():
                 return found.good("proxied by GRIP: Pushpin holds the streams")
-    with contextlib.suppress(FlychatError, OSError, EOFError):
+    with contextlib.suppress(FlychatError, OSError):
         grip = b"\nflychat_grip_queued{" in await client.fetch(f"{url}/metrics", {})
         return found.good("proxied by GRIP" if grip else "not proxied by GRIP: the server holds the streams")
     found.good("proxied by GRIP or not: cannot be told, /metrics and Pushpin's /_ready/ are not shown here")
@@ -224,7 +224,7 @@ async def _messages(events: AsyncIterator[Event], number: int) -> list[Message]:
 
 async def _keep_alive(url: str, room: str) -> float | None:
     """After how many seconds of silence a keep-alive came; None if none did."""
-    with contextlib.suppress(FlychatError, OSError, EOFError):
+    with contextlib.suppress(FlychatError, OSError):
         async with client.connect(url, room) as (_, events), asyncio.timeout(KEEP_ALIVE_SECONDS + 5):
             began = time.monotonic()
             async for event in events:
@@ -234,7 +234,7 @@ async def _keep_alive(url: str, room: str) -> float | None:
 
 
 async def _advice_late(url: str, room: str) -> str:
-    with contextlib.suppress(FlychatError, OSError, EOFError):
+    with contextlib.suppress(FlychatError, OSError):
         await client.page(url, room)
         return f", but to what is no stream: {BUFFERED}"
     return ""

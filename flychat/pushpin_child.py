@@ -23,8 +23,8 @@ from configparser import RawConfigParser
 from pathlib import Path
 from urllib.parse import quote
 
-from . import pushpin_watcher
-from .errors import Misconfigured
+from . import client, pushpin_watcher
+from .errors import FlychatError, Misconfigured
 
 STARTING_SECONDS = 10.0
 STOPPING_SECONDS = 5.0
@@ -182,7 +182,7 @@ def reachable(host: str) -> str:
 async def _serving(host: str, port: int, control_port: int) -> None:
     """Returns when a published message has arrived in a held stream."""
     while True:
-        with contextlib.suppress(OSError, EOFError, TimeoutError):
+        with contextlib.suppress(FlychatError, OSError):
             async with asyncio.timeout(1.0):
                 await _arrives(host, port, control_port)
                 return
@@ -192,21 +192,8 @@ async def _serving(host: str, port: int, control_port: int) -> None:
 async def _arrives(host: str, port: int, control_port: int) -> None:
     mark = secrets.token_hex(8)
     item = {"channel": "test", "http-stream": {"content": mark}}
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        writer.write(b"GET /_ready/stream HTTP/1.1\r\nHost: flychat\r\nConnection: close\r\n\r\n")
-        await reader.readuntil(b"[stream opened]\n")
-        await _post("127.0.0.1", control_port, "/publish/", json.dumps({"items": [item]}).encode())
-        await reader.readuntil(mark.encode())
-    finally:
-        writer.close()
-
-
-async def _post(host: str, port: int, path: str, body: bytes) -> None:
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        head = f"POST {path} HTTP/1.1\r\nHost: flychat\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
-        await reader.readuntil(b"\r\n")
-    finally:
-        writer.close()
+    async with client.request(f"http://{host}:{port}/_ready/stream", {}) as stream:
+        await stream.content.readuntil(b"[stream opened]\n")
+        body = json.dumps({"items": [item]}).encode()
+        await client.fetch(f"http://127.0.0.1:{control_port}/publish/", {}, body)
+        await stream.content.readuntil(mark.encode())

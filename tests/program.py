@@ -8,9 +8,11 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 30  # on a machine that is busy with other tests
@@ -20,11 +22,9 @@ STOP_SECONDS = 20
 class Program:
     """A running flychat: `first_line` is what it said, `url` where it answers, without a slash at the end."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
         self.process = process
-        self._errors: list[str] = []
-        self._reader = threading.Thread(target=lambda: self._errors.extend(process.stderr), daemon=True)
-        self._reader.start()
+        self._errors = errors
         guard = threading.Timer(START_SECONDS, process.kill)
         guard.start()
         self.first_line = process.stdout.readline()
@@ -38,8 +38,8 @@ class Program:
         if self.process.poll() is None:
             self.process.send_signal(number)
         code = self.process.wait(STOP_SECONDS)
-        self._reader.join(STOP_SECONDS)
-        return code, "".join(self._errors)
+        self._errors.seek(0)
+        return code, self._errors.read()
 
 
 def command(*arguments: str, python: Sequence[str] = (sys.executable,)) -> list[str]:
@@ -63,16 +63,19 @@ def running(
     *arguments: str, cwd: Path, environ=None, python: Sequence[str] = (sys.executable,)
 ) -> Iterator[Program]:
     """A flychat with these arguments, killed at the end if it still runs."""
-    with subprocess.Popen(
-        command(*arguments, python=python),
-        cwd=cwd,
-        env=environment(environ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command(*arguments, python=python),
+            cwd=cwd,
+            env=environment(environ),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
         try:
-            yield Program(process)
+            yield Program(process, errors)
         finally:
             process.kill()
 

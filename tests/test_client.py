@@ -301,8 +301,8 @@ def test_pauses_grow_are_bounded_and_differ():
     assert all(2**n / 2 <= pauses[n] <= 2**n for n in range(5))
     assert len(set(pauses)) > 90
     for value, seconds in (("7", 7.0), ("9999999", client.LONGEST_ASKED), ("tomorrow", 0.0), (None, 0.0)):
-        headers = {} if value is None else {"retry-after": value}
-        assert client.Answer(503, headers, None).patience == seconds
+        headers = {} if value is None else {"Retry-After": value}
+        assert client.patience(headers) == seconds
 
 
 # Posting
