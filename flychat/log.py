@@ -55,7 +55,7 @@ CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the ne
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
 PLANS = 64  # kept for those who ask alike
 ROOMS = 2000  # rooms kept in memory
-TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have expired, and begun anew
+TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have been replaced
 IDLE = 600.0  # seconds until an unused room leaves memory
 
 

@@ -175,15 +175,53 @@ async def test_dynamodb_expires_by_the_tables_ttl_and_readers_do_not_wait_for_it
         assert ttl["TimeToLiveDescription"]["AttributeName"] == "exp"
         assert ttl["TimeToLiveDescription"]["TimeToLiveStatus"] == "ENABLED"
         await engine.close()
-    old = await DynamoEngine.open(table, dynamo_environ, retention=-1)
-    await store_at(old, "room", 1, 0)
     engine = await DynamoEngine.open(table, dynamo_environ, retention=7 * DAY)
-    await store_at(engine, "room", 2, 0)
-    for read in (engine.tail("room", 9), engine.after("room", 0, 9), engine.before("room", 9, 9)):
-        assert [commit.first for commit in await read] == [2]
+    now = time.time()
+    for first, age in enumerate((30, 20, 6, 1), 1):
+        await store_at(engine, "room", first, now - age * DAY)
+        await store_at(engine, "quiet", first, now - (age + 100) * DAY)
+        await asyncio.gather(*engine._ending)
+    for room, kept in (("room", [3, 4]), ("quiet", [4])):  # the newest stays, so that ids go on
+        for read in (engine.tail(room, 9), engine.after(room, 0, 9), engine.before(room, 9, 9)):
+            assert [commit.first for commit in await read] == kept
     await engine.expire("2000-01-01")
     await engine.close()
-    await old.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_was_left_without_an_end_is_given_one_by_the_next_message(dynamo_environ):
+    table = f"flychat-{uuid.uuid4()}"
+    await create_table(table, dynamo_environ)
+    engine = await DynamoEngine.open(table, dynamo_environ)
+    for first in (1, 2):
+        await store_at(engine, "room", first, time.time() - 30 * DAY)
+    await engine.close()
+    engine = await DynamoEngine.open(table, dynamo_environ, retention=7 * DAY)
+    assert [commit.first for commit in await engine.tail("room", 9)] == [1, 2]
+    await store_at(engine, "room", 3, time.time())
+    await asyncio.gather(*engine._ending)
+    assert [commit.first for commit in await engine.tail("room", 9)] == [3]
+    await engine.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_stream_over_a_log_that_expired_while_its_client_was_away_has_no_silent_gap(dynamo_environ):
+    table = f"flychat-{uuid.uuid4()}"
+    await create_table(table, dynamo_environ)
+    engine = await DynamoEngine.open(table, dynamo_environ, retention=7 * DAY)
+    log = MessageLog(engine, memory=False)
+    for first in (1, 2, 3, 4):
+        await store_at(engine, "room", first, time.time() - 30 * DAY)
+        await asyncio.gather(*engine._ending)
+    for id in (5, 6):
+        late = Draft.create("room", {"from": "ann", "text": "late"}, now=time.time())
+        assert (await log.commit(late)).id == id
+        await asyncio.gather(*engine._ending)
+    for position, names in ((4, ["stream-open", "message"]), (3, ["stream-open", "stream-reset"])):
+        plan = await log.plan(StreamRequest("room", position))
+        assert [event.name for event in plan.events[:2]] == names
+        assert [event.id for event in plan.events if event.name == "message"] == [5, 6]
+    await log.close()
 
 
 @pytest.mark.gen_test(timeout=30)

@@ -9,16 +9,20 @@ read better, are reserved words.)
 - Only codes are compared: the texts of errors differ from server to server.
 - A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
 - `Limit` counts commits, of 1 to 64 messages each: pages start small and double.
+- With a retention, a commit is given its end, `exp`, by the next one, so the newest has none: the log of a
+  room never expires as a whole, and its ids go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import aioboto3
@@ -27,7 +31,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
-from ..errors import Broken, Misconfigured, Rejected, Taken, Throttled, Unknown
+from ..errors import Broken, Misconfigured, Rejected, StoreFailed, Taken, Throttled, Unknown
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import Run
@@ -42,6 +46,8 @@ KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
 THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded")  # and Throttl...
 NO_ANSWER = (HTTPClientError, NotConnected, ResponseParserError, TimeoutError)
 INSTEAD = "or keep messages in a file with --store sqlite:FILE"
+
+logger = logging.getLogger(__name__)
 
 
 class DynamoEngine:
@@ -59,6 +65,7 @@ class DynamoEngine:
         self._puts = 0  # under way
         self._no_puts = asyncio.Event()
         self._no_puts.set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     @classmethod
     async def open(
@@ -66,7 +73,8 @@ class DynamoEngine:
     ) -> DynamoEngine:
         """Raises Misconfigured where the table cannot be used, in a line that says what to do.
 
-        Commits are kept for `retention` seconds, by the table's TTL, which is then turned on.
+        Commits are kept for `retention` seconds, by the table's TTL, which is then turned on; each then costs
+        a small read and a second write.
         """
         async with AsyncExitStack() as stack:
             client, where = await _connect(stack, environ)
@@ -99,18 +107,36 @@ class DynamoEngine:
                 if _code(error) == "ValidationException":
                     raise Rejected(_text(error)) from error
                 raise
+        if self._retention is not None and commit.first > 1:
+            task = asyncio.create_task(self._end(commit.room, commit.first, self._retention))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    async def _end(self, room: str, before: int, retention: float) -> None:
+        """Gives the commits before the newest an end, also those that a process which died has left."""
+        query = self._query(room, "seq < :edge", before)
+        try:
+            with _failures():
+                for item in (await self._client.query(**query, Limit=PAGE))["Items"]:
+                    if "exp" not in item:
+                        await self._client.update_item(
+                            TableName=self._table,
+                            Key={name: item[name] for name, _, _ in KEYS},
+                            UpdateExpression="SET exp = :exp",
+                            ConditionExpression="attribute_exists(seq)",
+                            ExpressionAttributeValues={":exp": _exp(_commit(item), retention)},
+                        )
+        except StoreFailed as error:
+            logger.warning("messages were not given an end: %s", error)
 
     def _item(self, commit: Commit) -> dict[str, Any]:
-        item = {
+        return {
             "room": {"S": commit.room},
             "seq": {"N": str(commit.first)},
             "n": {"N": str(commit.ids)},
             "m": {"S": commit.payload},
             "w": {"S": commit.token},
         }
-        if self._retention is not None:
-            item["exp"] = {"N": str(int(time.time() + self._retention))}
-        return item
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await self.before(room, BEYOND_ANY_LOG, limit)
@@ -123,13 +149,7 @@ class DynamoEngine:
         return await self._read(Run(limit, below=id), room, "seq < :edge", id, PAGE)
 
     async def _read(self, run: Run, room: str, condition: str, edge: int, page: int) -> list[Commit]:
-        query = {
-            "TableName": self._table,
-            "KeyConditionExpression": f"room = :room AND {condition}",
-            "ExpressionAttributeValues": {":room": {"S": room}, ":edge": {"N": str(edge)}},
-            "ScanIndexForward": ">" in condition,
-            "ConsistentRead": True,
-        }
+        query = self._query(room, condition, edge)
         with _failures():
             while True:
                 answer = await self._client.query(**query, Limit=page)
@@ -138,6 +158,15 @@ class DynamoEngine:
                     return run.oldest_first()
                 query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
                 page *= 2
+
+    def _query(self, room: str, condition: str, edge: int) -> dict[str, Any]:
+        return {
+            "TableName": self._table,
+            "KeyConditionExpression": f"room = :room AND {condition}",
+            "ExpressionAttributeValues": {":room": {"S": room}, ":edge": {"N": str(edge)}},
+            "ScanIndexForward": ">" in condition,
+            "ConsistentRead": True,
+        }
 
     async def check(self) -> None:
         await self.tail("check", 1)
@@ -148,7 +177,8 @@ class DynamoEngine:
                 for commit in commits:
                     if commit.messages:
                         void = replace(commit, messages=(), void=(commit.first, commit.ids))
-                        await self._client.put_item(TableName=self._table, Item=self._item(void))
+                        end = {} if self._retention is None else {"exp": _exp(void, self._retention)}
+                        await self._client.put_item(TableName=self._table, Item=self._item(void) | end)
             before = commits[0].first
 
     async def expire(self, before: str) -> None:
@@ -156,6 +186,7 @@ class DynamoEngine:
 
     async def close(self) -> None:
         await self._no_puts.wait()
+        await asyncio.gather(*self._ending)
         await self._opened.aclose()
 
     @contextmanager
@@ -180,7 +211,8 @@ async def create_table(table: str, environ: Mapping[str, str] = os.environ) -> s
         created = await _status(client, table, where) is None
         if created:
             with _starting(table, where), suppress(client.exceptions.ResourceInUseException):
-                await client.create_table(
+                await _connected(
+                    client.create_table,
                     TableName=table,
                     BillingMode="PAY_PER_REQUEST",
                     KeySchema=[{"AttributeName": name, "KeyType": key} for name, key, _ in KEYS],
@@ -238,8 +270,7 @@ async def _status(client: Any, table: str, where: str) -> str | None:
     """The status of the table, None where there is none."""
     with _starting(table, where):
         try:
-            async with asyncio.timeout(STARTING_SECONDS):
-                description = await _described(client, table)
+            description = (await _connected(client.describe_table, TableName=table))["Table"]
         except client.exceptions.ResourceNotFoundException:
             return None
     types = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
@@ -253,11 +284,12 @@ async def _status(client: Any, table: str, where: str) -> str | None:
     return status
 
 
-async def _described(client: Any, table: str) -> Any:
-    """Asks again where the connection took too long: the first one, on a busy machine, may."""
-    while True:
-        with suppress(ConnectTimeoutError):
-            return (await client.describe_table(TableName=table))["Table"]
+async def _connected(call: Callable[..., Any], **arguments: Any) -> Any:
+    """Calls again where the connection takes too long, as the first one may on a busy machine."""
+    async with asyncio.timeout(STARTING_SECONDS):
+        while True:
+            with suppress(ConnectTimeoutError):
+                return await call(**arguments)
 
 
 async def _expire(client: Any, table: str, where: str) -> None:
@@ -298,6 +330,12 @@ def _failures() -> Iterator[None]:
         raise Broken(_text(error)) from error
     except (LookupError, ValueError, TypeError) as error:
         raise Broken(f"the table holds an item that is no commit: {error!r}") from error
+
+
+def _exp(commit: Commit, retention: float) -> dict[str, str]:
+    """When the commit expires: so long after its last message, or after now for a void one."""
+    date = datetime.fromisoformat(commit.messages[-1].date).timestamp() if commit.messages else time.time()
+    return {"N": str(int(date + retention))}
 
 
 def _expired(item: dict[str, Any]) -> bool:
