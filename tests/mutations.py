@@ -207,9 +207,9 @@ def owe_nothing(patch: pytest.MonkeyPatch) -> None:
     """What the socket does not take of an opening is dropped."""
     owe = Holder.owe
 
-    def mutated(self, held, data):
-        owe(self, held, data)
-        held.owed = None
+    def mutated(self, held, head, body=b""):
+        owe(self, held, head, body)
+        held.owed = ()
 
     patch.setattr(Holder, "owe", mutated)
 

@@ -301,7 +301,7 @@ async def test_a_slow_client_catches_up_from_the_backlog_and_costs_a_cursor(monk
         for _ in range(100):
             count = await chat.post("x" * 4000)
         await quick.until_id(count)
-        assert lagging.owed is None, "no copy is kept for it"
+        assert not lagging.owed, "no copy is kept for it"
         assert room.backlog.end - room.backlog.start > 100 * 4000
         assert await slow.until_id(count) == list(range(1, count + 1))
         await chat.post()
@@ -353,6 +353,18 @@ async def test_a_long_replay_to_a_slow_client_is_whole():
         assert await live == 901
 
 
+@pytest.mark.gen_test(timeout=20)
+async def test_slow_clients_that_ask_alike_wait_for_the_same_bytes():
+    async with served() as chat:
+        await asyncio.gather(*(chat.post("x" * 4000) for _ in range(900)))
+        slow = [await chat.stream(last_id=0, receive=4096) for _ in range(3)]
+        owed = [held.owed for held in chat.hub.holder._lagging]
+        assert len(owed) == 3
+        assert len({id(pieces[-1].obj) for pieces in owed}) == 1
+        for client in slow:
+            assert await client.until_id(900) == list(range(1, 901))
+
+
 @pytest.mark.gen_test
 async def test_a_close_is_noticed_at_once_and_frees_everything():
     async with served() as chat:
@@ -390,6 +402,20 @@ async def test_at_the_end_streams_close_cleanly_and_their_return_is_spread():
         endings = [await client.at_end() for client in clients]
         assert all(ending.startswith(b"retry: ") and ending.endswith(b"\n\n") for ending in endings)
         assert len(set(endings)) > 10
+        chat.hub.close = chat.log.check  # it is closed already
+
+
+@pytest.mark.gen_test
+async def test_at_the_end_streams_are_given_what_was_published_before(monkeypatch):
+    monkeypatch.setattr(held_module, "MANY", 1)
+    monkeypatch.setattr(held_module, "GATHER", 60)
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(3)]
+        await chat.post()
+        await chat.hub.close()
+        for client in clients:
+            assert await client.until_id(1) == [1]
+            assert (await client.at_end()).startswith(b"retry: ")
         chat.hub.close = chat.log.check  # it is closed already
 
 

@@ -8,7 +8,7 @@ many connections is cut into slices, so that the loop stays responsive; no task 
 A connection whose socket is full lags: its cursor stays where it is, the selector tells when it can take
 more, and it catches up from the shared backlog, never from a copy. It is cut when the backlog has moved past
 its cursor, or when it took nothing for STALL seconds; the client comes back with its last event id. Only what
-is for this client alone, the plan that opened or mended its stream, waits in `owed`.
+was for this client, the plan that opened or mended its stream, waits in `owed`, as parts of the plan's bytes.
 
 The selector is one of our own, which the event loop watches as a single file: a registration there is a
 fraction of what a reader of the loop costs in time and memory.
@@ -17,6 +17,7 @@ fraction of what a reader of the loop costs in time and memory.
 from __future__ import annotations
 
 import asyncio
+import errno
 import selectors
 import socket
 from collections import Counter, deque
@@ -47,7 +48,7 @@ class Held:
         self.client = client
         self.audience: Audience | None = None
         self.cursor = 0
-        self.owed: memoryview | None = None
+        self.owed: tuple[memoryview, ...] = ()
         self.lagging = False
         self.took = 0.0  # when it last took bytes, loop time; kept while it lags
 
@@ -168,12 +169,16 @@ class Holder:
         self._selector.register(sock, READ, held)
         return held
 
-    def owe(self, held: Held, data: bytes) -> None:
-        """Sends bytes that are for this client alone, before all that its audience is fed."""
-        if held.owed is not None:
-            held.owed = memoryview(bytes(held.owed) + data)
-        elif not held.closed and (sent := self.send(held, data)) < len(data):
-            held.owed = memoryview(data)[sent:]
+    def owe(self, held: Held, head: bytes, body: bytes = b"") -> None:
+        """Sends head and body to this client, before all that its audience is fed.
+
+        What it cannot take yet is not copied: a body may be the same for many.
+        """
+        sent = 0 if held.owed or held.closed else self.send(held, head + body)
+        for piece in (head, body):
+            if sent < len(piece) and not held.closed:
+                held.owed += (memoryview(piece)[sent:],)
+            sent = max(0, sent - len(piece))
 
     def send(self, held: Held, data: bytes | memoryview) -> int:
         """How many of the bytes were taken; if not all, `held` lags, or is closed."""
@@ -181,8 +186,8 @@ class Holder:
             sent = held.socket.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:
-            self.cut(held, "left")
+        except OSError as error:
+            self.cut(held, _why(error))
             return 0
         if sent < len(data) and not held.lagging:
             held.lagging, held.took = True, self._loop.time()
@@ -200,7 +205,7 @@ class Holder:
             del self.clients[held.client]
         self._selector.unregister(held.socket)
         held.socket.close()
-        held.owed = None
+        held.owed = ()
         self._lagging.pop(held, None)
         if (audience := held.audience) is not None:
             held.audience = None
@@ -215,9 +220,11 @@ class Holder:
     def close(self, farewell: Callable[[], bytes]) -> None:
         """Lets every connection go, with last words where there is room for them."""
         for key in list(self._selector.get_map().values()):
-            if not key.data.lagging:
-                self.send(key.data, farewell())
-            self.cut(key.data, "drained")
+            held: Held = key.data
+            if not held.lagging:
+                unsent = held.audience.backlog.read(held.cursor) if held.audience else b""
+                self.send(held, unsent + farewell())
+            self.cut(held, "drained")
         self._loop.remove_reader(self._selector)
         self._selector.close()
 
@@ -232,22 +239,24 @@ class Holder:
     def _listen(self, held: Held) -> None:
         """A client has nothing more to say: what it sends is dropped, and its end is ours."""
         try:
-            gone = not held.socket.recv(4096)
+            if not held.socket.recv(4096):
+                self.cut(held, "left")
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
-            gone = True
-        if gone:
-            self.cut(held, "left")
+        except OSError as error:
+            self.cut(held, _why(error))
 
     def _catch_up(self, held: Held) -> None:
         """A lagging connection has room: first what it is owed, then the backlog from its cursor."""
         held.took = self._loop.time()
-        if held.owed is not None:
-            rest = held.owed[self.send(held, held.owed) :]
-            held.owed = rest if rest and not held.closed else None
-        if held.owed is not None or held.closed:
-            return
+        while held.owed:
+            piece, *others = held.owed
+            rest = piece[self.send(held, piece) :]
+            if held.closed:
+                return
+            held.owed = (rest, *others) if rest else tuple(others)
+            if rest:
+                return
         if (audience := held.audience) is not None and held.cursor < audience.backlog.end:
             held.cursor += self.send(held, audience.backlog.read(held.cursor))
             if held.closed or held.cursor < audience.backlog.end:
@@ -255,3 +264,8 @@ class Holder:
         held.lagging = False
         del self._lagging[held]
         self._selector.modify(held.socket, READ, held)
+
+
+def _why(error: OSError) -> str:
+    """A connection that took nothing is given up by us or by the kernel, whoever is first."""
+    return "stalled" if error.errno == errno.ETIMEDOUT else "left"

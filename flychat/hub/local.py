@@ -88,7 +88,7 @@ class LocalHub:
     def hold_socket(self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str) -> None:
         """Answers on a bare connection, and holds it."""
         held = self.holder.hold(sock, client)
-        self.holder.owe(held, head + plan.body())
+        self.holder.owe(held, head, plan.body())
         room = self._room(plan)
         if room.members and room.position == plan.position and not held.closed:
             room.join(held)
