@@ -350,6 +350,21 @@ async def test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else(co
 
 
 @gen_test
+async def test_while_a_hint_is_tried_again_nothing_grows_old_behind_it(control, started):
+    queue = started(give_up=0.2)
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 503
+    queue.put(item(1, "a"))
+    await eventually(lambda: bool(hints(control)))
+    queue.put(item(2, "b"))
+    queue.put(QueuedItem(grip_item(provisional(draft())), ""))
+    await eventually(lambda: not queue._queue)
+    control.status = 200
+    await control.until(lambda: hints(control)[-1:] == ["provisional-b"])
+    assert ids(control.items).count(2) == 0
+
+
+@gen_test
 async def test_a_refused_batch_is_not_tried_again_but_made_up_for(control, started):
     queue = started()
     await control.until(lambda: len(control.posts) == 1)

@@ -209,7 +209,7 @@ class Publisher:
         return items
 
     async def _deliver(self, post: Post) -> None:
-        """Tries until it is taken, or refused; items only for so long, and then the queue is given up too."""
+        """Tries until it is taken, or refused; items, also those that wait behind it, only for so long."""
         began, pause = time.monotonic(), 0.05
         while True:
             status, problem = await self._post(post)
@@ -221,8 +221,10 @@ class Publisher:
             self._note_failure(problem)
             if status in REFUSED:
                 return self._drop(post.items)
-            if late and post.items:
-                return self._drop([*post.items, *self._take(QUEUE_ITEMS, QUEUE_BYTES)])
+            if late:
+                self._drop([*post.items, *self._take(QUEUE_ITEMS, QUEUE_BYTES)])
+                if post.items:
+                    return None
             await asyncio.sleep(random.uniform(pause / 2, pause))
             pause = min(LONGEST_PAUSE, 2 * pause)
 
