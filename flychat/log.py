@@ -22,6 +22,7 @@ before it began, so nobody is given an answer that is older than the question.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -53,25 +54,32 @@ READ_SECONDS = 2.0  # a slower reading is a 503: the proxy, or the client, asks 
 DEADLINE = 10.0  # seconds that a draft is tried
 CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the next race, and loses it too
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
-PLANS = 64  # kept for those who ask alike
+PLANS = 8 << 20  # bytes of plans that a room keeps for those who ask alike: two of the largest
+LOOK_SECONDS = 15.0  # a window that others may write behind is served without a look: longer than a hub's
 ROOMS = 2000  # rooms kept in memory
 TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have been replaced
 IDLE = 600.0  # seconds until an unused room leaves memory
 
 
 class Window:
-    """The newest messages of a room, contiguous up to the tail; at least `limit` of them, if there are."""
+    """The newest messages of a room, contiguous up to the tail; at least `limit` of them, if there are.
+
+    `whole` says that the log has no older ones.
+    """
 
     def __init__(self, commits: Iterable[Commit], limit: int) -> None:
         self.tail = 0
+        self.whole = True
         self.messages: list[Message] = []
         self._by_key: dict[Key, Message] = {}
         self._plans: dict[StreamRequest, StreamPlan] = {}
+        self._planned = 0  # bytes
         self._limit = limit
         for commit in commits:
             if not self.messages:
                 self.tail = commit.first - 1
             self.fold(commit)
+        self.whole = len(self.messages) < limit
 
     def fold(self, commit: Commit) -> bool:
         """Takes the commit in if it is the next one; says whether it was."""
@@ -79,9 +87,11 @@ class Window:
             return False
         self.tail = commit.last
         self._plans.clear()
+        self._planned = 0
         if not commit.messages:  # the room was cleared
             self.messages.clear()
             self._by_key.clear()
+            self.whole = True
         self.messages.extend(commit.messages)
         self._by_key.update((message.key, message) for message in commit.messages)
         if len(self.messages) > 2 * self._limit:
@@ -89,6 +99,7 @@ class Window:
                 if self._by_key.get(message.key) is message:
                     del self._by_key[message.key]
             del self.messages[: -self._limit]
+            self.whole = False
         return True
 
     def find(self, draft: Draft) -> Message | None:
@@ -100,9 +111,9 @@ class Window:
 
     def page(self, end: int, limit: int) -> Page | None:
         """`limit` messages up to id `end`, or all there are; None if older ones than these are needed."""
-        oldest = self.messages[0].id if self.messages else 1
+        oldest = self.messages[0].id if self.messages else self.tail + 1
         end = min(end, self.tail)
-        if oldest > max(1, end - limit + 1):
+        if oldest > max(1, end - limit + 1) and not self.whole:
             return None
         first, last = max(oldest, end - limit + 1), max(oldest - 1, end)
         return Page(tuple(self.messages[first - oldest : last - oldest + 1]), self.tail)
@@ -113,8 +124,10 @@ class Window:
         if plan is None:
             missing = HISTORY if request.last_id is None else self.tail - request.last_id
             plan = plan_stream(request, self.newest(missing if 0 <= missing <= REPLAY else HISTORY))
-            if len(self._plans) >= PLANS:
+            self._planned += len(plan.body())
+            if self._planned > PLANS:
                 self._plans.clear()
+                self._planned = len(plan.body())
             self._plans[request] = plan
         return plan
 
@@ -205,6 +218,7 @@ class MessageLog:
             while room.waiting or (room.doubtful and not self._closing):
                 drafts: list[Draft] = []
                 began = loop.time()
+                self._give_up(room, [waiter for waiter in room.waiting if began - waiter.since > DEADLINE])
                 try:
                     window = await self._warm(room)
                     if behind or began - room.known > TAIL_SECONDS:
@@ -231,8 +245,6 @@ class MessageLog:
                 except (Unknown, Throttled, Unavailable) as error:
                     if not pause:
                         logger.warning("the message store does not answer: %s", error or type(error).__name__)
-                    now = loop.time()
-                    self._give_up(room, [w for w in room.waiting if now - w.since > DEADLINE])
                     if isinstance(error, Throttled):
                         pause = max(pause, 0.05)
                     await asyncio.sleep(self._rng.uniform(pause / 2, pause))  # at first 0: a stale connection
@@ -253,6 +265,7 @@ class MessageLog:
                 await self._engine.put(commit)
         except TimeoutError:
             raise Unknown("no answer in time") from None
+        room.known = asyncio.get_running_loop().time()
         self._learn(room, [commit], own=True)
 
     async def _catch_up(self, room: _Room) -> None:
@@ -304,7 +317,8 @@ class MessageLog:
             self._drop(room, late, Unavailable("the message store does not answer"))
 
     def _drop(self, room: _Room, waiters: list[_Waiter], error: FlychatError) -> None:
-        room.waiting = [waiter for waiter in room.waiting if waiter not in waiters]
+        gone = set(waiters)
+        room.waiting = [waiter for waiter in room.waiting if waiter not in gone]
         for waiter in waiters:
             waiter.refuse(error)
 
@@ -329,7 +343,7 @@ class MessageLog:
     async def page(self, name: str, before: int | None = None, limit: int = HISTORY) -> Page:
         """The newest `limit` messages, or the newest before an id. Raises Unavailable."""
         if self._memory:
-            window = await self._warm(self._room(name))
+            window = await self._current(name)
             page = window.page(window.tail if before is None else before - 1, limit)
             if page is not None:
                 return page
@@ -346,10 +360,10 @@ class MessageLog:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
         name, last_id = request.room, request.last_id
         if self._memory:
-            window = await self._warm(self._room(name))
+            window = await self._current(name)
             if last_id is not None and last_id > window.tail and self._engine.shared:
-                await self.refresh(name)  # it is another log only if no other process has gone on
-                window = await self._warm(self._room(name))
+                await self._reads.get((name, "look"), lambda: self.refresh(name))
+                window = await self._warm(self._room(name))  # another log only if no other process went on
             return window.plan(request)
         if last_id is None:
             page = await self._shared((name, HISTORY), lambda: self._newest(name, HISTORY))
@@ -360,12 +374,25 @@ class MessageLog:
     def plan_at_once(self, request: StreamRequest) -> StreamPlan | None:
         """The same, if it takes neither reading nor waiting."""
         room = self._rooms.get(request.room)
-        if room is None or room.window is None or not self._memory:
+        if room is None or room.window is None or not self._memory or self._unsure(room):
             return None
         if request.last_id is not None and request.last_id > room.window.tail:
             return None
         self._room(request.room)  # it is in use
         return room.window.plan(request)
+
+    async def _current(self, name: str) -> Window:
+        """The window of a room that is read: others may have written behind it, if it was not looked at."""
+        room = self._room(name)
+        window = await self._warm(room)
+        if not self._unsure(room):
+            return window
+        with contextlib.suppress(Unavailable):
+            await self._reads.get((name, "look"), lambda: self.refresh(name))
+        return await self._warm(room)
+
+    def _unsure(self, room: _Room) -> bool:
+        return self._engine.shared and asyncio.get_running_loop().time() - room.known > LOOK_SECONDS
 
     async def refresh(self, name: str) -> None:
         """Looks into the store for what other processes wrote, all of it; only of use with `memory`."""

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from flychat import log as log_module
-from flychat.errors import Broken, Conflict, Rejected, Throttled, Unavailable, Unknown
+from flychat.errors import Broken, Conflict, Rejected, Taken, Throttled, Unavailable, Unknown
 from flychat.log import MessageLog, SharedReads, Window
 from flychat.messages import COMMIT_BYTES, Commit, Draft
 from flychat.storage.sqlite import SqliteEngine
@@ -222,6 +222,20 @@ async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_fo
 
 
 @pytest.mark.gen_test
+async def test_the_deadline_holds_for_a_writer_that_only_loses_too(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+
+    class Greedy(FaultyEngine):
+        async def put(self, commit):
+            raise Taken()
+
+    log = MessageLog(Greedy(await SqliteEngine.open(":memory:")), memory=False)
+    with pytest.raises(Unavailable):
+        await log.commit(draft())
+    await log.close(0.01)
+
+
+@pytest.mark.gen_test
 async def test_a_draft_that_was_refused_and_not_stored_can_be_sent_again(monkeypatch):
     monkeypatch.setattr(log_module, "DEADLINE", 0.05)
     async with opened(*["lose"] * 8) as (log, engine, _):
@@ -412,6 +426,33 @@ async def test_a_recovery_at_the_head_of_the_log_is_one_small_read():
 
 
 @pytest.mark.gen_test
+async def test_a_warm_room_whose_log_begins_late_is_read_from_memory_only_as_well():
+    async with opened(memory=True) as (log, engine, _):
+        await engine.put(Commit("room", (), void=(1, 7)))
+        assert (await log.commit(draft())).id == 8
+        engine.calls.clear()
+        assert [m.id for m in (await log.page("room")).messages] == [8]
+        assert (await log.page("room", before=8)).messages == ()
+        assert not engine.calls
+
+
+@pytest.mark.gen_test
+async def test_a_window_that_others_may_write_behind_is_not_served_for_long_without_a_look(monkeypatch):
+    async with opened(memory=True) as (log, engine, _):
+        monkeypatch.setattr(SqliteEngine, "shared", True)
+        await log.commit(draft())
+        await engine.engine.put(Commit.of(2, [draft("of another process")]))
+        assert (await log.page("room")).last_id == 1, "it was looked at a moment ago"
+        monkeypatch.setattr(log_module, "LOOK_SECONDS", -1.0)
+        assert log.plan_at_once(StreamRequest("room")) is None
+        assert (await log.page("room")).last_id == 2
+        await engine.engine.put(Commit.of(3, [draft("and one more")]))
+        assert (await log.plan(StreamRequest("room"))).position == 3
+        engine.read_faults.extend([Broken("away")] * 9)
+        assert (await log.page("room")).last_id == 3, "better than nothing"
+
+
+@pytest.mark.gen_test
 async def test_what_other_processes_wrote_is_found_by_looking():
     async with opened(memory=True) as (log, engine, _):
         await log.plan(StreamRequest("room"))
@@ -452,6 +493,17 @@ async def test_unused_rooms_leave_memory_and_busy_ones_stay(monkeypatch):
         monkeypatch.setattr(log_module, "IDLE", -1.0)
         await log.plan(StreamRequest("room 9"))
         assert list(log._rooms) == ["room 9"]
+
+
+def test_a_window_keeps_few_plans_if_they_are_large(monkeypatch):
+    window = Window([Commit.of(first, [draft("x" * 1000)]) for first in range(1, 51)], REPLAY)
+    same = window.plan(StreamRequest("room", 0))
+    assert window.plan(StreamRequest("room", 0)) is same
+    monkeypatch.setattr(log_module, "PLANS", 100_000)
+    for position in range(50):
+        window.plan(StreamRequest("room", position))
+        assert sum(len(plan.body()) for plan in window._plans.values()) <= 100_000
+    assert window.plan(StreamRequest("room", 49)) is window.plan(StreamRequest("room", 49))
 
 
 def test_a_window_forgets_the_oldest_and_their_keys():
