@@ -53,11 +53,15 @@ class Chat:
 
     async def stream(self, request: StreamRequest, response: RequestHandler, client: str) -> None:
         """Opens, or mends, the stream that is asked for. Raises Full, Unavailable."""
-        if not self._hub.admits(client):
-            raise Full("no more streams can be held here")
+        self._admit(client)
         plan = await self._log.plan(request)
+        self._admit(client)  # others may have come meanwhile
         _count(request, plan)
         await self._hub.hold(plan, response, client)
+
+    def _admit(self, client: str) -> None:
+        if not self._hub.admits(client):
+            raise Full("no more streams can be held here")
 
     def plan_at_once(self, request: StreamRequest, client: str) -> StreamPlan | None:
         """The plan of the stream that is asked for, if it takes no waiting and the stream may be held."""

@@ -525,6 +525,16 @@ async def test_streams_beyond_a_cap_are_503_and_one_that_ends_makes_room(caps):
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("caps", [{"max_streams": 2}, {"max_streams_per_client": 2}])
+async def test_a_cap_holds_for_those_who_come_while_the_room_is_read(caps):
+    async with served(**caps) as chat:
+        head = f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+        clients = [await chat.request(head) for _ in range(9)]
+        answers = [await client.reader.readuntil(b"\r\n\r\n") for client in clients]
+        assert sorted(answer[9:12] for answer in answers) == [b"200"] * 2 + [b"503"] * 7
+
+
+@pytest.mark.gen_test
 async def test_a_draining_server_is_not_ready_but_alive():
     async with served() as chat:
         chat.application.draining = True
