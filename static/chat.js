@@ -23,8 +23,8 @@ const LATE = 1_000;
 const BATCH = 16; // events that come together are shown together
 const MAX_ROWS = 500;
 const PAGE = 100; // older messages that are loaded at once,
-const NEAR = 400; // this many pixels before they are reached,
-const REST = 500; // when scrolling has rested this long: a click on the button comes first
+const NEAR = 400; // this many pixels before they are reached, and shown
+const REST = 500; // when scrolling has rested this long: what a finger is on does not move
 const UNCONFIRMED = 30_000; // then a provisional message of others is doubted
 const WITHDRAWN = 10_000; // then a retracted one is gone
 const GROUP = 300_000; // between messages that share a heading
@@ -37,6 +37,7 @@ const RECENT = 6; // rooms that are offered
 
 const byId = (id) => document.getElementById(id);
 const keyOf = (message) => `${message.provisionalId} ${message.from}`;
+const pause = (delay) => new Promise((resolve) => setTimeout(resolve, delay));
 const away = () => document.hidden || document.visibilityState === "hidden";
 
 function element(name, properties, ...children) {
@@ -70,6 +71,13 @@ function remember(area, name, value) {
   try {
     window[area].setItem(`flychat:${name}`, JSON.stringify(value));
   } catch {}
+}
+
+/** What the server answers, and its JSON (or {}). Throws if it cannot be reached. */
+async function ask(path, options) {
+  const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  const answer = await fetch(path, { headers, signal: AbortSignal.timeout(TIMEOUT), ...options });
+  return [answer, (await answer.json().catch(() => null)) ?? {}];
 }
 
 /** One thing to be done later, if nothing comes between. */
@@ -634,8 +642,11 @@ class Log {
   /** Old and redrawn rows are no news: they are not read out. */
   #quietly(redraw) {
     this.scroller.ariaLive = "off";
-    redraw();
-    this.#quiet.set(() => (this.scroller.ariaLive = "polite"), 300);
+    try {
+      redraw();
+    } finally {
+      this.#quiet.set(() => (this.scroller.ariaLive = "polite"), 300);
+    }
   }
 }
 
@@ -643,10 +654,10 @@ class Log {
 class History {
   #turn = Promise.resolve();
   #loading = false;
-  #rest = new Timer();
+  #scrolled = 0;
   #failed = 0;
   #button = byId("older");
-  #note = byId("older-note");
+  #note = byId("history-note");
 
   constructor(path, log) {
     Object.assign(this, { path, log });
@@ -654,16 +665,17 @@ class History {
     log.scroller.addEventListener("scroll", () => this.#scroll());
   }
 
-  older() {
-    return this.#load(`&before=${this.log.first}`, (messages) => {
+  older(patient = false) {
+    const use = (messages) => {
       const focused = document.activeElement === this.#button;
       this.log.prepend(messages);
       if (focused && !this.log.hasOlder) this.log.scroller.focus({ preventScroll: true });
-    });
+    };
+    this.#load(`&before=${this.log.first}`, use, patient);
   }
 
   newer() {
-    return this.#load(`&before=${this.log.lastShown + 1 + PAGE}`, (messages) => this.log.append(messages));
+    this.#load(`&before=${this.log.lastShown + 1 + PAGE}`, (messages) => this.log.append(messages), true);
   }
 
   newest() {
@@ -671,33 +683,32 @@ class History {
     return this.#load("", (messages) => this.log.replace(messages));
   }
 
-  #load(query, use) {
-    if (!this.#loading) this.#turn = this.#turn.then(() => this.#get(query, use));
+  #load(query, use, patient) {
+    if (!this.#loading) this.#turn = this.#turn.then(() => this.#get(query, use, patient));
     this.#loading = true;
     return this.#turn;
   }
 
-  async #get(query, use) {
+  async #get(query, use, patient) {
     try {
-      const headers = { Accept: "application/json" };
-      const signal = AbortSignal.timeout(TIMEOUT);
-      const answer = await fetch(`${this.path}?limit=${PAGE}${query}`, { headers, signal, cache: "no-store" });
-      use((await answer.json()).messages);
+      const [, { messages }] = await ask(`${this.path}?limit=${PAGE}${query}`, { cache: "no-store" });
+      const copy = [...messages]; // an error has none, and throws before anything is dropped
+      for (let left; patient && (left = this.#scrolled + REST - Date.now()) > 0; ) await pause(left);
+      use(copy);
       this.#failed = 0;
     } catch {
       this.#failed = Date.now();
     }
     this.#loading = false;
-    this.#note.hidden = !this.#failed;
+    this.#note.textContent = this.#failed ? "The messages could not be loaded. Try again in a moment." : "";
   }
 
   #scroll() {
-    this.#rest.set(() => {
-      const { scrollTop, scrollHeight, clientHeight } = this.log.scroller;
-      if (Date.now() - this.#failed < ANSWER) return;
-      if (this.log.hasOlder && scrollTop < NEAR) this.older();
-      else if (!this.log.live && scrollHeight - scrollTop - clientHeight < NEAR) this.newer();
-    }, REST);
+    this.#scrolled = Date.now();
+    if (this.#scrolled - this.#failed < ANSWER) return;
+    const { scrollTop, scrollHeight, clientHeight } = this.log.scroller;
+    if (this.log.hasOlder && scrollTop < NEAR) this.older(true);
+    else if (!this.log.live && scrollHeight - scrollTop - clientHeight < NEAR) this.newer();
   }
 }
 
@@ -745,10 +756,7 @@ class Outbox {
     entry.state = "sending";
     let answer, body;
     try {
-      const headers = { Accept: "application/json", "Content-Type": "application/json" };
-      const signal = AbortSignal.timeout(TIMEOUT);
-      answer = await fetch(this.path, { method: "POST", headers, signal, body: JSON.stringify(entry.message) });
-      body = await answer.json().catch(() => ({}));
+      [answer, body] = await ask(this.path, { method: "POST", body: JSON.stringify(entry.message) });
     } catch {
       return this.#fail(entry, "Not sent: the server cannot be reached.");
     }
@@ -971,15 +979,18 @@ class Room {
     if (!whole) this.tabs.hello();
   }
 
-  async #send(text) {
-    if (!this.log.live) await this.history.newest();
-    this.log.toBottom();
+  #send(text) {
     this.outbox.send(text);
+    this.#toNewest();
+  }
+
+  async #toNewest() {
+    this.log.toBottom();
+    if (!this.log.live) await this.history.newest();
   }
 
   async #jump() {
-    if (!this.log.live) await this.history.newest();
-    this.log.toBottom();
+    await this.#toNewest();
     this.log.scroller.focus({ preventScroll: true });
     this.unread.draw();
   }

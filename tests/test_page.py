@@ -31,6 +31,7 @@ expect.set_options(timeout=15_000)  # the machine may be busy with other tests
 pytestmark = pytest.mark.xdist_group("browser")
 
 OPEN = event("stream-open", {})
+HISTORY = re.compile("limit=100")
 LIMIT = 60_000  # bytes of everything that the first load transfers
 NASTY = [
     "<script>document.title = 'gone'</script>",
@@ -754,6 +755,70 @@ def test_at_most_500_rows_are_kept_in_either_direction(
     expect(ann.row("even farther")).to_be_in_viewport()
     assert ann.ids()[-1] == 602
     assert len(ann.ids()) <= 500
+
+
+def test_the_messages_on_the_way_are_fetched_before_scrolling_rests(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 60)
+    ann = window()
+    ann.page.clock.install()
+    ann.open()
+    ann.page.clock.pause_at("2100-01-01")
+    with ann.page.expect_response(HISTORY) as answer:
+        ann.scroll(300)
+    answer.value.finished()
+    expect(ann.rows).to_have_count(50)  # nothing moves under the finger
+    run_clock(ann.page, lambda: ann.rows.count() == 60)
+
+
+def detached(ann: Window) -> None:
+    """Opens a window with 500 rows, from the second message on, and its reader far above the newest one."""
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 503)]
+    ann.page.clock.install()
+    stream = ScriptedStream(ann.page, OPEN + "".join(messages[:501]))
+    ann.open()
+    expect(ann.rows).to_have_count(500)
+    ann.page.route(HISTORY, lambda route: route.abort())
+    ann.scroll(0)
+    stream.then(OPEN + messages[501])
+    run_clock(ann.page, lambda: ann.button("1 new").is_visible())
+
+
+def answer_with(route: Route, *ids: int) -> None:
+    messages = [wire_message(n, "Bob", f"number {n}", n) for n in ids]
+    route.fulfill(json={"messages": messages, "lastEventId": ids[-1]})
+
+
+def test_messages_that_cannot_be_loaded_leave_the_others_where_they_are(window: Open) -> None:
+    ann = window()
+    detached(ann)
+    refusal = {"error": {"code": "unavailable", "message": "Please try again."}}
+    ann.page.route(HISTORY, lambda route: route.fulfill(status=503, json=refusal))
+    ann.button("1 new").click()
+    expect(ann.page.get_by_text("The messages could not be loaded")).to_be_in_viewport()
+    assert ann.ids() == list(range(2, 502))
+    ann.page.clock.run_for(500)
+    expect(ann.log).to_have_attribute("aria-live", "polite")
+    ann.page.route(HISTORY, lambda route: answer_with(route, *range(403, 503)))
+    ann.button("1 new").click()
+    expect(ann.row("number 502")).to_be_in_viewport()
+    expect(ann.page.get_by_text("The messages could not be loaded")).to_be_hidden()
+
+
+def test_who_writes_far_above_the_newest_message_sees_the_own_one_at_once(window: Open) -> None:
+    ann = window()
+    detached(ann)
+    held: list[Route] = []
+    ann.page.route(HISTORY, lambda route: held.append(route))
+    ann.page.route("**/messages/", lambda route: None)
+    with ann.page.expect_request(HISTORY):
+        ann.say("mine")
+    expect(ann.row("mine")).to_be_in_viewport()
+    assert "mine" in ann.page.evaluate("() => JSON.stringify(sessionStorage)")
+    answer_with(held[0], *range(403, 503))
+    expect(ann.row("number 502")).to_be_in_viewport()
+    expect(ann.row("mine")).to_be_in_viewport()
 
 
 def test_unread_messages_are_counted_in_the_title(window: Open, url: str, room: str) -> None:
