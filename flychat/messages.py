@@ -53,6 +53,8 @@ def room_name(name: str) -> str:
     if "/" in name:
         raise Invalid("room", "must not contain '/'")
     _check("room", name, ROOM_CHARACTERS)
+    if name in (".", ".."):  # however it is written, a browser takes it for a place in a path
+        raise Invalid("room", "must not be '.' or '..'")
     if name in RESERVED_ROOMS:
         raise NotFound("this name is reserved")
     return name

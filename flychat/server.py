@@ -132,6 +132,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             public_url=url,
             rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),
             trust_proxy=config.trust_proxy,
+            recovers=config.mode == "grip",
         )
         undo.pop_all()
     return Server(sockets, log, hub, application, pushpin, config.retention)
@@ -175,8 +176,9 @@ async def watch_loop() -> None:
 def listen(config: Config) -> list[socket.socket]:
     try:
         return bind_sockets(config.port, config.host, backlog=BACKLOG)
-    except OSError as error:
-        raise Misconfigured(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "that is no address"
+        raise Misconfigured(f"cannot listen on {config.host}:{config.port}: {why}") from None
 
 
 def url_of(sockets: list[socket.socket]) -> str:

@@ -37,4 +37,5 @@ def read_position(value: str | None) -> int | None:
     """A strict decimal integer, else None: whatever a client sends, a position is a number or absent."""
     if value is None or not _DECIMAL.fullmatch(value):
         return None
-    return int(value) if len(value) <= 18 else BEYOND_ANY_LOG
+    digits = value.lstrip("0") or "0"
+    return int(digits) if len(digits) <= 18 else BEYOND_ANY_LOG

@@ -23,12 +23,14 @@ from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 
-from .messages import Commit, Draft, Message, wire_json
+from .errors import Refused
+from .messages import Commit, Draft, Message, room_name, wire_json
 from .sse import Event, read_position
 
 HISTORY = 50  # messages that open a stream, or follow a reset
 REPLAY = 1000  # messages that a resumed stream is given at the most
 RETRY = 2000  # milliseconds before a browser reconnects
+RECOVERY_PATH = "/recover/"  # where a GRIP proxy asks for what its holds have missed, in any room
 
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream",
@@ -125,7 +127,7 @@ def read_request(room: str, headers: Mapping[str, str], query: Iterable[str]) ->
 def read_grip_last(values: Sequence[str]) -> StreamRequest | None:
     """The recovery that `Grip-Last` headers ask for: `messages-ROOM; last-id=N`, also comma-joined.
 
-    The header's form is GRIP's. None if no part names an official channel with a position.
+    The header's form is GRIP's. None if no part names the official channel of a room, with a position.
     """
     for part in ",".join(values).split(","):
         channel, *parameters = (piece.strip() for piece in part.split(";"))
@@ -133,8 +135,11 @@ def read_grip_last(values: Sequence[str]) -> StreamRequest | None:
         last_id = next(
             (read_position(p.removeprefix("last-id=")) for p in parameters if p.startswith("last-id=")), None
         )
-        if prefix == "messages" and room and last_id is not None:
-            return StreamRequest(unquote(room), last_id, recover=True)
+        if prefix == "messages" and last_id is not None:
+            try:
+                return StreamRequest(room_name(unquote(room)), last_id, recover=True)
+            except Refused:
+                continue
     return None
 
 

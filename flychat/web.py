@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import prometheus_client
 from jinja2 import Environment, FileSystemLoader
@@ -90,8 +90,9 @@ class ChatApplication(Application):
         public_url: str | None = None,
         rate_limit: RateLimit | None = None,
         trust_proxy: bool = False,
+        recovers: bool = False,
     ) -> None:
-        """`public_url` is where the GRIP proxy is found, if that is known."""
+        """`public_url` is where the GRIP proxy is found, if that is known; `recovers`: it may ask here."""
         self.chat = chat
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
@@ -107,12 +108,12 @@ class ChatApplication(Application):
         self.templates.globals["unseen"] = UNSEEN
         super().__init__(
             [
+                *([(streams.RECOVERY_PATH, RecoveryHandler)] if recovers else []),
                 (r"/", RootHandler),
                 (r"/healthz", HealthHandler),
                 (r"/readyz", ReadyHandler),
                 (r"/metrics", MetricsHandler),
                 (r"/(openapi\.json)", StaticHandler, {"path": str(folder("static"))}),
-                (r"/recover/", RecoveryHandler),
                 (r"/rooms/([^/]+)/messages/?", MessagesHandler),
                 (r"/([^/]+)", RoomHandler),
             ],
@@ -218,7 +219,7 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(RETRY_AFTER))
             text = text if isinstance(error, errors.Refused) else UNAVAILABLE
         self.set_header("Cache-Control", "no-store")
-        if status_code >= 500:
+        if status_code in (500, 503):
             self.set_header("X-Request-Id", secrets.token_hex(8))  # it is also in the log
         self.allow_origin()
         if self.browsed or self.accepts("text/html"):
@@ -253,7 +254,8 @@ class BaseHandler(RequestHandler):
             self.set_header("Access-Control-Allow-Origin", origin)
             self.add_header("Vary", "Origin")
             return True
-        return urlsplit(origin).netloc.lower() == self.request.host.lower() != ""
+        host = self.request.host.lower()
+        return origin.lower() in (f"http://{host}", f"https://{host}")
 
 
 def _undefined(method: str) -> Any:
@@ -262,8 +264,8 @@ def _undefined(method: str) -> Any:
 
 def _log_failure(handler: RequestHandler) -> None:
     """One line for an answer that is our fault; requests are counted, not logged."""
-    if handler.get_status() >= 500 and handler.get_status() != HTTPStatus.NOT_IMPLEMENTED:
-        request, id = handler.request, handler._headers.get("X-Request-Id", "-")
+    if id := handler._headers.get("X-Request-Id"):
+        request = handler.request
         logger.warning("%s %s: %d (request %s)", request.method, request.path, handler.get_status(), id)
 
 
@@ -275,6 +277,11 @@ class MissingHandler(BaseHandler):
 
 class StaticHandler(BaseHandler, StaticFileHandler):
     compute_etag = StaticFileHandler.compute_etag
+
+    def parse_url_path(self, url_path: str) -> str:
+        if "\0" in url_path:  # no file can have this name, and to look for one is an error
+            raise HTTPError(404)
+        return super().parse_url_path(url_path)
 
     @classmethod
     def get_version(cls, settings: dict[str, Any], path: str) -> str | None:
@@ -353,6 +360,7 @@ class StreamHandler(BaseHandler):
             )
         for header, value in streams.STREAM_HEADERS.items():
             self.set_header(header, value)
+        self.allow_origin()
         if self.request.method != "HEAD":
             await self.chat.stream(request, self, self.client())
 
@@ -369,8 +377,7 @@ class MessagesHandler(StreamHandler):
         connection = self.request.connection
         assert isinstance(connection, HTTP1Connection)
         connection.set_max_body_size(DISCARDED_BYTES)
-        length = self.request.headers.get("Content-Length", "")
-        if length.isdecimal() and int(length) > DISCARDED_BYTES:
+        if (read_position(self.request.headers.get("Content-Length")) or 0) > DISCARDED_BYTES:
             self.set_header("Connection", "close")
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
 
@@ -380,9 +387,9 @@ class MessagesHandler(StreamHandler):
 
     async def get(self, name: str) -> None:
         room = self.room = room_name(name)
-        self.allow_origin()
         if self.accepts("text/event-stream"):
-            positions = self.get_query_arguments("lastEventId", strip=False)
+            given = self.request.query_arguments.get("lastEventId", [])
+            positions = [value.decode("latin-1") for value in given]
             await self.stream(streams.read_request(room, self.request.headers, positions))
         else:
             before, limit = self._number("before"), self._number("limit")
@@ -390,7 +397,8 @@ class MessagesHandler(StreamHandler):
                 room, before, streams.HISTORY if limit is None else min(limit, PAGE_LIMIT)
             )
             self.set_header("Cache-Control", "no-cache")
-            self.add_header("Vary", "Accept")
+            self.set_header("Vary", "Accept")
+            self.allow_origin()
             self.write_json({"messages": list(map(wire_json, page.messages)), "lastEventId": page.last_id})
 
     head = get

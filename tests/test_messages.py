@@ -47,7 +47,9 @@ def test_a_room_is_the_nfc_form_of_its_name(name, room):
     assert room_name(name) == room
 
 
-@pytest.mark.parametrize("name", ["", "x" * 65, "a/b", "/", "a\nb", "\0", "a\x7f", "\x85", "\ud800", "a\tb"])
+@pytest.mark.parametrize(
+    "name", ["", "x" * 65, "a/b", "/", "a\nb", "\0", "a\x7f", "\x85", "\ud800", "a\tb", ".", ".."]
+)
 def test_a_room_name_that_breaks_a_rule_is_refused(name):
     with pytest.raises(Invalid):
         room_name(name)

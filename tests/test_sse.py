@@ -46,6 +46,8 @@ def test_every_event_is_dispatched_even_without_data():
         ("0", 0),
         ("7", 7),
         ("007", 7),
+        ("0" * 30, 0),
+        ("0" * 30 + "3", 3),
         ("9" * 18, 10**18 - 1),
         ("9" * 19, BEYOND_ANY_LOG),
         ("1" * 10_000, BEYOND_ANY_LOG),

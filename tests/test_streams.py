@@ -130,6 +130,9 @@ def test_the_position_is_the_header_else_the_last_non_empty_query_value(header, 
         (["messages-a"], None),
         (["messages-; last-id=1"], None),
         (["messages-a; last-id=x"], None),
+        (["messages-healthz; last-id=1"], None),
+        (["messages-a%2Fb%00; last-id=1"], None),
+        (["messages-%2E; last-id=1, messages-b; last-id=2"], StreamRequest("b", 2, recover=True)),
     ],
 )
 def test_a_recovery_is_read_from_grip_last(headers, request_):

@@ -218,6 +218,8 @@ async def test_a_stream_begins_at_the_header_else_at_the_query():
             ("?lastEventId=1", "Last-Event-ID: 4\r\n", 5),
             ("?lastEventId=2", "Last-Event-ID: x\r\n", 3),
             ("?lastEventId=x", "", 1),
+            ("?lastEventId=%ff", "", 1),
+            ("?lastEventId=%ff&lastEventId=3", "", 4),
         ):
             client = await chat.request(f"GET {ROOM}{query} HTTP/1.1\r\n{accept}{header}")
             await client.reader.readuntil(b"\r\n\r\n")
@@ -338,10 +340,11 @@ async def test_a_body_at_the_limit_is_taken():
 @pytest.mark.gen_test
 async def test_an_enormous_body_is_refused_before_it_is_sent():
     async with served() as chat:
-        client = await chat.request(
-            f"POST {ROOM} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: 999999999999\r\n"
-        )
-        assert (await client.at_end()).startswith(b"HTTP/1.1 413 ")
+        for length in ("999999999999", "9" * 5000):
+            client = await chat.request(
+                f"POST {ROOM} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {length}\r\n"
+            )
+            assert (await client.at_end()).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.gen_test
@@ -353,7 +356,6 @@ async def test_an_enormous_body_is_refused_before_it_is_sent():
         ("POST", "/room", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
         ("POST", "/healthz", "GET, HEAD"),
-        ("POST", "/recover/", "GET"),
     ],
 )
 async def test_a_method_that_is_not_there_is_answered_with_those_that_are(method, path, allow):
@@ -365,7 +367,8 @@ async def test_a_method_that_is_not_there_is_answered_with_those_that_are(method
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
-    "path", ["/no/such", "/rooms//messages/", "/rooms/a", "/rooms/a/b/messages/", "/recover/"]
+    "path",
+    ["/no/such", "/rooms//messages/", "/rooms/a", "/rooms/a/b/messages/", "/recover/", "/static/a%00b"],
 )
 async def test_what_is_not_there_is_404_for_programs_and_a_page_for_browsers(path):
     async with served() as chat:
@@ -429,7 +432,7 @@ async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed()
         assert (await post(chat, content, Origin=ours.replace("http", "https"))).code == 200, (
             "TLS ends before us"
         )
-        for origin in ("http://evil.example", "null", "http://127.0.0.1", ""):
+        for origin in ("http://evil.example", "null", "http://127.0.0.1", "", "http://[", "http://x]y", "//"):
             assert error(await post(chat, content, Origin=origin)) == (403, "forbidden")
         assert (
             "Access-Control-Allow-Origin" not in (await ask(chat, ROOM, Origin="http://evil.example")).headers
@@ -452,9 +455,11 @@ async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed()
         client = await chat.request(
             f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nOrigin: https://friend.example\r\n"
         )
-        assert b"Access-Control-Allow-Origin: https://friend.example" in await client.reader.readuntil(
-            b"\r\n\r\n"
-        )
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        assert b"\r\nAccess-Control-Allow-Origin: https://friend.example\r\n" in head
+        assert {b"Vary: Accept", b"Vary: Origin"} <= set(
+            head.split(b"\r\n")
+        ) or b"Vary: Accept,Origin" in head
         assert (await post(chat, content, Origin="http://evil.example")).code == 403
 
 

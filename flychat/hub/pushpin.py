@@ -32,10 +32,9 @@ from pubcontrol import Item
 from tornado.web import RequestHandler
 
 from ..messages import iso_date
-from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, Publication, StreamPlan
+from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, RECOVERY_PATH, Publication, StreamPlan
 from .publisher import GripUrl, Publisher, QueuedItem, item_json
 
-RECOVERY_PATH = "/recover/"
 LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, by room
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
 RECENT_SECONDS = 5.0  # a publication is remembered: longer than a recovery takes, and a message is young
