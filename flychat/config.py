@@ -14,7 +14,7 @@ from .errors import Misconfigured
 MODES = ("standalone", "grip", "create-table")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
-_TRUE = {"1", "true", "yes", "on"}
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Config:
         engine, location = store(option("store", default_store))
         if mode == "create-table" and engine != "dynamodb":
             raise Misconfigured("--create-table is for --store dynamodb:TABLE")
-        with_pushpin = bool(given.with_pushpin) or _true(environ.get("FLYCHAT_WITH_PUSHPIN"))
+        with_pushpin = bool(given.with_pushpin) or _flag(environ, "with-pushpin")
         if with_pushpin and mode != "grip":
             raise Misconfigured("--with-pushpin is for --grip")
         if with_pushpin and given.grip_url:
@@ -67,7 +67,7 @@ class Config:
             log_format=_log_format(option("log_format", "plain")),
             retention=_retention(option("retention", "0")),
             rate_limit=_rate(option("rate_limit", "10")),
-            trust_proxy=bool(given.trust_proxy) or _true(environ.get("FLYCHAT_TRUST_PROXY")),
+            trust_proxy=bool(given.trust_proxy) or _flag(environ, "trust-proxy"),
             max_streams=_cap("max_streams", option("max_streams", "0")),
             max_streams_per_client=_cap("max_streams_per_client", option("max_streams_per_client", "0")),
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m flychat",
         description="A realtime chat. Every option is also a variable: --cors-origin is FLYCHAT_CORS_ORIGIN.",
-        epilog="Also: python -m flychat check URL, tail URL/ROOM, say URL/ROOM TEXT (see their --help).",
+        epilog="Also: python -m flychat check URL, tail URL/ROOM, say URL/ROOM TEXT, export ROOM, clear ROOM "
+        "(see their --help).",
         allow_abbrev=False,
     )
     mode = parser.add_mutually_exclusive_group()
@@ -146,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _mode(environ: Mapping[str, str]) -> str:
-    modes = [mode for mode in MODES if _true(environ.get(f"FLYCHAT_{mode.upper().replace('-', '_')}"))]
+    modes = [mode for mode in MODES if _flag(environ, mode)]
     if len(modes) != 1:
         raise Misconfigured("say one of --standalone, --grip and --create-table (see --help)")
     return modes[0]
@@ -164,8 +165,13 @@ def store(value: str) -> tuple[str, str]:
     )
 
 
-def _true(value: str | None) -> bool:
-    return (value or "").lower() in _TRUE
+def _flag(environ: Mapping[str, str], option: str) -> bool:
+    """Whether the variable of an option without a value is set."""
+    variable = f"FLYCHAT_{option.upper().replace('-', '_')}"
+    value = environ.get(variable, "").lower()
+    if value not in _TRUE | _FALSE:
+        raise Misconfigured(f"{variable} must be 1 or 0")
+    return value in _TRUE
 
 
 def _port(value: str, option: str = "--port") -> int:

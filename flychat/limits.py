@@ -10,9 +10,11 @@ An IPv6 client has a whole /64 to itself, so that, not the address, is who it is
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import OrderedDict
 
 CLIENTS = 10_000
+_WITH_PORT = re.compile(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 
 class RateLimit:
@@ -39,9 +41,12 @@ class RateLimit:
 
 
 def client_of(address: str) -> str:
-    """Whom an address stands for: an IPv4 address, or the /64 of an IPv6 one; anything else for itself."""
+    """Whom an address stands for: an IPv4 address, or the /64 of an IPv6 one; a port after it is left out."""
+    bare = address.strip()
+    if match := _WITH_PORT.fullmatch(bare):
+        bare = match[1] or match[2]
     try:
-        parsed = ipaddress.ip_address(address.strip().partition("%")[0])
+        parsed = ipaddress.ip_address(bare.partition("%")[0])
     except ValueError:
         return "unknown"
     if isinstance(parsed, ipaddress.IPv4Address):

@@ -13,6 +13,7 @@ Either is tried until the proxy answers, and goes before the queue. Each proxy h
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import logging
@@ -21,7 +22,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import jwt
 from gripcontrol import HttpStreamFormat, parse_grip_uri, validate_sig
@@ -87,6 +88,11 @@ class GripUrl:
             parts = urlsplit(known["control_uri"])
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
                 raise ValueError
+            for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+                if name in ("key", "verify-key") and not _is_key(
+                    value
+                ):  # gripcontrol goes without such a key
+                    raise ValueError
         except ValueError:  # also of a key that is not base64, or a port that is none
             raise Misconfigured(
                 "--grip-url must be like http://localhost:5561/ or https://host/path?iss=...&key=base64:..."
@@ -115,6 +121,14 @@ class GripUrl:
 
     def signed(self, headers: Mapping[str, str]) -> bool:
         return bool(validate_sig(headers.get("Grip-Sig", ""), self.verify_key, self.verify_iss))
+
+
+def _is_key(value: str) -> bool:
+    """Whether it is a key, as text or as base64. Raises ValueError where it is neither."""
+    text = value.removeprefix("base64:")
+    if text != value:  # a + that was not percent-encoded has become a space
+        return bool(base64.b64decode(text.replace(" ", "+"), validate=True))
+    return bool(value)
 
 
 @dataclass(frozen=True, slots=True)
