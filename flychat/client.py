@@ -28,21 +28,31 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import random
 import ssl
 import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
-from aiohttp import ClientError, ClientResponse, ClientResponseError, ClientSession, ClientTimeout
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientResponseError,
+    ClientSession,
+    ClientTimeout,
+    InvalidURL,
+    NonHttpUrlClientError,
+)
 from yarl import URL
 
 from . import __version__
-from .errors import Refused, Unavailable
+from .errors import Misconfigured, Refused, Unavailable
 from .messages import Draft, Message
 from .sse import Event, read_position
 from .streams import HISTORY, Page
@@ -268,11 +278,12 @@ async def request(
 ) -> AsyncIterator[ClientResponse]:
     """The answer to a GET, or to a POST of `body`; at the end of the context the connection is closed.
 
-    Whatever goes wrong with the connection, in the context too, is an OSError.
+    Whatever goes wrong with the connection, in the context too, is an OSError. Raises Misconfigured for a URL
+    that cannot be asked.
     """
     timeout = ClientTimeout(total=None, sock_read=SILENCE)
     method = "GET" if body is None else "POST"
-    certificates = ssl.create_default_context() if url.startswith("https:") else True
+    certificates = _certificates(os.environ.get("SSL_CERT_FILE")) if url.startswith("https:") else True
     about = {"User-Agent": f"flychat/{__version__}", **headers}
     try:
         async with ClientSession(timeout=timeout, auto_decompress=False) as session:
@@ -290,12 +301,20 @@ async def request(
                 yield answer
             finally:
                 answer.close()
+    except (InvalidURL, NonHttpUrlClientError) as error:
+        raise Misconfigured(f"no such address: {url}") from error
     except ClientResponseError as error:
         raise ConnectionError("the answer is not HTTP") from error
     except ClientError as error:
         if isinstance(error, OSError):
             raise
         raise ConnectionError(str(error) or "the answer was cut off") from error
+
+
+@lru_cache
+def _certificates(file: str | None) -> ssl.SSLContext:
+    """Made once: to read the system's certificates takes a while. OpenSSL looks for `file` by itself."""
+    return ssl.create_default_context()
 
 
 async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
@@ -307,7 +326,7 @@ async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
         for line in lines:
             name, _, value = line.decode(errors="replace").removesuffix("\r").partition(":")
             value = value.removeprefix(" ")
-            if name:
+            if line.strip(b"\r"):
                 fields[name] = f"{fields['data']}\n{value}" if name == "data" in fields else value
                 continue
             if "data" in fields or "retry" in fields:

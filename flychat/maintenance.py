@@ -15,7 +15,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from .config import store
-from .errors import FlychatError, Misconfigured, Taken, Throttled, Unknown
+from .errors import FlychatError, Misconfigured, Refused, Taken, Throttled, Unknown
 from .messages import Commit, Message, room_name, wire_json
 from .server import open_engine
 from .storage import Engine
@@ -23,6 +23,7 @@ from .streams import to_json
 
 PAGE = 1000  # messages that are read at once
 TRIES = 10
+EMPTY = "flychat: there was nothing to clear"
 
 
 async def export(engine: Engine, room: str) -> AsyncIterator[Message]:
@@ -66,29 +67,42 @@ async def patiently(engine: Engine, room: str) -> int:
     raise AssertionError
 
 
-async def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
-    room = room_name(arguments.room)
-    engine = await open_engine(*store(arguments.store), environ)
+async def run(command: str, room: str, place: tuple[str, str], environ: Mapping[str, str]) -> None:
+    engine = await open_engine(*place, environ)
     try:
-        if arguments.command == "export":
+        if command == "export":
             async for message in export(engine, room):
                 print(to_json(wire_json(message)))
         else:
             last = await patiently(engine, room)
-            print(f"flychat: the room is cleared; its ids go on after {last}")
+            print(f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY)
     finally:
         await engine.close()
 
 
+def _room(name: str) -> str:
+    try:
+        return room_name(name)
+    except Refused as error:
+        raise Misconfigured(f"there is no such room: {error}") from None
+
+
+def _place(value: str) -> tuple[str, str]:
+    kind, location = store(value)
+    if kind == "sqlite" and not os.path.exists(location):  # it would be created, and found empty
+        raise Misconfigured(f'there is no file "{location}": say where messages are kept with --store')
+    return kind, location
+
+
 def main(arguments: Sequence[str]) -> int:
     """0: done; 1: the store failed; 2: it cannot be done like this, and one line on stderr says why."""
-    parser = argparse.ArgumentParser(prog="python -m flychat")
+    parser = argparse.ArgumentParser(prog="python -m flychat", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, help in (
         ("export", "print all messages of a room, a line of JSON each"),
         ("clear", "erase them"),
     ):
-        command = commands.add_parser(name, help=help, description=help)
+        command = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         command.add_argument("room")
         command.add_argument(
             "--store",
@@ -96,8 +110,12 @@ def main(arguments: Sequence[str]) -> int:
             help="sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
         )
     try:
-        asyncio.run(run(parser.parse_args(arguments), os.environ))
-    except (Misconfigured, FlychatError) as error:
+        given = parser.parse_args(arguments)
+        asyncio.run(run(given.command, _room(given.room), _place(given.store), os.environ))
+    except BrokenPipeError:  # `export ROOM | head`
+        sys.stdout = None  # or else it is flushed at exit, and fails again
+        return 1
+    except FlychatError as error:
         print(f"flychat: {error}", file=sys.stderr)
-        return 1 if not isinstance(error, Misconfigured) else 2
+        return 2 if isinstance(error, Misconfigured) else 1
     return 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import io
 import json
 import secrets
 import shutil
@@ -22,6 +23,8 @@ from collections.abc import Coroutine, Mapping, Sequence
 from configparser import RawConfigParser
 from pathlib import Path
 from urllib.parse import quote
+
+from aiohttp import ClientResponse
 
 from . import client, pushpin_watcher
 from .errors import FlychatError, Misconfigured
@@ -97,6 +100,7 @@ class PushpinChild:
         if first[1] not in done:
             problem = "has ended" if done else "does not serve"
             raise Misconfigured(f"Pushpin {problem}: {self.why()}")
+        first[1].result()
 
     @property
     def pid(self) -> int:
@@ -155,11 +159,9 @@ def _configured(text: str, settings: Mapping[str, Mapping[str, str]]) -> str:
     parser = RawConfigParser()
     parser.read_string(text)
     parser.read_dict(settings)
-    return "\n".join(
-        line
-        for section in parser.sections()
-        for line in (f"[{section}]", *(f"{name}={value}" for name, value in parser[section].items()), "")
-    )
+    configured = io.StringIO()
+    parser.write(configured, space_around_delimiters=False)
+    return configured.getvalue()
 
 
 def _free_port(host: str, port: int) -> int:
@@ -193,7 +195,12 @@ async def _arrives(host: str, port: int, control_port: int) -> None:
     mark = secrets.token_hex(8)
     item = {"channel": "test", "http-stream": {"content": mark}}
     async with client.request(f"http://{host}:{port}/_ready/stream", {}) as stream:
-        await stream.content.readuntil(b"[stream opened]\n")
+        await _seen(b"[stream opened]\n", stream)
         body = json.dumps({"items": [item]}).encode()
         await client.fetch(f"http://127.0.0.1:{control_port}/publish/", {}, body)
-        await stream.content.readuntil(mark.encode())
+        await _seen(mark.encode(), stream)
+
+
+async def _seen(text: bytes, stream: ClientResponse) -> None:
+    if not (await stream.content.readuntil(text)).endswith(text):
+        raise ConnectionError("the stream has ended")

@@ -12,7 +12,7 @@ import pytest
 
 from flychat import client
 from flychat.client import Denied, Follower, Later, Reset, Retraction
-from flychat.errors import Unavailable
+from flychat.errors import Misconfigured, Unavailable
 from flychat.messages import Draft, Message, wire_json
 from flychat.sse import Event
 from flychat.streams import official, to_json
@@ -136,6 +136,18 @@ async def test_what_the_server_encodes_is_read_wherever_it_is_cut():
 async def test_a_block_without_data_is_read_for_its_retry_only():
     assert await parsed(b"retry: 5\n\n:comment\n\nid: 7\n\n") == [Event("message", "", None, 5)]
     assert await parsed(b"data: a\ndata: b\n\n") == [Event("message", "a\nb")]
+
+
+@gen_test
+async def test_a_comment_within_a_block_does_not_end_it():
+    assert await parsed(b"id: 7\n: a comment\nevent: x\ndata: a\n\n") == [Event("x", "a", 7)]
+
+
+@gen_test
+async def test_an_address_that_cannot_be_asked_is_not_asked_again():
+    for url in ("example.org", "ftp://example.org", "http://"):
+        with pytest.raises(Misconfigured, match="no such address"):
+            await followed(url, 1)
 
 
 # Through connections that fail

@@ -15,7 +15,7 @@ TECHNOLOGY = {
     "jinja2": {"web"},
     "gripcontrol": {"hub.pushpin", "hub.publisher"},
     "sqlite3": {"storage.sqlite"},
-    "aiohttp": {"client"},
+    "aiohttp": {"client", "pushpin_child"},
     "aioboto3": {"storage.dynamodb"},
     "aiobotocore": {"storage.dynamodb"},
     "botocore": {"storage.dynamodb"},

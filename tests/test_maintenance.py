@@ -285,7 +285,16 @@ def test_rooms_are_exported_and_cleared_from_the_command_line(tmp_path):
     with running(*STANDALONE, cwd=tmp_path) as program:
         assert messages(program, "a%20b") == []
         assert post(program, "new", "a%20b")["id"] == 5
-    for arguments, status in ((("clear", "a/b"), 1), (("clear", "x", "--store", "x:y"), 2), (("clear",), 2)):
+    assert maintain("clear", "nobody", cwd=tmp_path).stdout == "flychat: there was nothing to clear\n"
+    for arguments in (
+        ("clear", "a/b"),
+        ("export", "healthz"),
+        ("clear", "x", "--store", "x:y"),
+        ("clear", "x", "--stor", "sqlite:flychat.db"),
+        ("export", "x", "--store", "sqlite:typo.db"),
+        ("clear",),
+    ):
         refusal = maintain(*arguments, cwd=tmp_path)
-        assert (refusal.returncode, refusal.stdout) == (status, "")
+        assert (refusal.returncode, refusal.stdout) == (2, ""), arguments
+    assert not list(tmp_path.glob("typo*"))
     assert "--retention" in refused("--standalone", "--retention", "3", cwd=tmp_path)
