@@ -53,7 +53,10 @@ class Engine(Protocol):
         """
 
     async def expire(self, before: str) -> None:
-        """Deletes what is older than a date, if the store does not do so by itself. Raises as reads do."""
+        """Deletes what is older than a date, if the store does not do so by itself. Raises as reads do.
+
+        The newest commit of a room stays, whoever deletes, so that its ids go on.
+        """
 
     async def check(self) -> None:
         """One cheap round trip."""

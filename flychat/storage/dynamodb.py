@@ -36,7 +36,7 @@ from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import Run
 
-ERASED = 25  # commits that are read and erased in one go
+ERASED = 25  # messages whose commits are read and erased in one go
 PAGE = 8  # commits in the first page of a Query
 STARTING_SECONDS = 5  # for the answer to the first call
 CREATING_SECONDS = 60
