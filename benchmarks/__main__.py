@@ -5,8 +5,12 @@ python -m benchmarks [--quick yes] [--rounds 3] [--peers flychat,nchan]
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import re
+import subprocess
 import time
+from importlib.metadata import version
 
 from . import burst, fanout, harness, ingest, latency, memory, page, storm
 from .options import options
@@ -21,7 +25,7 @@ def main() -> None:
     if given.quick:
         rounds, many = 1, [100, 1000]
     most = min(10_000, many[-1])
-    started, parts = time.time(), [_head()]
+    started, parts = time.time(), [_head(peers)]
 
     def part(title: str, text: str) -> None:
         parts.append(f"## {title}\n\n{text}")
@@ -70,15 +74,38 @@ def picture(fans: dict[int, tuple]) -> str:
     )
 
 
-def _head() -> str:
+def _head(peers: list[harness.Peer]) -> str:
     return (
         "# Benchmarks\n\n"
         "Written by `python -m benchmarks`; what is measured, and how, is told in "
         "[benchmarks/README.md](../benchmarks/README.md). CPU is user and system time of all of a server's "
         "processes. Compare ratios, not figures.\n\n"
-        f"{time.strftime('%Y-%m-%d')}, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"{time.strftime('%Y-%m-%d')}, Linux {_number(platform.release())}, {', '.join(_versions(peers))}, "
         f"{harness.load()} at the start."
     )
+
+
+def _versions(peers: list[harness.Peer]) -> list[str]:
+    """Of what is measured, as far as it is on this machine."""
+    versions = [f"Python {platform.python_version()}", f"Tornado {version('tornado')}"]
+    for peer, name, program, *arguments in (
+        (harness.NCHAN, "nginx", "nginx", "-v"),
+        (harness.NCHAN, "nchan", "dpkg-query", "-W", "-f=${Version}", "libnginx-mod-nchan"),
+        (harness.NODE, "Node", "node", "--version"),
+        (harness.STARLETTE, "Starlette", "", "-c", "import starlette; print(starlette.__version__)"),
+    ):
+        with contextlib.suppress(harness.Skipped, OSError, subprocess.CalledProcessError):
+            if peer in peers:
+                found = harness._program(program) if program else harness.starlette_python()
+                told = subprocess.run([found, *arguments], capture_output=True, text=True, check=True)
+                versions.append(f"{name} {_number(told.stdout + told.stderr)}")
+    return versions
+
+
+def _number(text: str) -> str:
+    """The first version in the text: its numbers, without what a distribution has added."""
+    found = re.search(r"\d+(\.\d+)+", text)
+    return found[0] if found else text.strip()
 
 
 if __name__ == "__main__":
