@@ -12,12 +12,13 @@
 // is mended, and a tab that lags behind is served by another tab's stream.
 
 const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
-const KEEP_ALIVE = 20_000; // the server is not silent for longer
-const SILENCE = 50_000; // a stream that is, is dead
+const KEEP_ALIVE = 22_000; // the server is silent for 20 s at most
+const SILENCE = 50_000; // a stream that is silent for so long is dead
 const STABLE = 10_000; // a stream that lived this long forgets earlier failures
 const FIRST_DELAY = 2_000; // at most, before the stream is opened again; doubles up to
 const LAST_DELAY = 30_000;
 const BLIP = 3_000; // shorter interruptions are not mentioned
+const SLOTS = 4; // of the six connections that a browser has, for tabs out of sight
 const ANSWER = 5_000; // a leading tab that takes longer is replaced
 const LATE = 1_000;
 const BATCH = 16; // events that come together are shown together
@@ -38,7 +39,6 @@ const RECENT = 6; // rooms that are offered
 const byId = (id) => document.getElementById(id);
 const keyOf = (message) => `${message.provisionalId} ${message.from}`;
 const pause = (delay) => new Promise((resolve) => setTimeout(resolve, delay));
-const away = () => document.hidden || document.visibilityState === "hidden";
 
 function element(name, properties, ...children) {
   const made = Object.assign(document.createElement(name), properties);
@@ -124,9 +124,9 @@ class Stream {
     this.#source = null;
   }
 
-  /** The network or the lid may have been opened: do not sit out a delay, nor trust a silent stream. */
-  wake() {
-    if (!this.#source || Date.now() - this.#heard > 1.5 * KEEP_ALIVE) this.open();
+  /** The lid may have been opened: do not sit out a delay, nor trust a silent stream, or any of an old network. */
+  wake(online) {
+    if (online || !this.#source || Date.now() - this.#heard > KEEP_ALIVE) this.open();
   }
 
   /** Somebody misses what follows `from`. */
@@ -164,10 +164,15 @@ class Stream {
  * holds the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello`
  * with its position, and a leader that is beyond it rewinds. When the leader goes, the lock passes on; when
  * it is frozen and does not answer, the lock is taken from it.
+ *
+ * For the sake of the tabs of other rooms, a leader out of sight keeps its stream only with one of a few locks
+ * of the whole browser (so never over plain http, where there are no locks), or for a tab in sight. Else it
+ * rests, until it is looked at: the price is that such a tab does not count unread messages.
  */
 class Tabs {
   #channel = null;
   #release = null; // of the lock, in the leader
+  #slot = null; // release of a lock of the browser's
   #asking = null; // for the lock
   #patience = 0;
   #silence = 0;
@@ -179,8 +184,12 @@ class Tabs {
     this.stream = new Stream(path, position, tellEvent, (state) => this.#tell({ kind: "state", state }));
   }
 
+  get #leads() {
+    return this.#release || !this.#channel;
+  }
+
   start() {
-    if (!navigator.locks || !window.BroadcastChannel) return this.stream.open(); // plain http: one each
+    if (!navigator.locks || !window.BroadcastChannel) return this.#open(); // plain http: one each
     this.#channel = new BroadcastChannel(`flychat:${this.path}`);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#ask();
@@ -188,13 +197,15 @@ class Tabs {
   }
 
   stop() {
+    if (!this.#leads) this.rest();
     const asking = this.#asking;
     this.#asking = null;
     asking?.abort();
     this.#calm();
     this.stream.close();
     this.#release?.();
-    this.#release = null;
+    this.#slot?.();
+    this.#release = this.#slot = null;
     this.#channel?.close();
     this.#channel = null;
   }
@@ -207,9 +218,39 @@ class Tabs {
   /** Ask for what follows this tab's position. */
   hello(kind = "hello") {
     const last = this.position();
-    if (this.#release || !this.#channel) return kind === "wake" ? this.stream.wake() : this.stream.rewind(last);
-    this.#post({ kind, last });
-    this.#patience ||= setTimeout(() => this.#ask(true), ANSWER);
+    if (!this.#leads) {
+      this.#post({ kind, last });
+      this.#patience ||= setTimeout(() => this.#ask(true), ANSWER);
+    } else if (kind === "hello") this.stream.rewind(last);
+    else {
+      this.stream.wake(kind === "online");
+      this.rest();
+    }
+  }
+
+  /** A tab went out of sight: perhaps it was the last one. */
+  async rest() {
+    if (!this.#leads) return this.#post({ kind: "rest", last: this.position() });
+    if (document.hidden && this.#channel) await this.#takeSlot();
+    if (!document.hidden || this.#slot) return;
+    this.stream.close();
+    this.#state = { kind: "rest" };
+    this.#post(this.#state);
+  }
+
+  async #takeSlot() {
+    for (let number = 0; number < SLOTS && !this.#slot; number += 1)
+      await new Promise((asked) => {
+        navigator.locks.request(`flychat:slot:${number}`, { ifAvailable: true }, (lock) => {
+          asked();
+          return lock && new Promise((release) => (this.#slot = release));
+        });
+      });
+  }
+
+  #open() {
+    this.stream.open();
+    this.rest();
   }
 
   async #ask(steal = false) {
@@ -222,32 +263,40 @@ class Tabs {
       if (this.#asking !== asking) return; // by this tab itself
       this.stop();
       if (error.name === "AbortError") this.start(); // the lock was taken
-      else this.stream.open(); // there are no locks here
+      else this.#open(); // there are no locks here
     }
   }
 
   #lead() {
     if (!this.#channel) return null;
     this.#calm();
-    this.stream.open();
+    const led = new Promise((resolve) => (this.#release = resolve));
+    this.#open();
     this.#post({ kind: "leader" });
-    return new Promise((resolve) => (this.#release = resolve));
+    return led;
   }
 
   #hear(news) {
-    if (news.kind === "hello" || news.kind === "wake") {
-      if (!this.#release) return;
-      if (news.kind === "wake") this.stream.wake();
-      this.#post(this.#state);
-      const last = Math.max(this.stream.reached, this.position());
-      if (news.last !== null && news.last < last) this.stream.rewind(news.last);
-    } else if (!this.#release) {
-      this.#calm();
-      const { until } = news.state ?? {}; // timers of a hidden leader may be late
-      this.#silence = setTimeout(() => this.hello("wake"), until ? until + LATE - Date.now() : SILENCE);
-      if (news.kind === "leader") this.hello();
-      else this.#take(news);
-    }
+    const asks = "last" in news; // or else it comes from the leader
+    if (asks && this.#release) this.#serve(news);
+    else if (!asks && !this.#release) this.#follow(news);
+  }
+
+  #serve({ kind, last }) {
+    if (kind === "rest") return document.hidden && this.rest();
+    if (kind === "wake") this.stream.wake();
+    this.#post(this.#state);
+    const reached = Math.max(this.stream.reached, this.position());
+    if (last !== null && last < reached) this.stream.rewind(last);
+  }
+
+  #follow(news) {
+    this.#calm();
+    if (news.kind === "rest") return document.hidden || this.hello("wake");
+    const { until } = news.state ?? {}; // timers of a hidden leader may be late
+    this.#silence = setTimeout(() => this.hello("wake"), until ? until + LATE - Date.now() : SILENCE);
+    if (news.kind === "leader") this.hello();
+    else this.#take(news);
   }
 
   #calm() {
@@ -879,7 +928,7 @@ class Status {
   show(state = this.state) {
     this.state = state;
     this.#timer.stop();
-    if (state.kind === "open") {
+    if (state.kind === "open" && navigator.onLine) {
       this.#since = 0;
       return this.#write("connected", "Connected");
     }
@@ -913,13 +962,13 @@ class Unread {
   constructor(log, jump) {
     this.log = log;
     this.#button.onclick = jump;
-    log.onUnread = () => (this.#count += away() || !log.stuck);
+    log.onUnread = () => (this.#count += document.hidden || !log.stuck);
     log.scroller.addEventListener("scroll", () => this.draw());
   }
 
   draw() {
     const stuck = this.log.look();
-    if (stuck && !away()) this.#count = 0;
+    if (stuck && !document.hidden) this.#count = 0;
     document.title = (this.#count ? `(${this.#count}) ` : "") + this.#title;
     this.#button.hidden = stuck || !this.#count;
     this.#button.textContent = `${this.#count} new`;
@@ -946,12 +995,15 @@ class Room {
 
   #listen() {
     const wake = () => {
-      if (away()) return;
+      if (document.hidden) return this.tabs.rest();
       this.log.nameDays();
       this.unread.draw();
       this.tabs.hello("wake");
     };
-    addEventListener("online", wake);
+    addEventListener("online", () => {
+      this.status.show();
+      this.tabs.hello("online");
+    });
     addEventListener("offline", () => this.status.show());
     document.addEventListener("visibilitychange", wake);
     addEventListener("pagehide", () => this.tabs.stop());

@@ -1065,6 +1065,80 @@ def test_a_leader_that_does_not_answer_loses_its_place(window: Open, url: str, r
     expect(follower.row("heard by one")).to_be_attached()
 
 
+def test_a_lost_network_is_told_while_the_stream_seems_to_live_and_a_new_one_is_not_trusted_with_it(
+    window: Open, server: ServerProcess
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install(time="2100-01-01T00:00:00Z")
+    ann.open()
+    ann.page.clock.pause_at("2100-01-01T00:00:40Z")  # before the stream has been silent for too long
+    asked: list[str] = []
+    ann.page.on("request", lambda request: asked.append(request.url))
+    network(ann.page, False)
+    expect(ann.status).to_have_text("Connected")  # no word of it for the first seconds
+    ann.page.clock.run_for(4_000)
+    expect(ann.status).to_have_text(re.compile("^Offline"))
+    assert asked == []
+    with ann.page.expect_response(re.compile("lastEventId")):
+        network(ann.page, True)
+    expect(ann.status).to_have_text("Connected")
+    before = ann.page.evaluate("() => Date.now()")
+
+    def reopened() -> bool:
+        ann.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+        return len(asked) == 2
+
+    run_clock(ann.page, reopened)
+    assert 22_000 < ann.page.evaluate("() => Date.now()") - before < 29_000
+    proxy.close()
+
+
+def network(page: Page, there: bool) -> None:
+    page.evaluate(
+        """there => {
+            Object.defineProperty(navigator, "onLine", { value: there, configurable: true });
+            dispatchEvent(new Event(there ? "online" : "offline"));
+        }""",
+        there,
+    )
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_hidden_tabs_of_many_rooms_leave_connections_for_the_one_in_sight(
+    window: Open, url: str, room: str, locks: bool
+) -> None:
+    rooms = [f"{number} {locks} {room}"[:64] for number in range(8)]
+    first = window(room=rooms[0])
+    if not locks:
+        first.context.add_init_script("delete Navigator.prototype.locks")
+    first.open()
+    tabs = [first]
+    for each in rooms[1:]:
+        hide(tabs[-1].page, True)
+        tabs.append(window(beside=first, room=each).open())
+    for each in rooms:
+        post(url, each, "Bob", "to all rooms")
+    expect(tabs[-1].row("to all rooms")).to_be_visible()
+    tabs[-1].say("there is a connection left")
+    expect(tabs[-1].row("there is a connection left")).to_have_attribute("data-id", "2")
+    going_on = tabs[:4] if locks else []
+    for tab in going_on:
+        expect(tab.row("to all rooms")).to_be_attached()
+    for tab in tabs[len(going_on) : -1]:
+        assert tab.ids() == []
+    if locks:  # a leader out of sight that has no place of its own serves the tab in sight
+        follower = window(beside=first, room=tabs[5].room).open()
+        expect(follower.row("to all rooms")).to_be_visible()
+        expect(tabs[5].row("to all rooms")).to_be_attached()
+        post(url, follower.room, "Bob", "live")
+        expect(follower.row("live")).to_be_visible()
+        hide(follower.page, True)
+    hide(tabs[-1].page, True)
+    hide(tabs[6].page, False)
+    expect(tabs[6].row("to all rooms")).to_be_visible()
+
+
 def test_plain_http_with_its_poorer_browser_is_enough(window: Open, url: str, room: str) -> None:
     ann = window()
     ann.context.add_init_script("delete Navigator.prototype.locks; delete Crypto.prototype.randomUUID")
