@@ -1,5 +1,5 @@
 # Pushpin as it is tested with flychat: Debian 12's, with the two files of this folder. compose.yaml builds it.
-# Another release: see the note at the top of pushpin.conf.
+# Another release is not tested.
 
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends pushpin && rm -rf /var/lib/apt/lists/*
