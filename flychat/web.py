@@ -13,6 +13,7 @@ import math
 import secrets
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,13 @@ from . import errors, streams
 from .chat import Chat
 from .errors import FlychatError, Invalid
 from .limits import RateLimit, client_of
-from .messages import UNSEEN, Draft, name_to_show, room_name, sender_name, wire_json
+from .messages import UNSEEN, Draft, Message, name_to_show, room_name, sender_name, wire_json
 from .sse import read_position
 
 BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
 PAGE_LIMIT = 200  # messages that one request into the past is given at the most
+ROWS_BYTES = 12_000  # of markup in a room's page, so that the first load is small; the script loads the rest
 RETRY_AFTER = 2  # seconds
 USER_COOKIE = "flychat_user"
 COOKIE_DAYS = 365
@@ -289,6 +291,15 @@ class StaticHandler(BaseHandler, StaticFileHandler):
         version = super().get_version(settings, path)
         return version and version[:16]
 
+    def get_cache_time(self, path: str, modified: datetime | None, mime_type: str) -> int:
+        """None for an address of another version, as it is asked for while a new one is rolled out."""
+        current = self.get_query_argument("v", "") == self.get_version(self.settings, path)
+        return super().get_cache_time(path, modified, mime_type) if current else 0
+
+    def set_extra_headers(self, path: str) -> None:
+        if "Cache-Control" not in self._headers:
+            self.set_header("Cache-Control", "no-cache")
+
 
 class RootHandler(BaseHandler):
     browsed = True
@@ -317,21 +328,39 @@ class RoomHandler(BaseHandler):
             user = values["user"] = self._user()
         except Invalid as invalid:
             self.set_status(400)
-            return self.write_page("join.html", **{**values, "error": f"A name {invalid.rule}"})
+            given = self.request.query_arguments["user"][-1].decode(errors="replace")
+            values |= {"user": given, "error": f"A name {invalid.rule}."}
+            return self.write_page("join.html", **values)
         if not user:
             return self.write_page("join.html", **values)
-        page = await self.chat.page(room)
+        page = await self.chat.page(room, read_position(self.query_value("before")) or None)
+        rows = self._rows(page.messages, user)
+        first_id = page.messages[-len(rows)].id if rows else 0
         return self.write_page(
             "room.html",
             **values,
             messages_path=f"/rooms/{quote(room, safe='')}/messages/",
-            messages=page.messages,
+            rows=rows,
+            first_id=first_id,
             last_id=page.last_id,
-            has_older=bool(page.messages) and page.messages[0].id > 1,
+            has_older=first_id > 1,
             banner=None if self.chat.proxied(self.request.headers) else self._banner(),
         )
 
     head = get
+
+    def _rows(self, messages: Sequence[Message], user: str) -> list[str]:
+        """The newest messages as they stand in the page: at least one, and as many as it has room for."""
+        macros: Any = self.application.templates.get_template("message.html").module
+        rows: list[str] = []
+        left = ROWS_BYTES
+        for message in reversed(messages):
+            rows.append(macros.row(message, user))
+            left -= len(rows[-1].encode())
+            if left < 0 and len(rows) > 1:
+                rows.pop()
+                break
+        return rows[::-1]
 
     def _banner(self) -> str:
         self.application.stray()
@@ -341,13 +370,20 @@ class RoomHandler(BaseHandler):
         """`?user=`, which is remembered, else the one remembered. Raises Invalid."""
         given = self.query_value("user")
         if given is None:
-            return unquote(self.get_cookie(USER_COOKIE) or "")
+            return self._remembered()
+        given = given.strip()  # the keyboards of phones put a space behind a word
         if given:
             sender_name(given)
             self.set_cookie(
                 USER_COOKIE, quote(given, safe=""), expires_days=COOKIE_DAYS, httponly=True, samesite="Lax"
             )
         return given
+
+    def _remembered(self) -> str:
+        try:
+            return sender_name(unquote(self.get_cookie(USER_COOKIE) or "").strip())
+        except Invalid:
+            return ""
 
 
 class StreamHandler(BaseHandler):

@@ -28,7 +28,7 @@ const NEAR = 400; // this many pixels before they are reached, and shown
 const REST = 500; // when scrolling has rested this long: what a finger is on does not move
 const UNCONFIRMED = 30_000; // then a provisional message of others is doubted
 const WITHDRAWN = 10_000; // then a retracted one is gone
-const GROUP = 300_000; // between messages that share a heading
+const GROUP = 600_000; // spans of the clock, within which messages share a heading
 const KEYS = 2_000; // remembered
 const TEXT_LIMIT = 4_096;
 const TEXT_NEAR = 3_800;
@@ -368,6 +368,8 @@ class Row {
 
   constructor(message, item) {
     this.item = item;
+    this.time = item.querySelector("time");
+    this.time.ariaLive = "off"; // a minute that is corrected is no news
     const name = message.from.replace(Row.unseen, (_, seen) => seen ?? "\ufffd");
     const initial = [...name][0].toUpperCase();
     item.prepend(element("span", { className: "face", ariaHidden: "true", textContent: initial }));
@@ -382,7 +384,7 @@ class Row {
   static read(item) {
     const text = (name) => item.querySelector(name).textContent;
     const { id, key } = item.dataset;
-    const date = item.querySelector("time").dateTime;
+    const date = text("time").replace(" ", "T");
     const from = item.querySelector("bdi").dataset.name ?? text("bdi");
     return { id: Number(id), from, text: text(".text"), date, provisionalId: key };
   }
@@ -392,8 +394,9 @@ class Row {
     this.message = message;
     this.key = keyOf(message);
     this.date = new Date(message.date);
-    const looks = { textContent: clock.format(this.date), title: fullDate.format(this.date) };
-    Object.assign(this.item.querySelector("time"), { dateTime: message.date, ...looks });
+    const shown = clock.format(this.date);
+    if (this.time.textContent !== shown) this.time.textContent = shown;
+    Object.assign(this.time, { dateTime: message.date, title: fullDate.format(this.date) });
     this.item.dataset.key = message.provisionalId;
     if (!("id" in message)) return;
     this.item.dataset.id = message.id;
@@ -417,7 +420,8 @@ class Row {
   /** Show author and day where the row above does not. */
   follow(previous) {
     const sameDay = previous?.date.toDateString() === this.date.toDateString();
-    const close = sameDay && Math.abs(this.date - previous.date) < GROUP;
+    const span = (row) => Math.floor(row.date / GROUP);
+    const close = sameDay && span(previous) === span(this);
     this.item.classList.toggle("more", close && previous.message.from === this.message.from);
     this.day ??= element("p", { className: "day" });
     this.nameDay();
@@ -436,6 +440,7 @@ class Log {
   #official = [];
   #loose = new Map(); // key -> row
   #keys = new Set(); // of official messages
+  #known = 0; // the last id before a reset: what comes again is not unread
   #rows = new WeakMap(); // item -> row
   #quiet = new Timer();
   #older = byId("older");
@@ -449,6 +454,7 @@ class Log {
     Object.assign(this, { user, last, hasOlder });
     const items = [...this.#list.children];
     this.#quietly(() => items.forEach((item) => this.#push(new Row(Row.read(item), item))));
+    this.live = !(this.lastShown < last);
     this.toBottom();
     // A keyboard that opens, or a text that grows, must not cover the last message.
     new ResizeObserver(() => this.stuck && this.toBottom()).observe(this.scroller);
@@ -505,7 +511,7 @@ class Log {
     if (last !== null && message.id > last + 1) return false;
     this.last = message.id;
     if (last === null) this.hasOlder = message.id > 1;
-    if (message.from !== this.user) this.onUnread();
+    if (message.from !== this.user && message.id > this.#known) this.onUnread();
     if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
     const row = this.#settle(message);
     if (this.live) this.#push(row);
@@ -537,7 +543,10 @@ class Log {
   }
 
   /** What is shown does not connect with what follows. Messages that are being sent stay. */
-  reset() {
+  reset({ reason, lastEventId }) {
+    const behind = reason === "behind";
+    if (behind && lastEventId <= this.last) return; // another tab is, that this one shares its stream with
+    this.#known = behind ? Math.max(this.#known, this.last) : 0;
     this.#clear();
     this.#dropOthers();
     this.#keys.clear();
@@ -1022,7 +1031,7 @@ class Room {
     this.log.change(() => {
       for (const [name, data] of events) {
         const value = data && JSON.parse(data);
-        if (name === "stream-reset") this.log.reset();
+        if (name === "stream-reset") this.log.reset(value);
         else if (name === "retraction") this.log.retract(value.provisionalId);
         else if (value.id) whole = this.log.official(value) && whole;
         else if (name === "message") this.log.provisional(value);

@@ -131,9 +131,10 @@ def test_a_person_joins_with_a_name_that_is_remembered(window: Open, url: str, r
     page = ann.page
     page.goto(url + room)
     expect(page).to_have_title(f"Join {room} · flychat")
-    page.get_by_role("textbox", name="Name").fill("Ann Ö.")
+    page.get_by_role("textbox", name="Name").fill("Ann Ö. ")  # as the keyboards of phones complete words
     page.get_by_role("button", name="Join").click()
     expect(ann.status).to_have_text("Connected")
+    expect(page.locator(".sheet .me")).to_have_text(re.compile(r"^Ann Ö\.$"))
     expect(page).to_have_url(url + room)  # nobody's name is in the address that is shared
     expect(page).to_have_title(f"{room} · flychat")
     page.reload()
@@ -152,11 +153,22 @@ def test_a_person_joins_with_a_name_that_is_remembered(window: Open, url: str, r
 def test_a_name_that_breaks_the_rules_is_explained_in_the_form(window: Open, url: str, room: str) -> None:
     page = window().page
     page.goto(url + room)
-    page.get_by_role("textbox", name="Name").fill("x" * 65)
-    page.get_by_role("button", name="Join").click()
     name = page.get_by_role("textbox", name="Name")
+    name.press_sequentially("x" * 66)
+    expect(name).to_have_value("x" * 64)
+    page.goto(url + room + "?user=" + "x" * 65)
+    expect(name).to_have_value("x" * 65)  # nobody has to type it again
     expect(name).to_have_attribute("aria-invalid", "true")
-    expect(name).to_have_accessible_description("A name must have 1 to 64 characters")
+    expect(name).to_have_accessible_description("A name must have 1 to 64 characters.")
+
+
+def test_a_remembered_name_that_breaks_the_rules_is_asked_for_again(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window()
+    ann.context.add_cookies([{"name": "flychat_user", "value": "a%0Ab", "url": url}])
+    ann.page.goto(url + room)
+    expect(ann.button("Join")).to_be_visible()
 
 
 def test_rooms_are_switched_and_created_from_the_page_and_the_recent_ones_are_offered(
@@ -167,7 +179,10 @@ def test_rooms_are_switched_and_created_from_the_page_and_the_recent_ones_are_of
     page.locator("summary").click()
     page.get_by_role("textbox", name="Room").fill("the café / no")
     page.get_by_role("button", name="Go").click()
-    expect(page.get_by_text("must not contain '/'")).to_be_visible()
+    assert page.get_by_role("textbox", name="Room").evaluate("field => field.validity.patternMismatch")
+    page.goto(f"{url}?room=the+café+/+no")
+    expect(page.get_by_role("heading")).to_contain_text("A room cannot have this name")
+    expect(page.get_by_text("It must not contain '/'.")).to_be_visible()
     page.go_back()
     page.locator("summary").click()
     page.get_by_role("textbox", name="Room").fill("the café?")
@@ -593,7 +608,7 @@ def test_hostile_names_and_texts_are_shown_literally_everywhere(window: Open, ur
     links = ann.log.get_by_role("link")
     expect(links).to_have_text(["https://example.org/"] * links.count())
     ann.page.goto(f"{url}{'x' * 65}?user=%3Cb%3E")
-    expect(ann.page.get_by_role("heading")).to_contain_text("Bad Request")
+    expect(ann.page.get_by_role("heading")).to_contain_text("A room cannot have this name")
     ann.page.goto(messages_url(url, room).replace("/rooms", "") + "?user=")
 
 
@@ -930,6 +945,31 @@ def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, u
     assert ann.ids() == [2000, 2001]
 
 
+def test_a_reset_for_a_tab_far_behind_is_none_for_those_that_missed_nothing(window: Open) -> None:
+    ann = window()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
+    reset = event("stream-reset", {"reason": "behind", "lastEventId": 3})
+    ScriptedStream(ann.page, OPEN + "".join([*messages[:3], reset, *messages[1:]]))
+    ann.open(connected=False)
+    expect(ann.row("number 4")).to_be_visible()
+    expect(ann.log.get_by_text("Some messages were missed")).to_have_count(0)
+    assert ann.ids() == [1, 2, 3, 4]
+
+
+def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, room: str) -> None:
+    ann = window()
+    ann.page.clock.install()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 4)]
+    stream = ScriptedStream(ann.page, OPEN + "".join(messages[:2]))
+    ann.open()
+    expect(ann.rows).to_have_count(2)
+    hide(ann.page, True)
+    stream.then(OPEN + event("stream-reset", {"reason": "behind", "lastEventId": 3}) + "".join(messages))
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.page).to_have_title(f"(1) {room} · flychat")
+    expect(ann.log.get_by_text("Some messages were missed")).to_be_attached()
+
+
 def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(window: Open) -> None:
     ann = window()
     held: list[Route] = []
@@ -1158,13 +1198,17 @@ def streams(proxy: BreakingProxy) -> int:
 
 
 def test_it_works_without_javascript(window: Open, url: str, room: str) -> None:
-    seed(url, room, 40)
+    seed(url, room, 60)
     ann = window(java_script_enabled=False)
     page = ann.page
     page.goto(url + room)
     page.get_by_role("textbox", name="Name").fill("Ann")
     page.get_by_role("button", name="Join").click()
-    expect(ann.row("message 40")).to_be_in_viewport()
+    expect(ann.row("message 60")).to_be_in_viewport()
+    page.get_by_role("link", name="Older messages").click()
+    assert ann.ids() == list(range(1, 11))
+    page.get_by_role("link", name="Reload for new messages").click()
+    assert ann.ids() == list(range(11, 61))
     ann.text.fill("by form\nin two lines")
     ann.button("Send").click()
     expect(ann.row("by form in two lines")).to_be_in_viewport()
@@ -1264,24 +1308,30 @@ def test_the_log_is_polite_and_old_rows_are_not_read_out(window: Open, url: str,
     ann.button("Older messages").click()
     expect(ann.rows).to_have_count(60)
     expect(ann.log).to_have_attribute("aria-live", "polite")
-    ann.say("mine")
+    held: list[Route] = []
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    with ann.page.expect_request("**/messages/"):
+        ann.say("mine")
+    ann.page.evaluate("() => (document.querySelector('li:last-child time').textContent = '1:23')")
+    ann.page.evaluate("() => void window.spoken.splice(1)")
+    held[0].continue_()
     expect(ann.row("mine")).to_have_attribute("data-id", "61")
+    expect(ann.row("mine").locator("time")).not_to_have_text("1:23")
     spoken = ann.page.evaluate("() => window.spoken")
     assert len(spoken) == 1
     assert "mine" in spoken[0]
 
 
 def listen(page: Page) -> None:
-    """Notes, in `spoken`, the rows that a screen reader would be told of."""
+    """Notes, in `spoken`, what a screen reader would be told of: rows, and texts in them."""
     page.evaluate(
         """() => {
-            const log = document.querySelector("[role=log]");
             window.spoken = [];
             new MutationObserver(changes => {
-                for (const change of changes) for (const node of change.addedNodes)
-                    if (log.getAttribute("aria-live") !== "off" && node.nodeName === "LI")
-                        window.spoken.push(node.textContent);
-            }).observe(log, { childList: true, subtree: true });
+                for (const { target, addedNodes } of changes)
+                    if (target.closest("[aria-live]").getAttribute("aria-live") !== "off")
+                        window.spoken.push(...[...addedNodes].map(node => node.textContent));
+            }).observe(document.querySelector("[role=log]"), { childList: true, subtree: true });
         }"""
     )
 
@@ -1310,24 +1360,26 @@ def overflow(page: Page) -> int:
     )
 
 
-def test_the_first_load_is_small_and_comes_from_this_server_only(window: Open, url: str, room: str) -> None:
+@pytest.mark.parametrize(("words", "least"), [(7, 50), (16, 40), (40, 15), (700, 1)])
+def test_the_first_load_is_small_and_comes_from_this_server_only(
+    window: Open, url: str, room: str, words: int, least: int
+) -> None:
     for number in range(60):
-        post(
-            url,
-            room,
-            f"Person {number % 7}",
-            f"This is message {number}, of about the length that people write.",
-        )
-    ann = window()
+        post(url, room, f"Person {number % 7}", " ".join([f"{number}", *["words"] * (words - 1)]))
+    ann = window(viewport={"width": 400, "height": 700})
     sizes: dict[str, int] = {}
     ann.page.on("response", lambda response: sizes.update({response.url: len(response.body())}))
     ann.page.route(re.compile("lastEventId"), lambda route: None)
     ann.open(connected=False)
-    expect(ann.rows).to_have_count(50)
     ann.page.wait_for_load_state("networkidle")
+    ids = ann.ids()
+    assert ids == list(range(61 - len(ids), 61))
+    assert least <= len(ids) <= 50
     assert all(address.startswith(url) for address in sizes)
     assert len(sizes) == 4, sizes
     assert sum(sizes.values()) <= LIMIT, sizes
+    ann.button("Older messages").click()
+    expect(ann.rows).to_have_count(60)
 
 
 def test_pages_and_static_files_have_the_headers_they_need(window: Open, url: str, room: str) -> None:
@@ -1347,6 +1399,10 @@ def test_pages_and_static_files_have_the_headers_they_need(window: Open, url: st
     assert re.search(r"\?v=\w+$", script.url)
     assert "etag" in script.headers
     assert int(re.search(r"max-age=(\d+)", script.headers["cache-control"])[1]) > 10**6
+    for other in ("", "?v=0123456789abcdef"):  # as a server of the version before is asked for the next one
+        answer = ann.context.request.get(url + "static/chat.js" + other)
+        assert answer.headers["cache-control"] == "no-cache"
+        assert "expires" not in answer.headers
 
 
 # --- pictures for the README ---
