@@ -1,40 +1,42 @@
 // The page of a room. One rule keeps it right, whatever the network does:
 //
 //   official messages are shown in the order of their ids, which have no gaps. So an event is the next one
-//   (shown), or an old one (ignored), or beyond a gap (not shown: the stream is asked again from the last
-//   id); and `stream-reset` drops what is shown and begins anew.
+//   (shown), an old one (ignored), or beyond a gap (the stream is asked again from the last id); and
+//   `stream-reset` drops what is shown and begins anew.
 //
 // A message is recognised by its key, (from, provisionalId). A provisional one is a loose row below the
-// official ones until the official message of its key takes the row over; after that, it is ignored. Own
-// messages are loose rows too, made before they are sent; a retry repeats the key, so it is always safe.
+// official ones until the official message of its key takes the row over. Own messages are loose rows too,
+// made before they are sent; a retry repeats the key, so it is always safe.
 //
-// Because old events are ignored, a stream may be opened from any earlier place at any time: so every fault
-// is mended, and a tab that lags behind is served by another tab's stream.
+// As old events are ignored, a stream may be opened from any earlier place at any time, which mends every fault.
 
 const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
 const KEEP_ALIVE = 22_000; // the server is silent for 20 s at most
 const SILENCE = 50_000; // a stream that is silent for so long is dead
-const STABLE = 10_000; // a stream that lived this long forgets earlier failures
+const STABLE = 10_000; // one that lived for so long forgets earlier failures
 const FIRST_DELAY = 2_000; // at most, before the stream is opened again; doubles up to
 const LAST_DELAY = 30_000;
 const BLIP = 3_000; // shorter interruptions are not mentioned
 const SLOTS = 4; // of the six connections that a browser has, for tabs out of sight
 const ANSWER = 5_000; // a leading tab that takes longer is replaced
 const LATE = 1_000;
-const BATCH = 16; // events that come together are shown together
+const BATCH = 16;
 const MAX_ROWS = 500;
 const PAGE = 100; // older messages that are loaded at once,
 const NEAR = 400; // this many pixels before they are reached, and shown
 const REST = 500; // when scrolling has rested this long: what a finger is on does not move
-const UNCONFIRMED = 30_000; // then a provisional message of others is doubted
-const WITHDRAWN = 10_000; // then a retracted one is gone
+const UNCONFIRMED = 30_000; // a provisional message
+const WITHDRAWN = 10_000; // shown as such
 const GROUP = 600_000; // spans of the clock, within which messages share a heading
-const KEYS = 2_000; // remembered
+const KEYS = 2_000;
 const TEXT_LIMIT = 4_096;
 const TEXT_NEAR = 3_800;
-const TIMEOUT = 20_000; // of a request
-const TRIES = 8; // of a message that is told to wait, before a person decides
-const RECENT = 6; // rooms that are offered
+const STEPS = [-1, 0, 10, 50, 100]; // characters that are left, when it is said
+const TIMEOUT = 20_000;
+const SLOW = 3_000; // then a message that is being sent says so
+const PATIENCE = 60; // seconds, that a message is told to wait at most
+const TRIES = 8;
+const RECENT = 6; // rooms
 
 const byId = (id) => document.getElementById(id);
 const keyOf = (message) => `${message.provisionalId} ${message.from}`;
@@ -48,17 +50,14 @@ function element(name, properties, ...children) {
 
 function uuid() {
   if (crypto.randomUUID) return crypto.randomUUID(); // only on https and localhost
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  const digit = (mask) => (mask ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (mask / 4)))).toString(16);
+  return "00000000-0000-4000-8000-000000000000".replace(/[08]/g, digit);
 }
 
 const tab = "sessionStorage";
 const browser = "localStorage";
 
-/** A browser that refuses to remember costs comfort, not function. */
+// A browser that refuses to remember costs comfort, not function.
 function recall(area, name, otherwise) {
   try {
     return JSON.parse(window[area].getItem(`flychat:${name}`)) ?? otherwise;
@@ -73,14 +72,18 @@ function remember(area, name, value) {
   } catch {}
 }
 
-/** What the server answers, and its JSON (or {}). Throws if it cannot be reached. */
 async function ask(path, options) {
   const headers = { Accept: "application/json", "Content-Type": "application/json" };
   const answer = await fetch(path, { headers, signal: AbortSignal.timeout(TIMEOUT), ...options });
   return [answer, (await answer.json().catch(() => null)) ?? {}];
 }
 
-/** One thing to be done later, if nothing comes between. */
+function secondsToWait({ headers }) {
+  const after = headers.get("Retry-After") ?? 2;
+  const seconds = isNaN(after) ? (Date.parse(after) - Date.now()) / 1_000 : after;
+  return Math.max(1, Math.ceil(seconds)) || 2;
+}
+
 class Timer {
   set(task, delay) {
     this.stop();
@@ -88,21 +91,22 @@ class Timer {
   }
   stop() {
     clearTimeout(this.id);
+    this.id = null;
   }
 }
 
-/** One EventSource, made anew after any failure, from the position of that moment. */
+// One EventSource, made anew after any failure, from the position of that moment.
 class Stream {
   #source = null;
-  #next = new Timer(); // opening, after a failure, or the end of patience with silence
+  #next = new Timer();
   #failures = 0;
   #opened = 0;
   #heard = 0;
-  #wanted = null; // an earlier position that somebody asked for
+  #wanted = null; // an earlier position
   reached = 0; // the last id that came
 
-  constructor(path, position, onEvent, onState) {
-    Object.assign(this, { path, position, onEvent, onState });
+  constructor(path, position, tell) {
+    Object.assign(this, { path, position, tell });
   }
 
   open() {
@@ -115,7 +119,7 @@ class Stream {
     source.onerror = () => this.#fail(); // by itself it gives up after a 502, and knows no back-off
     this.#source = source;
     this.#watch();
-    this.onState({ kind: "opening" });
+    this.tell({ kind: "opening" });
   }
 
   close() {
@@ -124,12 +128,11 @@ class Stream {
     this.#source = null;
   }
 
-  /** The lid may have been opened: do not sit out a delay, nor trust a silent stream, or any of an old network. */
+  // The lid may have been opened: do not sit out a delay, nor trust a silent stream, or any of an old network.
   wake(online) {
     if (online || !this.#source || Date.now() - this.#heard > KEEP_ALIVE) this.open();
   }
 
-  /** Somebody misses what follows `from`. */
   rewind(from) {
     this.#wanted = from;
     if (!this.#source) return;
@@ -140,8 +143,8 @@ class Stream {
   #event({ type, data, lastEventId }) {
     this.#watch();
     this.reached = Number(lastEventId) || this.reached;
-    this.onState({ kind: "open" });
-    this.onEvent(type, data);
+    this.tell({ kind: "open" });
+    this.tell({ kind: "event", type, data });
   }
 
   #watch() {
@@ -155,33 +158,33 @@ class Stream {
     const delay = Math.min(FIRST_DELAY * 2 ** this.#failures, LAST_DELAY) * (0.25 + 0.75 * Math.random());
     this.#failures += 1;
     this.#next.set(() => this.open(), delay);
-    this.onState({ kind: "waiting", until: Date.now() + delay });
+    this.tell({ kind: "waiting", until: Date.now() + delay });
   }
 }
 
-/**
- * One stream for all tabs of a room: a browser opens six connections to a server and no more. The tab that
- * holds the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello`
- * with its position, and a leader that is beyond it rewinds. When the leader goes, the lock passes on; when
- * it is frozen and does not answer, the lock is taken from it.
- *
- * For the sake of the tabs of other rooms, a leader out of sight keeps its stream only with one of a few locks
- * of the whole browser (so never over plain http, where there are no locks), or for a tab in sight. Else it
- * rests, until it is looked at: the price is that such a tab does not count unread messages.
- */
+// One stream for all tabs of a room: a browser opens six connections to a server and no more. The tab that holds
+// the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello` with its
+// position, and a leader that is beyond it rewinds. A leader that does not answer loses the lock.
+//
+// For the sake of other rooms, a leader out of sight keeps its stream only for a tab in sight, or with one of a
+// few locks of the whole browser (over plain http there are none). Else it rests until it is looked at: the price
+// is that it does not count unread messages.
 class Tabs {
   #channel = null;
   #release = null; // of the lock, in the leader
   #slot = null; // release of a lock of the browser's
   #asking = null; // for the lock
-  #patience = 0;
-  #silence = 0;
+  #patience = new Timer();
+  #silence = new Timer();
   #state = null;
 
-  constructor(path, position, onEvent, onState) {
-    Object.assign(this, { path, position, onEvent, onState });
-    const tellEvent = (name, data) => this.#tell({ kind: "event", name, data });
-    this.stream = new Stream(path, position, tellEvent, (state) => this.#tell({ kind: "state", state }));
+  constructor(path, position, take) {
+    Object.assign(this, { path, position, take });
+    this.stream = new Stream(path, position, (news) => {
+      if (news.kind !== "event") this.#state = news;
+      this.#post(news);
+      take(news);
+    });
   }
 
   get #leads() {
@@ -189,7 +192,7 @@ class Tabs {
   }
 
   start() {
-    if (!navigator.locks || !window.BroadcastChannel) return this.#open(); // plain http: one each
+    if (!navigator.locks) return this.#open(); // plain http: one each
     this.#channel = new BroadcastChannel(`flychat:${this.path}`);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#ask();
@@ -210,17 +213,11 @@ class Tabs {
     this.#channel = null;
   }
 
-  restart() {
-    this.stop();
-    this.start();
-  }
-
-  /** Ask for what follows this tab's position. */
   hello(kind = "hello") {
     const last = this.position();
     if (!this.#leads) {
       this.#post({ kind, last });
-      this.#patience ||= setTimeout(() => this.#ask(true), ANSWER);
+      this.#patience.id ?? this.#patience.set(() => this.#ask(true), ANSWER);
     } else if (kind === "hello") this.stream.rewind(last);
     else {
       this.stream.wake(kind === "online");
@@ -228,7 +225,7 @@ class Tabs {
     }
   }
 
-  /** A tab went out of sight: perhaps it was the last one. */
+  // A tab went out of sight: perhaps it was the last one.
   async rest() {
     if (!this.#leads) return this.#post({ kind: "rest", last: this.position() });
     if (document.hidden && this.#channel) await this.#takeSlot();
@@ -293,27 +290,15 @@ class Tabs {
   #follow(news) {
     this.#calm();
     if (news.kind === "rest") return document.hidden || this.hello("wake");
-    const { until } = news.state ?? {}; // timers of a hidden leader may be late
-    this.#silence = setTimeout(() => this.hello("wake"), until ? until + LATE - Date.now() : SILENCE);
-    if (news.kind === "leader") this.hello();
-    else this.#take(news);
+    const { kind, until } = news; // timers of a hidden leader may be late
+    this.#silence.set(() => this.hello("wake"), until ? until + LATE - Date.now() : SILENCE);
+    if (kind === "leader") this.hello();
+    else this.take(news);
   }
 
   #calm() {
-    clearTimeout(this.#patience);
-    clearTimeout(this.#silence);
-    this.#patience = 0;
-  }
-
-  #tell(news) {
-    if (news.kind === "state") this.#state = news;
-    this.#post(news);
-    this.#take(news);
-  }
-
-  #take(news) {
-    if (news.kind === "event") this.onEvent(news.name, news.data);
-    else this.onState(news.state);
+    this.#patience.stop();
+    this.#silence.stop();
   }
 
   #post(news) {
@@ -322,25 +307,27 @@ class Tabs {
 }
 
 const format = (options) => new Intl.DateTimeFormat(undefined, options);
-const clock = format({ hour: "2-digit", minute: "2-digit" });
+const clock = format({ timeStyle: "short" });
 const fullDate = format({ dateStyle: "full", timeStyle: "medium" });
 const longDay = format({ dateStyle: "full" });
 
 function dayName(date) {
-  const now = new Date();
-  const yesterday = new Date(now.getFullYear(), now.getMonth(), now.getDate() - 1);
-  if (date.toDateString() === now.toDateString()) return "Today";
-  return date.toDateString() === yesterday.toDateString() ? "Yesterday" : longDay.format(date);
+  const day = new Date();
+  for (const name of ["Today", "Yesterday"]) {
+    if (date.toDateString() === day.toDateString()) return name;
+    day.setDate(day.getDate() - 1);
+  }
+  return longDay.format(date);
 }
 
-/** A name has a hue; the style sheet gives it a lightness that can be read. */
+// A name has a hue; the style sheet gives it a lightness that can be read.
 function paint(target, name) {
   let hash = 0;
   for (const character of name) hash = (Math.imul(hash, 31) + character.codePointAt(0)) >>> 0;
   target.style.setProperty("--hue", Math.round((hash * 137.508) % 360));
 }
 
-/** The text in parts, of which the http(s) links, and nothing else, can be clicked. */
+// The text in parts, of which the http(s) links, and nothing else, can be clicked.
 function linked(text) {
   const parts = [];
   let end = 0;
@@ -353,26 +340,26 @@ function linked(text) {
   return [...parts, text.slice(end)];
 }
 
-/** An address without the punctuation after it; a closing bracket is its own if it was opened in it. */
+// An address without the punctuation after it; a closing bracket is its own if it was opened in it.
 function withoutSentence(address, most = 20) {
   const count = (character) => address.split(character).length;
-  const open = { ")": "(", "]": "[", "}": "{" }[address.at(-1)];
-  const strange = open ? count(address.at(-1)) > count(open) : /[.,:;!?'*_~”’…]$/.test(address);
+  const end = address.at(-1);
+  const open = { ")": "(", "]": "[", "}": "{" }[end];
+  const strange = open ? count(end) > count(open) : ".,:;!?'*_~”’…".includes(end);
   return strange && most ? withoutSentence(address.slice(0, -1), most - 1) : address;
 }
 
-/** One message on the page. */
 class Row {
   static unseen = new RegExp(byId("room")?.dataset.unseen, "gu"); // in names: shown
   timer = new Timer();
+  day = element("p", { className: "day" });
 
   constructor(message, item) {
     this.item = item;
     this.time = item.querySelector("time");
     this.time.ariaLive = "off"; // a minute that is corrected is no news
     const name = message.from.replace(Row.unseen, (_, seen) => seen ?? "\ufffd");
-    const initial = [...name][0].toUpperCase();
-    item.prepend(element("span", { className: "face", ariaHidden: "true", textContent: initial }));
+    item.prepend(element("span", { className: "face", ariaHidden: "true" }, [...name][0].toUpperCase()));
     const author = item.querySelector("bdi");
     author.textContent = name;
     if (name !== message.from) author.dataset.name = message.from;
@@ -389,21 +376,19 @@ class Row {
     return { id: Number(id), from, text: text(".text"), date, provisionalId: key };
   }
 
-  /** Take over the message's date and, if it is official, its id. */
   become(message) {
     this.message = message;
     this.key = keyOf(message);
     this.date = new Date(message.date);
     const shown = clock.format(this.date);
     if (this.time.textContent !== shown) this.time.textContent = shown;
-    Object.assign(this.time, { dateTime: message.date, title: fullDate.format(this.date) });
+    Object.assign(this.time, { dateTime: `${message.date.slice(0, 19)}Z`, title: fullDate.format(this.date) });
     this.item.dataset.key = message.provisionalId;
     if (!("id" in message)) return;
     this.item.dataset.id = message.id;
     this.say("official");
   }
 
-  /** What is to be known of a message, and what can be done about it. */
   say(state, note = "", actions = {}) {
     this.timer.stop();
     this.item.dataset.state = state;
@@ -411,19 +396,15 @@ class Row {
     if (old?.contains(document.activeElement)) byId("text").focus();
     old?.remove();
     if (!note) return;
-    const buttons = Object.entries(actions).map(([textContent, onclick]) =>
-      element("button", { type: "button", textContent, onclick }),
-    );
-    this.item.append(element("p", { className: "note" }, element("span", {}, note), ...buttons));
+    const made = element("p", { className: "note" }, element("span", {}, note));
+    for (const [name, onclick] of Object.entries(actions)) made.append(element("button", { onclick }, name));
+    this.item.append(made);
   }
 
-  /** Show author and day where the row above does not. */
   follow(previous) {
     const sameDay = previous?.date.toDateString() === this.date.toDateString();
-    const span = (row) => Math.floor(row.date / GROUP);
-    const close = sameDay && span(previous) === span(this);
-    this.item.classList.toggle("more", close && previous.message.from === this.message.from);
-    this.day ??= element("p", { className: "day" });
+    const head = (row) => `${Math.floor(row.date / GROUP)} ${row.message.from}`;
+    this.item.classList.toggle("more", sameDay && head(previous) === head(this));
     this.nameDay();
     if (sameDay) this.day.remove();
     else if (!this.day.isConnected) this.item.prepend(this.day);
@@ -435,7 +416,7 @@ class Row {
   }
 }
 
-/** The rows: official ones by id and without gaps, then the loose ones. */
+// The rows: official ones by id and without gaps, then the loose ones.
 class Log {
   #official = [];
   #loose = new Map(); // key -> row
@@ -452,11 +433,12 @@ class Log {
 
   constructor(user, last, hasOlder) {
     Object.assign(this, { user, last, hasOlder });
-    const items = [...this.#list.children];
-    this.#quietly(() => items.forEach((item) => this.#push(new Row(Row.read(item), item))));
+    this.#quietly(() => {
+      for (const item of [...this.#list.children]) this.#push(new Row(Row.read(item), item));
+    });
     this.live = !(this.lastShown < last);
     this.toBottom();
-    // A keyboard that opens, or a text that grows, must not cover the last message.
+    // A phone's keyboard, or a text that grows, must not cover the last message.
     new ResizeObserver(() => this.stuck && this.toBottom()).observe(this.scroller);
   }
 
@@ -472,14 +454,20 @@ class Log {
   get lastShown() {
     return this.#official.at(-1)?.message.id;
   }
+  get #divider() {
+    return this.#list.querySelector(".divider");
+  }
   get #size() {
     return this.#official.length + this.#loose.size;
   }
 
-  /** Is the reader at the bottom? */
   look() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     return (this.stuck = this.live && scrollHeight - scrollTop - clientHeight < 40);
+  }
+
+  focus() {
+    this.scroller.focus({ preventScroll: true });
   }
 
   toBottom() {
@@ -487,8 +475,8 @@ class Log {
     this.stuck = this.live;
   }
 
-  /** Change rows while what is read stays in place: the bottom of the log, or else the lower end of the
-   *  first row in sight (its upper end may lose the heading to a new row above). */
+  // What is read stays in place: the bottom of the log, or else the lower end of the first row in sight (whose
+  // upper end may lose the heading to a new row above).
   change(mutate) {
     this.look();
     const { top } = this.scroller.getBoundingClientRect();
@@ -504,14 +492,14 @@ class Log {
     this.onChange?.();
   }
 
-  /** An official message of the stream. False if there is a gap before it. */
+  // An official message of the stream. False if there is a gap before it.
   official(message) {
-    const { last } = this;
-    if (last !== null && message.id <= last) return true;
-    if (last !== null && message.id > last + 1) return false;
-    this.last = message.id;
-    if (last === null) this.hasOlder = message.id > 1;
-    if (message.from !== this.user && message.id > this.#known) this.onUnread();
+    const { id } = message;
+    if (this.last === null) this.hasOlder = id > 1;
+    this.last ??= id - 1;
+    if (id !== this.last + 1) return id <= this.last;
+    this.last = id;
+    if (message.from !== this.user && id > this.#known) this.onUnread();
     if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
     const row = this.#settle(message);
     if (this.live) this.#push(row);
@@ -519,30 +507,27 @@ class Log {
     return true;
   }
 
-  /** A provisional message of the stream. */
   provisional(message) {
     const key = keyOf(message);
     const known = this.#loose.get(key);
     if (this.#keys.has(key) || !this.live || (known && known.item.dataset.state !== "withdrawn")) return;
-    this.#drop(known);
+    if (known) this.#drop(known);
     if (!this.stuck && this.#size >= MAX_ROWS) return;
     const row = this.add(message);
+    row.onRetract = () => {
+      row.say("withdrawn", "withdrawn: it could not be stored");
+      row.timer.set(() => this.remove(row), WITHDRAWN);
+    };
     row.say("provisional");
     row.timer.set(() => row.say("unconfirmed", "not confirmed"), UNCONFIRMED);
   }
 
   retract(provisionalId) {
-    for (const row of this.#loose.values()) {
-      if (row.message.provisionalId !== provisionalId) continue;
-      if (row.onRetract) row.onRetract();
-      else {
-        row.say("withdrawn", "withdrawn: it could not be stored");
-        row.timer.set(() => this.remove(row), WITHDRAWN);
-      }
-    }
+    for (const row of this.#loose.values())
+      if (row.message.provisionalId === provisionalId) row.onRetract();
   }
 
-  /** What is shown does not connect with what follows. Messages that are being sent stay. */
+  // What is shown does not connect with what follows. Messages that are being sent stay.
   reset({ reason, lastEventId }) {
     const behind = reason === "behind";
     if (behind && lastEventId <= this.last) return; // another tab is, that this one shares its stream with
@@ -553,11 +538,9 @@ class Log {
     this.last = null;
     this.hasOlder = false;
     this.live = this.stuck = true;
-    this.divider = element("li", { className: "divider" }, element("p", {}, "Some messages were missed"));
-    this.#list.prepend(this.divider);
+    this.#list.prepend(element("li", { className: "divider" }, element("p", {}, "Some messages were missed")));
   }
 
-  /** A loose row. */
   add(message) {
     const row = this.#make(message);
     this.#loose.set(row.key, row);
@@ -573,10 +556,10 @@ class Log {
     return this.#keys.has(keyOf(message));
   }
 
-  /** Messages that end right before the first row. */
+  // Messages that end right before the first row.
   prepend(messages) {
     this.#redraw(() => {
-      if (messages.length) this.divider?.remove();
+      if (messages.length) this.#divider?.remove();
       for (const message of messages.reverse()) {
         if (message.id !== this.first - 1) continue;
         const row = this.#make(message);
@@ -588,17 +571,16 @@ class Log {
     });
   }
 
-  /** Messages that begin right after the last row: the way back to the end. */
+  // Messages that begin right after the last row: the way back to the end.
   append(messages) {
     this.#redraw(() => {
       for (const message of messages)
         if (message.id === (this.lastShown ?? message.id - 1) + 1) this.#push(this.#settle(message));
-      this.live = this.lastShown >= this.last;
+      this.live = !(this.lastShown < this.last);
       this.#trim();
     });
   }
 
-  /** The newest messages in place of what is shown. */
   replace(messages) {
     this.#redraw(() => {
       this.#clear();
@@ -608,7 +590,6 @@ class Log {
     this.toBottom();
   }
 
-  /** The days have new names after midnight. */
   nameDays() {
     for (const day of this.#list.querySelectorAll(".day")) this.#rows.get(day.parentElement).nameDay();
   }
@@ -619,7 +600,7 @@ class Log {
     return new Row(message, item);
   }
 
-  /** The row of a message that is official now: the loose one of its key, if there is one. */
+  // The row of a message that is official now: the loose one of its key, if there is one.
   #settle(message) {
     const key = keyOf(message);
     const row = this.#loose.get(key) ?? this.#make(message);
@@ -631,9 +612,9 @@ class Log {
     return row;
   }
 
-  /** To the end of the official rows. A row that is there is not moved, lest it be read out again. */
+  // To the end of the official rows. A row that is there is not moved, lest it be read out again.
   #push(row) {
-    const above = this.#official.at(-1)?.item ?? this.divider ?? null;
+    const above = this.#official.at(-1)?.item ?? this.#divider;
     this.#official.push(row);
     this.#keys.add(row.key);
     this.#rows.set(row.item, row);
@@ -651,14 +632,12 @@ class Log {
     this.#follow(after);
   }
 
-  /** Draw the headings of a row, and of the next one. */
   #follow(item) {
     for (const each of [item, item?.nextElementSibling])
       this.#rows.get(each)?.follow(this.#rows.get(each.previousElementSibling));
   }
 
   #drop(row) {
-    if (!row) return;
     row.timer.stop();
     this.#loose.delete(row.key);
     const next = row.item.nextElementSibling;
@@ -668,36 +647,39 @@ class Log {
   }
 
   #dropOthers() {
-    for (const row of [...this.#loose.values()]) if (!row.onRetract) this.#drop(row);
+    for (const row of [...this.#loose.values()]) if (!row.onOfficial) this.#drop(row);
   }
 
   #trim() {
     if (this.#size <= MAX_ROWS) return;
-    this.divider?.remove();
+    this.#divider?.remove();
     this.hasOlder = true;
-    for (const row of this.#official.splice(0, this.#size - MAX_ROWS)) row.item.remove();
+    this.#cut(0, this.#size - MAX_ROWS);
     this.#follow(this.#list.firstElementChild);
   }
 
-  /** The reader is far up: give up rows at the end, and what others are adding to them. */
+  // The reader is far up: give up rows at the end, and what others are adding to them.
   #detach(rows) {
     this.live = this.stuck = false;
-    for (const row of this.#official.splice(this.#official.length - rows)) row.item.remove();
+    this.#cut(this.#official.length - rows);
     this.#dropOthers();
     this.#follow(this.#official.at(-1)?.item);
   }
 
   #clear() {
-    for (const row of this.#official.splice(0)) row.item.remove();
-    this.divider?.remove();
-    this.divider = null;
+    this.#cut(0);
+    this.#divider?.remove();
+  }
+
+  #cut(start, count = Infinity) {
+    for (const row of this.#official.splice(start, count)) row.item.remove();
   }
 
   #redraw(mutate) {
     this.#quietly(() => this.change(mutate));
   }
 
-  /** Old and redrawn rows are no news: they are not read out. */
+  // Old and redrawn rows are no news: they are not read out.
   #quietly(redraw) {
     this.scroller.ariaLive = "off";
     try {
@@ -708,7 +690,6 @@ class Log {
   }
 }
 
-/** Loads what is above the rows, or below them after a long way up. */
 class History {
   #turn = Promise.resolve();
   #loading = false;
@@ -727,7 +708,7 @@ class History {
     const use = (messages) => {
       const focused = document.activeElement === this.#button;
       this.log.prepend(messages);
-      if (focused && !this.log.hasOlder) this.log.scroller.focus({ preventScroll: true });
+      if (focused && !this.log.hasOlder) this.log.focus();
     };
     this.#load(`&before=${this.log.first}`, use, patient);
   }
@@ -770,16 +751,15 @@ class History {
   }
 }
 
-/** Sends messages one by one, so that they keep their order. What is not sent survives a reload. */
+// Sends messages one by one, so that they keep their order. What is not sent survives a reload.
 class Outbox {
   #entries = [];
   #busy = false;
 
   constructor(path, log) {
-    Object.assign(this, { path, log });
-    for (const message of recall(tab, `outbox:${path}`, []))
-      if (message.from === log.user && !log.isOfficial(message))
-        this.#fail(this.#enter(message), "Not confirmed before the page was left.");
+    Object.assign(this, { path, log, name: `outbox:${path}:${log.user}` });
+    for (const message of recall(tab, this.name, []))
+      if (!log.isOfficial(message)) this.#fail(this.#enter(message), "Not confirmed before the page was left.");
     this.#save();
   }
 
@@ -793,21 +773,26 @@ class Outbox {
     let row;
     this.log.change(() => (row = this.log.add(message)));
     const entry = { message, row, tries: 0 };
-    row.onRetract = () => {
-      if (entry.state === "sending") this.#fail(entry, "Withdrawn: the server could not store it.");
-    };
+    row.onRetract = () =>
+      entry.state === "sending" && this.#fail(entry, "Withdrawn: the server could not store it.");
     row.onOfficial = () => this.#done(entry);
     this.#entries.push(entry);
     return entry;
   }
 
   async #queue(entry) {
-    entry.state = "queued";
-    entry.row.say("pending");
+    this.#pend(entry);
     if (this.#busy) return;
     this.#busy = true;
     for (let next; (next = this.#entries.find(({ state }) => state === "queued")); ) await this.#try(next);
     this.#busy = false;
+  }
+
+  #pend(entry) {
+    const { row } = entry;
+    entry.state = "queued";
+    row.say("pending");
+    row.timer.set(() => this.log.change(() => row.say("pending", "sending…")), SLOW);
   }
 
   async #try(entry) {
@@ -816,26 +801,29 @@ class Outbox {
     try {
       [answer, body] = await ask(this.path, { method: "POST", body: JSON.stringify(entry.message) });
     } catch {
-      return this.#fail(entry, "Not sent: the server cannot be reached.");
+      const late = this.#entries.filter(({ state }) => state === "queued"); // they would wait as long, in turn
+      for (const each of [entry, ...late]) this.#fail(each, "Not sent: the server cannot be reached.");
+      return;
     }
     if (entry.state === "done") return;
-    if (answer.ok) return this.#stored(entry, body);
-    const wait = { 429: "Too many messages at once", 503: "The server is busy" }[answer.status];
-    const seconds = Math.min(Math.max(Number(answer.headers.get("Retry-After")) || 2, 1), 60);
+    const { ok, status } = answer;
+    if (ok && body.id) return this.#stored(entry, body);
+    const wait = { 429: "Too many messages at once", 503: "The server is busy" }[status];
+    const seconds = secondsToWait(answer);
+    if (wait && seconds > PATIENCE) return this.#fail(entry, `${wait}. Try again in ${Math.ceil(seconds / 60)} min.`);
     entry.tries += 1;
     if (wait && entry.tries < TRIES) return this.#wait(entry, seconds, wait);
-    this.#fail(entry, `Not sent: ${body.error?.message ?? `the server answered ${answer.status}`}.`);
+    const why = ok ? "something else answered in place of the chat" : `the server answered ${status}`;
+    this.#fail(entry, `Not sent: ${body.error?.message ?? why}.`);
   }
 
-  /** The server has it, and the stream brings it, unless it is past that place. */
+  // The server has it, and the stream brings it, unless it is past that place.
   #stored(entry, { id }) {
     this.#done(entry);
-    entry.row.onRetract = null;
     if (this.log.last !== null && id <= this.log.last) this.log.remove(entry.row);
     else entry.row.say("stored");
   }
 
-  /** The messages behind it wait as well. */
   async #wait(entry, seconds, why) {
     entry.state = "waiting";
     await new Promise((resolve) => {
@@ -843,9 +831,7 @@ class Outbox {
       setTimeout(resolve, seconds * 1_000);
       this.#offer(entry, "waiting", `${why}. Trying again in ${seconds} s.`, resolve);
     });
-    if (entry.state !== "waiting") return;
-    entry.row.say("pending");
-    entry.state = "queued";
+    if (entry.state === "waiting") this.#pend(entry);
   }
 
   #fail(entry, why) {
@@ -855,12 +841,12 @@ class Outbox {
     this.#offer(entry, "failed", why, () => this.#queue(entry));
   }
 
-  #offer(entry, state, why, retry) {
+  #offer(entry, state, why, Retry) {
     const Discard = () => {
       this.log.remove(entry.row);
       this.#done(entry);
     };
-    this.log.change(() => entry.row.say(state, why, { Retry: retry, Discard }));
+    this.log.change(() => entry.row.say(state, why, { Retry, Discard }));
   }
 
   #done(entry) {
@@ -871,15 +857,15 @@ class Outbox {
   }
 
   #save() {
-    remember(tab, `outbox:${this.path}`, this.#entries.map(({ message }) => message));
+    remember(tab, this.name, this.#entries.map(({ message }) => message));
   }
 }
 
-/** The text field: it grows, counts near the limit, and gives its text to `send`. */
 class Composer {
   #field = byId("text");
   #counter = byId("counter");
   #form = byId("composer");
+  #step;
 
   constructor(path, send) {
     Object.assign(this, { send, name: `draft:${path}` });
@@ -910,59 +896,60 @@ class Composer {
   }
 
   #draw() {
-    const [field, counter] = [this.#field, this.#counter];
+    const field = this.#field;
+    const counter = this.#counter;
     const excess = this.#excess(field.value);
+    const over = excess > 0;
+    const step = STEPS.find((left) => -excess <= left);
+    counter.ariaLive = step === this.#step ? "off" : "polite"; // not at every key
+    this.#step = step;
     counter.hidden = excess < TEXT_NEAR - TEXT_LIMIT;
-    counter.textContent = excess > 0 ? `${excess} too many` : `${-excess} left`;
-    counter.classList.toggle("over", excess > 0);
-    field.ariaInvalid = `${excess > 0}`;
-    this.#form.querySelector("button").disabled = excess > 0;
+    counter.textContent = over ? `${excess} too many` : `${-excess} left`;
+    counter.classList.toggle("over", over);
+    field.ariaInvalid = `${over}`;
+    this.#form.querySelector("button").disabled = over;
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
     remember(tab, this.name, field.value);
   }
 }
 
-/** One line on the connection. */
 class Status {
   #since = 0; // when the trouble began
   #timer = new Timer();
-  #line = document.querySelector("[role=status]");
-  state = {};
+  #state;
+  #text = new Text();
+  #detail = element("span", { ariaHidden: "true" }); // a countdown that is read out every second helps nobody
 
   constructor() {
+    document.querySelector("[role=status]").replaceChildren(this.#text, this.#detail);
     this.#write("connecting", "Connecting", "…");
   }
 
-  show(state = this.state) {
-    this.state = state;
+  show(state = this.#state) {
+    this.#state = state;
     this.#timer.stop();
-    if (state.kind === "open" && navigator.onLine) {
+    if (state?.kind === "open" && navigator.onLine) {
       this.#since = 0;
       return this.#write("connected", "Connected");
     }
     this.#since ||= Date.now();
     const quiet = this.#since + BLIP - Date.now();
-    if (quiet > 0) this.#timer.set(() => this.show(), quiet);
-    else this.#tell(Math.ceil((state.until - Date.now()) / 1_000));
-  }
-
-  #tell(seconds) {
+    if (quiet > 0) return this.#timer.set(() => this.show(), quiet);
+    const seconds = Math.ceil((state?.until - Date.now()) / 1_000);
     if (!navigator.onLine) this.#write("offline", "Offline", ": it goes on when the network is back");
     else this.#write("reconnecting", "Reconnecting", seconds > 0 ? ` in ${seconds} s` : "…");
     if (seconds > 0) this.#timer.set(() => this.show(), 1_000);
   }
 
-  /** The detail is for the eye: a countdown that is read out every second helps nobody. */
   #write(state, text, detail = "") {
     document.documentElement.dataset.state = state;
-    const line = this.#line;
-    if (line.firstChild?.nodeValue !== text) line.replaceChildren(text, element("span", { ariaHidden: "true" }));
-    if (line.lastChild.textContent !== detail) line.lastChild.textContent = detail;
+    if (this.#text.data !== text) this.#text.data = text;
+    this.#detail.textContent = detail;
   }
 }
 
-/** How many messages of others came while nobody looked: in the title, and on the way down to them. */
+// How many messages of others came while nobody looked: in the title, and on the way down to them.
 class Unread {
   #count = 0;
   #title = document.title;
@@ -984,7 +971,6 @@ class Unread {
   }
 }
 
-/** The parts of a room's page, and the events that go between them. */
 class Room {
   #inbox = [];
 
@@ -996,8 +982,8 @@ class Room {
     log.onChange = () => this.unread.draw();
     this.outbox = new Outbox(path, log);
     this.composer = new Composer(path, (text) => this.#send(text));
-    const onEvent = (name, data) => this.#receive(name, data);
-    this.tabs = new Tabs(path, () => log.last, onEvent, (state) => this.status.show(state));
+    const take = (news) => (news.kind === "event" ? this.#receive(news) : this.status.show(news));
+    this.tabs = new Tabs(path, () => log.last, take);
     this.#listen();
     this.tabs.start();
   }
@@ -1016,12 +1002,12 @@ class Room {
     addEventListener("offline", () => this.status.show());
     document.addEventListener("visibilitychange", wake);
     addEventListener("pagehide", () => this.tabs.stop());
-    addEventListener("pageshow", ({ persisted }) => (persisted ? this.tabs.restart() : wake()));
+    addEventListener("pageshow", ({ persisted }) => (persisted ? this.tabs.start() : wake()));
   }
 
-  #receive(name, data) {
+  #receive(event) {
     if (!this.#inbox.length) setTimeout(() => this.#flush(), BATCH);
-    this.#inbox.push([name, data]);
+    this.#inbox.push(event);
   }
 
   #flush() {
@@ -1029,12 +1015,12 @@ class Room {
     let whole = true;
     this.log.nameDays();
     this.log.change(() => {
-      for (const [name, data] of events) {
+      for (const { type, data } of events) {
         const value = data && JSON.parse(data);
-        if (name === "stream-reset") this.log.reset(value);
-        else if (name === "retraction") this.log.retract(value.provisionalId);
+        if (type === "stream-reset") this.log.reset(value);
+        else if (type === "retraction") this.log.retract(value.provisionalId);
         else if (value.id) whole = this.log.official(value) && whole;
-        else if (name === "message") this.log.provisional(value);
+        else if (type === "message") this.log.provisional(value);
       }
     });
     if (!whole) this.tabs.hello();
@@ -1052,12 +1038,12 @@ class Room {
 
   async #jump() {
     await this.#toNewest();
-    this.log.scroller.focus({ preventScroll: true });
+    this.log.focus();
     this.unread.draw();
   }
 }
 
-/** The address is to be shared, without the name; a tab keeps its name, although the cookie is common. */
+// The address is to be shared, without the name; a tab keeps its name, although the cookie is common.
 function keepsName({ path, user }) {
   const named = new URLSearchParams(location.search).has("user");
   const before = recall(tab, "user", user);
@@ -1076,15 +1062,23 @@ function offerRooms(current) {
   list.hidden = !rooms.length;
 }
 
-/** The menu closes as menus do. */
 function furnishMenu(user) {
   const menu = document.querySelector(".menu");
   for (const part of menu.querySelectorAll(".face, .me")) paint(part, user);
-  addEventListener("click", ({ target }) => (menu.open &&= menu.contains(target)));
-  menu.onkeydown = ({ key }) => {
-    if (key !== "Escape") return;
+  for (const name of ["click", "focusin"])
+    addEventListener(name, ({ target }) => (menu.open &&= menu.contains(target)));
+  addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape" || !menu.open) return;
     menu.open = false;
     menu.querySelector("summary").focus();
+  });
+}
+
+function furnishLink(button) {
+  button.hidden = !navigator.clipboard; // only on https and localhost
+  button.onclick = async () => {
+    await navigator.clipboard.writeText(location.href);
+    button.textContent = "Copied";
   };
 }
 
@@ -1094,5 +1088,6 @@ offerRooms(room?.room);
 if (byId("name")) byId("name").value ||= recall(tab, "user", "");
 if (room && keepsName(room)) {
   furnishMenu(room.user);
+  furnishLink(byId("share"));
   new Room(room);
 }
