@@ -359,7 +359,9 @@ class Row {
     this.time = item.querySelector("time");
     this.time.ariaLive = "off"; // a minute that is corrected is no news
     const name = message.from.replace(Row.unseen, (_, seen) => seen ?? "\ufffd");
-    item.prepend(element("span", { className: "face", ariaHidden: "true" }, [...name][0].toUpperCase()));
+    const face = element("span", { className: "face", ariaHidden: "true" });
+    face.dataset.initial = [...name][0].toUpperCase();
+    item.prepend(face);
     const author = item.querySelector("bdi");
     author.textContent = name;
     if (name !== message.from) author.dataset.name = message.from;

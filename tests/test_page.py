@@ -87,7 +87,7 @@ def url(server: ServerProcess) -> str:
 @pytest.fixture
 def room(request: pytest.FixtureRequest) -> str:
     """A room of the test's own."""
-    return request.node.name[:64]
+    return request.node.name[-64:]
 
 
 @pytest.fixture
@@ -429,6 +429,70 @@ def test_a_server_that_asks_for_patience_is_explained_and_obeyed(
     expect(ann.row("first")).to_have_attribute("data-id", "1")
 
 
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        ("Fri, 01 Jan 2100 00:00:30 GMT", r"Trying again in [123]\d s"),
+        ("Fri, 01 Jan 2100 00:30:00 GMT", r"The server is busy. Try again in (29|30) min"),
+        ("150", r"The server is busy. Try again in 3 min"),
+    ],
+    ids=["soon", "far", "long"],
+)
+def test_a_date_to_come_back_is_understood_and_a_long_wait_is_left_to_the_person(
+    window: Open, after: str, words: str
+) -> None:
+    ann = window()
+    ann.page.clock.install(time="2100-01-01T00:00:00Z")
+    ann.open()
+    headers = {"Retry-After": after}
+    ann.page.route("**/messages/", lambda route: route.fulfill(status=503, headers=headers, json={}), times=1)
+    ann.say("patient")
+    expect(ann.row("patient")).to_contain_text(re.compile(words))
+    ann.button("Retry").click()
+    expect(ann.row("patient")).to_have_attribute("data-id", "1")
+
+
+def test_what_does_not_come_from_the_chat_is_no_answer(window: Open) -> None:
+    ann = window().open()
+    portal = {"content_type": "text/html", "body": "<h1>Welcome to the hotel's network</h1>"}
+    ann.page.route("**/messages/", lambda route: route.fulfill(**portal), times=1)
+    ann.say("from the hotel")
+    expect(ann.row("from the hotel")).to_contain_text("Not sent: something else answered")
+    ann.button("Retry").click()
+    expect(ann.row("from the hotel")).to_have_attribute("data-id", "1")
+
+
+def test_messages_behind_one_that_cannot_be_sent_are_told_with_it(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    ann.open()
+    held: list[Route] = []
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    texts = ["one", "two", "three"]
+    for text in texts:
+        ann.say(text)
+        expect(ann.row(text)).to_have_attribute("data-state", "pending")
+    ann.page.clock.fast_forward(3_100)
+    expect(ann.log.get_by_text("sending…")).to_have_count(3)
+    held[0].abort()
+    for text in texts:
+        expect(ann.row(text)).to_contain_text("Not sent: the server cannot be reached.")
+    assert len(held) == 1
+
+
+def test_a_failed_message_waits_for_the_name_that_it_was_written_under(window: Open) -> None:
+    ann = window().open()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("doomed")
+    expect(ann.button("Retry")).to_be_visible()
+    ann.user = "Bob"
+    ann.open()
+    expect(ann.row("doomed")).to_have_count(0)
+    ann.user = "Ann"
+    ann.open()
+    expect(ann.row("doomed")).to_contain_text("Not confirmed")
+
+
 def test_a_refusal_is_told_in_the_servers_words(window: Open) -> None:
     ann = window().open()
     ann.page.route(
@@ -478,6 +542,21 @@ def test_the_limit_is_counted_down_in_characters_as_the_server_counts(window: Op
     assert ann.shown()[0]["text"] == "😀" * 4_096
 
 
+def test_the_counter_is_read_out_at_steps_and_not_at_every_key(window: Open) -> None:
+    ann = window().open()
+    ann.page.evaluate(
+        """() => {
+            window.spoken = [];
+            const counter = document.getElementById("counter");
+            new MutationObserver(() => counter.ariaLive === "polite" && spoken.push(counter.textContent))
+                .observe(counter, { childList: true });
+        }"""
+    )
+    for left in (150, 101, 100, 99, 51, 50, 49, 10, 9, 1, 0, -1, -2):
+        ann.text.fill("x" * (4_096 - left))
+    assert ann.page.evaluate("() => spoken") == ["100 left", "50 left", "10 left", "0 left", "1 too many"]
+
+
 # --- reading ---
 
 
@@ -503,6 +582,22 @@ def test_rows_are_grouped_by_author_and_day_with_local_times(window: Open) -> No
     expect(time).to_have_attribute("title", re.compile("Saturday.* 31 January 2026"))
     hues = ann.rows.evaluate_all("rows => rows.map(row => row.style.getPropertyValue('--hue'))")
     assert hues[0] == hues[1] != hues[3] == hues[4]
+
+
+@pytest.mark.parametrize("touch", [False, True])
+def test_a_long_monologue_has_headings_and_on_a_touch_screen_times(window: Open, touch: bool) -> None:
+    ann = window(has_touch=touch, is_mobile=touch)
+    dates = [f"2026-01-31T12:{minute:02}:00.000Z" for minute in range(0, 36, 3)]
+    messages = [wire_message(n, "Bob", f"at {date}", n, date) for n, date in enumerate(dates, 1)]
+    ScriptedStream(ann.page, OPEN + "".join(event("message", message) for message in messages))
+    ann.open(connected=False)
+    expect(ann.rows).to_have_count(12)
+    grouped = ann.rows.evaluate_all("rows => rows.map(row => row.classList.contains('more'))")
+    assert grouped == [False, True, True, True, False, True, True, False, True, True, False, True]
+    seen = ann.rows.evaluate_all(
+        "rows => rows.map(row => getComputedStyle(row.querySelector('time')).opacity === '1')"
+    )
+    assert seen == [touch or not more for more in grouped]
 
 
 def test_at_midnight_today_becomes_yesterday(window: Open) -> None:
@@ -1285,7 +1380,19 @@ def test_everything_is_reached_by_keyboard_and_focus_is_seen(window: Open, url: 
     expect(ann.page.get_by_role("link", name="Change name")).to_be_visible()
     ann.page.keyboard.press("Escape")
     expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
-    expect(ann.page.locator("summary")).to_be_focused()
+    menu = ann.page.locator("summary")
+    expect(menu).to_be_focused()
+    expect(menu).to_have_accessible_name("You are Ann: name and rooms")
+    assert menu.bounding_box()["height"] >= 44
+    ann.page.keyboard.press("Enter")
+    for _ in range(4):  # by the link, the field and the button, and out of the menu
+        expect(ann.page.get_by_role("link", name="Change name")).to_be_visible()
+        ann.page.keyboard.press("Tab")
+    expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
+    ann.text.focus()
+    ann.page.evaluate("() => { document.querySelector('.menu').open = true }")
+    ann.page.keyboard.press("Escape")
+    expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
 
 
 @pytest.mark.parametrize(("motion", "animation"), [("reduce", "none"), ("no-preference", "blink")])
@@ -1351,6 +1458,45 @@ def test_narrow_windows_need_no_sideways_scrolling(window: Open, url: str, room:
     ann.page.locator("summary").click()
     expect(ann.page.get_by_role("link", name="w" * 64)).to_be_visible()
     assert overflow(ann.page) == 0
+
+
+def test_on_a_phone_fingers_find_the_buttons_and_nothing_breaks_in_two(window: Open) -> None:
+    ann = window(
+        "A name of some length", viewport={"width": 320, "height": 560}, has_touch=True, is_mobile=True
+    )
+    ann.open()
+    field, send = ann.text.bounding_box(), ann.button("Send").bounding_box()
+    assert (field["y"], field["height"]) == (send["y"], send["height"])  # so it has one line
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("fails")
+    for name in ("Retry", "Discard"):
+        assert ann.button(name).bounding_box()["height"] >= 40
+    ann.page.locator("summary").click()
+    assert (
+        ann.page.get_by_role("link", name="Change name").evaluate("link => link.getClientRects().length") == 1
+    )
+    ann.page.goto(ann.url + ann.room + "?user=")
+    name, join = (ann.page.locator(place).bounding_box() for place in ("#name", ".primary"))
+    assert name["width"] == join["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_browser_around_the_page_has_the_pages_colour(window: Open, scheme: str) -> None:
+    ann = window(color_scheme=scheme).open()
+    assert ann.page.evaluate(
+        """() => [...document.querySelectorAll("meta[name=theme-color]")].filter(
+            meta => matchMedia(meta.media).matches
+        ).map(meta => meta.content)[0] === getComputedStyle(document.documentElement).getPropertyValue("--paper")"""
+    )
+
+
+def test_an_empty_room_offers_its_link(window: Open, url: str, room: str) -> None:
+    ann = window(permissions=["clipboard-read", "clipboard-write"]).open()
+    ann.button("Copy link").click()
+    expect(ann.button("Copied")).to_be_visible()
+    assert ann.page.evaluate("() => navigator.clipboard.readText()") == url + room
+    ann.say("somebody is here")
+    expect(ann.button("Copied")).to_be_hidden()
 
 
 def overflow(page: Page) -> int:
