@@ -819,9 +819,10 @@ class Outbox {
     this.#fail(entry, `Not sent: ${body.error?.message ?? why}.`);
   }
 
-  // The server has it, and the stream brings it, unless it is past that place.
+  // The server has it, and the stream brings it, unless it is past that place, or a reset comes first.
   #stored(entry, { id }) {
     this.#done(entry);
+    entry.row.onOfficial = null;
     if (this.log.last !== null && id <= this.log.last) this.log.remove(entry.row);
     else entry.row.say("stored");
   }

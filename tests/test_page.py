@@ -1065,7 +1065,8 @@ def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, roo
     expect(ann.log.get_by_text("Some messages were missed")).to_be_attached()
 
 
-def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(window: Open) -> None:
+@pytest.mark.parametrize("first", ["answer", "reset"])
+def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(window: Open, first: str) -> None:
     ann = window()
     held: list[Route] = []
     ann.page.clock.install()
@@ -1075,10 +1076,15 @@ def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(wind
     ann.open(connected=False)
     ann.say("mine")
     expect(ann.row("mine")).to_have_attribute("data-state", "pending")
-    ann.page.clock.fast_forward(3_000)
+    stored = {"id": 1_900, **held[0].request.post_data_json}
+    if first == "answer":
+        held[0].fulfill(json=stored)
+        expect(ann.row("mine")).to_have_attribute("data-state", "stored")
+    ann.page.clock.fast_forward(2_500)
     expect(ann.row("last")).to_be_visible()
-    expect(ann.row("mine")).to_have_attribute("data-state", "pending")  # it is still on its way
-    held[0].fulfill(json={"id": 1_900, **held[0].request.post_data_json})
+    if first == "reset":
+        expect(ann.row("mine")).to_have_attribute("data-state", "pending")  # it is still on its way
+        held[0].fulfill(json=stored)
     expect(ann.row("mine")).to_have_count(0)
 
 
