@@ -199,12 +199,16 @@ class ScriptedStream:
 
     def __init__(self, page: Page, *answers: str | int) -> None:
         self._answers = list(answers)
+        self._silent: list[Route] = []
         self.positions: list[str] = []
         page.on("request", self._note)
         page.route(STREAM, self._answer)
 
     def then(self, answer: str | int) -> None:
+        """One more answer: for the stream that is silent by now, or for the next one."""
         self._answers.append(answer)
+        if self._silent:
+            self._answer(self._silent.pop())
 
     def _note(self, request: Request) -> None:
         if STREAM.search(request.url) and request.method == "GET":
@@ -214,7 +218,7 @@ class ScriptedStream:
         if route.request.method != "GET":
             return route.fallback()
         if not self._answers:
-            return None  # as a stream on which nothing happens
+            return self._silent.append(route)  # a stream on which nothing happens
         answer = self._answers.pop(0)
         if isinstance(answer, int):
             return route.fulfill(status=answer, body="no stream")
