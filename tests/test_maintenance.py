@@ -7,6 +7,7 @@ import time
 import uuid
 
 import pytest
+from botocore.exceptions import ClientError
 
 from flychat import log as log_module
 from flychat.errors import Taken, Unknown
@@ -180,7 +181,7 @@ async def test_dynamodb_expires_by_the_tables_ttl_and_readers_do_not_wait_for_it
     for first, age in enumerate((30, 20, 6, 1), 1):
         await store_at(engine, "room", first, now - age * DAY)
         await store_at(engine, "quiet", first, now - (age + 100) * DAY)
-        await asyncio.gather(*engine._ending)
+        await asyncio.gather(*engine._ending.values())
     for room, kept in (("room", [3, 4]), ("quiet", [4])):  # the newest stays, so that ids go on
         for read in (engine.tail(room, 9), engine.after(room, 0, 9), engine.before(room, 9, 9)):
             assert [commit.first for commit in await read] == kept
@@ -199,8 +200,53 @@ async def test_what_was_left_without_an_end_is_given_one_by_the_next_message(dyn
     engine = await DynamoEngine.open(table, dynamo_environ, retention=7 * DAY)
     assert [commit.first for commit in await engine.tail("room", 9)] == [1, 2]
     await store_at(engine, "room", 3, time.time())
-    await asyncio.gather(*engine._ending)
+    await asyncio.gather(*engine._ending.values())
     assert [commit.first for commit in await engine.tail("room", 9)] == [3]
+    await engine.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("trouble", ["the option is new", "throttled", "interrupted", "cleared", "clock"])
+async def test_a_log_expires_from_its_beginning_whatever_happens(
+    dynamo_environ, monkeypatch, trouble, caplog
+):
+    """Else a reader would take what is before a gap for all there is."""
+    table = f"flychat-{uuid.uuid4()}"
+    await create_table(table, dynamo_environ)
+    retention = None if trouble == "the option is new" else 7 * DAY
+    engine = await DynamoEngine.open(table, dynamo_environ, retention=retention)
+    update = engine._client.update_item
+    updates = 0
+
+    async def throttled(**_):
+        answer = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+        raise ClientError(answer, "UpdateItem")
+
+    async def interrupted(**arguments):
+        nonlocal updates
+        updates += 1
+        return await (update if updates % 3 else throttled)(**arguments)
+
+    for first in range(1, 26):
+        if trouble == "throttled":
+            monkeypatch.setattr(engine._client, "update_item", throttled if 5 <= first <= 20 else update)
+        elif trouble == "interrupted":
+            monkeypatch.setattr(engine._client, "update_item", interrupted)
+        ahead = 60 if trouble == "clock" and first % 5 == 0 else 0
+        await store_at(engine, "room", first, time.time() - (30 - ahead) * DAY)
+        await asyncio.gather(*engine._ending.values())
+    if trouble == "cleared":
+        await clear(engine, "room")
+    await engine.close()
+    engine = await DynamoEngine.open(table, dynamo_environ, retention=7 * DAY)
+    first = (await engine.tail("room", 1))[-1].last + 1
+    for id in range(first, first + 2):
+        await store_at(engine, "room", id, time.time())
+        await asyncio.gather(*engine._ending.values())
+    newest = [commit.first for commit in await engine.tail("room", 99)]
+    assert newest[-2:] == [first, first + 1]
+    assert [commit.first for commit in await engine.after("room", 0, 99)] == newest
+    assert [message.id async for message in export(engine, "room")][-2:] == [first, first + 1]
     await engine.close()
 
 
@@ -212,11 +258,11 @@ async def test_a_stream_over_a_log_that_expired_while_its_client_was_away_has_no
     log = MessageLog(engine, memory=False)
     for first in (1, 2, 3, 4):
         await store_at(engine, "room", first, time.time() - 30 * DAY)
-        await asyncio.gather(*engine._ending)
+        await asyncio.gather(*engine._ending.values())
     for id in (5, 6):
         late = Draft.create("room", {"from": "ann", "text": "late"}, now=time.time())
         assert (await log.commit(late)).id == id
-        await asyncio.gather(*engine._ending)
+        await asyncio.gather(*engine._ending.values())
     for position, names in ((4, ["stream-open", "message"]), (3, ["stream-open", "stream-reset"])):
         plan = await log.plan(StreamRequest("room", position))
         assert [event.name for event in plan.events[:2]] == names

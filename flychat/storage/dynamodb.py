@@ -10,7 +10,8 @@ read better, are reserved words.)
 - A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
 - `Limit` counts commits, of 1 to 64 messages each: pages start small and double.
 - With a retention, a commit is given its end, `exp`, by the next one, so the newest has none: the log of a
-  room never expires as a whole, and its ids go on.
+  room never expires as a whole, and its ids go on. Ends are given from the oldest on, and none is before
+  that of the commit before: so whatever interrupts it, the log expires from its beginning, without a gap.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class DynamoEngine:
         self._puts = 0  # under way
         self._no_puts = asyncio.Event()
         self._no_puts.set()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, asyncio.Task[None]] = {}  # by room
 
     @classmethod
     async def open(
@@ -107,27 +108,42 @@ class DynamoEngine:
                 if _code(error) == "ValidationException":
                     raise Rejected(_text(error)) from error
                 raise
-        if self._retention is not None and commit.first > 1:
+        if self._retention is not None and commit.first > 1 and commit.room not in self._ending:
             task = asyncio.create_task(self._end(commit.room, commit.first, self._retention))
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._ending[commit.room] = task
+            task.add_done_callback(lambda _: self._ending.pop(commit.room))
 
     async def _end(self, room: str, before: int, retention: float) -> None:
-        """Gives the commits before the newest an end, also those that a process which died has left."""
-        query = self._query(room, "seq < :edge", before)
+        """Gives an end to the commits below `before` that have none. The next put makes up for a failure."""
         try:
             with _failures():
-                for item in (await self._client.query(**query, Limit=PAGE))["Items"]:
-                    if "exp" not in item:
-                        await self._client.update_item(
-                            TableName=self._table,
-                            Key={name: item[name] for name, _, _ in KEYS},
-                            UpdateExpression="SET exp = :exp",
-                            ConditionExpression="attribute_exists(seq)",
-                            ExpressionAttributeValues={":exp": _exp(_commit(item), retention)},
-                        )
+                endless, end = await self._endless(room, before)
+                for item in reversed(endless):
+                    end = max(end, _due(_commit(item), retention))
+                    await self._client.update_item(
+                        TableName=self._table,
+                        Key={name: item[name] for name, _, _ in KEYS},
+                        UpdateExpression="SET exp = :exp",
+                        ConditionExpression="attribute_exists(seq)",
+                        ExpressionAttributeValues={":exp": {"N": str(end)}},
+                    )
         except StoreFailed as error:
             logger.warning("messages were not given an end: %s", error)
+
+    async def _endless(self, room: str, before: int) -> tuple[list[dict[str, Any]], int]:
+        """The items below `before` that have no end, newest first; and the end of what is before them."""
+        query, page = self._query(room, "seq < :edge", before), 2
+        items: list[dict[str, Any]] = []
+        while True:
+            answer = await self._client.query(**query, Limit=page)
+            for item in answer["Items"]:
+                if "exp" in item:
+                    return items, int(item["exp"]["N"])
+                items.append(item)
+            if "LastEvaluatedKey" not in answer:
+                return items, 0
+            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+            page *= 2
 
     def _item(self, commit: Commit) -> dict[str, Any]:
         return {
@@ -177,8 +193,7 @@ class DynamoEngine:
                 for commit in commits:
                     if commit.messages:
                         void = replace(commit, messages=(), void=(commit.first, commit.ids))
-                        end = {} if self._retention is None else {"exp": _exp(void, self._retention)}
-                        await self._client.put_item(TableName=self._table, Item=self._item(void) | end)
+                        await self._client.put_item(TableName=self._table, Item=self._item(void))
             before = commits[0].first
 
     async def expire(self, before: str) -> None:
@@ -186,7 +201,9 @@ class DynamoEngine:
 
     async def close(self) -> None:
         await self._no_puts.wait()
-        await asyncio.gather(*self._ending)
+        for task in (ending := list(self._ending.values())):
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._opened.aclose()
 
     @contextmanager
@@ -332,10 +349,10 @@ def _failures() -> Iterator[None]:
         raise Broken(f"the table holds an item that is no commit: {error!r}") from error
 
 
-def _exp(commit: Commit, retention: float) -> dict[str, str]:
+def _due(commit: Commit, retention: float) -> int:
     """When the commit expires: so long after its last message, or after now for a void one."""
     date = datetime.fromisoformat(commit.messages[-1].date).timestamp() if commit.messages else time.time()
-    return {"N": str(int(date + retention))}
+    return int(date + retention)
 
 
 def _expired(item: dict[str, Any]) -> bool:
