@@ -22,7 +22,6 @@ before it began, so nobody is given an answer that is older than the question.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import secrets
@@ -54,7 +53,8 @@ READ_SECONDS = 2.0  # a slower reading is a 503: the proxy, or the client, asks 
 DEADLINE = 10.0  # seconds that a draft is tried
 CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the next race, and loses it too
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
-PLANS = 8 << 20  # bytes of plans that a room keeps for those who ask alike: two of the largest
+PLANS = 8 << 20  # bytes of plans that a room keeps for those who ask alike, or one plan
+PLAN_BYTES = 1024  # that a plan takes beside its body
 LOOK_SECONDS = 15.0  # a window that others may write behind is served without a look: longer than a hub's
 ROOMS = 2000  # rooms kept in memory
 TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have been replaced
@@ -69,7 +69,7 @@ class Window:
 
     def __init__(self, commits: Iterable[Commit], limit: int) -> None:
         self.tail = 0
-        self.whole = True
+        self.whole = False
         self.messages: list[Message] = []
         self._by_key: dict[Key, Message] = {}
         self._plans: dict[StreamRequest, StreamPlan] = {}
@@ -79,7 +79,7 @@ class Window:
             if not self.messages:
                 self.tail = commit.first - 1
             self.fold(commit)
-        self.whole = len(self.messages) < limit
+        self.whole = self.whole or self.tail == len(self.messages)
 
     def fold(self, commit: Commit) -> bool:
         """Takes the commit in if it is the next one; says whether it was."""
@@ -124,10 +124,11 @@ class Window:
         if plan is None:
             missing = HISTORY if request.last_id is None else self.tail - request.last_id
             plan = plan_stream(request, self.newest(missing if 0 <= missing <= REPLAY else HISTORY))
-            self._planned += len(plan.body())
-            if self._planned > PLANS:
+            size = len(plan.body()) + PLAN_BYTES
+            if self._planned + size > PLANS:
                 self._plans.clear()
-                self._planned = len(plan.body())
+                self._planned = 0
+            self._planned += size
             self._plans[request] = plan
         return plan
 
@@ -147,6 +148,7 @@ class _Room:
         self.writer: asyncio.Task[None] | None = None
         self.used = 0.0
         self.known = 0.0  # when the window was last known to end where the log does, loop time
+        self.looked = 0.0  # when a reader last had that looked at in vain
 
     def awaited(self) -> set[Key]:
         """The keys of this process's drafts that are, or may be, on their way into the log."""
@@ -218,7 +220,11 @@ class MessageLog:
             while room.waiting or (room.doubtful and not self._closing):
                 drafts: list[Draft] = []
                 began = loop.time()
-                self._give_up(room, [waiter for waiter in room.waiting if began - waiter.since > DEADLINE])
+                late = [waiter for waiter in room.waiting if began - waiter.since > DEADLINE]
+                if pause:  # what became of the last put may be unknown
+                    self._give_up(room, late)
+                else:
+                    self._drop(room, late, Unavailable("too many messages are waiting for the store"))
                 try:
                     window = await self._warm(room)
                     if behind or began - room.known > TAIL_SECONDS:
@@ -387,12 +393,15 @@ class MessageLog:
         window = await self._warm(room)
         if not self._unsure(room):
             return window
-        with contextlib.suppress(Unavailable):
+        try:
             await self._reads.get((name, "look"), lambda: self.refresh(name))
+        except Unavailable:  # what is known is better than nothing, and not everybody is to wait for it
+            room.looked = asyncio.get_running_loop().time()
         return await self._warm(room)
 
     def _unsure(self, room: _Room) -> bool:
-        return self._engine.shared and asyncio.get_running_loop().time() - room.known > LOOK_SECONDS
+        looked = max(room.known, room.looked)
+        return self._engine.shared and asyncio.get_running_loop().time() - looked > LOOK_SECONDS
 
     async def refresh(self, name: str) -> None:
         """Looks into the store for what other processes wrote, all of it; only of use with `memory`."""

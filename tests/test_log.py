@@ -10,7 +10,7 @@ import pytest
 from flychat import log as log_module
 from flychat.errors import Broken, Conflict, Rejected, Taken, Throttled, Unavailable, Unknown
 from flychat.log import MessageLog, SharedReads, Window
-from flychat.messages import COMMIT_BYTES, Commit, Draft
+from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, StreamRequest
 from tests.fakes import FaultyEngine
@@ -236,6 +236,23 @@ async def test_the_deadline_holds_for_a_writer_that_only_loses_too(monkeypatch):
 
 
 @pytest.mark.gen_test
+async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotten(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+
+    class Slow(FaultyEngine):
+        async def put(self, commit):
+            await asyncio.sleep(0.1)  # the time is the subject
+            await super().put(commit)
+
+    log = MessageLog(engine := Slow(await SqliteEngine.open(":memory:")), memory=False)
+    outcomes = await asyncio.gather(*(log.commit(draft()) for _ in range(200)), return_exceptions=True)
+    assert [m.id for m in outcomes if isinstance(m, Message)] == list(range(1, 65))
+    assert {str(error) for error in outcomes[64:]} == {"too many messages are waiting for the store"}
+    assert engine.calls == {"put": 1, "tail": 1}
+    await log.close()
+
+
+@pytest.mark.gen_test
 async def test_a_draft_that_was_refused_and_not_stored_can_be_sent_again(monkeypatch):
     monkeypatch.setattr(log_module, "DEADLINE", 0.05)
     async with opened(*["lose"] * 8) as (log, engine, _):
@@ -402,16 +419,17 @@ async def test_a_failed_reading_is_shared_too_and_the_next_one_is_new():
 @pytest.mark.gen_test
 @pytest.mark.parametrize("memory", [False, True])
 async def test_a_read_survives_a_passing_fault_and_gives_up_when_it_lasts(memory, monkeypatch):
-    monkeypatch.setattr(log_module, "READ_SECONDS", 0.1)
     async with opened(memory=memory) as (log, engine, _):
         engine.read_faults.extend([Unknown(), Throttled()])
         assert (await log.plan(StreamRequest("room"))).position == 0
+        monkeypatch.setattr(log_module, "READ_SECONDS", 0.1)
         engine.read_faults.extend([Unknown()] * 1000)
         with pytest.raises(Unavailable):
             await log.plan(StreamRequest("another"))
         with pytest.raises(Unavailable):
             await log.check()
         engine.read_faults.clear()
+        monkeypatch.undo()
         await log.check()
 
 
@@ -443,13 +461,18 @@ async def test_a_window_that_others_may_write_behind_is_not_served_for_long_with
         await log.commit(draft())
         await engine.engine.put(Commit.of(2, [draft("of another process")]))
         assert (await log.page("room")).last_id == 1, "it was looked at a moment ago"
-        monkeypatch.setattr(log_module, "LOOK_SECONDS", -1.0)
+        log._rooms["room"].known -= 2 * log_module.LOOK_SECONDS
         assert log.plan_at_once(StreamRequest("room")) is None
         assert (await log.page("room")).last_id == 2
         await engine.engine.put(Commit.of(3, [draft("and one more")]))
+        log._rooms["room"].known -= 2 * log_module.LOOK_SECONDS
         assert (await log.plan(StreamRequest("room"))).position == 3
-        engine.read_faults.extend([Broken("away")] * 9)
-        assert (await log.page("room")).last_id == 3, "better than nothing"
+        log._rooms["room"].known -= 2 * log_module.LOOK_SECONDS
+        engine.read_faults.append(Broken("away"))
+        engine.calls.clear()
+        for _ in range(3):
+            assert (await log.page("room")).last_id == 3, "better than nothing"
+        assert engine.calls == {"after": 1}, "only one had to wait for it"
 
 
 @pytest.mark.gen_test
@@ -503,6 +526,9 @@ def test_a_window_keeps_few_plans_if_they_are_large(monkeypatch):
     for position in range(50):
         window.plan(StreamRequest("room", position))
         assert sum(len(plan.body()) for plan in window._plans.values()) <= 100_000
+    for position in range(1000, 2000):
+        window.plan(StreamRequest("room", position))
+    assert len(window._plans) < 100, "an empty plan takes memory, too"
     assert window.plan(StreamRequest("room", 49)) is window.plan(StreamRequest("room", 49))
 
 
