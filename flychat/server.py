@@ -56,6 +56,7 @@ BODY_SECONDS = 10.0
 HEAD_BYTES = 16_384
 DRAIN_SECONDS = 7.0  # of the 10 within which the process is gone
 LAST_ANSWERS_SECONDS = 0.5
+EXIT_SECONDS = 9.0
 
 logger = logging.getLogger(__name__)
 
@@ -233,7 +234,12 @@ async def serve(config: Config) -> int:
         flush=True,
     )
     died = await ended(server.pushpin, stopping)
-    await server.stop()
+    try:
+        async with asyncio.timeout(EXIT_SECONDS):
+            await server.stop()
+    except TimeoutError:
+        logger.warning("not everything could be ended in time")
+        os._exit(int(died))  # or else asyncio waits for what is left
     return int(died)
 
 

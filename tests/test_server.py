@@ -135,6 +135,34 @@ async def test_a_post_under_way_is_finished_and_a_second_signal_ends_at_once(tmp
             assert (await asyncio.to_thread(program.process.wait, 5)) == 1
 
 
+HANGING = """
+import asyncio, sys, time
+from flychat import server
+
+async def stop(self):
+    await asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+
+server.EXIT_SECONDS, server.Server.stop = 0.2, stop
+sys.exit(server.main(sys.argv[1:]))
+"""
+
+
+def test_what_cannot_be_ended_does_not_keep_the_process(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING, *STANDALONE],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            process.stdout.readline()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
 async def until_draining(program: Program) -> None:
     """Sends SIGTERM, once the requests before this have been read, and waits until it has its effect."""
     await asyncio.to_thread(get, program.url + "/healthz")
