@@ -286,11 +286,16 @@ async def request(
     certificates = _certificates(os.environ.get("SSL_CERT_FILE")) if url.startswith("https:") else True
     about = {"User-Agent": f"flychat/{__version__}", **headers}
     try:
+        address = URL(url, encoded=True)
+        (address.raw_host or "").encode("idna")
+    except ValueError:
+        raise Misconfigured(f"no such address: {url}") from None
+    try:
         async with ClientSession(timeout=timeout, auto_decompress=False) as session:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await session.request(
                     method,
-                    URL(url, encoded=True),
+                    address,
                     headers=about,
                     data=body,
                     ssl=certificates,

@@ -72,7 +72,7 @@ async def run(command: str, room: str, place: tuple[str, str], environ: Mapping[
     try:
         if command == "export":
             async for message in export(engine, room):
-                print(to_json(wire_json(message)))
+                print(to_json(wire_json(message)), flush=True)
         else:
             last = await patiently(engine, room)
             print(f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY)
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `export ROOM | head`
         sys.stdout = None  # or else it is flushed at exit, and fails again
         return 1
-    except FlychatError as error:
+    except (FlychatError, OSError) as error:
         print(f"flychat: {error}", file=sys.stderr)
         return 2 if isinstance(error, Misconfigured) else 1
     return 0
