@@ -34,6 +34,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from flychat.errors import Unknown
+from flychat.messages import Commit
 from flychat.pushpin_child import PushpinChild
 from flychat.storage.dynamodb import DynamoEngine, create_table
 
@@ -307,7 +309,7 @@ class Stage:
     async def _stored(self, room: Room) -> list[Stored]:
         """Read around flychat."""
         if self.store == "dynamodb":
-            commits = await self.engine.after(room.name, 0, 10**6)
+            commits = await self._read(room)
             return [Stored(m.id, m.sender, m.text, m.provisional_id) for c in commits for m in c.messages]
         with contextlib.closing(sqlite3.connect(self.disk / "chat.db", timeout=10)) as db:
             rows = db.execute("SELECT seq, m FROM log WHERE room = ? ORDER BY seq", (room.name,)).fetchall()
@@ -316,6 +318,12 @@ class Stage:
             for first, payload in rows
             for id, (sender, text, _, key) in enumerate(json.loads(payload), first)
         ]
+
+    async def _read(self, room: Room) -> list[Commit]:
+        """moto may be busy."""
+        while True:
+            with contextlib.suppress(Unknown):
+                return await self.engine.after(room.name, 0, 10**6)
 
     async def _join(self, room: Room, seconds: float) -> None:
         await asyncio.sleep(self.chance.choice((0, self.chance.uniform(0, seconds))))
