@@ -94,8 +94,7 @@ def _place(value: str) -> tuple[str, str]:
     return kind, location
 
 
-def main(arguments: Sequence[str]) -> int:
-    """0: done; 1: the store failed; 2: it cannot be done like this, and one line on stderr says why."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m flychat", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, help in (
@@ -109,8 +108,13 @@ def main(arguments: Sequence[str]) -> int:
             default=os.environ.get("FLYCHAT_STORE") or "sqlite:flychat.db",
             help="sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
         )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0: done; 1: the store failed; 2: it cannot be done like this, and one line on stderr says why."""
     try:
-        given = parser.parse_args(arguments)
+        given = _parser().parse_args(arguments)
         asyncio.run(run(given.command, _room(given.room), _place(given.store), os.environ))
     except BrokenPipeError:  # `export ROOM | head`
         sys.stdout = None  # or else it is flushed at exit, and fails again

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from flychat import client, commands
+from flychat import client, commands, maintenance
 from flychat.__main__ import COMMANDS
 from flychat.config import Config
 from tests.program import ROOT, START_SECONDS, command, environment, running
@@ -358,8 +358,10 @@ def test_the_commands_of_the_operating_guide_are_understood():
     lines = re.findall(r"(?m)^python -m flychat (.*)$", guide())
     assert {line.split()[0] for line in lines} >= {"--create-table", "check", "tail", "say"}
     for line in lines:
-        arguments = shlex.split(line)
-        if arguments[0] in COMMANDS:
+        arguments = shlex.split(line.partition(" > ")[0])
+        if arguments[0] in ("export", "clear"):
+            maintenance._parser().parse_args(arguments)
+        elif arguments[0] in COMMANDS:
             commands._parser(arguments[0]).parse_intermixed_args(arguments[1:])
         else:
             Config.read(arguments, {})

@@ -20,7 +20,8 @@ import pytest
 from .oracle import Crowd, Listener, fetch, history, post
 from .pushpin_proxy import Stage, eventually, free_port, new_room
 
-gen_test = pytest.mark.gen_test(timeout=40)
+gen_test = pytest.mark.gen_test(timeout=60)
+RETRIES = 30  # seconds: Pushpin asks again after 1, 2, 4, 8 and 16
 
 
 async def one_of_each(stage: Stage, **options):
@@ -197,7 +198,7 @@ async def test_an_app_that_is_killed_and_started_again_is_not_noticed(stage):
     assert await app.kill(signal.SIGTERM) == 0
     await app.start()
     await say(pushpin.url, room, "three")
-    await crowd.until_id(3)
+    await crowd.until_id(3, RETRIES)
     crowd.check(3)
 
 
@@ -267,7 +268,7 @@ async def test_an_app_killed_during_a_recovery(stage, dynamo_table):
     await app.kill()
     dynamo._scripts.clear()
     await app.start()
-    await crowd.until_id(3, 15)
+    await crowd.until_id(3, RETRIES)
     crowd.check(3)
 
 
