@@ -17,11 +17,12 @@ import getpass
 import json
 import logging
 import secrets
+import signal
 import statistics
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from http import HTTPStatus
 from urllib.parse import unquote, urlsplit
 
@@ -321,14 +322,25 @@ def main(arguments: Sequence[str]) -> int:
             *given.place, sender=given.sender, texts=[" ".join(given.text)] if given.text else lines
         )
     try:
-        return asyncio.run(running)
-    except KeyboardInterrupt:
-        return 1
+        return asyncio.run(_until_interrupted(running))
     except BrokenPipeError:  # `tail ... | head`
         sys.stdout = None  # or else it is flushed at exit, and fails again
         return 1
     except (FlychatError, OSError) as error:
         print(f"flychat: {error or type(error).__name__}", file=sys.stderr)
+        return 1
+
+
+async def _until_interrupted(running: Coroutine[None, None, int]) -> int:
+    """The status of `running`, or 1 after SIGINT.
+
+    asyncio.run would miss a signal that comes as the loop falls asleep, until something else wakes it.
+    """
+    task = asyncio.ensure_future(running)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
         return 1
 
 
