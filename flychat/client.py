@@ -46,8 +46,6 @@ from aiohttp import (
     ClientResponseError,
     ClientSession,
     ClientTimeout,
-    InvalidURL,
-    NonHttpUrlClientError,
 )
 from yarl import URL
 
@@ -287,8 +285,9 @@ async def request(
     about = {"User-Agent": f"flychat/{__version__}", **headers}
     try:
         address = URL(url, encoded=True)
-        (address.raw_host or "").encode("idna")
-    except ValueError:
+        if address.scheme not in ("http", "https") or not (address.raw_host or "").encode("idna"):
+            raise ValueError
+    except ValueError:  # also of a port that is none, or a label that is empty
         raise Misconfigured(f"no such address: {url}") from None
     try:
         async with ClientSession(timeout=timeout, auto_decompress=False) as session:
@@ -306,8 +305,6 @@ async def request(
                 yield answer
             finally:
                 answer.close()
-    except (InvalidURL, NonHttpUrlClientError) as error:
-        raise Misconfigured(f"no such address: {url}") from error
     except ClientResponseError as error:
         raise ConnectionError("the answer is not HTTP") from error
     except ClientError as error:

@@ -223,7 +223,7 @@ class MessageLog:
                 late = [waiter for waiter in room.waiting if began - waiter.since > DEADLINE]
                 if pause:  # what became of the last put may be unknown
                     self._give_up(room, late)
-                else:
+                elif late:
                     self._drop(room, late, Unavailable("too many messages are waiting for the store"))
                 try:
                     window = await self._warm(room)
@@ -368,7 +368,7 @@ class MessageLog:
         if self._memory:
             window = await self._current(name)
             if last_id is not None and last_id > window.tail and self._engine.shared:
-                await self._reads.get((name, "look"), lambda: self.refresh(name))
+                await self.refresh(name)
                 window = await self._warm(self._room(name))  # another log only if no other process went on
             return window.plan(request)
         if last_id is None:
@@ -394,7 +394,7 @@ class MessageLog:
         if not self._unsure(room):
             return window
         try:
-            await self._reads.get((name, "look"), lambda: self.refresh(name))
+            await self.refresh(name)
         except Unavailable:  # what is known is better than nothing, and not everybody is to wait for it
             room.looked = asyncio.get_running_loop().time()
         return await self._warm(room)
@@ -405,6 +405,9 @@ class MessageLog:
 
     async def refresh(self, name: str) -> None:
         """Looks into the store for what other processes wrote, all of it; only of use with `memory`."""
+        await self._reads.get((name, "look"), lambda: self._look(name))
+
+    async def _look(self, name: str) -> None:
         room = self._rooms.get(name)
         while room is not None and (window := room.window) is not None:
             tail = window.tail

@@ -196,6 +196,13 @@ class BaseHandler(RequestHandler):
         except UnicodeDecodeError:
             raise Invalid(name, "must be UTF-8") from None
 
+    def remembered_user(self) -> str:
+        """The name in the cookie, if it can be one."""
+        try:
+            return sender_name(unquote(self.get_cookie(USER_COOKIE) or "").strip())
+        except Invalid:
+            return ""
+
     def allowed_methods(self) -> str:
         """The value of an Allow header: the methods that the handler defines itself."""
         own = [m for m in self.SUPPORTED_METHODS if getattr(type(self), m.lower()) is not _undefined(m)]
@@ -370,7 +377,7 @@ class RoomHandler(BaseHandler):
         """`?user=`, which is remembered, else the one remembered. Raises Invalid."""
         given = self.query_value("user")
         if given is None:
-            return self._remembered()
+            return self.remembered_user()
         given = given.strip()  # the keyboards of phones put a space behind a word
         if given:
             sender_name(given)
@@ -378,12 +385,6 @@ class RoomHandler(BaseHandler):
                 USER_COOKIE, quote(given, safe=""), expires_days=COOKIE_DAYS, httponly=True, samesite="Lax"
             )
         return given
-
-    def _remembered(self) -> str:
-        try:
-            return sender_name(unquote(self.get_cookie(USER_COOKIE) or "").strip())
-        except Invalid:
-            return ""
 
 
 class StreamHandler(BaseHandler):
@@ -451,7 +452,7 @@ class MessagesHandler(StreamHandler):
         draft = Draft.create(self.room, fields, now=time.time())
         message = await self.chat.post(draft)
         if is_form and self.accepts("text/html"):
-            remembered = unquote(self.get_cookie(USER_COOKIE) or "") == message.sender
+            remembered = self.remembered_user() == message.sender
             query = "" if remembered else "?user=" + quote(message.sender, safe="")
             self.redirect(room_path(draft.room) + query, status=303)
         else:

@@ -149,6 +149,10 @@ async def store_at(engine, room: str, first: int, seconds: float) -> None:
     await engine.put(Commit.of(first, [one]))
 
 
+async def ends_given(engine: DynamoEngine) -> None:
+    await asyncio.gather(*engine._ending.values())
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_sqlite_expires_what_is_old_but_for_the_end_of_a_room():
     engine = await SqliteEngine.open(":memory:")
@@ -181,7 +185,7 @@ async def test_dynamodb_expires_by_the_tables_ttl_and_readers_do_not_wait_for_it
     for first, age in enumerate((30, 20, 6, 1), 1):
         await store_at(engine, "room", first, now - age * DAY)
         await store_at(engine, "quiet", first, now - (age + 100) * DAY)
-        await asyncio.gather(*engine._ending.values())
+        await ends_given(engine)
     for room, kept in (("room", [3, 4]), ("quiet", [4])):  # the newest stays, so that ids go on
         for read in (engine.tail(room, 9), engine.after(room, 0, 9), engine.before(room, 9, 9)):
             assert [commit.first for commit in await read] == kept
@@ -200,7 +204,7 @@ async def test_what_was_left_without_an_end_is_given_one_by_the_next_message(dyn
     engine = await DynamoEngine.open(table, dynamo_environ, retention=7 * DAY)
     assert [commit.first for commit in await engine.tail("room", 9)] == [1, 2]
     await store_at(engine, "room", 3, time.time())
-    await asyncio.gather(*engine._ending.values())
+    await ends_given(engine)
     assert [commit.first for commit in await engine.tail("room", 9)] == [3]
     await engine.close()
 
@@ -234,7 +238,7 @@ async def test_a_log_expires_from_its_beginning_whatever_happens(
             monkeypatch.setattr(engine._client, "update_item", interrupted)
         ahead = 60 if trouble == "clock" and first % 5 == 0 else 0
         await store_at(engine, "room", first, time.time() - (30 - ahead) * DAY)
-        await asyncio.gather(*engine._ending.values())
+        await ends_given(engine)
     if trouble == "cleared":
         await clear(engine, "room")
     await engine.close()
@@ -242,7 +246,7 @@ async def test_a_log_expires_from_its_beginning_whatever_happens(
     first = (await engine.tail("room", 1))[-1].last + 1
     for id in range(first, first + 2):
         await store_at(engine, "room", id, time.time())
-        await asyncio.gather(*engine._ending.values())
+        await ends_given(engine)
     newest = [commit.first for commit in await engine.tail("room", 99)]
     assert newest[-2:] == [first, first + 1]
     assert [commit.first for commit in await engine.after("room", 0, 99)] == newest
@@ -258,11 +262,11 @@ async def test_a_stream_over_a_log_that_expired_while_its_client_was_away_has_no
     log = MessageLog(engine, memory=False)
     for first in (1, 2, 3, 4):
         await store_at(engine, "room", first, time.time() - 30 * DAY)
-        await asyncio.gather(*engine._ending.values())
+        await ends_given(engine)
     for id in (5, 6):
         late = Draft.create("room", {"from": "ann", "text": "late"}, now=time.time())
         assert (await log.commit(late)).id == id
-        await asyncio.gather(*engine._ending.values())
+        await ends_given(engine)
     for position, names in ((4, ["stream-open", "message"]), (3, ["stream-open", "stream-reset"])):
         plan = await log.plan(StreamRequest("room", position))
         assert [event.name for event in plan.events[:2]] == names
