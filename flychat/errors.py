@@ -6,10 +6,12 @@ FlychatError
 │   ├── NotFound         no such thing
 │   ├── Forbidden        not from this origin
 │   ├── Conflict         the provisional id stands for another text
+│   ├── TooOld           sent again so late that the log is not searched for it
 │   ├── TooLarge         the body is over the limit
 │   ├── Unsupported      the body is of an unknown type
 │   ├── TooMany          the client posts too often
 │   ├── Full             no more streams are held here
+│   ├── Overloaded       more work is waiting than can be done soon
 │   ├── NotReady         the server should not be sent requests; says which part of it is why
 │   └── Unproxied        a stream asked around the GRIP proxy
 ├── Unavailable      not now; the same request is safe later
@@ -62,6 +64,13 @@ class Conflict(Refused):
     """(from, provisionalId) already stands for a message with another text."""
 
 
+class TooOld(Refused):
+    """The position at which the message was first sent is too far back to look for it; nothing is stored."""
+
+    def __init__(self) -> None:
+        super().__init__("this message was first sent too long ago to tell whether it is stored already")
+
+
 class TooLarge(Refused):
     """The body is over the limit."""
 
@@ -88,6 +97,13 @@ class Unavailable(FlychatError):
 
 class Full(Refused):
     """No more streams are held here, at all or for this client."""
+
+
+class Overloaded(Refused):
+    """More work is waiting than can be done soon: refused before any of it was done."""
+
+    def __init__(self) -> None:
+        super().__init__("the server has more to do than it can do at once; nothing was done, please try again")
 
 
 class NotReady(Refused):

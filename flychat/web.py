@@ -57,11 +57,13 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Forbidden: (HTTPStatus.FORBIDDEN, "forbidden"),
     errors.NotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     errors.Conflict: (HTTPStatus.CONFLICT, "conflict"),
+    errors.TooOld: (HTTPStatus.CONFLICT, "too_old"),
     errors.TooLarge: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
     errors.Unsupported: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
     errors.TooMany: (HTTPStatus.TOO_MANY_REQUESTS, "too_many_requests"),
     errors.Unproxied: (HTTPStatus.NOT_IMPLEMENTED, "unproxied"),
     errors.Full: (HTTPStatus.SERVICE_UNAVAILABLE, "full"),
+    errors.Overloaded: (HTTPStatus.SERVICE_UNAVAILABLE, "overloaded"),
     errors.NotReady: (HTTPStatus.SERVICE_UNAVAILABLE, "not_ready"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }

@@ -9,8 +9,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
+from flychat import errors, web
 from flychat import log as log_module
-from flychat import web
 from flychat.errors import Broken, Unknown
 from flychat.limits import RateLimit
 from flychat.web import ChatApplication, read_fields
@@ -48,6 +48,15 @@ def error(response: HTTPResponse) -> tuple[int, str]:
     assert sorted(value) == ["code", "message"]
     assert value["message"]
     return response.code, value["code"]
+
+
+def raising(error: Exception):
+    """A coroutine function that does nothing else."""
+
+    async def fail(*_args):
+        raise error
+
+    return fail
 
 
 @pytest.mark.gen_test
@@ -421,6 +430,20 @@ async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
             chat.engine.read_faults.clear()
         assert (await ask(chat, "/readyz")).code == 200
         assert (await ask(chat, "/healthz")).code == 200
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [(errors.TooOld(), (409, "too_old")), (errors.Overloaded(), (503, "overloaded"))],
+)
+async def test_a_post_that_is_too_old_or_one_too_many_is_told_so(refusal, expected):
+    async with served() as chat:
+        chat.log.commit = raising(refusal)
+        response = await post(chat, {"from": "ann", "text": "hi"})
+        assert error(response) == expected
+        assert json.loads(response.body)["error"]["message"] == str(refusal)
+        assert ("Retry-After" in response.headers) == (response.code == 503)
 
 
 @pytest.mark.gen_test
