@@ -103,7 +103,7 @@ class Overloaded(Refused):
     """More work is waiting than can be done soon: refused before any of it was done."""
 
     def __init__(self) -> None:
-        super().__init__("the server has more to do than it can do at once; nothing was done, please try again")
+        super().__init__("the server has more to do than it can do; nothing was done, please try again")
 
 
 class NotReady(Refused):
