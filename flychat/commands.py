@@ -29,8 +29,8 @@ from urllib.parse import unquote, urlsplit
 from . import client
 from .errors import FlychatError, Refused
 from .messages import Message, room_name, wire_json
-from .sse import Event, read_position
-from .streams import KEEP_ALIVE_SECONDS, to_json
+from .sse import Event, read_position, to_json
+from .streams import KEEP_ALIVE_SECONDS
 
 PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
 LATE = 1.0  # seconds by which a message may be seen after its POST was answered

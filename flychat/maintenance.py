@@ -18,8 +18,8 @@ from .config import store
 from .errors import FlychatError, Misconfigured, Refused, Taken, Throttled, Unknown
 from .messages import Commit, Message, room_name, wire_json
 from .server import open_engine
+from .sse import to_json
 from .storage import Engine
-from .streams import to_json
 
 PAGE = 1000  # messages that are read at once
 TRIES = 10

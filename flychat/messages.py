@@ -20,12 +20,13 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from .errors import Invalid, NotFound
+from .sse import Event, to_json
 
 ROOM_CHARACTERS = 64
 SENDER_CHARACTERS = 64
@@ -114,10 +115,22 @@ class Message:
     text: str
     date: str
     provisional_id: str
+    _block: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @property
     def key(self) -> Key:
         return (self.sender, self.provisional_id)
+
+    @property
+    def block(self) -> bytes:
+        """The message as an event of a stream, UTF-8: the same bytes live and replayed, in both modes.
+
+        Made once for each message, and shared by every plan that it is in.
+        """
+        if not self._block:
+            block = Event("message", to_json(wire_json(self)), id=self.id).encode()
+            object.__setattr__(self, "_block", block)
+        return self._block
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,13 @@ Source: WHATWG HTML, section 9.2. The rules that matter here:
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
+from typing import Any
 
 BEYOND_ANY_LOG = 10**18  # still fits a 64-bit column
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DECIMAL = re.compile(r"[0-9]+", re.ASCII)
 
 
@@ -31,6 +34,11 @@ class Event:
         retry_line = "" if self.retry is None else f"retry: {self.retry}\n"
         data_line = f"data: {self.data}\n" if self.data else "data:\n"
         return f"{retry_line}{id_line}event: {self.name}\n{data_line}\n".encode()
+
+
+def to_json(value: dict[str, Any]) -> str:
+    """JSON on one line: control characters are escaped, all else is left readable."""
+    return _encode(value)
 
 
 def read_position(value: str | None) -> int | None:

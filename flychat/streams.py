@@ -15,17 +15,15 @@ Nothing in a plan depends on who asked, because a GRIP proxy shares one answer a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any
 from urllib.parse import quote, unquote
 
 from .errors import Refused
 from .messages import Commit, Draft, Message, room_name, wire_json
-from .sse import Event, read_position
+from .sse import Event, read_position, to_json
 
 HISTORY = 50  # messages that open a stream, or follow a reset
 REPLAY = 1000  # messages that a resumed stream is given at the most
@@ -41,7 +39,6 @@ STREAM_HEADERS = {
 KEEP_ALIVE = Event("keep-alive")
 KEEP_ALIVE_SECONDS = 20
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
@@ -64,9 +61,11 @@ class Channel:
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """How to open or mend a stream: send `events`, subscribe to `channels`, and ask `recovery` at a gap."""
+    """How to open or mend a stream: send `opening`, then `messages`; subscribe to `channels`; at a gap ask
+    `recovery`."""
 
-    events: tuple[Event, ...]
+    opening: tuple[Event, ...]
+    messages: tuple[Message, ...]
     channels: tuple[Channel, ...]
     recovery: StreamRequest
 
@@ -77,12 +76,13 @@ class StreamPlan:
         assert prev_id is not None
         return prev_id
 
-    def body(self) -> bytes:
-        return self._encoded
-
     @cached_property
-    def _encoded(self) -> bytes:  # once for all who are given this very plan
-        return b"".join(event.encode() for event in self.events)
+    def parts(self) -> tuple[bytes, ...]:
+        """The blocks to send, in order. Those of the messages are the messages' own, not copies."""
+        return (*(event.encode() for event in self.opening), *(message.block for message in self.messages))
+
+    def body(self) -> bytes:
+        return b"".join(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +157,11 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
             opening.append(_reset("ahead" if position > page.last_id else "behind", page.last_id))
         else:
             messages = missed
-    events = (*opening, *map(official, messages))
     channels = (
         Channel(official_channel(request.room), page.last_id),
         Channel(provisional_channel(request.room)),
     )
-    return StreamPlan(events, channels, replace(request, last_id=None, recover=True))
+    return StreamPlan(tuple(opening), messages, channels, replace(request, last_id=None, recover=True))
 
 
 def replay(page: Page, position: int) -> tuple[Message, ...] | None:
@@ -195,18 +194,8 @@ def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
 
 def committed(commit: Commit) -> Publication:
     """One commit is one publication: id of its last message, prev-id of the one before its first."""
-    content = b"".join(official(message).encode() for message in commit.messages)
+    content = b"".join(message.block for message in commit.messages)
     return Publication(official_channel(commit.room), content, commit.last, commit.first - 1)
-
-
-@lru_cache(maxsize=8192)  # a message is a value: its event is made once, and read by every reconnect
-def official(message: Message) -> Event:
-    return Event("message", to_json(wire_json(message)), id=message.id)
-
-
-def to_json(value: dict[str, Any]) -> str:
-    """JSON on one line: control characters are escaped, all else is left readable."""
-    return _encode(value)
 
 
 def answer_head(headers: Iterable[tuple[str, str]]) -> bytes:

@@ -32,7 +32,7 @@ from .chat import Chat
 from .errors import FlychatError, Invalid
 from .limits import RateLimit, client_of
 from .messages import UNSEEN, Draft, Message, name_to_show, room_name, sender_name, wire_json
-from .sse import read_position
+from .sse import read_position, to_json
 
 BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
@@ -247,7 +247,7 @@ class BaseHandler(RequestHandler):
 
     def write_json(self, value: dict[str, Any]) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
-        self.write(streams.to_json(value) + "\n")
+        self.write(to_json(value) + "\n")
 
     def write_page(self, template: str, **values: Any) -> None:
         self.set_header("Content-Type", "text/html; charset=utf-8")

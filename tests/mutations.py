@@ -90,9 +90,9 @@ def prev_id_of_another_reading(patch: pytest.MonkeyPatch) -> None:
 
     def mutated(request, page):
         plan = plan_stream(request, page)
-        if request.recover or not plan.events[1:]:
+        if request.recover or not plan.messages:
             return plan
-        return replace(plan, events=plan.events[:-1])
+        return replace(plan, messages=plan.messages[:-1])
 
     patch.setattr(log_module, "plan_stream", mutated)
 

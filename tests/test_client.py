@@ -14,8 +14,7 @@ from flychat import client
 from flychat.client import Denied, Follower, Later, Reset, Retraction
 from flychat.errors import Misconfigured, Unavailable
 from flychat.messages import Draft, Message, wire_json
-from flychat.sse import Event
-from flychat.streams import official, to_json
+from flychat.sse import Event, to_json
 from tests.pushpin_proxy import App, free_port
 
 gen_test = pytest.mark.gen_test(timeout=30)
@@ -32,6 +31,10 @@ def draft(id: int) -> Draft:
 
 def shown(id: int) -> Event:
     return Event("message", to_json(wire_json(draft(id))))
+
+
+def official(message: Message) -> Event:
+    return Event("message", to_json(wire_json(message)), id=message.id)
 
 
 def retracted(id: int) -> Event:

@@ -439,7 +439,7 @@ async def test_a_recovery_at_the_head_of_the_log_is_one_small_read():
         await asyncio.gather(*(log.commit(draft()) for _ in range(300)))
         engine.calls.clear()
         plan = await log.plan(StreamRequest("room", 300, recover=True))
-        assert (plan.events, plan.position) == ((), 300)
+        assert (plan.parts, plan.position) == ((), 300)
         assert engine.calls == {"after": 1}
 
 
@@ -494,7 +494,7 @@ async def test_a_log_that_was_wiped_is_noticed_by_looking():
         await old.close()
         await log.refresh("room")
         plan = await log.plan(StreamRequest("room", 1, recover=True))
-        assert [event.name for event in plan.events] == ["stream-reset"]
+        assert [event.name for event in plan.opening] == ["stream-reset"]
         assert plan.position == 0
 
 

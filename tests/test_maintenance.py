@@ -80,12 +80,12 @@ async def test_a_cleared_room_is_empty_and_its_ids_go_on(engine):
             (150, ["stream-open", "stream-reset"]),
         ):
             plan = await log.plan(StreamRequest("room", last_id))
-            assert ([event.name for event in plan.events], plan.position) == (names, 151)
+            assert ([event.name for event in plan.opening], plan.position) == (names, 151)
     message = await MessageLog(engine, memory=False).commit(draft("new"))
     assert message.id == 152
     log = MessageLog(engine, memory=False)
     assert [m.text for m in (await log.page("room")).messages] == ["new"]
-    assert [e.id for e in (await log.plan(StreamRequest("room", 151))).events[1:]] == [152]
+    assert [m.id for m in (await log.plan(StreamRequest("room", 151))).messages] == [152]
     assert len([m async for m in export(engine, "other")]) == 1, "another room is not concerned"
 
 
@@ -166,7 +166,7 @@ async def test_sqlite_expires_what_is_old_but_for_the_end_of_a_room():
     assert [m.id for m in (await log.page("room")).messages] == [3, 4], "from memory as well"
     assert [m.id for m in (await log.page("quiet")).messages] == [4], "so that ids go on"
     plan = await log.plan(StreamRequest("room", 1))
-    assert [event.name for event in plan.events[:2]] == ["stream-open", "stream-reset"]
+    assert [event.name for event in plan.opening] == ["stream-open", "stream-reset"]
     await engine.close()
 
 
@@ -269,8 +269,8 @@ async def test_a_stream_over_a_log_that_expired_while_its_client_was_away_has_no
         await ends_given(engine)
     for position, names in ((4, ["stream-open", "message"]), (3, ["stream-open", "stream-reset"])):
         plan = await log.plan(StreamRequest("room", position))
-        assert [event.name for event in plan.events[:2]] == names
-        assert [event.id for event in plan.events if event.name == "message"] == [5, 6]
+        assert [event.name for event in plan.opening] == names
+        assert [message.id for message in plan.messages] == [5, 6]
     await log.close()
 
 

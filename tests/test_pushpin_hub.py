@@ -99,7 +99,7 @@ def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, 
     plan = plan_stream(StreamRequest("r", last_id, recover=True), page)
     answer = unhurried(plan, published, NOW)
     assert (answer.position, answer.recovery) == (position, plan.recovery)
-    assert [event.id for event in answer.events] == list(range(last_id + 1, position + 1))
+    assert [message.id for message in answer.messages] == list(range(last_id + 1, position + 1))
 
 
 @pytest.mark.parametrize("request_", [StreamRequest("r"), StreamRequest("r", 0), StreamRequest("r", 9, True)])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flychat.sse import BEYOND_ANY_LOG, Event, read_position
-from flychat.streams import KEEP_ALIVE, to_json
+from flychat.sse import BEYOND_ANY_LOG, Event, read_position, to_json
+from flychat.streams import KEEP_ALIVE
 from tests.sse_parser import Parsed, parse
 
 anything = st.text(st.characters(exclude_categories=["Cs"]))

@@ -169,13 +169,13 @@ class Holder:
         self._selector.register(sock, READ, held)
         return held
 
-    def owe(self, held: Held, head: bytes, body: bytes = b"") -> None:
-        """Sends head and body to this client, before all that its audience is fed.
+    def owe(self, held: Held, *parts: bytes) -> None:
+        """Sends the parts to this client, before all that its audience is fed.
 
-        What it cannot take yet is not copied: a body may be the same for many.
+        What it cannot take yet is not copied: many may be owed the same parts.
         """
-        sent = 0 if held.owed or held.closed else self.send(held, head + body)
-        for piece in (head, body):
+        sent = 0 if held.owed or held.closed else self.send(held, b"".join(parts))
+        for piece in parts:
             if sent < len(piece) and not held.closed:
                 held.owed += (memoryview(piece)[sent:],)
             sent = max(0, sent - len(piece))

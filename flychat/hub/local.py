@@ -88,7 +88,7 @@ class LocalHub:
     def hold_socket(self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str) -> None:
         """Answers on a bare connection, and holds it."""
         held = self.holder.hold(sock, client)
-        self.holder.owe(held, head, plan.body())
+        self.holder.owe(held, head, *plan.parts)
         room = self._room(plan)
         if room.members and room.position == plan.position and not held.closed:
             room.join(held)
@@ -185,7 +185,7 @@ class _Room(Audience):
                     await asyncio.shield(self.recover())
                 if position != self.position:
                     plan = await self._hub.recovered(self._recovery, position)
-                    self._hub.holder.owe(held, plan.body())
+                    self._hub.holder.owe(held, *plan.parts)
                     position = plan.position
             if not held.closed:
                 self.join(held)
@@ -218,7 +218,7 @@ class _Room(Audience):
                     self._again = True
                 else:
                     self.position = plan.position
-                    if plan.events:
+                    if plan.parts:
                         self.feed(plan.body())
         finally:
             self._recovering = None

@@ -20,7 +20,6 @@ to be a proxy. It would gain nothing but to read, with `Grip-Last`, what every c
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -65,13 +64,13 @@ def link_seconds(plan: StreamPlan) -> int:
 def unhurried(plan: StreamPlan, published: int, now: float) -> StreamPlan:
     """The plan of a recovery up to the first message that is young and beyond `published`; else the plan."""
     young = iso_date(now - YOUNG_SECONDS), iso_date(now + YOUNG_SECONDS)  # clocks may differ
-    for place, event in enumerate(plan.events):
-        if event.id is None:  # a client's own request, or a reset
-            break
-        if event.id > published and young[0] < json.loads(event.data)["date"] < young[1]:
+    if plan.opening:  # a client's own request, or a reset
+        return plan
+    for place, message in enumerate(plan.messages):
+        if message.id > published and young[0] < message.date < young[1]:
             official, *others = plan.channels
-            channels = (replace(official, prev_id=event.id - 1), *others)
-            return replace(plan, events=plan.events[:place], channels=channels)
+            channels = (replace(official, prev_id=message.id - 1), *others)
+            return replace(plan, messages=plan.messages[:place], channels=channels)
     return plan
 
 
