@@ -36,7 +36,10 @@ from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.sqlite import SqliteEngine
 
 from . import test_local, test_log_rules
-from .simulation import Report, Way, World, first_failure
+from .simulation.running import first_failure
+from .simulation.scenario import Report
+from .simulation.store import Way
+from .simulation.world import World
 
 SEEDS = 3000
 

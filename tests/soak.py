@@ -41,11 +41,10 @@ from flychat.storage.dynamodb import DynamoEngine, create_table
 
 from .conftest import dynamo_environment
 from .dynamo_proxy import DynamoProxy
-from .judge import Ledger, Stored, Witness, judge_witness, unresolved
+from .judge import BOUND, Ledger, Stored, Witness, judge_witness, unresolved
 from .oracle import post, read_chunk, read_head
 from .pushpin_proxy import DEPLOY, KEY, App, ControlProxy, free_port
 
-BOUND = {"standalone": 15.0, "grip": 30.0}
 FAULT_SECONDS = 15.0  # of a round
 ROOMS, CLIENTS, SENDERS = 2, 8, 4  # clients and senders of each room
 PAUSE = 0.3  # seconds between two messages of a sender, on the average

@@ -5,7 +5,7 @@ import json
 import random
 
 from .pushpin_model import Pushpin
-from .simulation import VirtualLoop
+from .simulation.virtual import VirtualLoop
 
 LOG = 9  # the last id of the log, as the origin sees it
 

@@ -16,20 +16,10 @@ from flychat.chat import Chat
 from flychat.errors import Unavailable
 from flychat.messages import Message
 
-from .judge import Ledger, Stored, Witness, judge_witness
-from .simulation import (
-    BOUND,
-    FAULTS,
-    Scenario,
-    Summary,
-    chosen,
-    converse,
-    explain,
-    first_failure,
-    parser,
-    run_seeds,
-    simulated,
-)
+from .judge import BOUND, Ledger, Stored, Witness, judge_witness
+from .simulation.command import chosen, parser
+from .simulation.running import Summary, converse, explain, first_failure, run_seeds, simulated
+from .simulation.scenario import FAULTS, Scenario
 
 COUNTED = set(FAULTS) - {"hide", "impatient", "stranger", "foreign"}  # the others are not events
 

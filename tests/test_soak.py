@@ -8,7 +8,8 @@ import logging
 import pytest
 
 from .conftest import need
-from .soak import BOUND, report, soak
+from .judge import BOUND
+from .soak import report, soak
 
 SECONDS = 60.0  # no round begins that would last longer
 

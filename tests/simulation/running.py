@@ -1,0 +1,168 @@
+"""Running conversations: one, many, the smallest that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import types
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from unittest.mock import patch
+
+from flychat import log as log_module
+from flychat import streams
+from flychat.errors import FlychatError
+from flychat.hub import held as held_module
+from flychat.hub import local as local_module
+from flychat.hub import publisher as publisher_module
+from flychat.hub import pushpin as pushpin_module
+
+from .kernel import Selector
+from .scenario import HISTORY, REPLAY, Report, Scenario
+from .server import OWNER, HttpClient
+from .virtual import VirtualLoop
+from .world import World
+
+BACKLOG_BYTES = 1500
+EXPECTED = (type(None), FlychatError, OSError, TimeoutError)  # of a task
+
+
+@contextlib.contextmanager
+def simulated() -> Iterator[None]:
+    """The modules, with the models in the place of clocks, sockets and HTTP, and with small limits."""
+    chosen = types.SimpleNamespace(DefaultSelector=Selector)
+    clock = types.SimpleNamespace(
+        monotonic=lambda: asyncio.get_running_loop().time(), time=lambda: OWNER.get().time()
+    )
+    with contextlib.ExitStack() as stack:
+        for module, name, value in (
+            (held_module, "selectors", chosen),
+            (held_module, "BACKLOG_BYTES", BACKLOG_BYTES),
+            (local_module, "taken_from", lambda stream: stream.socket),
+            (publisher_module, "AsyncHTTPClient", HttpClient),
+            (publisher_module, "time", clock),
+            (pushpin_module, "time", clock),
+            (streams, "HISTORY", HISTORY),
+            (streams, "REPLAY", REPLAY),
+            (log_module, "secrets", types.SimpleNamespace(token_hex=lambda size: f"by {OWNER.get().number}")),
+            (log_module, "HISTORY", HISTORY),
+            (log_module, "REPLAY", REPLAY),
+        ):
+            stack.enter_context(patch.object(module, name, value))
+        level = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, level)
+        yield
+
+
+def converse(scenario: Scenario, trace: bool = False) -> Report:
+    """One conversation, within `simulated()`."""
+    loop = VirtualLoop()
+    world = World(scenario, loop, trace)
+    with (
+        patch.object(log_module, "IDLE", 2.0 if "evict" in scenario.faults else 600.0),
+        patch.object(publisher_module, "random", world.chance),
+        patch.object(local_module, "random", world.chance),
+    ):
+        try:
+            loop.run_until_complete(_guarded(world))
+        finally:
+            _sweep(world, loop)
+    return world.report
+
+
+async def _guarded(world: World) -> None:
+    try:
+        await world.run()
+    except Exception as error:
+        world.report.broken.append(f"{type(error).__name__}: {error}")
+
+
+def _sweep(world: World, loop: VirtualLoop) -> None:
+    servers = getattr(world, "servers", [])
+    loop.set_exception_handler(lambda loop, context: None)
+    for tasks in (world.tasks, *(server.tasks for server in servers)):
+        for task in tasks:
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled() and not isinstance(task.exception(), EXPECTED):
+                world.report.broken.append(f"unexpected: {task.exception()!r}")
+    left = [t for tasks in (world.tasks, *(s.tasks for s in servers)) for t in tasks if not t.done()]
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=1))
+    loop.close()
+
+
+def shrink(scenario: Scenario) -> Scenario:
+    """A smaller one that fails too."""
+    while True:
+        for candidate in scenario.smaller():
+            if converse(candidate).broken:
+                scenario = candidate
+                break
+        else:
+            return scenario
+
+
+@dataclass
+class Summary:
+    conversations: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    suffered: Counter[str] = field(default_factory=Counter)
+    slowest: dict[str, float] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
+
+    def add(self, report: Report) -> None:
+        self.conversations += 1
+        self.counts += report.counts
+        self.suffered += report.suffered
+        mode = report.scenario.mode
+        self.slowest[mode] = max(self.slowest.get(mode, 0), report.converged)
+        if report.broken:
+            self.failed.append(report.scenario.seed)
+
+    def merge(self, other: Summary) -> None:
+        self.conversations += other.conversations
+        self.counts += other.counts
+        self.suffered += other.suffered
+        self.failed += other.failed
+        for mode, seconds in other.slowest.items():
+            self.slowest[mode] = max(self.slowest.get(mode, 0), seconds)
+
+
+def run_seeds(seeds: range) -> Summary:
+    """All of them; stops after a few failures."""
+    summary = Summary()
+    with simulated():
+        for seed in seeds:
+            summary.add(converse(Scenario.of(seed)))
+            if len(summary.failed) == 5:
+                break
+    return summary
+
+
+def first_failure(seeds: Iterable[int], mode: str = "") -> Report | None:
+    """Of the conversations in `mode`, or in either."""
+    with simulated():
+        for seed in seeds:
+            scenario = Scenario.of(seed)
+            if mode in ("", scenario.mode):
+                report = converse(scenario)
+                if report.broken:
+                    return report
+    return None
+
+
+def explain(scenario: Scenario) -> str:
+    """A failure, shrunk: the command that replays it, and what is wrong."""
+    with simulated():
+        smallest = shrink(scenario)
+        report = converse(smallest)
+    lines = [
+        f"seed {scenario.seed} fails; the smallest that does:",
+        f"  {smallest.command()}",
+        f"  {smallest}",
+    ]
+    return "\n".join(lines + [f"  - {line}" for line in report.broken])

@@ -1,0 +1,230 @@
+"""A process of flychat: real chat, log and hub, assembled as server.py does it; and its ways to publish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import types
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from flychat.chat import Chat
+from flychat.errors import Unavailable
+from flychat.hub.local import LocalHub
+from flychat.hub.pushpin import PushpinHub
+from flychat.log import MessageLog
+from flychat.messages import Draft, Message, iso_date
+from flychat.streams import Publication, StreamRequest
+
+from .kernel import Response, Socket
+from .store import Way
+
+if TYPE_CHECKING:
+    from .world import World
+
+CLIENT = "10.0.0.1"
+NOON = 1_800_000_000.0
+
+OWNER: contextvars.ContextVar[Server | None] = contextvars.ContextVar("owner", default=None)
+
+
+class Server:
+    """A process of flychat. `mode` may also be "foreign": it writes, and holds nobody."""
+
+    def __init__(self, world: World, number: int, mode: str) -> None:
+        self.world, self.number, self.mode = world, number, mode
+        self.up = False
+        self.ahead = 0.0  # its clock, in seconds
+
+    def start(self) -> None:
+        if self.up:
+            return
+        self.up, self.draining = True, False
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.posts: dict[asyncio.Task[Any], str] = {}
+        self.flying: list[bytes] = []  # bodies on their way to the proxy
+        self.sockets: list[Socket] = []
+        self.context = contextvars.copy_context()
+        self.context.run(self._assemble)
+        self.world.note(f"server {self.number} starts")
+
+    def _assemble(self) -> None:
+        OWNER.set(self)
+        world = self.world
+        engine = Way(world, world.shared)
+        self.log = MessageLog(engine, memory=self.mode == "standalone", rng=world.chance)
+        self.log._limit = max(self.log._limit, 64)  # REPLAY is small here, and the window is not to be
+        if self.mode == "standalone":
+            self.hub: Any = LocalHub(self.log.plan, self.log.refresh if engine.shared else None)
+        elif self.mode == "grip":
+            self.hub = PushpinHub(["http://proxy:5561/"])
+        else:
+            self.hub = types.SimpleNamespace(publish=lambda publication: None, close=_nothing)
+        self.chat = Chat(self.log, Disturbed(self) if self.mode == "standalone" else self.hub)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        return self.world.loop.create_task(work, context=self.context.copy())
+
+    async def ask(self, work: Coroutine[Any, Any, Any], provisional_id: str = "") -> Any:
+        """What it answers. OSError if it ends before; goes on if the one who asks does not wait."""
+        if not self.up or (self.draining and self.world.chance.random() < 0.7):  # or it was connected before
+            work.close()
+            raise ConnectionRefusedError
+        task = self.spawn(work)
+        if provisional_id:
+            self.posts[task] = provisional_id
+            task.add_done_callback(lambda done: self.posts.pop(done, None))
+        await asyncio.wait([task])
+        if task.cancelled() or not self.up:
+            if not task.cancelled():
+                task.exception()
+            raise ConnectionResetError
+        return task.result()
+
+    async def post(self, draft: Draft) -> Message:
+        draft = replace(draft, date=iso_date(self.time()))
+        return await self.ask(self.chat.post(draft), draft.provisional_id)
+
+    def time(self) -> float:
+        return NOON + self.world.loop.time() + self.ahead
+
+    async def stream(self, request: StreamRequest, response: Response) -> int:
+        try:
+            await self.ask(self._stream(request, response))
+        except Unavailable:
+            return 503
+        except RuntimeError:
+            return 500
+        return 200
+
+    async def _stream(self, request: StreamRequest, response: Response) -> None:
+        """Through a handler, or, as door.py does, on the bare connection."""
+        plan = None
+        if self.mode == "standalone" and self.world.chance.random() < 0.5:
+            plan = self.chat.plan_at_once(request, CLIENT)
+        if plan is None:
+            await self.chat.stream(request, response, CLIENT)
+        else:
+            self.hub.hold_socket(plan, response.socket, b"HTTP/1.1 200 OK\r\n\r\n", CLIENT)
+
+    def kill(self) -> None:
+        if not self.up:
+            return
+        self.up = False
+        self.world.note(f"server {self.number} is killed")
+        self.world.excused |= set(self.posts.values())
+        self._abandon()
+        self._forget()
+
+    async def terminate(self) -> None:
+        """As server.py does it."""
+        if not self.up or self.draining:
+            return
+        self.draining = True
+        self.world.note(f"server {self.number} is asked to end")
+        await asyncio.wait([self.spawn(self._close())], timeout=10)
+        if self.up:
+            self.up = False
+            self._forget()
+
+    async def _close(self) -> None:
+        began = self.world.loop.time()
+        await self._answered(8)
+        await self.log.close(max(0.1, 8 - (self.world.loop.time() - began)))
+        await self._answered(0.5)
+        await self.hub.close()
+        self._abandon()
+
+    async def _answered(self, seconds: float) -> None:
+        if self.posts:
+            await asyncio.wait(self.posts, timeout=seconds)
+
+    def _abandon(self) -> None:
+        """What is still to be published will not be."""
+        for publisher in getattr(self.hub, "publishers", ()):
+            for data in [*self.flying, *(item.data for item in publisher._queue)]:
+                self.world.excuse(data)
+
+    def _forget(self) -> None:
+        if self.mode == "standalone":
+            self.hub._timer.cancel()
+        for sock in self.sockets:
+            sock.selector.callback = None
+            sock.close()
+        for task in self.tasks:
+            task.cancel()
+
+
+class Disturbed:
+    """A LocalHub whose publications suffer on their way to it."""
+
+    def __init__(self, server: Server) -> None:
+        self.world, self.hub = server.world, server.hub
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.hub, name)
+
+    def publish(self, publication: Publication) -> None:
+        fault = self.world.fate("publish", "unpublished", "doubled", "delayed")
+        if fault == "unpublished":
+            return self.world.excuse(publication.content)
+        for _ in range(2 if fault == "doubled" else 1):
+            if fault == "delayed":
+                self.world.excuse(publication.content)
+                self.world.loop.call_later(self.world.chance.uniform(0.01, 3), self.hub.publish, publication)
+            else:
+                self.hub.publish(publication)
+
+
+class HttpClient:
+    """The AsyncHTTPClient of a Publisher: a way to the proxy's control port."""
+
+    def __init__(self, force_instance: bool) -> None:
+        server = OWNER.get()
+        assert server is not None
+        self.server, self.world = server, server.world
+
+    async def fetch(self, url: str, *, body: bytes, request_timeout: float, **options: Any) -> Any:
+        world = self.world
+        path = url.rstrip("/").rpartition("/")[2]
+        fault = world.fate("publish", "unpublished", "doubled", "delayed", "refused", "unsaid")
+        there, back = world.lag(), world.lag()
+        if world.proxy is None or fault == "refused":
+            world.excuse(body)
+            await asyncio.sleep(world.chance.choice((there, request_timeout)))
+            raise ConnectionRefusedError
+        if fault in ("unpublished", "doubled") and path == "publish":
+            body = self._spoiled(body, fault)
+        if fault == "delayed":
+            world.excuse(body)  # a provisional may come after its retraction
+            there += world.chance.uniform(0.1, 6)
+            back = world.chance.choice((0, there + back))
+        self.server.flying.append(body)
+        world.loop.call_later(there, world.deliver, path, body, context=world.context)
+        if max(there, back) > request_timeout:
+            await asyncio.sleep(request_timeout)
+            raise TimeoutError
+        await asyncio.sleep(back or there + 0.001)
+        self.server.flying.remove(body)
+        if fault == "unsaid":
+            raise ConnectionResetError
+        return types.SimpleNamespace(code=200)
+
+    def _spoiled(self, body: bytes, fault: str) -> bytes:
+        items = []
+        for item in json.loads(body)["items"]:
+            chosen = self.world.chance.random() < 0.5
+            if chosen and fault == "unpublished":
+                self.world.excuse(json.dumps(item).encode())
+            else:
+                items += [item] * (1 + chosen)
+        return json.dumps({"items": items}).encode()
+
+    def close(self) -> None:
+        pass
+
+
+async def _nothing() -> None:
+    pass

@@ -1,0 +1,154 @@
+"""The store, which is the truth, and each server's way to it, on which puts and reads suffer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flychat.errors import Broken, Taken, Throttled, Unknown
+from flychat.messages import COMMIT_MESSAGES, Commit
+from flychat.sse import BEYOND_ANY_LOG
+from flychat.storage import Run
+
+from ..judge import Stored
+
+if TYPE_CHECKING:
+    from .world import World
+
+
+class Store:
+    """The truth: what was applied, and when."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.commits: dict[int, Commit] = {}
+        self.applied: list[tuple[float, Commit]] = []
+        self.when: dict[int, float] = {}
+        self.coming = 0  # puts that will be applied
+        self.stuck_until = 0.0  # by puts that are applied late
+        self.free_at = 0.0  # when an embedded store's one thread is through with what was asked of it
+
+    def apply(self, commit: Commit) -> Commit | None:
+        """The winner of the place, if it is another."""
+        winner = self.commits.get(commit.first)
+        if winner is None:
+            self.commits[commit.first] = commit
+            self.when[commit.first] = self.world.loop.time()
+            self.applied.append((self.world.loop.time(), commit))
+            self.world.note(f"stored {commit.first}..{commit.last} {commit.token}")
+        return winner
+
+    def in_order(self) -> list[Commit]:
+        return [self.commits[first] for first in sorted(self.commits)]
+
+    def last_id(self) -> int:
+        return max((commit.last for commit in self.commits.values()), default=0)
+
+    def messages(self) -> list[Stored]:
+        return [
+            Stored(m.id, m.sender, m.text, m.provisional_id)
+            for commit in self.in_order()
+            for m in commit.messages
+        ]
+
+
+class Way:
+    """An Engine: one server's way to the store."""
+
+    def __init__(self, world: World, shared: bool) -> None:
+        self.world, self.shared = world, shared
+        self.closed = False
+
+    async def put(self, commit: Commit) -> None:
+        world = self.world
+        self._check()
+        fault = world.fate("put", "lose", "drop", "late", "hang", "throttle", "deny")
+        there, back = world.lag(), world.lag()
+        if fault == "throttle":
+            await asyncio.sleep(there + back)
+            raise Throttled("slow down")
+        if fault == "deny":
+            await asyncio.sleep(there + back)
+            raise Broken("expired")
+        if world.down:
+            await asyncio.sleep(world.chance.choice((0.01, 5)))
+            raise Unknown("refused")
+        answer: asyncio.Future[None] | None = None
+        if fault == "pass":
+            answer = world.loop.create_future()
+        if fault == "late":
+            there += world.chance.uniform(0.05, 9)
+        there = self._turn(there)
+        if fault == "late":
+            world.store.stuck_until = max(world.store.stuck_until, world.loop.time() + there)
+        if fault != "lose" and (fault != "hang" or world.chance.random() < 0.5):
+            world.store.coming += 1
+            world.loop.call_later(there, self._apply, commit, answer, back)
+        if answer is not None:
+            return await answer
+        await asyncio.sleep(60 if fault == "hang" else back)
+        raise Unknown(fault)
+
+    def _check(self) -> None:
+        if self.closed:
+            self.world.report.broken.append("the store is asked though it is closed")
+            raise RuntimeError("the store is closed")
+
+    def _turn(self, seconds: float) -> float:
+        """How long it takes until a call is applied: an embedded store has one thread."""
+        if self.shared:
+            return seconds
+        now = self.world.loop.time()
+        self.world.store.free_at = max(self.world.store.free_at, now) + seconds
+        return self.world.store.free_at - now
+
+    def _apply(self, commit: Commit, answer: asyncio.Future[None] | None, back: float) -> None:
+        self.world.store.coming -= 1
+        winner = self.world.store.apply(commit)
+        if answer is not None:
+            self.world.loop.call_later(back, self._answer, answer, winner)
+
+    def _answer(self, answer: asyncio.Future[None], winner: Commit | None) -> None:
+        if answer.done():
+            return
+        if winner is None:
+            answer.set_result(None)
+        else:
+            answer.set_exception(Taken(None if "hide" in self.world.scenario.faults else winner))
+
+    async def _read(self, run: Run, wanted: Callable[[Commit], bool], step: int) -> list[Commit]:
+        world = self.world
+        self._check()
+        began = world.loop.time()
+        fault = world.fate("read", "unread", "torn", "deny")
+        await asyncio.sleep(self._turn(world.lag()))
+        if fault == "unread" and world.chance.random() < 0.5:
+            await asyncio.sleep(3)
+        elif fault == "unread" or world.down:
+            raise Unknown("no answer")
+        elif fault == "deny":
+            raise Broken("expired")
+        commits = [commit for commit in world.seen_by(self) if wanted(commit)]
+        if fault == "torn" and step == 1 and any(world.store.when[c.first] > began for c in commits[-2:-1]):
+            del commits[-2]  # it was stored meanwhile; backwards, it would be read after its successor
+        for commit in commits[::step]:
+            if not run.take(commit):
+                break
+        await asyncio.sleep(world.lag())
+        return run.oldest_first()
+
+    async def tail(self, room: str, limit: int) -> list[Commit]:
+        return await self.before(room, BEYOND_ANY_LOG, limit)
+
+    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
+        return await self._read(Run(limit, above=id), lambda c: c.first > id - COMMIT_MESSAGES, 1)
+
+    async def before(self, room: str, id: int, limit: int) -> list[Commit]:
+        return await self._read(Run(limit, below=id), lambda c: c.first < id, -1)
+
+    async def check(self) -> None:
+        await self.tail("", 1)
+
+    async def close(self) -> None:
+        self.closed = True

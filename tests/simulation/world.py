@@ -1,0 +1,314 @@
+"""One conversation: its parts, its troubles, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import json
+import random
+import uuid
+from typing import Any
+
+from flychat import streams
+from flychat.errors import Conflict, Unavailable
+from flychat.messages import Commit, Draft
+from flychat.streams import StreamRequest
+
+from ..judge import BOUND, Ledger, Stored, has_all, judge_witness
+from ..pushpin_model import Answer, Headers, Pushpin
+from .client import Client
+from .kernel import Response, Socket, Wire
+from .scenario import FAULTS, Report, Scenario
+from .server import OWNER, Server
+from .store import Store, Way
+from .virtual import VirtualLoop
+
+ROOM = "room"
+
+
+class World:
+    """One conversation."""
+
+    def __init__(self, scenario: Scenario, loop: VirtualLoop, trace: bool) -> None:
+        self.scenario, self.loop, self.tracing = scenario, loop, trace
+        self.report = Report(scenario)
+        self.chance = random.Random(scenario.seed)
+        self.store = Store(self)
+        self.ledger = Ledger()
+        self.excused: set[str] = set()
+        self.context = contextvars.copy_context()  # in which no server owns anything
+        self.healed = self.down = False
+        self.proxy: Pushpin | None = None
+        self.tasks: list[asyncio.Task[Any]] = []
+        several = scenario.servers > 1 or "foreign" in scenario.faults
+        self.shared = several or self.chance.random() < 0.5
+        narrow = scenario.mode == "standalone" and "stall" in scenario.faults
+        self.socket_room = 400 if narrow else 1 << 30
+        self.impatience = self.chance.choice((0.05, 0.5))
+        self.quick = self.chance.random() < 0.7
+        self.rates = {fault: self.chance.choice((0.1, 0.3, 0.6)) for fault in sorted(FAULTS)}
+        loop.set_task_factory(self._make_task)
+        loop.set_exception_handler(self._unexpected)
+
+    # what the parts ask
+
+    def fate(self, of: str, *faults: str) -> str:
+        if self.healed:
+            return "pass"
+        for fault in faults:
+            if fault in self.scenario.faults and self.chance.random() < self.rates[fault]:
+                self.report.suffered[fault] += 1
+                self.note(f"{of}: {fault}")
+                return fault
+        return "pass"
+
+    def lag(self) -> float:
+        return self.chance.uniform(0.001, 0.02 if self.quick else 0.3)
+
+    def seen_by(self, way: Way) -> list[Commit]:
+        return self.store.in_order()
+
+    def excuse(self, content: bytes) -> None:
+        """The provisional ids in these bytes may stay unresolved: docs/streams.md says why."""
+        for part in content.replace(b'\\"', b'"').split(b'"provisionalId":"')[1:]:
+            self.excused.add(part[:36].decode())
+
+    def note(self, *words: object) -> None:
+        if self.tracing:
+            self.report.trace.append(f"{self.loop.time():8.3f}  " + "  ".join(map(str, words)))
+
+    def deliver(self, path: str, body: bytes) -> None:
+        if self.proxy is not None:
+            self.note("published", body.decode())
+            self.proxy.post(path, body)
+
+    def _make_task(self, loop: Any, coro: Any, context: Any = None) -> asyncio.Task[Any]:
+        owner = (context.get(OWNER) if context is not None else OWNER.get()) or None
+        task = asyncio.Task(coro, loop=loop, context=context)
+        (owner.tasks if owner else self.tasks).append(task)
+        return task
+
+    def _unexpected(self, loop: Any, context: dict[str, Any]) -> None:
+        self.report.broken.append(f"unexpected: {context.get('exception') or context['message']!r}")
+
+    # the network
+
+    async def connect(self, wire: Wire, position: int | None) -> int:
+        await asyncio.sleep(self.lag())
+        if self.scenario.mode == "grip":
+            if self.proxy is None:
+                return 0
+            headers = [] if position is None else [("Last-Event-ID", str(position))]
+            return await self.proxy.open(wire, f"/rooms/{ROOM}/messages/", headers)
+        server = self.servers[0]
+        sock = Socket(wire)
+        if server.up:
+            server.sockets.append(sock)
+        try:
+            return await server.stream(StreamRequest(ROOM, position), Response(sock))
+        except OSError:
+            return 0
+
+    async def origin(self, path: str, headers: Headers) -> Answer:
+        """What the proxy is answered."""
+        await asyncio.sleep(self.lag())
+        up = [server for server in self.servers if server.up]
+        if not up:
+            raise ConnectionRefusedError
+        if path == "/recover/":
+            request = streams.read_grip_last([value for name, value in headers])
+            assert request is not None
+        else:
+            request = streams.read_request(ROOM, dict(headers), [])
+        response = Response()
+        status = await self.chance.choice(up).stream(request, response)
+        await asyncio.sleep(self.lag())
+        return status, response.headers, response.body
+
+    def left(self, wire: Wire) -> None:
+        if self.proxy is not None:
+            self.loop.call_later(0.2, self.proxy.leave, wire)
+
+    # the conversation
+
+    async def run(self) -> Report:
+        chance, scenario = self.chance, self.scenario
+        self.span = chance.choice((0.3, 2.0, 8.0, 25.0))
+        foreign = ["foreign"] if "foreign" in scenario.faults else []
+        modes = [scenario.mode] * scenario.servers + foreign
+        self.servers = [Server(self, number, mode) for number, mode in enumerate(modes)]
+        for server in self.servers:
+            server.start()
+        if scenario.mode == "grip":
+            self.start_proxy()
+        self.clients: list[Client] = []
+        joins = [self.loop.create_task(self.join(n)) for n in range(scenario.clients)]
+        senders = [self.loop.create_task(self.send(f"sender {n}")) for n in range(scenario.senders)]
+        troubles = [
+            self.loop.create_task(self.trouble(fault))
+            for fault in ("down", "kill", "term", "cut", "stall", "restart", "clock")
+            if fault in scenario.faults
+            for _ in range(chance.randint(1, 2))
+        ]
+        if "evict" in scenario.faults:
+            self.loop.create_task(self.use_another_room())
+        await asyncio.sleep(self.span)
+        await asyncio.gather(*joins, *troubles)
+        self.healed = True
+        self.note("all is well from now on")
+        healed_at = self.loop.time()
+        patience = 60 + max(0.0, self.store.stuck_until - self.loop.time())
+        _, late = await asyncio.wait(senders, timeout=patience)
+        if late:
+            self.report.broken.append("a sender is never answered")
+        if scenario.mode == "standalone" and {"unpublished", "delayed"} & set(scenario.faults):
+            await self.loop.create_task(self.send("the last", 1))  # its publications are not made up for
+        await self.converge(healed_at)
+        self.judge()
+        return self.report
+
+    async def converge(self, healed_at: float) -> None:
+        bound, excused = BOUND[self.scenario.mode], self.excused.__contains__
+        while True:
+            now, stored = self.loop.time(), self.store.messages()
+            applied = self.store.applied[-1][0] if self.store.applied else 0.0
+            last = max(healed_at, applied, self.store.stuck_until)
+            here = [client for client in self.clients if not client.left]
+            whole = all(client.on and (client.witness.position or 0) == len(stored) for client in here)
+            if not whole:
+                self.report.converged = now - last
+            busy = self.store.coming or any(server.posts for server in self.servers)
+            quiet = whole and all(has_all(client.witness, stored, excused) for client in here)
+            if not whole and now > last + bound:
+                self.report.broken.append(f"not everybody has everything {bound:.0f} s after the last fault")
+                break
+            if whole and not busy and (quiet or now > last + bound):
+                break
+            await asyncio.sleep(0.25)
+        await asyncio.sleep(5)  # for whatever is still on its way, and should change nothing
+
+    def judge(self) -> None:
+        report, stored = self.report, self.store.messages()
+        report.broken += self.ledger.judge(stored)
+        for client in self.clients:
+            witness = client.witness
+            if client.left:
+                report.broken += [f"{client.name}: {line}" for line in witness.broken]
+            else:
+                broken = judge_witness(witness, stored, self.excused.__contains__)
+                report.broken += [f"{client.name}: {line}" for line in broken]
+            report.counts += witness.counts
+        report.counts["messages"] += len(stored)
+        for status, count in self.ledger.answers.items():
+            report.counts[f"answers {status}"] += count
+
+    def start_proxy(self) -> None:
+        queue = self.chance.choice((3, 100))
+        self.proxy = Pushpin(
+            self.origin,
+            self.chance,
+            queue=queue,
+            dropped=lambda item: self.excuse(json.dumps(item).encode()),
+        )
+
+    async def join(self, number: int) -> None:
+        chance = self.chance
+        await asyncio.sleep(chance.choice((0, chance.uniform(0, self.span))))
+        if "stranger" in self.scenario.faults and chance.random() < 0.5:
+            client = Client(self, f"client {number}", 10**6, invented=True)
+        else:
+            known = max(self.ledger.acknowledged.values(), default=None)
+            client = Client(self, f"client {number}", chance.choice((None, 0, known)))
+        self.clients.append(client)
+        self.loop.create_task(client.live())
+        if chance.random() < 0.1:
+            await asyncio.sleep(chance.uniform(0, self.span))
+            client.left = True
+            client.cut()
+
+    async def send(self, sender: str, messages: int = 0) -> None:
+        chance = self.chance
+        await asyncio.sleep(chance.uniform(0, self.span / 2))
+        for n in range(messages or self.scenario.messages):
+            key = (sender, str(uuid.UUID(int=chance.getrandbits(128))))
+            text = f"{sender} says {n}"
+            self.ledger.send(key, text)
+            draft = Draft(ROOM, sender, text, "", key[1])
+            while key not in self.ledger.acknowledged:
+                copies = 2 if "impatient" in self.scenario.faults and chance.random() < 0.5 else 1
+                posts = [self.loop.create_task(self.post(draft)) for _ in range(copies)]
+                await asyncio.wait(posts)
+                if key not in self.ledger.acknowledged:
+                    if chance.random() < self.impatience:
+                        break  # it gives up
+                    await asyncio.sleep(chance.uniform(0.05, 2))
+            await asyncio.sleep(chance.uniform(0, self.span / 4))
+
+    async def post(self, draft: Draft) -> None:
+        chance, status, stored = self.chance, 0, None
+        up = [server for server in self.servers if server.up]
+        await asyncio.sleep(self.lag())
+        if up:
+            with contextlib.suppress(OSError, TimeoutError):
+                try:
+                    async with asyncio.timeout(chance.choice((20, 1)) if self.scenario.faults else 20):
+                        message = await chance.choice(up).post(draft)
+                    status = 200
+                    stored = Stored(message.id, message.sender, message.text, message.provisional_id)
+                except Unavailable:
+                    status = 503
+                except Conflict:
+                    status = 409
+        if self.fate("post", "unanswered") == "unanswered":
+            status = 0
+        self.note(f"{draft.sender}, {draft.text!r}: {status}", draft.provisional_id)
+        self.ledger.answer((draft.sender, draft.provisional_id), status, stored)
+
+    async def use_another_room(self) -> None:
+        """Where it is looked for rooms that are in nobody's use."""
+        while not self.healed:
+            await asyncio.sleep(self.chance.uniform(0.5, 3))
+            for server in self.servers:
+                if server.up and not server.draining:
+                    server.log._room("elsewhere")
+                    self.report.suffered["evict"] += ROOM not in server.log._rooms
+
+    async def trouble(self, fault: str) -> None:
+        """One event of its kind, and its end."""
+        chance = self.chance
+        await asyncio.sleep(chance.uniform(0, self.span))
+        self.report.suffered[fault] += 1
+        if fault == "down":
+            self.note("the store is down")
+            self.down = True
+            await asyncio.sleep(chance.choice((1, chance.uniform(0, 35))))
+            self.down = False
+            self.note("the store is up")
+        elif fault in ("kill", "term"):
+            server = chance.choice(self.servers)
+            if fault == "kill":
+                server.kill()
+            else:
+                await server.terminate()
+            await asyncio.sleep(chance.choice((0.1, chance.uniform(0.5, 12))))
+            server.start()
+        elif fault == "restart" and self.proxy is not None:
+            self.note("Pushpin is killed")
+            proxy, self.proxy = self.proxy, None
+            proxy.stop()
+            await asyncio.sleep(chance.uniform(0.1, 5))
+            if self.proxy is None:
+                self.note("Pushpin is started")
+                self.start_proxy()
+        elif fault == "clock":
+            chance.choice(self.servers).ahead += chance.choice((-3600, -2, -0.5, 0.5, 2, 3600))
+        elif fault == "cut" and self.clients:
+            chance.choice(self.clients).cut()
+        elif fault == "stall" and self.clients:
+            client = chance.choice(self.clients)
+            self.note(f"{client.name} stalls")
+            client.stall(True)
+            await asyncio.sleep(chance.uniform(0.1, 20))
+            self.note(f"{client.name} reads again")
+            client.stall(False)
