@@ -210,8 +210,8 @@ def owe_nothing(patch: pytest.MonkeyPatch) -> None:
     """What the socket does not take of an opening is dropped."""
     owe = Holder.owe
 
-    def mutated(self, held, head, body=b""):
-        owe(self, held, head, body)
+    def mutated(self, held, *parts):
+        owe(self, held, *parts)
         held.owed = ()
 
     patch.setattr(Holder, "owe", mutated)
