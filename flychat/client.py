@@ -52,7 +52,7 @@ from yarl import URL
 from . import __version__
 from .errors import Misconfigured, Refused, Unavailable
 from .messages import Draft, Message
-from .sse import Event, read_position
+from .sse import Event, Parser, read_position
 from .streams import HISTORY, Page
 
 __all__ = ["Denied", "Draft", "Later", "Message", "Page", "Reset", "Retraction", "page", "post", "stream"]
@@ -320,21 +320,13 @@ def _certificates(file: str | None) -> ssl.SSLContext:
 
 
 async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
-    """The blocks of a stream, lines ended by LF or CRLF; one without data is only told of for its `retry`."""
-    fields: dict[str, str] = {}
-    pending = b""
+    """The events of a stream. Raises ConnectionError for one of more than EVENT_BYTES."""
+    parser = Parser()
     async for data in body:
-        *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
-            name, _, value = line.decode(errors="replace").removesuffix("\r").partition(":")
-            value = value.removeprefix(" ")
-            if line.strip(b"\r"):
-                fields[name] = f"{fields['data']}\n{value}" if name == "data" in fields else value
-                continue
-            if "data" in fields or "retry" in fields:
-                id, retry = read_position(fields.get("id")), read_position(fields.get("retry"))
-                yield Event(fields.get("event") or "message", fields.get("data", ""), id, retry)
-            fields = {}
+        with _flychats():
+            events = parser.feed(data)
+        for event in events:
+            yield event
 
 
 async def _granted(answer: ClientResponse) -> None:

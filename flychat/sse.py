@@ -1,4 +1,4 @@
-"""Server-Sent Events: one event on the wire, and the position that a client comes back with.
+"""Server-Sent Events: one event on the wire, both ways, and the position that a client comes back with.
 
 Source: WHATWG HTML, section 9.2. The rules that matter here:
 - a block is some `field: value` lines and a blank line; lines end with LF, CR or CRLF, so no value may
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 BEYOND_ANY_LOG = 10**18  # still fits a 64-bit column
+EVENT_BYTES = 1 << 20  # of one event are read; the longest that flychat writes has some 30 kB
+BYTE_ORDER_MARK = "\ufeff"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DECIMAL = re.compile(r"[0-9]+", re.ASCII)
 
@@ -47,3 +49,48 @@ def read_position(value: str | None) -> int | None:
         return None
     digits = value.lstrip("0") or "0"
     return int(digits) if len(digits) <= 18 else BEYOND_ANY_LOG
+
+
+class Parser:
+    """Takes a stream's bytes as they come, and gives its events as they are complete.
+
+    A block that does not end was never there. Unlike in a browser, the id of an event is that of its own
+    block, and a block without data is told of if it has a `retry:`.
+    """
+
+    def __init__(self) -> None:
+        self._line = bytearray()  # the beginning of a line
+        self._fields: dict[str, list[str]] = {}
+        self._size = 0
+        self._after_cr = self._begun = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that end within `data`. Raises ValueError for one of more than EVENT_BYTES."""
+        rest = (
+            data[1:] if self._after_cr and data.startswith(b"\n") else data
+        )  # of a CRLF that was cut in two
+        self._after_cr = data.endswith(b"\r") if data else self._after_cr
+        events = []
+        for piece in rest.splitlines(keepends=True):
+            self._line += piece
+            self._size += len(piece)
+            if self._size > EVENT_BYTES:
+                raise ValueError(f"an event of more than {EVENT_BYTES} bytes")
+            if not piece.endswith((b"\n", b"\r")):
+                break
+            line, self._line = self._line.rstrip(b"\r\n").decode(errors="replace"), bytearray()
+            line, self._begun = line if self._begun else line.removeprefix(BYTE_ORDER_MARK), True
+            if line:
+                name, _, value = line.partition(":")
+                self._fields.setdefault(name, []).append(value.removeprefix(" "))
+                continue
+            if "data" in self._fields or "retry" in self._fields:
+                events.append(self._event())
+            self._fields, self._size = {}, 0
+        return events
+
+    def _event(self) -> Event:
+        last = {name: values[-1] for name, values in self._fields.items()}
+        data = "\n".join(self._fields.get("data", ()))
+        id, retry = read_position(last.get("id")), read_position(last.get("retry"))
+        return Event(last.get("event") or "message", data, id, retry)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flychat.sse import BEYOND_ANY_LOG, Event, read_position, to_json
+from flychat.sse import BEYOND_ANY_LOG, EVENT_BYTES, Event, Parser, read_position, to_json
 from flychat.streams import KEEP_ALIVE
 from tests.sse_parser import Parsed, parse
 
@@ -38,6 +38,75 @@ def test_whatever_the_text_a_conforming_parser_reads_back_every_event(events):
 
 def test_every_event_is_dispatched_even_without_data():
     assert parse(KEEP_ALIVE.encode()) == [Parsed("keep-alive", "", "")]
+
+
+def parsed(*pieces: bytes) -> list[Event]:
+    parser = Parser()
+    return [event for piece in pieces for event in parser.feed(piece)]
+
+
+EVENTS = [
+    Event("stream-open", "{}", retry=2000),
+    Event("message", '{"text":"\u2028 \x85 \x0c Gr\xfc\xdfe"}'),
+    Event("message", '{"a":1}', id=0),
+    Event("keep-alive", "{}"),
+    Event("stream-reset", "{}", id=7),
+]
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_what_is_encoded_is_parsed_wherever_it_is_cut(line_end):
+    stream = b"".join(event.encode() for event in EVENTS).replace(b"\n", line_end)
+    for size in (1, 2, 3, 7, len(stream)):
+        assert parsed(*(stream[at : at + size] for at in range(0, len(stream), size))) == EVENTS
+    assert parsed(stream[: -len(line_end)]) == EVENTS[:-1], "a block that does not end was never there"
+
+
+def test_the_second_half_of_a_line_end_is_dropped_once():
+    assert parsed(b"data: a\r", b"\n", b"\n", b"data: b\r", b"", b"\n\r\n") == [
+        Event("message", "a"),
+        Event("message", "b"),
+    ]
+
+
+def test_the_fields_of_a_block_may_come_in_any_order():
+    assert parsed(b"data: a\nevent: x\nid: 7\n\n", b"id: 8\ndata: b\n\n") == [
+        Event("x", "a", 7),
+        Event("message", "b", 8),
+    ]
+
+
+PIECES = [
+    b"data",
+    b"event",
+    b"id",
+    b":",
+    b" ",
+    b"\n",
+    b"\r",
+    b"x",
+    b"\xef\xbb\xbf",
+    b"\xe2\x80\xa8",
+    b"\x85",
+    b"\xff",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES)))
+def test_whatever_comes_is_parsed_as_the_standard_says(pieces):
+    theirs = parse(b"".join(pieces).decode(errors="replace").encode())
+    assert [(each.name, each.data) for each in parsed(*pieces)] == [(each.type, each.data) for each in theirs]
+
+
+def test_a_byte_order_mark_is_not_part_of_a_stream():
+    assert parsed(b"\xef\xbb", b"\xbfdata: a\n\n") == [Event("message", "a")]
+
+
+@pytest.mark.parametrize("piece", [b"data: " + b"x" * 50_000, b"data: x\n" * 7_000, b":\r\n" * 20_000])
+def test_what_is_read_of_an_event_is_bounded(piece):
+    assert parsed(b"data: " + b"x" * (EVENT_BYTES - 8) + b"\n\n" + piece)
+    with pytest.raises(ValueError, match="1048576 bytes"):
+        parsed(*[piece] * (EVENT_BYTES // len(piece) + 1))
 
 
 @pytest.mark.parametrize(
