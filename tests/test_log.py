@@ -10,6 +10,7 @@ import pytest
 from flychat import log as log_module
 from flychat.errors import Broken, Conflict, Rejected, Taken, Throttled, Unavailable, Unknown
 from flychat.log import MessageLog, SharedReads, Window
+from flychat.log import window as window_module
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, StreamRequest
@@ -522,7 +523,7 @@ def test_a_window_keeps_few_plans_if_they_are_large(monkeypatch):
     window = Window([Commit.of(first, [draft("x" * 1000)]) for first in range(1, 51)], REPLAY)
     same = window.plan(StreamRequest("room", 0))
     assert window.plan(StreamRequest("room", 0)) is same
-    monkeypatch.setattr(log_module, "PLANS", 100_000)
+    monkeypatch.setattr(window_module, "PLANS", 100_000)
     for position in range(50):
         window.plan(StreamRequest("room", position))
         assert sum(len(plan.body()) for plan in window._plans.values()) <= 100_000

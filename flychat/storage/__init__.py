@@ -1,7 +1,7 @@
 """Where commits are kept: the port. Its promises are one test suite that runs on every engine.
 
 A room is a log of commits, keyed by (room, id of the first message). An engine stores values; it knows
-nothing of who writes when. The rules of writing are in log.py.
+nothing of who writes when. The rules of writing are in log/.
 """
 
 from __future__ import annotations

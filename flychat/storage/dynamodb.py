@@ -5,7 +5,7 @@ The table has the keys `room` (S, HASH) and `seq` (N, RANGE), the id of the comm
 read better, are reserved words.)
 
 - A put is sent once. Had botocore sent it again after a lost answer, the writer would be told that its
-  own commit lost the race; so the writer (log.py) does the repeating, at the same place.
+  own commit lost the race; so the writer (log/) does the repeating, at the same place.
 - Only codes are compared: the texts of errors differ from server to server.
 - A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
 - `Limit` counts commits, of 1 to 64 messages each: pages start small and double.

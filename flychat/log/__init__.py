@@ -26,10 +26,10 @@ import logging
 import random
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeVar
 
-from .errors import (
+from ..errors import (
     Broken,
     Conflict,
     FlychatError,
@@ -40,9 +40,13 @@ from .errors import (
     Unavailable,
     Unknown,
 )
-from .messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Draft, Key, Message, payload_item
-from .storage import Engine
-from .streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, plan_stream, replay
+from ..messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Draft, Key, Message, payload_item
+from ..storage import Engine
+from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, plan_stream, replay
+from .reading import SharedReads, messages_of, page_of
+from .window import Window
+
+__all__ = ["MessageLog", "SharedReads", "Window"]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -53,88 +57,10 @@ READ_SECONDS = 2.0  # a slower reading is a 503: the proxy, or the client, asks 
 DEADLINE = 10.0  # seconds that a draft is tried
 CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the next race, and loses it too
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
-PLANS = 8 << 20  # bytes of plans that a room keeps for those who ask alike, or one plan
-PLAN_BYTES = 1024  # that a plan takes beside its body
 LOOK_SECONDS = 15.0  # a window that others may write behind is served without a look: longer than a hub's
 ROOMS = 2000  # rooms kept in memory
 TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have been replaced
 IDLE = 600.0  # seconds until an unused room leaves memory
-
-
-class Window:
-    """The newest messages of a room, contiguous up to the tail; at least `limit` of them, if there are.
-
-    `whole` says that the log has no older ones.
-    """
-
-    def __init__(self, commits: Iterable[Commit], limit: int) -> None:
-        self.tail = 0
-        self.whole = False
-        self.messages: list[Message] = []
-        self._by_key: dict[Key, Message] = {}
-        self._plans: dict[StreamRequest, StreamPlan] = {}
-        self._planned = 0  # bytes
-        self._limit = limit
-        for commit in commits:
-            if not self.messages:
-                self.tail = commit.first - 1
-            self.fold(commit)
-        self.whole = self.whole or self.tail == len(self.messages)
-
-    def fold(self, commit: Commit) -> bool:
-        """Takes the commit in if it is the next one; says whether it was."""
-        if commit.first != self.tail + 1:
-            return False
-        self.tail = commit.last
-        self._plans.clear()
-        self._planned = 0
-        if not commit.messages:  # the room was cleared
-            self.messages.clear()
-            self._by_key.clear()
-            self.whole = True
-        self.messages.extend(commit.messages)
-        self._by_key.update((message.key, message) for message in commit.messages)
-        if len(self.messages) > 2 * self._limit:
-            for message in self.messages[: -self._limit]:
-                if self._by_key.get(message.key) is message:
-                    del self._by_key[message.key]
-            del self.messages[: -self._limit]
-            self.whole = False
-        return True
-
-    def find(self, draft: Draft) -> Message | None:
-        """The message that the draft has become. Raises Conflict if its key stands for another text."""
-        message = self._by_key.get(draft.key)
-        if message is not None and message.text != draft.text:
-            raise Conflict("this provisionalId was used for another text")
-        return message
-
-    def page(self, end: int, limit: int) -> Page | None:
-        """`limit` messages up to id `end`, or all there are; None if older ones than these are needed."""
-        oldest = self.messages[0].id if self.messages else self.tail + 1
-        end = min(end, self.tail)
-        if oldest > max(1, end - limit + 1) and not self.whole:
-            return None
-        first, last = max(oldest, end - limit + 1), max(oldest - 1, end)
-        return Page(tuple(self.messages[first - oldest : last - oldest + 1]), self.tail)
-
-    def plan(self, request: StreamRequest) -> StreamPlan:
-        """How to open or mend a stream: the very same plan for equal requests, until the next commit."""
-        plan = self._plans.get(request)
-        if plan is None:
-            missing = HISTORY if request.last_id is None else self.tail - request.last_id
-            plan = plan_stream(request, self.newest(missing if 0 <= missing <= REPLAY else HISTORY))
-            size = len(plan.body()) + PLAN_BYTES
-            if self._planned + size > PLANS:
-                self._plans.clear()
-                self._planned = 0
-            self._planned += size
-            self._plans[request] = plan
-        return plan
-
-    def newest(self, limit: int) -> Page:
-        """The newest `limit` messages, or as many as there are here."""
-        return Page(tuple(self.messages[len(self.messages) - min(limit, len(self.messages)) :]), self.tail)
 
 
 class _Room:
@@ -360,7 +286,7 @@ class MessageLog:
             tail = (await self._shared((name, 1), lambda: self._newest(name, 1))).last_id
         end = tail + 1 if before is None else before
         commits = await self._shared((name, end, limit), lambda: self._engine.before(name, end, limit))
-        return Page(tuple(m for m in _messages(commits) if m.id < end)[-limit:], tail)
+        return Page(tuple(m for m in messages_of(commits) if m.id < end)[-limit:], tail)
 
     async def plan(self, request: StreamRequest) -> StreamPlan:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
@@ -444,10 +370,10 @@ class MessageLog:
         await self._engine.close()
 
     async def _newest(self, name: str, limit: int) -> Page:
-        return _page(await self._engine.tail(name, limit), limit)
+        return page_of(await self._engine.tail(name, limit), limit)
 
     async def _following(self, name: str, last_id: int) -> Page:
-        page = _page(await self._engine.after(name, last_id, REPLAY + 1))
+        page = page_of(await self._engine.after(name, last_id, REPLAY + 1))
         return page if replay(page, last_id) is not None else await self._newest(name, HISTORY)
 
     async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
@@ -491,32 +417,6 @@ class MessageLog:
         return room
 
 
-class SharedReads:
-    """Equal reads in flight become one: the one that begins after all of them were asked for."""
-
-    def __init__(self) -> None:
-        self._next: dict[Hashable, asyncio.Task[Any]] = {}  # not yet begun
-        self._running: dict[Hashable, asyncio.Task[Any]] = {}
-
-    async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """What `read` returns or raises, called by this or by an equal request."""
-        task: asyncio.Task[T] | None = self._next.get(key)
-        if task is None:
-            task = self._next[key] = asyncio.create_task(self._begin(key, read))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # if all have gone
-        return await asyncio.shield(task)
-
-    async def _begin(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        if (running := self._running.get(key)) is not None:
-            await asyncio.wait([running])
-        task = self._running[key] = self._next.pop(key)
-        try:
-            return await read()
-        finally:
-            if self._running.get(key) is task:
-                del self._running[key]
-
-
 def _batch(waiting: list[_Waiter], most: int) -> list[Draft]:
     """The drafts of the next commit: each key once, within the limits of a commit."""
     drafts: dict[Key, Draft] = {}
@@ -530,17 +430,3 @@ def _batch(waiting: list[_Waiter], most: int) -> list[Draft]:
             break
         drafts[draft.key] = draft
     return list(drafts.values())
-
-
-def _page(commits: list[Commit], limit: int = 0) -> Page:
-    return Page(_messages(commits)[-limit:], commits[-1].last if commits else 0)
-
-
-def _messages(commits: list[Commit]) -> tuple[Message, ...]:
-    """The messages since the room was last cleared: contiguous, as the commits are."""
-    messages: list[Message] = []
-    for commit in commits:
-        if not commit.messages:
-            messages.clear()
-        messages.extend(commit.messages)
-    return tuple(messages)
