@@ -4,7 +4,8 @@ Source: WHATWG HTML, section 9.2. The rules that matter here:
 - a block is some `field: value` lines and a blank line; lines end with LF, CR or CRLF, so no value may
   contain one of them (all data here is JSON, in which they are escaped);
 - a block without a `data:` line is never dispatched by a browser, so every event has one;
-- `id:` sets the last event id, which the browser sends back as `Last-Event-ID`.
+- `id:` sets the last event id, which the browser sends back as `Last-Event-ID`. It comes last: some clients
+  take it as soon as they read the line, so a connection that is cut after it would cost them the event.
 """
 
 from __future__ import annotations
@@ -32,15 +33,18 @@ class Event:
 
     def encode(self) -> bytes:
         """The event's block, UTF-8."""
-        id_line = "" if self.id is None else f"id: {self.id}\n"
         retry_line = "" if self.retry is None else f"retry: {self.retry}\n"
         data_line = f"data: {self.data}\n" if self.data else "data:\n"
-        return f"{retry_line}{id_line}event: {self.name}\n{data_line}\n".encode()
+        id_line = "" if self.id is None else f"id: {self.id}\n"
+        return f"{retry_line}event: {self.name}\n{data_line}{id_line}\n".encode()
 
 
 def to_json(value: dict[str, Any]) -> str:
-    """JSON on one line: control characters are escaped, all else is left readable."""
-    return _encode(value)
+    """JSON on one line: control characters and Unicode's line breaks are escaped, all else is left readable.
+
+    U+2028 and U+2029 end no line of an event stream, but some clients split it there.
+    """
+    return _encode(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def read_position(value: str | None) -> int | None:

@@ -8,7 +8,8 @@ make that visible. Both the events and the prev-id come from one Page, that is f
 
 A position beyond the log means that the client knows another log (a wiped database): `ahead`. A position
 that is more than REPLAY behind, or before the oldest message that is kept: `behind`. Both get a
-`stream-reset` and the newest messages: a client that drops what it shows and reads on is right again.
+`stream-reset` and the newest messages: a client that drops what it shows and reads on is right again. The id
+of the reset is the one before the first message that follows: who is cut there comes back to those messages.
 
 Nothing in a plan depends on who asked, because a GRIP proxy shares one answer among many clients.
 """
@@ -31,12 +32,12 @@ RETRY = 2000  # milliseconds before a browser reconnects
 RECOVERY_PATH = "/recover/"  # where a GRIP proxy asks for what its holds have missed, in any room
 
 STREAM_HEADERS = {
-    "Content-Type": "text/event-stream",
+    "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
     "Vary": "Accept",
 }
-KEEP_ALIVE = Event("keep-alive")
+KEEP_ALIVE = Event("keep-alive", "{}")
 KEEP_ALIVE_SECONDS = 20
 
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
@@ -154,7 +155,8 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
     if position is not None:
         missed = replay(page, position)
         if missed is None:
-            opening.append(_reset("ahead" if position > page.last_id else "behind", page.last_id))
+            reason = "ahead" if position > page.last_id else "behind"
+            opening.append(_reset(reason, page.last_id, messages[0].id - 1 if messages else 0))
         else:
             messages = missed
     channels = (
@@ -204,8 +206,8 @@ def answer_head(headers: Iterable[tuple[str, str]]) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-def _reset(reason: str, last_id: int) -> Event:
-    return Event("stream-reset", to_json({"reason": reason, "lastEventId": last_id}))
+def _reset(reason: str, last_id: int, position: int) -> Event:
+    return Event("stream-reset", to_json({"reason": reason, "lastEventId": last_id}), id=position)
 
 
 def _rank(accept: str, media_type: str) -> tuple[float, int, int]:

@@ -226,8 +226,9 @@ class ScriptedStream:
 
 
 def event(name: str, data: dict[str, Any] | None = None) -> str:
+    """As flychat writes it; None is the event without data."""
     id_line = f"id: {data['id']}\n" if data and "id" in data else ""
-    return f"{id_line}event: {name}\ndata: {json.dumps(data) if data is not None else ''}\n\n"
+    return f"event: {name}\ndata: {json.dumps(data) if data is not None else ''}\n{id_line}\n"
 
 
 def wire_message(id: int | None, sender: str, text: str, key: int, date: str = "") -> dict[str, Any]:

@@ -5,7 +5,8 @@ knows the wire contract and nothing of flychat's code.
 
 - For a client (Witness): official ids follow each other from where it started, none twice, or a `stream-reset`
   stands in the gap's place; a reset is justified (more than REPLAY behind, or a position that no log gave),
-  and is followed by the newest HISTORY messages. Each provisional message is resolved by its official or
+  is followed by the newest HISTORY messages, and has the id before them, which is the client's position from
+  then on. Each provisional message is resolved by its official or
   its retraction while the connection lasts, or is excused: counted, and only for a reason that docs/streams.md
   names.
 - For the senders (Ledger) and the store: ids are 1..n; what was answered with 200 is stored once, with the id
@@ -94,7 +95,7 @@ class Witness:
         elif event.type == "retraction":
             self.pending.pop(json.loads(event.data)["provisionalId"], None)
         elif event.type == "stream-reset":
-            self._reset(**json.loads(event.data))
+            self._reset(event.last_id, **json.loads(event.data))
 
     def _official(self, message: Stored, event: Parsed) -> None:
         id = message.id
@@ -114,7 +115,7 @@ class Witness:
         self.pending.pop(message.provisional_id, None)
         self.official.add(message.provisional_id)
 
-    def _reset(self, reason: str, lastEventId: int) -> None:
+    def _reset(self, id: str, reason: str, lastEventId: int) -> None:
         self.counts["resets"] += 1
         if reason == "ahead":
             just = self._invented and self.position > lastEventId
@@ -123,8 +124,9 @@ class Witness:
         if not just:
             self.broken.append(f"reset ({reason} at {lastEventId}) of a client at {self.position}")
         self.started = max(0, lastEventId - self._history)
-        self.position = lastEventId if lastEventId == 0 else None
-        self._expected = self.started + 1
+        if id != str(self.started):
+            self.broken.append(f"reset at {lastEventId} with the id {id!r}")
+        self.position, self._expected = self.started, self.started + 1
         self._invented = False
 
 

@@ -117,6 +117,18 @@ def let_a_position_be_ahead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(log_module, "replay", streams.replay)
 
 
+def reset_without_an_id(patch: pytest.MonkeyPatch) -> None:
+    """A client that is cut between a reset and the first message comes back with its old position."""
+    reset = streams._reset
+    patch.setattr(streams, "_reset", lambda *arguments: replace(reset(*arguments), id=None))
+
+
+def reset_to_the_end(patch: pytest.MonkeyPatch) -> None:
+    """The id of a reset is the last of the log, as if what follows it had been given already."""
+    reset = streams._reset
+    patch.setattr(streams, "_reset", lambda reason, last_id, position: reset(reason, last_id, last_id))
+
+
 def replay_one_too_many(patch: pytest.MonkeyPatch) -> None:
     """A client that comes back is given its last message again."""
     replay = streams.replay
@@ -347,6 +359,8 @@ MUTATIONS = [
     Mutation(skip_what_is_too_much),
     Mutation(let_a_position_be_ahead),
     Mutation(replay_one_too_many),
+    Mutation(reset_without_an_id),
+    Mutation(reset_to_the_end),
     Mutation(show_and_forget),
     Mutation(answer_before_it_is_stored),
     Mutation(

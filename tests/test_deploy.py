@@ -229,7 +229,7 @@ async def test_streams_flow_unbuffered_over_http_2(name, mode, tmp_path, certifi
             await asyncio.wait_for(lines.readuntil(b"event: stream-open\ndata: {}\n\n"), WAIT)
             for id in (1, 2, 3):
                 assert await front.post(room) == "200"
-                await asyncio.wait_for(lines.readuntil(b"id: %d\nevent: message\n" % id), WAIT)
+                await asyncio.wait_for(lines.readuntil(b"\nid: %d\n\n" % id), WAIT)
         environ = environment({"SSL_CERT_FILE": str(certificate[0])})
         said = await asyncio.to_thread(
             run, sys.executable, "-m", "flychat", "check", front.url, "--quick", cwd=tmp_path, env=environ

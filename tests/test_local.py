@@ -17,6 +17,7 @@ from flychat.log import MessageLog
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import committed, provisional
 from tests.served import draft, fields, served
+from tests.sse_parser import parse
 
 
 @pytest.mark.gen_test
@@ -38,7 +39,7 @@ async def test_the_head_says_that_nothing_on_the_way_may_hold_back_or_change_the
         lines = (await chat.stream()).head.decode().split("\r\n")
         assert lines[0] == "HTTP/1.1 200 OK"
         assert {
-            "Content-Type: text/event-stream",
+            "Content-Type: text/event-stream; charset=utf-8",
             "Cache-Control: no-cache, no-transform",
             "X-Accel-Buffering: no",
             "Vary: Accept",
@@ -257,7 +258,7 @@ async def test_a_quiet_stream_is_kept_alive(monkeypatch):
     async with served(keep_alive=0.1) as chat:
         client = await chat.stream()
         assert [await client.next() for _ in range(2)] == [await client.next()] * 2
-        assert client.blocks[-1] == b"event: keep-alive\ndata:\n\n"
+        assert client.blocks[-1] == b"event: keep-alive\ndata: {}\n\n"
 
 
 @pytest.mark.gen_test
@@ -320,8 +321,7 @@ async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_withou
             count = await chat.post("x" * 4000)
             await quick.until_id(count)
         rest = await slow.at_end()
-        seen = [int(line[4:]) for line in rest.split(b"\n") if line.startswith(b"id: ")]
-        whole = seen if rest.endswith(b"\n\n") else seen[:-1]
+        whole = [int(event.last_id) for event in parse(rest)]
         assert whole == list(range(1, len(whole) + 1))
         back = await chat.stream(last_id=whole[-1])
         assert await back.until_id(count) == list(range(whole[-1] + 1, count + 1))
@@ -429,7 +429,7 @@ async def test_an_http_1_0_client_and_a_head_request_are_served():
         assert await old.until_id(1) == [1]
         head = await chat.request(f"HEAD /rooms/room/messages/ HTTP/1.1\r\n{accept}Connection: close\r\n")
         answer = await head.at_end()
-        assert b"Content-Type: text/event-stream" in answer
+        assert b"Content-Type: text/event-stream; charset=utf-8\r\n" in answer
         assert answer.endswith(b"\r\n\r\n")
 
 

@@ -50,7 +50,7 @@ def test_a_plan_becomes_a_hold_of_both_channels_at_the_position_of_its_reading()
     assert grip_headers(plan, 20) == {
         "Grip-Hold": "stream",
         "Grip-Channel": "messages-%C3%A4%3B%2C%20b; prev-id=2, provisional-%C3%A4%3B%2C%20b",
-        "Grip-Keep-Alive": "event: keep-alive\\ndata:\\n\\n; format=cstring; timeout=20",
+        "Grip-Keep-Alive": "event: keep-alive\\ndata: {}\\n\\n; format=cstring; timeout=20",
         "Grip-Link": "</recover/>; rel=next; timeout=20",
     }
 
@@ -68,7 +68,7 @@ def test_a_lost_message_reaches_a_quiet_room_within_30_seconds_whatever_happens(
 
 def test_a_commit_is_one_item_whose_ids_are_strings():
     item = json.loads(grip_item(committed(commit(1, 0, 0))))
-    assert item.pop("http-stream")["content"].count("\nevent: message\n") == 2
+    assert item.pop("http-stream")["content"].count("event: message\n") == 2
     assert item == {"channel": "messages-a%20b", "id": "2", "prev-id": "0"}
 
 

@@ -5,6 +5,7 @@ More of them: python -m tests.simulation --conversations 10000 --seed S
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -84,8 +85,10 @@ def block(id: int | None, key: str = "", name: str = "message") -> bytes:
     )
 
 
-def reset(reason: str, last: int) -> bytes:
-    return f'event: stream-reset\ndata: {{"reason":"{reason}","lastEventId":{last}}}\n\n'.encode()
+def reset(reason: str, last: int, id: int | str | None = None) -> bytes:
+    data = json.dumps({"reason": reason, "lastEventId": last})
+    id = max(0, last - 50) if id is None else id
+    return f"event: stream-reset\ndata: {data}\nid: {id}\n\n".encode()
 
 
 def log(count: int) -> list[Stored]:
@@ -134,6 +137,25 @@ def test_a_reset_is_judged_by_what_follows_and_by_whether_it_had_to_be():
         witness = Witness(lambda: 1050, position, invented=invented)
         witness.read(reset(reason, 1050) + b"".join(map(block, ids)))
         assert (judge_witness(witness, log(1050), lambda key: False) == []) == right, (position, reason)
+
+
+@pytest.mark.parametrize(
+    ("id", "right"), [(1000, True), (1050, False), (1001, False), (0, False), ("", False)]
+)
+def test_the_id_of_a_reset_is_judged(id, right):
+    witness = Witness(lambda: 1050, 0)
+    witness.read(reset("behind", 1050, id) + b"".join(map(block, range(1001, 1051))))
+    assert (witness.broken == []) == right
+
+
+def test_a_client_that_is_cut_after_a_reset_is_judged_by_all_that_follows_the_resets_id():
+    for ids, right in ((range(1001, 1061), True), (range(1011, 1061), False)):
+        witness = Witness(lambda: 1060, 0)
+        witness.read(reset("behind", 1050))
+        assert witness.position == 1000
+        witness.connected()
+        witness.read(b"".join(map(block, ids)))
+        assert (judge_witness(witness, log(1060), lambda key: False) == []) == right
 
 
 def test_the_judge_of_a_store():

@@ -17,9 +17,11 @@ anything = st.text(st.characters(exclude_categories=["Cs"]))
     ("event", "block"),
     [
         (Event("stream-open", "{}", retry=2000), b"retry: 2000\nevent: stream-open\ndata: {}\n\n"),
-        (Event("message", '{"a":1}', id=5), b'id: 5\nevent: message\ndata: {"a":1}\n\n'),
+        (Event("message", '{"a":1}', id=5), b'event: message\ndata: {"a":1}\nid: 5\n\n'),
         (Event("message", '"\xe9"'), b'event: message\ndata: "\xc3\xa9"\n\n'),
-        (KEEP_ALIVE, b"event: keep-alive\ndata:\n\n"),
+        (KEEP_ALIVE, b"event: keep-alive\ndata: {}\n\n"),
+        (Event("message", "1", id=5, retry=9), b"retry: 9\nevent: message\ndata: 1\nid: 5\n\n"),
+        (Event("a"), b"event: a\ndata:\n\n"),
     ],
 )
 def test_an_event_is_a_block_of_lines(event, block):
@@ -37,7 +39,24 @@ def test_whatever_the_text_a_conforming_parser_reads_back_every_event(events):
 
 
 def test_every_event_is_dispatched_even_without_data():
-    assert parse(KEEP_ALIVE.encode()) == [Parsed("keep-alive", "", "")]
+    assert parse(Event("a").encode()) == [Parsed("a", "", "")]
+
+
+@given(st.dictionaries(anything, anything, min_size=1))
+def test_a_block_that_is_cut_anywhere_has_neither_an_event_nor_an_id(data):
+    """Where the id came first, some clients took it, lost the event, and never asked for it again."""
+    block = Event("message", to_json(data), id=5).encode()
+    assert parse(block) == [Parsed("message", to_json(data), "5")]
+    for end in range(block.index(b"\nid: ") + 1):
+        assert b"id: 5" not in block[:end].split(b"\n")
+        assert parse(block[:end].decode(errors="ignore").encode()) == []
+
+
+@given(st.text(st.sampled_from("\u2028\u2029\x85\n\r\x0b\x0cab")))
+def test_json_is_one_line_even_for_those_who_split_at_every_line_break_of_unicode(text):
+    written = to_json({"text": text}).replace("\x85", "")  # allowed in no message: messages.py
+    assert len(written.splitlines()) == 1
+    assert json.loads(to_json({"text": text})) == {"text": text}
 
 
 def parsed(*pieces: bytes) -> list[Event]:

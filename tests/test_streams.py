@@ -66,9 +66,40 @@ def test_a_plan_replays_what_was_missed_or_resets(last_id, read, opening, sent):
         plan = plan_stream(StreamRequest(ROOM, last_id, recover), read)
         resets = [json.loads(event.data) for event in plan.opening if event.name == "stream-reset"]
         assert resets == [{"reason": reason, "lastEventId": read.last_id} for reason in opening]
+        assert [event.id for event in plan.opening if event.name == "stream-reset"] == [
+            sent[0] - 1 if sent else 0 for _ in opening
+        ]
         assert ids(plan) == sent
         assert names(plan) == ([] if recover else ["stream-open"]) + ["stream-reset"] * len(opening)
         assert plan.position == read.last_id
+
+
+@pytest.mark.parametrize("void", [0, 3])
+@given(
+    st.none() | st.integers(0, 1200),
+    st.integers(0, 1100),
+    st.integers(0, 1100),
+    st.integers(0, 80),
+    st.data(),
+)
+def test_whoever_is_cut_anywhere_and_comes_back_is_given_all_that_follows_or_another_reset(
+    void, position, tail, more, less, data
+):
+    """A client of the standard: it knows the last id that it was given, also by a reset."""
+    first = max(1, tail - less + 1)
+    body = plan_stream(StreamRequest(ROOM, position), page(first, tail)).body()
+    at = data.draw(st.integers(0, min(len(body), 1000)) | st.integers(0, len(body)))
+    seen = parse(body[:at].decode(errors="ignore").encode())
+    position = int(seen[-1].last_id) if seen and seen[-1].last_id else position
+    if void:  # the room is cleared meanwhile, which takes ids
+        first = tail = tail + void
+        first += 1
+    again = parse(plan_stream(StreamRequest(ROOM, position), page(first, tail + more)).body())
+    given = [int(event.last_id) for event in again if event.type == "message"]
+    if "stream-reset" in [event.type for event in again] or position is None:
+        assert given == list(range(tail + more + 1 - len(given), tail + more + 1))
+    else:
+        assert given == list(range(position + 1, tail + more + 1))
 
 
 def test_a_plan_subscribes_to_both_channels_and_checks_the_official_one():

@@ -110,7 +110,7 @@ class LocalHub:
         self._timer.cancel()
         for task in self.tasks:
             task.cancel()
-        self.holder.close(lambda: f"retry: {random.randint(*COMEBACK)}\n\n".encode())
+        self.holder.close(lambda: replace(KEEP_ALIVE, retry=random.randint(*COMEBACK)).encode())
 
     def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
