@@ -52,7 +52,7 @@ from yarl import URL
 from . import __version__
 from .errors import Misconfigured, Refused, Unavailable
 from .messages import Draft, Message
-from .sse import Event, Parser, read_position
+from .sse import BEYOND_ANY_LOG, Event, Parser, read_position
 from .streams import HISTORY, Page
 
 __all__ = ["Denied", "Draft", "Later", "Message", "Page", "Reset", "Retraction", "page", "post", "stream"]
@@ -177,7 +177,8 @@ async def page(url: str, room: str, before: int | None = None, limit: int = HIST
 class Follower:
     """What a stream's client has: `position` is asked for, `_last` precedes the next official id (None: any).
 
-    They differ after the opening of a stream without a position: as long as nothing came, the room was empty.
+    They differ until the first official message of a stream without a position, and after a reset: a client
+    that is cut off before it came asks for what follows 0 (as if the room had been empty), or the reset's id.
     """
 
     def __init__(self, room: str, last_id: int | None) -> None:
@@ -197,10 +198,11 @@ class Follower:
                     fields = json.loads(event.data)
                     return self._official(_message(fields)) if "id" in fields else self._draft(fields)
                 case "retraction":
-                    return self._retract(json.loads(event.data)["provisionalId"])
+                    return self._retract(_text(json.loads(event.data), "provisionalId"))
                 case "stream-reset":
                     fields = json.loads(event.data)
-                    return self._reset(Reset(fields["reason"], int(fields["lastEventId"])))
+                    reset = Reset(_text(fields, "reason"), _id(fields, "lastEventId"))
+                    return self._reset(reset, event.id or 0)
                 case "stream-open" if self.position is None:
                     self.position = 0
         return None
@@ -215,7 +217,7 @@ class Follower:
         return message
 
     def _draft(self, fields: dict[str, Any]) -> Draft | None:
-        draft = Draft(self._room, fields["from"], fields["text"], fields["date"], fields["provisionalId"])
+        draft = Draft(self._room, *_content(fields))
         if draft.key in self._shown:  # it came late, or twice
             return None
         self._shown.append(draft.key)
@@ -225,8 +227,9 @@ class Follower:
         self._shown = deque((key for key in self._shown if key[1] != provisional_id), REMEMBERED)
         return Retraction(provisional_id)
 
-    def _reset(self, reset: Reset) -> Reset:
-        self.position, self._last = None if reset.last_id else 0, None
+    def _reset(self, reset: Reset, position: int) -> Reset:
+        """The next id may be any; a client that is cut off before it came is given all, or another reset."""
+        self.position, self._last = position, None
         return reset
 
 
@@ -357,7 +360,7 @@ def _flychats() -> Iterator[None]:
     """Makes what flychat would not have written an error of the connection: somebody else has answered."""
     try:
         yield
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConnectionError(f"not written by flychat: {error!r}") from None
 
 
@@ -367,7 +370,30 @@ def patience(headers: Mapping[str, str]) -> float:
 
 
 def _message(fields: dict[str, Any]) -> Message:
-    return Message(int(fields["id"]), fields["from"], fields["text"], fields["date"], fields["provisionalId"])
+    return Message(_id(fields, "id"), *_content(fields))
+
+
+def _content(fields: dict[str, Any]) -> tuple[str, str, str, str]:
+    return (
+        _text(fields, "from"),
+        _text(fields, "text"),
+        _text(fields, "date"),
+        _text(fields, "provisionalId"),
+    )
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def _id(fields: dict[str, Any], name: str) -> int:
+    value = fields[name]
+    if type(value) is not int or not 0 <= value < BEYOND_ANY_LOG:  # True is an int
+        raise TypeError(name)
+    return value
 
 
 def _pause(base: float, failures: int) -> float:

@@ -10,11 +10,11 @@ import uuid
 
 import pytest
 
-from flychat import client
+from flychat import client, streams
 from flychat.client import Denied, Follower, Later, Reset, Retraction
 from flychat.errors import Misconfigured, Unavailable
 from flychat.messages import Draft, Message, wire_json
-from flychat.sse import Event, to_json
+from flychat.sse import Event, Parser, to_json
 from tests.pushpin_proxy import App, free_port
 
 gen_test = pytest.mark.gen_test(timeout=30)
@@ -41,8 +41,8 @@ def retracted(id: int) -> Event:
     return Event("retraction", to_json({"provisionalId": f"pid-{id}"}))
 
 
-def reset(last_id: int, reason: str = "behind") -> Event:
-    return Event("stream-reset", to_json({"reason": reason, "lastEventId": last_id}))
+def reset(last_id: int, reason: str = "behind", id: int | None = None) -> Event:
+    return Event("stream-reset", to_json({"reason": reason, "lastEventId": last_id}), id=id)
 
 
 def official_events(*ids: int) -> list[Event]:
@@ -77,7 +77,8 @@ FOLLOWED = {
         [Reset("behind", 90), message(89), message(90)],
         90,
     ),
-    "a reset voids the position": (3, [reset(90)], [Reset("behind", 90)], None),
+    "after a reset its id is the position": (3, [reset(90, id=40)], [Reset("behind", 90)], 40),
+    "after a reset without an id everything is asked for": (3, [reset(90)], [Reset("behind", 90)], 0),
     "a reset to an empty log is a position": (3, [reset(0, "ahead")], [Reset("ahead", 0)], 0),
     "a room that opened empty is followed from its beginning": (None, [OPEN], [], 0),
     "a stream that opens with its newest messages": (
@@ -107,6 +108,16 @@ def test_the_follower(name):
         (None, Event("message", "no JSON")),
         (None, Event("message", "[]")),
         (None, Event("message", '{"id": 1}')),
+        (None, Event("message", "[" * 100_000)),
+        (None, Event("message", '{"id": "1", "from": "", "text": "", "date": "", "provisionalId": ""}')),
+        (None, Event("message", '{"from": 1, "text": "", "date": "", "provisionalId": ""}')),
+        (
+            None,
+            Event(
+                "message", f'{{"id": 1{"0" * 18}, "from": "", "text": "", "date": "", "provisionalId": ""}}'
+            ),
+        ),
+        (None, Event("retraction", '{"provisionalId": 7}')),
         (None, Event("retraction", "{}")),
         (None, Event("stream-reset", "null")),
     ],
@@ -116,6 +127,27 @@ def test_an_event_that_cannot_be_right_ends_the_connection(position, event):
     with pytest.raises(ConnectionError):
         follower.take(event)
     assert follower.position == position
+
+
+def connected(follower: Follower, log: list[Message]) -> list[client.StreamEvent]:
+    """What a new connection of `follower` is given by a server that has this log: 50 of it, or all of it."""
+    follower.connected()
+    after = [each for each in log if follower.position is None or each.id > follower.position]
+    page = streams.Page(tuple(after if len(after) <= streams.REPLAY else log[-50:]), log[-1].id)
+    plan = streams.plan_stream(streams.StreamRequest("tea", follower.position), page)
+    return [seen for event in Parser().feed(plan.body()) if (seen := follower.take(event)) is not None]
+
+
+@pytest.mark.parametrize("posts", [60, 1001])
+def test_who_is_cut_off_between_a_reset_and_the_next_message_is_given_all_that_follows_or_another_reset(
+    posts,
+):
+    follower = Follower("tea", 3)
+    follower.connected()
+    assert follower.take(reset(11)) == Reset("behind", 11)  # the room was cleared: 11 is void
+    log = [message(id) for id in range(12, 12 + posts)]
+    assert connected(follower, log) == [Reset("behind", log[-1].id), *log[-50:]]
+    assert connected(follower, log) == []
 
 
 async def parsed(*pieces: bytes) -> list[Event]:
