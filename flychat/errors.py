@@ -21,6 +21,7 @@ FlychatError
     ├── Unknown          no answer; a put was applied, or was not, or will be
     ├── Throttled        not applied: the store asks for patience
     ├── Rejected         not applied, and never will be with this content
+    ├── Hole             a reading ended at a commit that is missing, below the log's end
     └── Broken           not applied: the store is misconfigured, and waiting does not help (Unavailable)
 
 The text of a `Refused` is shown to the requester, so it never repeats the input.
@@ -136,6 +137,18 @@ class Throttled(StoreFailed):
 
 class Rejected(StoreFailed):
     """Not applied, and never will be with this content."""
+
+
+class Hole(StoreFailed):
+    """A reading ended below the log's end, because a commit is missing.
+
+    `commits` is what it read before the hole; `beyond` is the first id of the next commit that is there.
+    """
+
+    def __init__(self, commits: list[Commit], beyond: int) -> None:
+        super().__init__(f"the log has a hole below {beyond}")
+        self.commits = commits
+        self.beyond = beyond
 
 
 class Broken(StoreFailed, Unavailable):

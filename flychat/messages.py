@@ -32,7 +32,7 @@ ROOM_CHARACTERS = 64
 SENDER_CHARACTERS = 64
 TEXT_CHARACTERS = 4096
 COMMIT_MESSAGES = 64
-COMMIT_BYTES = 65_536  # of `Commit.payload`; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
+COMMIT_BYTES = 65_536  # of `Commit.payload` in UTF-8; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
 
 RESERVED_ROOMS = frozenset(
     {"healthz", "readyz", "metrics", "static", "robots.txt", "favicon.ico", "openapi.json"}
@@ -41,6 +41,8 @@ RESERVED_ROOMS = frozenset(
 # The categories Cc and Cs, which Unicode will never change.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 Key: TypeAlias = tuple[str, str]
 
@@ -158,7 +160,10 @@ class Commit:
     def read(cls, room: str, first: int, payload: str, token: str = "", ids: int = 1) -> Commit:
         """The commit that was stored at `first` as `payload`, with so many ids."""
         messages = tuple(Message(id, *fields) for id, fields in enumerate(json.loads(payload), first))
-        return cls(room, messages, token, None if messages else (first, ids))
+        commit = cls(room, messages, token, None if messages else (first, ids))
+        if "\\u" not in payload:  # else it may be an old one, in ASCII, and its own would be shorter
+            commit.__dict__["size"] = len(payload.encode())  # so that `size` need not encode it again
+        return commit
 
     @property
     def first(self) -> int:
@@ -175,8 +180,13 @@ class Commit:
 
     @cached_property
     def payload(self) -> str:
-        """The messages as stored: ASCII JSON, an array of `payload_item`s. Ids follow from `first`."""
+        """The messages as stored: JSON, an array of `payload_item`s. Ids follow from `first`."""
         return "[" + ",".join(map(payload_item, self.messages)) + "]"
+
+    @cached_property
+    def size(self) -> int:
+        """How many bytes the payload takes, in UTF-8."""
+        return len(self.payload.encode())
 
 
 def wire_json(message: Draft | Message) -> dict[str, Any]:
@@ -191,10 +201,11 @@ def wire_json(message: Draft | Message) -> dict[str, Any]:
 
 
 def payload_item(message: Draft | Message) -> str:
-    """One message in a payload: [from, text, date, provisionalId], ASCII, so bytes = characters."""
-    return json.dumps(
-        [message.sender, message.text, message.date, message.provisional_id], separators=(",", ":")
-    )
+    """One message in a payload: [from, text, date, provisionalId].
+
+    Not in ASCII: its escapes make an emoji three times as long. Payloads in ASCII, of before, are still read.
+    """
+    return _encode([message.sender, message.text, message.date, message.provisional_id])
 
 
 def _string(fields: Mapping[str, Any], name: str) -> str:

@@ -24,7 +24,7 @@ class FaultyEngine:
     """An Engine around another one, whose puts suffer the `faults`, in their order, and then none.
 
     Other sources of trouble, which may be changed at any time: `rejects_over` bytes of payload;
-    `hides_winner`; `read_faults`, a queue of errors (or None) for tail, after, before and check.
+    `hides_winner`; `read_faults`, a queue of errors (or None) for tail, after, before, find and check.
     `calls` counts by method, `suffered` by fault; `stored` and `tried` list commits in order.
     """
 
@@ -94,6 +94,10 @@ class FaultyEngine:
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
         self._read("before")
         return await self.engine.before(room, id, limit)
+
+    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        self._read("find")
+        return await self.engine.find(room, above, below, provisional_id)
 
     async def erase(self, room: str, before: int) -> None:
         await self.engine.erase(room, before)

@@ -303,7 +303,7 @@ def the_newest_first(patch: pytest.MonkeyPatch) -> None:
 
 def read_as_it_comes(patch: pytest.MonkeyPatch) -> None:
     """Queries are not consistent."""
-    rewrite(patch, DynamoEngine, "_read", '"ConsistentRead": True', '"ConsistentRead": False')
+    rewrite(patch, DynamoEngine, "_query", '"ConsistentRead": True', '"ConsistentRead": False')
 
 
 def overtake_puts(patch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from flychat.errors import Unavailable, Unknown
+from flychat.errors import Hole, Unavailable, Unknown
 from flychat.log import MessageLog, Window
 from flychat.messages import Commit, Draft, Message
 from flychat.storage import Engine
@@ -81,8 +81,11 @@ async def converse(
     except TimeoutError:
         raise Violation("some are never answered") from None
     finally:
-        stored = [m for commit in await store.after("room", 0, 10**6) for m in commit.messages]
         await asyncio.gather(*(log.close(0.1) for log in logs))
+    try:
+        stored = [m for commit in await store.after("room", 0, 10**6) for m in commit.messages]
+    except Hole as hole:
+        raise Violation(hole) from None
     if violations:
         raise Violation(violations)
     check(stored, acknowledged, published, senders * messages)

@@ -138,15 +138,23 @@ def test_a_message_on_the_wire_has_an_id_and_a_draft_has_none():
 @given(st.lists(texts, min_size=1, max_size=64), st.integers(1, 10**12))
 def test_a_commit_comes_back_from_its_payload_as_it_was(lines, first):
     commit = Commit.of(first, [draft(text=line) for line in lines], "token")
-    assert commit.payload.isascii()
+    assert commit.size == len(commit.payload.encode()) == Commit.read("room", first, commit.payload).size
     assert Commit.read("room", first, commit.payload, "token") == commit
     assert (commit.first, commit.last) == (first, first + len(lines) - 1)
     assert "id" not in json.loads(commit.payload)[0]
 
 
+def test_the_ascii_payloads_of_before_are_read_and_have_the_size_of_todays():
+    commit = Commit.of(1, [draft(text="\N{GRINNING FACE} 山田 \\u0041\n")])
+    ascii = json.dumps(json.loads(commit.payload), separators=(",", ":"))
+    assert len(ascii) > commit.size
+    assert Commit.read("room", 1, ascii) == commit
+    assert Commit.read("room", 1, ascii).size == commit.size
+
+
 def test_the_largest_message_fits_a_commit():
     largest = draft(**{"from": "\N{GRINNING FACE}" * 64, "text": "\N{GRINNING FACE}" * 4096})
-    assert len(payload_item(largest)) + 2 <= COMMIT_BYTES
+    assert 16_384 < len(payload_item(largest).encode()) + 2 <= COMMIT_BYTES / 3
 
 
 def test_the_forbidden_characters_are_those_of_two_categories():

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flychat.errors import Broken, Misconfigured, Rejected, StoreFailed, Taken, Throttled, Unknown
+from flychat.errors import Broken, Hole, Misconfigured, Rejected, StoreFailed, Taken, Throttled, Unknown
 from flychat.messages import Commit, Draft, Message
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import Run
+from flychat.storage import READ_BYTES, Run
 from flychat.storage.sqlite import SqliteEngine
 
 from .conftest import ENDPOINT, dynamo_environment, need
@@ -249,7 +249,7 @@ async def test_any_text_comes_back_as_it_was(engine):
 
 @gen_test
 async def test_payloads_of_64_kb_are_read_across_pages(engine):
-    log = [commit(first, 64, text="x" * 900) for first in range(1, 1 + 64 * 20, 64)]
+    log = [commit(first, 64, text="x" * 900) for first in range(1, 1 + 64 * 17, 64)]
     assert 60_000 < len(log[0].payload) < 65_536
     for each in log:
         await engine.put(each)
@@ -258,13 +258,53 @@ async def test_payloads_of_64_kb_are_read_across_pages(engine):
 
 
 @gen_test
-async def test_a_read_stops_at_a_gap(engine):
-    """Which no writer makes, but a reader of a store without snapshots may see for a moment."""
-    one, two, far = commit(1, 2), commit(3, 2), commit(6, 2)
-    for each in (one, two, far):
+async def test_a_reading_never_takes_a_hole_for_the_end_of_the_log(engine):
+    """Which no writer makes; but if there is one, it is there for ever, and so would be the mistake."""
+    one, two, far, end = commit(1, 2), commit(3, 2), commit(6, 2), commit(8, 1)
+    for each in (one, two, far, end):
         await engine.put(each)
-    assert await engine.after("room", 1, 50) == [one, two]
-    assert await engine.tail("room", 50) == [far]
+    for position, before in ((0, [one, two]), (1, [one, two]), (2, [one, two]), (4, [two])):
+        hole = await outcome(engine.after("room", position, 50))
+        assert isinstance(hole, Hole)
+        assert (hole.commits, hole.beyond) == (before, 6)
+    assert await engine.after("room", 0, 3) == [one, two], "which is all that was asked for"
+    assert await engine.after("room", 5, 50) == [far, end], "as of a log that lost its beginning"
+    assert await engine.tail("room", 50) == [far, end]
+    assert await engine.before("room", 9, 50) == [far, end]
+    assert await engine.before("room", 6, 50) == [one, two]
+
+
+@gen_test
+async def test_a_reading_stops_at_its_bytes_whatever_the_limit(engine):
+    """One that stops so has more than 1 MiB of messages past the position."""
+    log = [commit(first, 64, text="\N{GRINNING FACE}" * 220) for first in range(1, 1 + 64 * 20, 64)]
+    assert all(60_000 < each.size < 65_536 for each in log)
+    for each in log:
+        await engine.put(each)
+    for read in (await engine.after("room", 63, 10_000), await engine.tail("room", 10_000)):
+        assert 1 << 20 < sum(each.size for each in read[1:]) < READ_BYTES
+        assert sum(each.size for each in read[:-1]) < READ_BYTES <= sum(each.size for each in read)
+    read = await engine.after("room", 63, 10_000)
+    assert read + await engine.after("room", read[-1].last + 1, 10_000) == log
+
+
+@gen_test
+async def test_a_message_is_found_by_its_provisional_id_in_a_range_of_the_log(engine):
+    log = [commit(first, 64, text="Grüße") for first in range(1, 1 + 64 * 12, 64)]
+    for each in log:
+        await engine.put(each)
+    wanted = log[5].messages[7]
+    await engine.put(commit(769, text=wanted.provisional_id[:-1]))
+    await engine.put(commit(770, text=f',"{wanted.provisional_id}"'))  # which quotes it, and is not it
+    for above, below, found in (
+        (0, 10**6, [log[5]]),
+        (wanted.id - 1, wanted.id + 1, [log[5]]),
+        (log[5].last, 10**6, []),
+        (0, log[5].first, []),
+        (50, 50, []),
+    ):
+        assert await engine.find("room", above, below, wanted.provisional_id) == found, (above, below)
+    assert await engine.find("other", 0, 10**6, wanted.provisional_id) == []
 
 
 @gen_test

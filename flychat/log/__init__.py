@@ -33,6 +33,7 @@ from ..errors import (
     Broken,
     Conflict,
     FlychatError,
+    Hole,
     Rejected,
     StoreFailed,
     Taken,
@@ -206,7 +207,11 @@ class MessageLog:
         if window is None:
             return
         tail = window.tail
-        commits = await self._read(lambda: self._engine.after(room.name, tail, REPLAY + 1))
+        try:
+            commits = await self._read(lambda: self._engine.after(room.name, tail, REPLAY + 1))
+        except Hole:
+            room.window = None
+            return
         if (commits[0].first > tail + 1) if commits else (tail > 0):
             room.window = None
         self._learn(room, commits)
@@ -373,7 +378,10 @@ class MessageLog:
         return page_of(await self._engine.tail(name, limit), limit)
 
     async def _following(self, name: str, last_id: int) -> Page:
-        page = page_of(await self._engine.after(name, last_id, REPLAY + 1))
+        try:
+            page = page_of(await self._engine.after(name, last_id, REPLAY + 1))
+        except Hole:  # what comes after it cannot be replayed
+            return await self._newest(name, HISTORY)
         return page if replay(page, last_id) is not None else await self._newest(name, HISTORY)
 
     async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
@@ -425,7 +433,7 @@ def _batch(waiting: list[_Waiter], most: int) -> list[Draft]:
         draft = waiter.draft
         if draft.key in drafts:
             continue
-        size += len(payload_item(draft)) + 1
+        size += len(payload_item(draft).encode()) + 1
         if drafts and (len(drafts) == most or size > COMMIT_BYTES):
             break
         drafts[draft.key] = draft

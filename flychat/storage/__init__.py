@@ -9,16 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..errors import Hole
 from ..messages import Commit
 from ..sse import BEYOND_ANY_LOG
+
+READ_BYTES = (1 << 20) + (1 << 16)  # a replay of 1 MiB, and the commit in which its position is
+READ_SECONDS = 2.0  # for one answer of the store to a reading
+PUT_SECONDS = 3.0  # for its answer to a put
 
 
 class Engine(Protocol):
     """A store of commits. Every read sees every put that had succeeded before the read began.
 
     A read returns whole commits that follow each other without a gap, oldest first: as few as hold
-    `limit` (>= 1) messages of those that were asked for, or all there are. It, and `check`, raises
-    Unknown, Throttled or Broken where it fails.
+    `limit` (>= 1) messages of those that were asked for, or READ_BYTES of payload, or all there are.
+    So what stops at READ_BYTES has over 1 MiB of messages past the position that was asked for.
+
+    It, and `check`, raises Unknown, Throttled or Broken where it fails. Unknown after READ_SECONDS (a put:
+    PUT_SECONDS) in which the store itself did not answer: the time in which a call waits for its turn,
+    or an answer for a busy loop, is not counted, since neither says that the store is dead. A caller need
+    not have a time-out of its own. A read that is cancelled does not run on.
     """
 
     shared: bool
@@ -39,17 +49,32 @@ class Engine(Protocol):
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
         """The commit that holds `id`, and those that follow it: `limit` messages past `id`.
 
-        So [] says that `id` is beyond the log, or 0 and the log is empty. A log that lost its beginning
-        answers from its oldest commit on, whose first is then more than id + 1.
+        So [] says that `id` is beyond the log, or 0 and the log is empty. A log that lost its beginning,
+        or has a hole at `id`, answers from the next commit on, whose first is then more than id + 1.
+
+        Raises Hole, with what it has read, where the next commit is missing and later ones are there, or
+        else a reader would take the hole for the end of the log. A store may show a commit before the one
+        that was stored just before it; so a hole is looked at twice.
         """
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        """The commits that precede `id`: `limit` messages below it. The last may hold `id` as well."""
+        """The commits that precede `id`: `limit` messages below it. The last may hold `id` as well.
+
+        This, and `tail`, ends at a hole.
+        """
+
+    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        """The commits with a message of this provisional id, of those with ids between `above` and `below`.
+
+        Looked for in the store itself, in parts that let puts pass; oldest first, and not beyond READ_BYTES
+        of what was found. A commit may hold ids outside of the range as well.
+        """
 
     async def erase(self, room: str, before: int) -> None:
         """Makes the room's commits void whose first id is below `before`. Raises as reads do.
 
-        Their places stay taken: a writer that has not looked for a while may yet try one of them.
+        Their places stay taken: a writer that has not looked for a while may yet try one of them. When
+        they expire stays as it was.
         """
 
     async def expire(self, before: str) -> None:
@@ -67,29 +92,38 @@ class Engine(Protocol):
 
 @dataclass
 class Run:
-    """What a read gathers, in either direction: commits in a row, until they hold `limit` messages.
+    """What a read gathers, in either direction: commits in a row, up to `limit` messages or READ_BYTES.
 
-    A store may show a commit and not the one before it, which was stored while it was read: a run ends
-    at such a gap.
+    It ends at a gap; `beyond` is then the first id of the commit behind that, in the direction of the read.
     """
 
     limit: int
     above: int = 0
     below: int = BEYOND_ANY_LOG + 1
     commits: list[Commit] = field(default_factory=list)
+    size: int = 0
+    beyond: int | None = None
 
     def take(self, commit: Commit) -> bool:
         """Takes the next commit, and says whether to go on."""
         if commit.last < self.above:
             return True  # `after` looks for the commit that holds an id among the 64 places before it
         if self.commits and not _adjacent(self.commits[-1], commit):
+            self.beyond = commit.first
             return False
         self.commits.append(commit)
         self.limit -= min(commit.last, self.below - 1) - max(commit.first - 1, self.above)
-        return self.limit > 0
+        self.size += commit.size
+        return self.limit > 0 and self.size < READ_BYTES
 
     def oldest_first(self) -> list[Commit]:
         return sorted(self.commits, key=lambda commit: commit.first)
+
+    def to_the_end(self) -> list[Commit]:
+        """What an upward read returns. Raises Hole."""
+        if self.beyond is not None:
+            raise Hole(self.commits, self.beyond)
+        return self.commits
 
 
 def _adjacent(one: Commit, other: Commit) -> bool:

@@ -35,7 +35,7 @@ from botocore.parsers import ResponseParserError
 from ..errors import Broken, Misconfigured, Rejected, StoreFailed, Taken, Throttled, Unknown
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
-from . import Run
+from . import READ_BYTES, Run
 
 ERASED = 25  # messages whose commits are read and erased in one go
 PAGE = 8  # commits in the first page of a Query
@@ -158,20 +158,42 @@ class DynamoEngine:
         return await self.before(room, BEYOND_ANY_LOG, limit)
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        run = Run(limit, above=id)
-        return await self._read(run, room, "seq > :edge", id - COMMIT_MESSAGES, COMMIT_MESSAGES + PAGE)
+        edge, page = id - COMMIT_MESSAGES, COMMIT_MESSAGES + PAGE
+        run = await self._read(Run(limit, above=id), room, "seq > :edge", edge, page)
+        if run.beyond is not None:  # perhaps a commit that was stored while this was read
+            run = await self._read(Run(limit, above=id), room, "seq > :edge", edge, page)
+        return run.to_the_end()
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        return await self._read(Run(limit, below=id), room, "seq < :edge", id, PAGE)
+        return (await self._read(Run(limit, below=id), room, "seq < :edge", id, PAGE)).oldest_first()
 
-    async def _read(self, run: Run, room: str, condition: str, edge: int, page: int) -> list[Commit]:
+    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        query = self._query(room, "seq BETWEEN :edge AND :below", above - COMMIT_MESSAGES + 1)
+        query["FilterExpression"] = "contains(m, :id)"
+        query["ExpressionAttributeValues"] |= {
+            ":below": {"N": str(below - 1)},
+            ":id": {"S": f'"{provisional_id}"'},
+        }
+        found: list[Commit] = []
+        with _failures():
+            while True:
+                answer = await self._client.query(**query)
+                for item in answer["Items"]:
+                    commit = _commit(item)
+                    if commit.last > above and not _expired(item):
+                        found.append(commit)
+                if "LastEvaluatedKey" not in answer or sum(commit.size for commit in found) >= READ_BYTES:
+                    return found
+                query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def _read(self, run: Run, room: str, condition: str, edge: int, page: int) -> Run:
         query = self._query(room, condition, edge)
         with _failures():
             while True:
                 answer = await self._client.query(**query, Limit=page)
                 wanted = all(run.take(_commit(item)) for item in answer["Items"] if not _expired(item))
                 if not wanted or "LastEvaluatedKey" not in answer:
-                    return run.oldest_first()
+                    return run
                 query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
                 page *= 2
 
@@ -180,7 +202,7 @@ class DynamoEngine:
             "TableName": self._table,
             "KeyConditionExpression": f"room = :room AND {condition}",
             "ExpressionAttributeValues": {":room": {"S": room}, ":edge": {"N": str(edge)}},
-            "ScanIndexForward": ">" in condition,
+            "ScanIndexForward": "<" not in condition,
             "ConsistentRead": True,
         }
 

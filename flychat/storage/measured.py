@@ -49,6 +49,11 @@ class MeasuredEngine:
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
         return await _measured(self._engine.before(room, id, limit), READS, READ_SECONDS, "read")
 
+    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        return await _measured(
+            self._engine.find(room, above, below, provisional_id), READS, READ_SECONDS, "read"
+        )
+
     async def erase(self, room: str, before: int) -> None:
         await self._engine.erase(room, before)
 

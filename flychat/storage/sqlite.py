@@ -19,12 +19,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from typing import IO, TypeVar
 
 from ..errors import Broken, Misconfigured, StoreFailed, Taken, Unknown
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
-from . import Run
+from . import READ_BYTES, Run
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ EXPIRE = (  # the date is that of a commit's last message; the last commit of a 
     "DELETE FROM log WHERE coalesce(json_extract(m, '$[#-1][2]'), '') < ? "
     "AND seq < (SELECT max(seq) FROM log AS newer WHERE newer.room = log.room)"
 )
+FIND = 500  # ids that are searched before puts may pass
 SELECT = "SELECT seq, m, w, n FROM log WHERE room = ?"
 
 PASSING = {  # primary result codes that may go away by themselves; any other needs a human
@@ -87,7 +89,7 @@ class SqliteEngine:
             commits, self._waiting = self._waiting, []
             return await self._run(lambda: self._store(commits))
 
-    async def _query(self, run: Run, room: str, condition: str, edge: int) -> list[Commit]:
+    async def _query(self, run: Run, room: str, condition: str, edge: int) -> Run:
         # A read that overtook a put that nobody waits for any more would be the last anybody knows of it.
         async with self._turn:
             return await self._run(lambda: self._read(run, room, condition, edge))
@@ -114,18 +116,36 @@ class SqliteEngine:
         return await self.before(room, BEYOND_ANY_LOG, limit)
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        return await self._query(Run(limit, above=id), room, "seq > ? ORDER BY seq", id - COMMIT_MESSAGES)
+        run = await self._query(Run(limit, above=id), room, "seq > ? ORDER BY seq", id - COMMIT_MESSAGES)
+        return run.to_the_end()
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        return await self._query(Run(limit, below=id), room, "seq < ? ORDER BY seq DESC", id)
+        return (await self._query(Run(limit, below=id), room, "seq < ? ORDER BY seq DESC", id)).oldest_first()
 
-    def _read(self, run: Run, room: str, condition: str, edge: int) -> list[Commit]:
+    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        found: list[Commit] = []
+        for start in range(max(0, above - COMMIT_MESSAGES), below - 1, FIND):
+            async with self._turn:
+                end = min(start + FIND + 1, below)
+                found += await self._run(partial(self._find, room, start, end, f'"{provisional_id}"'))
+            if sum(commit.size for commit in found) >= READ_BYTES:
+                break
+        return [commit for commit in found if commit.last > above]
+
+    def _find(self, room: str, above: int, below: int, text: str) -> list[Commit]:
+        with _failures():
+            rows = self._db.execute(
+                f"{SELECT} AND seq > ? AND seq < ? AND instr(m, ?) ORDER BY seq", (room, above, below, text)
+            ).fetchall()
+            return [Commit.read(room, *row) for row in rows]
+
+    def _read(self, run: Run, room: str, condition: str, edge: int) -> Run:
         # A cursor that is left open half-read would hold its snapshot, and the WAL would grow for ever.
         with _failures(), closing(self._db.execute(f"{SELECT} AND {condition}", (room, edge))) as rows:
             for row in rows:
                 if not run.take(Commit.read(room, *row)):
                     break
-        return run.oldest_first()
+        return run
 
     async def check(self) -> None:
         await self.tail("", 1)

@@ -117,7 +117,9 @@ class Way:
         else:
             answer.set_exception(Taken(None if "hide" in self.world.scenario.faults else winner))
 
-    async def _read(self, run: Run, wanted: Callable[[Commit], bool], step: int) -> list[Commit]:
+    async def _read(
+        self, run: Run, wanted: Callable[[Commit], bool], step: int, *, again: bool = False
+    ) -> Run:
         world = self.world
         self._check()
         began = world.loop.time()
@@ -130,22 +132,37 @@ class Way:
         elif fault == "deny":
             raise Broken("expired")
         commits = [commit for commit in world.seen_by(self) if wanted(commit)]
-        if fault == "torn" and step == 1 and any(world.store.when[c.first] > began for c in commits[-2:-1]):
+        torn = fault == "torn" and step == 1 and not again
+        if torn and any(world.store.when[c.first] > began for c in commits[-2:-1]):
             del commits[-2]  # it was stored meanwhile; backwards, it would be read after its successor
         for commit in commits[::step]:
             if not run.take(commit):
                 break
         await asyncio.sleep(world.lag())
-        return run.oldest_first()
+        return run
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await self.before(room, BEYOND_ANY_LOG, limit)
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        return await self._read(Run(limit, above=id), lambda c: c.first > id - COMMIT_MESSAGES, 1)
+        def wanted(commit: Commit) -> bool:
+            return commit.first > id - COMMIT_MESSAGES
+
+        run = await self._read(Run(limit, above=id), wanted, 1)
+        if run.beyond is not None:
+            run = await self._read(Run(limit, above=id), wanted, 1, again=True)
+        return run.to_the_end()
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        return await self._read(Run(limit, below=id), lambda c: c.first < id, -1)
+        return (await self._read(Run(limit, below=id), lambda c: c.first < id, -1)).oldest_first()
+
+    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        def wanted(commit: Commit) -> bool:
+            inside = commit.last > above and commit.first < below
+            return inside and any(m.provisional_id == provisional_id for m in commit.messages)
+
+        await self.tail(room, 1)  # it takes as long as a reading, and may fail like one
+        return [commit for commit in self.world.seen_by(self) if wanted(commit)]
 
     async def check(self) -> None:
         await self.tail("", 1)
