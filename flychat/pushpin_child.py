@@ -14,6 +14,7 @@ import base64
 import contextlib
 import io
 import json
+import re
 import secrets
 import shutil
 import socket
@@ -32,6 +33,7 @@ from .errors import FlychatError, Misconfigured
 STARTING_SECONDS = 10.0
 STOPPING_SECONDS = 5.0
 ISSUER = "flychat-proxy"
+WITHOUT_ZURL = (1, 40)  # the first release that is served by pushpin.conf; older ones by pushpin-1.36.conf
 TAIL = 8  # lines of the logs that say why Pushpin has ended
 DEPLOYED_TARGET = "127.0.0.1:3000"  # in deploy/routes
 INSTALL = (
@@ -55,6 +57,7 @@ class PushpinChild:
         deploy: Path,
         targets: Sequence[str],
         *,
+        program: str = "pushpin",
         host: str = "127.0.0.1",
         port: int = 0,
         control_port: int = 0,
@@ -64,9 +67,10 @@ class PushpinChild:
 
         A port of 0 is a free one; no key, a fresh one.
         """
-        program = shutil.which("pushpin")
-        if program is None:
+        found = shutil.which(program)
+        if found is None:
             raise Misconfigured(INSTALL)
+        template = deploy / configuration_for(await version(found))
         port = _free_port(host, port)
         control_port = _free_port("127.0.0.1", control_port)
         encoded_key = "base64:" + base64.b64encode(key or secrets.token_bytes(32)).decode()
@@ -75,8 +79,8 @@ class PushpinChild:
             "proxy": {"sig_iss": ISSUER, "sig_key": encoded_key},
             "handler": {"push_in_http_port": str(control_port)},
         }
-        directory = _prepared(deploy, settings, targets)
-        process = await _watched(directory, program, "--config=pushpin.conf")
+        directory = _prepared(template, settings, targets)
+        process = await _watched(directory, found, "--config=pushpin.conf")
         child = cls(
             process,
             directory,
@@ -133,11 +137,34 @@ class PushpinChild:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _prepared(deploy: Path, settings: Mapping[str, Mapping[str, str]], targets: Sequence[str]) -> Path:
+def configuration_for(version: tuple[int, int] | None) -> str:
+    """The file in deploy/ for a release of Pushpin; one that does not say which it is counts as new."""
+    return "pushpin.conf" if version is None or version >= WITHOUT_ZURL else "pushpin-1.36.conf"
+
+
+async def version(program: str) -> tuple[int, int] | None:
+    """Of a Pushpin, which says `pushpin 1.41.0`. Raises Misconfigured if it cannot be run at all."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program, "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        )
+    except OSError as error:
+        raise Misconfigured(f"{program} cannot be run: {error.strerror}") from None
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), STARTING_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise Misconfigured(f"{program} --version does not answer") from None
+    number = re.search(rb"(\d+)\.(\d+)", said)
+    return (int(number[1]), int(number[2])) if number else None
+
+
+def _prepared(template: Path, settings: Mapping[str, Mapping[str, str]], targets: Sequence[str]) -> Path:
     """A new directory with the configuration."""
     directory = Path(tempfile.mkdtemp(prefix="flychat-"))
-    (directory / "pushpin.conf").write_text(_configured((deploy / "pushpin.conf").read_text(), settings))
-    routes = (deploy / "routes").read_text().replace(DEPLOYED_TARGET, " ".join(targets))
+    (directory / "pushpin.conf").write_text(_configured(template.read_text(), settings))
+    routes = (template.parent / "routes").read_text().replace(DEPLOYED_TARGET, " ".join(targets))
     (directory / "routes").write_text(routes)
     return directory
 

@@ -60,13 +60,19 @@ def dynamo_environ(request: pytest.FixtureRequest) -> dict[str, str]:
     return dynamo_environment(ENDPOINT or request.getfixturevalue("moto_endpoint"))
 
 
+both_pushpins = pytest.mark.parametrize("stage", ["pushpin", "FLYCHAT_TEST_PUSHPIN"], indirect=True)
+
+
 @pytest.fixture
-def stage(io_loop, tmp_path):
-    """Real Pushpins and flychats, which end with the test."""
-    need("pushpin")
+def stage(io_loop, tmp_path, request):
+    """Real Pushpins and flychats, which end with the test. With `both_pushpins`: also another release of Pushpin."""
+    program = getattr(request, "param", "pushpin")
+    if program == "FLYCHAT_TEST_PUSHPIN":
+        program = os.environ.get(program) or pytest.skip("FLYCHAT_TEST_PUSHPIN names no other Pushpin")
+    need(program)
     from .pushpin_proxy import Stage
 
-    stage = Stage(tmp_path)
+    stage = Stage(tmp_path, program)
     yield stage
     io_loop.run_sync(stage.close)
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -171,16 +172,24 @@ def _silent(handler: RequestHandler) -> None:
 
 
 class Stage:
-    """Starts what a test asks for, and clears all of it away."""
+    """Starts what a test asks for, and clears all of it away. `program` is the Pushpin that it uses."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, program: str = "pushpin") -> None:
+        self.directory, self.program = directory, program
         self.ending = contextlib.AsyncExitStack()
+
+    def path(self) -> dict[str, str]:
+        """An environment in which `pushpin` is that program."""
+        programs = self.directory / "programs"
+        programs.mkdir(exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (programs / "pushpin").symlink_to(shutil.which(self.program))
+        return {"PATH": f"{programs}:{os.environ['PATH']}"}
 
     async def pushpin(self, *ports: int, **options: int) -> PushpinChild:
         """A Pushpin in front of apps on these ports."""
         targets = [f"127.0.0.1:{port}" for port in ports]
-        pushpin = await PushpinChild.start(DEPLOY, targets, key=KEY, **options)
+        pushpin = await PushpinChild.start(DEPLOY, targets, program=self.program, key=KEY, **options)
         self.ending.push_async_callback(pushpin.stop)
         return pushpin
 

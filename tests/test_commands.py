@@ -19,6 +19,7 @@ import pytest
 from flychat import client, commands, maintenance
 from flychat.__main__ import COMMANDS
 from flychat.config import Config
+from tests.conftest import both_pushpins
 from tests.program import ROOT, START_SECONDS, command, environment, running
 from tests.pushpin_proxy import free_port
 from tests.served import draft, served
@@ -97,6 +98,7 @@ async def test_all_is_well_with_a_standalone_server_and_a_keep_alive_is_seen(cap
     assert all(word in line for word, line in zip((*GOOD, "keep-alive"), good, strict=True))
 
 
+@both_pushpins
 @gen_test
 async def test_all_is_well_behind_pushpin_and_the_app_itself_is_told_from_it(stage, capsys):
     port = free_port()

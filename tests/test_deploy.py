@@ -18,6 +18,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ from prometheus_client import REGISTRY, parser
 
 from flychat import client, commands
 from flychat.config import Config
-from flychat.pushpin_child import PushpinChild
-from tests.conftest import dynamo_environment, need
-from tests.oracle import fetch
+from flychat.pushpin_child import PushpinChild, configuration_for, version
+from tests.conftest import both_pushpins, dynamo_environment, need
+from tests.oracle import fetch, post
 from tests.program import Program, command, environment, running
 from tests.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, free_port, new_room
 from tests.served import WAIT, served
@@ -52,6 +53,72 @@ def run(*arguments: str | Path, **options) -> str:
     )
     assert ended.returncode == 0, ended.stdout
     return ended.stdout
+
+
+# Pushpin
+
+
+def listening(session: int) -> set[tuple[str, int]]:
+    """The addresses and ports on which the processes of a session take TCP connections."""
+    sockets = set()
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(pid)) == session:
+                files = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+                sockets |= {file[8:-1] for file in files if file.startswith("socket:[")}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == "0A" and inode in sockets:  # LISTEN
+                address, port = local.split(":")
+                words = [bytes.fromhex(address[i : i + 8])[::-1] for i in range(0, len(address), 8)]
+                found.add((str(ip_address(b"".join(words))), int(port, 16)))
+    return found
+
+
+@both_pushpins
+@gen_test
+async def test_pushpin_by_hand_serves_with_its_file_as_it_is_and_is_reached_from_this_machine_only(stage):
+    """But for the numbers of the ports, and where flychat is."""
+    folder, flychat = stage.directory / "deploy", free_port()
+    shutil.copytree(DEPLOY, folder)
+    name = configuration_for(await version(stage.program))
+    ports = {"7999": free_port(), "5561": free_port()}
+    configuration = text(name)
+    for number, port in ports.items():
+        assert number in configuration
+        configuration = configuration.replace(number, str(port))
+    (folder / name).write_text(configuration)
+    (folder / "routes").write_text(text("routes").replace("127.0.0.1:3000", f"127.0.0.1:{flychat}"))
+    pushpin = await asyncio.create_subprocess_exec(
+        *(stage.program, f"--config={name}"), cwd=folder, start_new_session=True
+    )
+    stage.ending.push_async_callback(pushpin.wait)
+    stage.ending.callback(lambda: pushpin.returncode is None and pushpin.terminate())
+    url = f"http://127.0.0.1:{ports['7999']}"
+    await stage.app(flychat, [f"http://127.0.0.1:{ports['5561']}/"])
+
+    async def serves() -> bool:
+        with contextlib.suppress(OSError):
+            return (await fetch(url, "/healthz"))[0] == 200
+        return False
+
+    await eventually(serves)
+    crowd = await stage.crowd(url, room := new_room(), 2)
+    assert (await post(url, room, "hello"))[0] == 200
+    await crowd.until_id(1)
+    assert listening(pushpin.pid) == {("127.0.0.1", port) for port in ports.values()}
+
+
+@both_pushpins
+@gen_test
+async def test_pushpin_passes_on_the_largest_head_that_flychat_takes(stage):
+    port = free_port()
+    pushpin = await stage.pushpin(port)
+    await stage.app(port, [pushpin.grip_url])
+    large = {"Cookie": "c=" + "x" * 15_500}
+    assert (await fetch(pushpin.url, "/tea?user=ann", headers=large))[0] == 200
 
 
 # Web servers in front
@@ -187,9 +254,10 @@ def unquestioning(folder: Path) -> Path:
     """deploy/ with a Pushpin that passes on the client's address as the web server in front of it says it."""
     copy = folder / "deploy"
     shutil.copytree(DEPLOY, copy)
-    changed = re.sub(r"(?m)^x_forwarded_for=.*$", "x_forwarded_for=", text("pushpin.conf"))
-    assert changed != text("pushpin.conf")
-    (copy / "pushpin.conf").write_text(changed)
+    for file in copy.glob("pushpin*.conf"):
+        changed, number = re.subn(r"(?m)^x_forwarded_for=.*$", "x_forwarded_for=", file.read_text())
+        assert number == 1
+        file.write_text(changed)
     return copy
 
 
@@ -370,23 +438,27 @@ def test_the_images_are_made_of_what_there_is_and_do_not_run_as_root():
     assert json.loads(last["ENTRYPOINT"])[1:] == ["-m", "flychat"]
     config = Config.read(json.loads(last["CMD"]), dict(pair.split("=") for pair in last["ENV"].split()))
     assert (config.mode, config.host, config.port) == ("standalone", "0.0.0.0", int(last["EXPOSE"]))
-    assert "pushpin" in json.loads(dict(instructions("pushpin.Dockerfile"))["CMD"])
+    pushpin = dict(instructions("pushpin.Dockerfile"))
+    assert json.loads(pushpin["CMD"]) == ["pushpin", "--config=pushpin-1.36.conf"]
+    assert pushpin["FROM"].startswith("debian:12")
 
 
 @gen_test
 async def test_the_commands_of_pushpins_image_make_a_pushpin_that_works(tmp_path):
-    """They are run, on copies; the result is started, with "app" put in its place."""
+    """They are run, on copies of what fits the Pushpin here; it is started, with "app" put in its place."""
     need("pushpin")
-    for file in ("pushpin.conf", "routes"):
+    name = configuration_for(await version("pushpin"))
+    for file in (name, "routes"):
         shutil.copy(DEPLOY / file, tmp_path)
     for word, rest in instructions("pushpin.Dockerfile"):
         if word == "RUN" and rest.startswith("sed"):
-            run("sh", "-c", rest, cwd=tmp_path)
-    conf, routes = ((tmp_path / name).read_text() for name in ("pushpin.conf", "routes"))
+            run("sh", "-c", rest.replace("pushpin-1.36.conf", name), cwd=tmp_path)
+    conf, routes = ((tmp_path / file).read_text() for file in (name, "routes"))
     assert "\npush_in_http_addr=0.0.0.0\n" in conf
+    assert "\nhttp_port=7999\n" in conf
     assert "\n* app:3000" in routes
     assert "127.0.0.1" not in routes
-    (tmp_path / "pushpin.conf").write_text(conf.replace("0.0.0.0", "127.0.0.1"))
+    (tmp_path / name).write_text(conf.replace("0.0.0.0", "127.0.0.1"))
     async with served() as server:
         (tmp_path / "routes").write_text(routes.replace("app:3000", f"localhost:{server.port}"))
         pushpin = await PushpinChild.start(tmp_path, [])

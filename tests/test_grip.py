@@ -1,7 +1,8 @@
 """GRIP mode behind a real Pushpin: what 20 held clients and more are given while everything goes wrong.
 
-Nothing here sleeps to let something happen: a test waits for what it is about, and fails when it is late.
-Most apps are processes of their own, because they are to be killed.
+All of it is tried with the machine's own Pushpin, and with that of FLYCHAT_TEST_PUSHPIN, if there is one. Nothing
+here sleeps to let something happen: a test waits for what it is about, and fails when it is late. Most apps are
+processes of their own, because they are to be killed.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from .conftest import both_pushpins
 from .oracle import Crowd, Listener, fetch, history, post
 from .pushpin_proxy import Stage, eventually, free_port, new_room
 
+pytestmark = both_pushpins
 gen_test = pytest.mark.gen_test(timeout=60)
 RETRIES = 30  # seconds: Pushpin asks again after 1, 2, 4, 8 and 16
 
