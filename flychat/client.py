@@ -17,9 +17,11 @@ to wait is the server's to say (`retry:`, `Retry-After`); it grows with every fa
 clients return at once.
 
 What makes a post safe to repeat is its provisional id: the server knows a message by (from, provisionalId).
+With the last id that the sender knew at the first attempt it does so however late: it looks from there.
 
-A connection is for one request; certificates are checked (SSL_CERT_FILE names others than the system's),
-redirections not followed.
+A connection is for one request, through the proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
+NO_PROXY); certificates are checked (SSL_CERT_FILE names others than the system's), redirections not followed.
+What is read is bounded, an event and an answer alike: whatever is longer is a broken connection.
 """
 
 from __future__ import annotations
@@ -30,22 +32,26 @@ import json
 import logging
 import os
 import random
+import re
 import ssl
 import uuid
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
+from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import (
     ClientError,
+    ClientHttpProxyError,
     ClientResponse,
     ClientResponseError,
     ClientSession,
     ClientTimeout,
+    DummyCookieJar,
 )
 from yarl import URL
 
@@ -53,28 +59,46 @@ from . import __version__
 from .errors import Misconfigured, Refused, Unavailable
 from .messages import Draft, Message
 from .sse import BEYOND_ANY_LOG, Event, Parser, read_position
-from .streams import HISTORY, Page
+from .streams import HISTORY
 
-__all__ = ["Denied", "Draft", "Later", "Message", "Page", "Reset", "Retraction", "page", "post", "stream"]
+__all__ = [
+    "Denied",
+    "Draft",
+    "Later",
+    "Message",
+    "Page",
+    "Reset",
+    "Retraction",
+    "page",
+    "position",
+    "post",
+    "stream",
+]
 
 SILENCE = 50.0  # seconds: the server says something every 20
 ANSWER_SECONDS = 15.0  # for a connection, and for the head of an answer
 REASON_SECONDS, REASON_BYTES = 2.0, 65_536  # of a refusal's body are read: it may be without an end
+REASON_CHARACTERS = 1000
+UNPROXIED = "unproxied"  # flychat's 501: the address is that of the app, not of its proxy, and stays so
 FIRST_PAUSE = 1.0  # seconds, unless the stream says another in `retry:`
 LONGEST_PAUSE = 30.0
 LONGEST_ASKED = 120.0  # a server may ask for more patience than that, but is asked again by then
 REMEMBERED = 256  # messages that are not shown as provisional again
-LATER = {408, 425, 429, 500, 502, 503, 504}  # statuses after which the same request may succeed
+ANSWER_BYTES = 8 << 20  # of an answer that is no stream are read; a page of flychat has 256 KiB at the most
+RECOGNISED = 120.0  # seconds for which a server knows a message by its provisional id alone, at least
+AGAIN = {408, 425, 429}  # besides all from 500 on: statuses after which the same request may succeed
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class Denied(Refused):
-    """The server's answer is no, and it would be no again. `headers` are those of its answer."""
+    """The answer is no, and it would be no again. `code` is flychat's, "" if somebody else has answered."""
 
-    def __init__(self, status: int, text: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, status: int, text: str, headers: Mapping[str, str], code: str = "") -> None:
         super().__init__(f"{status} {text}")
-        self.status, self.headers = status, headers
+        self.status, self.headers, self.code = status, headers, code
 
 
 class Later(ConnectionError):
@@ -100,6 +124,20 @@ class Reset:
     last_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Contiguous messages of a room, oldest first, and the last id of its log (0: empty).
+
+    `before` is told where the page was cut short, for its size: it goes on with page(before=...). `after` is
+    told where a page(after=...) is not all that follows.
+    """
+
+    messages: tuple[Message, ...]
+    last_id: int
+    before: int | None = None
+    after: int | None = None
+
+
 StreamEvent: TypeAlias = Message | Draft | Retraction | Reset
 
 
@@ -108,14 +146,16 @@ async def stream(
 ) -> AsyncGenerator[StreamEvent, None]:
     """The room at the server `url`, without an end: what follows `last_id`, else the newest messages and on.
 
-    With `provisional=False` only Messages and Resets. Raises Denied, and ssl.SSLCertVerificationError.
+    With `provisional=False` only Messages and Resets. Raises Denied, and ssl.SSLCertVerificationError; once
+    the stream was open, only where flychat itself refuses: while it is away, others may answer anything.
     """
-    follower, retry, failures = Follower(room, last_id), FIRST_PAUSE, 0
+    follower, retry, failures, opened = Follower(room, last_id), FIRST_PAUSE, 0, False
     while True:
         asked = 0.0
         try:
             async with connect(url, room, follower.position) as (_, events):
                 follower.connected()
+                opened = True
                 async for event in events:
                     failures = 0
                     retry = retry if event.retry is None else event.retry / 1000
@@ -123,9 +163,9 @@ async def stream(
                     if seen is not None and (provisional or isinstance(seen, (Message, Reset))):
                         yield seen
             problem = "it has ended"
-        except ssl.SSLCertVerificationError:
-            raise
-        except OSError as error:
+        except (Denied, OSError) as error:
+            if _is_final(error, believed=opened):
+                raise
             problem, asked = str(error) or type(error).__name__, getattr(error, "seconds", 0.0)
         pause = max(asked, _pause(retry, failures))
         failures += 1
@@ -134,44 +174,78 @@ async def stream(
 
 
 async def post(
-    url: str, room: str, sender: str, text: str, *, provisional_id: str | None = None, seconds: float = 60.0
+    url: str,
+    room: str,
+    sender: str,
+    text: str,
+    *,
+    provisional_id: str | None = None,
+    last_id: int | None = None,
+    seconds: float = 60.0,
 ) -> Message:
-    """Posts until it is known what became of it: the message as it is stored.
+    """Posts until it is known what became of it: the message as it is stored, once.
 
-    Raises Denied; and Unavailable after `seconds`, when it may be stored: to go on, post it again with the
-    same provisional id. Beyond the server's recent window (256 messages of the room) that would be a second
-    message.
+    `last_id` is the newest id of the room that you know. With it the server finds an earlier attempt however
+    late it is repeated, without it for RECOGNISED seconds (so the room is asked for it first where `seconds`
+    are more).
+
+    Raises Denied; and Unavailable after `seconds`, when it may be stored or not: to go on, post it again with
+    the same provisional id and the same last id.
     """
-    fields = {"from": sender, "text": text, "provisionalId": provisional_id or str(uuid.uuid4())}
-    headers, body = {"Content-Type": "application/json"}, json.dumps(fields).encode()
+    fields: dict[str, Any] = {"from": sender, "text": text}
+    fields["provisionalId"] = provisional_id or str(uuid.uuid4())
+    if last_id is not None:
+        fields["lastEventId"] = last_id
+
+    async def attempt() -> Message:
+        if "lastEventId" not in fields and seconds > RECOGNISED:
+            fields["lastEventId"] = (await page(url, room, limit=1)).last_id
+        body = json.dumps(fields).encode()
+        answer = await fetch(messages_url(url, room), {"Content-Type": "application/json"}, body)
+        with _flychats():
+            return _message(json.loads(answer))
+
+    return await _patiently(attempt, seconds)
+
+
+async def position(url: str, room: str, *, seconds: float = 60.0) -> int:
+    """The last id of the room's log, asked for until it is told. Raises Denied, Unavailable."""
+    return (await _patiently(lambda: page(url, room, limit=1), seconds)).last_id
+
+
+async def page(
+    url: str, room: str, before: int | None = None, limit: int = HISTORY, *, after: int | None = None
+) -> Page:
+    """The newest `limit` (at most 200) messages of a room, or those before an id, or the first after one.
+
+    Tried once. Raises Denied, Later, OSError.
+    """
+    asked = {"limit": limit, "before": before, "after": after}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    body = await fetch(f"{messages_url(url, room)}?{query}", {"Accept": "application/json"})
+    with _flychats():
+        fields = json.loads(body)
+        messages = tuple(map(_message, fields["messages"]))
+        more = [_id(fields, name) if name in fields else None for name in ("before", "after")]
+        return Page(messages, _id(fields, "lastEventId"), *more)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """What an attempt returns, made again until it does. Raises Denied; Unavailable after `seconds`."""
     failures, asked, problem = 0, 0.0, "no answer in time"
     try:
         async with asyncio.timeout(seconds):
             while True:
                 try:
-                    answer = await fetch(messages_url(url, room), headers, body)
-                    with _flychats():
-                        return _message(json.loads(answer))
-                except ssl.SSLCertVerificationError:
-                    raise
-                except OSError as error:
+                    return await attempt()
+                except (Denied, OSError) as error:
+                    if _is_final(error, believed=failures > 0):
+                        raise
                     problem, asked = str(error) or type(error).__name__, getattr(error, "seconds", 0.0)
                 await asyncio.sleep(max(asked, _pause(FIRST_PAUSE / 4, failures)))
                 failures += 1
     except TimeoutError:
         raise Unavailable(problem) from None
-
-
-async def page(url: str, room: str, before: int | None = None, limit: int = HISTORY) -> Page:
-    """The newest `limit` (at most 200) messages of a room, or the newest before an id; and the log's last id.
-
-    Tried once. Raises Denied, Later, OSError.
-    """
-    query = urlencode({"limit": limit} if before is None else {"limit": limit, "before": before})
-    body = await fetch(f"{messages_url(url, room)}?{query}", {"Accept": "application/json"})
-    with _flychats():
-        fields = json.loads(body)
-        return Page(tuple(map(_message, fields["messages"])), int(fields["lastEventId"]))
 
 
 class Follower:
@@ -261,26 +335,40 @@ async def connect(
     async with request(address, wanted) as answer:
         await _granted(answer)
         if answer.content_type != "text/event-stream":
-            raise Denied(answer.status, "but not a stream of events", answer.headers)
+            raise ConnectionError(f"{answer.status}, but not a stream of events")
         async with contextlib.aclosing(parse(answer.content.iter_any())) as events:
             yield answer.headers, events
 
 
-async def fetch(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
+async def fetch(
+    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
+) -> bytes:
     """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError."""
-    async with asyncio.timeout(ANSWER_SECONDS), request(url, headers, body) as answer:
+    return (await ask(url, headers, body, direct=direct))[1]
+
+
+async def ask(
+    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
+) -> tuple[Mapping[str, str], bytes]:
+    """Like `fetch`, with the headers of the answer."""
+    data = bytearray()
+    async with asyncio.timeout(ANSWER_SECONDS), request(url, headers, body, direct=direct) as answer:
         await _granted(answer)
-        return await answer.read()
+        async for piece in answer.content.iter_any():
+            data += piece
+            if len(data) > ANSWER_BYTES:
+                raise ConnectionError(f"an answer of more than {ANSWER_BYTES} bytes")
+        return answer.headers, bytes(data)
 
 
 @contextlib.asynccontextmanager
 async def request(
-    url: str, headers: Mapping[str, str], body: bytes | None = None
+    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
 ) -> AsyncIterator[ClientResponse]:
     """The answer to a GET, or to a POST of `body`; at the end of the context the connection is closed.
 
-    Whatever goes wrong with the connection, in the context too, is an OSError. Raises Misconfigured for a URL
-    that cannot be asked.
+    It goes through the proxy of the environment, unless `direct`. Whatever goes wrong with the connection, in
+    the context too, is an OSError. Raises Misconfigured for a URL that cannot be asked, or such a proxy.
     """
     timeout = ClientTimeout(total=None, sock_read=SILENCE)
     method = "GET" if body is None else "POST"
@@ -291,9 +379,12 @@ async def request(
         if address.scheme not in ("http", "https") or not (address.raw_host or "").encode("idna"):
             raise ValueError
     except ValueError:  # also of a port that is none, or a label that is empty
-        raise Misconfigured(f"no such address: {url}") from None
+        raise Misconfigured(f"no such address: {without_password(url)}") from None
+    proxy = None if direct else proxy_of(address)
     try:
-        async with ClientSession(timeout=timeout, auto_decompress=False) as session:
+        async with ClientSession(
+            timeout=timeout, auto_decompress=False, cookie_jar=DummyCookieJar()
+        ) as session:
             async with asyncio.timeout(ANSWER_SECONDS):
                 answer = await session.request(
                     method,
@@ -301,6 +392,7 @@ async def request(
                     headers=about,
                     data=body,
                     ssl=certificates,
+                    proxy=proxy,
                     allow_redirects=False,
                     skip_auto_headers=["Accept-Encoding"],
                 )
@@ -308,12 +400,40 @@ async def request(
                 yield answer
             finally:
                 answer.close()
+    except ClientHttpProxyError as error:
+        raise ConnectionError(f"the proxy answers {error.status} {error.message}") from error
     except ClientResponseError as error:
         raise ConnectionError("the answer is not HTTP") from error
     except ClientError as error:
         if isinstance(error, OSError):
             raise
         raise ConnectionError(str(error) or "the answer was cut off") from error
+
+
+def proxy_of(address: URL) -> URL | None:
+    """The proxy that the environment names for an address, perhaps with a name and a password.
+
+    As curl has it: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, but for the hosts of NO_PROXY, in small letters too.
+    On macOS the system's settings as well. Raises Misconfigured.
+    """
+    named, host = getproxies(), address.host or ""
+    given = named.get(address.scheme) or named.get("all")
+    if not given or proxy_bypass(host) or proxy_bypass(f"{host}:{address.port}"):
+        return None
+    try:
+        proxy = URL(given if "://" in given else f"http://{given}")
+        if proxy.scheme not in ("http", "https") or not proxy.host:
+            raise ValueError
+    except ValueError:
+        raise Misconfigured(
+            f"no such proxy: {without_password(given)}; it must be http://HOST:PORT"
+        ) from None
+    return proxy
+
+
+def without_password(text: str) -> str:
+    """The text without the users and passwords of the addresses in it."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", "", text)
 
 
 @lru_cache
@@ -344,15 +464,25 @@ async def _granted(answer: ClientResponse) -> None:
                 if len(data) > REASON_BYTES:
                     break
     try:
-        text = json.loads(data)["error"]["message"]
-    except (ValueError, LookupError, TypeError):  # it was not flychat that answered
+        error = json.loads(data)["error"]
+        code, text = str(error["code"]), str(error["message"])[:REASON_CHARACTERS]
+    except (ValueError, LookupError, TypeError, RecursionError):  # it was not flychat that answered
         known = answer.status in HTTPStatus._value2member_map_
-        text = HTTPStatus(answer.status).phrase if known else "?"
+        code, text = "", HTTPStatus(answer.status).phrase if known else "?"
     if "location" in answer.headers:
         text += f", to {answer.headers['location']}"
-    if answer.status in LATER:
+    if (answer.status >= 500 and code != UNPROXIED) or answer.status in AGAIN:
         raise Later(answer.status, text, patience(answer.headers))
-    raise Denied(answer.status, text, answer.headers)
+    raise Denied(answer.status, text, answer.headers, code)
+
+
+def _is_final(error: Denied | OSError, *, believed: bool) -> bool:
+    """Whether to give up. Where the address is `believed`, others than flychat may say no, or have no right
+    certificate: a proxy whose server is away, or a gate to the network, says anything for a while.
+    """
+    if isinstance(error, Denied):
+        return bool(error.code) or not believed
+    return isinstance(error, ssl.SSLCertVerificationError) and not believed
 
 
 @contextlib.contextmanager

@@ -221,10 +221,10 @@ async def _serving(host: str, port: int, control_port: int) -> None:
 async def _arrives(host: str, port: int, control_port: int) -> None:
     mark = secrets.token_hex(8)
     item = {"channel": "test", "http-stream": {"content": mark}}
-    async with client.request(f"http://{host}:{port}/_ready/stream", {}) as stream:
+    async with client.request(f"http://{host}:{port}/_ready/stream", {}, direct=True) as stream:
         await _seen(b"[stream opened]\n", stream)
         body = json.dumps({"items": [item]}).encode()
-        await client.fetch(f"http://127.0.0.1:{control_port}/publish/", {}, body)
+        await client.fetch(f"http://127.0.0.1:{control_port}/publish/", {}, body, direct=True)
         await _seen(mark.encode(), stream)
 
 

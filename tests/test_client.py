@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import time
@@ -14,7 +15,7 @@ from flychat import client, streams
 from flychat.client import Denied, Follower, Later, Reset, Retraction
 from flychat.errors import Misconfigured, Unavailable
 from flychat.messages import Draft, Message, wire_json
-from flychat.sse import Event, Parser, to_json
+from flychat.sse import EVENT_BYTES, Event, Parser, to_json
 from tests.pushpin_proxy import App, free_port
 
 gen_test = pytest.mark.gen_test(timeout=30)
@@ -246,8 +247,8 @@ def answered(status: int, value: object, *headers: str) -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-def refusal(status: int, *headers: str) -> bytes:
-    return answered(status, {"error": {"code": "x", "message": "so it is"}}, *headers)
+def refusal(status: int, *headers: str, code: str = "x") -> bytes:
+    return answered(status, {"error": {"code": code, "message": "so it is"}}, *headers)
 
 
 @pytest.fixture(autouse=True)
@@ -283,12 +284,15 @@ async def test_a_stream_goes_on_from_its_position_whatever_ends_the_connection(c
         + b"fff\r\nid: 4",  # cut off within a chunk
         streamed(OPEN, two, three, five),  # goes back, then skips one
         b"HTTP/1.1 502 Bad Gateway\r\n\r\n<html>",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>",
+        b"HTTP/1.1 404 Not Found\r\n\r\n",  # of a proxy whose server is away
+        b"HTTP/1.1 302 Found\r\nLocation: http://gate/login\r\n\r\n",
         streamed(OPEN, four, five, shown(6), six, cut=False),
     ]
     async with Scripted(answers) as server:
         seen = await followed(server.url, 6)
     assert seen == [message(1), message(2), message(3), message(4), message(5), draft(6), message(6)]
-    assert server.positions == [None, *["2"] * 4, *["3"] * 3]
+    assert server.positions == [None, *["2"] * 4, *["3"] * 6]
     assert "so it is" in caplog.text
     assert "message 5 after 3" in caplog.text
 
@@ -319,16 +323,38 @@ async def test_official_only():
 @gen_test
 async def test_a_refusal_is_final_and_says_why():
     for answer, text in (
-        (refusal(501), "501 so it is"),
+        (refusal(501, code="unproxied"), "501 so it is"),
+        (refusal(400), "400 so it is"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "404 Not Found"),
         (
             b"HTTP/1.1 301 Moved Permanently\r\nLocation: https://x/\r\n\r\n",
             "301 Moved Permanently, to https://x/",
         ),
-        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>", "not a stream"),
     ):
         async with Scripted([answer]) as server:
             with pytest.raises(Denied, match=text):
                 await followed(server.url, 1)
+
+
+@gen_test
+async def test_what_flychat_refuses_ends_a_stream_that_was_open():
+    answers = [streamed(OPEN, *official_events(1)), refusal(403)]
+    async with Scripted(answers) as server:
+        with pytest.raises(Denied, match="403 so it is"):
+            await followed(server.url, 2)
+
+
+@gen_test
+async def test_every_status_from_500_on_is_only_later():
+    statuses = [408, 425, 429, *range(500, 600), 999]
+    plain = [f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n".encode() for status in statuses]
+    (one,) = official_events(1)
+    for later in (*plain, refusal(501), answered(503, [])):
+        async with Scripted(
+            [later, streamed(OPEN, one), later, answered(200, wire_json(message(1)))]
+        ) as server:
+            assert official_ids(await followed(server.url, 1)) == [1]
+            assert await client.post(server.url, "tea", "ann", "hi") == message(1)
 
 
 @gen_test
@@ -364,6 +390,7 @@ async def test_a_post_is_repeated_with_its_provisional_id_until_its_fate_is_know
         refusal(429, "Retry-After: 0"),
         answered(200, stored)[:-5],  # stored, but the answer was cut off
         b"HTTP/1.1 200 OK\r\n\r\n<html>captive",
+        b"HTTP/1.1 404 Not Found\r\n\r\n",
         answered(200, stored),
     ]
     async with Scripted(answers) as server:
@@ -395,6 +422,138 @@ async def test_a_post_is_given_up_in_time():
         with pytest.raises(Unavailable, match="so it is"):
             await client.post(server.url, "tea", "ann", "hi", seconds=0.2)
     assert issubclass(Later, ConnectionError)
+
+
+@gen_test
+async def test_a_post_carries_the_position_of_its_first_attempt():
+    stored = answered(200, wire_json(message(8)))
+    async with Scripted([b"", refusal(503, "Retry-After: 0"), stored]) as server:
+        assert await client.post(server.url, "tea", "ann", "hi", last_id=7) == message(8)
+    assert len(set(server.bodies)) == 1
+    assert json.loads(server.bodies[0])["lastEventId"] == 7
+
+
+@gen_test
+async def test_a_post_that_may_outlast_the_servers_memory_asks_for_the_position_once():
+    empty = answered(200, {"messages": [], "lastEventId": 7})
+    async with Scripted([b"", empty, b"", answered(200, wire_json(message(8)))]) as server:
+        assert await client.post(server.url, "tea", "ann", "hi", seconds=client.RECOGNISED + 1) == message(8)
+    assert [head.split()[:2] for head in server.heads] == [
+        *[["GET", "/rooms/tea/messages/?limit=1"]] * 2,
+        *[["POST", "/rooms/tea/messages/"]] * 2,
+    ]
+    assert [json.loads(body)["lastEventId"] for body in server.bodies[2:]] == [7, 7]
+
+
+# Pages
+
+
+@gen_test
+async def test_a_page_says_where_it_goes_on():
+    messages = [wire_json(message(id)) for id in (3, 4)]
+    answers = {
+        "limit=50": ({}, (None, None)),
+        "limit=50&before=5": ({"before": 3}, (3, None)),
+        "limit=2&after=2": ({"after": 4}, (None, 4)),
+    }
+    scripted = [
+        answered(200, {"messages": messages, "lastEventId": 9, **more}) for more, _ in answers.values()
+    ]
+    async with Scripted(scripted) as server:
+        pages = [
+            await client.page(server.url, "tea"),
+            await client.page(server.url, "tea", 5),
+            await client.page(server.url, "tea", limit=2, after=2),
+        ]
+    assert [head.split()[1].partition("?")[2] for head in server.heads] == list(answers)
+    assert [(page.before, page.after) for page in pages] == [more for _, more in answers.values()]
+    assert all(page.messages == (message(3), message(4)) and page.last_id == 9 for page in pages)
+
+
+# What is read, and by which way
+
+
+@gen_test
+async def test_an_event_and_an_answer_are_read_up_to_a_bound(monkeypatch, caplog):
+    endless = b"data: " + b"x" * (EVENT_BYTES + 1) + Scripted.HANG
+    async with Scripted([streamed(OPEN) + endless, streamed(OPEN, *official_events(1))]) as server:
+        assert official_ids(await followed(server.url, 1)) == [1]
+    assert "an event of more than 1048576 bytes" in caplog.text
+    monkeypatch.setattr(client, "ANSWER_BYTES", 1000)
+    answer = b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 1001 + Scripted.HANG
+    async with Scripted([answer]) as server:
+        with pytest.raises(ConnectionError, match="an answer of more than 1000 bytes"):
+            await client.page(server.url, "tea")
+
+
+PROXIES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
+
+
+@pytest.fixture
+def environ(monkeypatch):
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+@gen_test
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+async def test_the_proxy_of_the_environment_is_gone_through(name, environ):
+    (one,) = official_events(1)
+    answers = [streamed(OPEN, one), answered(200, wire_json(message(1))), b"HTTP/1.1 407 X\r\n\r\n"]
+    async with Scripted(answers) as proxy:
+        environ.setenv(name, proxy.url.replace("//", "//ann:pa%40ss@"))
+        assert official_ids(await followed("http://chat.example.org/x", 1)) == [1]
+        await client.post("http://chat.example.org/x", "tea", "ann", "hi")
+        with pytest.raises(Denied, match="407 Proxy Auth"):
+            await client.page("http://chat.example.org/x", "tea")
+    assert proxy.heads[0].startswith("GET http://chat.example.org/x/rooms/tea/messages/ HTTP/1.1\r\n")
+    assert proxy.heads[1].startswith("POST http://chat.example.org/x/rooms/tea/messages/ HTTP/1.1\r\n")
+    access = base64.b64encode(b"ann:pa@ss").decode()
+    assert all(f"\r\nProxy-Authorization: Basic {access}\r\n" in head for head in proxy.heads)
+
+
+@gen_test
+async def test_an_https_address_is_reached_by_a_tunnel(environ):
+    async with Scripted([b"HTTP/1.1 403 Not That Host\r\n\r\n"]) as proxy:
+        environ.setenv("HTTPS_PROXY", proxy.url.removeprefix("http://"))
+        with pytest.raises(ConnectionError, match="the proxy answers 403 Not That Host"):
+            await client.page("https://chat.example.org", "tea")
+    assert proxy.heads[0].startswith("CONNECT chat.example.org:443 HTTP/1.1\r\n")
+
+
+@gen_test
+@pytest.mark.parametrize("exempt", ["127.0.0.1", "example.org,127.0.0.1:{port}", "*"])
+async def test_the_proxy_is_not_for_the_hosts_of_no_proxy(exempt, environ):
+    empty = answered(200, {"messages": [], "lastEventId": 0})
+    async with Scripted([empty]) as server:
+        environ.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+        environ.setenv("NO_PROXY", exempt.format(port=server.url.rpartition(":")[2]))
+        assert (await client.page(server.url, "tea")).last_id == 0
+
+
+@gen_test
+async def test_a_proxy_that_cannot_be_used_is_said_plainly_and_without_its_password(environ):
+    for proxy in ("socks5://ann:secret@h:1080", "http://ann:secret@h:x", "http://"):
+        environ.setenv("ALL_PROXY", proxy)
+        with pytest.raises(Misconfigured, match=r"no such proxy: .*; it must be http://HOST:PORT") as error:
+            await client.page("http://chat.example.org", "tea")
+        assert "secret" not in str(error.value)
+
+
+@gen_test
+async def test_a_password_is_sent_and_never_told():
+    with pytest.raises(Misconfigured, match=r"no such address: http://a\.\.b/"):
+        await client.page("http://ann:secret@a..b", "tea")
+    async with Scripted([answered(200, {"messages": [], "lastEventId": 0})]) as server:
+        await client.page(server.url.replace("//", "//ann:secret@"), "tea")
+    assert "\r\nAuthorization: Basic YW5uOnNlY3JldA==\r\n" in server.heads[0]
+    for text, told in {
+        "to https://ann:p@s:s@h/x@y, http://b@h": "to https://h/x@y, http://h",
+        "http://h/a:b@c mail a@b": "http://h/a:b@c mail a@b",
+    }.items():
+        assert client.without_password(text) == told
 
 
 # Against flychat itself
