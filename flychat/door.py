@@ -26,11 +26,11 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from tornado.httpserver import HTTPServer
 from tornado.httputil import format_timestamp
 
 from .errors import Refused
 from .limits import client_of
+from .listener import Listener
 from .messages import room_name
 from .streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
 from .web import DEFAULT_HEADERS
@@ -77,7 +77,7 @@ def plain_request(head: bytes) -> StreamRequest | None:
     return StreamRequest(room, None if position is None else int(position))
 
 
-class Door(HTTPServer):
+class Door(Listener):
     """The HTTP server, which has plain stream requests held by `hold` if `plan` can answer them at once."""
 
     def initialize(  # type: ignore[override]

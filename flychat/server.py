@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Histogram
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from . import logs
@@ -32,6 +31,7 @@ from .errors import Misconfigured, Unavailable
 from .hub import Hub
 from .hub.local import LocalHub
 from .limits import RateLimit
+from .listener import Listener
 from .log import MessageLog
 from .messages import iso_date
 from .storage import Engine
@@ -85,9 +85,9 @@ class Server:
         if isinstance(hub, LocalHub):
             at_once = application.chat.plan_at_once
             options |= {"plan": at_once, "hold": hub.hold_socket, "trust_proxy": application.trust_proxy}
-            self._http: HTTPServer = Door(application, **options)
+            self._http: Listener = Door(application, **options)
         else:
-            self._http = HTTPServer(application, **options)
+            self._http = Listener(application, **options)
         self._http.add_sockets(sockets)
         self._watch = asyncio.create_task(watch_loop())
         self._sweep = asyncio.create_task(sweep(log, retention * DAY)) if retention else None

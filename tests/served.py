@@ -7,13 +7,14 @@ import socket
 import uuid
 from collections.abc import AsyncIterator
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
 from flychat.chat import Chat
 from flychat.hub.local import LocalHub
+from flychat.listener import Listener
 from flychat.log import MessageLog
 from flychat.messages import Draft
+from flychat.server import HEAD_BYTES
 from flychat.storage.sqlite import SqliteEngine
 from flychat.web import ChatApplication
 from tests.fakes import FaultyEngine
@@ -58,9 +59,15 @@ class Client:
 
 class Served:
     def __init__(
-        self, port: int, application: ChatApplication, log: MessageLog, hub: LocalHub, engine
+        self,
+        server: Listener,
+        port: int,
+        application: ChatApplication,
+        log: MessageLog,
+        hub: LocalHub,
+        engine,
     ) -> None:
-        self.port, self.application = port, application
+        self.server, self.port, self.application = server, port, application
         self.log, self.hub, self.engine = log, hub, engine
         self.url = f"http://127.0.0.1:{port}"
         self.clients: list[Client] = []
@@ -77,8 +84,9 @@ class Served:
         assert (await client.next()).type == "stream-open"
         return client
 
-    async def request(self, head: str, receive: int = 0) -> Client:
+    async def request(self, head: str, receive: int = 0, source: str = "127.0.0.1") -> Client:
         sock = socket.socket()
+        sock.bind((source, 0))
         if receive:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
         sock.setblocking(False)
@@ -103,10 +111,10 @@ async def served(faults=(), *, engine=None, look: bool = False, **hub_options) -
     log = MessageLog(engine, memory=True)
     hub = LocalHub(log.plan, log.refresh if look else None, **hub_options)
     application = ChatApplication(Chat(log, hub))
-    server = HTTPServer(application)
+    server = Listener(application, max_header_size=HEAD_BYTES)
     sockets = bind_sockets(0, "127.0.0.1")
     server.add_sockets(sockets)
-    serving = Served(sockets[0].getsockname()[1], application, log, hub, engine)
+    serving = Served(server, sockets[0].getsockname()[1], application, log, hub, engine)
     try:
         yield serving
     finally:

@@ -11,7 +11,7 @@ PORTS = {"storage", "hub"}
 HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.held"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
 TECHNOLOGY = {
-    "tornado": HUBS | PORTS | {"chat", "web", "door", "server"},
+    "tornado": HUBS | PORTS | {"chat", "web", "listener", "door", "server"},
     "jinja2": {"web"},
     "gripcontrol": {"hub.pushpin", "hub.publisher"},
     "sqlite3": {"storage.sqlite"},
@@ -39,7 +39,8 @@ ALLOWED = {
     "limits": set(),
     "logs": set(),
     "web": PURE | {"chat", "limits"},
-    "door": PURE | {"limits", "web"},
+    "listener": {"limits"},
+    "door": PURE | {"limits", "listener", "web"},
     "config": {"__init__", "errors"},
     "client": {"__init__"} | PURE,
     "commands": {"client"} | PURE,

@@ -1,0 +1,229 @@
+"""The HTTP server beneath the handlers: Tornado's, mended in four places.
+
+1. An answer that its client does not take is given up: after STALL seconds without a byte, or at once where
+   all such answers together are over UNREAD_BYTES: then the client for whom most waits loses the one that it
+   took from longest ago. Once a request is answered, the bytes that wait are all that it costs.
+2. What cannot be read is answered before the connection is closed: a head over the limit with 431, a chunk
+   without a size with 400. Tornado closes without a word.
+3. A connection whose client is still sending is closed in two steps: our side first; the socket when the
+   client has ended too, or after LINGER seconds. Else the kernel answers what still comes with a reset, which
+   may overtake the answer.
+4. A request's target is read as it is meant: `http://host/path` as `/path` with `Host: host` (RFC 9112,
+   3.2.2), and bytes beyond ASCII as if they were percent-encoded. Tornado takes them for Latin-1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import socket
+import struct
+import time
+from collections.abc import Awaitable
+from typing import Any
+
+from prometheus_client import Counter
+from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPConnection,
+    HTTPHeaders,
+    HTTPInputError,
+    HTTPMessageDelegate,
+    RequestStartLine,
+    ResponseStartLine,
+)
+from tornado.iostream import IOStream, UnsatisfiableReadError
+
+from .limits import client_of
+
+STALL = 30.0  # seconds without taking a byte until an answer is given up
+TICK = 1.0  # seconds between two looks for such answers
+UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, all together
+LINGER = 2.0  # seconds that a client may go on sending to a connection that we have ended
+LINGER_BYTES = 1 << 20  # of what it sends are read and dropped meanwhile
+HOST_CHARACTERS = 300  # a name has 253 at the most
+
+UNREAD = Counter("flychat_answers_unread", "Answers given up because their clients did not take them")
+
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+_BEYOND_ASCII = re.compile("[\x80-\xff]")  # a character of Tornado's heads is a byte
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what the kernel still has is dropped
+
+
+class Connection(IOStream):
+    """A client's connection, which tells its listener how much of an answer waits to be taken."""
+
+    def __init__(self, sock: socket.socket, client: str, listener: Listener, **options: Any) -> None:
+        self.client = client
+        self.unsent = 0  # bytes of answers
+        self.counted = 0  # of these, those that the listener knows of: all, or else none had to wait
+        self.took = 0.0  # when it last took bytes
+        self._listener = listener
+        self._answered = self._reads_head = self._reset = False
+        self._refusal = b""
+        super().__init__(sock, **options)
+
+    def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        self._reads_head, self._answered = True, False
+        return super().read_until_regex(regex, max_bytes)
+
+    def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        self._reads_head = False
+        return super().read_until(delimiter, max_bytes)
+
+    def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
+        self._answered = True
+        self.unsent += len(data)
+        written = super().write(data)
+        if self.unsent != self.counted:
+            self._listener.account(self)
+        return written
+
+    def write_to_fd(self, data: memoryview) -> int:
+        try:
+            sent = self.socket.send(data)
+        finally:
+            del data  # as Tornado does: an error's traceback must not keep a view of the buffer
+        self.unsent -= sent
+        if sent and self.counted:
+            self.took = time.monotonic()
+            self._listener.account(self)
+        return sent
+
+    def close(self, exc_info: Any = False) -> None:
+        if isinstance(exc_info, UnsatisfiableReadError) and not self._answered:
+            status = "431 Request Header Fields Too Large" if self._reads_head else "400 Bad Request"
+            self._refusal = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+        super().close(exc_info)
+
+    def reset(self) -> None:
+        """Closes without regard for what was sent."""
+        self._reset = True
+        self.close()
+
+    def close_fd(self) -> None:
+        sock, self.socket = self.socket, None  # type: ignore[assignment]
+        self.unsent = 0
+        self._listener.account(self)
+        if sock.fileno() < 0:  # a hub has taken it
+            return
+        with contextlib.suppress(OSError):
+            if self._reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            elif self._refusal:
+                sock.send(self._refusal)
+                return self._listener.linger(sock)
+            elif self.error is None and sock.recv(1, socket.MSG_PEEK):
+                return self._listener.linger(sock)
+        sock.close()
+
+
+class Listener(HTTPServer):
+    """The server. `account` and `linger` are for its connections."""
+
+    def initialize(self, *args: Any, **kwargs: Any) -> None:
+        super().initialize(*args, **kwargs)
+        self.unread_bytes = 0
+        self._unread: dict[Connection, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._lingering: dict[socket.socket, tuple[asyncio.TimerHandle, list[int]]] = {}
+
+    def account(self, connection: Connection) -> None:
+        """Takes note of how much waits there now."""
+        if not connection.unsent:
+            self._unread.pop(connection, None)
+        elif not connection.counted:
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
+            self._unread[connection] = None
+            connection.took = time.monotonic()
+        self.unread_bytes += connection.unsent - connection.counted
+        if connection.unsent > connection.counted and self.unread_bytes > UNREAD_BYTES:
+            asyncio.get_running_loop().call_soon(self._relieve)
+        connection.counted = connection.unsent
+
+    def _look(self) -> None:
+        """Gives up what has stalled."""
+        for connection in list(self._unread):
+            if time.monotonic() - connection.took > STALL:
+                self._give_up(connection)
+        self._timer = asyncio.get_running_loop().call_later(TICK, self._look) if self._unread else None
+
+    def _relieve(self) -> None:
+        """Gives up answers until the others are within the bound."""
+        waiting: dict[str, list[Connection]] = {}
+        for connection in sorted(self._unread, key=lambda connection: -connection.took):
+            waiting.setdefault(connection.client, []).append(connection)
+        bytes_of = {client: sum(c.unsent for c in connections) for client, connections in waiting.items()}
+        while self.unread_bytes > UNREAD_BYTES:
+            client = max(bytes_of, key=bytes_of.__getitem__)
+            connection = waiting[client].pop()
+            bytes_of[client] -= connection.unsent
+            self._give_up(connection)
+
+    def _give_up(self, connection: Connection) -> None:
+        UNREAD.inc()
+        connection.reset()
+
+    def linger(self, sock: socket.socket) -> None:
+        """Ends our side of a connection, and closes it when the other side has ended."""
+        loop = asyncio.get_running_loop()
+        sock.shutdown(socket.SHUT_WR)
+        self._lingering[sock] = loop.call_later(LINGER, self._close, sock), [LINGER_BYTES]
+        loop.add_reader(sock, self._drop, sock)
+
+    def _drop(self, sock: socket.socket) -> None:
+        left = self._lingering[sock][1]
+        try:
+            dropped = len(sock.recv(65_536))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            dropped = 0
+        left[0] -= dropped
+        if not dropped or left[0] <= 0:
+            self._close(sock)
+
+    def _close(self, sock: socket.socket) -> None:
+        self._lingering.pop(sock)[0].cancel()
+        asyncio.get_running_loop().remove_reader(sock)
+        sock.close()
+
+    async def close_all_connections(self) -> None:
+        await super().close_all_connections()
+        for sock in list(self._lingering):
+            self._close(sock)
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        return _Targets(super().start_request(server_conn, request_conn))
+
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        options = {"max_buffer_size": self.max_buffer_size, "read_chunk_size": self.read_chunk_size}
+        client = client_of(address[0]) if address else "unknown"
+        self.handle_stream(Connection(connection, client, self, **options), address)
+
+
+class _Targets(HTTPMessageDelegate):
+    """Hands a request on with its target in the one form that is routed."""
+
+    def __init__(self, delegate: HTTPMessageDelegate) -> None:
+        self._delegate = delegate
+        self.data_received = delegate.data_received  # type: ignore[method-assign]
+        self.finish = delegate.finish  # type: ignore[method-assign]
+        self.on_connection_close = delegate.on_connection_close  # type: ignore[method-assign]
+
+    def headers_received(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
+    ) -> Awaitable[None] | None:
+        assert isinstance(start_line, RequestStartLine)
+        path = start_line.path
+        if absolute := _ABSOLUTE.fullmatch(path):
+            host = headers.get("Host", "")
+            if "," not in host and (host or start_line.version == "HTTP/1.0"):  # else Tornado refuses it
+                headers["Host"] = absolute[1]
+            path = absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
+        if len(headers.get("Host", "")) > HOST_CHARACTERS:
+            raise HTTPInputError("the Host header is too long")
+        path = _BEYOND_ASCII.sub(lambda byte: f"%{ord(byte[0]):02X}", path)
+        return self._delegate.headers_received(start_line._replace(path=path), headers)
