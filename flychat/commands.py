@@ -27,6 +27,8 @@ from http import HTTPStatus
 from urllib.parse import unquote, urlsplit
 
 from . import client
+from .client import http
+from .client.follower import Follower, StreamEvent
 from .errors import FlychatError, Refused
 from .messages import Message, room_name, wire_json
 from .sse import Event, read_position, to_json
@@ -95,7 +97,7 @@ async def check(url: str, *, quick: bool) -> int:
 async def _check_head(found: Findings, url: str, room: str) -> None:
     """What the head of a stream says, asked for as browsers do; and when the first event comes."""
     began = time.monotonic()
-    async with client.connect(url, room, headers={"Accept-Encoding": "gzip, deflate, br"}) as (head, events):
+    async with http.connect(url, room, headers={"Accept-Encoding": "gzip, deflate, br"}) as (head, events):
         answered, caching = time.monotonic() - began, head.get("cache-control", "")
         rules = {
             "Cache-Control lacks no-cache": "no-cache" in caching,
@@ -121,11 +123,11 @@ async def _check_head(found: Findings, url: str, room: str) -> None:
 async def _check_mode(found: Findings, url: str) -> None:
     """Pushpin itself answers at /_ready/, with the routes of deploy/; the metrics name the mode, if shown."""
     with contextlib.suppress(FlychatError, OSError):
-        async with asyncio.timeout(PATIENCE), client.request(f"{url}/_ready/stream", {}) as answer:
+        async with asyncio.timeout(PATIENCE), http.request(f"{url}/_ready/stream", {}) as answer:
             if answer.status == 200 and b"stream opened" in await answer.content.readany():
                 return found.good("proxied by GRIP: Pushpin holds the streams")
     with contextlib.suppress(FlychatError, OSError):
-        grip = b"\nflychat_grip_queued{" in await client.fetch(f"{url}/metrics", {})
+        grip = b"\nflychat_grip_queued{" in await http.fetch(f"{url}/metrics", {})
         return found.good("proxied by GRIP" if grip else "not proxied by GRIP: the server holds the streams")
     found.good("proxied by GRIP or not: cannot be told, /metrics and Pushpin's /_ready/ are not shown here")
 
@@ -133,7 +135,7 @@ async def _check_mode(found: Findings, url: str) -> None:
 async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]:
     """Posts, and measures when the messages are seen. [] where nothing can be said of what follows."""
     messages, provisional, official, late = [], [], [], []
-    async with client.connect(url, room) as (_, events):
+    async with http.connect(url, room) as (_, events):
         for _ in range(POSTS):
             seen, began = Sights(), time.monotonic()
             key = str(uuid.uuid4())
@@ -191,7 +193,7 @@ class Sights:
 async def _check_resumption(found: Findings, url: str, room: str, messages: list[Message]) -> None:
     position, rest = messages[0].id, messages[1:]
     for by_query, name in ((False, "the Last-Event-ID header"), (True, "?lastEventId=")):
-        async with client.connect(url, room, position, by_query=by_query) as (_, events):
+        async with http.connect(url, room, position, by_query=by_query) as (_, events):
             got = await _messages(events, len(rest))
         found.that(
             got == rest,
@@ -201,7 +203,7 @@ async def _check_resumption(found: Findings, url: str, room: str, messages: list
 
 
 async def _check_reset(found: Findings, url: str, room: str, messages: list[Message]) -> None:
-    async with client.connect(url, room, ANOTHER_LOG) as (_, events):
+    async with http.connect(url, room, ANOTHER_LOG) as (_, events):
         async with asyncio.timeout(PATIENCE):
             names = [(await anext(events, NOTHING)).name for _ in range(2)]
         got = await _messages(events, len(messages))
@@ -214,7 +216,7 @@ async def _check_reset(found: Findings, url: str, room: str, messages: list[Mess
 
 async def _messages(events: AsyncIterator[Event], number: int) -> list[Message]:
     """The next official messages, `number` of them or as many as come in time."""
-    follower, got = client.Follower("", None), list[Message]()
+    follower, got = Follower("", None), list[Message]()
     with contextlib.suppress(TimeoutError, StopAsyncIteration):
         async with asyncio.timeout(PATIENCE):
             while len(got) < number:
@@ -226,7 +228,7 @@ async def _messages(events: AsyncIterator[Event], number: int) -> list[Message]:
 async def _keep_alive(url: str, room: str) -> float | None:
     """After how many seconds of silence a keep-alive came; None if none did."""
     with contextlib.suppress(FlychatError, OSError):
-        async with client.connect(url, room) as (_, events), asyncio.timeout(KEEP_ALIVE_SECONDS + 5):
+        async with http.connect(url, room) as (_, events), asyncio.timeout(KEEP_ALIVE_SECONDS + 5):
             began = time.monotonic()
             async for event in events:
                 if event.name == "keep-alive":
@@ -275,7 +277,7 @@ async def say(url: str, room: str, *, sender: str, texts: Iterable[str]) -> int:
     return 0
 
 
-def _line(event: client.StreamEvent) -> str:
+def _line(event: StreamEvent) -> str:
     """One event for people: `12 ann: text`, with ... for the id of what is not stored yet."""
     if isinstance(event, client.Retraction):
         return f"--- not stored: {printable(event.provisional_id)}"
@@ -285,7 +287,7 @@ def _line(event: client.StreamEvent) -> str:
     return f"{id} {printable(event.sender)}: {printable(event.text)}"
 
 
-def _json_line(event: client.StreamEvent) -> str:
+def _json_line(event: StreamEvent) -> str:
     """One event for programs: the data of the wire, with the type of what is no message as "event"."""
     if isinstance(event, client.Retraction):
         return to_json({"event": "retraction", "provisionalId": event.provisional_id})

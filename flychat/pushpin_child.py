@@ -27,7 +27,8 @@ from urllib.parse import quote
 
 from aiohttp import ClientResponse
 
-from . import client, pushpin_watcher
+from . import pushpin_watcher
+from .client import http
 from .errors import FlychatError, Misconfigured
 
 STARTING_SECONDS = 10.0
@@ -221,10 +222,10 @@ async def _serving(host: str, port: int, control_port: int) -> None:
 async def _arrives(host: str, port: int, control_port: int) -> None:
     mark = secrets.token_hex(8)
     item = {"channel": "test", "http-stream": {"content": mark}}
-    async with client.request(f"http://{host}:{port}/_ready/stream", {}, direct=True) as stream:
+    async with http.request(f"http://{host}:{port}/_ready/stream", {}, direct=True) as stream:
         await _seen(b"[stream opened]\n", stream)
         body = json.dumps({"items": [item]}).encode()
-        await client.fetch(f"http://127.0.0.1:{control_port}/publish/", {}, body, direct=True)
+        await http.fetch(f"http://127.0.0.1:{control_port}/publish/", {}, body, direct=True)
         await _seen(mark.encode(), stream)
 
 

@@ -12,7 +12,8 @@ import uuid
 import pytest
 
 from flychat import client, streams
-from flychat.client import Denied, Follower, Later, Reset, Retraction
+from flychat.client import Denied, Later, Reset, Retraction, http
+from flychat.client.follower import Follower, StreamEvent
 from flychat.errors import Misconfigured, Unavailable
 from flychat.messages import Draft, Message, wire_json
 from flychat.sse import EVENT_BYTES, Event, Parser, to_json
@@ -130,7 +131,7 @@ def test_an_event_that_cannot_be_right_ends_the_connection(position, event):
     assert follower.position == position
 
 
-def connected(follower: Follower, log: list[Message]) -> list[client.StreamEvent]:
+def connected(follower: Follower, log: list[Message]) -> list[StreamEvent]:
     """What a new connection of `follower` is given by a server that has this log: 50 of it, or all of it."""
     follower.connected()
     after = [each for each in log if follower.position is None or each.id > follower.position]
@@ -156,7 +157,7 @@ async def parsed(*pieces: bytes) -> list[Event]:
         for piece in pieces:
             yield piece
 
-    return [event async for event in client.parse(body())]
+    return [event async for event in http.parse(body())]
 
 
 @gen_test
@@ -256,7 +257,7 @@ def hurried(monkeypatch):
     monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
 
 
-async def followed(url: str, until: int, **options) -> list[client.StreamEvent]:
+async def followed(url: str, until: int, **options) -> list[StreamEvent]:
     """What the stream says until the official message `until`."""
     seen = []
     async with contextlib.aclosing(client.stream(url, "tea", **options)) as events:
@@ -267,7 +268,7 @@ async def followed(url: str, until: int, **options) -> list[client.StreamEvent]:
     return seen
 
 
-def official_ids(events: list[client.StreamEvent]) -> list[int]:
+def official_ids(events: list[StreamEvent]) -> list[int]:
     return [event.id for event in events if isinstance(event, Message)]
 
 
@@ -299,7 +300,7 @@ async def test_a_stream_goes_on_from_its_position_whatever_ends_the_connection(c
 
 @gen_test
 async def test_a_stream_that_falls_silent_is_left(monkeypatch):
-    monkeypatch.setattr(client, "SILENCE", 0.1)
+    monkeypatch.setattr(http, "SILENCE", 0.1)
     (one, two) = official_events(1, 2)
     async with Scripted([streamed(OPEN, one, cut=False), streamed(OPEN, two)]) as server:
         assert official_ids(await followed(server.url, 2)) == [1, 2]
@@ -373,9 +374,9 @@ def test_pauses_grow_are_bounded_and_differ():
     assert all(pause <= client.LONGEST_PAUSE for pause in pauses)
     assert all(2**n / 2 <= pauses[n] <= 2**n for n in range(5))
     assert len(set(pauses)) > 90
-    for value, seconds in (("7", 7.0), ("9999999", client.LONGEST_ASKED), ("tomorrow", 0.0), (None, 0.0)):
+    for value, seconds in (("7", 7.0), ("9999999", http.LONGEST_ASKED), ("tomorrow", 0.0), (None, 0.0)):
         headers = {} if value is None else {"Retry-After": value}
-        assert client.patience(headers) == seconds
+        assert http.patience(headers) == seconds
 
 
 # Posting
@@ -479,7 +480,7 @@ async def test_an_event_and_an_answer_are_read_up_to_a_bound(monkeypatch, caplog
     async with Scripted([streamed(OPEN) + endless, streamed(OPEN, *official_events(1))]) as server:
         assert official_ids(await followed(server.url, 1)) == [1]
     assert "an event of more than 1048576 bytes" in caplog.text
-    monkeypatch.setattr(client, "ANSWER_BYTES", 1000)
+    monkeypatch.setattr(http, "ANSWER_BYTES", 1000)
     answer = b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 1001 + Scripted.HANG
     async with Scripted([answer]) as server:
         with pytest.raises(ConnectionError, match="an answer of more than 1000 bytes"):
@@ -553,7 +554,7 @@ async def test_a_password_is_sent_and_never_told():
         "to https://ann:p@s:s@h/x@y, http://b@h": "to https://h/x@y, http://h",
         "http://h/a:b@c mail a@b": "http://h/a:b@c mail a@b",
     }.items():
-        assert client.without_password(text) == told
+        assert http.without_password(text) == told
 
 
 # Against flychat itself

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from flychat import client, commands, maintenance
+from flychat import commands, maintenance
 from flychat.__main__ import COMMANDS
+from flychat.client import http
 from flychat.config import Config
 from tests.conftest import both_pushpins
 from tests.program import ROOT, START_SECONDS, command, environment, running
@@ -163,8 +164,8 @@ VICES = {
 async def test_what_a_proxy_on_the_way_does_wrong_is_found(vice, capsys, monkeypatch):
     monkeypatch.setattr(commands, "PATIENCE", 0.6)
     monkeypatch.setattr(commands, "LATE", 0.1)
-    monkeypatch.setattr(client, "REASON_SECONDS", 0.2)
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(http, "REASON_SECONDS", 0.2)
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 2.0)
     options, says = VICES[vice]
     async with served() as server, between(server.url, **options) as url:
         code, _, bad = await checked(url, capsys)

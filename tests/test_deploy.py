@@ -24,7 +24,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, parser
 
-from flychat import client, commands
+from flychat import commands
+from flychat.client import http
 from flychat.config import Config
 from flychat.pushpin_child import PushpinChild, configuration_for, version
 from tests.conftest import both_pushpins, dynamo_environment, need
@@ -337,7 +338,7 @@ async def test_what_else_a_web_server_in_front_must_do(name, tmp_path, certifica
 
 @gen_test
 async def test_check_finds_an_nginx_that_buffers(tmp_path, certificate, monkeypatch, capsys):
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 2.0)
     monkeypatch.setattr(commands, "PATIENCE", 2.0)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     async with served() as server:

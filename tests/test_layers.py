@@ -15,7 +15,7 @@ TECHNOLOGY = {
     "jinja2": {"web"},
     "gripcontrol": {"hub.pushpin", "hub.publisher"},
     "sqlite3": {"storage.sqlite"},
-    "aiohttp": {"client", "pushpin_child"},
+    "aiohttp": {"client.http", "pushpin_child"},
     "aioboto3": {"storage.dynamodb"},
     "aiobotocore": {"storage.dynamodb"},
     "botocore": {"storage.dynamodb"},
@@ -31,7 +31,7 @@ ALLOWED = {
     "hub.pushpin": PURE | {"hub", "hub.publisher"},
     "hub.publisher": PURE,
     "pushpin_watcher": set(),
-    "pushpin_child": {"errors", "pushpin_watcher", "client"},
+    "pushpin_child": {"errors", "pushpin_watcher", "client.http"},
     "log": PURE | {"storage", "log.window", "log.reading"},
     "log.window": PURE,
     "log.reading": PURE,
@@ -42,8 +42,10 @@ ALLOWED = {
     "listener": {"limits"},
     "door": PURE | {"limits", "listener", "web"},
     "config": {"__init__", "errors"},
-    "client": {"__init__"} | PURE,
-    "commands": {"client"} | PURE,
+    "client.follower": PURE,
+    "client.http": {"__init__"} | PURE,
+    "client": {"client.follower", "client.http"} | PURE,
+    "commands": {"__init__", "client", "client.follower", "client.http"} | PURE,
 }
 
 

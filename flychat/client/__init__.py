@@ -1,0 +1,191 @@
+"""A client for programs: reads rooms and writes to them, whatever happens on the way.
+
+    async with contextlib.aclosing(client.stream("https://chat.example.org", "tea")) as events:
+        async for event in events:
+            match event:
+                case Message(): ...           # official: once each, in the order of the ids, without a gap
+                case Draft(): ...             # provisional: seen before it is stored
+                case Retraction(): ...        # that provisional message was not stored
+                case Reset(): ...             # drop what you have: the newest messages follow
+    message = await client.post("https://chat.example.org", "tea", "ann", "Hello")
+    newest = await client.page("https://chat.example.org", "tea")   # .messages, and .last_id to go on from
+
+What makes a stream whole is one value, the position: the last official id that was passed on. Every
+connection asks for what follows it, so a connection may be dropped at any time, for any reason. `Follower`
+passes on nothing at or below the position, and takes an id that skips one for a broken connection. How long
+to wait is the server's to say (`retry:`, `Retry-After`); it grows with every failure, and is random, lest all
+clients return at once.
+
+What makes a post safe to repeat is its provisional id: the server knows a message by (from, provisionalId).
+With the last id that the sender knew at the first attempt it does so however late: it looks from there.
+
+A connection is for one request, through the proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
+NO_PROXY); certificates are checked (SSL_CERT_FILE names others than the system's), redirections not followed.
+What is read is bounded, an event and an answer alike: whatever is longer is a broken connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from ..errors import Unavailable
+from ..messages import Draft, Message
+from ..streams import HISTORY
+from .follower import Follower, Reset, Retraction, StreamEvent, flychats, read_id, read_message
+from .http import Denied, Later, connect, fetch, is_final, messages_url
+
+__all__ = [
+    "Denied",
+    "Draft",
+    "Later",
+    "Message",
+    "Page",
+    "Reset",
+    "Retraction",
+    "page",
+    "position",
+    "post",
+    "stream",
+]
+
+FIRST_PAUSE = 1.0  # seconds, unless the stream says another in `retry:`
+LONGEST_PAUSE = 30.0
+RECOGNISED = 120.0  # seconds for which a server knows a message by its provisional id alone, at least
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Contiguous messages of a room, oldest first, and the last id of its log (0: empty).
+
+    `before` is told where the page was cut short, for its size: it goes on with page(before=...). `after` is
+    told where a page(after=...) is not all that follows.
+    """
+
+    messages: tuple[Message, ...]
+    last_id: int
+    before: int | None = None
+    after: int | None = None
+
+
+async def stream(
+    url: str, room: str, last_id: int | None = None, *, provisional: bool = True
+) -> AsyncGenerator[StreamEvent, None]:
+    """The room at the server `url`, without an end: what follows `last_id`, else the newest messages and on.
+
+    With `provisional=False` only Messages and Resets. Raises Denied, and ssl.SSLCertVerificationError; once
+    the stream was open, only where flychat itself refuses: while it is away, others may answer anything.
+    """
+    follower, retry, failures, opened = Follower(room, last_id), FIRST_PAUSE, 0, False
+    while True:
+        asked = 0.0
+        try:
+            async with connect(url, room, follower.position) as (_, events):
+                follower.connected()
+                opened = True
+                async for event in events:
+                    failures = 0
+                    retry = retry if event.retry is None else event.retry / 1000
+                    seen = follower.take(event)
+                    if seen is not None and (provisional or isinstance(seen, (Message, Reset))):
+                        yield seen
+            problem = "it has ended"
+        except (Denied, OSError) as error:
+            if is_final(error, believed=opened):
+                raise
+            problem, asked = str(error) or type(error).__name__, getattr(error, "seconds", 0.0)
+        pause = max(asked, _pause(retry, failures))
+        failures += 1
+        logger.warning("the stream of %s is asked for again in %.1f s: %s", room, pause, problem)
+        await asyncio.sleep(pause)
+
+
+async def post(
+    url: str,
+    room: str,
+    sender: str,
+    text: str,
+    *,
+    provisional_id: str | None = None,
+    last_id: int | None = None,
+    seconds: float = 60.0,
+) -> Message:
+    """Posts until it is known what became of it: the message as it is stored, once.
+
+    `last_id` is the newest id of the room that you know. With it the server finds an earlier attempt however
+    late it is repeated, without it for RECOGNISED seconds (so the room is asked for it first where `seconds`
+    are more).
+
+    Raises Denied; and Unavailable after `seconds`, when it may be stored or not: to go on, post it again with
+    the same provisional id and the same last id.
+    """
+    fields: dict[str, Any] = {"from": sender, "text": text}
+    fields["provisionalId"] = provisional_id or str(uuid.uuid4())
+    if last_id is not None:
+        fields["lastEventId"] = last_id
+
+    async def attempt() -> Message:
+        if "lastEventId" not in fields and seconds > RECOGNISED:
+            fields["lastEventId"] = (await page(url, room, limit=1)).last_id
+        body = json.dumps(fields).encode()
+        answer = await fetch(messages_url(url, room), {"Content-Type": "application/json"}, body)
+        with flychats():
+            return read_message(json.loads(answer))
+
+    return await _patiently(attempt, seconds)
+
+
+async def position(url: str, room: str, *, seconds: float = 60.0) -> int:
+    """The last id of the room's log, asked for until it is told. Raises Denied, Unavailable."""
+    return (await _patiently(lambda: page(url, room, limit=1), seconds)).last_id
+
+
+async def page(
+    url: str, room: str, before: int | None = None, limit: int = HISTORY, *, after: int | None = None
+) -> Page:
+    """The newest `limit` (at most 200) messages of a room, or those before an id, or the first after one.
+
+    Tried once. Raises Denied, Later, OSError.
+    """
+    asked = {"limit": limit, "before": before, "after": after}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    body = await fetch(f"{messages_url(url, room)}?{query}", {"Accept": "application/json"})
+    with flychats():
+        fields = json.loads(body)
+        messages = tuple(map(read_message, fields["messages"]))
+        more = [read_id(fields, name) if name in fields else None for name in ("before", "after")]
+        return Page(messages, read_id(fields, "lastEventId"), *more)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """What an attempt returns, made again until it does. Raises Denied; Unavailable after `seconds`."""
+    failures, asked, problem = 0, 0.0, "no answer in time"
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await attempt()
+                except (Denied, OSError) as error:
+                    if is_final(error, believed=failures > 0):
+                        raise
+                    problem, asked = str(error) or type(error).__name__, getattr(error, "seconds", 0.0)
+                await asyncio.sleep(max(asked, _pause(FIRST_PAUSE / 4, failures)))
+                failures += 1
+    except TimeoutError:
+        raise Unavailable(problem) from None
+
+
+def _pause(base: float, failures: int) -> float:
+    longest: float = min(LONGEST_PAUSE, base * 2 ** min(failures, 16))
+    return random.uniform(longest / 2, longest)

@@ -1,0 +1,132 @@
+"""What flychat says, read: its JSON, and the rule by which the events of a stream are taken.
+
+`Follower` passes on nothing at or below the position, and takes an id that skips one for a broken connection.
+What flychat would not have written is an error of the connection: somebody else has answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ..messages import Draft, Message
+from ..sse import BEYOND_ANY_LOG, Event
+
+REMEMBERED = 256  # messages that are not shown as provisional again
+
+
+@dataclass(frozen=True, slots=True)
+class Retraction:
+    """The provisional message with this id was not stored."""
+
+    provisional_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """What was seen is void, because the position is "behind" what can be replayed, or "ahead" of the log."""
+
+    reason: str
+    last_id: int
+
+
+StreamEvent: TypeAlias = Message | Draft | Retraction | Reset
+
+
+class Follower:
+    """What a stream's client has: `position` is asked for, `_last` precedes the next official id (None: any).
+
+    They differ until the first official message of a stream without a position, and after a reset: a client
+    that is cut off before it came asks for what follows 0 (as if the room had been empty), or the reset's id.
+    """
+
+    def __init__(self, room: str, last_id: int | None) -> None:
+        self.position = self._last = last_id
+        self._room = room
+        self._shown: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
+
+    def connected(self) -> None:
+        """A new connection: its answer is to what was asked."""
+        self._last = self.position
+
+    def take(self, event: Event) -> StreamEvent | None:
+        """What the event says, if it is news. Raises ConnectionError where the connection cannot be right."""
+        with flychats():
+            match event.name:
+                case "message":
+                    fields = json.loads(event.data)
+                    return self._official(read_message(fields)) if "id" in fields else self._draft(fields)
+                case "retraction":
+                    return self._retract(_text(json.loads(event.data), "provisionalId"))
+                case "stream-reset":
+                    fields = json.loads(event.data)
+                    reset = Reset(_text(fields, "reason"), read_id(fields, "lastEventId"))
+                    return self._reset(reset, event.id or 0)
+                case "stream-open" if self.position is None:
+                    self.position = 0
+        return None
+
+    def _official(self, message: Message) -> Message | None:
+        if self._last is not None and message.id <= self._last:
+            return None
+        if self._last is not None and message.id > self._last + 1:
+            raise ConnectionError(f"message {message.id} after {self._last}")
+        self.position = self._last = message.id
+        self._shown.append(message.key)
+        return message
+
+    def _draft(self, fields: dict[str, Any]) -> Draft | None:
+        draft = Draft(self._room, *_content(fields))
+        if draft.key in self._shown:  # it came late, or twice
+            return None
+        self._shown.append(draft.key)
+        return draft
+
+    def _retract(self, provisional_id: str) -> Retraction:
+        self._shown = deque((key for key in self._shown if key[1] != provisional_id), REMEMBERED)
+        return Retraction(provisional_id)
+
+    def _reset(self, reset: Reset, position: int) -> Reset:
+        """The next id may be any; a client that is cut off before it came is given all, or another reset."""
+        self.position, self._last = position, None
+        return reset
+
+
+@contextlib.contextmanager
+def flychats() -> Iterator[None]:
+    """Makes what flychat would not have written an error of the connection: somebody else has answered."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ConnectionError(f"not written by flychat: {error!r}") from None
+
+
+def read_message(fields: dict[str, Any]) -> Message:
+    return Message(read_id(fields, "id"), *_content(fields))
+
+
+def _content(fields: dict[str, Any]) -> tuple[str, str, str, str]:
+    return (
+        _text(fields, "from"),
+        _text(fields, "text"),
+        _text(fields, "date"),
+        _text(fields, "provisionalId"),
+    )
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str):
+        raise TypeError(name)
+    return value
+
+
+def read_id(fields: dict[str, Any], name: str) -> int:
+    value = fields[name]
+    if type(value) is not int or not 0 <= value < BEYOND_ANY_LOG:  # True is an int
+        raise TypeError(name)
+    return value

@@ -1,0 +1,237 @@
+"""One request of the client: its way, its answer, what of it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from functools import lru_cache
+from http import HTTPStatus
+from urllib.parse import quote, urlencode
+from urllib.request import getproxies, proxy_bypass
+
+from aiohttp import (
+    ClientError,
+    ClientHttpProxyError,
+    ClientResponse,
+    ClientResponseError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+)
+from yarl import URL
+
+from .. import __version__
+from ..errors import Misconfigured, Refused
+from ..sse import Event, Parser, read_position
+
+SILENCE = 50.0  # seconds: the server says something every 20
+ANSWER_SECONDS = 15.0  # for a connection, and for the head of an answer
+REASON_SECONDS, REASON_BYTES = 2.0, 65_536  # of a refusal's body are read: it may be without an end
+REASON_CHARACTERS = 1000
+UNPROXIED = "unproxied"  # flychat's 501: the address is that of the app, not of its proxy, and stays so
+LONGEST_ASKED = 120.0  # a server may ask for more patience than that, but is asked again by then
+ANSWER_BYTES = 8 << 20  # of an answer that is no stream are read; a page of flychat has 256 KiB at the most
+AGAIN = {408, 425, 429}  # besides all from 500 on: statuses after which the same request may succeed
+
+
+class Denied(Refused):
+    """The answer is no, and it would be no again. `code` is flychat's, "" if somebody else has answered."""
+
+    def __init__(self, status: int, text: str, headers: Mapping[str, str], code: str = "") -> None:
+        super().__init__(f"{status} {text}")
+        self.status, self.headers, self.code = status, headers, code
+
+
+class Later(ConnectionError):
+    """Not now; `seconds` is the patience that the server asks for."""
+
+    def __init__(self, status: int, text: str, seconds: float) -> None:
+        super().__init__(f"{status} {text}")
+        self.seconds = seconds
+
+
+def messages_url(url: str, room: str) -> str:
+    return f"{url.rstrip('/')}/rooms/{quote(room, safe='')}/messages/"
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    url: str,
+    room: str,
+    last_id: int | None = None,
+    *,
+    by_query: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[Event]]]:
+    """One connection of a stream: the answer's headers, and the events as they come.
+
+    Raises Denied, Later, OSError.
+    """
+    address, wanted = messages_url(url, room), {"Accept": "text/event-stream", **(headers or {})}
+    if last_id is not None and by_query:
+        address += "?" + urlencode({"lastEventId": last_id})
+    elif last_id is not None:
+        wanted["Last-Event-ID"] = str(last_id)
+    async with request(address, wanted) as answer:
+        await _granted(answer)
+        if answer.content_type != "text/event-stream":
+            raise ConnectionError(f"{answer.status}, but not a stream of events")
+        async with contextlib.aclosing(parse(answer.content.iter_any())) as events:
+            yield answer.headers, events
+
+
+async def fetch(
+    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
+) -> bytes:
+    """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError."""
+    return (await ask(url, headers, body, direct=direct))[1]
+
+
+async def ask(
+    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
+) -> tuple[Mapping[str, str], bytes]:
+    """Like `fetch`, with the headers of the answer."""
+    data = bytearray()
+    async with asyncio.timeout(ANSWER_SECONDS), request(url, headers, body, direct=direct) as answer:
+        await _granted(answer)
+        async for piece in answer.content.iter_any():
+            data += piece
+            if len(data) > ANSWER_BYTES:
+                raise ConnectionError(f"an answer of more than {ANSWER_BYTES} bytes")
+        return answer.headers, bytes(data)
+
+
+@contextlib.asynccontextmanager
+async def request(
+    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
+) -> AsyncIterator[ClientResponse]:
+    """The answer to a GET, or to a POST of `body`; at the end of the context the connection is closed.
+
+    It goes through the proxy of the environment, unless `direct`. Whatever goes wrong with the connection, in
+    the context too, is an OSError. Raises Misconfigured for a URL that cannot be asked, or such a proxy.
+    """
+    timeout = ClientTimeout(total=None, sock_read=SILENCE)
+    method = "GET" if body is None else "POST"
+    certificates = _certificates(os.environ.get("SSL_CERT_FILE")) if url.startswith("https:") else True
+    about = {"User-Agent": f"flychat/{__version__}", **headers}
+    try:
+        address = URL(url, encoded=True)
+        if address.scheme not in ("http", "https") or not (address.raw_host or "").encode("idna"):
+            raise ValueError
+    except ValueError:  # also of a port that is none, or a label that is empty
+        raise Misconfigured(f"no such address: {without_password(url)}") from None
+    proxy = None if direct else proxy_of(address)
+    try:
+        async with ClientSession(
+            timeout=timeout, auto_decompress=False, cookie_jar=DummyCookieJar()
+        ) as session:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await session.request(
+                    method,
+                    address,
+                    headers=about,
+                    data=body,
+                    ssl=certificates,
+                    proxy=proxy,
+                    allow_redirects=False,
+                    skip_auto_headers=["Accept-Encoding"],
+                )
+            try:
+                yield answer
+            finally:
+                answer.close()
+    except ClientHttpProxyError as error:
+        raise ConnectionError(f"the proxy answers {error.status} {error.message}") from error
+    except ClientResponseError as error:
+        raise ConnectionError("the answer is not HTTP") from error
+    except ClientError as error:
+        if isinstance(error, OSError):
+            raise
+        raise ConnectionError(str(error) or "the answer was cut off") from error
+
+
+def proxy_of(address: URL) -> URL | None:
+    """The proxy that the environment names for an address, perhaps with a name and a password.
+
+    As curl has it: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, but for the hosts of NO_PROXY, in small letters too.
+    On macOS the system's settings as well. Raises Misconfigured.
+    """
+    named, host = getproxies(), address.host or ""
+    given = named.get(address.scheme) or named.get("all")
+    if not given or proxy_bypass(host) or proxy_bypass(f"{host}:{address.port}"):
+        return None
+    try:
+        proxy = URL(given if "://" in given else f"http://{given}")
+        if proxy.scheme not in ("http", "https") or not proxy.host:
+            raise ValueError
+    except ValueError:
+        raise Misconfigured(
+            f"no such proxy: {without_password(given)}; it must be http://HOST:PORT"
+        ) from None
+    return proxy
+
+
+def without_password(text: str) -> str:
+    """The text without the users and passwords of the addresses in it."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", "", text)
+
+
+@lru_cache
+def _certificates(file: str | None) -> ssl.SSLContext:
+    """Made once: to read the system's certificates takes a while. OpenSSL looks for `file` by itself."""
+    return ssl.create_default_context()
+
+
+async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
+    """The events of a stream. Raises ConnectionError for one of more than EVENT_BYTES."""
+    parser = Parser()
+    async for data in body:
+        try:
+            events = parser.feed(data)
+        except ValueError as error:
+            raise ConnectionError(str(error)) from None
+        for event in events:
+            yield event
+
+
+async def _granted(answer: ClientResponse) -> None:
+    """Raises Denied, or Later, unless the answer is a yes."""
+    if answer.status == 200:
+        return
+    data = b""
+    with contextlib.suppress(OSError, ClientError):
+        async with asyncio.timeout(REASON_SECONDS):
+            async for piece in answer.content.iter_any():
+                data += piece
+                if len(data) > REASON_BYTES:
+                    break
+    try:
+        error = json.loads(data)["error"]
+        code, text = str(error["code"]), str(error["message"])[:REASON_CHARACTERS]
+    except (ValueError, LookupError, TypeError, RecursionError):  # it was not flychat that answered
+        known = answer.status in HTTPStatus._value2member_map_
+        code, text = "", HTTPStatus(answer.status).phrase if known else "?"
+    if "location" in answer.headers:
+        text += f", to {answer.headers['location']}"
+    if (answer.status >= 500 and code != UNPROXIED) or answer.status in AGAIN:
+        raise Later(answer.status, text, patience(answer.headers))
+    raise Denied(answer.status, text, answer.headers, code)
+
+
+def is_final(error: Denied | OSError, *, believed: bool) -> bool:
+    """Whether to give up. Where the address is `believed`, others than flychat may say no, or have no right
+    certificate: a proxy whose server is away, or a gate to the network, says anything for a while.
+    """
+    if isinstance(error, Denied):
+        return bool(error.code) or not believed
+    return isinstance(error, ssl.SSLCertVerificationError) and not believed
+
+
+def patience(headers: Mapping[str, str]) -> float:
+    """The seconds to wait that an answer asks for."""
+    return min(LONGEST_ASKED, float(read_position(headers.get("Retry-After")) or 0))
