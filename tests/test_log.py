@@ -338,6 +338,30 @@ async def test_a_read_that_is_tried_again_ends_when_the_log_closes():
 
 
 @pytest.mark.gen_test
+async def test_a_reading_in_two_steps_ends_when_the_log_closes_between_them():
+    async with opened() as (log, engine, _):
+        await log.commit(draft())
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        after = engine.after
+
+        async def slow(*arguments):
+            begun.set()
+            await go_on.wait()
+            return await after(*arguments)
+
+        engine.after = slow
+        reading = asyncio.create_task(log.plan(StreamRequest("room", 10**6)))  # then the newest are read
+        await begun.wait()
+        engine.engine.close, close = lambda: asyncio.sleep(0), engine.engine.close
+        await log.close()
+        go_on.set()
+        with pytest.raises(Unavailable):
+            await reading
+        assert engine.calls["tail"] == 1  # of the writer
+        await close()
+
+
+@pytest.mark.gen_test
 async def test_with_memory_a_warm_room_is_read_from_memory_only():
     async with opened(memory=True) as (log, engine, _):
         await asyncio.gather(*(log.commit(draft(f"{n}")) for n in range(300)))

@@ -375,6 +375,7 @@ class MessageLog:
         await self._engine.close()
 
     async def _newest(self, name: str, limit: int) -> Page:
+        self._check_open()  # it may be the second step of a reading
         return page_of(await self._engine.tail(name, limit), limit)
 
     async def _following(self, name: str, last_id: int) -> Page:
@@ -383,6 +384,10 @@ class MessageLog:
         except Hole:  # what comes after it cannot be replayed
             return await self._newest(name, HISTORY)
         return page if replay(page, last_id) is not None else await self._newest(name, HISTORY)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the message log is closed")
 
     async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -397,8 +402,7 @@ class MessageLog:
         try:
             async with asyncio.timeout(READ_SECONDS):
                 while True:
-                    if self._closed:
-                        raise Unavailable("the message log is closed")
+                    self._check_open()
                     try:
                         return await read()
                     except (Unknown, Throttled):
