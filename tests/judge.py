@@ -24,7 +24,7 @@ from .sse_parser import Parsed, parse
 
 HISTORY = 50
 REPLAY = 1000
-BOUND = {"standalone": 15.0, "grip": 30.0}  # seconds from the last fault until every client has the whole log
+BOUND = {"standalone": 15.0, "grip": 55.0}  # seconds from the last fault until every client has the whole log
 
 Key = tuple[str, str]  # from, provisionalId
 

@@ -1,19 +1,24 @@
-"""Pushpin as observed (version 1.36): the rules by which it holds streams, in memory and in any loop's time.
+"""Pushpin as observed (version 1.36), and as its source has it: the rules by which it holds streams, in any loop's time.
 
+- A POST is answered, and its items are taken, in one turn: what one POST brought is passed on before what a later
+  one brings, so a publisher that waits for its answers has its order kept.
 - An id that was seen on a channel within the last minute is dropped.
 - A channel with subscribers remembers its last id: an item with another prev-id waits for its predecessor,
-  MESSAGE_WAIT at least, looked at once a second, 100 of them at most; then it passes as it is.
+  MESSAGE_WAIT at least, looked at once a second, 100 of them at most, and one for each prev-id; then it passes as
+  it is.
 - A hold takes an item on a checked channel only if its prev-id is the hold's; at any other, what is queued for
-  the hold is thrown away, and it is recovered: a GET of its link with its positions in `Grip-Last`.
-  What came meanwhile follows, without what the answer had already, unless an item without an id is before it.
-- Equal GETs are one. A GET that fails is tried again after 1, 2, 4, 8 and 16 s, and then the stream is ended.
-  Meanwhile QUEUE items wait for the hold; more are dropped.
+  the hold is thrown away, the channel's last id is forgotten, and the hold is recovered: a GET of its link with its
+  positions in `Grip-Last`. QUEUE items wait for it meanwhile; more are dropped. Of these, the first ones that do not
+  fit the answer are dropped without a word, until one fits, or is not checked.
+- Who asks what is being asked shares the answer, although its reading may have been before the question. A GET that
+  fails is tried again after 1, 2, 4, 8 and 16 s, by each hold for itself, and then the stream is ended.
 - A new hold whose prev-id is not the channel's last id is recovered at once; those of a channel that had no
-  subscriber are recovered a second later. A hold that was given nothing until the link's time-out is, too.
-- Recoveries begin ten times a second; a `hint` and POST /recover/ ask for one.
-
-Where the real one is unclear, the model takes the worse: what asks for a recovery while one is under way is
-forgotten, and only official items postpone the link's time-out.
+  subscriber are recovered a second later.
+- Holds with the same link and time-out share one timer. Whom it finds is recovered, except those who were given
+  something on each of their channels since it began: they are left to the next time. So a hold that was just busy,
+  and is given nothing more, is recovered within twice the time-out.
+- Recoveries begin ten times a second; a `hint` and POST /recover/ ask for one. A hint takes its turn in the queue of
+  a hold, and throws away what is behind it. What asks while a GET is under way is done after it.
 """
 
 from __future__ import annotations
@@ -47,13 +52,18 @@ class Wire(Protocol):
 
 
 class Hold:
+    """`state`: it is "holding", or "due" for a recovery, or "asking" for what it misses, or "sending" its queue."""
+
     def __init__(self, wire: Wire) -> None:
         self.wire = wire
         self.positions: dict[str, str | None] = {}
         self.link, self.timeout = "", 0.0
-        self.recovering = False
+        self.state = "sending"
+        self.again = ""  # the recovery that follows the one under way: "soon", "now", or none
         self.queue: list[dict] = []
-        self.timer: asyncio.TimerHandle | None = None
+        self.active: set[str] = set()  # channels that brought something since all of them had
+        self.timer: Timer | None = None
+        self.tries = 0
         self.left = False
 
 
@@ -62,6 +72,16 @@ class Channel:
         self.holds: dict[Hold, None] = {}
         self.last: str | None = None
         self.pending: list[tuple[float, dict]] = []
+
+
+class Timer:
+    """Of the holds with one link and one time-out. `later`: those of them that are left to the next time."""
+
+    def __init__(self, key: tuple[float, str]) -> None:
+        self.key = key
+        self.holds: dict[Hold, None] = {}
+        self.later: dict[Hold, None] = {}
+        self.handle: asyncio.TimerHandle | None = None
 
 
 class Pushpin:
@@ -75,15 +95,16 @@ class Pushpin:
         queue: int = QUEUE,
         dropped: Callable[[dict], None] = lambda item: None,
     ) -> None:
-        """`dropped` is told of the items that a hold is not given."""
-        self.counts = {"recoveries": 0, "retries": 0}
+        """`dropped` is told of the items without an id that a hold is not given: nothing makes up for those."""
         self._dropped = dropped
         self._loop = asyncio.get_running_loop()
         self._origin, self._chance, self._most = origin, chance, queue
         self._seen: dict[tuple[str, str], float] = {}
         self._channels: dict[str, Channel] = {}
         self._holds: dict[Hold, None] = {}
+        self._timers: dict[tuple[float, str], Timer] = {}
         self._due: dict[Hold, None] = {}
+        self._asked: dict[tuple[str, ...], list[Hold]] = {}  # by the GETs under way
         self._ticking = False
         self._stopped = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,10 +121,11 @@ class Pushpin:
         self._holds[hold] = None
         wire.write(body)
         self._subscribe(hold, answer)
-        for name, position in hold.positions.items():
-            channel = self._channels[name]
-            if position is not None and channel.last not in (None, position):
-                self._recover(hold)
+        if self._conflicts(hold):
+            hold.state = "holding"
+            self._update(hold)
+        else:
+            self._settle(hold)
         return 200
 
     def leave(self, wire: Wire) -> None:
@@ -113,13 +135,16 @@ class Pushpin:
 
     def resume(self, wire: Wire) -> None:
         """The client reads again."""
-        for hold in [hold for hold in self._holds if hold.wire is wire and not hold.recovering]:
-            self._take_queued(hold)
+        for hold in [hold for hold in self._holds if hold.wire is wire]:
+            if hold.state in ("holding", "sending"):
+                self._send_queue(hold)
 
     def post(self, path: str, body: bytes) -> None:
         if path == "recover":
+            for channel in self._channels.values():
+                channel.last = None
             for hold in list(self._holds):
-                self._recover(hold)
+                self._update(hold)
         else:
             for item in json.loads(body)["items"]:
                 self._publish(item)
@@ -130,6 +155,8 @@ class Pushpin:
             self._end(hold)
         for task in self._tasks:
             task.cancel()
+
+    # The sequencer
 
     def _publish(self, item: dict) -> None:
         now, name, id, prev = self._loop.time(), item["channel"], item.get("id"), item.get("prev-id")
@@ -142,68 +169,86 @@ class Pushpin:
         channel = self._channels.get(name)
         if channel is None:
             return
-        if item["http-stream"].get("action") == "hint":
-            self._ask_for(list(channel.holds))
-        elif id is None or channel.last in (None, prev):
+        if prev is None or channel.last in (None, prev):
             self._pass(channel, item)
-            self._release(channel)
-        elif len(channel.pending) < PENDING:
+        elif len(channel.pending) < PENDING and all(prev != other["prev-id"] for _, other in channel.pending):
             channel.pending.append((now, item))
             if len(channel.pending) == 1:
-                self._loop.call_later(self._chance.random(), self._look, name)
+                self._loop.call_later(self._chance.random(), self._look, channel)
 
-    def _look(self, name: str) -> None:
+    def _look(self, channel: Channel) -> None:
         """Once a second, while something is pending: what has waited long enough passes."""
-        channel = self._channels.get(name)
-        if channel is None or self._stopped:
-            return
-        for since, item in list(channel.pending):
-            if self._loop.time() - since >= MESSAGE_WAIT and (since, item) in channel.pending:
-                channel.pending.remove((since, item))
-                self._pass(channel, item)
-                self._release(channel)
+        for entry in list(channel.pending):
+            if entry in channel.pending and self._loop.time() - entry[0] >= MESSAGE_WAIT:
+                channel.pending.remove(entry)
+                self._pass(channel, entry[1])
         if channel.pending:
-            self._loop.call_later(1.0, self._look, name)
+            self._loop.call_later(1.0, self._look, channel)
 
-    def _release(self, channel: Channel) -> None:
-        again = True
-        while again:
-            again = False
-            for entry in channel.pending:
-                if entry[1]["prev-id"] == channel.last:
-                    channel.pending.remove(entry)
-                    self._pass(channel, entry[1])
-                    again = True
+    def _pass(self, channel: Channel, item: dict | None) -> None:
+        """To all holds; and then what waited for it, one after the other."""
+        while item is not None:
+            channel.last = item.get("id")
+            for hold in list(channel.holds):
+                self._offer(hold, item)
+            follows = next(
+                (entry for entry in channel.pending if entry[1]["prev-id"] == item.get("id")), None
+            )
+            if follows is not None:
+                channel.pending.remove(follows)
+            item = follows and follows[1]
+
+    # The queue of a hold
+
+    def _offer(self, hold: Hold, item: dict) -> None:
+        if len(hold.queue) >= self._most:
+            return self._throw([item])
+        hold.queue.append(item)
+        if hold.state == "holding":
+            self._send_queue(hold)
+
+    def _send_queue(self, hold: Hold) -> None:
+        while hold.queue and not hold.wire.stalled:
+            item = hold.queue.pop(0)
+            name = item["channel"]
+            if hold.positions[name] is not None:
+                if item.get("prev-id") != hold.positions[name]:
+                    self._channels[name].last = None
+                    self._empty(hold)
+                    self._update(hold)
                     break
+                hold.positions[name] = item.get("id")
+            if item["http-stream"].get("action") == "hint":
+                self._empty(hold)
+                self._update(hold, "now")
+                break
+            hold.wire.write(item["http-stream"]["content"].encode())
+            hold.active.add(name)
+            if len(hold.active) == len(hold.positions):
+                hold.active.clear()
+                self._set_timer(hold)
+        if hold.state == "sending" and not hold.queue:
+            self._settle(hold)
+        elif hold.queue:
+            self._stop_timer(hold)
 
-    def _pass(self, channel: Channel, item: dict) -> None:
-        if item.get("id") is not None:
-            channel.last = item["id"]
-        for hold in list(channel.holds):
-            self._give(hold, item)
+    def _settle(self, hold: Hold) -> None:
+        hold.state = "holding"
+        hold.active.clear()
+        self._set_timer(hold)
+        if hold.again:
+            self._update(hold, hold.again)
 
-    def _give(self, hold: Hold, item: dict) -> None:
-        if hold.recovering or hold.wire.stalled:
-            if len(hold.queue) < self._most:
-                hold.queue.append(item)
-            else:
-                self._dropped(item)
-            return
-        name, id = item["channel"], item.get("id")
-        position = hold.positions.get(name)
-        if id is not None and position is not None:
-            if item["prev-id"] != position:
-                return self._recover(hold)
-            hold.positions[name] = id
-            self._set_timer(hold)
-        hold.wire.write(item["http-stream"]["content"].encode())
-
-    def _take_queued(self, hold: Hold) -> None:
+    def _empty(self, hold: Hold) -> None:
         queue, hold.queue = hold.queue, []
-        while queue and not hold.recovering:
-            self._give(hold, queue.pop(0))
-        for item in queue:
-            self._dropped(item)
+        self._throw(queue)
+
+    def _throw(self, items: list[dict]) -> None:
+        for item in items:
+            if item.get("id") is None and "content" in item["http-stream"]:
+                self._dropped(item)
+
+    # Subscribing
 
     def _subscribe(self, hold: Hold, answer: dict[str, str]) -> None:
         assert answer["Grip-Hold"] == "stream"
@@ -219,28 +264,75 @@ class Pushpin:
             if name not in before:
                 if name not in self._channels:
                     self._channels[name] = Channel()
-                    self._loop.call_later(1.0, self._refresh, name)
+                    self._loop.call_later(1.0, self._refresh, self._channels[name])
                 self._channels[name].holds[hold] = None
-        self._set_timer(hold)
 
-    def _refresh(self, name: str) -> None:
-        for hold in list(self._channels[name].holds) if name in self._channels else ():
-            self._recover(hold)
+    def _conflicts(self, hold: Hold) -> bool:
+        conflict = False
+        for name, position in hold.positions.items():
+            if position is not None and self._channels[name].last not in (None, position):
+                self._channels[name].last = None
+                conflict = True
+        return conflict
+
+    def _refresh(self, channel: Channel) -> None:
+        for hold in list(channel.holds):
+            self._update(hold)
+
+    # Recovering
 
     def _set_timer(self, hold: Hold) -> None:
-        if hold.timer is not None:
-            hold.timer.cancel()
-        hold.timer = self._loop.call_later(hold.timeout, self._recover, hold)
+        key = (hold.timeout, hold.link)
+        timer = self._timers.get(key)
+        if timer is None:
+            self._stop_timer(hold)
+            timer = self._timers[key] = Timer(key)
+            timer.handle = self._loop.call_later(hold.timeout, self._time_out, timer)
+        if hold.timer is timer:
+            timer.later[hold] = None
+        else:
+            self._stop_timer(hold)
+            hold.timer = timer
+            timer.holds[hold] = None
 
-    def _recover(self, hold: Hold) -> None:
-        """In its turn."""
-        if hold.recovering or hold.left:
-            return
-        self._begin(hold)
-        self._due[hold] = None
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_later(0.1, self._tick)
+    def _stop_timer(self, hold: Hold) -> None:
+        timer, hold.timer = hold.timer, None
+        if timer is not None:
+            del timer.holds[hold]
+            timer.later.pop(hold, None)
+            if not timer.holds:
+                del self._timers[timer.key]
+                assert timer.handle is not None
+                timer.handle.cancel()
+
+    def _time_out(self, timer: Timer) -> None:
+        due = [hold for hold in timer.holds if hold not in timer.later]
+        timer.holds, timer.later = timer.later, {}
+        if timer.holds:
+            timer.handle = self._loop.call_later(timer.key[0], self._time_out, timer)
+        else:
+            del self._timers[timer.key]
+        for hold in due:
+            hold.timer = None
+        for hold in due:
+            self._update(hold)
+
+    def _update(self, hold: Hold, when: str = "soon") -> None:
+        """A recovery: in its turn, or now; after the one that is under way."""
+        if hold.state in ("asking", "sending"):
+            hold.again = "now" if "now" in (when, hold.again) else "soon"
+        elif hold.state == "holding" or when == "now":
+            self._due.pop(hold, None)
+            self._stop_timer(hold)
+            hold.again = ""
+            if when == "now":
+                self._ask([hold])
+                return
+            hold.state = "due"
+            self._due[hold] = None
+            if not self._ticking:
+                self._ticking = True
+                self._loop.call_later(0.1, self._tick)
 
     def _tick(self) -> None:
         due = list(self._due)[:100]
@@ -249,63 +341,51 @@ class Pushpin:
         self._ticking = bool(self._due)
         if self._ticking:
             self._loop.call_later(0.1, self._tick)
-        self._ask([hold for hold in due if not hold.left])
-
-    def _ask_for(self, holds: list[Hold]) -> None:
-        holds = [hold for hold in holds if not hold.recovering]
-        for hold in holds:
-            self._begin(hold)
-        self._ask(holds)
-
-    def _begin(self, hold: Hold) -> None:
-        for item in hold.queue:
-            self._dropped(item)
-        hold.recovering, hold.queue = True, []
+        self._ask(due)
 
     def _ask(self, holds: list[Hold]) -> None:
-        groups: dict[tuple[str, ...], list[Hold]] = {}
         for hold in holds:
+            hold.state = "asking"
             lasts = (f"{name}; last-id={id}" for name, id in hold.positions.items() if id is not None)
-            groups.setdefault((hold.link, *lasts), []).append(hold)
-        for (link, *lasts), group in groups.items():
-            self._tasks.append(asyncio.create_task(self._get(link, [("Grip-Last", v) for v in lasts], group)))
+            question = (hold.link, *lasts)
+            if question not in self._asked:
+                self._asked[question] = []
+                self._tasks.append(asyncio.create_task(self._get(*question)))
+            self._asked[question].append(hold)
 
-    async def _get(self, link: str, headers: Headers, holds: list[Hold]) -> None:
-        for pause in (*RETRIES, None):
-            self.counts["recoveries"] += 1
-            try:
-                status, answer, body = await self._origin(link, headers)
-            except OSError:
-                status, answer, body = 502, {}, b""
-            if status == 200:
-                break
-            if pause is None:
-                for hold in holds:
-                    self._end(hold)
-                return
-            self.counts["retries"] += 1
-            await asyncio.sleep(pause + self._chance.random())
-        for hold in holds:
+    async def _get(self, link: str, *lasts: str) -> None:
+        try:
+            status, answer, body = await self._origin(link, [("Grip-Last", last) for last in lasts])
+        except OSError:
+            status, answer, body = 502, {}, b""
+        for hold in self._asked.pop((link, *lasts)):
             if hold.left:
                 continue
-            hold.wire.write(body)
-            if "Grip-Hold" not in answer:
+            if status == 200:
+                self._answer(hold, answer, body)
+            elif hold.tries == len(RETRIES):
                 self._end(hold)
-                continue
-            self._subscribe(hold, answer)
-            hold.recovering = False
-            self._skip_known(hold)
-            if not hold.wire.stalled:
-                self._take_queued(hold)
+            else:
+                self._loop.call_later(RETRIES[hold.tries] + self._chance.random(), self._ask_again, hold)
+                hold.tries += 1
 
-    def _skip_known(self, hold: Hold) -> None:
-        """Of the items that begin its queue, those that the recovery brought; not behind one without an id."""
-        for place, item in enumerate(hold.queue):
-            if item.get("id") is None:
+    def _ask_again(self, hold: Hold) -> None:
+        if not hold.left:
+            self._ask([hold])
+
+    def _answer(self, hold: Hold, answer: dict[str, str], body: bytes) -> None:
+        hold.tries = 0
+        hold.wire.write(body)
+        if "Grip-Hold" not in answer:
+            return self._end(hold)
+        self._subscribe(hold, answer)
+        while hold.queue:
+            position = hold.positions[hold.queue[0]["channel"]]
+            if position is None or position == hold.queue[0].get("prev-id"):
                 break
-            if item["id"] == hold.positions.get(item["channel"]):
-                del hold.queue[: place + 1]
-                break
+            self._throw([hold.queue.pop(0)])
+        hold.state = "sending"
+        self._send_queue(hold)
 
     def _end(self, hold: Hold) -> None:
         self._forget(hold)
@@ -313,12 +393,12 @@ class Pushpin:
 
     def _forget(self, hold: Hold) -> None:
         hold.left = True
-        self._holds.pop(hold, None)
+        del self._holds[hold]
         self._due.pop(hold, None)
-        if hold.timer is not None:
-            hold.timer.cancel()
+        self._stop_timer(hold)
         for name in hold.positions:
             channel = self._channels[name]
-            channel.holds.pop(hold, None)
+            del channel.holds[hold]
             if not channel.holds:
+                channel.pending.clear()
                 del self._channels[name]

@@ -200,13 +200,12 @@ class HttpClient:
         if fault == "delayed":
             world.excuse(body)  # a provisional may come after its retraction
             there += world.chance.uniform(0.1, 6)
-            back = world.chance.choice((0, there + back))
         self.server.flying.append(body)
         world.loop.call_later(there, world.deliver, path, body, context=world.context)
-        if max(there, back) > request_timeout:
+        if there + back > request_timeout:
             await asyncio.sleep(request_timeout)
             raise TimeoutError
-        await asyncio.sleep(back or there + 0.001)
+        await asyncio.sleep(there + back)  # it is answered when it is taken, and not before
         self.server.flying.remove(body)
         if fault == "unsaid":
             raise ConnectionResetError
