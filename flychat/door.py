@@ -31,6 +31,7 @@ from tornado.httputil import format_timestamp
 from .errors import Refused
 from .limits import client_of
 from .listener import Listener
+from .logs import Seldom
 from .messages import room_name
 from .streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
 from .web import DEFAULT_HEADERS
@@ -91,6 +92,7 @@ class Door(Listener):
         super().initialize(*args, **kwargs)
         self._plan, self._hold, self._trust_proxy = plan, hold, trust_proxy
         self._head = (0, b"")
+        self._refused = Seldom(logger, logging.ERROR)
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accepts a few connections at a time, where Tornado takes 128: others are waiting for messages."""
@@ -117,7 +119,7 @@ class Door(Listener):
             except BlockingIOError:
                 return
             except OSError as error:  # most likely no more files may be open: those who wait go on waiting
-                logger.error("no connection can be accepted: %s", error.strerror)
+                self._refused.tell("no connection can be accepted: %s", error.strerror)
                 self._accept_no_more(listening)
                 asyncio.get_running_loop().call_later(FULL_SECONDS, self._accept_again, listening)
                 return

@@ -31,6 +31,7 @@ from . import errors, streams
 from .chat import Chat
 from .errors import FlychatError, Invalid
 from .limits import RateLimit, client_of
+from .logs import Seldom
 from .messages import UNSEEN, Draft, Message, name_to_show, room_name, sender_name, wire_json
 from .sse import read_position, to_json
 
@@ -67,11 +68,11 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.NotReady: (HTTPStatus.SERVICE_UNAVAILABLE, "not_ready"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
-STRAY_SECONDS = 60.0  # between two log lines about clients that come around the proxy
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 UNAVAILABLE = "The message store does not answer. Please try again; nothing is sent twice."
 
 POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])
+FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ class ChatApplication(Application):
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
         self.way_in = f"the GRIP proxy: {public_url or PROXY}"
-        self._strayed = -math.inf
+        self._strayed = Seldom(logger)
+        self._failed: dict[str, Seldom] = {}  # by code
         self.cors_origins = frozenset(cors_origins)
         self.draining = False
         self.idle = asyncio.Event()
@@ -124,14 +126,20 @@ class ChatApplication(Application):
             default_handler_class=MissingHandler,
             static_path=str(folder("static")),  # also serves /robots.txt and /favicon.ico
             static_handler_class=StaticHandler,
-            log_function=_log_failure,
+            log_function=lambda handler: None,  # requests are counted, not logged
         )
 
     def stray(self) -> None:
-        """A client came around the proxy. Logged, though not for every one."""
-        if time.monotonic() - self._strayed > STRAY_SECONDS:
-            self._strayed = time.monotonic()
-            logger.warning("around the proxy nothing is live: clients are to go to %s", self.way_in)
+        """A client came around the proxy."""
+        self._strayed.tell("around the proxy nothing is live: clients are to go to %s", self.way_in)
+
+    def failed(self, request: httputil.HTTPServerRequest, status: int, code: str) -> str | None:
+        """An answer is our fault: counted, and logged with the id that is returned, each 500 and some 503."""
+        FAILURES.labels(code).inc()
+        id = secrets.token_hex(8)
+        seldom = Seldom(logger) if status == 500 else self._failed.setdefault(code, Seldom(logger))
+        told = seldom.tell("%s %s: %d %s (request %s)", request.method, request.path, status, code, id)
+        return id if told else None
 
     def begin(self, handler: RequestHandler) -> None:
         self._busy.add(handler)
@@ -230,14 +238,14 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(RETRY_AFTER))
             text = text if isinstance(error, errors.Refused) else UNAVAILABLE
         self.set_header("Cache-Control", "no-store")
-        if status_code in (500, 503):
-            self.set_header("X-Request-Id", secrets.token_hex(8))  # it is also in the log
+        code = code or phrase.lower().replace(" ", "_")
+        if status_code in (500, 503) and (id := self.application.failed(self.request, status_code, code)):
+            self.set_header("X-Request-Id", id)
         self.allow_origin()
         if self.browsed or self.accepts("text/html"):
             way_back = self.room and room_path(self.room)
             self.write_page("error.html", status=status_code, title=phrase, message=text, room_path=way_back)
         else:
-            code = code or phrase.lower().replace(" ", "_")
             self.write_json({"error": {"code": code, "message": text}})
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
@@ -271,13 +279,6 @@ class BaseHandler(RequestHandler):
 
 def _undefined(method: str) -> Any:
     return getattr(RequestHandler, method.lower())
-
-
-def _log_failure(handler: RequestHandler) -> None:
-    """One line for an answer that is our fault; requests are counted, not logged."""
-    if id := handler._headers.get("X-Request-Id"):
-        request = handler.request
-        logger.warning("%s %s: %d (request %s)", request.method, request.path, handler.get_status(), id)
 
 
 class MissingHandler(BaseHandler):

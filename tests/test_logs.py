@@ -6,13 +6,14 @@ import re
 import sys
 
 import pytest
+from prometheus_client import REGISTRY
 
 from flychat import log as log_module
-from flychat.logs import JsonFormatter
+from flychat.logs import JsonFormatter, Seldom
 from tests.program import running
 from tests.served import served
 from tests.test_server import STANDALONE, post
-from tests.test_web import ROOM, ask
+from tests.test_web import ROOM, ask, raising
 from tests.test_web import post as send
 
 
@@ -35,9 +36,60 @@ async def test_an_answer_that_is_our_fault_has_an_id_that_is_in_the_log(monkeypa
     async with served(["lose"] * 9) as chat:
         response = await send(chat, {"from": "secret sender", "text": "secret text"})
         assert response.code == 503
-        assert f"POST {ROOM}: 503 (request {response.headers['X-Request-Id']})" in caplog.text
+        assert f"POST {ROOM}: 503 unavailable (request {response.headers['X-Request-Id']})" in caplog.text
         assert "secret" not in caplog.text
         assert "X-Request-Id" not in (await ask(chat, "/no/such")).headers
+
+
+def test_what_happens_often_is_told_once_a_minute_with_how_often_it_was(caplog):
+    now = 0.0
+    seldom = Seldom(logging.getLogger("flychat.x"), logging.ERROR, lambda: now)
+    assert seldom.tell("%d streams", 1)
+    for _ in range(10):
+        now += 5.9
+        assert not seldom.tell("never seen")
+    now = 60.0
+    assert seldom.tell("%d streams", 2)
+    now = 200.0
+    assert seldom.tell("%d%%", 3)
+    assert caplog.messages == [
+        "1 streams",
+        "2 streams (10 more of this kind since the last such line)",
+        "3%",
+    ]
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
+
+
+def failures(code: str) -> float:
+    return REGISTRY.get_sample_value("flychat_failures_total", {"code": code}) or 0
+
+
+@pytest.mark.gen_test
+async def test_streams_that_are_refused_are_told_once_and_counted(caplog):
+    async with served(max_streams=1) as chat:
+        await chat.stream()
+        before = failures("full"), failures("not_ready")
+        answers = [await ask(chat, ROOM, Accept="text/event-stream") for _ in range(30)]
+        chat.application.draining = True
+        answers += [await ask(chat, "/readyz") for _ in range(30)]
+        assert {answer.code for answer in answers} == {503}
+        assert (failures("full"), failures("not_ready")) == (before[0] + 30, before[1] + 30)
+        told = [answer for answer in answers if "X-Request-Id" in answer.headers]
+        assert [answers.index(answer) for answer in told] == [0, 30], "another failure is told of its own"
+        assert len(caplog.messages) == 2
+        for answer, line in zip(told, caplog.messages, strict=True):
+            assert answer.headers["X-Request-Id"] in line
+
+
+@pytest.mark.gen_test
+async def test_a_fault_of_ours_is_told_each_time(caplog):
+    async with served() as chat:
+        chat.application.chat.page = raising(RuntimeError("a bug"))
+        for _ in range(3):
+            response = await ask(chat, ROOM)
+            assert response.code == 500
+            assert response.headers["X-Request-Id"] in caplog.text
+        assert caplog.text.count("RuntimeError: a bug") == 3
 
 
 def test_the_log_of_a_busy_server_is_silent_in_either_format(tmp_path):

@@ -29,6 +29,7 @@ from tornado.iostream import IOStream
 from tornado.web import RequestHandler
 
 from ..errors import Unavailable
+from ..logs import Seldom
 from ..streams import (
     KEEP_ALIVE,
     KEEP_ALIVE_SECONDS,
@@ -73,6 +74,7 @@ class LocalHub:
         self._most = max_streams or sys.maxsize
         self._most_per_client = max_streams_per_client or sys.maxsize
         self._look = min(LOOK_SECONDS, keep_alive)
+        self.blind = Seldom(logger)
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     def admits(self, client: str) -> bool:
@@ -229,7 +231,7 @@ class _Room(Audience):
         try:
             await self._hub.refresh(self._recovery.room)
         except Unavailable as error:
-            logger.warning("cannot look for messages of other processes: %s", error)
+            self._hub.blind.tell("cannot look for messages of other processes: %s", error)
         else:
             self.recover()
 

@@ -33,6 +33,7 @@ from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
 from ..errors import Broken, Misconfigured, Rejected, StoreFailed, Taken, Throttled, Unknown
+from ..logs import Seldom
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Run
@@ -67,6 +68,7 @@ class DynamoEngine:
         self._no_puts = asyncio.Event()
         self._no_puts.set()
         self._ending: dict[str, asyncio.Task[None]] = {}  # by room
+        self._unended = Seldom(logger)
 
     @classmethod
     async def open(
@@ -128,7 +130,7 @@ class DynamoEngine:
                         ExpressionAttributeValues={":exp": {"N": str(end)}},
                     )
         except StoreFailed as error:
-            logger.warning("messages were not given an end: %s", error)
+            self._unended.tell("messages were not given an end: %s", error)
 
     async def _endless(self, room: str, before: int) -> tuple[list[dict[str, Any]], int]:
         """The items below `before` that have no end, newest first; and the end of what is before them."""
