@@ -136,7 +136,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="URL",
         help="where a GRIP proxy takes publications (default: http://localhost:5561/), with its keys as in "
-        "URL?iss=...&key=base64:...&verify-iss=...&verify-key=base64:... (repeatable; also GRIP_URL)",
+        "URL?iss=...&key=base64:...&verify-iss=...&verify-key=base64:... (repeatable; also GRIP_URL). "
+        "Others on the machine can read options, as in ps: with keys, prefer the variable",
     )
     parser.add_argument(
         "--with-pushpin", action="store_true", help="with --grip: start a Pushpin too, to try it out locally"
@@ -151,6 +152,11 @@ def _mode(environ: Mapping[str, str]) -> str:
     if len(modes) != 1:
         raise Misconfigured("say one of --standalone, --grip and --create-table (see --help)")
     return modes[0]
+
+
+def reachable(host: str) -> str:
+    """The address at which a listener on `host` is reached from here."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def store(value: str) -> tuple[str, str]:

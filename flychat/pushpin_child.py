@@ -29,6 +29,7 @@ from aiohttp import ClientResponse
 
 from . import pushpin_watcher
 from .client import http
+from .config import reachable
 from .errors import FlychatError, Misconfigured
 
 STARTING_SECONDS = 10.0
@@ -202,11 +203,6 @@ def _free_port(host: str, port: int) -> int:
                 f"Pushpin cannot listen on {host}:{port}: {error.strerror} (see --pushpin-port)"
             ) from None
         return int(probe.getsockname()[1])
-
-
-def reachable(host: str) -> str:
-    """The address at which a listener on `host` is reached from here."""
-    return "127.0.0.1" if host in ("", "0.0.0.0") else host
 
 
 async def _serving(host: str, port: int, control_port: int) -> None:

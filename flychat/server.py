@@ -25,7 +25,7 @@ from tornado.netutil import bind_sockets
 
 from . import logs
 from .chat import Chat
-from .config import Config
+from .config import Config, reachable
 from .door import Door
 from .errors import Misconfigured, Unavailable
 from .hub import Hub
@@ -213,7 +213,7 @@ def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinCh
 
 async def start_pushpin(config: Config, sockets: list[socket.socket]) -> PushpinChild:
     """A private Pushpin in front of the server that listens on `sockets`. Raises Misconfigured."""
-    from .pushpin_child import PushpinChild, reachable
+    from .pushpin_child import PushpinChild
 
     host, port = sockets[0].getsockname()[:2]
     target = f"{reachable(host)}:{port}"

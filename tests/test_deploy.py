@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, parser
 
-from flychat import commands
+from flychat import commands, health
 from flychat.client import http
 from flychat.config import Config
 from flychat.pushpin_child import PushpinChild, configuration_for, version
@@ -391,11 +391,11 @@ def test_systemd_accepts_the_unit_and_calls_it_safe(tmp_path):
 def test_flychat_understands_what_the_unit_tells_it():
     (start,) = re.findall(r"(?m)^ExecStart=(.*)$", text("flychat@.service"))
     _, *arguments = shlex.split(start.replace("%i", "3001"))
-    assert arguments[:2] == ["-m", "flychat"]
+    assert arguments[:3] == ["-P", "-m", "flychat"]
     local = variables("flychat.env", "")
     proxied = {**variables("flychat.env", "#"), "FLYCHAT_TRUST_PROXY": "1"}
-    assert Config.read(arguments[2:], local).mode == "standalone"
-    config = Config.read(arguments[2:], proxied)
+    assert Config.read(arguments[3:], local).mode == "standalone"
+    config = Config.read(arguments[3:], proxied)
     assert (config.mode, config.engine, config.port, config.trust_proxy) == ("grip", "dynamodb", 3001, True)
     for environ in (local, proxied):
         fields = {
@@ -421,6 +421,45 @@ def test_it_runs_without_memory_that_is_both_written_and_executed(tmp_path):
     assert ended.returncode == 0
 
 
+def test_neither_the_unit_nor_the_image_runs_files_of_its_working_directory(tmp_path):
+    (start,) = re.findall(r"(?m)^ExecStart=\S+ (.*)$", text("flychat@.service"))
+    image = json.loads(dict(instructions("Dockerfile"))["ENTRYPOINT"])[1:]
+    (tmp_path / "flychat").mkdir()
+    for name in ("tornado.py", "sqlite3.py", "flychat/__init__.py", "flychat/__main__.py"):
+        (tmp_path / name).write_text("import os\nos._exit(99)\n")
+    for arguments in (shlex.split(start.replace("%i", "0")), [*image, "--port", "0"]):
+        python = [sys.executable, *arguments[: arguments.index("-m")]]
+        rest = arguments[arguments.index("flychat") + 1 :]
+        with running(*rest, "--standalone", cwd=tmp_path, python=python) as program:
+            assert program.end() == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [
+        ((), {"FLYCHAT_HOST": "0.0.0.0"}),
+        ((), {"FLYCHAT_HOST": "::"}),
+        ((), {"FLYCHAT_HOST": "::1", "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}),
+        (("--host", "127.0.0.1"), {"FLYCHAT_HOST": "192.0.2.1"}),
+    ],
+)
+def test_the_images_health_check_asks_where_flychat_listens(
+    arguments, environ, tmp_path, monkeypatch, capsys
+):
+    environ = {**environ, "FLYCHAT_STANDALONE": "1", "FLYCHAT_PORT": str(free_port())}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    with running("--store", "sqlite::memory:", *arguments, cwd=tmp_path, environ=environ) as program:
+        words = Path("/proc", str(program.process.pid), "cmdline")
+        command = tmp_path / "cmdline"
+        command.write_bytes(b"/sbin/docker-init\0--\0" + words.read_bytes())
+        assert health.main(words) == health.main(command) == 0
+        program.end()
+        assert health.main(command) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "flychat does not answer" in line
+
+
 def instructions(name: str) -> list[tuple[str, str]]:
     return [(word, rest) for word, rest in re.findall(r"(?m)^([A-Z]+) (.*)$", text(name))]
 
@@ -436,7 +475,8 @@ def test_the_images_are_made_of_what_there_is_and_do_not_run_as_root():
                 assert all(source == "." or source in wanted for source in rest.split()[:-1])
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", dict(instructions(name))["USER"])
     last = dict(instructions("Dockerfile"))
-    assert json.loads(last["ENTRYPOINT"])[1:] == ["-m", "flychat"]
+    assert json.loads(last["ENTRYPOINT"])[1:] == ["-P", "-m", "flychat"]
+    assert last["HEALTHCHECK"].endswith(' CMD ["/opt/flychat/bin/python", "-P", "-m", "flychat.health"]')
     config = Config.read(json.loads(last["CMD"]), dict(pair.split("=") for pair in last["ENV"].split()))
     assert (config.mode, config.host, config.port) == ("standalone", "0.0.0.0", int(last["EXPOSE"]))
     pushpin = dict(instructions("pushpin.Dockerfile"))

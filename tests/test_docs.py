@@ -32,6 +32,13 @@ def commands(guide: Path) -> list[str]:
     return [command for line in found for command in line.split(" && ") if command]
 
 
+def as_installed(words: list[str]) -> list[str]:
+    """The words of a command, for this Python, in which flychat is installed."""
+    if words[0] == "flychat":
+        return [sys.executable, "-P", "-m", *words]
+    return [sys.executable if words[0].endswith("python") else words[0], *words[1:]]
+
+
 ALL = {command: guide.name for guide in GUIDES for command in commands(guide)}
 
 
@@ -45,7 +52,7 @@ class Session:
 
     def words(self, command: str, *more: str) -> list[str]:
         words = [SERVER_IN_GUIDES.sub(self.url, word) for word in shlex.split(command)]
-        return [sys.executable if words[0].endswith("python") else words[0], *words[1:], *more]
+        return [*as_installed(words), *more]
 
     def run(self, command: str, *more: str) -> str:
         """What it prints; it has to succeed."""
@@ -152,10 +159,10 @@ SAID: dict[str, Callable[[Session, str], None]] = {
     ".venv/bin/python -m flychat tail http://127.0.0.1:3000/tea": tail,
     ".venv/bin/python -m flychat tail http://127.0.0.1:3000/tea --official --json --since 0 --count 10": tail,
     ".venv/bin/python -m flychat say http://127.0.0.1:3000/tea --from bot 'Hello from a script'": say,
-    "python -m flychat check https://chat.example.org": check,
-    "python -m flychat tail https://chat.example.org/tea": tail,
-    "python -m flychat tail https://chat.example.org/tea --official --json --since 0": tail,
-    "python -m flychat say https://chat.example.org/tea --from deploybot Version 2 is out": say,
+    "flychat check https://chat.example.org": check,
+    "flychat tail https://chat.example.org/tea": tail,
+    "flychat tail https://chat.example.org/tea --official --json --since 0": tail,
+    "flychat say https://chat.example.org/tea --from deploybot Version 2 is out": say,
 }
 
 # What starts a program: what has to be there, and what its first line says.
@@ -170,7 +177,7 @@ STARTED: dict[str, tuple[str, str]] = {
 }
 CREATED = {
     ".venv/bin/python -m flychat --create-table --store dynamodb:flychat-messages",
-    "python -m flychat --create-table --store dynamodb:flychat-messages",
+    "flychat --create-table --store dynamodb:flychat-messages",
 }
 
 INSTALLS = "CI does it: .ci/run is the README's test command, on a bare machine"
@@ -243,7 +250,7 @@ def test_a_server_of_the_guides_starts_and_says_where(tmp_path, command):
 def test_the_table_of_the_guides_is_created(tmp_path, dynamo_environ):
     for command in CREATED:
         ended = subprocess.run(
-            [sys.executable, *shlex.split(command)[1:]],
+            as_installed(shlex.split(command)),
             cwd=tmp_path,
             env=environment(dynamo_environ),
             capture_output=True,

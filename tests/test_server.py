@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from flychat.storage.dynamodb import DynamoEngine, create_table
+from tests.conftest import need
 from tests.dynamo_proxy import DynamoProxy
 from tests.program import ROOT, Program, command, environment, refused, running
 from tests.served import Client, draft, fields, served
@@ -133,6 +135,56 @@ async def test_a_post_under_way_is_finished_and_a_second_signal_ends_at_once(tmp
             await until_draining(program)
             program.process.send_signal(signal.SIGTERM)
             assert (await asyncio.to_thread(program.process.wait, 5)) == 1
+
+
+AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--kill-child")
+
+
+@pytest.mark.parametrize("prefix", [(), AS_PROCESS_1], ids=["a process", "process 1"])
+@pytest.mark.parametrize(
+    "arguments", [STANDALONE, ("tail", "http://127.0.0.1:9/tea")], ids=["server", "tail"]
+)
+def test_a_sigterm_ends_it_while_it_is_still_starting(prefix, arguments, tmp_path):
+    """Process 1, which it is in a container, is given only the signals that it has asked for."""
+    need("unshare")
+    if prefix and subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no process 1 can be made here: that takes root")
+    slow = "import time\nprint('importing', flush=True)\ntime.sleep(600)\n"
+    for module in ("tornado", "aiohttp"):
+        (tmp_path / f"{module}.py").write_text(slow)
+    environ = environment({"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    with subprocess.Popen(
+        [*prefix, *command(*arguments)], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout.readline() == "importing\n"
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(children[0]) if prefix else process.pid, signal.SIGTERM)
+            status = process.wait(10)
+        finally:
+            process.kill()
+    assert status == (128 + signal.SIGTERM if prefix else -signal.SIGTERM)
+
+
+def test_ctrl_c_while_it_is_still_starting_ends_it_without_a_traceback(tmp_path):
+    (tmp_path / "tornado.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environ = environment({"PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    ended = subprocess.run(
+        command(*STANDALONE), cwd=tmp_path, env=environ, capture_output=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, b"")
+
+
+def test_its_files_can_be_read_by_their_owner_only(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with running(*STANDALONE, cwd=tmp_path) as program:
+            post(program, "hi")
+            modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    names = ("flychat.db", "flychat.db-lock", "flychat.db-shm", "flychat.db-wal")
+    assert modes == dict.fromkeys(names, "0o600")
 
 
 HANGING = """

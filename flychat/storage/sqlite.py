@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from typing import IO, TypeVar
 
@@ -178,6 +178,7 @@ class SqliteEngine:
             with ExitStack() as opened:
                 if self._path != MEMORY:
                     opened.enter_context(_lock(self._path))
+                    _create(self._path)
                 db = sqlite3.connect(self._path, timeout=5, isolation_level=None)
                 self._db = opened.enter_context(closing(db))
                 self._prepare()
@@ -203,7 +204,7 @@ class SqliteEngine:
 def _lock(path: str) -> IO[str]:
     """The lock file of `path`; the lock is held until it is closed."""
     try:
-        file = open(f"{os.path.realpath(path)}-lock", "a")  # noqa: SIM115 - stays open
+        file = open(f"{os.path.realpath(path)}-lock", "a", opener=_private)  # noqa: SIM115 - stays open
     except FileNotFoundError as error:
         raise _unusable(path, "its directory does not exist, create it") from error
     except OSError as error:
@@ -216,6 +217,16 @@ def _lock(path: str) -> IO[str]:
         why = "another flychat is using it, stop that one" if in_use else f"no lock on it: {error.strerror}"
         raise _unusable(path, why) from error
     return file
+
+
+def _create(path: str) -> None:
+    """Makes the file if there is none, for its owner only; SQLite gives those beside it the same mode."""
+    with suppress(OSError), open(path, "ab", opener=_private):
+        pass  # what does not work here is told by SQLite, which says more of it
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _unusable(path: str, why: str) -> Misconfigured:
