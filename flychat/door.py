@@ -29,7 +29,7 @@ from urllib.parse import unquote_to_bytes
 from tornado.httputil import format_timestamp
 
 from .errors import Refused
-from .limits import client_of
+from .limits import client_behind
 from .listener import Listener
 from .logs import Seldom
 from .messages import room_name
@@ -48,6 +48,7 @@ _PLAIN = re.compile(
     rb"(?:[A-Za-z0-9-]+:[ -~]*\r\n)+\r\n"
 )
 _ACCEPT = re.compile(rb"\r\naccept: *text/event-stream *\r\n", re.IGNORECASE)
+_HOST = re.compile(rb"\r\nhost: *[A-Za-z0-9_.:\[\]-]{0,255} *\r\n", re.IGNORECASE)
 _POSITION = re.compile(rb"\r\nlast-event-id: *([0-9]{1,18}) *\r\n", re.IGNORECASE)
 _NAMES = re.compile(
     rb"\n(accept|last-event-id|host|origin|content-length|transfer-encoding|expect|grip-[a-z]+):",
@@ -60,7 +61,7 @@ _USUAL = ([b"accept", b"host"], [b"accept", b"host", b"last-event-id"])
 def plain_request(head: bytes) -> StreamRequest | None:
     """What a whole, plain head asks for; None for any other bytes."""
     match = _PLAIN.fullmatch(head)
-    if match is None or _ACCEPT.search(head) is None:
+    if match is None or _ACCEPT.search(head) is None or _HOST.search(head) is None:
         return None
     names = sorted(name.lower() for name in _NAMES.findall(head))
     if names not in _USUAL:
@@ -147,7 +148,7 @@ class Door(Listener):
     def _client(self, head: bytes, peer: str) -> str:
         """As BaseHandler.client; no proxy signs its requests to a server that holds the streams itself."""
         forwarded = _FORWARDED.findall(head) if self._trust_proxy else []
-        return client_of(forwarded[-1].decode().rpartition(",")[2] if forwarded else peer)
+        return client_behind([value.decode() for value in forwarded], peer)
 
     def _stream_head(self, now: int) -> bytes:
         """The head that Tornado would write; made once a second, as it tells the time."""

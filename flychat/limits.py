@@ -1,8 +1,12 @@
-"""How often one client may post: a token bucket per address, in a table that an attack cannot make grow.
+"""How much one client may ask for: a token bucket per address, in a table that an attack cannot make grow.
 
-A bucket holds up to `burst` tokens and gains `rate` a second; a post takes one. Only the buckets that are not
-full need to be known, and the table is bounded: when it overflows, those that were used longest ago leave,
-which is at worst generous to somebody.
+A bucket holds up to `burst` tokens and gains `rate` a second. A message takes one, a large one a token for
+each kB, since its bytes are what it costs everybody else. Who has one token is admitted, whatever the request
+will cost, which is often known only afterwards; so a bucket may be in debt, and its client waits until it is
+paid.
+
+Only the buckets that are not full need to be known, and the table is bounded: when it overflows, those that
+were used longest ago leave, which is at worst generous to somebody.
 
 An IPv6 client has a whole /64 to itself, so that, not the address, is who it is.
 """
@@ -12,8 +16,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import OrderedDict
+from collections.abc import Sequence
 
 CLIENTS = 10_000
+KB = 1000  # bytes that cost a token
 _WITH_PORT = re.compile(r"\[(.+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 
 
@@ -26,18 +32,42 @@ class RateLimit:
         self._clients = clients
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, at that time
 
-    def wait(self, client: str, now: float) -> float:
-        """Takes a token and returns 0; without one, the seconds until there is one."""
+    def wait(self, client: str, now: float, cost: float = 1) -> float:
+        """Takes `cost` tokens and returns 0; where there is not one, the seconds until there is one."""
         if not self._rate:
             return 0.0
+        tokens = self._tokens(client, now)
+        admitted = tokens >= 1
+        self._keep(client, now, tokens - cost if admitted else tokens)
+        return 0.0 if admitted else (1 - tokens) / self._rate
+
+    def charge(self, client: str, now: float, cost: float) -> None:
+        """Takes what a request, which was admitted, has turned out to cost."""
+        if self._rate:
+            self._keep(client, now, self._tokens(client, now) - cost)
+
+    def _tokens(self, client: str, now: float) -> float:
         tokens, then = self._buckets.get(client, (float(self._burst), now))
-        tokens = min(self._burst, tokens + max(0.0, now - then) * self._rate)
-        taken = tokens >= 1
-        self._buckets[client] = (tokens - taken, now)
+        return min(self._burst, tokens + max(0.0, now - then) * self._rate)
+
+    def _keep(self, client: str, now: float, tokens: float) -> None:
+        self._buckets[client] = (tokens, now)
         self._buckets.move_to_end(client)
         if len(self._buckets) > self._clients:
             self._buckets.popitem(last=False)
-        return 0.0 if taken else (1 - tokens) / self._rate
+
+
+def cost_of(size: int) -> float:
+    """The tokens that so many bytes cost."""
+    return max(1.0, size / KB)
+
+
+def client_behind(forwarded: Sequence[str], peer: str) -> str:
+    """Whom a request is for: the last entry of its X-Forwarded-For headers, or the peer if that is empty.
+
+    The last entry is the one that the proxy next to us wrote; those before it may be anybody's.
+    """
+    return client_of(",".join(forwarded).rpartition(",")[2].strip() or peer)
 
 
 def client_of(address: str) -> str:

@@ -30,7 +30,7 @@ from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandle
 from . import errors, streams
 from .chat import Chat
 from .errors import FlychatError, Invalid
-from .limits import RateLimit, client_of
+from .limits import RateLimit, client_behind, cost_of
 from .logs import Seldom
 from .messages import UNSEEN, Draft, Message, name_to_show, room_name, sender_name, wire_json
 from .sse import read_position, to_json
@@ -192,10 +192,19 @@ class BaseHandler(RequestHandler):
     def client(self) -> str:
         """Whom the request is from: the peer, or whom a proxy that is trusted says that it is for."""
         headers = self.request.headers
-        forwarded = headers.get("X-Forwarded-For")
-        if forwarded and (self.application.trust_proxy or self.chat.vouched(headers)):
-            return client_of(forwarded.rpartition(",")[2])
-        return client_of(self.request.remote_ip or "")
+        trusted = self.application.trust_proxy or self.chat.vouched(headers)
+        return client_behind(
+            headers.get_list("X-Forwarded-For") if trusted else [], self.request.remote_ip or ""
+        )
+
+    def admit(self, cost: float) -> None:
+        """Counts the request against its client's limit. Raises TooMany."""
+        if wait := self.application.rate_limit.wait(self.client(), time.monotonic(), cost):
+            raise errors.TooMany(wait)
+
+    def charge(self, size: int) -> None:
+        """Counts so many bytes, which were read from the store for an answer."""
+        self.application.rate_limit.charge(self.client(), time.monotonic(), cost_of(size))
 
     def query_value(self, name: str) -> str | None:
         """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
@@ -220,15 +229,12 @@ class BaseHandler(RequestHandler):
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
-        for kind in type(error).__mro__:
-            if kind in STATUSES:
-                status_code = STATUSES[kind][0]
-        super().send_error(status_code, **kwargs)
+        super().send_error(_problem(error, status_code)[0], **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
         phrase = HTTPStatus(status_code).phrase
-        code = next((STATUSES[k][1] for k in type(error).__mro__ if k in STATUSES), None)
+        code = _problem(error, status_code)[1]
         text = str(error) if isinstance(error, errors.Refused) else phrase
         if status_code == 405:
             self.set_header("Allow", self.allowed_methods())
@@ -238,7 +244,6 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(RETRY_AFTER))
             text = text if isinstance(error, errors.Refused) else UNAVAILABLE
         self.set_header("Cache-Control", "no-store")
-        code = code or phrase.lower().replace(" ", "_")
         if status_code in (500, 503) and (id := self.application.failed(self.request, status_code, code)):
             self.set_header("X-Request-Id", id)
         self.allow_origin()
@@ -275,6 +280,14 @@ class BaseHandler(RequestHandler):
             return True
         host = self.request.host.lower()
         return origin.lower() in (f"http://{host}", f"https://{host}")
+
+
+def _problem(error: object, status: int) -> tuple[int, str]:
+    """The status and the code of an error: those of its nearest kind in the table, else of `status`."""
+    for kind in type(error).__mro__:
+        if kind in STATUSES:
+            return STATUSES[kind]
+    return status, HTTPStatus(status).phrase.lower().replace(" ", "_")
 
 
 def _undefined(method: str) -> Any:
@@ -447,8 +460,7 @@ class MessagesHandler(StreamHandler):
         self.room = room_name(name)
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
-        if wait := self.application.rate_limit.wait(self.client(), time.monotonic()):
-            raise errors.TooMany(wait)
+        self.admit(cost_of(len(self._body)))
         if len(self._body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         fields, is_form = read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))

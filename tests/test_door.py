@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import re
 import socket
 import struct
@@ -45,6 +46,9 @@ UNUSUAL = {
     "two Accepts": PLAIN.replace(ACCEPT, b"Accept: text/html\r\n" + ACCEPT),
     "two Accepts, one empty": PLAIN.replace(ACCEPT, ACCEPT + b"Accept:\r\n"),
     "no Host": GET + ACCEPT + b"\r\n",
+    "a Host that is none": PLAIN.replace(HOST, b"Host: a b\r\n"),
+    "a Host with a user": PLAIN.replace(HOST, b"Host: x@y\r\n"),
+    "a Host that is too long": PLAIN.replace(HOST, b"Host: " + b"x" * 301 + b"\r\n"),
     "two Hosts": PLAIN.replace(HOST, HOST + HOST),
     "a position that is none": PLAIN.replace(HOST, HOST + b"Last-Event-ID: x\r\n"),
     "an empty position": PLAIN.replace(HOST, HOST + b"Last-Event-ID:\r\n"),
@@ -175,6 +179,131 @@ async def test_a_client_that_is_gone_before_it_is_let_in_does_no_harm():
             sock.close()
         chat.port = port
         assert await (await chat.stream()).until_id(3) == [1, 2, 3]
+
+
+def words(text: str) -> list[str]:
+    return text.split(" ")
+
+
+# What the heads of the differential test are made of: what is ordinary, and what lies just beside it.
+ROOMS = [
+    *words("room %72oom cold caf%C3%A9 cafe%CC%81 caf\xc3\xa9 a%2Fb %00 %ff %zz a+b .. %2e metrics a;b ~._-"),
+    *("", "x" * 64, "x" * 65, "%F0%9F%98%80" * 64),
+]
+QUERIES = [
+    *words(" ?lastEventId=1 ?lastEventId=03 ?lastEventId= ?lastEventId=%31 ?lastEventId=-1 ?lasteventid=1 ?"),
+    *("?lastEventId=1&lastEventId=2", f"?lastEventId={'9' * 18}", f"?lastEventId={'9' * 19}"),
+]
+HEADERS = {
+    "Host": [
+        *words("x localhost:3000 [::1]:80 x@y x,y x/y x:y:z a_b ex%41mple [ \xe9"),
+        *("", "a b", "x\t", f"x:{'9' * 60}", "x" * 254, "x" * 256, "x" * 310),
+    ],
+    "Accept": [
+        *words("text/event-stream */* Text/Event-Stream text/event-stream;q=0 text/html"),
+        *("", "text/event-stream, */*", "text/event-stream\t"),
+    ],
+    "Last-Event-ID": [*words("2 0 02 99 x 1,2 -1 +1 \xb2"), "", "1 2", "1\t", "9" * 18, "9" * 19],
+    "X-Forwarded-For": [
+        *words("1.2.3.4 ::1 [::1]:99 junk 1.2.3.4,5.6.7.8:9"),
+        *("", " ", "1.2.3.4, ", ", 5.6.7.8"),
+    ],
+    "Connection": ["close", "keep-alive", "Upgrade"],
+    "Cookie": ["flychat_user=ann", "a=b; c"],
+    "Origin": ["http://x", "null"],
+    "Content-Length": ["0", "2", "x"],
+    "Transfer-Encoding": ["chunked", "identity"],
+    "Expect": ["100-continue"],
+    "Grip-Last": ["messages-room; last-id=1"],
+    "Grip-Sig": ["x"],
+    "If-None-Match": ["*"],
+    "Range": ["bytes=0-"],
+    "Upgrade": ["websocket"],
+    "X-Real-Ip": ["9.9.9.9"],
+    "X-Host": ["y"],
+    "X Y": ["z"],
+    "X_Y": ["z"],
+}
+USUAL, COMMON = ["Host", "Accept"], ["Last-Event-ID", "X-Forwarded-For", "Connection", "Cookie"]
+
+
+def made_up(chance: random.Random) -> bytes:
+    """A head for the stream of a room, with something odd in it, or nothing."""
+
+    def some(values: list[str], odd: float = 0.08) -> str:
+        return chance.choice(values) if chance.random() < odd else values[0]
+
+    names = [name for name in USUAL if chance.random() > 0.02]
+    names += [name for name in COMMON if chance.random() < 0.3]
+    names += [name for name in HEADERS if chance.random() < 0.02]
+    chance.shuffle(names)
+    lines = [f"GET /rooms/{some(ROOMS, 0.3)}/messages/{some(QUERIES, 0.3)} "]
+    lines[0] += some(["HTTP/1.1", "HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1"], 0.04)
+    for name in names:
+        often = 0.5 if name in COMMON else 0.15
+        value = some([" ", "", "  ", "\t"]) + some(HEADERS[name], often) + some(["", " ", "\t"])
+        lines.append(some([name, name.lower(), name.upper(), name + " "], 0.2) + ":" + value)
+    head = some(["\r\n", "\n", "\r"], 0.01).join([*lines, "", ""]).encode("latin-1")
+    if chance.random() < 0.15:  # a byte more, fewer, or another one
+        at = chance.randrange(len(head))
+        other = chance.choice(
+            [b"", b"\0", b"\r", b"\n", b"\t", b" ", b":", b",", b"\x80", b"\xff", b"0", b"H", b"\r\n"]
+        )
+        head = head[:at] + other + head[at + chance.randrange(2) :]
+    return head
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_what_the_door_takes_tornado_would_have_answered_alike():
+    """One table of heads through both: the same request for the same client, and the same bytes in answer."""
+    chance, taken, clients, rooms = random.Random(21), 0, set(), set()
+    async with two_doors() as (chat, port, _held):
+        chat.application.trust_proxy = True
+        asked = []
+        for target in ("caf\u00e9", "x" * 64):
+            await chat.post(room=target)
+        stream, admits = chat.application.chat.stream, chat.hub.admits
+
+        def note_client(client):
+            asked.append(client)
+            return admits(client)
+
+        async def note_request(request, response, client):
+            asked.append(request)
+            await stream(request, response, client)
+
+        chat.application.chat.stream, chat.hub.admits = note_request, note_client
+        for _ in range(6000):
+            head = made_up(chance)
+            if (request := plain_request(head)) is None:
+                continue  # what the door refuses is Tornado's anyway
+            taken += 1
+            asked.clear()
+            ours = await opening(port, head)
+            client = asked[0]
+            asked.clear()
+            theirs = await opening(chat.port, head)
+            assert asked[:2] == [request, client], head
+            assert sorted(ours) == sorted(theirs), head
+            clients.add(client)
+            rooms.add(request.room)
+    assert taken > 1200
+    assert len(rooms) >= 8
+    assert clients >= {"127.0.0.1", "1.2.3.4", "5.6.7.8", "::/64", "unknown"}
+
+
+async def opening(port: int, head: bytes) -> list[bytes]:
+    """The lines of an answer up to the end of its first event, but for the time of day."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    try:
+        got = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
+        if got.startswith(b"HTTP/1.1 200 "):
+            got += await asyncio.wait_for(reader.readuntil(b"\n\n"), WAIT)
+    except asyncio.IncompleteReadError as end:
+        got = end.partial
+    writer.close()
+    return re.sub(rb"Date: [^\r]*", b"", got).split(b"\n")
 
 
 @given(st.integers(0, len(BROWSER) - 1), st.binary(max_size=3), st.integers(0, 3))

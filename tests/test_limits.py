@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flychat.limits import RateLimit, client_of
+from flychat.limits import RateLimit, client_behind, client_of, cost_of
 
 
 def test_a_burst_is_taken_and_then_one_by_one():
@@ -38,6 +38,41 @@ def test_nobody_gets_more_than_the_burst_and_the_rate_allow(posts):
         assert taken[client] <= 4 + now * 10 + 1e-6
 
 
+def test_a_large_message_costs_its_bytes_and_its_debt_is_waited_for():
+    limit = RateLimit(10, 40)
+    assert limit.wait("ann", 0.0, cost_of(64_000)) == 0, "who has a token is admitted"
+    assert limit.wait("ann", 0.0) == pytest.approx(2.5), "24 below zero, and one to have"
+    assert limit.wait("ann", 2.4, cost_of(1)) > 0
+    assert limit.wait("ann", 2.5) == 0
+    assert limit.wait("bob", 0.0) == 0, "others are not concerned"
+
+
+def test_what_a_request_has_cost_is_taken_afterwards():
+    limit = RateLimit(10, 40)
+    assert limit.wait("ann", 0.0, 0) == 0
+    limit.charge("ann", 0.0, cost_of(256_000))
+    assert limit.wait("ann", 0.0, 0) == pytest.approx(21.7)
+    assert limit.wait("ann", 21.7 + 1e-9, 0) == 0
+    unlimited = RateLimit(0, 0)
+    unlimited.charge("ann", 0.0, 1e9)
+    assert unlimited.wait("ann", 0.0) == 0
+
+
+@pytest.mark.parametrize(("size", "cost"), [(0, 1), (1, 1), (1000, 1), (1500, 1.5), (65_536, 65.536)])
+def test_a_token_is_a_kilobyte_and_nothing_costs_less_than_one(size, cost):
+    assert cost_of(size) == cost
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.5), st.integers(0, 65_536)), max_size=100))
+def test_nobody_posts_more_bytes_than_the_burst_and_the_rate_allow_and_one_message(posts):
+    limit, now, sent = RateLimit(10, 40), 0.0, 0.0
+    for pause, size in posts:
+        now += pause
+        if limit.wait("ann", now, cost_of(size)) == 0:
+            assert sent <= 1000 * (40 + now * 10) + 1e-3
+            sent += size
+
+
 def test_the_table_is_bounded_and_forgets_those_unseen_longest():
     limit = RateLimit(1, 1, clients=100)
     for n in range(10_000):
@@ -67,3 +102,21 @@ def test_the_table_is_bounded_and_forgets_those_unseen_longest():
 )
 def test_an_ipv6_client_is_its_network(address, client):
     assert client_of(address) == client
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ([], "198.51.100.1"),
+        ([""], "198.51.100.1"),
+        (["  "], "198.51.100.1"),
+        (["192.0.2.7"], "192.0.2.7"),
+        (["192.0.2.7, "], "198.51.100.1"),
+        (["192.0.2.7", ""], "198.51.100.1"),
+        (["spoofed, 192.0.2.7"], "192.0.2.7"),
+        (["192.0.2.8", "192.0.2.7"], "192.0.2.7"),
+        (["nonsense"], "unknown"),
+    ],
+)
+def test_a_client_is_who_the_nearest_proxy_says_or_the_proxy_itself(forwarded, client):
+    assert client_behind(forwarded, "198.51.100.1") == client
