@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rate-limit",
         metavar="N",
-        help="messages per second that one client address may post, with bursts of 4 N; one of more than 1 kB "
+        help="messages per second that one client address may post, with bursts of 4 N; one over 1 kB "
         "counts by its kB, and so does what is read of the past (default: 10; 0: any)",
     )
     parser.add_argument(
