@@ -37,7 +37,7 @@ from .streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
 from .web import DEFAULT_HEADERS
 
 LOOK_BYTES = 4096  # of a new connection; a longer head is unusual
-ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn
+ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
 
@@ -154,5 +154,5 @@ class Door(Listener):
         """The head that Tornado would write; made once a second, as it tells the time."""
         if self._head[0] != now:
             headers = {**DEFAULT_HEADERS, **STREAM_HEADERS, "Date": format_timestamp(now)}
-            self._head = (now, answer_head(headers.items()))
+            self._head = (now, answer_head(headers.items(), chunked=True))
         return self._head[1]

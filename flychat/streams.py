@@ -82,6 +82,11 @@ class StreamPlan:
         """The blocks to send, in order. Those of the messages are the messages' own, not copies."""
         return (*(event.encode() for event in self.opening), *(message.block for message in self.messages))
 
+    @cached_property
+    def size(self) -> int:
+        """The bytes of the parts."""
+        return sum(map(len, self.parts))
+
     def body(self) -> bytes:
         return b"".join(self.parts)
 
@@ -200,9 +205,10 @@ def committed(commit: Commit) -> Publication:
     return Publication(official_channel(commit.room), content, commit.last, commit.first - 1)
 
 
-def answer_head(headers: Iterable[tuple[str, str]]) -> bytes:
-    """The head of an answer that ends with its connection: no framing is needed, even in HTTP/1.0."""
-    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers), "Connection: close"]
+def answer_head(headers: Iterable[tuple[str, str]], *, chunked: bool) -> bytes:
+    """The head of an answer in chunks, as HTTP/1.1 has them; or of one that ends with its connection."""
+    framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"
+    lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in headers), framing]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 

@@ -222,8 +222,8 @@ def owe_nothing(patch: pytest.MonkeyPatch) -> None:
     """What the socket does not take of an opening is dropped."""
     owe = Holder.owe
 
-    def mutated(self, held, *parts):
-        owe(self, held, *parts)
+    def mutated(self, held, *what):
+        owe(self, held, *what)
         held.owed = ()
 
     patch.setattr(Holder, "owe", mutated)
@@ -246,7 +246,7 @@ def never_cut(patch: pytest.MonkeyPatch) -> None:
 
 def skip_to_the_end(patch: pytest.MonkeyPatch) -> None:
     """One that lags is sent the newest block, wherever its cursor is."""
-    patch.setattr(Backlog, "read", lambda self, offset: b"".join(list(self._blocks)[-1:]))
+    patch.setattr(Backlog, "read", lambda self, offset, most=0: b"".join(self._blocks[-1:]))
 
 
 # Publishing to a proxy

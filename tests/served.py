@@ -18,6 +18,7 @@ from flychat.server import HEAD_BYTES
 from flychat.storage.sqlite import SqliteEngine
 from flychat.web import ChatApplication
 from tests.fakes import FaultyEngine
+from tests.http_body import Body
 from tests.sse_parser import Parsed, parse
 
 WAIT = 5.0  # seconds that an event may take before its test fails
@@ -29,13 +30,20 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
         self.head = b""
+        self.body = Body(b"")
         self.ids: list[int] = []
         self.blocks: list[bytes] = []
+        self._pending = b""
+
+    async def opened(self) -> None:
+        """Reads the head."""
+        self.head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), WAIT)
+        self.body = Body(self.head)
 
     async def next(self, *skip: str) -> Parsed:
         """The next event; those of the types in `skip` do not count."""
         while True:
-            block = await asyncio.wait_for(self.reader.readuntil(b"\n\n"), WAIT)
+            block = await asyncio.wait_for(self._block(), WAIT)
             for event in parse(block):
                 self.blocks.append(block)
                 if event.type == "message" and event.last_id:
@@ -50,8 +58,21 @@ class Client:
         return self.ids
 
     async def at_end(self) -> bytes:
-        """What comes until the connection ends."""
-        return await asyncio.wait_for(self.reader.read(), WAIT)
+        """What comes until the connection ends. `body.ended` says whether it ended as it should."""
+        rest, self._pending = (
+            self._pending + self.body.take(await asyncio.wait_for(self.reader.read(), WAIT)),
+            b"",
+        )
+        return rest
+
+    async def _block(self) -> bytes:
+        while b"\n\n" not in self._pending:
+            data = await self.reader.read(4096)
+            if not data:
+                raise EOFError(self._pending)
+            self._pending += self.body.take(data)
+        block, end, self._pending = self._pending.partition(b"\n\n")
+        return block + end
 
     def close(self) -> None:
         self.writer.close()
@@ -72,14 +93,16 @@ class Served:
         self.url = f"http://127.0.0.1:{port}"
         self.clients: list[Client] = []
 
-    async def stream(self, last_id: int | None = None, room: str = "room", receive: int = 0) -> Client:
+    async def stream(
+        self, last_id: int | None = None, room: str = "room", receive: int = 0, http: str = "HTTP/1.1"
+    ) -> Client:
         """Opens a stream and reads up to its stream-open. `receive` bounds the client's socket buffer."""
         client = await self.request(
-            f"GET /rooms/{room}/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+            f"GET /rooms/{room}/messages/ {http}\r\nHost: x\r\nAccept: text/event-stream\r\n"
             + (f"Last-Event-ID: {last_id}\r\n" if last_id is not None else ""),
             receive,
         )
-        client.head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), WAIT)
+        await client.opened()
         assert client.head.startswith(b"HTTP/1.1 200 "), client.head
         assert (await client.next()).type == "stream-open"
         return client
@@ -106,13 +129,18 @@ def draft(text: str = "hi", room: str = "room") -> Draft:
 
 
 @contextlib.asynccontextmanager
-async def served(faults=(), *, engine=None, look: bool = False, **hub_options) -> AsyncIterator[Served]:
+async def served(
+    faults=(), *, engine=None, look: bool = False, send: int = 0, **hub_options
+) -> AsyncIterator[Served]:
+    """`send` bounds the socket buffers of the server's connections."""
     engine = FaultyEngine(engine or await SqliteEngine.open(":memory:"), faults)
     log = MessageLog(engine, memory=True)
     hub = LocalHub(log.plan, log.refresh if look else None, **hub_options)
     application = ChatApplication(Chat(log, hub))
     server = Listener(application, max_header_size=HEAD_BYTES)
     sockets = bind_sockets(0, "127.0.0.1")
+    if send:
+        sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
     server.add_sockets(sockets)
     serving = Served(server, sockets[0].getsockname()[1], application, log, hub, engine)
     try:

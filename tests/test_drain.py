@@ -45,7 +45,7 @@ async def connect(server: Server, clients: list[Client], request: str, body: str
 
 async def stream(server: Server, clients: list[Client]) -> Client:
     client = await connect(server, clients, "GET /rooms/room/messages/", "Accept: text/event-stream\r\n\r\n")
-    await client.reader.readuntil(b"\r\n\r\n")
+    await client.opened()
     assert (await client.next()).type == "stream-open"
     return client
 

@@ -63,7 +63,7 @@ async def listening(program: Program, count: int):
             client.writer.write(
                 b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
             )
-            await client.reader.readuntil(b"\r\n\r\n")
+            await client.opened()
             assert (await client.next()).type == "stream-open"
             clients.append(client)
         yield clients

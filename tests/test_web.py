@@ -231,7 +231,7 @@ async def test_a_stream_begins_at_the_header_else_at_the_query():
             ("?lastEventId=%ff&lastEventId=3", "", 4),
         ):
             client = await chat.request(f"GET {ROOM}{query} HTTP/1.1\r\n{accept}{header}")
-            await client.reader.readuntil(b"\r\n\r\n")
+            await client.opened()
             assert await client.until_id(5) == list(range(first, 6)), (query, header)
 
 

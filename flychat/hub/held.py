@@ -1,14 +1,21 @@
 """How bytes leave: connections off Tornado's request machinery, fed from one backlog per audience.
 
 What a connection costs while it is held is its socket and a cursor. Publishing encodes nothing: a block is
-appended to the audience's backlog, and a pass sends each connection, in one `send`, everything between its
-cursor and the end. Blocks that come while a pass is under way go out with it, or in the next one. A pass over
-many connections is cut into slices, so that the loop stays responsive; no task and no queue per client.
+framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to its backlog, and a
+pass sends each connection, in one `send`, everything between its cursor and the end. Blocks that come while a
+pass is under way go out with it, or in the next one. No task and no queue per client.
 
 A connection whose socket is full lags: its cursor stays where it is, the selector tells when it can take
 more, and it catches up from the shared backlog, never from a copy. It is cut when the backlog has moved past
 its cursor, or when it took nothing for STALL seconds; the client comes back with its last event id. Only what
-was for this client, the plan that opened or mended its stream, waits in `owed`, as parts of the plan's bytes.
+was for this client, the plan that opened or mended its stream, waits in `owed`: a place among the plan's
+parts, which are the messages' own blocks. So a thousand clients that do not read keep what one of them does.
+
+A stream that is cut has no last chunk: only so can an HTTP/1.1 client tell that from an end.
+
+The loop has its turn again after SLICE connections or TURN_BYTES, whichever is first. To one client no more
+than SEND_BYTES of a plan, or of the backlog that it lags behind, are sent in a turn; the rest waits, as if
+its socket were full.
 
 The selector is one of our own, which the event loop watches as a single file: a registration there is a
 fraction of what a reader of the loop costs in time and memory.
@@ -17,18 +24,23 @@ fraction of what a reader of the loop costs in time and memory.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import selectors
 import socket
+import sys
+from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable
 
 import prometheus_client
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
-SLICE = 128  # connections served before the loop has a turn
+SEND_BYTES = 1 << 16  # are joined for one client
+SLICE, TURN_BYTES = 128, 1 << 20  # so many connections are served, so many bytes sent, in a turn of the loop
 MANY, GATHER = 500, 0.002  # so many wait so long (seconds) for what else comes, before a pass begins
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
+OWED_BYTES, HURRY = 32 << 20, 0.5  # where more than so much waits for clients, STALL is only so long
 
 HELD = prometheus_client.Gauge("flychat_streams", "Streams that are held in this process")
 LAGGING = prometheus_client.Gauge("flychat_streams_lagging", "Of these, those whose clients cannot keep up")
@@ -36,25 +48,72 @@ _ENDED = prometheus_client.Counter("flychat_streams_ended", "Streams that ended 
 ENDED = {why: _ENDED.labels(why) for why in ("left", "behind", "stalled", "drained")}
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+NOWHERE = sys.maxsize  # the cursor of who has not joined yet: nothing of the backlog is for it
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def bare(data: bytes) -> bytes:
+    return data
 
 
 class Held:
-    """One connection. `cursor` is its place in its audience's backlog, in bytes since the beginning."""
+    """One connection. `cursor` is its place in its audience's backlog, in bytes since the beginning.
+
+    `audience` is None once it is closed.
+    """
 
     __slots__ = ("audience", "client", "cursor", "lagging", "owed", "socket", "took")
 
-    def __init__(self, sock: socket.socket, client: str) -> None:
+    def __init__(self, sock: socket.socket, client: str, audience: Audience) -> None:
         self.socket = sock
         self.client = client
-        self.audience: Audience | None = None
-        self.cursor = 0
-        self.owed: tuple[memoryview, ...] = ()
+        self.audience: Audience | None = audience
+        self.cursor = NOWHERE
+        self.owed: tuple[Owed, ...] = ()
         self.lagging = False
         self.took = 0.0  # when it last took bytes, loop time; kept while it lags
 
     @property
     def closed(self) -> bool:
-        return self.socket.fileno() < 0
+        return self.audience is None
+
+
+class Owed:
+    """What waits for one client: `head`, and the parts from `_at` on, of which a bit may be sent already."""
+
+    __slots__ = ("_at", "_end", "_frame", "_head", "_parts", "_sent", "size")
+
+    def __init__(
+        self, frame: Callable[[bytes], bytes], head: bytes, parts: tuple[bytes, ...], size: int
+    ) -> None:
+        self.size = size
+        self._frame, self._head, self._parts = frame, head, parts
+        self._at = self._end = self._sent = 0
+
+    def next(self) -> bytes:
+        """What is to be sent now, not much more than SEND_BYTES; the same again until all of it is sent."""
+        parts, end, size = self._parts, self._at, 0
+        if self.size <= SEND_BYTES:
+            end = len(parts)
+        while end < len(parts) and size < SEND_BYTES:
+            size += len(parts[end])
+            end += 1
+        self._end = end
+        body = b"".join(parts[self._at : end])
+        data = self._head + (self._frame(body) if body else b"")
+        return data[self._sent :] if self._sent else data
+
+    def took(self, sent: int, of: int) -> bool:
+        """So many bytes are sent, of the so many of `next`. Says whether nothing is left."""
+        if sent < of:
+            self._sent += sent
+            return False
+        self._at, self._sent, self._head = self._end, 0, b""
+        return self._at == len(self._parts)
 
 
 class Backlog:
@@ -62,49 +121,58 @@ class Backlog:
 
     def __init__(self) -> None:
         self.start = self.end = 0
-        self._blocks: deque[bytes] = deque()
+        self._blocks: list[bytes] = []
+        self._ends: list[int] = []
 
     def append(self, block: bytes) -> None:
         self._blocks.append(block)
         self.end += len(block)
+        self._ends.append(self.end)
 
-    def read(self, offset: int) -> bytes:
-        """All there is from `offset` on. Looks from the end, where nearly everybody reads."""
-        pieces, at = [], self.end
-        for block in reversed(self._blocks):
-            if at <= offset:
-                break
-            at -= len(block)
-            pieces.append(block[offset - at :] if at < offset else block)
-        return b"".join(reversed(pieces))
+    def read(self, offset: int, most: int = NOWHERE) -> bytes:
+        """What there is from `offset` on: all, or the blocks up to that which makes it `most` or more."""
+        place = bisect_right(self._ends, offset)
+        pieces = self._blocks[place : bisect_left(self._ends, offset + most, place) + 1]
+        if pieces and (skip := offset - self._ends[place] + len(pieces[0])):
+            pieces[0] = pieces[0][skip:]
+        return b"".join(pieces)
 
     def trim(self, upto: int, keep: int) -> None:
         """Drops blocks that end at or before `upto`, while there are more than `keep` bytes."""
-        while self._blocks and self.end - self.start > keep and self.start + len(self._blocks[0]) <= upto:
-            self.start += len(self._blocks.popleft())
+        count = 0
+        while self.end - self.start > keep and self._ends[count] <= upto:
+            self.start = self._ends[count]
+            count += 1
+        del self._blocks[:count], self._ends[:count]
 
 
 class Audience:
-    """The connections that are sent the same blocks."""
+    """The connections that are sent the same bytes. `left` is called when one has gone."""
 
-    def __init__(self, holder: Holder) -> None:
+    def __init__(self, holder: Holder, left: Callable[[], None], *, chunked: bool) -> None:
+        self.chunked = chunked
+        self.frame = chunk if chunked else bare
+        self.last = LAST_CHUNK if chunked else b""
         self.members: dict[Held, None] = {}
         self.backlog = Backlog()
         self._holder = holder
+        self._left = left
         self._passing = False
 
     def join(self, held: Held) -> None:
         """From now on `held` is sent what is fed."""
         held.cursor = self.backlog.end
-        held.audience = self
         self.members[held] = None
 
     def leave(self, held: Held) -> None:
-        del self.members[held]
+        self.members.pop(held, None)
+        self._left()
 
     def feed(self, block: bytes) -> None:
         """Has the block sent to every member, soon."""
-        self.backlog.append(block)
+        if not self.members:
+            return
+        self.backlog.append(self.frame(block))
         if not self._passing:
             self._passing = True
             loop = asyncio.get_running_loop()
@@ -119,8 +187,11 @@ class Audience:
     def _pass(self, members: list[Held], at: int, upto: int) -> None:
         """Serves a slice of the members, then has itself called for the next one."""
         backlog, send = self.backlog, self._holder.send
-        end, common, data = backlog.end, backlog.end, b""
+        end, common, data, given = backlog.end, backlog.end, b"", 0
         for held in members[at : at + SLICE]:
+            if given > TURN_BYTES:
+                break
+            at += 1
             cursor = held.cursor
             if cursor == end or held.lagging or held.audience is None:
                 continue
@@ -128,8 +199,9 @@ class Audience:
                 common, data = cursor, backlog.read(cursor)
             sent = send(held, data)
             held.cursor = end if sent == len(data) else cursor + sent
-        if at + SLICE < len(members):
-            asyncio.get_running_loop().call_soon(self._pass, members, at + SLICE, upto)
+            given += sent
+        if at < len(members):
+            asyncio.get_running_loop().call_soon(self._pass, members, at, upto)
         else:
             self._end_pass(upto)
 
@@ -151,6 +223,7 @@ class Holder:
         self._loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
         self._lagging: dict[Held, None] = {}
+        self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
         self.clients: Counter[str] = Counter()  # connections of each
         self._loop.add_reader(self._selector, self._ready)
         HELD.set_function(self.__len__)
@@ -159,26 +232,33 @@ class Holder:
     def __len__(self) -> int:
         return len(self._selector.get_map() or ())
 
-    def hold(self, sock: socket.socket, client: str) -> Held:
-        """Takes over a connected, non-blocking socket."""
+    def hold(self, sock: socket.socket, client: str, audience: Audience) -> Held:
+        """Takes over a connected, non-blocking socket, of one who is to join the audience."""
+        with contextlib.suppress(OSError):  # of a client that has gone: the selector tells
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that vanished is noticed as one that stalls
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL * 1000))
+        held = Held(sock, client, audience)
+        try:
+            self._selector.register(sock, READ, held)
+        except OSError:  # the kernel watches no more
+            sock.close()
+            audience.leave(held)
+            raise
         self.clients[client] += 1
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that vanished is noticed as one that stalls
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL * 1000))
-        held = Held(sock, client)
-        self._selector.register(sock, READ, held)
         return held
 
-    def owe(self, held: Held, *parts: bytes) -> None:
-        """Sends the parts to this client, before all that its audience is fed.
-
-        What it cannot take yet is not copied: many may be owed the same parts.
-        """
-        sent = 0 if held.owed or held.closed else self.send(held, b"".join(parts))
-        for piece in parts:
-            if sent < len(piece) and not held.closed:
-                held.owed += (memoryview(piece)[sent:],)
-            sent = max(0, sent - len(piece))
+    def owe(self, held: Held, head: bytes, parts: tuple[bytes, ...], size: int) -> None:
+        """Sends the head and the parts, of so many bytes, to this client, before what its audience is fed."""
+        if (audience := held.audience) is None:
+            return
+        owed = Owed(audience.frame, head, parts, size)
+        if not held.owed:
+            data = owed.next()
+            if owed.took(self.send(held, data), len(data)) or held.closed:
+                return
+            self._lag(held)
+        held.owed += (owed,)
 
     def send(self, held: Held, data: bytes | memoryview) -> int:
         """How many of the bytes were taken; if not all, `held` lags, or is closed."""
@@ -189,15 +269,20 @@ class Holder:
         except OSError as error:
             self.cut(held, _why(error))
             return 0
-        if sent < len(data) and not held.lagging:
+        if sent < len(data):
+            self._lag(held)
+        return sent
+
+    def _lag(self, held: Held) -> None:
+        """From now on the selector tells when it can take more."""
+        if not held.lagging:
             held.lagging, held.took = True, self._loop.time()
             self._lagging[held] = None
             self._selector.modify(held.socket, READ | WRITE, held)
-        return sent
 
     def cut(self, held: Held, why: str) -> None:
         """Closes the connection and forgets all about it; what the kernel has taken is still delivered."""
-        if held.closed:
+        if (audience := held.audience) is None:
             return
         ENDED[why].inc()
         self.clients[held.client] -= 1
@@ -207,34 +292,49 @@ class Holder:
         held.socket.close()
         held.owed = ()
         self._lagging.pop(held, None)
-        if (audience := held.audience) is not None:
-            held.audience = None
-            audience.leave(held)
+        held.audience = None
+        audience.leave(held)
 
     def cut_stalled(self) -> None:
         """Cuts what took nothing for STALL seconds. To be called now and then."""
+        patience = STALL if self._owing() <= OWED_BYTES else HURRY
         for held in list(self._lagging):
-            if self._loop.time() - held.took > STALL:
+            if self._loop.time() - held.took > patience:
                 self.cut(held, "stalled")
+
+    def _owing(self) -> int:
+        """The bytes that wait for clients: of each audience the most, as it waits for the same messages."""
+        most: dict[Audience | None, int] = {}
+        for held in self._lagging:
+            owed = sum(owed.size for owed in held.owed)
+            most[held.audience] = max(owed, most.get(held.audience, 0))
+        return sum(most.values())
 
     def close(self, farewell: Callable[[], bytes]) -> None:
         """Lets every connection go, with last words where there is room for them."""
         for key in list(self._selector.get_map().values()):
             held: Held = key.data
-            if not held.lagging:
-                unsent = held.audience.backlog.read(held.cursor) if held.audience else b""
-                self.send(held, unsent + farewell())
+            if not held.lagging and (audience := held.audience) is not None:
+                unsent = audience.backlog.read(held.cursor)
+                self.send(held, unsent + audience.frame(farewell()) + audience.last)
             self.cut(held, "drained")
         self._loop.remove_reader(self._selector)
         self._selector.close()
 
     def _ready(self) -> None:
-        for key, events in self._selector.select(0):
+        """Serves those who have been told of, in turns: the loop calls again as long as there is somebody."""
+        if not self._due:
+            self._due.extend(self._selector.select(0))
+        given = 0
+        for _ in range(min(SLICE, len(self._due))):
+            if given > TURN_BYTES:
+                break
+            key, events = self._due.popleft()
             held: Held = key.data
             if events & READ and not held.closed:
                 self._listen(held)
-            if events & WRITE and not held.closed:
-                self._catch_up(held)
+            if events & WRITE and held.lagging and not held.closed:
+                given += self._catch_up(held)
 
     def _listen(self, held: Held) -> None:
         """A client has nothing more to say: what it sends is dropped, and its end is ours."""
@@ -246,24 +346,28 @@ class Holder:
         except OSError as error:
             self.cut(held, _why(error))
 
-    def _catch_up(self, held: Held) -> None:
-        """A lagging connection has room: first what it is owed, then the backlog from its cursor."""
+    def _catch_up(self, held: Held) -> int:
+        """A lagging connection has room: first what it is owed, then the backlog from its cursor.
+
+        Says how many bytes it took.
+        """
+        audience = held.audience
+        assert audience is not None
         held.took = self._loop.time()
-        while held.owed:
-            piece, *others = held.owed
-            rest = piece[self.send(held, piece) :]
-            if held.closed:
-                return
-            held.owed = (rest, *others) if rest else tuple(others)
-            if rest:
-                return
-        if (audience := held.audience) is not None and held.cursor < audience.backlog.end:
-            held.cursor += self.send(held, audience.backlog.read(held.cursor))
-            if held.closed or held.cursor < audience.backlog.end:
-                return
-        held.lagging = False
-        del self._lagging[held]
-        self._selector.modify(held.socket, READ, held)
+        if held.owed:
+            owed = held.owed[0]
+            data = owed.next()
+            sent = self.send(held, data)
+            if owed.took(sent, len(data)):
+                held.owed = held.owed[1:]
+        else:
+            sent = self.send(held, audience.backlog.read(held.cursor, SEND_BYTES))
+            held.cursor += sent
+        if not held.owed and held.cursor >= audience.backlog.end and not held.closed:
+            held.lagging = False
+            del self._lagging[held]
+            self._selector.modify(held.socket, READ, held)
+        return sent
 
 
 def _why(error: OSError) -> str:

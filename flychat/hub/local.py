@@ -10,7 +10,8 @@ the same position, that of the room, except while they are attached; so the rule
   own; if it is ahead, then the room is behind, and is recovered.
 - Nobody keeps the position of a room without holds, so the room of a first hold is recovered once.
 
-A recovery that was asked for at one position and comes back at another is asked for again.
+A room has up to two audiences (held.py), for its answers are in chunks to HTTP/1.1 and bare to HTTP/1.0. A
+recovery that was asked for at one position, and comes back when the room is at another, is asked for again.
 """
 
 from __future__ import annotations
@@ -81,19 +82,25 @@ class LocalHub:
         return len(self.holder) < self._most and self.holder.clients[client] < self._most_per_client
 
     async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
-        head = answer_head(response._headers.get_all())
+        chunked = response.request.version != "HTTP/1.0"
+        head = answer_head(response._headers.get_all(), chunked=chunked)
         stream = response.detach()
         if stream is None or stream.closed():  # the client left while the plan was made
             return
-        self.hold_socket(plan, taken_from(stream), head, client)
+        self.hold_socket(plan, taken_from(stream), head, client, chunked=chunked)
 
-    def hold_socket(self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str) -> None:
+    def hold_socket(
+        self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str, *, chunked: bool = True
+    ) -> None:
         """Answers on a bare connection, and holds it."""
-        held = self.holder.hold(sock, client)
-        self.holder.owe(held, head, *plan.parts)
         room = self._room(plan)
-        if room.members and room.position == plan.position and not held.closed:
-            room.join(held)
+        audience = room.audience(chunked=chunked)
+        held = self.holder.hold(sock, client, audience)
+        self.holder.owe(held, head, plan.parts, plan.size)
+        if held.closed:
+            return
+        if room.inhabited and room.position == plan.position:
+            audience.join(held)
         else:
             self.spawn(room.attach(held, plan.position))
 
@@ -159,12 +166,12 @@ def taken_from(stream: IOStream) -> socket.socket:
     return sock
 
 
-class _Room(Audience):
+class _Room:
     """The holds of one room, all at `position`."""
 
     def __init__(self, hub: LocalHub, plan: StreamPlan) -> None:
-        super().__init__(hub.holder)
         self.position = plan.position
+        self.audiences: tuple[Audience, ...] = ()
         self.fed = self.looked = asyncio.get_running_loop().time()
         self._hub = hub
         self._channels = plan.channels
@@ -173,6 +180,18 @@ class _Room(Audience):
         self._again = False
         self._expected = 0  # holds on their way in
 
+    @property
+    def inhabited(self) -> bool:
+        return any(audience.members for audience in self.audiences)
+
+    def audience(self, *, chunked: bool) -> Audience:
+        for audience in self.audiences:
+            if audience.chunked == chunked:
+                return audience
+        audience = Audience(self._hub.holder, self._forget_if_empty, chunked=chunked)
+        self.audiences += (audience,)
+        return audience
+
     def attach(self, held: Held, position: int) -> Awaitable[None]:
         """Lets the hold join once it is where the room is. The room is expecting it from now on."""
         self._expected += 1
@@ -180,17 +199,17 @@ class _Room(Audience):
 
     async def _attach(self, held: Held, position: int) -> None:
         try:
-            if not self.members:
+            if not self.inhabited:
                 self.recover()
             while position != self.position and not held.closed:
                 if position > self.position:
                     await asyncio.shield(self.recover())
                 if position != self.position:
                     plan = await self._hub.recovered(self._recovery, position)
-                    self._hub.holder.owe(held, *plan.parts)
+                    self._hub.holder.owe(held, b"", plan.parts, plan.size)
                     position = plan.position
-            if not held.closed:
-                self.join(held)
+            if held.audience is not None:
+                held.audience.join(held)
         finally:
             self._expected -= 1
             self._forget_if_empty()
@@ -237,13 +256,10 @@ class _Room(Audience):
 
     def feed(self, block: bytes) -> None:
         self.fed = asyncio.get_running_loop().time()
-        super().feed(block)
-
-    def leave(self, held: Held) -> None:
-        super().leave(held)
-        self._forget_if_empty()
+        for audience in self.audiences:
+            audience.feed(block)
 
     def _forget_if_empty(self) -> None:
-        if not self.members and not self._expected:
+        if not self._expected and not self.inhabited:
             for channel in self._channels:
                 self._hub.by_channel.pop(channel.name, None)

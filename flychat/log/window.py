@@ -75,7 +75,7 @@ class Window:
         if plan is None:
             missing = HISTORY if request.last_id is None else self.tail - request.last_id
             plan = plan_stream(request, self.newest(missing if 0 <= missing <= REPLAY else HISTORY))
-            size = len(plan.body()) + PLAN_BYTES
+            size = plan.size + PLAN_BYTES
             if self._planned + size > PLANS:
                 self._plans.clear()
                 self._planned = 0

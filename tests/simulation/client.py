@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Client:
     def __init__(self, world: World, name: str, position: int | None, invented: bool = False) -> None:
         self.world, self.name = world, name
+        self.http = "HTTP/1.0" if name[-1] in "13579" else "HTTP/1.1"
         self.witness = Witness(
             world.store.last_id, position, invented=invented, history=HISTORY, replay=REPLAY
         )

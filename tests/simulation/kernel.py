@@ -8,6 +8,8 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..http_body import Body
+
 if TYPE_CHECKING:
     from .client import Client
 
@@ -21,7 +23,7 @@ class Wire:
         self.stalled = client.stalled
         self.gone = self.ended = False
         self.socket: Socket | None = None
-        self._headless = False  # whether the head of the answer is read
+        self._body: Body | None = None  # once the head of the answer is read
         self._draining = False
 
     def write(self, data: bytes) -> int:
@@ -61,9 +63,11 @@ class Wire:
         data = bytes(self.buffer)
         self.buffer.clear()
         if self.socket is not None:
-            if data and not self._headless:
-                self._headless = True
-                data = data.partition(b"\r\n\r\n")[2]
+            if data and self._body is None:
+                head, _, data = data.partition(b"\r\n\r\n")
+                self._body = Body(head)
+            if self._body is not None:
+                data = self._body.take(data)
             self.socket.selector.wake()
         if data:
             self.client.read(data)
@@ -161,7 +165,8 @@ class Response:
         self._headers = types.SimpleNamespace(get_all=lambda: self.headers.items())
         loop = asyncio.get_running_loop()
         began = loop.time()
-        self.request = types.SimpleNamespace(request_time=lambda: loop.time() - began)
+        version = sock.wire.client.http if sock is not None else "HTTP/1.1"
+        self.request = types.SimpleNamespace(request_time=lambda: loop.time() - began, version=version)
 
     def set_header(self, name: str, value: str) -> None:
         self.headers[name] = value

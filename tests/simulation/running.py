@@ -26,6 +26,7 @@ from .virtual import VirtualLoop
 from .world import World
 
 BACKLOG_BYTES = 1500
+SEND_BYTES = 700
 EXPECTED = (type(None), FlychatError, OSError, TimeoutError)  # of a task
 
 
@@ -40,6 +41,8 @@ def simulated() -> Iterator[None]:
         for module, name, value in (
             (held_module, "selectors", chosen),
             (held_module, "BACKLOG_BYTES", BACKLOG_BYTES),
+            (held_module, "SEND_BYTES", SEND_BYTES),
+            (held_module, "SLICE", 3),
             (local_module, "taken_from", lambda stream: stream.socket),
             (publisher_module, "AsyncHTTPClient", HttpClient),
             (publisher_module, "time", clock),

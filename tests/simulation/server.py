@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from flychat import streams
 from flychat.chat import Chat
 from flychat.errors import Unavailable
 from flychat.hub.local import LocalHub
@@ -102,12 +103,13 @@ class Server:
     async def _stream(self, request: StreamRequest, response: Response) -> None:
         """Through a handler, or, as door.py does, on the bare connection."""
         plan = None
-        if self.mode == "standalone" and self.world.chance.random() < 0.5:
+        plain = self.mode == "standalone" and self.world.chance.random() < 0.5
+        if plain and response.request.version == "HTTP/1.1":
             plan = self.chat.plan_at_once(request, CLIENT)
         if plan is None:
             await self.chat.stream(request, response, CLIENT)
         else:
-            self.hub.hold_socket(plan, response.socket, b"HTTP/1.1 200 OK\r\n\r\n", CLIENT)
+            self.hub.hold_socket(plan, response.socket, streams.answer_head([], chunked=True), CLIENT)
 
     def kill(self) -> None:
         if not self.up:
