@@ -13,11 +13,12 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -362,6 +363,75 @@ async def test_a_client_that_leaves_is_gone_from_flychat_too(name, tmp_path, cer
             await asyncio.wait_for(lines.readuntil(b"data: {}\n\n"), WAIT)
             assert len(server.hub.holder) == 1
         await eventually(lambda: len(server.hub.holder) == 0)
+
+
+@contextlib.contextmanager
+def answering(status: int, head: str = "", body: str = "") -> Iterator[int]:
+    """The port of a server that answers everything so: 0 is not at all."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        if not status:
+            listener.close()
+            yield port
+            return
+        answer = (
+            f"HTTP/1.1 {status} Away\r\nContent-Length: {len(body)}\r\n{head}Connection: close\r\n\r\n{body}"
+        )
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection, contextlib.suppress(OSError):
+                        connection.settimeout(WAIT)
+                        connection.recv(65536)
+                        connection.sendall(answer.encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield port
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+STREAM = ("-H", "Accept: text/event-stream")
+
+
+@gen_test
+@fronts
+@pytest.mark.parametrize("status", [0, 500, 502, 503])
+async def test_while_flychat_is_away_a_stream_says_when_to_come_back(name, status, tmp_path, certificate):
+    """0: nobody listens; 500 and 502 are Pushpin's words for that, 503 flychat's own for "not now"."""
+    retry_later = "Retry-After: 7\r\nContent-Type: application/json\r\n"
+    with answering(status, retry_later, '{"error": {}}') as port:
+        async with Front(name, tmp_path, f"127.0.0.1:{port}", certificate).start() as front:
+            address = f"{front.url}/rooms/tea/messages/"
+            away = await front.curl("-D", "-", *STREAM, address)
+            head, _, rest = away.replace("\r\n", "\n").partition("\n\n")
+            assert rest == "retry: 3000\nevent: keep-alive\ndata: {}\n\n\n2 200"
+            head = head.lower()
+            assert "\ncontent-type: text/event-stream; charset=utf-8\n" in head
+            assert "\ncache-control: no-cache, no-transform" in head
+            assert "\naccess-control-allow-origin: *" in head
+            assert "retry-after" not in head
+            # All else is told what is so.
+            for other in ((address,), (f"{front.url}/tea", *STREAM), (address, *STREAM, "-d", "from=ann")):
+                told = await front.curl("-D", "-", *other)
+                assert told.endswith(f"2 {status or 502}")
+                if status:
+                    assert "retry-after: 7" in told.lower()
+                    assert '{"error": {}}' in told
+
+
+@gen_test
+@fronts
+async def test_an_answer_that_will_not_change_is_passed_on_to_a_stream_too(name, tmp_path, certificate):
+    for status in (400, 404, 429, 501):
+        with answering(status, body="why") as port:
+            (folder := tmp_path / str(status)).mkdir()
+            async with Front(name, folder, f"127.0.0.1:{port}", certificate).start() as front:
+                told = await front.curl(*STREAM, f"{front.url}/rooms/tea/messages/")
+                assert told == f"why\n2 {status}"
 
 
 # Services and containers
