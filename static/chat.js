@@ -112,9 +112,8 @@ class Stream {
   open() {
     this.close();
     this.#opened = Date.now();
-    const from = this.#wanted ?? this.position();
+    const source = new EventSource(`${this.path}?lastEventId=${this.#wanted ?? this.position()}`);
     this.#wanted = null;
-    const source = new EventSource(this.path + (from === null ? "" : `?lastEventId=${from}`));
     for (const name of EVENTS) source.addEventListener(name, (event) => this.#event(event));
     source.onerror = () => this.#fail(); // by itself it gives up after a 502, and knows no back-off
     this.#source = source;
@@ -140,11 +139,11 @@ class Stream {
     else this.open();
   }
 
-  #event({ type, data, lastEventId }) {
+  #event({ type, data, lastEventId: id }) {
     this.#watch();
-    this.reached = Number(lastEventId) || this.reached;
+    if (id) this.reached = Number(id); // it may be "0"
     this.tell({ kind: "open" });
-    this.tell({ kind: "event", type, data });
+    this.tell({ kind: "event", type, data, id });
   }
 
   #watch() {
@@ -284,7 +283,7 @@ class Tabs {
     if (kind === "wake") this.stream.wake();
     this.#post(this.#state);
     const reached = Math.max(this.stream.reached, this.position());
-    if (last !== null && last < reached) this.stream.rewind(last);
+    if (last < reached) this.stream.rewind(last);
   }
 
   #follow(news) {
@@ -424,6 +423,7 @@ class Log {
   #loose = new Map(); // key -> row
   #keys = new Set(); // of official messages
   #known = 0; // the last id before a reset: what comes again is not unread
+  #afresh = false; // after a reset, until the next message, whichever it is
   #rows = new WeakMap(); // item -> row
   #quiet = new Timer();
   #older = byId("older");
@@ -432,6 +432,7 @@ class Log {
   scroller = byId("log");
   live = true; // the rows reach to the last message
   stuck = true; // the reader is at the bottom
+  resets = 0;
 
   constructor(user, last, hasOlder) {
     Object.assign(this, { user, last, hasOlder });
@@ -497,8 +498,11 @@ class Log {
   // An official message of the stream. False if there is a gap before it.
   official(message) {
     const { id } = message;
-    if (this.last === null) this.hasOlder = id > 1;
-    this.last ??= id - 1;
+    if (this.#afresh) {
+      this.hasOlder = id > 1;
+      this.last = id - 1;
+      this.#afresh = false;
+    }
     if (id !== this.last + 1) return id <= this.last;
     this.last = id;
     if (message.from !== this.user && id > this.#known) this.onUnread();
@@ -529,15 +533,17 @@ class Log {
       if (row.message.provisionalId === provisionalId) row.onRetract();
   }
 
-  // What is shown does not connect with what follows. Messages that are being sent stay.
-  reset({ reason, lastEventId }) {
+  // What is shown does not connect with what follows `position`. Messages that are being sent stay.
+  reset({ reason, lastEventId }, position) {
     const behind = reason === "behind";
     if (behind && lastEventId <= this.last) return; // another tab is, that this one shares its stream with
     this.#known = behind ? Math.max(this.#known, this.last) : 0;
     this.#clear();
     this.#dropOthers();
     this.#keys.clear();
-    this.last = null;
+    this.last = position;
+    this.#afresh = true;
+    this.resets += 1;
     this.hasOlder = false;
     this.live = this.stuck = true;
     this.#list.prepend(element("li", { className: "divider" }, element("p", {}, "Some messages were missed")));
@@ -573,11 +579,12 @@ class Log {
     });
   }
 
-  // Messages that begin right after the last row: the way back to the end.
+  // Messages that begin right after the last row: the way back to the end. The stream may be behind them.
   append(messages) {
     this.#redraw(() => {
       for (const message of messages)
         if (message.id === (this.lastShown ?? message.id - 1) + 1) this.#push(this.#settle(message));
+      this.last = Math.max(this.last, this.lastShown ?? 0);
       this.live = !(this.lastShown < this.last);
       this.#trim();
     });
@@ -731,11 +738,12 @@ class History {
   }
 
   async #get(query, use, patient) {
+    const { resets } = this.log;
     try {
       const [, { messages }] = await ask(`${this.path}?limit=${PAGE}${query}`, { cache: "no-store" });
       const copy = [...messages]; // an error has none, and throws before anything is dropped
       for (let left; patient && (left = this.#scrolled + REST - Date.now()) > 0; ) await pause(left);
-      use(copy);
+      if (resets === this.log.resets) use(messages);
       this.#failed = 0;
     } catch {
       this.#failed = Date.now();
@@ -823,7 +831,7 @@ class Outbox {
   #stored(entry, { id }) {
     this.#done(entry);
     entry.row.onOfficial = null;
-    if (this.log.last !== null && id <= this.log.last) this.log.remove(entry.row);
+    if (id <= this.log.last) this.log.remove(entry.row);
     else entry.row.say("stored");
   }
 
@@ -1018,9 +1026,9 @@ class Room {
     let whole = true;
     this.log.nameDays();
     this.log.change(() => {
-      for (const { type, data } of events) {
+      for (const { type, data, id } of events) {
         const value = data && JSON.parse(data);
-        if (type === "stream-reset") this.log.reset(value);
+        if (type === "stream-reset") this.log.reset(value, Number(id));
         else if (type === "retraction") this.log.retract(value.provisionalId);
         else if (value.id) whole = this.log.official(value) && whole;
         else if (type === "message") this.log.provisional(value);

@@ -221,14 +221,20 @@ class ScriptedStream:
             return self._silent.append(route)  # a stream on which nothing happens
         answer = self._answers.pop(0)
         if isinstance(answer, int):
-            return route.fulfill(status=answer, body="no stream")
+            return route.fulfill(status=answer, content_type="text/html", body="<h1>no stream</h1>")
         return route.fulfill(content_type="text/event-stream", body=answer)
 
 
-def event(name: str, data: dict[str, Any] | None = None) -> str:
-    """As flychat writes it; None is the event without data."""
-    id_line = f"id: {data['id']}\n" if data and "id" in data else ""
-    return f"event: {name}\ndata: {json.dumps(data) if data is not None else ''}\n{id_line}\n"
+def event(name: str, data: dict[str, Any], id: int | None = None) -> str:
+    """A block as the server writes it, `id:` last; that of an official message is in its data."""
+    id = data.get("id", id)
+    id_line = "" if id is None else f"id: {id}\n"
+    return f"event: {name}\ndata: {json.dumps(data)}\n{id_line}\n"
+
+
+def reset(reason: str, last_id: int, before: int = 0) -> str:
+    """A stream-reset of a log that ends at `last_id`; what follows it begins after `before`."""
+    return event("stream-reset", {"reason": reason, "lastEventId": last_id}, before)
 
 
 def wire_message(id: int | None, sender: str, text: str, key: int, date: str = "") -> dict[str, Any]:
@@ -257,8 +263,9 @@ class Window:
         self.text = self.page.get_by_role("textbox", name="Message")
 
     def _console(self, message: Any) -> None:
-        # The browser reports every failed request; those are what many of the tests are about.
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+        # The browser reports every request that fails; those are what many of the tests are about.
+        failed = ("Failed to load resource", "EventSource's response")
+        if message.type in ("error", "warning") and not message.text.startswith(failed):
             self.complaints.append(message.text)
 
     def open(self, connected: bool = True) -> Window:

@@ -23,6 +23,7 @@ from .browser import (
     history,
     messages_url,
     post,
+    reset,
     wire_message,
 )
 from .conftest import need
@@ -882,7 +883,7 @@ def test_the_messages_on_the_way_are_fetched_before_scrolling_rests(
     run_clock(ann.page, lambda: ann.rows.count() == 60)
 
 
-def detached(ann: Window) -> None:
+def detached(ann: Window) -> ScriptedStream:
     """Opens a window with 500 rows, from the second message on, and its reader far above the newest one."""
     messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 503)]
     ann.page.clock.install()
@@ -972,6 +973,7 @@ def test_ids_never_go_back_and_a_late_provisional_is_ignored(window: Open) -> No
 
 def test_provisional_messages_settle_into_the_order_of_ids(window: Open) -> None:
     ann = window()
+    return stream
     drafts = [wire_message(None, "Bob", text, key) for key, text in enumerate("abcd")]
     officials = [{"id": id, **drafts[key]} for id, key in enumerate((2, 0, 3), 1)]
     bodies = [OPEN + "".join(event("message", message) for message in part) for part in (drafts, officials)]
@@ -995,6 +997,83 @@ def test_a_gap_is_never_shown_but_asked_for_again(window: Open) -> None:
     expect(ann.row("number 1")).to_be_visible()
     expect(ann.row("number 4")).to_have_count(0)
     ann.page.clock.fast_forward(5_000)
+def test_messages_that_are_loaded_before_the_stream_brings_them_are_shown_once(window: Open) -> None:
+    ann = window()
+    stream = detached(ann)
+    ann.page.route(HISTORY, lambda route: answer_with(route, *range(404, 506)))
+    ann.button("1 new").click()
+    expect(ann.row("number 505")).to_be_in_viewport()
+    stream.then(
+        OPEN + "".join(event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(503, 508))
+    )
+    run_clock(ann.page, lambda: ann.row("number 507").is_visible())
+    assert ann.ids() == list(range(404, 508))
+
+
+def test_an_answer_from_before_a_reset_is_not_mixed_with_what_follows(window: Open) -> None:
+    ann = window()
+    stream = detached(ann)
+    held: list[Route] = []
+    ann.page.route(HISTORY, lambda route: held.append(route))
+    with ann.page.expect_request(HISTORY):
+        ann.button("1 new").click()
+    new = [event("message", wire_message(n, "Bob", f"new {n}", n)) for n in range(1, 3)]
+    stream.then(OPEN + reset("ahead", 2) + "".join(new))
+    run_clock(ann.page, lambda: ann.row("new 2").is_visible())
+    with ann.page.expect_response(HISTORY):
+        answer_with(held[0], *range(403, 503))
+    stream.then(OPEN + event("message", wire_message(3, "Bob", "new 3", 3)))
+    run_clock(ann.page, lambda: ann.row("new 3").is_visible())
+    assert ann.ids() == [1, 2, 3]
+
+
+def test_older_messages_go_on_from_where_a_page_was_cut_short(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window().open()
+    messages = history(url, room)[:10]
+    cut = {"messages": messages[7:], "lastEventId": 60, "before": 8}
+    asked: list[str] = []
+    ann.page.on("request", lambda request: asked.append(request.url.partition("limit=100&")[2]))
+    ann.page.route(HISTORY, lambda route: route.fulfill(json=cut), times=1)
+    ann.button("Older messages").click()
+    expect(ann.row("message 8")).to_be_attached()
+    ann.scroll(0)
+    expect(ann.rows).to_have_count(60)
+    assert ann.ids() == list(range(1, 61))
+    assert asked == ["before=11", "before=8"]
+
+
+def test_a_limit_on_what_is_read_is_waited_for_and_told_as_no_failure(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 60)
+    ann = window()
+    ann.page.clock.install()
+    ann.open()
+    refusal = {"error": {"code": "too_many_requests", "message": "too much"}}
+    ann.page.route(
+        HISTORY, lambda route: route.fulfill(status=429, headers={"Retry-After": "20"}, json=refusal), times=2
+    )
+    ann.button("Older messages").click()
+    for _ in range(2):
+        expect(ann.page.get_by_text("it goes on in 20 s")).to_be_in_viewport()
+        with ann.page.expect_request(HISTORY):
+            ann.page.clock.fast_forward(20_000)
+    expect(ann.rows).to_have_count(60)
+    expect(ann.page.get_by_text("it goes on")).to_be_hidden()
+
+
+def test_a_long_wait_for_older_messages_is_left_to_the_person(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window().open()
+    headers = {"Retry-After": "150"}
+    ann.page.route(HISTORY, lambda route: route.fulfill(status=429, headers=headers, json={}), times=1)
+    ann.button("Older messages").click()
+    expect(ann.page.get_by_text("The messages could not be loaded")).to_be_visible()
+    ann.button("Older messages").click()
+    expect(ann.rows).to_have_count(60)
+
+
     expect(ann.row("number 4")).to_be_visible()
     assert ann.ids() == [1, 2, 3, 4]
     assert stream.positions[:2] == ["0", "1"]
@@ -1032,7 +1111,7 @@ def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, u
     ann = window()
     reset = event("stream-reset", {"reason": "behind", "lastEventId": 2001})
     messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in (2000, 2001)]
-    ScriptedStream(ann.page, OPEN + reset + "".join(messages))
+    ScriptedStream(ann.page, OPEN + reset("behind", 2001, 1999) + "".join(messages))
     ann.open(connected=False)
     expect(ann.row("number 2001")).to_be_visible()
     expect(ann.log.get_by_text("Some messages were missed")).to_be_visible()
@@ -1043,8 +1122,7 @@ def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, u
 def test_a_reset_for_a_tab_far_behind_is_none_for_those_that_missed_nothing(window: Open) -> None:
     ann = window()
     messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
-    reset = event("stream-reset", {"reason": "behind", "lastEventId": 3})
-    ScriptedStream(ann.page, OPEN + "".join([*messages[:3], reset, *messages[1:]]))
+    ScriptedStream(ann.page, OPEN + "".join([*messages[:3], reset("behind", 3, 1), *messages[1:]]))
     ann.open(connected=False)
     expect(ann.row("number 4")).to_be_visible()
     expect(ann.log.get_by_text("Some messages were missed")).to_have_count(0)
@@ -1059,7 +1137,7 @@ def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, roo
     ann.open()
     expect(ann.rows).to_have_count(2)
     hide(ann.page, True)
-    stream.then(OPEN + event("stream-reset", {"reason": "behind", "lastEventId": 3}) + "".join(messages))
+    stream.then(OPEN + reset("behind", 3) + "".join(messages))
     ann.page.clock.fast_forward(3_000)
     expect(ann.page).to_have_title(f"(1) {room} · flychat")
     expect(ann.log.get_by_text("Some messages were missed")).to_be_attached()
@@ -1070,8 +1148,8 @@ def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(wind
     ann = window()
     held: list[Route] = []
     ann.page.clock.install()
-    reset = event("stream-reset", {"reason": "behind", "lastEventId": 2001})
-    ScriptedStream(ann.page, OPEN, OPEN + reset + event("message", wire_message(2001, "Bob", "last", 1)))
+    last = event("message", wire_message(2001, "Bob", "last", 1))
+    ScriptedStream(ann.page, OPEN, OPEN + reset("behind", 2001, 2000) + last)
     ann.page.route("**/messages/", lambda route: held.append(route))
     ann.open(connected=False)
     ann.say("mine")
@@ -1096,7 +1174,80 @@ def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: O
     ann.open(connected=False)
     run_clock(ann.page, lambda: len(stream.positions) == 6)
     expect(ann.row("at last")).to_be_visible()
-    assert stream.positions[:6] == ["0", "0", "0", "0", "0", "1"]
+    assert stream.positions == ["0"] * 11 + ["1"]
+
+
+@pytest.mark.parametrize(("reason", "last", "before"), [("ahead", 2, 0), ("behind", 1_953, 1_950)])
+def test_a_stream_that_is_cut_after_a_reset_goes_on_from_the_resets_id(
+    window: Open, reason: str, last: int, before: int
+) -> None:
+    ann = window()
+    ann.page.clock.install()
+    known = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 4)]
+    missed = [event("message", wire_message(before + n, "Bob", f"missed {n}", n)) for n in range(1, 4)]
+    stream = ScriptedStream(ann.page, OPEN + "".join(known))
+    ann.open(connected=False)
+    expect(ann.rows).to_have_count(3)
+    stream.then(OPEN + reset(reason, last, before))
+    stream.then(OPEN + "".join(missed))
+    run_clock(ann.page, lambda: ann.row("missed 3").is_visible())
+    assert stream.positions[:3] == ["0", "3", f"{before}"]
+    assert ann.ids() == [before + n for n in range(1, 4)]
+    expect(ann.button("Older messages")).to_be_visible(visible=before > 0)
+
+
+def test_after_the_reset_of_a_cleared_room_the_next_message_is_taken_whatever_its_id(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    after = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in (12, 13)]
+    stream = ScriptedStream(ann.page, OPEN + reset("behind", 11) + "".join(after))
+    ann.open(connected=False)
+    run_clock(ann.page, lambda: len(stream.positions) == 2)
+    assert ann.ids() == [12, 13]
+    assert stream.positions == ["0", "13"]
+
+
+def test_who_is_cut_right_after_the_reset_of_an_emptied_store_gets_everything_that_was_written_since(
+    window: Open, mortal: ServerProcess, room: str, tmp_path: Path
+) -> None:
+    proxy = BreakingProxy(mortal.port)
+    ann = window(url=proxy.url).open()
+    for n in range(20):
+        post(mortal.url, room, "Bob", f"gone {n}")
+    expect(ann.rows).to_have_count(20)
+    mortal.kill()
+    mortal.store = tmp_path / "empty.db"
+    mortal.start()
+    expect(ann.log.get_by_text("Some messages were missed")).to_be_visible()
+    expect(ann.rows).to_have_count(0)
+    proxy.break_with("502")
+    seed(mortal.url, room, 60)
+    proxy.break_with(None)
+    expect(ann.row("message 60")).to_be_visible()
+    assert ann.ids() == list(range(1, 61))
+    proxy.close()
+
+
+def test_a_tab_of_a_log_that_was_emptied_shares_the_stream_as_it_is(
+    window: Open, mortal: ServerProcess, room: str, tmp_path: Path
+) -> None:
+    seed(mortal.url, room, 3)
+    proxy = BreakingProxy(mortal.port)
+    leader = window(url=proxy.url).open()
+    post(mortal.url, room, "Bob", "the stream was here")
+    expect(leader.rows).to_have_count(4)
+    mortal.kill()
+    mortal.store = tmp_path / "empty.db"
+    mortal.start()
+    expect(leader.rows).to_have_count(0)
+    before = streams(proxy)
+    follower = window(
+        url=proxy.url, beside=leader
+    ).open()  # it begins at 0 as well, and asks for nothing before that
+    post(mortal.url, room, "Bob", "a new world")
+    expect(follower.row("a new world")).to_have_attribute("data-id", "1")
+    assert streams(proxy) == before
+    proxy.close()
 
 
 def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:
