@@ -49,7 +49,6 @@ function element(name, properties, ...children) {
 }
 
 function uuid() {
-  if (crypto.randomUUID) return crypto.randomUUID(); // only on https and localhost
   const digit = (mask) => (mask ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (mask / 4)))).toString(16);
   return "00000000-0000-4000-8000-000000000000".replace(/[08]/g, digit);
 }
@@ -351,7 +350,7 @@ function withoutSentence(address, most = 20) {
 class Row {
   static unseen = new RegExp(byId("room")?.dataset.unseen, "gu"); // in names: shown
   timer = new Timer();
-  day = element("p", { className: "day" });
+  day = element("div", { className: "day" });
 
   constructor(message, item) {
     this.item = item;
@@ -364,7 +363,7 @@ class Row {
     const author = item.querySelector("bdi");
     author.textContent = name;
     if (name !== message.from) author.dataset.name = message.from;
-    item.querySelector(".text").replaceChildren(...linked(message.text));
+    item.querySelector("p").replaceChildren(...linked(message.text));
     paint(item, message.from);
     this.become(message);
   }
@@ -374,7 +373,7 @@ class Row {
     const { id, key } = item.dataset;
     const date = text("time").replace(" ", "T");
     const from = item.querySelector("bdi").dataset.name ?? text("bdi");
-    return { id: Number(id), from, text: text(".text"), date, provisionalId: key };
+    return { id: Number(id), from, text: text("p"), date, provisionalId: key };
   }
 
   become(message) {
@@ -397,7 +396,7 @@ class Row {
     if (old?.contains(document.activeElement)) byId("text").focus();
     old?.remove();
     if (!note) return;
-    const made = element("p", { className: "note" }, element("span", {}, note));
+    const made = element("div", { className: "note" }, element("span", {}, note));
     for (const [name, onclick] of Object.entries(actions)) made.append(element("button", { onclick }, name));
     this.item.append(made);
   }
@@ -546,7 +545,7 @@ class Log {
     this.resets += 1;
     this.hasOlder = false;
     this.live = this.stuck = true;
-    this.#list.prepend(element("li", { className: "divider" }, element("p", {}, "Some messages were missed")));
+    this.#list.prepend(element("li", { className: "divider" }, element("div", {}, "Some messages were missed")));
   }
 
   add(message) {
@@ -740,8 +739,7 @@ class History {
   async #get(query, use, patient) {
     const { resets } = this.log;
     try {
-      const [, { messages }] = await ask(`${this.path}?limit=${PAGE}${query}`, { cache: "no-store" });
-      const copy = [...messages]; // an error has none, and throws before anything is dropped
+      const messages = await this.#ask(query);
       for (let left; patient && (left = this.#scrolled + REST - Date.now()) > 0; ) await pause(left);
       if (resets === this.log.resets) use(messages);
       this.#failed = 0;
@@ -985,7 +983,8 @@ class Unread {
 class Room {
   #inbox = [];
 
-  constructor({ messages: path, user, last, older }) {
+  constructor({ user, last, older }) {
+    const path = byId("composer").getAttribute("action");
     const log = (this.log = new Log(user, Number(last), older !== undefined));
     this.status = new Status();
     this.history = new History(path, log);
@@ -1055,7 +1054,8 @@ class Room {
 }
 
 // The address is to be shared, without the name; a tab keeps its name, although the cookie is common.
-function keepsName({ path, user }) {
+function keepsName({ user }) {
+  const path = location.pathname;
   const named = new URLSearchParams(location.search).has("user");
   const before = recall(tab, "user", user);
   remember(tab, "user", user);

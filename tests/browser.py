@@ -290,7 +290,7 @@ class Window:
             """rows => rows.map(row => ({
                 id: row.dataset.id ? Number(row.dataset.id) : null,
                 from: row.querySelector("bdi").dataset.name ?? row.querySelector("bdi").textContent,
-                text: row.querySelector(".text").textContent,
+                text: row.querySelector("p").textContent,
             }))"""
         )
 

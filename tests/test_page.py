@@ -677,7 +677,7 @@ def test_links_are_clickable_and_nothing_else_is_interpreted(window: Open, url: 
         for link in links.all():
             expect(link).to_have_attribute("rel", "noopener nofollow ugc")
             assert link.get_attribute("href") == link.text_content()
-        expect(row.locator(".text")).to_have_text(text)
+        expect(row.locator("p")).to_have_text(text)
 
 
 def test_hostile_names_and_texts_are_shown_literally_everywhere(window: Open, url: str) -> None:
@@ -780,7 +780,7 @@ def test_a_text_cannot_turn_what_stands_beside_it(window: Open, url: str, room: 
     for row in ann.rows.all():
         assert row.locator("bdi").evaluate(rightwards)
         assert row.locator("time").evaluate(rightwards)
-    directions = [row.locator(".text").evaluate(rightwards) for row in ann.rows.all()]
+    directions = [row.locator("p").evaluate(rightwards) for row in ann.rows.all()]
     assert directions == [False, False, True] * 2  # inside of a message it is its author's business
     for link in ann.log.get_by_role("link").all():
         assert link.evaluate(rightwards)  # but for where a link leads
@@ -1461,7 +1461,7 @@ def test_it_works_without_javascript(window: Open, url: str, room: str) -> None:
     assert ann.ids() == list(range(1, 11))
     page.get_by_role("link", name="Reload for new messages").click()
     assert ann.ids() == list(range(11, 61))
-    text = ann.row("message 60").locator(".text").bounding_box()
+    text = ann.row("message 60").locator("p").bounding_box()
     assert text["x"] == ann.text.bounding_box()["x"]  # no place is kept for the faces that the script draws
     ann.text.fill("by form\nin two lines")
     ann.button("Send").click()
