@@ -12,6 +12,7 @@ import logging
 import math
 import secrets
 import time
+import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from http import HTTPStatus
@@ -366,6 +367,7 @@ class RoomHandler(BaseHandler):
             rows=rows,
             first_id=first_id,
             last_id=page.last_id,
+            provisional_id=uuid.uuid4(),  # of the form without JavaScript: sent again, it is the same message
             has_older=first_id > 1,
             banner=None if self.chat.proxied(self.request.headers) else self._banner(),
         )

@@ -48,6 +48,7 @@ function element(name, properties, ...children) {
   return made;
 }
 
+// Over plain http there is no crypto.randomUUID.
 function uuid() {
   const digit = (mask) => (mask ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (mask / 4)))).toString(16);
   return "00000000-0000-4000-8000-000000000000".replace(/[08]/g, digit);
@@ -750,6 +751,16 @@ class History {
     this.#note.textContent = this.#failed ? "The messages could not be loaded. Try again in a moment." : "";
   }
 
+  async #ask(query) {
+    for (let tries = 1; ; tries += 1) {
+      const [answer, { messages }] = await ask(`${this.path}?limit=${PAGE}${query}`);
+      const seconds = secondsToWait(answer);
+      if (answer.status !== 429 || seconds > PATIENCE || tries === TRIES) return [...messages]; // an error has none
+      this.#note.textContent = `Much was read at once: it goes on in ${seconds} s.`;
+      await pause(seconds * 1_000);
+    }
+  }
+
   #scroll() {
     this.#scrolled = Date.now();
     if (this.#scrolled - this.#failed < ANSWER) return;
@@ -805,6 +816,8 @@ class Outbox {
 
   async #try(entry) {
     entry.state = "sending";
+    entry.message.lastEventId ??= this.log.last; // a repeat says it again
+    this.#save();
     let answer, body;
     try {
       [answer, body] = await ask(this.path, { method: "POST", body: JSON.stringify(entry.message) });
@@ -816,13 +829,14 @@ class Outbox {
     if (entry.state === "done") return;
     const { ok, status } = answer;
     if (ok && body.id) return this.#stored(entry, body);
-    const wait = { 429: "Too many messages at once", 503: "The server is busy" }[status];
+    if (body.error?.code === "too_old") return this.#doubt(entry);
+    const wait = status === 429 ? "Too many messages at once" : status > 499 && "The server is busy";
     const seconds = secondsToWait(answer);
     if (wait && seconds > PATIENCE) return this.#fail(entry, `${wait}. Try again in ${Math.ceil(seconds / 60)} min.`);
     entry.tries += 1;
     if (wait && entry.tries < TRIES) return this.#wait(entry, seconds, wait);
     const why = ok ? "something else answered in place of the chat" : `the server answered ${status}`;
-    this.#fail(entry, `Not sent: ${body.error?.message ?? why}.`);
+    this.#fail(entry, `Not sent: ${(body.error?.message ?? why).replace(/\.$/, "")}.`);
   }
 
   // The server has it, and the stream brings it, unless it is past that place, or a reset comes first.
@@ -843,19 +857,30 @@ class Outbox {
     if (entry.state === "waiting") this.#pend(entry);
   }
 
-  #fail(entry, why) {
+  // An earlier try may have stored it: the server does not look so far back, but the person can.
+  #doubt(entry) {
+    const anew = () => {
+      this.#discard(entry);
+      this.send(entry.message.text);
+    };
+    this.#fail(entry, "Too much was written since this was first sent: perhaps it is above.", anew, "Send anew");
+  }
+
+  #fail(entry, why, act = () => this.#queue(entry), name) {
     if (entry.state === "done") return;
     entry.state = "failed";
     entry.tries = 0;
-    this.#offer(entry, "failed", why, () => this.#queue(entry));
+    this.#offer(entry, "failed", why, act, name);
   }
 
-  #offer(entry, state, why, Retry) {
-    const Discard = () => {
-      this.log.remove(entry.row);
-      this.#done(entry);
-    };
-    this.log.change(() => entry.row.say(state, why, { Retry, Discard }));
+  #offer(entry, state, why, act, name = "Retry") {
+    const Discard = () => this.#discard(entry);
+    this.log.change(() => entry.row.say(state, why, { [name]: act, Discard }));
+  }
+
+  #discard(entry) {
+    this.log.remove(entry.row);
+    this.#done(entry);
   }
 
   #done(entry) {

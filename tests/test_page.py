@@ -390,6 +390,79 @@ def test_a_failed_message_keeps_its_text_and_is_retried_under_the_same_id(
     assert [message["text"] for message in history(url, room)] == ["precious"]
 
 
+def test_a_repeat_carries_the_position_at_which_the_message_was_first_sent(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 2)
+    ann = window().open()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    sent = []
+
+    def sends(by: Callable[[], None]) -> None:
+        with ann.page.expect_request(lambda request: request.method == "POST") as request:
+            by()
+        sent.append(request.value.post_data_json)
+        expect(ann.button("Retry")).to_be_visible()
+
+    sends(lambda: ann.say("patient"))
+    seed(url, room, 2)
+    expect(ann.log.locator("li[data-id='4']")).to_be_attached()
+    sends(ann.button("Retry").click)
+    ann.page.reload()
+    sends(ann.button("Retry").click)
+    assert sent == [sent[0]] * 3
+    assert sent[0]["lastEventId"] == 2
+    ann.page.unroute("**/messages/")
+    ann.button("Retry").click()
+    expect(ann.row("patient")).to_have_attribute("data-id", "5")
+
+
+def test_what_waits_for_another_message_has_the_position_of_when_it_is_sent_itself(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window().open()
+    held: list[Route] = []
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    with ann.page.expect_request("**/messages/") as first:
+        ann.say("one")
+    ann.say("two")
+    seed(url, room, 2)
+    expect(ann.log.locator("li[data-id='2']")).to_be_attached()
+    with ann.page.expect_request("**/messages/") as second:
+        held[0].continue_()
+    assert first.value.post_data_json["lastEventId"] == 0
+    assert second.value.post_data_json["lastEventId"] in (2, 3)  # 3 is "one", if the stream was quicker
+    expect(ann.row("one")).to_have_attribute("data-id", "3")
+    held[1].continue_()
+    expect(ann.row("two")).to_have_attribute("data-id", "4")
+
+
+def test_a_repeat_that_comes_too_late_to_be_looked_for_is_left_to_the_person(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window().open()
+    refusal = {"error": {"code": "too_old", "message": "the servers own words"}}
+    bodies: list[dict[str, Any]] = []
+
+    def refuse(route: Route) -> None:
+        bodies.append(route.request.post_data_json)
+        route.fulfill(status=409, json=refusal)
+
+    ann.page.route("**/messages/", refuse, times=1)
+    ann.say("from long ago")
+    expect(ann.row("from long ago")).to_contain_text("perhaps it is above")
+    expect(ann.button("Retry")).to_have_count(0)
+    expect(ann.button("Discard")).to_be_visible()
+    with ann.page.expect_request("**/messages/") as request:
+        ann.button("Send anew").click()
+    assert request.value.post_data_json["provisionalId"] != bodies[0]["provisionalId"]
+    expect(ann.row("from long ago")).to_have_attribute("data-id", "1")
+    expect(ann.rows).to_have_count(1)
+    ann.page.reload()
+    expect(ann.status).to_have_text("Connected")
+    assert [row["text"] for row in ann.shown()] == ["from long ago"]
+
+
 def test_a_failed_message_survives_a_reload_and_can_be_discarded(window: Open, url: str, room: str) -> None:
     ann = window().open()
     ann.page.route("**/messages/", lambda route: route.abort())
@@ -406,7 +479,13 @@ def test_a_failed_message_survives_a_reload_and_can_be_discarded(window: Open, u
     assert history(url, room) == []
 
 
-@pytest.mark.parametrize(("status", "words"), [(429, "Too many messages"), (503, "The server is busy")])
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (429, "Too many messages"),
+        *((n, "The server is busy") for n in (500, 502, 503, 504, 507, 520, 530, 598)),
+    ],
+)
 def test_a_server_that_asks_for_patience_is_explained_and_obeyed(
     window: Open, status: int, words: str
 ) -> None:
@@ -894,6 +973,7 @@ def detached(ann: Window) -> ScriptedStream:
     ann.scroll(0)
     stream.then(OPEN + messages[501])
     run_clock(ann.page, lambda: ann.button("1 new").is_visible())
+    return stream
 
 
 def answer_with(route: Route, *ids: int) -> None:
@@ -917,86 +997,6 @@ def test_messages_that_cannot_be_loaded_leave_the_others_where_they_are(window: 
     expect(ann.page.get_by_text("The messages could not be loaded")).to_be_hidden()
 
 
-def test_who_writes_far_above_the_newest_message_sees_the_own_one_at_once(window: Open) -> None:
-    ann = window()
-    detached(ann)
-    held: list[Route] = []
-    ann.page.route(HISTORY, lambda route: held.append(route))
-    ann.page.route("**/messages/", lambda route: None)
-    with ann.page.expect_request(HISTORY):
-        ann.say("mine")
-    expect(ann.row("mine")).to_be_in_viewport()
-    assert "mine" in ann.page.evaluate("() => JSON.stringify(sessionStorage)")
-    answer_with(held[0], *range(403, 503))
-    expect(ann.row("number 502")).to_be_in_viewport()
-    expect(ann.row("mine")).to_be_in_viewport()
-
-
-def test_unread_messages_are_counted_in_the_title(window: Open, url: str, room: str) -> None:
-    ann = window().open()
-    hide(ann.page, True)
-    for text in ("one", "two"):
-        post(url, room, "Bob", text)
-    expect(ann.page).to_have_title(f"(2) {room} · flychat")
-    hide(ann.page, False)
-    expect(ann.page).to_have_title(f"{room} · flychat")
-
-
-def hide(page: Page, hidden: bool) -> None:
-    """Headless windows are never hidden: this is how it looks to the page."""
-    page.evaluate(
-        """hidden => {
-            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        hidden,
-    )
-
-
-# --- streams ---
-
-
-def test_ids_never_go_back_and_a_late_provisional_is_ignored(window: Open) -> None:
-    ann = window()
-    first, second = wire_message(1, "Bob", "first", 1), wire_message(2, "Bob", "second", 2)
-    late = {name: value for name, value in second.items() if name != "id"}
-    early = wire_message(None, "Bob", "early", 3)
-    script = [
-        ("message", m) for m in (first, first, early, early, second, late, first, {"id": 3, **early}, early)
-    ]
-    ScriptedStream(ann.page, OPEN + "".join(event(*line) for line in script))
-    ann.open(connected=False)
-    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
-    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "first"), (2, "second"), (3, "early")]
-    expect(ann.log.locator("li[data-state=provisional]")).to_have_count(0)
-
-
-def test_provisional_messages_settle_into_the_order_of_ids(window: Open) -> None:
-    ann = window()
-    return stream
-    drafts = [wire_message(None, "Bob", text, key) for key, text in enumerate("abcd")]
-    officials = [{"id": id, **drafts[key]} for id, key in enumerate((2, 0, 3), 1)]
-    bodies = [OPEN + "".join(event("message", message) for message in part) for part in (drafts, officials)]
-    ann.page.clock.install()
-    ScriptedStream(ann.page, *bodies)
-    ann.open(connected=False)
-    expect(ann.rows).to_have_count(4)
-    listen(ann.page)
-    ann.page.clock.fast_forward(2_500)
-    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
-    assert ann.page.evaluate("() => window.spoken") == []  # a row that moves is no news
-    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "c"), (2, "a"), (3, "d"), (None, "b")]
-
-
-def test_a_gap_is_never_shown_but_asked_for_again(window: Open) -> None:
-    ann = window()
-    ann.page.clock.install()
-    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
-    stream = ScriptedStream(ann.page, OPEN + messages[0] + messages[3], OPEN + "".join(messages[1:]))
-    ann.open(connected=False)
-    expect(ann.row("number 1")).to_be_visible()
-    expect(ann.row("number 4")).to_have_count(0)
-    ann.page.clock.fast_forward(5_000)
 def test_messages_that_are_loaded_before_the_stream_brings_them_are_shown_once(window: Open) -> None:
     ann = window()
     stream = detached(ann)
@@ -1074,6 +1074,85 @@ def test_a_long_wait_for_older_messages_is_left_to_the_person(window: Open, url:
     expect(ann.rows).to_have_count(60)
 
 
+def test_who_writes_far_above_the_newest_message_sees_the_own_one_at_once(window: Open) -> None:
+    ann = window()
+    detached(ann)
+    held: list[Route] = []
+    ann.page.route(HISTORY, lambda route: held.append(route))
+    ann.page.route("**/messages/", lambda route: None)
+    with ann.page.expect_request(HISTORY):
+        ann.say("mine")
+    expect(ann.row("mine")).to_be_in_viewport()
+    assert "mine" in ann.page.evaluate("() => JSON.stringify(sessionStorage)")
+    answer_with(held[0], *range(403, 503))
+    expect(ann.row("number 502")).to_be_in_viewport()
+    expect(ann.row("mine")).to_be_in_viewport()
+
+
+def test_unread_messages_are_counted_in_the_title(window: Open, url: str, room: str) -> None:
+    ann = window().open()
+    hide(ann.page, True)
+    for text in ("one", "two"):
+        post(url, room, "Bob", text)
+    expect(ann.page).to_have_title(f"(2) {room} · flychat")
+    hide(ann.page, False)
+    expect(ann.page).to_have_title(f"{room} · flychat")
+
+
+def hide(page: Page, hidden: bool) -> None:
+    """Headless windows are never hidden: this is how it looks to the page."""
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+# --- streams ---
+
+
+def test_ids_never_go_back_and_a_late_provisional_is_ignored(window: Open) -> None:
+    ann = window()
+    first, second = wire_message(1, "Bob", "first", 1), wire_message(2, "Bob", "second", 2)
+    late = {name: value for name, value in second.items() if name != "id"}
+    early = wire_message(None, "Bob", "early", 3)
+    script = [
+        ("message", m) for m in (first, first, early, early, second, late, first, {"id": 3, **early}, early)
+    ]
+    ScriptedStream(ann.page, OPEN + "".join(event(*line) for line in script))
+    ann.open(connected=False)
+    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
+    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "first"), (2, "second"), (3, "early")]
+    expect(ann.log.locator("li[data-state=provisional]")).to_have_count(0)
+
+
+def test_provisional_messages_settle_into_the_order_of_ids(window: Open) -> None:
+    ann = window()
+    drafts = [wire_message(None, "Bob", text, key) for key, text in enumerate("abcd")]
+    officials = [{"id": id, **drafts[key]} for id, key in enumerate((2, 0, 3), 1)]
+    bodies = [OPEN + "".join(event("message", message) for message in part) for part in (drafts, officials)]
+    ann.page.clock.install()
+    ScriptedStream(ann.page, *bodies)
+    ann.open(connected=False)
+    expect(ann.rows).to_have_count(4)
+    listen(ann.page)
+    ann.page.clock.fast_forward(2_500)
+    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
+    assert ann.page.evaluate("() => window.spoken") == []  # a row that moves is no news
+    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "c"), (2, "a"), (3, "d"), (None, "b")]
+
+
+def test_a_gap_is_never_shown_but_asked_for_again(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
+    stream = ScriptedStream(ann.page, OPEN + messages[0] + messages[3], OPEN + "".join(messages[1:]))
+    ann.open(connected=False)
+    expect(ann.row("number 1")).to_be_visible()
+    expect(ann.row("number 4")).to_have_count(0)
+    ann.page.clock.fast_forward(5_000)
     expect(ann.row("number 4")).to_be_visible()
     assert ann.ids() == [1, 2, 3, 4]
     assert stream.positions[:2] == ["0", "1"]
@@ -1109,7 +1188,6 @@ def test_a_provisional_message_that_is_not_confirmed_is_marked(window: Open) -> 
 def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, url: str, room: str) -> None:
     seed(url, room, 3)
     ann = window()
-    reset = event("stream-reset", {"reason": "behind", "lastEventId": 2001})
     messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in (2000, 2001)]
     ScriptedStream(ann.page, OPEN + reset("behind", 2001, 1999) + "".join(messages))
     ann.open(connected=False)
@@ -1170,9 +1248,10 @@ def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: O
     ann = window()
     ann.page.clock.install()
     message = event("message", wire_message(1, "Bob", "at last", 1))
-    stream = ScriptedStream(ann.page, 500, 501, 502, 503, OPEN + message, 502)
+    no_streams = (500, 501, 502, 507, 520, 530, 598, 404, 204, 200)
+    stream = ScriptedStream(ann.page, *no_streams, OPEN + message, 503)
     ann.open(connected=False)
-    run_clock(ann.page, lambda: len(stream.positions) == 6)
+    run_clock(ann.page, lambda: len(stream.positions) == 12)
     expect(ann.row("at last")).to_be_visible()
     assert stream.positions == ["0"] * 11 + ["1"]
 
@@ -1268,6 +1347,17 @@ def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: s
     proxy.close()
 
 
+def test_a_page_that_is_shown_again_by_the_back_button_catches_up(window: Open, url: str, room: str) -> None:
+    ann = window().open()
+    with ann.page.expect_event("requestfailed"):  # the stream ends: nobody reads it
+        ann.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    post(url, room, "Bob", "while it was put away")
+    ann.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(ann.row("while it was put away")).to_have_attribute("data-id", "1")
+    post(url, room, "Bob", "live again")
+    expect(ann.row("live again")).to_have_attribute("data-id", "2")
+
+
 def test_a_browser_without_a_network_says_so(window: Open, server: ServerProcess, room: str) -> None:
     proxy = BreakingProxy(server.port)
     ann = window(url=proxy.url)
@@ -1296,7 +1386,20 @@ def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
         expect(tab.row("to all")).to_be_attached()
     tabs[-1].say("a tab without a stream of its own can send")
     expect(tabs[1].row("a tab without a stream of its own can send")).to_have_attribute("data-id", "2")
+    tabs[
+        1
+    ].page.evaluate(  # each tab tells a new leader where it is: who does so after a message is served again
+        """name => {
+            const channel = new BroadcastChannel(name);
+            let left = 6;
+            window.greeted = new Promise(
+                all => (channel.onmessage = ({ data }) => data.kind === "hello" && !--left && all())
+            );
+        }""",
+        "flychat:" + messages_url("/", room),
+    )
     tabs.pop(0).page.close()
+    tabs[0].page.evaluate("() => window.greeted")
     post(server.url, room, "Bob", "after the leader")
     for tab in tabs:
         expect(tab.row("after the leader")).to_be_attached()
@@ -1473,6 +1576,31 @@ def test_it_works_without_javascript(window: Open, url: str, room: str) -> None:
     expect(page.get_by_role("heading")).to_have_text("elsewhere")
     expect(page.get_by_text("Nothing here yet")).to_be_visible()
     assert [message["text"] for message in history(url, room)][-1] == "by form\nin two lines"
+
+
+def test_without_javascript_the_same_form_sent_again_is_not_a_second_message(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 3)
+    ann = window(java_script_enabled=False).open(connected=False)
+    assert ann.page.locator("#composer input[name=lastEventId]").input_value() == "3"
+
+    def lose_the_answer(route: Route) -> None:
+        route.fetch(max_redirects=0)
+        route.fulfill(status=503, content_type="text/html", body="<h1>Perhaps</h1>")
+
+    ann.page.route("**/messages/", lose_the_answer, times=1)
+    ann.text.fill("once")
+    ann.button("Send").click()
+    expect(ann.page.get_by_role("heading")).to_have_text("Perhaps")
+    ann.page.go_back()
+    ann.text.fill("once")
+    ann.button("Send").click()
+    expect(ann.row("once")).to_have_attribute("data-id", "4")
+    ann.text.fill("once")  # and from a form that is fresh it is one more
+    ann.button("Send").click()
+    expect(ann.log.locator("li[data-id='5']")).to_be_visible()
+    assert [message["text"] for message in history(url, room)][3:] == ["once", "once"]
 
 
 def test_a_page_around_the_proxy_says_why_it_is_not_live(window: Open, room: str, tmp_path: Path) -> None:
