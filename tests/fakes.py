@@ -7,8 +7,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
 from flychat.errors import Broken, Rejected, StoreFailed, Taken, Throttled, Unknown
-from flychat.messages import Commit
-from flychat.storage import Engine
+from flychat.messages import COMMIT_MESSAGES, Commit
+from flychat.sse import BEYOND_ANY_LOG
+from flychat.storage import Engine, Run
 
 PUT_FAULTS = {
     "pass": "all is well",
@@ -18,6 +19,60 @@ PUT_FAULTS = {
     "throttle": "Throttled",
     "break": "Broken",
 }
+
+
+class MemoryEngine:
+    """An Engine that is a dict, `commits`, by room and place: a test may take from it, or put into it, what it likes."""
+
+    def __init__(self, *, shared: bool = False) -> None:
+        self.shared = shared
+        self.commits: dict[tuple[str, int], Commit] = {}
+
+    async def put(self, commit: Commit) -> None:
+        winner = self.commits.setdefault((commit.room, commit.first), commit)
+        if winner is not commit:
+            raise Taken(winner)
+
+    async def tail(self, room: str, limit: int) -> list[Commit]:
+        return await self.before(room, BEYOND_ANY_LOG, limit)
+
+    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
+        run = Run(limit, above=id)
+        self._read(run, [c for c in self.of(room) if c.first > id - COMMIT_MESSAGES])
+        return run.to_the_end()
+
+    async def before(self, room: str, id: int, limit: int) -> list[Commit]:
+        run = Run(limit, below=id)
+        self._read(run, [c for c in reversed(self.of(room)) if c.first < id])
+        return run.oldest_first()
+
+    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        return [
+            c for c in self.of(room) if c.last > above and c.first < below and provisional_id in c.payload
+        ]
+
+    async def erase(self, room: str, before: int) -> None:
+        for commit in self.of(room):
+            if commit.first < before:
+                void = Commit(room, (), commit.token, void=(commit.first, commit.ids))
+                self.commits[room, commit.first] = void
+
+    async def expire(self, before: str) -> None:
+        pass
+
+    async def check(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    def of(self, room: str) -> list[Commit]:
+        return [commit for (of, _), commit in sorted(self.commits.items()) if of == room]
+
+    def _read(self, run: Run, commits: Iterable[Commit]) -> None:
+        for commit in commits:
+            if not run.take(commit):
+                break
 
 
 class FaultyEngine:

@@ -30,7 +30,7 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub.held import Audience, Backlog, Holder
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher
-from flychat.log import MessageLog, SharedReads
+from flychat.log import MessageLog, SharedReads, Window
 from flychat.messages import Message
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.sqlite import SqliteEngine
@@ -320,6 +320,108 @@ def any_size(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(log_module, "COMMIT_BYTES", 1 << 30)
 
 
+# One line each, that a maintainer might write
+
+
+def line(name: str, says: str, owner: type, method: str, old: str, new: str) -> Patch:
+    """The mutation `name`: in a method, `old` is `new`."""
+
+    def patch(patch: pytest.MonkeyPatch) -> None:
+        rewrite(patch, owner, method, old, new)
+
+    patch.__name__, patch.__doc__ = name, says
+    return patch
+
+
+LINES = [
+    (
+        line(
+            "trim_to_the_end",
+            "What came while a pass was under way is dropped at its end.",
+            *(Audience, "_end_pass", "trim(upto,", "trim(self.backlog.end,"),
+        ),
+        "test_local.py::test_what_is_published_between_two_slices_of_a_pass_reaches_those_that_were_served_already",
+    ),
+    (
+        line(
+            "owed_at_once",
+            "What a client is owed goes out before what it is owed already.",
+            *(Holder, "owe", "if not held.owed:", "if True:"),
+        ),
+        "test_local.py::test_nothing_overtakes_what_a_client_is_owed",
+    ),
+    (
+        line(
+            "fed_at_once",
+            "What a room is fed goes out before what a client is owed.",
+            *(Audience, "_pass", "or held.lagging or", "or"),
+        ),
+        "test_local.py::test_nothing_overtakes_what_a_client_is_owed",
+    ),
+    (
+        line(
+            "forget_a_gap_during_a_recovery",
+            "A recovery that is asked for while one is under way is not made.",
+            *(_Room, "recover", "self._again = True", "self._again = self._recovering is None"),
+        ),
+        "test_local.py::test_a_gap_that_shows_during_a_recovery_is_mended_after_it_though_nothing_follows",
+    ),
+    (
+        line(
+            "follow_a_log_without_its_beginning",
+            "A writer with an old tail goes on there, though the log begins behind it.",
+            *(MessageLog, "_catch_up", "(commits[0].first > tail + 1) if commits else (tail > 0)", "False"),
+        ),
+        "test_log.py::test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginning",
+    ),
+    (
+        line(
+            "doubt_the_last_only",
+            "What is given up later takes the place of what was given up before.",
+            *(MessageLog, "_give_up", "room.doubtful |=", "room.doubtful ="),
+        ),
+        "test_log.py::test_what_was_given_up_stays_in_doubt_when_more_is_given_up",
+    ),
+    (
+        line(
+            "evict_the_busy",
+            "A room that is being written leaves memory.",
+            *(MessageLog, "_room", "if oldest.writer is not None:", "if False:"),
+        ),
+        "test_log.py::test_a_room_that_is_being_written_does_not_leave_memory",
+    ),
+    (
+        line(
+            "forget_both_of_two",
+            "A key leaves the window with the older of its messages.",
+            *(
+                Window,
+                "fold",
+                "if self._by_key.get(message.key) is message:",
+                "if message.key in self._by_key:",
+            ),
+        ),
+        "test_log.py::test_a_key_that_is_in_the_log_twice_is_still_known_when_its_older_message_has_left_the_window",
+    ),
+    (
+        line(
+            "give_hints_up",
+            "A hint that is not taken for long is given up.",
+            *(Publisher, "_deliver", "if post.items:", "if True:"),
+        ),
+        "test_pushpin_hub.py::test_a_hint_is_tried_until_it_is_taken_however_long_that_is",
+    ),
+    (
+        line(
+            "give_the_recovery_up",
+            "A proxy that is away for long at the start is not asked to recover everybody.",
+            *(Publisher, "_deliver", "(status and late)", "late"),
+        ),
+        "test_pushpin_hub.py::test_a_proxy_that_is_away_at_the_start_is_asked_to_recover_everybody_when_it_comes",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Mutation:
     """`noticed` is "standalone" or "grip" or "" (of the simulation), or a test's id, or "test_log_rules"."""
@@ -396,6 +498,7 @@ MUTATIONS = [
     Mutation(overtake_puts, "test_storage.py::test_a_read_does_not_overtake_a_put_that_was_given_up"),
     Mutation(any_size, "test_log.py::test_a_commit_stays_within_its_bytes"),
     *(Mutation(patch, "test_log_rules") for patch in test_log_rules.MUTATIONS),
+    *(Mutation(patch, noticed) for patch, noticed in LINES),
     *(Mutation(patch, f"test_local.py::{test.__name__}") for patch, test in test_local.MUTATIONS),
 ]
 
@@ -432,8 +535,12 @@ class _Mutated:
 
 def _fails(test: str, patch: Patch) -> bool:
     """Whether the test fails, and not for another reason: it must pass without the mutation."""
-    warning = "ignore::pytest.PytestAssertRewriteWarning"  # the tests are imported already
-    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", warning, f"tests/{test}"]
+    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"tests/{test}"]
+    for warning in (
+        "AssertRewrite",
+        "UnraisableException",
+    ):  # the tests are imported; a failure leaves much open
+        arguments += ["-W", f"ignore::pytest.Pytest{warning}Warning"]
     silence = io.StringIO()
     with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         outcomes = [pytest.main(arguments), pytest.main(arguments, plugins=[_Mutated(patch)])]

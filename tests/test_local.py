@@ -1,6 +1,7 @@
 """The local hub: the one rule, through real sockets; and what notices when it is broken."""
 
 import asyncio
+import contextlib
 import re
 import socket
 
@@ -10,7 +11,7 @@ from flychat import log as log_module
 from flychat.errors import Unknown
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
-from flychat.hub.held import Holder
+from flychat.hub.held import Audience, Holder
 from flychat.hub.local import LocalHub, _Room
 from flychat.log import MessageLog
 from flychat.storage.sqlite import SqliteEngine
@@ -417,6 +418,87 @@ async def test_a_head_request_has_a_head():
         answer = await head.at_end()
         assert b"Content-Type: text/event-stream; charset=utf-8\r\n" in answer
         assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.gen_test
+async def test_what_is_published_between_two_slices_of_a_pass_reaches_those_that_were_served_already(
+    monkeypatch,
+):
+    monkeypatch.setattr(held_module, "SLICE", 2)
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(9)]
+        published = []
+        for turns in range(12):
+            for text in (f"first of {turns}", f"second of {turns}"):
+                chat.hub.publish(provisional(draft(text)))
+                published.append(text)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+        for client in clients:
+            assert [fields(await client.next())["text"] for _ in published] == published
+
+
+@pytest.mark.gen_test
+async def test_nothing_overtakes_what_a_client_is_owed():
+    """Neither what it is owed then, nor what its room is fed, though it has read and has room again."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = opened.enter_context(socket.create_connection(listener.getsockname()))
+        sock = opened.enter_context(listener.accept()[0])
+        client.setblocking(False)
+        sock.setblocking(False)
+        holder, given, read = Holder(), b"", b""
+        opened.callback(holder.close, lambda: b"")
+
+        def take():
+            nonlocal read
+            with contextlib.suppress(BlockingIOError):
+                while data := client.recv(1 << 20):
+                    read += data
+
+        room = Audience(holder, lambda: None, chunked=False)
+        held = holder.hold(sock, "client", room)
+        for number in range(4):
+            part, mended, fed = f"{number}".encode() * (8 << 20), f"mended {number}".encode(), b"fed"
+            given += part + mended + fed
+            holder.owe(held, b"", (part,), len(part))
+            take()  # and the loop has had no turn to notice
+            holder.owe(held, b"", (mended,), len(mended))
+            if not number:
+                room.join(held)
+            take()
+            room.feed(fed)
+            while len(read) < len(given):
+                await asyncio.sleep(0)
+                take()
+            assert read == given
+
+
+@pytest.mark.gen_test
+async def test_a_gap_that_shows_during_a_recovery_is_mended_after_it_though_nothing_follows():
+    async with served() as chat:
+        client = await chat.stream()
+        (room,) = set(chat.hub.by_channel.values())
+        while room._recovering:  # noqa: ASYNC110 - as the first of its room
+            await asyncio.sleep(0)
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        plan = chat.hub.plan
+
+        async def slow(request):
+            result = await plan(request)
+            begun.set()
+            await go_on.wait()
+            return result
+
+        chat.hub.plan = slow
+        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        await chat.post()
+        chat.log.committed = publish
+        await chat.post()  # shows the gap
+        await begun.wait()
+        await chat.post()  # shows it too, when the log has been read already
+        go_on.set()
+        assert await client.until_id(3) == [1, 2, 3]
 
 
 # Each rule, switched off, and the test that notices

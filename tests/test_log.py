@@ -14,7 +14,8 @@ from flychat.log import window as window_module
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, StreamRequest
-from tests.fakes import FaultyEngine
+from tests.fakes import FaultyEngine, MemoryEngine
+from tests.simulation.virtual import in_virtual_time
 
 numbers = itertools.count(1)
 
@@ -359,6 +360,78 @@ async def test_a_reading_in_two_steps_ends_when_the_log_closes_between_them():
             await reading
         assert engine.calls["tail"] == 1  # of the writer
         await close()
+
+
+@in_virtual_time
+async def test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginning():
+    """Its place may be free: what is put there gets an id that was given already, and is in no page."""
+    engine = MemoryEngine(shared=True)
+    one, other = (MessageLog(engine, memory=False) for _ in range(2))
+    assert (await one.commit(draft())).id == 1
+    for _ in range(3):
+        await other.commit(draft())
+    for place in (1, 2):
+        del engine.commits["room", place]
+    await asyncio.sleep(log_module.TAIL_SECONDS + 1)
+    assert (await one.commit(draft("late"))).id == 5
+    assert [m.id for m in (await other.page("room")).messages] == [3, 4, 5]
+
+
+@in_virtual_time
+async def test_what_was_given_up_stays_in_doubt_when_more_is_given_up():
+    engine = FaultyEngine(MemoryEngine(), ["drop", "break"])
+    log = MessageLog(engine, memory=False)
+    published: list[Commit] = []
+    log.committed = published.append
+    with pytest.raises(Unavailable):
+        await log.commit(draft("stored, and the answer lost"))
+    engine.read_faults.append(Broken("expired"))
+    with pytest.raises(Unavailable):
+        await log.commit(draft("given up too"))
+    await asyncio.sleep(5)
+    assert [m.text for commit in published for m in commit.messages] == ["stored, and the answer lost"]
+
+
+@pytest.mark.gen_test
+async def test_a_room_that_is_being_written_does_not_leave_memory(monkeypatch):
+    """Else there would be two of it, and the one that is read would not learn what the other writes."""
+    monkeypatch.setattr(log_module, "ROOMS", 1)
+    async with opened(memory=True) as (log, engine, _):
+        await log.commit(draft())
+        engine.gate.clear()
+        engine.at_gate.clear()
+        writing = asyncio.create_task(log.commit(draft("two")))
+        await engine.at_gate.wait()
+        for room in ("a", "b"):
+            reading = asyncio.create_task(log.page(room))
+            await asyncio.sleep(0)
+            reading.cancel()
+        again = asyncio.create_task(log.page("room"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        engine.gate.set()
+        await again
+        assert (await writing).id == 2
+        assert [m.id for m in (await log.page("room")).messages] == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_a_key_that_is_in_the_log_twice_is_still_known_when_its_older_message_has_left_the_window():
+    engine = MemoryEngine(shared=True)
+    log = MessageLog(engine, memory=False)
+    twice = draft("sent again after the window")
+
+    async def say(count):
+        await asyncio.gather(*(log.commit(draft()) for _ in range(count)))
+
+    older = await log.commit(twice)
+    await say(319)
+    await engine.put(Commit.of(321, [twice]))  # by another process
+    await say(1)
+    for _ in range(6):
+        await say(64)
+        assert (await log.commit(twice)).id == 321 > older.id
+    await log.close(0.1)
 
 
 @pytest.mark.gen_test

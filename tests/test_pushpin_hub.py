@@ -8,6 +8,7 @@ import time
 import uuid
 
 import jwt
+import prometheus_client
 import pytest
 
 from flychat.config import Config
@@ -367,6 +368,34 @@ async def test_while_a_hint_is_tried_again_nothing_grows_old_behind_it(control, 
     control.status = 200
     await control.until(lambda: hints(control)[-1:] == ["provisional-b"])
     assert ids(control.items).count(2) == 0
+
+
+@gen_test
+async def test_a_hint_is_tried_until_it_is_taken_however_long_that_is(control, started):
+    queue = started(give_up=0.01)
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 503
+    queue.put(item(1))
+    await control.until(lambda: len(hints(control)) == 4)
+    control.status = 200
+    tried = len(control.posts)
+    await control.until(lambda: len(control.posts) > tried)
+    assert [[i["channel"] for i in items] for path, items in control.posts[tried:]] == [["provisional-r"]]
+
+
+@gen_test
+async def test_a_proxy_that_is_away_at_the_start_is_asked_to_recover_everybody_when_it_comes(
+    control, started, caplog
+):
+    await control.refuse()
+    queue = started(give_up=0.01)
+    failures = prometheus_client.REGISTRY.get_sample_value
+    proxy = {"proxy": GripUrl.read(control.grip_url).proxy}
+    await eventually(lambda: failures("flychat_grip_failures_total", proxy) >= 4)
+    control.listen()
+    queue.put(item(1))
+    await control.until(lambda: len(control.posts) == 2)
+    assert [path for path, _ in control.posts] == ["recover", "publish"]
 
 
 @gen_test

@@ -5,7 +5,7 @@ import json
 import random
 
 from .pushpin_model import Pushpin
-from .simulation.virtual import VirtualLoop
+from .simulation.virtual import in_virtual_time
 
 LOG = 9  # the last id of the log, as the origin sees it
 
@@ -76,21 +76,7 @@ class Stage:
         self.pushpin.post("recover", b"")
 
 
-def fact(test):
-    """Runs the coroutine in virtual time."""
-
-    def run():
-        loop = VirtualLoop()
-        try:
-            loop.run_until_complete(test())
-        finally:
-            loop.close()
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    return run
-
-
-@fact
+@in_virtual_time
 async def test_items_pass_in_order_and_an_id_passes_once():
     stage = Stage()
     wire = await stage.settled()
@@ -100,7 +86,7 @@ async def test_items_pass_in_order_and_an_id_passes_once():
     assert stage.asked == []
 
 
-@fact
+@in_virtual_time
 async def test_items_in_reverse_are_sorted():
     stage = Stage()
     wire = await stage.settled()
@@ -110,7 +96,7 @@ async def test_items_in_reverse_are_sorted():
     assert stage.asked == []
 
 
-@fact
+@in_virtual_time
 async def test_a_gap_is_recovered_after_the_wait_of_the_sequencer():
     stage = Stage()
     wire = await stage.settled()
@@ -123,7 +109,7 @@ async def test_a_gap_is_recovered_after_the_wait_of_the_sequencer():
     assert [last for _, last in stage.asked] == ["10"]
 
 
-@fact
+@in_virtual_time
 async def test_what_is_not_noticed_is_recovered_at_the_links_time_out():
     stage = Stage()
     wire = await stage.settled()
@@ -134,7 +120,7 @@ async def test_what_is_not_noticed_is_recovered_at_the_links_time_out():
     assert wire.got == ["10"]
 
 
-@fact
+@in_virtual_time
 async def test_the_first_hold_of_a_channel_is_recovered_after_a_second_and_one_that_is_behind_at_once():
     stage = Stage()
     first = await stage.open()
@@ -150,7 +136,7 @@ async def test_the_first_hold_of_a_channel_is_recovered_after_a_second_and_one_t
     assert behind.got == ["10", "11"]
 
 
-@fact
+@in_virtual_time
 async def test_equal_recoveries_are_one_request_and_a_hint_asks_for_them_at_once():
     stage = Stage()
     wires = [await stage.open() for _ in range(5)]
@@ -164,7 +150,7 @@ async def test_equal_recoveries_are_one_request_and_a_hint_asks_for_them_at_once
     assert len(stage.asked) == 1
 
 
-@fact
+@in_virtual_time
 async def test_a_recovery_that_fails_is_tried_again_and_then_the_stream_ends():
     stage = Stage()
     wire = await stage.settled()
@@ -176,7 +162,7 @@ async def test_a_recovery_that_fails_is_tried_again_and_then_the_stream_ends():
     assert wire.ended_at is not None
 
 
-@fact
+@in_virtual_time
 async def test_what_comes_during_a_recovery_follows_it_unless_a_provisional_one_is_before_it():
     stage = Stage()
     wire = await stage.settled()
@@ -196,7 +182,7 @@ async def test_what_comes_during_a_recovery_follows_it_unless_a_provisional_one_
     assert [last for _, last in stage.asked] == ["12", "13"], "it takes 13 for a gap, and asks again"
 
 
-@fact
+@in_virtual_time
 async def test_a_hundred_items_wait_for_a_hold_and_more_are_dropped():
     stage = Stage()
     wire = await stage.settled()
@@ -213,7 +199,7 @@ async def test_a_hundred_items_wait_for_a_hold_and_more_are_dropped():
     assert wire.got == [str(id) for id in range(10, 131)]
 
 
-@fact
+@in_virtual_time
 async def test_a_hold_that_was_busy_on_all_its_channels_is_recovered_within_twice_the_links_time_out():
     stage = Stage()
     wire = await stage.settled()
@@ -227,7 +213,7 @@ async def test_a_hold_that_was_busy_on_all_its_channels_is_recovered_within_twic
     assert [last for _, last in stage.asked] == ["10"]
 
 
-@fact
+@in_virtual_time
 async def test_who_asks_what_is_being_asked_is_given_the_same_answer_although_it_is_older():
     stage = Stage()
     await stage.settled()
@@ -248,7 +234,7 @@ async def test_who_asks_what_is_being_asked_is_given_the_same_answer_although_it
     assert wire.got == ["10", "11", "12"]
 
 
-@fact
+@in_virtual_time
 async def test_what_does_not_fit_the_answer_of_a_recovery_is_dropped_without_a_word():
     stage = Stage()
     wire = await stage.settled()
@@ -262,7 +248,7 @@ async def test_what_does_not_fit_the_answer_of_a_recovery_is_dropped_without_a_w
     assert [last for _, last in stage.asked] == ["9"]
 
 
-@fact
+@in_virtual_time
 async def test_a_hint_during_a_recovery_takes_its_turn_and_throws_away_what_is_behind_it():
     stage = Stage()
     wire = await stage.settled()
@@ -277,7 +263,7 @@ async def test_a_hint_during_a_recovery_takes_its_turn_and_throws_away_what_is_b
     assert [item["http-stream"]["content"] for item in stage.dropped] == [" behind "]
 
 
-@fact
+@in_virtual_time
 async def test_of_two_items_that_follow_the_same_one_the_second_is_dropped():
     stage = Stage()
     wire = await stage.settled()
@@ -287,7 +273,7 @@ async def test_of_two_items_that_follow_the_same_one_the_second_is_dropped():
     assert wire.got == ["10", "11", "12"]
 
 
-@fact
+@in_virtual_time
 async def test_a_client_that_leaves_while_its_recovery_fails_is_gone_once():
     stage = Stage()
     wire = await stage.settled()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,3 +41,17 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def remove_reader(self, selector: Selector) -> bool:  # type: ignore[override]
         selector.callback = None
         return True
+
+
+def in_virtual_time(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """A test that takes no time, whatever it sleeps; for what has no threads and no sockets."""
+
+    @functools.wraps(test)
+    def run(*arguments: object, **named: object) -> None:
+        loop = VirtualLoop()
+        try:
+            loop.run_until_complete(test(*arguments, **named))
+        finally:
+            loop.close()
+
+    return run
