@@ -37,11 +37,12 @@ class Chat:
         """Shows the draft to everybody, then stores it; takes it back if that fails.
 
         A draft that is in the log already is answered from there, and neither shown nor stored again.
-        Raises Conflict, Unavailable (it may be stored all the same: send it again) or Rejected.
+        Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Rejected.
         """
-        known = self._log.recall(draft)
-        if known is not None:
+        known = await self._log.recall(draft)
+        if isinstance(known, Message):
             return known
+        draft = known
         self._hub.publish(provisional(draft))
         try:
             return await self._log.commit(draft)
@@ -70,9 +71,14 @@ class Chat:
             _count(request, plan)
         return plan
 
-    async def page(self, room: str, before: int | None = None, limit: int = HISTORY) -> Page:
-        """The newest messages of a room, or the newest before an id. Raises Unavailable."""
-        return await self._log.page(room, before, limit)
+    async def page(
+        self, room: str, before: int | None = None, limit: int = HISTORY, *, after: int | None = None
+    ) -> Page:
+        """The newest messages of a room, or the newest before an id, or the oldest after one.
+
+        Raises Unavailable.
+        """
+        return await self._log.page(room, before, limit, after=after)
 
     def proxied(self, headers: Mapping[str, str]) -> bool:
         """Whether a stream can be opened on the way that the request took."""

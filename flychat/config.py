@@ -31,6 +31,7 @@ class Config:
     retention: int = 0  # days; 0: for ever
     rate_limit: float = 10.0
     trust_proxy: bool = False
+    memory: int = 256  # MB
     max_streams: int = 0
     max_streams_per_client: int = 0
     grip_urls: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class Config:
             retention=_retention(option("retention", "0")),
             rate_limit=_rate(option("rate_limit", "10")),
             trust_proxy=bool(given.trust_proxy) or _flag(environ, "trust-proxy"),
+            memory=_memory(option("memory", "256")),
             max_streams=_cap("max_streams", option("max_streams", "0")),
             max_streams_per_client=_cap("max_streams_per_client", option("max_streams_per_client", "0")),
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
@@ -118,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="messages per second that one client address may post, with bursts of 4 N; one over 1 kB "
         "counts by its kB, and so does what is read of the past (default: 10; 0: any)",
+    )
+    parser.add_argument(
+        "--memory",
+        metavar="MB",
+        help="for the messages of all rooms in memory; the least recently used room leaves first "
+        "(default: 256)",
     )
     parser.add_argument(
         "--max-streams", metavar="N", help="with --standalone: streams held at once (default: 0, no cap)"
@@ -203,6 +211,12 @@ def _rate(value: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value):
         raise Misconfigured("--rate-limit must be a number of messages per second, or 0")
     return float(value)
+
+
+def _memory(value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", value) or int(value) < 16:
+        raise Misconfigured("--memory must be a number of megabytes, 16 or more")
+    return int(value)
 
 
 def _cap(name: str, value: str) -> int:

@@ -11,7 +11,7 @@ FlychatError
 │   ├── Unsupported      the body is of an unknown type
 │   ├── TooMany          the client posts too often
 │   ├── Full             no more streams are held here
-│   ├── Overloaded       more work is waiting than can be done soon
+│   ├── Overloaded       more work is waiting than can be done soon (Unavailable)
 │   ├── NotReady         the server should not be sent requests; says which part of it is why
 │   └── Unproxied        a stream asked around the GRIP proxy
 ├── Unavailable      not now; the same request is safe later
@@ -96,15 +96,15 @@ class Unavailable(FlychatError):
     """The store did not answer in time. Asking again, with the same provisional id, is safe."""
 
 
-class Full(Refused):
-    """No more streams are held here, at all or for this client."""
-
-
-class Overloaded(Refused):
+class Overloaded(Refused, Unavailable):
     """More work is waiting than can be done soon: refused before any of it was done."""
 
     def __init__(self) -> None:
         super().__init__("the server has more to do than it can do; nothing was done, please try again")
+
+
+class Full(Refused):
+    """No more streams are held here, at all or for this client."""
 
 
 class NotReady(Refused):

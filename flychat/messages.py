@@ -26,7 +26,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from .errors import Invalid, NotFound
-from .sse import Event, to_json
+from .sse import Event, read_position, to_json
 
 ROOM_CHARACTERS = 64
 SENDER_CHARACTERS = 64
@@ -82,6 +82,7 @@ class Draft:
     text: str
     date: str
     provisional_id: str
+    since: int | None = field(default=None, compare=False)  # what its author had when it was first sent
 
     @classmethod
     def create(
@@ -92,7 +93,7 @@ class Draft:
         now: float,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> Draft:
-        """The draft that a POST's fields (`from`, `text`, optionally `provisionalId`) describe.
+        """The draft that a POST describes: `from`, `text`, and optionally `provisionalId` and `lastEventId`.
 
         A line break may be CRLF, as HTML forms send it, and is kept as LF. Raises Invalid.
         """
@@ -101,7 +102,8 @@ class Draft:
         text = _check("text", text, TEXT_CHARACTERS, _CONTROL_IN_TEXT)
         given = fields.get("provisionalId")
         provisional_id = new_id() if given is None else _uuid(_string(fields, "provisionalId"))
-        return cls(room, sender, text, iso_date(now), str(provisional_id))
+        since = _position(fields.get("lastEventId"))
+        return cls(room, sender, text, iso_date(now), str(provisional_id), since)
 
     @property
     def key(self) -> Key:
@@ -221,6 +223,13 @@ def _check(field: str, value: str, most: int, forbidden: re.Pattern[str] = _CONT
     if forbidden.search(value):
         raise Invalid(field, "must not contain control characters")
     return value
+
+
+def _position(value: Any) -> int | None:
+    """A position as JSON has it, or as a form does: as everywhere, what is none counts as absent."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    return read_position(value) if isinstance(value, str) else None
 
 
 def _uuid(value: str) -> uuid.UUID:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from urllib.parse import quote, unquote
 
@@ -28,6 +28,7 @@ from .sse import Event, read_position, to_json
 
 HISTORY = 50  # messages that open a stream, or follow a reset
 REPLAY = 1000  # messages that a resumed stream is given at the most
+REPLAY_BYTES = 1 << 20  # of their blocks, or of those that open a stream
 RETRY = 2000  # milliseconds before a browser reconnects
 RECOVERY_PATH = "/recover/"  # where a GRIP proxy asks for what its holds have missed, in any room
 
@@ -105,11 +106,14 @@ class Publication:
 class Page:
     """One reading of a room's log: contiguous messages, and the last id of the log (0: empty).
 
-    The messages end with the last of the log, except on a page of the past.
+    The messages end with the last of the log, except on a page of the past. Such a page may be cut short by
+    its bytes: `more` is then the id with which to go on. `stored` says that the store was read for it.
     """
 
     messages: tuple[Message, ...]
     last_id: int
+    more: int | None = None
+    stored: bool = field(default=False, compare=False)
 
 
 @lru_cache(maxsize=1024)
@@ -156,7 +160,7 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
     else its newest HISTORY.
     """
     opening = [] if request.recover else [Event("stream-open", "{}", retry=RETRY)]
-    position, messages = request.last_id, page.messages[-HISTORY:]
+    position, messages = request.last_id, newest(page.messages)
     if position is not None:
         missed = replay(page, position)
         if missed is None:
@@ -172,12 +176,36 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
 
 
 def replay(page: Page, position: int) -> tuple[Message, ...] | None:
-    """What follows `position`, all of it; None if the log ends before it, or no longer has it all."""
+    """All that follows `position`; None if the log ends before it, or has too much or no longer all of it."""
     missing = page.last_id - position
     if not 0 <= missing <= min(REPLAY, len(page.messages)):
         return None
     missed = page.messages[len(page.messages) - missing :]
-    return missed if not missed or missed[0].id == position + 1 else None  # not so after a void commit
+    if missed and missed[0].id != position + 1:  # there is a void commit between them
+        return None
+    return missed if size(missed) <= REPLAY_BYTES else None
+
+
+def newest(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The newest HISTORY of the messages, of REPLAY_BYTES at the most."""
+    messages = messages[-HISTORY:]
+    return messages[len(messages) - fitting(reversed(messages), REPLAY_BYTES) :]
+
+
+def fitting(messages: Iterable[Message], most: int) -> int:
+    """How many of the first messages have `most` bytes on a stream: one at least, if there is one."""
+    number, left = 0, most
+    for message in messages:
+        left -= len(message.block)
+        if left < 0 and number:
+            break
+        number += 1
+    return number
+
+
+def size(messages: Iterable[Message]) -> int:
+    """The bytes of the messages on a stream."""
+    return sum(len(message.block) for message in messages)
 
 
 @lru_cache(maxsize=256)  # there are few browsers

@@ -30,7 +30,8 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub.held import Audience, Backlog, Holder
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher
-from flychat.log import MessageLog, SharedReads, Window
+from flychat.log import MessageLog, SharedReads
+from flychat.log.window import Keys
 from flychat.messages import Message
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.sqlite import SqliteEngine
@@ -386,7 +387,7 @@ LINES = [
         line(
             "evict_the_busy",
             "A room that is being written leaves memory.",
-            *(MessageLog, "_room", "if oldest.writer is not None:", "if False:"),
+            *(MessageLog, "_room", "if oldest.busy():", "if False:"),
         ),
         "test_log.py::test_a_room_that_is_being_written_does_not_leave_memory",
     ),
@@ -395,13 +396,13 @@ LINES = [
             "forget_both_of_two",
             "A key leaves the window with the older of its messages.",
             *(
-                Window,
-                "fold",
-                "if self._by_key.get(message.key) is message:",
-                "if message.key in self._by_key:",
+                Keys,
+                "trim",
+                "if self._ids[key] == id:",
+                "if key in self._ids:",
             ),
         ),
-        "test_log.py::test_a_key_that_is_in_the_log_twice_is_still_known_when_its_older_message_has_left_the_window",
+        "test_window.py::test_a_key_that_came_twice_stays_known_when_its_first_message_is_forgotten",
     ),
     (
         line(

@@ -55,6 +55,12 @@ def test_streams_have_no_cap_unless_it_is_said():
     assert (config.max_streams, config.max_streams_per_client) == (5, 3)
 
 
+def test_the_memory_for_rooms_has_a_bound():
+    assert read("--standalone").memory == 256
+    assert read("--standalone --memory 64").memory == 64
+    assert read("--grip", FLYCHAT_MEMORY="1024").memory == 1024
+
+
 def test_a_proxy_is_trusted_only_when_it_is_said():
     assert not read("--standalone").trust_proxy
     assert read("--standalone --trust-proxy").trust_proxy
@@ -84,6 +90,8 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone --log-format xml", {}, "--log-format"),
         ("--standalone --max-streams x", {}, "--max-streams"),
         ("--standalone --max-streams-per-client -1", {}, "--max-streams-per-client"),
+        ("--standalone --memory 15", {}, "--memory"),
+        ("--standalone --memory 64M", {}, "--memory"),
         ("--standalone --rate-limit -1", {}, "--rate-limit"),
         ("--standalone --rate-limit many", {}, "--rate-limit"),
         ("--standalone --cors-origin example.org", {}, "--cors-origin"),

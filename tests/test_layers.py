@@ -34,7 +34,7 @@ ALLOWED = {
     "pushpin_child": {"config", "errors", "pushpin_watcher", "client.http"},
     "health": {"config", "errors"},
     "log": PURE | {"storage", "logs", "log.window", "log.reading"},
-    "log.window": PURE,
+    "log.window": PURE | {"log.reading"},
     "log.reading": PURE,
     "chat": PURE | {"log", "hub"},
     "limits": set(),

@@ -9,14 +9,21 @@ It puts every waiting draft as one commit at tail + 1. Why nothing is lost or do
 4. Before every attempt, drafts whose key is in the window are answered from there. A put with an unknown
    outcome is tried again at the same place: had it been applied, it comes back as the winner of the
    place, and by this rule its drafts are found in it. So being told nothing is the same as losing.
+   Where the keys in the window do not reach back to when a draft was first sent, the log is searched.
 5. After the deadline the drafts are given up (503), the window is forgotten, and the log is read again:
    if they are in it after all, the commit is published then. The client may send again at any time.
 
-Exactly-once holds within the window: a draft that is sent again later is a new message.
+So a draft is stored exactly once, however late and often it is sent, if it carries the position of its author
+when it was first sent (`Draft.since`): it is put only where it is known not to be in the log from there on.
+Without a position that is known for the newest 256 messages, and for 2 minutes.
 
 Reading. Where the process is alone in holding the streams (`memory`), readers are served from the window.
 Else every read goes to the engine, and equal ones are shared; a read is shared only by those who asked
-before it began, so nobody is given an answer that is older than the question.
+before it began, so nobody is given an answer that is older than the question. A reading has no deadline of
+its own: the engine has one for the store's answer. How long reads wait for each other is bounded as well:
+while one has waited for OVERLOAD_SECONDS, no other is begun.
+
+Memory. Windows are bounded in bytes, all together; the least recently used leaves first, and is read again.
 """
 
 from __future__ import annotations
@@ -25,8 +32,10 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from dataclasses import replace
 from typing import TypeVar
 
 from ..errors import (
@@ -34,27 +43,33 @@ from ..errors import (
     Conflict,
     FlychatError,
     Hole,
+    Overloaded,
     Rejected,
     StoreFailed,
     Taken,
     Throttled,
+    TooOld,
     Unavailable,
     Unknown,
 )
 from ..messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Draft, Key, Message, payload_item
-from ..storage import Engine
-from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, plan_stream, replay
+from ..storage import READ_BYTES, Engine
+from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream, replay
 from .reading import SharedReads, messages_of, page_of
-from .window import Window
+from .window import KEYS, Window, same_text
 
 __all__ = ["MessageLog", "SharedReads", "Window"]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-DEDUPE = 256  # messages of a window that only the writer uses
-PUT_SECONDS = 3.0  # for one attempt, whatever the engine's own time-outs are
-READ_SECONDS = 2.0  # a slower reading is a 503: the proxy, or the client, asks again
+FIRST = HISTORY + 10  # messages that are read of a room at first
+LOOK_BACK = 100_000  # messages in which a draft that is sent again is looked for
+LOOKING = 2  # searches of the log at once: they are the most that one request can cause
+PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
+READ_SECONDS = 2.0  # for which a reading that fails is tried again
+OVERLOAD_SECONDS = 5.0  # that the oldest reading may have waited when another one is begun
+MEMORY = 256 << 20  # bytes of all windows
 DEADLINE = 10.0  # seconds that a draft is tried
 CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the next race, and loses it too
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
@@ -71,25 +86,34 @@ class _Room:
         self.name = name
         self.window: Window | None = None
         self.waiting: list[_Waiter] = []
+        self.looking: set[_Waiter] = set()  # for which the log is being searched
         self.doubtful: set[Key] = set()  # given up, but perhaps in the log
         self.writer: asyncio.Task[None] | None = None
         self.used = 0.0
-        self.known = 0.0  # when the window was last known to end where the log does, loop time
+        self.bytes = 0  # of the window, as last counted
+        self.known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
         self.looked = 0.0  # when a reader last had that looked at in vain
 
     def awaited(self) -> set[Key]:
         """The keys of this process's drafts that are, or may be, on their way into the log."""
-        return {waiter.draft.key for waiter in self.waiting} | self.doubtful
+        return {waiter.draft.key for waiter in [*self.waiting, *self.looking]} | self.doubtful
+
+    def busy(self) -> bool:
+        return self.writer is not None or bool(self.looking)
 
 
 class _Waiter:
-    """A draft on its way, since when (loop time), and the future that its POST awaits."""
+    """A draft on its way, since when (loop time), and the future that its POST awaits.
 
-    __slots__ = ("draft", "future", "since")
+    It is known not to be in the log from `since`, when it was first sent, up to `seen`.
+    """
+
+    __slots__ = ("began", "draft", "future", "seen")
 
     def __init__(self, draft: Draft) -> None:
         loop = asyncio.get_running_loop()
-        self.draft, self.since = draft, loop.time()
+        self.draft, self.began = draft, loop.time()
+        self.seen = draft.since
         self.future: asyncio.Future[Message] = loop.create_future()
 
     def answer(self, message: Message) -> None:
@@ -108,36 +132,69 @@ class MessageLog:
     process wrote, or found its drafts in, in the order of their ids.
     """
 
-    def __init__(self, engine: Engine, *, memory: bool, rng: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        memory: bool,
+        most_bytes: int = MEMORY,
+        rng: random.Random | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`most_bytes` of memory, about, are used for all rooms; `now` is the wall clock."""
         self.committed: Callable[[Commit], None] = lambda commit: None
         self._engine = engine
         self._memory = memory
-        self._limit = REPLAY if memory else DEDUPE
+        self._limit = REPLAY if memory else FIRST
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._now = now
         self._rng = rng or random.Random()
         self._process = secrets.token_hex(4)
         self._puts = 0
         self._closing = self._closed = False
         self._rooms: OrderedDict[str, _Room] = OrderedDict()
         self._reads = SharedReads()
+        self._reading: dict[object, float] = {}  # readings under way, since when (loop time), oldest first
+        self._searches = asyncio.Semaphore(LOOKING)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     # Writing
 
-    def recall(self, draft: Draft) -> Message | None:
-        """The message, if this very draft is known to be in the log. Raises Conflict."""
+    async def recall(self, draft: Draft) -> Message | Draft:
+        """The message, if this very draft is in the log already; else the draft, to be committed.
+
+        Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
+        the log was searched. A room that is not in memory is not searched here. Raises as `commit` does.
+        """
         room = self._rooms.get(draft.room)
-        return room.window.find(draft) if room and room.window else None
+        if room is None or room.window is None:
+            return draft
+        found = room.window.find(draft)
+        if isinstance(found, Message):
+            return found
+        if found is None and room.window.covers(draft.since, self._now()):
+            return draft
+        found = await self._search(room, draft)
+        return found if isinstance(found, Message) else replace(draft, since=found)
 
     async def commit(self, draft: Draft) -> Message:
-        """The draft as a message of the log. Raises Conflict, Unavailable (perhaps stored) or Rejected."""
+        """The draft as a message of the log.
+
+        Raises Conflict, TooOld, Unavailable (perhaps stored) or Rejected.
+        """
         if self._closing:  # the engine may be closed already
             raise Unavailable("this process is ending")
         room = self._room(draft.room)
         waiter = _Waiter(draft)
+        self._admit(room, waiter)
+        return await waiter.future
+
+    def _admit(self, room: _Room, waiter: _Waiter) -> None:
         room.waiting.append(waiter)
         if room.writer is None:
             # A put whose task is cancelled is applied all the same, so it never runs in a handler's task.
             room.writer = asyncio.create_task(self._write(room))
-        return await waiter.future
 
     async def _write(self, room: _Room) -> None:
         """The writer: runs while something waits."""
@@ -147,14 +204,14 @@ class MessageLog:
             while room.waiting or (room.doubtful and not self._closing):
                 drafts: list[Draft] = []
                 began = loop.time()
-                late = [waiter for waiter in room.waiting if began - waiter.since > DEADLINE]
+                late = [waiter for waiter in room.waiting if began - waiter.began > DEADLINE]
                 if pause:  # what became of the last put may be unknown
                     self._give_up(room, late)
                 elif late:
                     self._drop(room, late, Unavailable("too many messages are waiting for the store"))
                 try:
                     window = await self._warm(room)
-                    if behind or began - room.known > TAIL_SECONDS:
+                    if behind or self._old(room):
                         await self._catch_up(room)
                         behind = False
                         continue
@@ -193,29 +250,30 @@ class MessageLog:
     async def _put(self, room: _Room, place: int, drafts: list[Draft]) -> None:
         self._puts += 1
         commit = Commit.of(place, drafts, f"{self._process}-{self._puts}")
-        try:
-            async with asyncio.timeout(PUT_SECONDS):
-                await self._engine.put(commit)
-        except TimeoutError:
-            raise Unknown("no answer in time") from None
-        room.known = asyncio.get_running_loop().time()
+        await self._engine.put(commit)
+        self._know(room)
         self._learn(room, [commit], own=True)
 
     async def _catch_up(self, room: _Room) -> None:
         """Takes in what the log has beyond the window; forgets a window that it no longer continues."""
-        window = room.window
-        if window is None:
-            return
-        tail = window.tail
+        while (window := room.window) is not None:
+            tail = window.tail
+            commits = await self._commits_after(room, tail, REPLAY + 1)
+            if room.window is not window:
+                return
+            if (commits[0].first > tail + 1) if commits else (tail > 0):
+                self._forget(room)
+            self._learn(room, commits)
+            if window.tail == tail or not _is_full(commits, REPLAY):
+                self._know(room)
+                return
+
+    async def _commits_after(self, room: _Room, id: int, limit: int) -> list[Commit]:
+        """What follows `id` in the log; nothing, as from another log, where there is a hole."""
         try:
-            commits = await self._read(lambda: self._engine.after(room.name, tail, REPLAY + 1))
+            return await self._read(lambda: self._engine.after(room.name, id, limit))
         except Hole:
-            room.window = None
-            return
-        if (commits[0].first > tail + 1) if commits else (tail > 0):
-            room.window = None
-        self._learn(room, commits)
-        room.known = asyncio.get_running_loop().time()
+            return []
 
     def _learn(self, room: _Room, commits: list[Commit], *, own: bool = False) -> None:
         """Folds commits of the log in, answers the drafts that are in them, and has those published."""
@@ -223,34 +281,101 @@ class MessageLog:
             return
         mine = room.awaited()
         for commit in commits:
-            if room.window.fold(commit):
-                self._announce(commit, own, mine)
+            if room.window.fold(commit, self._now()) and self._announce(commit, own, mine):
+                self._settle(room)  # now: the window may have moved past it when all are folded in
         self._settle(room)
+        self._weigh(room)
 
-    def _announce(self, commit: Commit, own: bool, mine: set[Key]) -> None:
-        if own or any(message.key in mine for message in commit.messages):
+    def _announce(self, commit: Commit, own: bool, mine: set[Key]) -> bool:
+        """Has the commit published if drafts of this process are in it, and says whether there are."""
+        ours = own or any(message.key in mine for message in commit.messages)
+        if ours:
             self.committed(commit)
+        return ours
 
     def _settle(self, room: _Room) -> None:
-        """Answers every waiting draft whose message is in the window."""
-        assert room.window is not None
+        """Answers the drafts whose message is in the window; has the log searched for older ones."""
+        window = room.window
+        assert window is not None
         waiting = []
         for waiter in room.waiting:
             try:
-                message = room.window.find(waiter.draft)
+                found = window.find(waiter.draft)
             except Conflict as conflict:
                 waiter.refuse(conflict)
+                continue
+            if isinstance(found, Message):
+                waiter.answer(found)
+            elif found is None and window.covers(waiter.seen, self._now()):
+                waiter.seen = window.tail
+                waiting.append(waiter)
             else:
-                if message is None:
-                    waiting.append(waiter)
-                else:
-                    waiter.answer(message)
+                room.looking.add(waiter)
+                self._spawn(self._look_back(room, waiter))
         room.waiting = waiting
+
+    async def _look_back(self, room: _Room, waiter: _Waiter) -> None:
+        """Searches the log for a draft that the window does not reach back to. Other drafts do not wait."""
+        try:
+            found = await self._search(room, replace(waiter.draft, since=waiter.seen))
+            if self._closing:
+                raise Unavailable("this process is ending")
+            if isinstance(found, Message):
+                waiter.answer(found)
+            else:
+                waiter.seen = found
+                self._admit(room, waiter)
+        except asyncio.CancelledError:
+            waiter.refuse(Unavailable("this process is ending"))
+            raise
+        except FlychatError as error:
+            if isinstance(error, Unavailable):  # it may be in the log, from an attempt before
+                room.doubtful.add(waiter.draft.key)
+            waiter.refuse(error)
+        finally:
+            room.looking.discard(waiter)
+
+    async def _search(self, room: _Room, draft: Draft) -> Message | int:
+        """The draft's message, or up to which id the log does not have it.
+
+        Raises Conflict, TooOld, Unavailable.
+        """
+        try:
+            async with asyncio.timeout(DEADLINE), self._searches:
+                window = await self._warm(room)
+                if draft.since is None:
+                    await self._reach_back(room, window)
+                first, found = window.keys.first, window.find(draft)
+                if isinstance(found, Message):
+                    return found
+                commits: list[Commit] = []
+                if found is not None:
+                    commits = await self._commits_after(room, found - 1, 1)
+                elif draft.since is not None and draft.since + 1 < first:
+                    if first - 1 - draft.since > LOOK_BACK:
+                        raise TooOld
+                    above = draft.since
+                    commits = await self._read(
+                        lambda: self._engine.find(room.name, above, first, draft.provisional_id)
+                    )
+        except TimeoutError:
+            raise Unavailable("the message store is slow") from None
+        message = next((m for m in messages_of(commits) if m.key == draft.key), None)
+        if message is not None:
+            return same_text(message, draft)
+        if found is not None and room.window is window:  # others have cleared the room
+            self._forget(room)
+        return first - 1
+
+    async def _reach_back(self, room: _Room, window: Window) -> None:
+        """Reads keys into the window until it knows drafts that have no position; not without an end."""
+        while not window.covers(None, self._now()) and window.tail - window.keys.first < LOOK_BACK:
+            await self._prepend(room, window, window.keys.first, KEYS)
 
     def _give_up(self, room: _Room, late: list[_Waiter]) -> None:
         if late:
             room.doubtful |= {waiter.draft.key for waiter in late}
-            room.window = None
+            self._forget(room)
             self._drop(room, late, Unavailable("the message store does not answer"))
 
     def _drop(self, room: _Room, waiters: list[_Waiter], error: FlychatError) -> None:
@@ -266,32 +391,93 @@ class MessageLog:
         return room.window
 
     async def _load(self, room: _Room) -> None:
-        commits = await self._read(lambda: self._engine.tail(room.name, self._limit))
+        few = FIRST if all(waiter.seen is not None for waiter in room.waiting) else KEYS
+        commits = await self._read(lambda: self._engine.tail(room.name, few))
         if room.window is None:  # else another reading was faster, and may have gone on from there
-            room.window = Window(commits, self._limit)
-            room.known = asyncio.get_running_loop().time()
+            room.window = Window(commits, self._limit, self._now())
+            self._know(room)
             mine = room.awaited()
             room.doubtful = set()
             for commit in commits:
                 self._announce(commit, False, mine)
+            self._weigh(room)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # What is in memory
+
+    def _know(self, room: _Room) -> None:
+        """The window ends where the log does, now."""
+        room.known = asyncio.get_running_loop().time(), self._now()
+
+    def _old(self, room: _Room) -> bool:
+        """Whether the tail is to be looked at before it is used. A clock of its own stands still in sleep."""
+        loop_time, wall_time = room.known
+        return (
+            asyncio.get_running_loop().time() - loop_time > TAIL_SECONDS
+            or abs(self._now() - wall_time) > TAIL_SECONDS
+        )
+
+    def _forget(self, room: _Room) -> None:
+        room.window = None
+        self._weigh(room)
+
+    def _weigh(self, room: _Room) -> None:
+        """Counts the room's bytes anew, and lets others leave if there are too many."""
+        if self._rooms.get(room.name) is not room:
+            return
+        now = room.window.bytes if room.window is not None else 0
+        self._bytes += now - room.bytes
+        room.bytes = now
+        if self._bytes > self._most_bytes:
+            self._room(room.name)
 
     # Reading
 
-    async def page(self, name: str, before: int | None = None, limit: int = HISTORY) -> Page:
-        """The newest `limit` messages, or the newest before an id. Raises Unavailable."""
+    async def page(
+        self, name: str, before: int | None = None, limit: int = HISTORY, *, after: int | None = None
+    ) -> Page:
+        """The newest `limit` messages, or the newest before an id, or the oldest after one.
+
+        Of PAGE_BYTES at the most: `more` says where to go on if it is cut short. Raises Unavailable.
+        """
+        if after is not None:
+            return await self._page_after(name, after, limit)
         if self._memory:
             window = await self._current(name)
-            page = window.page(window.tail if before is None else before - 1, limit)
+            end = window.tail if before is None else before - 1
+            page = window.page(end, limit)
+            if page is None and end > window.tail - REPLAY:
+                await self._deepen(self._room(name), window)
+                page = window.page(end, limit)
             if page is not None:
-                return page
+                return _up_to(page)
             tail = window.tail
         elif before is None:
-            return await self._shared((name, limit), lambda: self._newest(name, limit))
+            return _up_to(await self._shared((name, limit), lambda: self._newest(name, limit)))
         else:
             tail = (await self._shared((name, 1), lambda: self._newest(name, 1))).last_id
         end = tail + 1 if before is None else before
         commits = await self._shared((name, end, limit), lambda: self._engine.before(name, end, limit))
-        return Page(tuple(m for m in messages_of(commits) if m.id < end)[-limit:], tail)
+        return _up_to(Page(tuple(m for m in messages_of(commits) if m.id < end)[-limit:], tail, stored=True))
+
+    async def _page_after(self, name: str, after: int, limit: int) -> Page:
+        tail = (await self.page(name, limit=1)).last_id
+        beyond: int | None = None
+        try:
+            commits = await self._shared(
+                (name, "after", after, limit), lambda: self._engine.after(name, after, limit)
+            )
+        except Hole as hole:
+            commits, beyond = hole.commits, hole.beyond
+        messages = tuple(m for m in messages_of(commits) if m.id > after)[:limit]
+        if (many := fitting(messages, PAGE_BYTES)) < len(messages):
+            messages, beyond = messages[:many], None
+        last = messages[-1].id if messages and beyond is None else (beyond or tail + 1) - 1
+        return Page(messages, tail, last if last < tail else None, stored=True)
 
     async def plan(self, request: StreamRequest) -> StreamPlan:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
@@ -301,12 +487,28 @@ class MessageLog:
             if last_id is not None and last_id > window.tail and self._engine.shared:
                 await self.refresh(name)
                 window = await self._warm(self._room(name))  # another log only if no other process went on
-            return window.plan(request)
+            if window.lacks(request):
+                await self._deepen(self._room(name), window)
+            return self._planned(name, window, request)
         if last_id is None:
             page = await self._shared((name, HISTORY), lambda: self._newest(name, HISTORY))
         else:
             page = await self._shared((name, "after", last_id), lambda: self._following(name, last_id))
         return plan_stream(request, page)
+
+    def _planned(self, name: str, window: Window, request: StreamRequest) -> StreamPlan:
+        plan = window.plan(request)
+        self._weigh(self._room(name))
+        return plan
+
+    async def _deepen(self, room: _Room, window: Window) -> None:
+        """Reads as much of the past into the window as a replay may need."""
+
+        await self._reads.get((room.name, "past"), lambda: self._prepend(room, window, window.oldest, REPLAY))
+
+    async def _prepend(self, room: _Room, window: Window, below: int, limit: int) -> None:
+        window.prepend(await self._read(lambda: self._engine.before(room.name, below, limit)), below)
+        self._weigh(room)
 
     def plan_at_once(self, request: StreamRequest) -> StreamPlan | None:
         """The same, if it takes neither reading nor waiting."""
@@ -315,8 +517,9 @@ class MessageLog:
             return None
         if request.last_id is not None and request.last_id > room.window.tail:
             return None
-        self._room(request.room)  # it is in use
-        return room.window.plan(request)
+        if room.window.lacks(request):
+            return None
+        return self._planned(request.room, room.window, request)
 
     async def _current(self, name: str) -> Window:
         """The window of a room that is read: others may have written behind it, if it was not looked at."""
@@ -331,7 +534,7 @@ class MessageLog:
         return await self._warm(room)
 
     def _unsure(self, room: _Room) -> bool:
-        looked = max(room.known, room.looked)
+        looked = max(room.known[0], room.looked)
         return self._engine.shared and asyncio.get_running_loop().time() - looked > LOOK_SECONDS
 
     async def refresh(self, name: str) -> None:
@@ -340,11 +543,8 @@ class MessageLog:
 
     async def _look(self, name: str) -> None:
         room = self._rooms.get(name)
-        while room is not None and (window := room.window) is not None:
-            tail = window.tail
+        if room is not None:
             await self._catch_up(room)
-            if window.tail - tail <= REPLAY:
-                break
 
     async def expire(self, before: str) -> None:
         """Has what is older than a date deleted, also from memory. Raises Unavailable."""
@@ -352,9 +552,10 @@ class MessageLog:
             await self._engine.expire(before)
         except StoreFailed as error:
             raise Unavailable(str(error)) from error
-        for room in self._rooms.values():
-            if room.writer is None:
-                room.window = None
+        for room in list(self._rooms.values()):
+            window = room.window
+            if room.writer is None and window and window.messages and window.messages[0].date < before:
+                self._forget(room)
 
     async def check(self) -> None:
         """One round trip. Raises Unavailable if the store does not answer."""
@@ -365,6 +566,8 @@ class MessageLog:
         if self._closing:
             return
         self._closing = True
+        for task in self._tasks:
+            task.cancel()
         writers = [room.writer for room in self._rooms.values() if room.writer is not None]
         if writers:
             _, late = await asyncio.wait(writers, timeout=seconds)
@@ -390,26 +593,34 @@ class MessageLog:
             raise Unavailable("the message log is closed")
 
     async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        try:
-            async with asyncio.timeout(READ_SECONDS):
-                return await self._reads.get(key, lambda: self._read(read))
-        except TimeoutError:
-            raise Unavailable("the message store is slow") from None
+        return await self._reads.get(key, lambda: self._read(read))
 
     async def _read(self, read: Callable[[], Awaitable[T]]) -> T:
-        """A read is tried until the time is over: it changes nothing, and a connection may be stale."""
-        pause = 0.0
+        """Tries a read that fails again, for READ_SECONDS: it changes nothing, and a connection may be stale.
+
+        Raises Overloaded before anything is read, Hole, Broken, Unavailable.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if self._reading and began - next(iter(self._reading.values())) > OVERLOAD_SECONDS:
+            raise Overloaded
+        turn = object()
+        self._reading[turn] = began
+        pause, failed = 0.0, 0.0
         try:
-            async with asyncio.timeout(READ_SECONDS):
-                while True:
-                    self._check_open()
-                    try:
-                        return await read()
-                    except (Unknown, Throttled):
-                        await asyncio.sleep(pause)
-                        pause = min(0.5, max(0.02, 2 * pause))
-        except TimeoutError:
-            raise Unavailable("the message store is slow") from None
+            while True:
+                self._check_open()
+                began = loop.time()
+                try:
+                    return await read()
+                except (Unknown, Throttled) as error:
+                    failed = failed or began
+                    if loop.time() - failed >= READ_SECONDS:
+                        raise Unavailable("the message store is slow") from error
+                await asyncio.sleep(pause)
+                pause = min(0.5, max(0.02, 2 * pause))
+        finally:
+            del self._reading[turn]
 
     def _room(self, name: str) -> _Room:
         """The room, marked as used; rooms that are in nobody's use leave, the longest unused first."""
@@ -420,13 +631,28 @@ class MessageLog:
         room.used = now
         self._rooms.move_to_end(name)
         while (oldest := next(iter(self._rooms.values()))) is not room:
-            if oldest.writer is not None:
+            if oldest.busy():
                 self._rooms.move_to_end(oldest.name)
-            elif len(self._rooms) > ROOMS or now - oldest.used > IDLE:
+            elif len(self._rooms) > ROOMS or now - oldest.used > IDLE or self._bytes > self._most_bytes:
+                self._bytes -= oldest.bytes
                 del self._rooms[oldest.name]
             else:
                 break
         return room
+
+
+def _is_full(commits: list[Commit], limit: int) -> bool:
+    """Whether a reading may have ended before the log did."""
+    return sum(commit.ids for commit in commits) >= limit or sum(c.size for c in commits) >= READ_BYTES
+
+
+def _up_to(page: Page) -> Page:
+    """The page, or as many of its newest messages as PAGE_BYTES allow, and at least one."""
+    many = fitting(reversed(page.messages), PAGE_BYTES)
+    if many == len(page.messages):
+        return page
+    messages = page.messages[-many:]
+    return replace(page, messages=messages, more=messages[0].id)
 
 
 def _batch(waiting: list[_Waiter], most: int) -> list[Draft]:

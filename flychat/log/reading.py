@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
 from ..messages import Commit, Message
@@ -42,7 +42,7 @@ def page_of(commits: list[Commit], limit: int = 0) -> Page:
     return Page(messages_of(commits)[-limit:], commits[-1].last if commits else 0)
 
 
-def messages_of(commits: list[Commit]) -> tuple[Message, ...]:
+def messages_of(commits: Iterable[Commit]) -> tuple[Message, ...]:
     """The messages since the room was last cleared: contiguous, as the commits are."""
     messages: list[Message] = []
     for commit in commits:

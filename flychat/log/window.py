@@ -1,68 +1,202 @@
-"""What is known of the end of a room's log: its newest messages, in memory."""
+"""What is known of the end of a room's log, in memory: its newest messages, and which drafts they were.
+
+A window is contiguous up to the tail. It begins small, and grows in two directions: by the commits that are
+folded in at its end, and, where somebody needs more of the past, by older ones that are put before it.
+
+Two bounds keep it small: of the messages that a replay may need, REPLAY of them or their bytes; and of the
+keys, by which a draft that is sent again is recognised, the newest KEYS and all of KEY_SECONDS, whichever is
+more. A key outlives its message: then the window tells its id, and the message is read from the log.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 from ..errors import Conflict
-from ..messages import Commit, Draft, Key, Message
-from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, plan_stream
+from ..messages import Commit, Draft, Key, Message, iso_date
+from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
+from .reading import messages_of
 
-PLANS = 8 << 20  # bytes of plans that a room keeps for those who ask alike, or one plan
-PLAN_BYTES = 1024  # that a plan takes beside its body
+KEYS = 256  # a draft that is sent again is recognised for so many messages,
+KEY_SECONDS = 120.0  # and for so long, whichever is more; one with a position without a limit
+WINDOW_BYTES = 6 << 20  # of messages in a room's window: more than 1 MB of blocks ever takes
+PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
+PLANS = 1 << 20  # bytes of plans that a room keeps for those who ask alike
+MESSAGE_BYTES = 500  # that a message takes, beside its text and its block
+KEY_BYTES = 400
+
+
+def cost(message: Message) -> int:
+    """The bytes that a message takes in memory, about: its text, its block, and the objects around them."""
+    return MESSAGE_BYTES + sys.getsizeof(message.text) + len(message.block)
+
+
+def same_text(message: Message, draft: Draft) -> Message:
+    """The message, if it is what the draft says. Raises Conflict if their key stands for another text."""
+    if message.text != draft.text:
+        raise Conflict("this provisionalId was used for another text")
+    return message
+
+
+class Keys:
+    """The keys of the messages from id `first` on, in the order of their ids."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self._ids: dict[Key, int] = {}
+        self._order: deque[tuple[int, str, Key]] = deque()  # id, date
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def find(self, key: Key) -> int | None:
+        return self._ids.get(key)
+
+    def append(self, message: Message) -> None:
+        self._ids[message.key] = message.id
+        self._order.append((message.id, message.date, message.key))
+
+    def prepend(self, messages: Sequence[Message], first: int) -> None:
+        """Takes in the messages that precede those known; there are no others from `first` on."""
+        for message in reversed(messages):
+            self._ids.setdefault(message.key, message.id)
+            self._order.appendleft((message.id, message.date, message.key))
+        self.first = first
+
+    def reach(self, now: float) -> bool:
+        """Whether a draft without a position would be known if it had been sent before."""
+        return len(self) >= KEYS and self._order[0][1] < iso_date(now - KEY_SECONDS)
+
+    def trim(self, now: float) -> None:
+        """Forgets what is beyond both bounds, but for one key, which shows how far the others reach."""
+        young = iso_date(now - KEY_SECONDS)
+        while len(self) > KEYS and self._order[1][1] < young:
+            id, _, key = self._order.popleft()
+            if self._ids[key] == id:  # else the key came twice
+                del self._ids[key]
+            self.first = id + 1
 
 
 class Window:
-    """The newest messages of a room, contiguous up to the tail; at least `limit` of them, if there are.
+    """The newest messages of a room, up to the `tail`, and their keys.
 
-    `whole` says that the log has no older ones.
+    `whole` says that the log has no older messages. Times are in seconds since the epoch.
     """
 
-    def __init__(self, commits: Iterable[Commit], limit: int) -> None:
-        self.tail = 0
-        self.whole = False
+    def __init__(self, commits: Iterable[Commit], limit: int, now: float) -> None:
+        """Keeps at least `limit` messages, if there are and if they fit."""
+        commits = list(commits)
+        self.tail = commits[0].first - 1 if commits else 0
+        self.whole = self.tail == 0
         self.messages: list[Message] = []
-        self._by_key: dict[Key, Message] = {}
+        self.keys = Keys(self.tail + 1)
+        self._limit = limit
+        self._bytes = 0  # of the messages
+        self._bottom = False  # nothing can be put before the messages
+        self._keys_most = 2 * KEYS
         self._plans: dict[StreamRequest, StreamPlan] = {}
         self._planned = 0  # bytes
-        self._limit = limit
         for commit in commits:
-            if not self.messages:
-                self.tail = commit.first - 1
-            self.fold(commit)
-        self.whole = self.whole or self.tail == len(self.messages)
+            self.fold(commit, now)
 
-    def fold(self, commit: Commit) -> bool:
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, about."""
+        return self._bytes + KEY_BYTES * len(self.keys) + self._planned
+
+    @property
+    def oldest(self) -> int:
+        """The id of the first message that is here, or the next one's."""
+        return self.messages[0].id if self.messages else self.tail + 1
+
+    def fold(self, commit: Commit, now: float) -> bool:
         """Takes the commit in if it is the next one; says whether it was."""
         if commit.first != self.tail + 1:
             return False
         self.tail = commit.last
-        self._plans.clear()
-        self._planned = 0
-        if not commit.messages:  # the room was cleared
+        self._forget_plans()
+        if not commit.messages:  # the room was cleared: what was sent before is new if it is sent again
             self.messages.clear()
-            self._by_key.clear()
+            self.keys = Keys(1)
+            self._bytes = 0
             self.whole = True
-        self.messages.extend(commit.messages)
-        self._by_key.update((message.key, message) for message in commit.messages)
-        if len(self.messages) > 2 * self._limit:
-            for message in self.messages[: -self._limit]:
-                if self._by_key.get(message.key) is message:
-                    del self._by_key[message.key]
-            del self.messages[: -self._limit]
-            self.whole = False
+        for message in commit.messages:
+            self.messages.append(message)
+            self.keys.append(message)
+            self._bytes += cost(message)
+        if len(self.messages) > 2 * self._limit or self._bytes > 2 * WINDOW_BYTES:
+            self._trim()
+        if len(self.keys) > self._keys_most:
+            self.keys.trim(now)
+            self._keys_most = 2 * len(self.keys)
         return True
 
-    def find(self, draft: Draft) -> Message | None:
-        """The message that the draft has become. Raises Conflict if its key stands for another text."""
-        message = self._by_key.get(draft.key)
-        if message is not None and message.text != draft.text:
-            raise Conflict("this provisionalId was used for another text")
-        return message
+    def _trim(self) -> None:
+        gone = 0
+        while len(self.messages) - gone > self._limit or (
+            self._bytes > WINDOW_BYTES and gone < len(self.messages) - 1
+        ):
+            self._bytes -= cost(self.messages[gone])
+            gone += 1
+        del self.messages[:gone]
+        self.whole = self._bottom = False
+
+    def prepend(self, commits: Sequence[Commit], below: int) -> None:
+        """Takes in what was read of the log below id `below`: nothing, if the log has nothing that joins."""
+        if commits and commits[-1].last < below - 1:  # there is a hole
+            commits = ()
+        messages = [message for message in messages_of(commits) if message.id < below]
+        whole = below <= 1 or any(commit.first == 1 or not commit.messages for commit in commits)
+        if below == self.oldest:
+            self._prepend_messages(messages)
+            self.whole = whole and self.oldest == (messages[0].id if messages else below)
+            self._bottom = not messages
+        if below == self.keys.first:
+            self.keys.prepend(messages, 1 if whole or not messages else messages[0].id)
+
+    def _prepend_messages(self, messages: Sequence[Message]) -> None:
+        taken = 0
+        for message in reversed(messages):
+            if len(self.messages) + taken >= 2 * self._limit or self._bytes > WINDOW_BYTES:
+                break
+            self._bytes += cost(message)
+            taken += 1
+        self.messages[:0] = messages[len(messages) - taken :]
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
+        self._plans.clear()
+        self._planned = 0
+
+    def find(self, draft: Draft) -> Message | int | None:
+        """The message that the draft has become, or its id if it is known, but not here.
+
+        Raises Conflict if its key stands for another text.
+        """
+        id = self.keys.find(draft.key)
+        if id is None or id < self.oldest:
+            return id
+        return same_text(self.messages[id - self.oldest], draft)
+
+    def covers(self, since: int | None, now: float) -> bool:
+        """Whether `find` knows all drafts that were first sent at position `since`; None: lately."""
+        return self.keys.first <= 1 or (
+            self.keys.reach(now) if since is None else self.keys.first <= since + 1
+        )
+
+    def lacks(self, request: StreamRequest) -> bool:
+        """Whether older messages than these are needed for a plan, and there may be some."""
+        if request.last_id is None or self.whole or self._bottom:
+            return False
+        return 0 <= self.tail - request.last_id <= REPLAY and (
+            request.last_id + 1 < self.oldest and size(self.messages) <= REPLAY_BYTES
+        )
 
     def page(self, end: int, limit: int) -> Page | None:
         """`limit` messages up to id `end`, or all there are; None if older ones than these are needed."""
-        oldest = self.messages[0].id if self.messages else self.tail + 1
+        oldest = self.oldest
         end = min(end, self.tail)
         if oldest > max(1, end - limit + 1) and not self.whole:
             return None
@@ -75,11 +209,9 @@ class Window:
         if plan is None:
             missing = HISTORY if request.last_id is None else self.tail - request.last_id
             plan = plan_stream(request, self.newest(missing if 0 <= missing <= REPLAY else HISTORY))
-            size = plan.size + PLAN_BYTES
-            if self._planned + size > PLANS:
-                self._plans.clear()
-                self._planned = 0
-            self._planned += size
+            if self._planned > PLANS:
+                self._forget_plans()
+            self._planned += PLAN_BYTES + 16 * len(plan.messages)
             self._plans[request] = plan
         return plan
 

@@ -18,9 +18,10 @@ from flychat.hub import held as held_module
 from flychat.hub import local as local_module
 from flychat.hub import publisher as publisher_module
 from flychat.hub import pushpin as pushpin_module
+from flychat.log import window as window_module
 
 from .kernel import Selector
-from .scenario import HISTORY, REPLAY, Report, Scenario
+from .scenario import FIRST, HISTORY, REPLAY, Report, Scenario
 from .server import OWNER, HttpClient
 from .virtual import VirtualLoop
 from .world import World
@@ -52,6 +53,9 @@ def simulated() -> Iterator[None]:
             (log_module, "secrets", types.SimpleNamespace(token_hex=lambda size: f"by {OWNER.get().number}")),
             (log_module, "HISTORY", HISTORY),
             (log_module, "REPLAY", REPLAY),
+            (log_module, "FIRST", FIRST),
+            (window_module, "HISTORY", HISTORY),
+            (window_module, "REPLAY", REPLAY),
         ):
             stack.enter_context(patch.object(module, name, value))
         level = logging.root.manager.disable

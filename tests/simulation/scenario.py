@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-HISTORY, REPLAY = 3, 6  # in the place of 50 and 1,000: so that few messages are many
+HISTORY, FIRST, REPLAY = 3, 4, 6  # in the place of 50, 60 and 1,000: so that few messages are many
 
 FAULTS = {
     "lose": "a put is lost, and its answer too",

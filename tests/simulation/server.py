@@ -55,8 +55,7 @@ class Server:
         OWNER.set(self)
         world = self.world
         engine = Way(world, world.shared)
-        self.log = MessageLog(engine, memory=self.mode == "standalone", rng=world.chance)
-        self.log._limit = max(self.log._limit, 64)  # REPLAY is small here, and the window is not to be
+        self.log = MessageLog(engine, memory=self.mode == "standalone", rng=world.chance, now=self.time)
         if self.mode == "standalone":
             self.hub: Any = LocalHub(self.log.plan, self.log.refresh if engine.shared else None)
         elif self.mode == "grip":

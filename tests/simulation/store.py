@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flychat.errors import Broken, Taken, Throttled, Unknown
 from flychat.messages import COMMIT_MESSAGES, Commit
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import Run
+from flychat.storage import PUT_SECONDS, READ_SECONDS, Run
 
 from ..judge import Stored
 
@@ -87,7 +87,7 @@ class Way:
             world.loop.call_later(there, self._apply, commit, answer, back)
         if answer is not None:
             return await answer
-        await asyncio.sleep(60 if fault == "hang" else back)
+        await asyncio.sleep(PUT_SECONDS if fault == "hang" else back)
         raise Unknown(fault)
 
     def _check(self) -> None:
@@ -126,7 +126,8 @@ class Way:
         fault = world.fate("read", "unread", "torn", "deny")
         await asyncio.sleep(self._turn(world.lag()))
         if fault == "unread" and world.chance.random() < 0.5:
-            await asyncio.sleep(3)
+            await asyncio.sleep(READ_SECONDS)
+            raise Unknown("no answer in time")
         elif fault == "unread" or world.down:
             raise Unknown("no answer")
         elif fault == "deny":

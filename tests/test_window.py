@@ -1,0 +1,181 @@
+"""A room's window: what it keeps, how it reaches back, and which drafts it knows. Without a store."""
+
+import sys
+import uuid
+
+import pytest
+
+from flychat.errors import Conflict
+from flychat.log import window as window_module
+from flychat.log.window import KEY_SECONDS, KEYS, WINDOW_BYTES, Window, cost
+from flychat.messages import TEXT_CHARACTERS, Commit, Draft
+from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
+
+NOW = 1_000_000.0
+EMOJI = "\N{GRINNING FACE}"
+
+
+def draft(text="hi", *, now=0.0, since=None) -> Draft:
+    fields = {"from": "ann", "text": text, "provisionalId": str(uuid.uuid4()), "lastEventId": since}
+    return Draft.create("room", fields, now=now)
+
+
+def commits(drafts, first=1):
+    return [Commit.of(id, [one]) for id, one in enumerate(drafts, first)]
+
+
+def window_of(drafts, *, first=1, limit=REPLAY):
+    window = Window([], limit, NOW)
+    if first > 1:
+        window.fold(Commit("room", (), void=(1, first - 1)), NOW)
+    for commit in commits(drafts, first):
+        assert window.fold(commit, NOW)
+    return window
+
+
+def test_commits_are_taken_once_and_in_their_places():
+    window = window_of([draft("1"), draft("2")])
+    assert not window.fold(Commit.of(2, [draft()]), NOW)
+    assert not window.fold(Commit.of(4, [draft()]), NOW)
+    assert (window.tail, [m.text for m in window.messages]) == (2, ["1", "2"])
+
+
+def test_a_window_forgets_the_oldest_messages_and_later_their_keys():
+    drafts = [draft(f"{n}") for n in range(1000)]
+    window = window_of(drafts, limit=100)
+    assert window.tail == 1000
+    assert 100 <= len(window.messages) <= 200
+    assert KEYS <= len(window.keys) <= 3 * KEYS
+    assert window.find(drafts[-100]).id == 901
+    assert window.find(drafts[-KEYS]) == 1001 - KEYS, "its message is not here, but it is known"
+    assert window.find(drafts[0]) is None
+    assert window.newest(HISTORY).messages == tuple(window.messages[-HISTORY:])
+    assert window.page(1000, 300) is None
+
+
+def test_the_keys_of_the_last_two_minutes_are_kept_however_many():
+    old = [draft(now=NOW - KEY_SECONDS - 1) for _ in range(3 * KEYS)]
+    young = [draft(now=NOW - KEY_SECONDS + 1) for _ in range(5 * KEYS)]
+    window = window_of([*old, *young], limit=10)
+    assert all(window.find(one) is not None for one in young)
+    assert window.find(old[0]) is None
+    assert window.covers(None, NOW)
+
+
+def test_keys_that_reach_back_neither_256_messages_nor_two_minutes_do_not_cover_a_draft_without_a_position():
+    def loaded(number, age):
+        return Window(commits([draft(now=NOW - age)] * number, first=1000), REPLAY, NOW)
+
+    assert not loaded(KEYS - 1, KEY_SECONDS + 1).covers(None, NOW)
+    assert not loaded(KEYS, KEY_SECONDS - 1).covers(None, NOW)
+    assert loaded(KEYS, KEY_SECONDS + 1).covers(None, NOW)
+    assert Window([], REPLAY, NOW).covers(None, NOW), "the log has nothing else"
+
+
+def test_a_draft_with_a_position_is_covered_if_the_keys_reach_back_to_it():
+    window = Window(commits([draft()] * 3, first=10), REPLAY, NOW)
+    assert [window.covers(since, NOW) for since in (8, 9, 10, 99)] == [False, True, True, True]
+    window.prepend(commits([draft()] * 5, first=5), 10)
+    assert [window.covers(since, NOW) for since in (3, 4)] == [False, True]
+
+
+def test_a_key_that_came_twice_stays_known_when_its_first_message_is_forgotten():
+    twice = draft()
+    window = window_of([twice, *(draft() for _ in range(3 * KEYS)), twice], limit=10)
+    for commit in commits([draft() for _ in range(KEYS // 2)], window.tail + 1):
+        window.fold(commit, NOW)
+    window.keys.trim(NOW)
+    assert window.keys.first > 1
+    assert window.find(twice) == 3 * KEYS + 2
+
+
+def test_another_text_under_the_same_key_is_a_conflict():
+    one = draft("one")
+    window = window_of([one])
+    fields = {"from": "ann", "text": "other", "provisionalId": one.provisional_id}
+    with pytest.raises(Conflict):
+        window.find(Draft.create("room", fields, now=0))
+
+
+def test_a_cleared_room_knows_no_draft_of_before():
+    one = draft()
+    window = window_of([one])
+    window.fold(Commit("room", (), void=(2, 1)), NOW)
+    assert (window.messages, window.find(one), window.whole, window.oldest) == ([], None, True, 3)
+    assert window.covers(0, NOW), "there is nothing else to be found"
+
+
+def test_older_messages_are_put_before_those_that_are_here():
+    drafts = [draft(f"{n}") for n in range(1, 31)]
+    window = Window(commits(drafts[20:], first=21), REPLAY, NOW)
+    assert window.lacks(StreamRequest("room", 10))
+    window.prepend(commits(drafts[10:20], first=11), 21)
+    assert [m.id for m in window.messages] == list(range(11, 31))
+    assert not window.lacks(StreamRequest("room", 10))
+    assert window.lacks(StreamRequest("room", 9))
+    assert window.find(drafts[10]).id == 11
+    assert not window.whole
+    window.prepend(commits(drafts[:10]), 11)
+    assert window.whole
+    assert [m.id for m in window.plan(StreamRequest("room", 0)).messages] == list(range(1, 31))
+
+
+def test_what_was_read_at_another_place_is_not_put_before_the_messages():
+    window = Window(commits([draft()] * 3, first=21), REPLAY, NOW)
+    window.prepend(commits([draft()] * 3, first=11), 21)
+    assert window.oldest == 21, "there is a hole between them"
+    assert not window.lacks(StreamRequest("room", 10)), "and so nothing more to be had"
+
+
+def test_a_commit_that_holds_the_edge_is_taken_up_to_it():
+    window = Window([Commit.of(11, [draft()] * 5)], REPLAY, NOW)
+    window.prepend([Commit.of(5, [draft("a"), draft("b")]), Commit.of(7, [draft()] * 4)], 11)
+    assert [m.id for m in window.messages] == list(range(5, 16))
+
+
+def test_nothing_is_read_before_a_void_commit():
+    window = Window(commits([draft()] * 3, first=21), REPLAY, NOW)
+    window.prepend([Commit("room", (), void=(20, 1))], 21)
+    assert window.whole
+    assert window.covers(0, NOW)
+
+
+def test_messages_of_any_size_are_bounded_in_bytes_and_one_stays():
+    window = window_of([draft(EMOJI * TEXT_CHARACTERS) for _ in range(1500)])
+    assert window.bytes < 3 * WINDOW_BYTES
+    assert size(window.messages) > REPLAY_BYTES, "all that may be replayed is there"
+    assert sum(map(cost, window.messages)) == window._bytes
+
+
+def test_what_is_asked_for_is_not_read_if_it_is_too_large_for_a_replay():
+    large = [draft(EMOJI * TEXT_CHARACTERS) for _ in range(200)]
+    window = Window(commits(large, first=101), REPLAY, NOW)
+    assert not window.lacks(StreamRequest("room", 50))
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * TEXT_CHARACTERS, "x" * (TEXT_CHARACTERS - 1) + EMOJI, "\u2028" * TEXT_CHARACTERS]
+)
+def test_the_bytes_that_are_counted_are_those_that_a_message_takes(text):
+    message = Commit.of(1, [draft(text)]).messages[0]
+    assert cost(message) >= sys.getsizeof(message.text) + sys.getsizeof(message.block)
+
+
+def test_equal_requests_are_given_the_same_plan_and_plans_are_bounded_in_bytes(monkeypatch):
+    window = window_of([draft("x" * 1000) for _ in range(50)])
+    same = window.plan(StreamRequest("room", 0))
+    assert window.plan(StreamRequest("room", 0)) is same
+    monkeypatch.setattr(window_module, "PLANS", 100_000)
+    for position in range(2000):
+        window.plan(StreamRequest("room", position))
+        assert window._planned < 110_000
+    assert len(window._plans) < 110
+    before = window.bytes
+    window.fold(Commit.of(51, [draft()]), NOW)
+    assert window.bytes < before, "the next commit makes them old"
+
+
+def test_dates_do_not_decide_what_is_within_256_messages():
+    window = window_of([draft(now=NOW + n) for n in range(2000)], limit=10)
+    window.keys.trim(NOW + 10**6)
+    assert len(window.keys) == KEYS
