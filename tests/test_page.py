@@ -433,8 +433,14 @@ def test_what_waits_for_another_message_has_the_position_of_when_it_is_sent_itse
     assert first.value.post_data_json["lastEventId"] == 0
     assert second.value.post_data_json["lastEventId"] in (2, 3)  # 3 is "one", if the stream was quicker
     expect(ann.row("one")).to_have_attribute("data-id", "3")
-    held[1].continue_()
-    expect(ann.row("two")).to_have_attribute("data-id", "4")
+    seed(url, room, 1)
+    ann.page.reload()
+    expect(ann.log.locator("li[data-id='4']")).to_be_attached()
+    ann.page.unroute("**/messages/")
+    with ann.page.expect_request("**/messages/") as repeat:
+        ann.button("Retry").click()
+    assert repeat.value.post_data_json == second.value.post_data_json
+    expect(ann.row("two")).to_have_attribute("data-id", "5")
 
 
 def test_a_repeat_that_comes_too_late_to_be_looked_for_is_left_to_the_person(
@@ -1347,15 +1353,22 @@ def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: s
     proxy.close()
 
 
-def test_a_page_that_is_shown_again_by_the_back_button_catches_up(window: Open, url: str, room: str) -> None:
-    ann = window().open()
+def test_a_page_that_is_shown_again_by_the_back_button_catches_up_and_shares_its_stream_again(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url).open()
     with ann.page.expect_event("requestfailed"):  # the stream ends: nobody reads it
         ann.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
-    post(url, room, "Bob", "while it was put away")
+    post(server.url, room, "Bob", "while it was put away")
     ann.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     expect(ann.row("while it was put away")).to_have_attribute("data-id", "1")
-    post(url, room, "Bob", "live again")
-    expect(ann.row("live again")).to_have_attribute("data-id", "2")
+    other = window(url=proxy.url, beside=ann).open()
+    post(server.url, room, "Bob", "live again")
+    for tab in (ann, other):
+        expect(tab.row("live again")).to_have_attribute("data-id", "2")
+    assert streams(proxy) == 2
+    proxy.close()
 
 
 def test_a_browser_without_a_network_says_so(window: Open, server: ServerProcess, room: str) -> None:
