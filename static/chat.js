@@ -756,7 +756,7 @@ class History {
       const [answer, { messages }] = await ask(`${this.path}?limit=${PAGE}${query}`);
       const seconds = secondsToWait(answer);
       if (answer.status !== 429 || seconds > PATIENCE || tries === TRIES) return [...messages]; // an error has none
-      this.#note.textContent = `Much was read at once: it goes on in ${seconds} s.`;
+      this.#note.textContent = `More messages in ${seconds} s.`;
       await pause(seconds * 1_000);
     }
   }
@@ -863,7 +863,7 @@ class Outbox {
       this.#discard(entry);
       this.send(entry.message.text);
     };
-    this.#fail(entry, "Too much was written since this was first sent: perhaps it is above.", anew, "Send anew");
+    this.#fail(entry, "This was first sent long ago, and may be above already.", anew, "Send anew");
   }
 
   #fail(entry, why, act = () => this.#queue(entry), name) {
