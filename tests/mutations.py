@@ -33,8 +33,9 @@ from flychat.hub.publisher import Publisher
 from flychat.log import MessageLog, SharedReads
 from flychat.log.window import Keys
 from flychat.messages import Message
+from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
-from flychat.storage.sqlite import SqliteEngine
+from flychat.storage.worker import Worker
 
 from . import test_local, test_log_rules
 from .simulation.running import first_failure
@@ -308,12 +309,13 @@ def read_as_it_comes(patch: pytest.MonkeyPatch) -> None:
 
 
 def overtake_puts(patch: pytest.MonkeyPatch) -> None:
-    """A read does not wait for the puts before it."""
+    """A read goes before the puts that wait."""
+    rewrite(patch, Worker, "_work", "if self._puts:", "if self._puts and not any(self._jobs):")
 
-    async def query(self, run, room, condition, edge):
-        return await self._run(lambda: self._read(run, room, condition, edge))
 
-    patch.setattr(SqliteEngine, "_query", query)
+def a_hole_is_the_end(patch: pytest.MonkeyPatch) -> None:
+    """A reading that ends at a missing commit is taken for the whole."""
+    patch.setattr(Run, "to_the_end", lambda self: self.commits)
 
 
 def any_size(patch: pytest.MonkeyPatch) -> None:
@@ -497,6 +499,7 @@ MUTATIONS = [
     ),
     Mutation(read_as_it_comes, "test_storage.py::test_every_read_is_consistent"),
     Mutation(overtake_puts, "test_storage.py::test_a_read_does_not_overtake_a_put_that_was_given_up"),
+    Mutation(a_hole_is_the_end, "test_storage.py::test_a_reading_never_takes_a_hole_for_the_end_of_the_log"),
     Mutation(any_size, "test_log.py::test_a_commit_stays_within_its_bytes"),
     *(Mutation(patch, "test_log_rules") for patch in test_log_rules.MUTATIONS),
     *(Mutation(patch, noticed) for patch, noticed in LINES),

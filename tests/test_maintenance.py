@@ -280,7 +280,7 @@ async def test_a_tail_that_was_not_looked_at_for_long_is_looked_at_before_it_is_
     engine = FaultyEngine(await SqliteEngine.open(":memory:"))
     log = MessageLog(engine, memory=False)
     assert [(await log.commit(draft())).id for _ in range(2)] == [1, 2]
-    await engine.engine._change("DELETE FROM log", ())
+    await engine.engine._idle(engine.engine._sql, "DELETE FROM log")
     monkeypatch.setattr(log_module, "TAIL_SECONDS", -1.0)
     engine.calls.clear()
     waiting = asyncio.create_task(log.commit(draft()))

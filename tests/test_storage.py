@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import signal
@@ -553,6 +554,228 @@ async def test_a_row_that_is_no_commit_is_broken(sqlite):
         await sqlite._run(lambda: sqlite._db.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", values))  # noqa: B023
         assert isinstance(await outcome(sqlite.tail(f"room {seq}", 1)), Broken)
     assert isinstance(await outcome(sqlite.put(commit(1, room="room 1"))), Broken)
+
+
+async def traced(sqlite: SqliteEngine) -> list[str]:
+    """The statements that it executes from now on."""
+    statements: list[str] = []
+    await sqlite._run(lambda: sqlite._db.set_trace_callback(statements.append))
+    return statements
+
+
+@pytest.mark.parametrize("name", ["chat.db", "chat.db-wal", "chat.db-shm", "chat.db-lock"])
+@pytest.mark.parametrize("replaced", [False, True])
+@gen_test
+async def test_nothing_is_acknowledged_once_a_file_was_removed_or_replaced(sqlite, tmp_path, name, replaced):
+    await sqlite.put(commit(1))
+    path = tmp_path / name
+    aside = path.rename(tmp_path / "aside")
+    if replaced:
+        path.write_bytes(aside.read_bytes())
+    for call in (sqlite.put(commit(2)), sqlite.put(commit(1, room="other")), sqlite.check()):
+        failure = await outcome(call)
+        assert type(failure) is Broken
+        assert f'"{path}" was removed or replaced' in str(failure)
+        assert "\n" not in str(failure)
+    aside.replace(path)
+    await sqlite.check()
+    await sqlite.put(commit(3))
+
+
+@gen_test
+async def test_a_file_that_is_removed_while_it_is_written_is_not_acknowledged(sqlite, tmp_path):
+    insert = sqlite._insert
+
+    def meanwhile(stored):
+        (tmp_path / "chat.db").unlink()
+        return insert(stored)
+
+    sqlite._insert = meanwhile
+    assert type(await outcome(sqlite.put(commit(1)))) is Broken
+
+
+@gen_test
+async def test_an_acknowledged_put_survives_a_power_cut_and_what_was_erased_is_not_in_the_file(tmp_path):
+    path = tmp_path / "chat.db"
+    sqlite = await SqliteEngine.open(str(path))
+    settings = {"synchronous": 2, "fullfsync": 1, "secure_delete": 1, "journal_mode": "wal"}
+
+    async def check() -> None:
+        for name, value in settings.items():
+            assert await sqlite._idle(sqlite._sql, f"PRAGMA {name}") == [(value,)], name
+
+    await check()
+    for first in range(1, 1300, 64):
+        await sqlite.put(commit(first, 64, text="a secret"))
+    await sqlite._idle(sqlite._sql, "PRAGMA wal_checkpoint")  # so that it is in both files
+    await sqlite.put(commit(1345, text="an old word"))
+    assert any(b"a secret" in name.read_bytes() for name in tmp_path.iterdir())
+    await sqlite.erase("room", 1345)
+    assert not any(b"a secret" in name.read_bytes() for name in tmp_path.iterdir())
+    await sqlite.put(commit(1346, text="a new word"))
+    await sqlite.expire("2027")
+    assert not any(b"an old word" in name.read_bytes() for name in tmp_path.iterdir())
+    assert [m.text for c in await sqlite.tail("room", 9999) for m in c.messages] == ["a new word 0"]
+    await check()
+    await sqlite.close()
+
+
+@gen_test
+async def test_even_a_sweep_that_fails_leaves_puts_synchronous(sqlite):
+    for each in log_of(1, 1):
+        await sqlite.put(each)
+    await sqlite._idle(
+        sqlite._sql, "CREATE TRIGGER full BEFORE DELETE ON log BEGIN SELECT RAISE(FAIL, 'x'); END"
+    )
+    assert type(await outcome(sqlite.expire("2027"))) is Broken
+    assert await sqlite._idle(sqlite._sql, "PRAGMA synchronous") == [(2,)]
+
+
+async def put_during(sqlite: SqliteEngine, statement: str, job) -> list[str]:
+    """The first words of the statements of the job, when a put comes during the first `statement` of it."""
+    words: list[str] = []
+    held, go = threading.Event(), threading.Event()
+
+    def trace(executed: str) -> None:
+        words.append(executed.split()[0])
+        if executed.startswith(statement) and not held.is_set():
+            held.set()
+            go.wait()
+
+    await sqlite._run(lambda: sqlite._db.set_trace_callback(trace))
+    task = asyncio.ensure_future(job)
+    await asyncio.to_thread(held.wait)
+    put = asyncio.ensure_future(sqlite.put(commit(1, room=f"{uuid.uuid4()}")))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(task, put)
+    await sqlite._run(lambda: sqlite._db.set_trace_callback(None))
+    return words
+
+
+@gen_test
+async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch):
+    monkeypatch.setattr("flychat.storage.sqlite.BATCH", 10)
+    for each in log_of(*[1] * 101):
+        await sqlite.put(each)
+    words = await put_during(sqlite, "DELETE", sqlite.expire("2027"))
+    assert [word for word in words if word in ("DELETE", "INSERT")] == ["DELETE", "INSERT", *["DELETE"] * 9]
+    assert [c.first for c in await sqlite.tail("room", 99)] == [101]
+
+
+@gen_test
+async def test_a_sweep_ends_with_a_write_ahead_log_that_is_empty(sqlite, tmp_path):
+    await sqlite._idle(
+        sqlite._sql, "PRAGMA wal_autocheckpoint = 0"
+    )  # as if readers had kept it from being emptied
+    for each in log_of(*[64] * 12):
+        await sqlite.put(each)
+    wal = tmp_path / "chat.db-wal"
+    assert wal.stat().st_size > 0
+    await sqlite.expire("2027")
+    assert wal.stat().st_size == 0
+
+
+@gen_test
+async def test_a_sweep_that_finds_nothing_takes_no_longer_for_more_messages(sqlite):
+    """It looks at the oldest commit of each room. (Counted are the instructions of SQLite's machine.)"""
+    ticks: list[int] = []
+    counts = []
+    await sqlite._run(lambda: sqlite._db.set_progress_handler(lambda: ticks.append(1), 1))
+    for first in (1, 6, 201):
+        for place in range(first, first + (195 if first == 6 else 5)):
+            for room in range(5):
+                await sqlite.put(commit(place, room=f"room {room}"))
+        ticks.clear()
+        await sqlite.expire("2025")
+        counts.append(len(ticks))
+    assert counts[0] == counts[1] == counts[2] > 0
+
+
+@gen_test
+async def test_a_room_of_any_age_does_not_hide_the_age_of_another(sqlite):
+    """The newest commit of each room stays, whatever ids other rooms have reached."""
+    for room, count in (("a", 3), ("b", 30), ("c", 2)):
+        for each in log_of(*[1] * count, room=room):
+            await sqlite.put(each)
+    await sqlite.expire("2027")
+    assert [(await sqlite.tail(room, 99))[0].first for room in "abc"] == [3, 30, 2]
+    assert [len(await sqlite.tail(room, 99)) for room in "abc"] == [1, 1, 1]
+
+
+@gen_test
+async def test_a_put_goes_before_the_readings_that_wait(sqlite):
+    statements = await traced(sqlite)
+    held, go = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
+    await asyncio.to_thread(held.wait)
+    reads = [asyncio.ensure_future(sqlite.tail(f"room {n}", 50)) for n in range(9)]
+    await asyncio.sleep(0)
+    put = asyncio.ensure_future(sqlite.put(commit(1)))
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, put, *reads)
+    assert next(s for s in statements if s.startswith(("INSERT", "SELECT"))).startswith("INSERT")
+
+
+@gen_test
+async def test_a_reading_that_was_given_up_is_not_made(sqlite):
+    for each in log_of(*[64] * 30):
+        await sqlite.put(each)
+    statements = await traced(sqlite)
+    held, go = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
+    await asyncio.to_thread(held.wait)
+    reads = [sqlite.tail("room", 1000), sqlite.after("room", 0, 1000), sqlite.find("room", 0, 1000, "x")]
+    tasks = [asyncio.ensure_future(read) for read in reads]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    go.set()
+    await first
+    await sqlite.tail("other", 1)
+    assert sum(s.startswith("SELECT") for s in statements) == 1
+
+
+@gen_test
+async def test_a_put_passes_between_the_parts_of_a_long_reading(sqlite, monkeypatch):
+    log = log_of(*[1] * 40)
+    for each in log:
+        await sqlite.put(each)
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", 0.0)
+    monkeypatch.setattr("flychat.storage.sqlite.FIND", 1)
+    results = []
+
+    async def read(call) -> None:
+        results.append(await call)
+
+    wanted = log[30].messages[0].provisional_id
+    for call in (
+        sqlite.after("room", 0, 99),
+        sqlite.before("room", 41, 99),
+        sqlite.find("room", 0, 41, wanted),
+    ):
+        words = await put_during(sqlite, "SELECT", read(call))
+        kinds = [word for word in words if word in ("SELECT", "INSERT")]
+        assert kinds[:3] == ["SELECT", "INSERT", "SELECT"]
+        assert len(kinds) > 40
+    assert results == [log, log, [log[30]]]
+
+
+@gen_test
+async def test_payloads_are_stored_as_utf_8_and_those_in_ascii_are_still_read(sqlite):
+    new = commit(1, text="日本語 \N{UNICORN FACE}")
+    old = commit(2, text="\N{UNICORN FACE}")
+    await sqlite.put(new)
+    ascii = json.dumps(json.loads(old.payload), separators=(",", ":"))
+    values = ("room", 2, 1, ascii, old.token)
+    await sqlite._idle(sqlite._sql, "INSERT INTO log VALUES (?, ?, ?, ?, ?)", values)
+    sizes = await sqlite._idle(sqlite._sql, "SELECT length(CAST(m AS BLOB)) FROM log")
+    assert sizes == [(new.size,), (len(ascii),)]
+    assert await sqlite.tail("room", 9) == [new, old]
+    assert await sqlite.find("room", 0, 9, old.messages[0].provisional_id) == [old]
 
 
 @gen_test

@@ -1,44 +1,46 @@
 """The embedded engine: an SQLite file, or `:memory:`, in a thread of its own.
 
-- Everything that touches the database runs in one thread, in the order in which it was asked for.
+- Everything that touches the database runs in one thread (worker.py): puts first, then readings, then the
+  deletion of what is old, in parts of some milliseconds.
 - The commits of all rooms that wait while a transaction is under way go into the next one together:
   one fsync for all (FULL: an acknowledged message survives a power cut).
 - A failed transaction is rolled back, and all its puts are Unknown: a COMMIT that failed on a bad disk
   may still be found in the WAL by the next process, and putting again at the same place is always safe.
 - A conditional put is an INSERT that does nothing where the key exists.
-- Two processes on one file would be correct, but they do not tell each other of their commits: so an
-  flock on a side file lets in one only. (The kernel drops it with the process, however that ends.)
+- The file belongs to one process, and must still be at its path when a put is acknowledged (files.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import IO, TypeVar
+from typing import Any, TypeVar
 
-from ..errors import Broken, Misconfigured, StoreFailed, Taken, Unknown
+from ..errors import Broken, StoreFailed, Taken, Unknown
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Run
+from .files import Files, unusable
+from .worker import CHECK, IDLE, READING, Job, Part, Worker
 
 T = TypeVar("T")
 
 MEMORY = ":memory:"
+WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
 BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
 COLUMNS = "room TEXT, seq INTEGER, n INTEGER, m TEXT, w TEXT"  # as in DynamoDB: storage/dynamodb.py
 SCHEMA = f"CREATE TABLE log ({COLUMNS}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
-EXPIRE = (  # the date is that of a commit's last message; the last commit of a room stays, so ids go on
-    "DELETE FROM log WHERE coalesce(json_extract(m, '$[#-1][2]'), '') < ? "
-    "AND seq < (SELECT max(seq) FROM log AS newer WHERE newer.room = log.room)"
+SELECT = "SELECT seq, m, w, n FROM log WHERE room = ?"
+OLDEST = (  # with the dates of their last messages; a void one has none, and is old
+    "SELECT seq, coalesce(json_extract(m, '$[#-1][2]'), ''), length(m) FROM log "
+    "WHERE room = ?1 AND seq < (SELECT max(seq) FROM log WHERE room = ?1) ORDER BY seq"
 )
 FIND = 500  # ids that are searched before puts may pass
-SELECT = "SELECT seq, m, w, n FROM log WHERE room = ?"
+BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are erased before puts may pass
+REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what was written before it
 
 PASSING = {  # primary result codes that may go away by themselves; any other needs a human
     sqlite3.SQLITE_BUSY: "another program is writing to it",
@@ -59,48 +61,34 @@ class SqliteEngine:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
-        self._turn = asyncio.Lock()
-        self._waiting: list[Commit] = []  # for the next transaction
-        self._transaction: asyncio.Future[list[StoreFailed | None]]  # which is this one
+        self._files: Files | None = None  # none in memory
+        self._worker = Worker(self._store)
 
     @classmethod
     async def open(cls, path: str) -> SqliteEngine:
         """Raises Misconfigured where the file cannot be used, in a line that says what to do."""
         engine = cls(path)
         try:
-            await engine._run(engine._open)
-        except BaseException:
-            engine._thread.shutdown()
+            await engine._run(engine._open, IDLE)
+        except BaseException as error:
+            await engine._worker.close(_once(lambda: None))
+            if isinstance(error, Unknown):
+                raise unusable(path, str(error)) from error
             raise
         return engine
 
     async def put(self, commit: Commit) -> None:
-        if not self._waiting:
-            self._transaction = asyncio.ensure_future(self._store_waiting())
-        self._waiting.append(commit)
-        place = len(self._waiting) - 1
-        outcomes = await asyncio.shield(self._transaction)  # one put cancelled must not cancel the others
-        if (failure := outcomes[place]) is not None:
-            raise failure
-
-    async def _store_waiting(self) -> list[StoreFailed | None]:
-        async with self._turn:
-            commits, self._waiting = self._waiting, []
-            return await self._run(lambda: self._store(commits))
-
-    async def _query(self, run: Run, room: str, condition: str, edge: int) -> Run:
-        # A read that overtook a put that nobody waits for any more would be the last anybody knows of it.
-        async with self._turn:
-            return await self._run(lambda: self._read(run, room, condition, edge))
+        await self._worker.put(commit)
 
     def _store(self, commits: list[Commit]) -> list[StoreFailed | None]:
         try:
             with self._db:  # COMMIT, or ROLLBACK after an exception
                 self._db.execute("BEGIN IMMEDIATE")
-                return [self._insert(commit) for commit in commits]
+                outcomes: list[StoreFailed | None] = [self._insert(commit) for commit in commits]
+            lost = self._files and self._files.lost()
         except FAILURES as error:
             return [_failure(error) for _ in commits]
+        return [Broken(lost) for _ in commits] if lost else outcomes
 
     def _insert(self, commit: Commit) -> Taken | None:
         inserted = self._db.execute(
@@ -116,79 +104,148 @@ class SqliteEngine:
         return await self.before(room, BEYOND_ANY_LOG, limit)
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        run = await self._query(Run(limit, above=id), room, "seq > ? ORDER BY seq", id - COMMIT_MESSAGES)
-        return run.to_the_end()
+        job = self._read(Run(limit, above=id), room, "seq > ? ORDER BY seq", id - COMMIT_MESSAGES)
+        return (await self._worker.do(job)).to_the_end()
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        return (await self._query(Run(limit, below=id), room, "seq < ? ORDER BY seq DESC", id)).oldest_first()
+        job = self._read(Run(limit, below=id), room, "seq < ? ORDER BY seq DESC", id)
+        return (await self._worker.do(job)).oldest_first()
+
+    def _read(self, run: Run, room: str, condition: str, edge: int) -> Job[Run]:
+        while True:
+            part = Part()
+            # A cursor that is left open half-read would hold its snapshot, and the WAL would grow for ever.
+            with _failures(), closing(self._db.execute(f"{SELECT} AND {condition}", (room, edge))) as rows:
+                for row in rows:
+                    if not run.take(Commit.read(room, *row)):
+                        return run
+                    edge = row[0]
+                    if part.over:
+                        break
+                else:
+                    return run
+            yield
 
     async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        return await self._worker.do(self._find(room, above, below, f'"{provisional_id}"'))
+
+    def _find(self, room: str, above: int, below: int, text: str) -> Job[list[Commit]]:
         found: list[Commit] = []
         for start in range(max(0, above - COMMIT_MESSAGES), below - 1, FIND):
-            async with self._turn:
-                end = min(start + FIND + 1, below)
-                found += await self._run(partial(self._find, room, start, end, f'"{provisional_id}"'))
+            with _failures():
+                rows = self._db.execute(
+                    f"{SELECT} AND seq > ? AND seq < ? AND instr(m, ?) ORDER BY seq",
+                    (room, start, min(start + FIND + 1, below), text),
+                ).fetchall()
+                found += [commit for row in rows if (commit := Commit.read(room, *row)).last > above]
             if sum(commit.size for commit in found) >= READ_BYTES:
                 break
-        return [commit for commit in found if commit.last > above]
-
-    def _find(self, room: str, above: int, below: int, text: str) -> list[Commit]:
-        with _failures():
-            rows = self._db.execute(
-                f"{SELECT} AND seq > ? AND seq < ? AND instr(m, ?) ORDER BY seq", (room, above, below, text)
-            ).fetchall()
-            return [Commit.read(room, *row) for row in rows]
-
-    def _read(self, run: Run, room: str, condition: str, edge: int) -> Run:
-        # A cursor that is left open half-read would hold its snapshot, and the WAL would grow for ever.
-        with _failures(), closing(self._db.execute(f"{SELECT} AND {condition}", (room, edge))) as rows:
-            for row in rows:
-                if not run.take(Commit.read(room, *row)):
-                    break
-        return run
+            yield
+        return found
 
     async def check(self) -> None:
-        await self.tail("", 1)
+        await self._run(self._check, CHECK)
+
+    def _check(self) -> None:
+        if self._files and (lost := self._files.lost()):
+            raise Broken(lost)
+        self._db.execute("SELECT seq FROM log LIMIT 1").fetchone()
 
     async def erase(self, room: str, before: int) -> None:
-        await self._change("UPDATE log SET m = '[]' WHERE room = ? AND seq < ?", (room, before))
+        last: int | None = 0
+        while last is not None:
+            last = await self._idle(self._erase_some, room, last, before)
+        await self._idle(self._empty_wal)
+
+    def _erase_some(self, room: str, last: int, before: int) -> int | None:
+        """Erases a batch behind `last`; returns the end of it."""
+        rows = self._sql(
+            "SELECT seq FROM log WHERE room = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?",
+            (room, last, before, BATCH),
+        )
+        if not rows:
+            return None
+        first, last = rows[0][0], rows[-1][0]
+        self._sql("UPDATE log SET m = '[]' WHERE room = ? AND seq BETWEEN ? AND ?", (room, first, last))
+        return last
 
     async def expire(self, before: str) -> None:
-        await self._change(EXPIRE, (before,))
+        room, deleted = "", 0
+        while (done := await self._idle(self._expire_some, room, before)) is not None:
+            room, deleted = done[0], deleted + done[1]
+            await asyncio.sleep(REST_SECONDS)
+        if deleted:
+            await self._idle(self._empty_wal)
 
-    async def _change(self, statement: str, values: tuple[object, ...]) -> None:
-        def change() -> None:
-            with _failures():
-                self._db.execute(statement, values)
+    def _expire_some(self, room: str, before: str) -> tuple[str, int] | None:
+        """Goes from `room` on, until a batch is deleted. Returns where it is, and the number of commits."""
+        part = Part()
+        while not part.over:
+            if count := self._expire_in(room, before):
+                return room, count
+            rows = self._sql("SELECT room FROM log WHERE room > ? ORDER BY room LIMIT 1", (room,))
+            if not rows:
+                return None
+            [[room]] = rows
+        return room, 0
 
-        await self._run(change)
+    def _expire_in(self, room: str, before: str) -> int:
+        """Deletes from the room's beginning on, but for its newest commit, so that its ids go on."""
+        last, count, size, part = 0, 0, 0, Part()
+        with _failures(), closing(self._db.execute(OLDEST, (room,))) as rows:
+            for seq, date, bytes in rows:
+                if date >= before:
+                    break
+                last, count, size = seq, count + 1, size + bytes
+                if count == BATCH or size > BATCH_BYTES or part.over:
+                    break
+        if count:
+            self._sql("PRAGMA synchronous = NORMAL")  # what a power cut undoes is done again in an hour
+            try:
+                self._sql("DELETE FROM log WHERE room = ? AND seq <= ?", (room, last))
+            finally:
+                self._sql("PRAGMA synchronous = FULL")
+        return count
+
+    def _empty_wal(self) -> None:
+        self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def _idle(self, job: Callable[..., T], *values: object) -> T:
+        return await self._worker.do(_once(partial(job, *values)), IDLE)
 
     async def close(self) -> None:
-        if self._waiting:
-            await asyncio.wait([self._transaction])
-        async with self._turn:
-            await self._run(self._opened.close)
-        self._thread.shutdown()
+        await self._worker.close(_once(self._close))
 
-    async def _run(self, job: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, job)
+    def _close(self) -> None:
+        self._opened.close()
+
+    async def _run(self, job: Callable[[], T], rank: int = READING) -> T:
+        return await self._worker.do(_once(job), rank)
+
+    def _sql(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        with _failures():
+            return self._db.execute(statement, values).fetchall()
 
     def _open(self) -> None:
         try:
             with ExitStack() as opened:
                 if self._path != MEMORY:
-                    opened.enter_context(_lock(self._path))
-                    _create(self._path)
+                    self._files = opened.enter_context(closing(Files(self._path)))
                 db = sqlite3.connect(self._path, timeout=5, isolation_level=None)
                 self._db = opened.enter_context(closing(db))
                 self._prepare()
+                if self._files:
+                    self._files.remember()
                 self._opened = opened.pop_all()
         except sqlite3.Error as error:
-            raise _unusable(self._path, PASSING.get(_code(error), str(error))) from error
+            raise unusable(self._path, PASSING.get(_code(error), str(error))) from error
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode = WAL").fetchone()
         self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA fullfsync = ON")  # of macOS, whose fsync leaves the data in the disk's cache
+        self._db.execute("PRAGMA secure_delete = ON")  # what was cleared is not in the file any more
+        self._db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
             tables = self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
@@ -196,43 +253,17 @@ class SqliteEngine:
                 self._db.execute(SCHEMA)
             columns = self._db.execute("SELECT name, type FROM pragma_table_info('log')").fetchall()
             if ", ".join(map(" ".join, columns)) != COLUMNS:
-                raise _unusable(self._path, "it is the database of another program")
+                raise unusable(self._path, "it is the database of another program")
             self._db.execute("DELETE FROM log WHERE FALSE")  # a file that is read-only says so here
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
 
-def _lock(path: str) -> IO[str]:
-    """The lock file of `path`; the lock is held until it is closed."""
-    try:
-        file = open(f"{os.path.realpath(path)}-lock", "a", opener=_private)  # noqa: SIM115 - stays open
-    except FileNotFoundError as error:
-        raise _unusable(path, "its directory does not exist, create it") from error
-    except OSError as error:
-        raise _unusable(path, f"no file can be created beside it ({error.strerror})") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        in_use = isinstance(error, BlockingIOError)
-        why = "another flychat is using it, stop that one" if in_use else f"no lock on it: {error.strerror}"
-        raise _unusable(path, why) from error
-    return file
-
-
-def _create(path: str) -> None:
-    """Makes the file if there is none, for its owner only; SQLite gives those beside it the same mode."""
-    with suppress(OSError), open(path, "ab", opener=_private):
-        pass  # what does not work here is told by SQLite, which says more of it
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
-def _unusable(path: str, why: str) -> Misconfigured:
-    return Misconfigured(
-        f'messages cannot be kept in "{path}": {why}, or choose another place with --store sqlite:FILE'
-    )
+def _once(job: Callable[[], T]) -> Job[T]:
+    """A job that is done in one part."""
+    with _failures():
+        result = job()
+    yield
+    return result
 
 
 def _failure(error: Exception) -> StoreFailed:

@@ -1,0 +1,84 @@
+"""The files of an SQLite database: locked for one process, for the eyes of their owner, and still there.
+
+- Two processes on one file would be correct, but they do not tell each other of their commits: so an flock on
+  a file beside it lets in one only. (The kernel drops it with the process, however that ends.)
+- A file may be removed or replaced under a running server, which would go on with the one that it has open,
+  and nobody would ever see that again. So before anything is acknowledged, the paths must still lead to the
+  files that were opened; to the lock too, or else a second process could have another one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from typing import IO, TypeAlias
+
+from ..errors import Misconfigured
+
+Identity: TypeAlias = "tuple[int, int] | None"
+
+
+def unusable(path: str, why: str) -> Misconfigured:
+    return Misconfigured(
+        f'messages cannot be kept in "{path}": {why}, or choose another place with --store sqlite:FILE'
+    )
+
+
+class Files:
+    """Locks the database at `path` until `close`, and makes it if there is none. Raises Misconfigured."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._opened: dict[str, Identity] = {}
+        self._lock = _lock(path)
+        with suppress(OSError), open(path, "ab", opener=_private):
+            pass  # what does not work here is told by SQLite, which says more of it
+
+    def remember(self) -> None:
+        """SQLite has opened them all."""
+        real = os.path.realpath(self._path)
+        for path in (os.path.abspath(self._path), f"{real}-wal", f"{real}-shm"):
+            self._opened[path] = _identity(path)
+        self._opened[self._lock.name] = _identity(self._lock.fileno())
+
+    def lost(self) -> str | None:
+        """A line that says so, if one of them is not at its path any more. It takes some microseconds."""
+        for path, identity in self._opened.items():
+            if _identity(path) != identity:
+                return f'"{path}" was removed or replaced while in use: put it back, or start flychat again'
+        return None
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+def _lock(path: str) -> IO[str]:
+    """The lock file of `path`; the lock is held until it is closed."""
+    try:
+        file = open(f"{os.path.realpath(path)}-lock", "a", opener=_private)  # noqa: SIM115 - stays open
+    except FileNotFoundError as error:
+        raise unusable(path, "its directory does not exist, create it") from error
+    except OSError as error:
+        raise unusable(path, f"no file can be created beside it ({error.strerror})") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        in_use = isinstance(error, BlockingIOError)
+        why = "another flychat is using it, stop that one" if in_use else f"no lock on it: {error.strerror}"
+        raise unusable(path, why) from error
+    return file
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens for its owner only; SQLite gives the files beside it the same mode."""
+    return os.open(path, flags, 0o600)
+
+
+def _identity(file: str | int) -> Identity:
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,184 @@
+"""A thread that works for the loop: puts first, then readings in their order, then what can wait.
+
+- A job is a generator that does its work in parts. Between two parts whatever is more urgent passes, so a put
+  waits for one part at the most.
+- All puts that wait are handed over together. The thread is woken at the end of a turn of the loop, so that
+  the puts of one turn are together.
+- A job that nobody waits for any more is not gone on with. A put is: whoever gave it up may look for it.
+- The store is taken for dead when one part of a job takes too long. Then all who wait are told so, with
+  Unknown. How long somebody waits for his turn, or his answer for a busy loop, says nothing of the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import SimpleQueue
+from time import monotonic
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from ..errors import StoreFailed, Unknown
+from . import PUT_SECONDS, READ_SECONDS
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+Job: TypeAlias = Generator[None, None, T]
+
+CHECK, READING, IDLE = range(3)  # ranks of jobs
+PART_SECONDS = 0.005  # how long a part of a job should take
+IDLE_SECONDS = 10.0  # for a part of a job that can wait: much may be written in one
+WATCH_SECONDS = 0.25
+
+
+@dataclass
+class _Asked:
+    job: Job[Any]
+    future: asyncio.Future[Any]  # of the one who waits for it
+
+
+def _fail(future: asyncio.Future[Any], why: str) -> None:
+    if not future.done():
+        future.set_exception(Unknown(why))
+
+
+class Part:
+    """The part of a job that is under way: `over` says when it is time for the next one."""
+
+    def __init__(self) -> None:
+        self._end = monotonic() + PART_SECONDS
+
+    @property
+    def over(self) -> bool:
+        return monotonic() > self._end
+
+
+class Worker(Generic[Item]):
+    """`store` is called in the thread, with all items that were put; it says what became of each."""
+
+    def __init__(self, store: Callable[[list[Item]], list[StoreFailed | None]]) -> None:
+        self._store = store
+        self._loop = asyncio.get_running_loop()
+        self._puts: deque[tuple[Item, asyncio.Future[None]]] = deque()
+        self._jobs: tuple[deque[_Asked], ...] = (deque(), deque(), deque())  # by rank
+        self._bell: SimpleQueue[bool] = SimpleQueue()  # True: there is something to do. False: end
+        self._ringing = False
+        self._due: float | None = None  # when the part under way should have ended
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._watching = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="store", daemon=True)
+        self._thread.start()
+
+    async def put(self, item: Item) -> None:
+        """Raises what `store` says of it, or Unknown. It is stored even if this is cancelled."""
+        future = self._future()
+        self._puts.append((item, future))
+        await self._outcome(future)
+
+    async def do(self, job: Job[T], rank: int = READING) -> T:
+        """What the job returns or raises; Unknown if the store does not answer."""
+        future = self._future()
+        self._jobs[rank].append(_Asked(job, future))
+        result: T = await self._outcome(future)
+        return result
+
+    async def close(self, last: Job[None]) -> None:
+        """Ends after all that was asked for, but for idle jobs, which are given up, and after `last`."""
+        for asked in self._jobs[IDLE]:
+            _fail(asked.future, "the store is being closed")
+        try:
+            await self.do(last, IDLE)
+        except Unknown:  # the disk hangs, and the thread with it
+            return
+        finally:
+            self._closed = True
+            self._bell.put(False)
+        self._thread.join()
+
+    def _future(self) -> asyncio.Future[Any]:
+        if self._closed:
+            raise RuntimeError("the store is closed")
+        return self._loop.create_future()
+
+    async def _outcome(self, future: asyncio.Future[T]) -> T:
+        self._ring()
+        self._waiting.add(future)
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(WATCH_SECONDS, self._watch)
+        try:
+            return await future
+        finally:
+            self._waiting.discard(future)
+
+    def _ring(self) -> None:
+        if not self._ringing:
+            self._ringing = True
+            self._loop.call_soon(self._rung)
+
+    def _rung(self) -> None:
+        self._ringing = False
+        self._bell.put(True)
+
+    def _watch(self) -> None:
+        due = self._due
+        if due is not None and monotonic() > due:
+            for future in self._waiting:
+                _fail(future, "the disk does not answer")
+        self._watching = bool(self._waiting)
+        if self._watching:
+            self._loop.call_later(WATCH_SECONDS, self._watch)
+
+    def _tell(self, outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+        for future, result, error in outcomes:
+            if future.done():
+                continue  # given up
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+
+    # In the thread
+
+    def _work(self) -> None:
+        while self._bell.get():
+            while True:
+                if self._puts:
+                    self._due = monotonic() + PUT_SECONDS
+                    self._put()
+                elif (rank := next((rank for rank, jobs in enumerate(self._jobs) if jobs), None)) is not None:
+                    self._due = monotonic() + (IDLE_SECONDS if rank == IDLE else READ_SECONDS)
+                    self._go_on(self._jobs[rank])
+                else:
+                    break
+                self._due = None
+
+    def _put(self) -> None:
+        puts = [self._puts.popleft() for _ in range(len(self._puts))]
+        # One that was told Unknown is tried again by its writer. One that was cancelled is not told of it.
+        puts = [(item, future) for item, future in puts if future.cancelled() or not future.done()]
+        if puts:
+            failures = self._store([item for item, _ in puts])
+            self._answer([(future, None, error) for (_, future), error in zip(puts, failures, strict=True)])
+
+    def _go_on(self, jobs: deque[_Asked]) -> None:
+        asked = jobs[0]
+        try:
+            if asked.future.done():
+                asked.job.close()
+            else:
+                next(asked.job)
+                return
+        except StopIteration as end:
+            self._answer([(asked.future, end.value, None)])
+        except Exception as error:
+            self._answer([(asked.future, None, error)])
+        jobs.popleft()
+
+    def _answer(self, outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and nobody there to hear it
+            self._loop.call_soon_threadsafe(self._tell, outcomes)

@@ -1,0 +1,209 @@
+"""The thread of a store: what goes first, who is given up, and when the store is dead. The clock is the test's."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from flychat.errors import Taken, Unknown
+from flychat.storage import PUT_SECONDS, READ_SECONDS, worker
+from flychat.storage.worker import CHECK, IDLE, READING, Worker
+
+gen_test = pytest.mark.gen_test(timeout=30)
+
+
+class Stage:
+    """A Worker, and the order in which it does what it is asked for. Its puts fail if they are "taken"."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.done: list[object] = []
+        self.worker = Worker(self._store)
+        self.held, self.go = threading.Event(), threading.Event()
+
+    def _store(self, items):
+        self.done.append(items)
+        return [Taken() if item == "taken" else None for item in items]
+
+    def job(self, name, parts=1, seconds=0.0):
+        """Every part takes so many seconds."""
+        for part in range(parts):
+            self.done.append((name, part) if parts > 1 else name)
+            self.now += seconds
+            yield
+        return name
+
+    def holding(self):
+        """A job that keeps the thread busy until `go`."""
+        self.held.set()
+        self.go.wait()
+        yield
+
+    async def hold(self) -> asyncio.Task:
+        task = asyncio.create_task(self.worker.do(self.holding(), CHECK))
+        await asyncio.to_thread(self.held.wait)
+        return task
+
+    async def asked(self, *calls) -> list[asyncio.Task]:
+        """Tasks that wait for their turn, in this order."""
+        tasks = [asyncio.create_task(call) for call in calls]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return tasks
+
+
+@pytest.fixture
+def stage(io_loop, monkeypatch):
+    async def made():
+        return Stage()
+
+    stage = io_loop.run_sync(made)
+    monkeypatch.setattr(worker, "monotonic", lambda: stage.now)
+    monkeypatch.setattr(worker, "WATCH_SECONDS", 0.01)
+    yield stage
+    stage.go.set()
+    if not stage.worker._closed:
+        io_loop.run_sync(lambda: stage.worker.close(stage.job("closed")))
+
+
+@gen_test
+async def test_puts_go_first_then_checks_then_readings_in_their_order_then_what_can_wait(stage):
+    first, do, put = await stage.hold(), stage.worker.do, stage.worker.put
+    tasks = await stage.asked(
+        do(stage.job("sweep"), IDLE),
+        do(stage.job("one")),
+        do(stage.job("two"), READING),
+        do(stage.job("check"), CHECK),
+        put("a"),
+        put("b"),
+    )
+    stage.go.set()
+    assert await asyncio.gather(*tasks) == ["sweep", "one", "two", "check", None, None]
+    await first
+    assert stage.done == [["a", "b"], "check", "one", "two", "sweep"]
+
+
+@gen_test
+async def test_a_put_passes_between_the_parts_of_a_job(stage):
+    for rank in (READING, IDLE):
+        stage.done.clear()
+
+        def job():
+            stage.done.append("a part")
+            stage.held.set()
+            stage.go.wait()
+            yield
+            stage.done.append("another")
+            yield
+
+        stage.held.clear()
+        stage.go.clear()
+        task = asyncio.create_task(stage.worker.do(job(), rank))
+        await asyncio.to_thread(stage.held.wait)
+        put = await stage.asked(stage.worker.put("put"))
+        stage.go.set()
+        await asyncio.gather(task, *put)
+        assert stage.done == ["a part", ["put"], "another"]
+
+
+@gen_test
+async def test_the_puts_of_one_turn_of_the_loop_go_together(stage):
+    outcomes = await asyncio.gather(
+        *(stage.worker.put(item) for item in ("a", "taken", "b")), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), Taken, type(None)]
+    assert stage.done == [["a", "taken", "b"]]
+
+
+@gen_test
+async def test_a_job_that_was_given_up_does_not_run_on_but_a_put_is_stored(stage):
+    ended = []
+
+    def job():
+        try:
+            yield from stage.holding()
+            stage.done.append("ran on")
+        finally:
+            ended.append(True)
+
+    running = asyncio.create_task(stage.worker.do(job()))
+    await asyncio.to_thread(stage.held.wait)
+    waiting = await stage.asked(stage.worker.do(stage.job("never")), stage.worker.put("put"))
+    for task in (running, *waiting):
+        task.cancel()
+    await asyncio.wait([running, *waiting])
+    stage.go.set()
+    assert await stage.worker.do(stage.job("next")) == "next"
+    assert stage.done == [["put"], "next"]
+    assert ended
+
+
+@gen_test
+async def test_who_waits_in_a_queue_does_not_take_it_for_a_dead_store(stage):
+    jobs = [stage.worker.do(stage.job(n, parts=3, seconds=READ_SECONDS / 2)) for n in range(20)]
+    assert await asyncio.gather(*jobs, stage.worker.put("put")) == [*range(20), None]
+    assert stage.now > 10 * READ_SECONDS
+
+
+@gen_test
+async def test_nor_does_a_busy_loop(stage):
+    """It hears the answer late, which came in time."""
+    job = stage.worker.do(stage.job("job", seconds=1.0))
+    task = asyncio.create_task(job)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # it has begun, as soon as the thread is woken
+    while not stage.done:
+        time.sleep(0.001)  # noqa: ASYNC251 - the loop is busy
+    stage.now += 100 * READ_SECONDS
+    time.sleep(0.05)  # noqa: ASYNC251 - the watch is overdue
+    assert await task == "job"
+
+
+@pytest.mark.parametrize("seconds", [READ_SECONDS, PUT_SECONDS])
+@gen_test
+async def test_all_who_wait_are_told_when_the_store_does_not_answer(stage, seconds):
+    if seconds == READ_SECONDS:
+        first = await stage.hold()
+    else:
+        stage._store, stage.worker._store = None, lambda items: next(stage.holding()) or [None] * len(items)
+        first = asyncio.create_task(stage.worker.put("put"))
+        await asyncio.to_thread(stage.held.wait)
+    waiting = [first, *await stage.asked(stage.worker.do(stage.job("read")), stage.worker.put("lost"))]
+    stage.now += seconds - 0.1
+    await asyncio.sleep(0.1)
+    assert not any(task.done() for task in waiting)
+    stage.now += 0.2
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unknown] * 3
+    stage.worker._store = lambda items: [stage.done.append(items)] * len(items)
+    stage.go.set()
+    await stage.worker.put("later")
+    assert stage.done == [["later"]], "those who were told try again by themselves"
+
+
+@gen_test
+async def test_closing_ends_what_was_asked_for_and_gives_up_what_can_wait(stage):
+    first = await stage.hold()
+    tasks = await stage.asked(
+        stage.worker.do(stage.job("sweep"), IDLE), stage.worker.do(stage.job("read")), stage.worker.put("put")
+    )
+    closing = await stage.asked(stage.worker.close(stage.job("last")))
+    stage.go.set()
+    outcomes = await asyncio.gather(*tasks, *closing, first, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unknown, str, type(None), type(None), type(None)]
+    assert stage.done == [["put"], "read", "last"]
+    for late in (stage.worker.put("late"), stage.worker.do(stage.job("late"))):
+        with pytest.raises(RuntimeError):
+            await late
+
+
+@gen_test
+async def test_closing_does_not_wait_for_a_disk_that_hangs(stage):
+    first = await stage.hold()
+    closing = asyncio.create_task(stage.worker.close(stage.job("last")))
+    await asyncio.sleep(0)
+    stage.now += READ_SECONDS + 0.1
+    await closing
+    with pytest.raises(Unknown):
+        await first
