@@ -97,14 +97,14 @@ class Server:
         deadline = time.monotonic() + DRAIN_SECONDS
         self._application.draining = True
         self._http.stop()
+        if self._sweep:
+            self._sweep.cancel()
         await self._answered(DRAIN_SECONDS)
         await self._log.close(max(0.1, deadline - time.monotonic()))
         await self._answered(LAST_ANSWERS_SECONDS)  # those that the log has just refused
         await self._hub.close()
         await self._http.close_all_connections()
         self._watch.cancel()
-        if self._sweep:
-            self._sweep.cancel()
         if self.pushpin:
             await self.pushpin.stop()
 
