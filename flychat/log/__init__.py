@@ -288,7 +288,7 @@ class MessageLog:
 
     def _announce(self, commit: Commit, own: bool, mine: set[Key]) -> bool:
         """Has the commit published if drafts of this process are in it, and says whether there are."""
-        ours = own or any(message.key in mine for message in commit.messages)
+        ours = own or bool(mine and any(message.key in mine for message in commit.messages))
         if ours:
             self.committed(commit)
         return ours

@@ -25,12 +25,18 @@ WINDOW_BYTES = 6 << 20  # of messages in a room's window: more than 1 MB of bloc
 PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
 PLANS = 1 << 20  # bytes of plans that a room keeps for those who ask alike
 MESSAGE_BYTES = 500  # that a message takes, beside its text and its block
+LONG = 256  # characters of a text whose block is made to know its size
 KEY_BYTES = 400
 
 
 def cost(message: Message) -> int:
-    """The bytes that a message takes in memory, about: its text, its block, and the objects around them."""
-    return MESSAGE_BYTES + sys.getsizeof(message.text) + len(message.block)
+    """The bytes that a message takes in memory, about: its text, its block, and the objects around them.
+
+    A block that was not asked for yet is not made for that, unless it is large: a character has 6 bytes at most.
+    """
+    text = message.text
+    block = 6 * len(text) if len(text) < LONG else len(message.block)
+    return MESSAGE_BYTES + sys.getsizeof(text) + block
 
 
 def same_text(message: Message, draft: Draft) -> Message:
@@ -55,14 +61,16 @@ class Keys:
         return self._ids.get(key)
 
     def append(self, message: Message) -> None:
-        self._ids[message.key] = message.id
-        self._order.append((message.id, message.date, message.key))
+        key = message.key
+        self._ids[key] = message.id
+        self._order.append((message.id, message.date, key))
 
     def prepend(self, messages: Sequence[Message], first: int) -> None:
         """Takes in the messages that precede those known; there are no others from `first` on."""
         for message in reversed(messages):
-            self._ids.setdefault(message.key, message.id)
-            self._order.appendleft((message.id, message.date, message.key))
+            key = message.key
+            self._ids.setdefault(key, message.id)
+            self._order.appendleft((message.id, message.date, key))
         self.first = first
 
     def reach(self, now: float) -> bool:
