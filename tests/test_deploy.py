@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, parser
 
-from flychat import commands, health
+from flychat import check, health
 from flychat.client import http
 from flychat.config import Config
 from flychat.pushpin_child import PushpinChild, configuration_for, version
@@ -340,7 +340,7 @@ async def test_what_else_a_web_server_in_front_must_do(name, tmp_path, certifica
 @gen_test
 async def test_check_finds_an_nginx_that_buffers(tmp_path, certificate, monkeypatch, capsys):
     monkeypatch.setattr(http, "ANSWER_SECONDS", 2.0)
-    monkeypatch.setattr(commands, "PATIENCE", 2.0)
+    monkeypatch.setattr(check, "PATIENCE", 2.0)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     async with served() as server:
         front = Front("nginx", tmp_path, f"127.0.0.1:{server.port}", certificate)
@@ -348,7 +348,7 @@ async def test_check_finds_an_nginx_that_buffers(tmp_path, certificate, monkeypa
         spoiled = "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;"
         conf.write_text(conf.read_text().replace("proxy_buffering off;", spoiled))
         async with front.start():
-            assert await commands.check(front.url, quick=True) == 1
+            assert await check.check(front.url, quick=True) == 1
     assert "a proxy on the way buffers the stream" in capsys.readouterr().out
 
 

@@ -48,7 +48,9 @@ ALLOWED = {
     "client.follower": PURE,
     "client.http": {"__init__"} | PURE,
     "client": {"client.follower", "client.http"} | PURE,
-    "commands": {"__init__", "client", "client.follower", "client.http"} | PURE,
+    "terminal": {"client.http"} | PURE,
+    "check": {"__init__", "client", "client.follower", "client.http", "terminal"} | PURE,
+    "commands": {"__init__", "check", "client", "client.follower", "terminal"} | PURE,
 }
 
 

@@ -155,13 +155,14 @@ async def request(
         raise ConnectionError(str(error) or "the answer was cut off") from error
 
 
-def proxy_of(address: URL) -> URL | None:
+def proxy_of(url: URL | str) -> URL | None:
     """The proxy that the environment names for an address, perhaps with a name and a password.
 
     As curl has it: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, but for the hosts of NO_PROXY, in small letters too.
     On macOS the system's settings as well. Raises Misconfigured.
     """
-    named, host = getproxies(), address.host or ""
+    address, named = URL(url), getproxies()
+    host = address.host or ""
     given = named.get(address.scheme) or named.get("all")
     if not given or proxy_bypass(host) or proxy_bypass(f"{host}:{address.port}"):
         return None

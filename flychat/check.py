@@ -1,0 +1,324 @@
+"""`check URL`: looks at a deployment from outside, and says in plain words what is wrong with it.
+
+It is a client like any other, and knows only what can be seen from outside; it looks at one connection at a
+time, without the client's own repairs, for these would hide what it is to find. What only browsers do it does
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import statistics
+import time
+import uuid
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+from http import HTTPStatus
+from urllib.parse import quote, urljoin, urlsplit
+
+from . import client
+from .client import http
+from .client.follower import Follower
+from .errors import FlychatError
+from .messages import Message
+from .sse import Event
+from .streams import KEEP_ALIVE_SECONDS
+from .terminal import told
+
+PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
+LATE = 1.0  # seconds by which a message may be seen after its POST was answered
+POSTS = 5
+FILES = 50  # of a page are looked at, at the most
+KINDS = {".js": "javascript", ".css": "text/css", ".svg": "image/svg"}  # nosniff: browsers take no other
+ANOTHER_LOG = 10**15  # a position beyond every log
+NOTHING = Event("")  # the end of a stream
+BUFFERED = "a proxy on the way buffers the stream"
+HOST = "a proxy on the way replaces Host; it has to pass it on as it is, with the port"
+
+
+class Findings:
+    """Prints what is found, line by line; `bad` counts the problems."""
+
+    bad = 0
+
+    def good(self, text: str) -> None:
+        print(f"  ok    {told(text)}", flush=True)
+
+    def problem(self, text: str) -> None:
+        self.bad += 1
+        print(f"  BAD   {told(text)}", flush=True)
+
+    def that(self, right: bool, good: str, otherwise: str) -> None:
+        self.good(good) if right else self.problem(otherwise)
+
+
+async def check(url: str, *, quick: bool) -> int:
+    """Looks at a deployment through whatever is in front of it; writes a few messages into a new room."""
+    room = f"check-{secrets.token_hex(4)}"
+    proxy = http.proxy_of(url)
+    print(told(f"{url}, room {room}{f', through the proxy {proxy}' if proxy else ''}"), flush=True)
+    found = Findings()
+    idle = None if quick else asyncio.create_task(_keep_alive(url, f"{room}-idle"))
+    try:
+        await _check_head(found, url, room)
+        await _check_mode(found, url)
+        await _check_page(found, url, f"{room}-page")
+        if messages := await _check_delivery(found, url, room):
+            await _check_resumption(found, url, room, messages)
+            await _check_reset(found, url, room, messages)
+        if idle:
+            silence = await idle
+            found.that(
+                silence is not None,
+                f"a keep-alive came after {silence or 0:.0f} s of silence",
+                f"no keep-alive within {KEEP_ALIVE_SECONDS + 5} s: something cuts or buffers idle streams",
+            )
+    except client.Denied as denied:
+        found.problem(f"the server refuses: {denied}{_advice(denied)}")
+    except TimeoutError:
+        found.problem(f"no answer in time{await _advice_late(url, room)}")
+    except (FlychatError, OSError) as error:
+        found.problem(f"it fails: {_why(error)}")
+    finally:
+        if idle:
+            idle.cancel()
+            await asyncio.gather(idle, return_exceptions=True)
+    print(f"{found.bad} problem{'s' * (found.bad != 1)}" if found.bad else "all is well", flush=True)
+    return int(found.bad > 0)
+
+
+async def _check_head(found: Findings, url: str, room: str) -> None:
+    """What the head of a stream says, asked for as browsers do; and when the first event comes."""
+    began = time.monotonic()
+    async with http.connect(url, room, headers={"Accept-Encoding": "gzip, deflate, br"}) as (head, events):
+        answered, caching = time.monotonic() - began, head.get("cache-control", "")
+        rules = {
+            "Cache-Control lacks no-cache": "no-cache" in caching,
+            "Cache-Control lacks no-transform": "no-transform" in caching,
+            "Vary lacks Accept": "accept" in head.get("vary", "").lower(),
+            "there is an ETag": "etag" not in head,
+            "it is compressed": "content-encoding" not in head,
+        }
+        broken = "; ".join(rule for rule, kept in rules.items() if not kept)
+        found.that(not broken, "the headers of a stream are right", f"headers: {broken}")
+        if "content-encoding" in head:
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                first = await anext(events, NOTHING)
+        except TimeoutError:
+            nothing = f"the answer began after {_ms(answered)}, but nothing followed for {PATIENCE:.0f} s"
+            return found.problem(f"{nothing}: {BUFFERED}")
+    opened = f"the stream opens after {_ms(time.monotonic() - began)}"
+    found.that(first.name == "stream-open", opened, f"the first event is '{first.name}', not stream-open")
+
+
+async def _check_mode(found: Findings, url: str) -> None:
+    """Pushpin itself answers at /_ready/, with the routes of deploy/; the metrics name the mode, if shown."""
+    with contextlib.suppress(FlychatError, OSError):
+        async with asyncio.timeout(PATIENCE), http.request(f"{url}/_ready/stream", {}) as answer:
+            if answer.status == 200 and b"stream opened" in await answer.content.readany():
+                return found.good("proxied by GRIP: Pushpin holds the streams")
+    with contextlib.suppress(FlychatError, OSError):
+        grip = b"\nflychat_grip_queued{" in await http.fetch(f"{url}/metrics", {})
+        return found.good("proxied by GRIP" if grip else "not proxied by GRIP: the server holds the streams")
+    found.good("proxied by GRIP or not: cannot be told, /metrics and Pushpin's /_ready/ are not shown here")
+
+
+async def _check_page(found: Findings, url: str, room: str) -> None:
+    """Loads a page and its files, and posts with the page's Origin, as only browsers do."""
+    page = f"{url}/{quote(room)}"
+    try:
+        _, body = await http.ask(f"{page}?user=check", {"Accept": "text/html"})
+    except (client.Denied, OSError) as error:
+        return found.problem(f"there is no page at {page}: {_why(error)}")
+    loaded = Loaded()
+    loaded.feed(body.decode(errors="replace"))
+    if loaded.messages is None:
+        found.problem(f"the page at {page} is not flychat's page of a room, or the query was lost on the way")
+    elif urljoin(page, loaded.messages) != http.messages_url(url, room):
+        found.problem(f"the page posts to {loaded.messages}: flychat has to have a host, not a folder of one")
+    missing = [f"{name} {why}" for name in loaded.files if (why := await _file(page, name))]
+    number = f"{len(loaded.files)} files"
+    found.that(not missing, f"the page and its {number} are there", f"the page's files: {'; '.join(missing)}")
+
+    origin = _origin(url)
+    headers = {"Content-Type": "application/json", "Origin": origin}
+    fields = {"from": "check", "text": "A test message.", "provisionalId": str(uuid.uuid4())}
+    try:
+        await http.ask(http.messages_url(url, room), headers, json.dumps(fields).encode())
+    except (client.Denied, OSError) as error:
+        cause = f": {_why(error)}"
+        if isinstance(error, client.Denied) and error.code == "forbidden":
+            cause = f", for flychat takes {origin} for another site's: {HOST}"
+        found.problem(f"browsers cannot post from the page{cause}")
+    else:
+        found.good("browsers can post from the page: Host is passed on")
+
+
+class Loaded(HTMLParser):
+    """What a page loads, and where its form posts messages (None: it is no page of a room)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[str] = []
+        self.messages: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        file = found.get({"link": "href", "script": "src", "img": "src"}.get(tag, ""))
+        if file and file not in self.files and len(self.files) < FILES:
+            self.files.append(file)
+        if tag == "form" and found.get("method") == "post":
+            self.messages = found.get("action")
+
+
+async def _file(page: str, name: str) -> str:
+    """What is wrong with a file of the page, or nothing."""
+    address = urljoin(page, name)
+    if _origin(address) != _origin(page):
+        return "is somewhere else"
+    try:
+        head, _ = await http.ask(address, {})
+    except (FlychatError, OSError) as error:
+        return _why(error)
+    given, path = head.get("content-type", ""), urlsplit(address).path
+    wanted = next((kind for end, kind in KINDS.items() if path.endswith(end)), "")
+    return "" if wanted in given else f"is said to be {given or 'nothing'}, not {wanted}"
+
+
+def _origin(url: str) -> str:
+    """As a browser says it: without the port that goes without saying."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, usual) else f":{parts.port}")
+
+
+async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]:
+    """Posts, and measures when the messages are seen. [] where nothing can be said of what follows."""
+    messages, provisional, official, late = [], [], [], []
+    async with http.connect(url, room) as (_, events):
+        for _ in range(POSTS):
+            seen, began = Sights(), time.monotonic()
+            key = str(uuid.uuid4())
+            watching = asyncio.create_task(seen.watch(events, key))
+            try:
+                message = await client.post(
+                    url, room, "check", "A test message.", provisional_id=key, seconds=20
+                )
+                answered = time.monotonic()
+                await asyncio.wait([watching], timeout=PATIENCE)
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+            if seen.official is None:
+                unseen = f"message {message.id} was stored, but not seen within {PATIENCE:.0f} s"
+                found.problem(f"{unseen}: {BUFFERED}, or flychat cannot publish")
+                return []
+            messages.append(message)
+            official.append(seen.official - began)
+            late.append(seen.official - answered)
+            provisional += [] if seen.provisional is None else [seen.provisional - began]
+    if provisional:
+        found.good(f"provisional messages are seen after {_ms(statistics.median(provisional))}")
+    else:
+        found.good("no provisional message was seen before its official one, which may happen")
+    found.good(f"official messages are seen after {_ms(statistics.median(official))}")
+    found.that(
+        statistics.median(late) < LATE,
+        "nothing on the way buffers the stream",
+        f"messages are seen {_ms(statistics.median(late))} after they are stored: {BUFFERED}",
+    )
+    last = messages[-1]
+    again = await client.post(url, room, last.sender, last.text, provisional_id=last.provisional_id)
+    found.that(again == last, "a POST that is repeated is recognised", "a repeated POST was stored twice")
+    return messages
+
+
+class Sights:
+    """When one message is first seen."""
+
+    provisional: float | None = None
+    official: float | None = None
+
+    async def watch(self, events: AsyncIterator[Event], key: str) -> None:
+        """Returns when the official message with the provisional id `key` has come."""
+        async for event in events:
+            if event.name != "message" or json.loads(event.data)["provisionalId"] != key:
+                continue
+            if event.id is not None:
+                self.official = time.monotonic()
+                return
+            self.provisional = self.provisional or time.monotonic()
+
+
+async def _check_resumption(found: Findings, url: str, room: str, messages: list[Message]) -> None:
+    position, rest = messages[0].id, messages[1:]
+    for by_query, name in ((False, "the Last-Event-ID header"), (True, "?lastEventId=")):
+        async with http.connect(url, room, position, by_query=by_query) as (_, events):
+            got = await _messages(events, len(rest))
+        found.that(
+            got == rest,
+            f"resumption by {name} is right",
+            f"resumption by {name}: after {position} came {[m.id for m in got]}, not {[m.id for m in rest]}",
+        )
+
+
+async def _check_reset(found: Findings, url: str, room: str, messages: list[Message]) -> None:
+    async with http.connect(url, room, ANOTHER_LOG) as (_, events):
+        async with asyncio.timeout(PATIENCE):
+            names = [(await anext(events, NOTHING)).name for _ in range(2)]
+        got = await _messages(events, len(messages))
+    found.that(
+        names == ["stream-open", "stream-reset"] and got == messages,
+        "a position of another log is reset",
+        f"a position of another log was answered by {', '.join(names)} and messages {[m.id for m in got]}",
+    )
+
+
+async def _messages(events: AsyncIterator[Event], number: int) -> list[Message]:
+    """The next official messages, `number` of them or as many as come in time."""
+    follower, got = Follower("", None), list[Message]()
+    with contextlib.suppress(TimeoutError, StopAsyncIteration):
+        async with asyncio.timeout(PATIENCE):
+            while len(got) < number:
+                if isinstance(seen := follower.take(await anext(events)), Message):
+                    got.append(seen)
+    return got
+
+
+async def _keep_alive(url: str, room: str) -> float | None:
+    """After how many seconds of silence a keep-alive came; None if none did."""
+    with contextlib.suppress(FlychatError, OSError):
+        async with http.connect(url, room) as (_, events), asyncio.timeout(KEEP_ALIVE_SECONDS + 5):
+            began = time.monotonic()
+            async for event in events:
+                if event.name == "keep-alive":
+                    return time.monotonic() - began
+    return None
+
+
+async def _advice_late(url: str, room: str) -> str:
+    with contextlib.suppress(FlychatError, OSError):
+        await client.page(url, room)
+        return f", but to what is no stream: {BUFFERED}"
+    return ""
+
+
+def _advice(denied: client.Denied) -> str:
+    if denied.status == HTTPStatus.NOT_IMPLEMENTED:
+        return " (not proxied by GRIP: this is the app itself, in --grip mode; check the proxy's address)"
+    return ""
+
+
+def _why(error: Exception) -> str:
+    nothing = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return str(error) or nothing
+
+
+def _ms(seconds: float) -> str:
+    return f"{max(0.0, seconds) * 1000:.0f} ms"

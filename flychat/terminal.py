@@ -1,0 +1,102 @@
+"""What the commands print, so that it neither steers a terminal nor fails to be written.
+
+Replaced is what steers: control characters, those that change the direction of writing, separators of lines
+and paragraphs. Nothing else is: joiners and spaces are part of what people write. What the encoding of stdout
+lacks, and lone surrogates, are written as `\\uXXXX`, as JSON has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import io
+import logging
+import re
+import select
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from .client.http import without_password
+from .sse import to_json
+
+# The categories Cc, Zl and Zp, and the property Bidi_Control.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """What others wrote; further lines are indented, so that no text can pass for another message."""
+    lines = text.replace("\t", " ").split("\n")
+    return "\n    ".join(_STEERING.sub("\N{REPLACEMENT CHARACTER}", line) for line in lines)
+
+
+def told(text: str) -> str:
+    """What the program says itself, perhaps of what a server said: without the passwords of addresses."""
+    return printable(without_password(text))
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """JSON on one line, in which what steers a terminal is escaped."""
+    return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", to_json(value))
+
+
+def prepare() -> None:
+    """Has stdout take every text, and log lines say what may be told."""
+    codecs.register_error("flychat", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="flychat")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Told("flychat: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Told(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return told(super().format(record))
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
+
+
+def abandon_output() -> None:
+    """Lets go of a stdout that cannot be written to, or else it is flushed at exit, and fails again."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        sys.stdout = None
+
+
+@contextlib.contextmanager
+def while_read() -> Iterator[None]:
+    """Raises BrokenPipeError in a task when the reader of stdout has gone, though there is nothing to print.
+
+    As asyncio's own pipes do it: the writing end of a pipe becomes readable when nobody can read any more.
+    """
+    loop, task, gone = asyncio.get_running_loop(), asyncio.current_task(), False
+
+    def look(fd: int) -> None:
+        nonlocal gone
+        loop.remove_reader(
+            fd
+        )  # a terminal or a socket, where somebody writes the other way, says nothing more
+        poll = select.poll()
+        poll.register(fd, 0)
+        gone = bool(poll.poll(0))  # an error, or hung up
+        if gone and task is not None:
+            task.cancel()
+
+    with contextlib.ExitStack() as watching:
+        with contextlib.suppress(OSError, AttributeError):  # a file has no reader; or there is no stdout
+            fd = sys.stdout.fileno()
+            loop.add_reader(fd, look, fd)
+            watching.callback(loop.remove_reader, fd)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if gone:
+                raise BrokenPipeError from None
+            raise
