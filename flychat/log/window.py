@@ -32,7 +32,7 @@ KEY_BYTES = 400
 def cost(message: Message) -> int:
     """The bytes that a message takes in memory, about: its text, its block, and the objects around them.
 
-    A block that was not asked for yet is not made for that, unless it is large: a character has 6 bytes at most.
+    A short block that nobody has asked for yet is not made for that: a character takes 6 bytes at the most.
     """
     text = message.text
     block = 6 * len(text) if len(text) < LONG else len(message.block)
