@@ -31,7 +31,7 @@ from flychat.hub.held import Audience, Backlog, Holder
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher
 from flychat.log import MessageLog, SharedReads
-from flychat.log.window import Keys
+from flychat.log.window import Keys, Window
 from flychat.messages import Message
 from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
@@ -421,6 +421,75 @@ LINES = [
             *(Publisher, "_deliver", "(status and late)", "late"),
         ),
         "test_pushpin_hub.py::test_a_proxy_that_is_away_at_the_start_is_asked_to_recover_everybody_when_it_comes",
+    ),
+    (
+        line(
+            "put_without_a_search",
+            "A draft whose position is older than what is in memory is put at once.",
+            *(Window, "covers", "self.keys.first <= since + 1", "True"),
+        ),
+        "test_log_back.py::test_a_draft_with_a_position_is_recognised_after_thousands_of_messages",
+    ),
+    (
+        line(
+            "show_without_a_search",
+            "A late repeat is shown as provisional before the log is searched for it.",
+            *(MessageLog, "recall", "found = await self._search(room, draft)", "return draft"),
+        ),
+        "test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
+    ),
+    (
+        line(
+            "settle_at_the_end",
+            "A catch-up looks for its own drafts when all is folded in.",
+            *(
+                MessageLog,
+                "_learn",
+                "and self._announce(commit, own, mine)",
+                "and self._announce(commit, own, mine) < 0",
+            ),
+        ),
+        "test_log_back.py::test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered_without_a_search",
+    ),
+    (
+        line(
+            "forget_young_keys",
+            "Keys are kept for 256 messages, however young.",
+            *(Keys, "trim", "and self._order[1][1] < young", ""),
+        ),
+        "test_window.py::test_the_keys_of_the_last_two_minutes_are_kept_however_many",
+    ),
+    (
+        line(
+            "trust_few_keys",
+            "256 keys are enough, however young the oldest is.",
+            *(Keys, "reach", "and self._order[0][1] < iso_date(now - KEY_SECONDS)", ""),
+        ),
+        "test_log_back.py::test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_busy_room",
+    ),
+    (
+        line(
+            "sleep_is_no_time",
+            "A tail is old by the loop's clock only.",
+            *(MessageLog, "_old", "or abs(self._now() - wall_time) > TAIL_SECONDS", ""),
+        ),
+        "test_log_back.py::test_a_process_that_slept_does_not_put_at_a_place_that_has_been_freed",
+    ),
+    (
+        line(
+            "join_across_a_hole",
+            "What is read before a window is put before it, though it does not join.",
+            *(Window, "prepend", "commits[-1].last < below - 1", "False"),
+        ),
+        "test_window.py::test_what_was_read_at_another_place_is_not_put_before_the_messages",
+    ),
+    (
+        line(
+            "a_room_has_no_weight",
+            "What a room takes in memory is not counted.",
+            *(MessageLog, "_weigh", "now = room.window.bytes if room.window is not None else 0", "now = 0"),
+        ),
+        "test_log_back.py::test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves",
     ),
 ]
 

@@ -203,7 +203,7 @@ async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
 
 @modes
 @pytest.mark.gen_test(timeout=60)
-async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_found_in_the_catch_up(memory):
+async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered_without_a_search(memory):
     """The winner is not named, so the log is read: the window moves past the draft's own message."""
     async with opened(memory) as (log, engine):
         await log.commit(draft(since=0))
@@ -219,6 +219,7 @@ async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_found_in
 
         engine.engine.put = overtaken
         assert (await log.commit(one)).id == 2
+        assert not engine.calls["find"]
         assert await ids_of(engine, one) == [2]
 
 
