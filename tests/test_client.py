@@ -362,7 +362,7 @@ async def test_every_status_from_500_on_is_only_later():
 async def test_the_server_says_how_long_to_wait():
     """By `retry:` at the end of its stream, and by Retry-After."""
     (one,) = official_events(1)
-    farewell = streamed(OPEN) + b"retry: 400\n\n"
+    farewell = streamed(OPEN, Event("keep-alive", "{}", retry=400))
     async with Scripted([farewell, refusal(503, "Retry-After: 1"), streamed(OPEN, one)]) as server:
         began = time.monotonic()
         await followed(server.url, 1)
