@@ -29,6 +29,7 @@ from .errors import Invalid, NotFound
 from .sse import Event, read_position, to_json
 
 ROOM_CHARACTERS = 64
+NFC_SHRINKS = 4  # characters become one at the most
 SENDER_CHARACTERS = 64
 TEXT_CHARACTERS = 4096
 COMMIT_MESSAGES = 64
@@ -52,6 +53,8 @@ def room_name(name: str) -> str:
 
     Raises Invalid for a name that breaks the rules, NotFound for a reserved one.
     """
+    if len(name) > NFC_SHRINKS * ROOM_CHARACTERS:  # to normalise a long name can take as long as its square
+        raise Invalid("room", f"must have 1 to {ROOM_CHARACTERS} characters")
     name = unicodedata.normalize("NFC", name)
     if "/" in name:
         raise Invalid("room", "must not contain '/'")

@@ -7,17 +7,19 @@ Every error is raised as what it is, and becomes a status, a code and a text in 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
+import re
 import secrets
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import prometheus_client
@@ -26,7 +28,7 @@ from prometheus_client import Counter
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import IOStream
-from tornado.web import Application, HTTPError, RequestHandler, StaticFileHandler, stream_request_body
+from tornado.web import Application, Finish, HTTPError, RequestHandler, StaticFileHandler, stream_request_body
 
 from . import errors, streams
 from .chat import Chat
@@ -70,12 +72,16 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
-UNAVAILABLE = "The message store does not answer. Please try again; nothing is sent twice."
+UNAVAILABLE = "The message store does not answer. Please try again{}"
+UTF_8 = {"utf-8", "utf8", "us-ascii"}  # the last is a part of it
 
 POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])
 FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_CHARSET = re.compile(r""";\s*charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
 
 
 def folder(name: str) -> Path:
@@ -158,6 +164,8 @@ class BaseHandler(RequestHandler):
     application: ChatApplication
     browsed = False  # whether errors are a page, whatever the request accepts
     room: str | None = None  # the request is about
+    _work: asyncio.Task[Any] | None = None  # that ends when the client goes
+    _gone = False
 
     @property
     def chat(self) -> Chat:
@@ -182,10 +190,30 @@ class BaseHandler(RequestHandler):
         """The client has gone, perhaps in the middle of a body: there is nobody to answer."""
         super().on_connection_close()
         self.application.end(self)
+        self._gone = True
+        if self._work is not None:
+            self._work.cancel()
 
     def detach(self) -> IOStream:
         self.application.end(self)
         return super().detach()
+
+    async def while_here(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; given up when the client goes. Not for what has to be done all the same."""
+        connection = self.request.connection
+        if self._gone or (isinstance(connection, HTTP1Connection) and connection.stream.closed()):
+            work.close()  # it went before Tornado could tell us
+            raise Finish
+        task: asyncio.Task[T] = asyncio.create_task(work)
+        self._work = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._gone:
+                raise Finish from None
+            raise
+        finally:
+            self._work = None
 
     def accepts(self, wanted: str, otherwise: str = "application/json") -> bool:
         return streams.prefers(self.request.headers.get("Accept", "*/*"), wanted, otherwise)
@@ -243,16 +271,31 @@ class BaseHandler(RequestHandler):
             self.set_header("Retry-After", str(math.ceil(error.seconds)))
         if status_code == 503:
             self.set_header("Retry-After", str(RETRY_AFTER))
-            text = text if isinstance(error, errors.Refused) else UNAVAILABLE
+            text = text if isinstance(error, errors.Refused) else UNAVAILABLE.format(self.again())
         self.set_header("Cache-Control", "no-store")
         if status_code in (500, 503) and (id := self.application.failed(self.request, status_code, code)):
             self.set_header("X-Request-Id", id)
         self.allow_origin()
         if self.browsed or self.accepts("text/html"):
             way_back = self.room and room_path(self.room)
-            self.write_page("error.html", status=status_code, title=phrase, message=text, room_path=way_back)
+            self.write_page(
+                "error.html",
+                status=status_code,
+                title=phrase,
+                message=text,
+                room_path=way_back,
+                form=self.form_again(error),
+            )
         else:
             self.write_json({"error": {"code": code, "message": text}})
+
+    def again(self) -> str:
+        """How the sentence ends that asks to try again."""
+        return "."
+
+    def form_again(self, error: object) -> dict[str, str] | None:
+        """What the form that was sent, and refused with this error, is to hold when it is shown again."""
+        return None
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         """Only what is our fault: else anybody could fill the log."""
@@ -279,6 +322,8 @@ class BaseHandler(RequestHandler):
             self.set_header("Access-Control-Allow-Origin", origin)
             self.add_header("Vary", "Origin")
             return True
+        if origin == "null":  # a page of ours whose referrer is withheld; no page can write Sec-Fetch-Site
+            return self.request.headers.get("Sec-Fetch-Site") == "same-origin"
         host = self.request.host.lower()
         return origin.lower() in (f"http://{host}", f"https://{host}")
 
@@ -347,6 +392,7 @@ class RoomHandler(BaseHandler):
     async def get(self, name: str) -> None:
         room = self.room = room_name(name)
         self.set_header("Cache-Control", "no-cache")
+        self.set_header("Vary", "Cookie")  # which knows the name, and so whether this is the room or its door
         values: dict[str, Any] = {"room": room, "room_path": room_path(room), "user": "", "error": None}
         try:
             user = values["user"] = self._user()
@@ -357,17 +403,20 @@ class RoomHandler(BaseHandler):
             return self.write_page("join.html", **values)
         if not user:
             return self.write_page("join.html", **values)
-        page = await self.chat.page(room, read_position(self.query_value("before")) or None)
+        before = read_position(self.query_value("before")) or None
+        if before is not None:
+            self.admit(0)
+        page = await self.while_here(self.chat.page(room, before))
         rows = self._rows(page.messages, user)
         first_id = page.messages[-len(rows)].id if rows else 0
         return self.write_page(
             "room.html",
             **values,
-            messages_path=f"/rooms/{quote(room, safe='')}/messages/",
+            messages_path=messages_path(room),
+            provisional_id=uuid.uuid4(),  # of the form without scripts: sent again, it is the same message
             rows=rows,
             first_id=first_id,
             last_id=page.last_id,
-            provisional_id=uuid.uuid4(),  # of the form without JavaScript: sent again, it is the same message
             has_older=first_id > 1,
             banner=None if self.chat.proxied(self.request.headers) else self._banner(),
         )
@@ -417,7 +466,7 @@ class StreamHandler(BaseHandler):
             self.set_header(header, value)
         self.allow_origin()
         if self.request.method != "HEAD":
-            await self.chat.stream(request, self, self.client())
+            await self.while_here(self.chat.stream(request, self, self.client()))
 
 
 @stream_request_body
@@ -426,6 +475,7 @@ class MessagesHandler(StreamHandler):
 
     def initialize(self) -> None:
         self._body = bytearray()
+        self._fields: dict[str, Any] = {}
 
     def prepare(self) -> None:
         super().prepare()
@@ -448,9 +498,8 @@ class MessagesHandler(StreamHandler):
             await self.stream(streams.read_request(room, self.request.headers, positions))
         else:
             before, limit = self._number("before"), self._number("limit")
-            page = await self.chat.page(
-                room, before, streams.HISTORY if limit is None else min(limit, PAGE_LIMIT)
-            )
+            limit = streams.HISTORY if limit is None else min(limit, PAGE_LIMIT)
+            page = await self.while_here(self.chat.page(room, before, limit))
             self.set_header("Cache-Control", "no-cache")
             self.set_header("Vary", "Accept")
             self.allow_origin()
@@ -465,8 +514,8 @@ class MessagesHandler(StreamHandler):
         self.admit(cost_of(len(self._body)))
         if len(self._body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
-        fields, is_form = read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))
-        draft = Draft.create(self.room, fields, now=time.time())
+        self._fields, is_form = self._read_fields()
+        draft = Draft.create(self.room, self._fields, now=time.time())
         message = await self.chat.post(draft)
         if is_form and self.accepts("text/html"):
             remembered = self.remembered_user() == message.sender
@@ -474,6 +523,36 @@ class MessagesHandler(StreamHandler):
             self.redirect(room_path(draft.room) + query, status=303)
         else:
             self.write_json(wire_json(message))
+
+    def _read_fields(self) -> tuple[dict[str, Any], bool]:
+        if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise errors.Unsupported("the body must not be compressed")
+        return read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))
+
+    def again(self) -> str:
+        if self.request.method != "POST":
+            return super().again()
+        if self._fields.get("provisionalId") is not None:
+            return "; nothing is sent twice."
+        return ". Look first: the message may have been stored."
+
+    def form_again(self, error: object) -> dict[str, str] | None:
+        """With its text, and to be recognised when it is sent again, unless this is what was wrong."""
+        if self.room is None or isinstance(error, errors.Forbidden) or len(self._body) > BODY_BYTES:
+            return None  # what a page of another origin wrote is not to be sent by a click on ours
+        with contextlib.suppress(errors.Refused):
+            fields, is_form = self._read_fields()
+            if is_form:
+                form = {name: fields.get(name, "") for name in ("text", "provisionalId", "lastEventId")}
+                used_up = isinstance(error, errors.Conflict | errors.TooOld)
+                if used_up or not form["provisionalId"] or getattr(error, "field", "") == "provisionalId":
+                    form |= {"provisionalId": str(uuid.uuid4()), "lastEventId": ""}
+                return {
+                    **form,
+                    "from": sender_name(fields.get("from", "")),
+                    "action": messages_path(self.room),
+                }
+        return None
 
     def options(self, name: str) -> None:
         self.set_status(204)
@@ -517,7 +596,7 @@ class ReadyHandler(BaseHandler):
         if self.application.draining:
             raise errors.NotReady("not ready: the server is on its way out")
         try:
-            await self.chat.check()
+            await self.while_here(self.chat.check())
         except errors.Unavailable:
             raise errors.NotReady("not ready: the message store does not answer") from None
         self.write_json({"status": "ok"})
@@ -537,9 +616,17 @@ def room_path(room: str) -> str:
     return "/" + quote(room, safe="")
 
 
+def messages_path(room: str) -> str:
+    return f"/rooms/{quote(room, safe='')}/messages/"
+
+
 def read_fields(content_type: str, body: bytes) -> tuple[dict[str, Any], bool]:
     """The fields of a POST, and whether it is a form. Raises Unsupported, Invalid."""
-    kind = content_type.partition(";")[0].strip().lower()
+    kind, _, parameters = content_type.partition(";")
+    kind = kind.strip().lower()
+    charset = _CHARSET.search(content_type)
+    if charset is not None:
+        _check_charset(charset[1])
     if kind == "application/json":
         try:
             fields = json.loads(body.decode())
@@ -552,7 +639,14 @@ def read_fields(content_type: str, body: bytes) -> tuple[dict[str, Any], bool]:
         raise errors.Unsupported("the body must be JSON, a form, or multipart/form-data")
     arguments: dict[str, list[bytes]] = {}
     try:
-        httputil.parse_body_arguments(content_type, body, arguments, {})
-        return {name: values[-1].decode() for name, values in arguments.items()}, True
+        httputil.parse_body_arguments(f"{kind};{parameters}", body, arguments, {})
+        fields = {name: values[-1].decode() for name, values in arguments.items()}
     except (ValueError, httputil.HTTPInputError):
         raise Invalid("body", "must be a form in UTF-8") from None
+    _check_charset(fields.get("_charset_", "utf-8"))  # in which a browser says how it has encoded a form
+    return fields, True
+
+
+def _check_charset(name: str) -> None:
+    if name.lower() not in UTF_8:
+        raise errors.Unsupported("the body must be in UTF-8")

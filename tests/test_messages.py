@@ -1,6 +1,7 @@
 """The rules of the fields, as tables, and what is stored of a commit."""
 
 import json
+import time
 import unicodedata
 import uuid
 
@@ -12,6 +13,7 @@ from flychat import messages
 from flychat.errors import Invalid, NotFound
 from flychat.messages import (
     COMMIT_BYTES,
+    NFC_SHRINKS,
     Commit,
     Draft,
     Message,
@@ -183,3 +185,18 @@ def test_the_forbidden_characters_are_those_of_two_categories():
 )
 def test_what_is_invisible_in_a_name_is_shown(name, shown):
     assert name_to_show(name) == shown
+
+
+def test_a_room_is_not_normalised_before_it_is_known_to_be_short():
+    """Else a name of 16 kB, marks in the wrong order, takes a second."""
+    longest = "\u03c9\u0314\u0342\u0345" * 64  # four characters that become one
+    assert room_name(longest) == "\u1fa7" * 64
+    began = time.process_time()
+    for name in (longest + "x", "a" + "\u0315\u0300" * 500_000):
+        with pytest.raises(Invalid):
+            room_name(name)
+    assert time.process_time() - began < 0.05
+
+
+def test_no_more_characters_become_one_than_the_bound_on_a_room_says():
+    assert max(len(unicodedata.normalize("NFD", chr(c))) for c in range(0x110000)) == NFC_SHRINKS

@@ -1,6 +1,7 @@
 """The wire contract, row by row: requests, answers, limits and errors."""
 
 import asyncio
+import html
 import json
 import re
 import uuid
@@ -327,6 +328,9 @@ async def test_the_same_post_again_gets_the_same_message_and_another_text_a_conf
         ("multipart/form-data; boundary=x", "--x\r\n\r\n", (400, "invalid")),
         ("text/plain", "from=ann&text=hi", (415, "unsupported_media_type")),
         ("", "from=ann&text=hi", (415, "unsupported_media_type")),
+        (f"{FORM}; charset=iso-8859-1", "from=ann&text=hi", (415, "unsupported_media_type")),
+        (f'{JSON};charset="UTF-16"', '{"from": "ann", "text": "hi"}', (415, "unsupported_media_type")),
+        (FORM, "from=ann&text=hi&_charset_=windows-1252", (415, "unsupported_media_type")),
         (FORM, "from=ann&text=" + "x" * 65_536, (413, "too_large")),
         (JSON, "x" * 5_000_000, (413, "too_large")),
     ],
@@ -335,6 +339,48 @@ async def test_what_cannot_be_a_message_is_refused_with_a_reason_and_stores_noth
     async with served() as chat:
         assert error(await ask(chat, ROOM, "POST", body, Content_Type=kind)) == expected
         assert json.loads((await ask(chat, ROOM)).body)["lastEventId"] == 0
+
+
+@pytest.mark.gen_test
+async def test_a_body_that_is_compressed_is_refused():
+    """Not taken for what its bytes happen to say."""
+    async with served() as chat:
+        body = "from=ann&text=hi"
+        for encoding in ("gzip", "br", "identity, gzip"):
+            response = await ask(chat, ROOM, "POST", body, Content_Type=FORM, Content_Encoding=encoding)
+            assert error(response) == (415, "unsupported_media_type")
+        assert (
+            await ask(chat, ROOM, "POST", body, Content_Type=FORM, Content_Encoding="Identity")
+        ).code == 200
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "kind",
+    [
+        f"{FORM}; charset=UTF-8",
+        f"{FORM};charset=us-ascii",
+        "Application/X-WWW-Form-Urlencoded",
+        'application/json; charset="utf8"',
+        "APPLICATION/JSON",
+        'Multipart/Form-Data; charset=utf-8; boundary="x"',
+    ],
+)
+async def test_a_type_counts_in_any_spelling_and_utf_8_by_any_name(kind):
+    content = {"from": "Zo\u00eb", "text": "hi"}
+    if "json" in kind.lower():
+        body = json.dumps(content, ensure_ascii=False)
+    elif "form-data" in kind.lower():
+        parts = (
+            f'--x\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in content.items()
+        )
+        body = "".join(parts) + "--x--\r\n"
+    else:
+        body = urlencode(content)
+    async with served() as chat:
+        response = await ask(chat, ROOM, "POST", body.encode(), Content_Type=kind)
+        assert response.code == 200
+        assert json.loads(response.body)["from"] == "Zo\u00eb"
 
 
 @pytest.mark.gen_test
@@ -457,6 +503,12 @@ async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed()
         )
         for origin in ("http://evil.example", "null", "http://127.0.0.1", "", "http://[", "http://x]y", "//"):
             assert error(await post(chat, content, Origin=origin)) == (403, "forbidden")
+        for site in ("same-site", "cross-site", "none", "same-origin, cross-site"):
+            refused = await post(chat, content, Origin="null", Sec_Fetch_Site=site)
+            assert error(refused) == (403, "forbidden")
+        assert error(
+            await post(chat, content, Origin="http://evil.example", Sec_Fetch_Site="same-origin")
+        ) == (403, "forbidden")
         assert (
             "Access-Control-Allow-Origin" not in (await ask(chat, ROOM, Origin="http://evil.example")).headers
         )
@@ -484,6 +536,200 @@ async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed()
             head.split(b"\r\n")
         ) or b"Vary: Accept,Origin" in head
         assert (await post(chat, content, Origin="http://evil.example")).code == 403
+
+
+@pytest.mark.gen_test
+async def test_a_page_whose_origin_is_withheld_is_ours_if_its_browser_says_so():
+    async with served() as chat:
+        content = {"from": "ann", "text": "hi"}
+        response = await post(chat, content, Origin="null", Sec_Fetch_Site="same-origin")
+        assert response.code == 200
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.gen_test
+async def test_the_room_and_its_join_form_have_one_address_and_are_told_apart_by_the_cookie():
+    """Or else a browser that goes back shows the form to one who has joined."""
+    async with served() as chat:
+        for headers in ({}, {"Cookie": "flychat_user=ann"}):
+            for path in ("/room", "/room?user=ann", "/room?user=%00"):
+                assert (await ask(chat, path, **headers)).headers["Vary"] == "Cookie"
+
+
+def hidden(page: str) -> tuple[str, dict[str, str]]:
+    """Where the page's form for a message goes, and what a browser without scripts would send with it."""
+    action, form = re.search(
+        r'<form[^>]* action="(/rooms/[^"]+)" method="post">(.*?)</form>', page, re.DOTALL
+    ).groups()
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)" autocomplete="off">', form))
+    fields |= dict(re.findall(r'<input type="hidden" name="(from)" value="([^"]*)">', form))
+    text = re.search(r"<textarea[^>]*>(.*)</textarea>", form, re.DOTALL)[1]
+    text = html.unescape(text.replace("\r\n", "\n").removeprefix("\n")).replace(
+        "\n", "\r\n"
+    )  # as browsers do
+    return action, {name: html.unescape(value) for name, value in fields.items()} | {"text": text}
+
+
+@pytest.mark.gen_test
+async def test_the_form_has_a_new_id_and_the_position_of_its_page():
+    async with served() as chat:
+        for _ in range(3):
+            await chat.post()
+        pages = [(await ask(chat, "/room?user=ann")).body.decode() for _ in range(2)]
+        (action, first), (_, second) = map(hidden, pages)
+        assert action == ROOM
+        assert first["lastEventId"] == second["lastEventId"] == "3"
+        assert first["provisionalId"] != second["provisionalId"] == str(uuid.UUID(second["provisionalId"]))
+
+
+@pytest.mark.gen_test
+async def test_a_form_that_failed_can_be_sent_again_as_it_is_and_is_stored_once(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.1)
+    async with served() as chat:
+        action, form = hidden((await ask(chat, "/room?user=ann")).body.decode())
+        form["text"] = '\r\n<b>two</b>\r\nlines & "more"\r\n'
+        chat.engine.faults = iter(["drop"] * 8)  # stored, but nobody is told
+        failed = await post(chat, form, action, Accept=BROWSER)
+        page = failed.body.decode()
+        assert (failed.code, failed.headers["Cache-Control"]) == (503, "no-store")
+        assert "nothing is sent twice" in page
+        assert hidden(page) == (action, form)
+        chat.engine.faults = iter([])
+        assert (await post(chat, form, action, Accept=BROWSER)).code == 303
+        messages = json.loads((await ask(chat, ROOM)).body)["messages"]
+        assert [message["text"] for message in messages] == [form["text"].replace("\r\n", "\n")]
+
+
+@pytest.mark.gen_test
+async def test_a_form_keeps_its_text_whatever_it_is_refused_for():
+    async with served() as chat:
+        action, form = hidden((await ask(chat, "/room?user=ann")).body.decode())
+        await post(chat, {**form, "text": "first"}, action, Accept=BROWSER)
+        for text, refusal, status in (
+            ("second", None, 409),
+            ("second", errors.TooOld(), 409),
+            ("second", errors.Overloaded(), 503),
+            ("second", RuntimeError("a bug"), 500),
+            ("x" * 5000, None, 400),
+            ("\0", None, 400),
+        ):
+            if refusal is not None:
+                chat.application.chat.post = raising(refusal)
+            refused = await post(chat, {**form, "text": text}, action, Accept=BROWSER)
+            again = hidden(refused.body.decode())[1]
+            assert (refused.code, again["text"], again["from"]) == (status, text, "ann")
+            fresh = again["provisionalId"] != form["provisionalId"]
+            assert fresh == (status == 409), "the id stands for another text, or is too old to be looked for"
+        chat.application.rate_limit = RateLimit(0.001, 0)
+        refused = await post(chat, {**form, "text": "third"}, action, Accept=BROWSER)
+        assert (refused.code, hidden(refused.body.decode())[1]) == (429, {**form, "text": "third"})
+
+
+@pytest.mark.gen_test
+async def test_what_another_origin_or_a_program_wrote_is_not_put_into_a_form_of_ours():
+    async with served() as chat:
+        chat.application.chat.post = raising(errors.Unavailable())
+        content = {"from": "ann", "text": "secret"}
+        for kind, headers in ((FORM, {"Origin": "http://evil.example"}), (JSON, {})):
+            response = await post(chat, content, kind=kind, Accept=BROWSER, **headers)
+            assert response.code in (403, 503)
+            assert "secret" not in response.body.decode()
+        too_large = await post(chat, {**content, "text": "secret" * 20_000}, Accept=BROWSER)
+        assert (too_large.code, b"secret" in too_large.body) == (413, False)
+
+
+@pytest.mark.gen_test
+async def test_a_failure_promises_that_nothing_is_sent_twice_only_where_it_is_recognised():
+    async with served() as chat:
+        chat.application.chat.post = raising(errors.Unavailable())
+        chat.application.chat.page = raising(errors.Unavailable())
+        content = {"from": "ann", "text": "hi"}
+        promise = "nothing is sent twice"
+        for kind in (FORM, JSON):
+            unknown = await post(chat, content, kind=kind)
+            assert promise not in unknown.body.decode()
+            assert "may have been stored" in unknown.body.decode()
+            known = await post(chat, {**content, "provisionalId": str(uuid.uuid4())}, kind=kind)
+            assert promise in known.body.decode()
+        for path in (ROOM, "/room?user=ann"):
+            page = await ask(chat, path)
+            assert (page.code, promise in page.body.decode()) == (503, False)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("path", [ROOM, "/room?user=ann", "/readyz", "stream"])
+async def test_who_goes_while_the_store_is_asked_has_nothing_done_for_him_any_more(path, caplog):
+    async with served() as chat:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def endless(*_args, **_options):
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        chat.application.chat.page = chat.application.chat.check = chat.application.chat.stream = endless
+        accept = "text/event-stream" if path == "stream" else "*/*"
+        target = ROOM if path == "stream" else path
+        client = await chat.request(f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
+        await begun.wait()
+        client.writer.transport.abort()
+        await asyncio.wait_for(ended.wait(), 5)
+        await chat.application.idle.wait()
+        assert not caplog.records
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_begun_for_a_client_that_has_gone_already(monkeypatch):
+    prepare = web.BaseHandler.prepare
+    prepared = asyncio.Event()
+
+    def close_first(handler):
+        prepare(handler)
+        handler.request.connection.stream.close()
+        prepared.set()
+
+    monkeypatch.setattr(web.BaseHandler, "prepare", close_first)
+    async with served() as chat:
+        asked = []
+
+        async def note(*args):
+            asked.append(args)
+
+        chat.application.chat.page = chat.application.chat.stream = note
+        for accept in ("*/*", "text/event-stream"):
+            prepared.clear()
+            client = await chat.request(f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
+            await prepared.wait()
+            assert await client.at_end() == b""
+            await chat.application.idle.wait()
+        assert not asked
+
+
+@pytest.mark.gen_test
+async def test_a_message_is_stored_though_its_author_has_gone():
+    async with served() as chat:
+        reader = await chat.stream()
+        putting, go = asyncio.Event(), asyncio.Event()
+        put = chat.engine.engine.put
+
+        async def gated(commit):
+            putting.set()
+            await go.wait()
+            await put(commit)
+
+        chat.engine.engine.put = gated
+        body = urlencode({"from": "ann", "text": "hi"})
+        author = await chat.request(
+            f"POST {ROOM} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n"
+        )
+        author.writer.write(body.encode())
+        await putting.wait()
+        author.writer.transport.abort()
+        await chat.application.idle.wait()
+        go.set()
+        assert await reader.until_id(1) == [1]
 
 
 @pytest.mark.gen_test
@@ -527,6 +773,17 @@ async def test_who_posts_too_often_is_told_when_to_come_back():
         assert (await post(chat, content, X_Forwarded_For="spoofed, 192.0.2.2")).code == 200
         assert (await post(chat, content, X_Forwarded_For="another spoof, 192.0.2.2")).code == 200
         assert chat.application.rate_limit._buckets.keys() == {"127.0.0.1", "192.0.2.1", "192.0.2.2"}
+
+
+@pytest.mark.gen_test
+async def test_a_large_message_counts_by_its_kilobytes():
+    async with served() as chat:
+        chat.application.rate_limit = RateLimit(0.001, 40)
+        large = {"from": "ann", "text": "\N{GRINNING FACE}" * 4096}
+        assert (await post(chat, large, kind=JSON)).code == 200, "49 kB as it is sent"
+        refused = await post(chat, {"from": "ann", "text": "hi"})
+        assert error(refused) == (429, "too_many_requests")
+        assert int(refused.headers["Retry-After"]) > 9000, "the debt is to be paid first"
 
 
 @pytest.mark.gen_test
