@@ -231,9 +231,21 @@ class BaseHandler(RequestHandler):
         if wait := self.application.rate_limit.wait(self.client(), time.monotonic(), cost):
             raise errors.TooMany(wait)
 
-    def charge(self, size: int) -> None:
-        """Counts so many bytes, which were read from the store for an answer."""
-        self.application.rate_limit.charge(self.client(), time.monotonic(), cost_of(size))
+    async def read(
+        self, room: str, before: int | None = None, after: int | None = None, limit: int = streams.HISTORY
+    ) -> streams.Page:
+        """A page of the room. Of the past, it counts by its bytes if the store was asked for it.
+
+        Raises TooMany, Unavailable.
+        """
+        past = before is not None or after is not None or limit > streams.HISTORY
+        if past:
+            self.admit(0)
+        page = await self.while_here(self.chat.page(room, before, limit, after=after))
+        if past and page.stored:
+            cost = cost_of(streams.size(page.messages))
+            self.application.rate_limit.charge(self.client(), time.monotonic(), cost)
+        return page
 
     def query_value(self, name: str) -> str | None:
         """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
@@ -403,10 +415,7 @@ class RoomHandler(BaseHandler):
             return self.write_page("join.html", **values)
         if not user:
             return self.write_page("join.html", **values)
-        before = read_position(self.query_value("before")) or None
-        if before is not None:
-            self.admit(0)
-        page = await self.while_here(self.chat.page(room, before))
+        page = await self.read(room, read_position(self.query_value("before")) or None)
         rows = self._rows(page.messages, user)
         first_id = page.messages[-len(rows)].id if rows else 0
         return self.write_page(
@@ -497,13 +506,17 @@ class MessagesHandler(StreamHandler):
             positions = [value.decode("latin-1") for value in given]
             await self.stream(streams.read_request(room, self.request.headers, positions))
         else:
-            before, limit = self._number("before"), self._number("limit")
+            before, after, limit = self._number("before"), self._number("after", 0), self._number("limit")
+            if before is not None and after is not None:
+                raise Invalid("after", "must not come with before")
             limit = streams.HISTORY if limit is None else min(limit, PAGE_LIMIT)
-            page = await self.while_here(self.chat.page(room, before, limit))
+            page = await self.read(room, before, after, limit)
             self.set_header("Cache-Control", "no-cache")
             self.set_header("Vary", "Accept")
             self.allow_origin()
-            self.write_json({"messages": list(map(wire_json, page.messages)), "lastEventId": page.last_id})
+            more = {} if page.more is None else {"before" if after is None else "after": page.more}
+            messages = list(map(wire_json, page.messages))
+            self.write_json({"messages": messages, "lastEventId": page.last_id, **more})
 
     head = get
 
@@ -562,11 +575,11 @@ class MessagesHandler(StreamHandler):
             self.set_header("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID")
             self.set_header("Access-Control-Max-Age", "600")
 
-    def _number(self, name: str) -> int | None:
+    def _number(self, name: str, least: int = 1) -> int | None:
         value = self.query_value(name)
         number = read_position(value)
-        if value is not None and not number:
-            raise Invalid(name, "must be a whole number from 1")
+        if value is not None and (number is None or number < least):
+            raise Invalid(name, f"must be a whole number from {least}")
         return number
 
 

@@ -4,6 +4,7 @@ import asyncio
 import html
 import json
 import re
+import time
 import uuid
 from urllib.parse import quote, urlencode
 
@@ -54,7 +55,7 @@ def error(response: HTTPResponse) -> tuple[int, str]:
 def raising(error: Exception):
     """A coroutine function that does nothing else."""
 
-    async def fail(*_args):
+    async def fail(*_args, **_options):
         raise error
 
     return fail
@@ -207,12 +208,94 @@ async def test_messages_are_read_as_json_and_paged_into_the_past():
         assert await ids("?before=1") == []
         assert await ids(f"?before={'9' * 40}&limit=1") == [300]
         assert await ids("?limit=100000") == list(range(101, 301))
-        for query in ("?before=x", "?before=0", "?before=-1", "?limit=0", "?limit=1.5", "?limit="):
+        assert await ids("?after=297") == [298, 299, 300]
+        assert await ids("?after=0&limit=2") == [1, 2]
+        assert await ids("?after=300") == await ids("?after=999") == []
+        for query in (
+            "?before=x",
+            "?before=0",
+            "?before=-1",
+            "?limit=0",
+            "?limit=1.5",
+            "?limit=",
+            "?after=x",
+        ):
+            assert error(await ask(chat, ROOM + query)) == (400, "invalid")
+        for query in ("?after=-1", "?after=", "?after=1&before=9"):
             assert error(await ask(chat, ROOM + query)) == (400, "invalid")
         assert json.loads((await ask(chat, "/rooms/empty/messages/")).body) == {
             "messages": [],
             "lastEventId": 0,
         }
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("memory", [True, False])
+async def test_pages_are_bounded_in_bytes_and_lead_through_the_whole_room_either_way(memory):
+    text = "\N{GRINNING FACE}" * 4096  # 16 kB
+    async with served() as chat:
+        chat.log._memory = memory  # False: as in GRIP mode
+        for _ in range(30):
+            await asyncio.gather(*(chat.post(text) for _ in range(3)))
+        seen, query = [], "?limit=200"
+        while query:
+            response = await ask(chat, ROOM + query)
+            page = json.loads(response.body)
+            assert len(response.body) < 270_000
+            ids = [message["id"] for message in page["messages"]]
+            assert ids, "it goes on"
+            seen = ids + seen
+            query = f"?limit=200&before={page['before']}" if "before" in page else ""
+            assert "after" not in page
+        assert seen == list(range(1, 91))
+        seen, query = [], "?limit=20&after=0"
+        while query:
+            page = json.loads((await ask(chat, ROOM + query)).body)
+            assert len(page["messages"]) <= 20
+            seen += [message["id"] for message in page["messages"]]
+            query = f"?limit=20&after={page['after']}" if "after" in page else ""
+            assert "before" not in page
+        assert seen == list(range(1, 91))
+
+
+@pytest.mark.gen_test
+async def test_what_is_read_of_the_past_from_the_store_counts_by_its_kilobytes(monkeypatch):
+    monkeypatch.setattr(log_module, "REPLAY", 100)
+    async with served() as chat:
+        for _ in range(20):
+            await asyncio.gather(*(chat.post("x" * 900) for _ in range(20)))
+        chat.log._rooms.clear()
+        chat.application.rate_limit = limit = RateLimit(0.001, 40)
+        for path in [ROOM, "/room?user=ann"] + [ROOM + "?before=399&limit=40", ROOM + "?after=360"] * 2:
+            assert (await ask(chat, path)).code == 200
+        assert limit.wait("127.0.0.1", time.monotonic(), 0) == 0, "what is in memory costs nothing"
+        assert (await ask(chat, ROOM + "?before=50")).code == 200
+        for path in (ROOM + "?before=50", ROOM + "?after=1", "/room?user=ann&before=50", ROOM + "?limit=51"):
+            refused = await ask(chat, path)
+            assert refused.code == 429
+            assert int(refused.headers["Retry-After"]) > 1000
+        assert (await ask(chat, ROOM)).code == (await ask(chat, "/room?user=ann")).code == 200
+        await chat.stream()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("position", ["7", 7])
+async def test_the_position_of_an_author_is_taken_from_any_kind_of_post(position):
+    async with served() as chat:
+        drafts = []
+        post_draft = chat.application.chat.post
+
+        async def note(draft, *args):
+            drafts.append(draft.since)
+            return await post_draft(draft, *args)
+
+        chat.application.chat.post = note
+        content = {"from": "ann", "text": "hi"}
+        for kind in (FORM, JSON):
+            assert (await post(chat, {**content, "lastEventId": position}, kind=kind)).code == 200
+            for none in ("", "x", "1.5", "-1"):
+                assert (await post(chat, {**content, "lastEventId": none}, kind=kind)).code == 200
+        assert drafts == [7, None, None, None, None] * 2
 
 
 @pytest.mark.gen_test
@@ -694,7 +777,7 @@ async def test_nothing_is_begun_for_a_client_that_has_gone_already(monkeypatch):
     async with served() as chat:
         asked = []
 
-        async def note(*args):
+        async def note(*args, **_options):
             asked.append(args)
 
         chat.application.chat.page = chat.application.chat.stream = note

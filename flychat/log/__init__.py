@@ -457,7 +457,8 @@ class MessageLog:
                 return _up_to(page)
             tail = window.tail
         elif before is None:
-            return _up_to(await self._shared((name, limit), lambda: self._newest(name, limit)))
+            page = await self._shared((name, limit), lambda: self._newest(name, limit))
+            return _up_to(replace(page, stored=True))
         else:
             tail = (await self._shared((name, 1), lambda: self._newest(name, 1))).last_id
         end = tail + 1 if before is None else before
@@ -465,19 +466,24 @@ class MessageLog:
         return _up_to(Page(tuple(m for m in messages_of(commits) if m.id < end)[-limit:], tail, stored=True))
 
     async def _page_after(self, name: str, after: int, limit: int) -> Page:
-        tail = (await self.page(name, limit=1)).last_id
+        page = (await self._current(name)).page(after + limit, limit) if self._memory else None
         beyond: int | None = None
-        try:
-            commits = await self._shared(
-                (name, "after", after, limit), lambda: self._engine.after(name, after, limit)
-            )
-        except Hole as hole:
-            commits, beyond = hole.commits, hole.beyond
-        messages = tuple(m for m in messages_of(commits) if m.id > after)[:limit]
+        if page is not None:
+            tail, found = page.last_id, page.messages
+        else:
+            tail = (await self.page(name, limit=1)).last_id
+            try:
+                commits = await self._shared(
+                    (name, "after", after, limit), lambda: self._engine.after(name, after, limit)
+                )
+            except Hole as hole:
+                commits, beyond = hole.commits, hole.beyond
+            found = messages_of(commits)
+        messages = tuple(m for m in found if m.id > after)[:limit]
         if (many := fitting(messages, PAGE_BYTES)) < len(messages):
             messages, beyond = messages[:many], None
         last = messages[-1].id if messages and beyond is None else (beyond or tail + 1) - 1
-        return Page(messages, tail, last if last < tail else None, stored=True)
+        return Page(messages, tail, last if last < tail else None, stored=page is None)
 
     async def plan(self, request: StreamRequest) -> StreamPlan:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
