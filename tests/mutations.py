@@ -27,9 +27,10 @@ from flychat import streams
 from flychat.chat import Chat
 from flychat.errors import Unavailable
 from flychat.hub import pushpin as pushpin_module
-from flychat.hub.held import Audience, Backlog, Holder
+from flychat.hub.held import Audience, Holder
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher
+from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, SharedReads
 from flychat.log.window import Keys, Window
 from flychat.messages import Message
@@ -248,7 +249,7 @@ def never_cut(patch: pytest.MonkeyPatch) -> None:
 
 def skip_to_the_end(patch: pytest.MonkeyPatch) -> None:
     """One that lags is sent the newest block, wherever its cursor is."""
-    patch.setattr(Backlog, "read", lambda self, offset, most=0: b"".join(self._blocks[-1:]))
+    patch.setattr(Backlog, "batch", lambda self, offset: b"".join(self._blocks[-1:]))
 
 
 # Publishing to a proxy
@@ -337,6 +338,52 @@ def line(name: str, says: str, owner: type, method: str, old: str, new: str) -> 
 
 
 LINES = [
+    (
+        line(
+            "end_what_is_cut",
+            "A stream that is cut seems to have ended.",
+            *(
+                Holder,
+                "cut",
+                "held.socket.close()",
+                "held.socket.send(audience.last) and held.socket.close()",
+            ),
+        ),
+        "test_held.py::test_a_stream_that_is_cut_has_no_last_chunk",
+    ),
+    (
+        line(
+            "never_end",
+            "A stream that ends with its server seems to be cut.",
+            *(Holder, "close", " + audience.last", ""),
+        ),
+        "test_local.py::test_at_the_end_streams_close_cleanly_and_their_return_is_spread",
+    ),
+    (
+        line(
+            "one_audience",
+            "All streams of a room are framed as that of its first client.",
+            *(_Room, "audience", "if audience.chunked == chunked:", "if True:"),
+        ),
+        "standalone",
+    ),
+    (
+        line(
+            "owe_copies",
+            "What waits for a client is a copy of its own.",
+            *(Holder, "owe", "Owed(audience.frame, head, parts, size)"),
+            "Owed(audience.frame, head, (b''.join(parts),), size)",
+        ),
+        "test_held.py::test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them",
+    ),
+    (
+        line(
+            "any_turn",
+            "All that a client's socket takes of its plan is sent at once.",
+            *(Owed, "next", "if self.size <= SEND_BYTES", "if True"),
+        ),
+        "test_held.py::test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes",
+    ),
     (
         line(
             "trim_to_the_end",

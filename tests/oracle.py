@@ -34,6 +34,8 @@ class Listener:
         self.position = last_id
         self.ids: list[int] = []
         self.blocks: dict[int, bytes] = {}
+        self.raw: list[bytes] = []  # all blocks, of all connections
+        self.headers: dict[str, str] = {}
         self.events: list[tuple[float, Parsed]] = []
         self.sights: dict[str, float] = {}  # when each provisionalId was first seen
         self.provisional: set[str] = set()
@@ -57,6 +59,7 @@ class Listener:
             path += "?" + urlencode({"lastEventId": self.position})
         reader, self._writer = await connect(self.url, "GET", path, headers)
         status, answer = await asyncio.wait_for(read_head(reader), WAIT)
+        self.headers = answer
         assert status == 200, (status, answer)
         assert answer["content-type"] == "text/event-stream; charset=utf-8"
         self.connections += 1
@@ -117,6 +120,7 @@ class Listener:
             self._tell()
 
     def _take(self, block: bytes) -> None:
+        self.raw.append(block)
         for event in parse(block):
             self.events.append((time.monotonic(), event))
             if event.type == "message" and event.last_id:

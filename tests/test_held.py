@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import http.client
+import itertools
 import socket
 import tracemalloc
 from collections import Counter
@@ -14,10 +15,14 @@ from hypothesis import strategies as st
 
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
-from flychat.hub.held import Backlog, Holder
+from flychat.hub import waiting as waiting_module
+from flychat.hub.held import Holder
+from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
 from flychat.messages import Commit
 from flychat.streams import provisional
+from tests.http_body import Body
 from tests.served import Served, draft, served
+from tests.test_door import two_doors
 
 LARGE = "\U0001f600" * 4096  # 16.5 kB on the wire
 ASK = "GET /rooms/room/messages/?lastEventId={} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
@@ -171,7 +176,8 @@ async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_soon
 
 
 @pytest.mark.gen_test(timeout=20)
-async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(monkeypatch):
+@pytest.mark.parametrize("by_the_door", [True, False])
+async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_door, monkeypatch):
     sent, turn = Counter(), 0
     send = Holder.send
 
@@ -185,17 +191,18 @@ async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(monkeypatch):
         ticking[0] = asyncio.get_running_loop().call_soon(next_turn)
 
     monkeypatch.setattr(Holder, "send", counted)
-    async with served() as chat:
-        for _ in range(50):
-            await chat.post(LARGE)
+    async with two_doors() as (chat, port, _held):
+        chat.port = port if by_the_door else chat.port
+        while await chat.post(LARGE) < 50:
+            pass
         ticking = [asyncio.get_running_loop().call_soon(next_turn)]
-        clients = [await chat.stream(0) for _ in range(30)]
+        clients = await asyncio.gather(*(chat.stream(0) for _ in range(30)))
         await asyncio.gather(*(client.until_id(50) for client in clients))
         for _ in range(4):
             asyncio.get_running_loop().call_soon(chat.log.committed, Commit.of(51, [draft("x" * 4000)] * 64))
         await asyncio.gather(*(client.until_id(51) for client in clients))
         ticking[0].cancel()
-        assert sum(sent.values()) > 30 * 50 * 16_000
+        assert sum(sent.values()) > 30 * 47 * 16_000
         assert max(sent.values()) < 2 * held_module.TURN_BYTES + 500_000
 
 
@@ -248,3 +255,41 @@ def test_a_backlog_gives_all_that_follows_an_offset(blocks, upto, keep, offset):
     assert backlog.start <= min(upto, len(whole))
     if offset >= backlog.start:
         assert backlog.read(offset) == whole[offset:]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(waiting_module, "SEND_BYTES", keep + 1)
+            batch = backlog.batch(offset)
+        assert whole[offset:].startswith(batch)
+        assert batch == whole[offset:] or keep + 1 <= len(batch) <= keep + 9
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=9)),
+    st.sampled_from([b"", b"head\r\n\r\n"]),
+    st.sampled_from([bare, chunk]),
+    st.integers(1, 40),
+    st.lists(st.integers(0, 20)),
+)
+def test_what_is_owed_is_sent_once_and_whole_however_little_is_taken_at_a_time(
+    parts, head, frame, most, takes
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting_module, "SEND_BYTES", most)
+        owed, sent, done = Owed(frame, head, tuple(parts), sum(map(len, parts))), b"", not (parts or head)
+        taking = itertools.cycle([*takes, 1])
+        while not done:
+            offered = owed.next()
+            assert 0 < len(offered) <= len(head) + most + 9 + len(chunk(b"")) + 1
+            taken = min(next(taking), len(offered))
+            sent += offered[:taken]
+            done = owed.took(taken, len(offered))
+        assert sent == head + b"".join(map(frame, batches(parts)))
+        assert b"".join(batches(parts)) == b"".join(parts)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300)), st.integers(1, 50))
+def test_chunks_are_read_back_by_the_standard(blocks, at_once):
+    body = Body(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked")
+    framed = b"".join(map(chunk, blocks))
+    data = framed + LAST_CHUNK
+    read = b"".join(body.take(data[at : at + at_once]) for at in range(0, len(data), at_once))
+    assert (read, body.ended) == (b"".join(blocks), True)

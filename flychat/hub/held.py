@@ -28,15 +28,14 @@ import contextlib
 import errno
 import selectors
 import socket
-import sys
-from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable
 
 import prometheus_client
 
+from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
+
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
-SEND_BYTES = 1 << 16  # are joined for one client
 SLICE, TURN_BYTES = 128, 1 << 20  # so many connections are served, so many bytes sent, in a turn of the loop
 MANY, GATHER = 500, 0.002  # so many wait so long (seconds) for what else comes, before a pass begins
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
@@ -48,16 +47,6 @@ _ENDED = prometheus_client.Counter("flychat_streams_ended", "Streams that ended 
 ENDED = {why: _ENDED.labels(why) for why in ("left", "behind", "stalled", "drained")}
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-NOWHERE = sys.maxsize  # the cursor of who has not joined yet: nothing of the backlog is for it
-LAST_CHUNK = b"0\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def bare(data: bytes) -> bytes:
-    return data
 
 
 class Held:
@@ -80,70 +69,6 @@ class Held:
     @property
     def closed(self) -> bool:
         return self.audience is None
-
-
-class Owed:
-    """What waits for one client: `head`, and the parts from `_at` on, of which a bit may be sent already."""
-
-    __slots__ = ("_at", "_end", "_frame", "_head", "_parts", "_sent", "size")
-
-    def __init__(
-        self, frame: Callable[[bytes], bytes], head: bytes, parts: tuple[bytes, ...], size: int
-    ) -> None:
-        self.size = size
-        self._frame, self._head, self._parts = frame, head, parts
-        self._at = self._end = self._sent = 0
-
-    def next(self) -> bytes:
-        """What is to be sent now, not much more than SEND_BYTES; the same again until all of it is sent."""
-        parts, end, size = self._parts, self._at, 0
-        if self.size <= SEND_BYTES:
-            end = len(parts)
-        while end < len(parts) and size < SEND_BYTES:
-            size += len(parts[end])
-            end += 1
-        self._end = end
-        body = b"".join(parts[self._at : end])
-        data = self._head + (self._frame(body) if body else b"")
-        return data[self._sent :] if self._sent else data
-
-    def took(self, sent: int, of: int) -> bool:
-        """So many bytes are sent, of the so many of `next`. Says whether nothing is left."""
-        if sent < of:
-            self._sent += sent
-            return False
-        self._at, self._sent, self._head = self._end, 0, b""
-        return self._at == len(self._parts)
-
-
-class Backlog:
-    """The newest blocks of bytes, addressed by their offset since the beginning."""
-
-    def __init__(self) -> None:
-        self.start = self.end = 0
-        self._blocks: list[bytes] = []
-        self._ends: list[int] = []
-
-    def append(self, block: bytes) -> None:
-        self._blocks.append(block)
-        self.end += len(block)
-        self._ends.append(self.end)
-
-    def read(self, offset: int, most: int = NOWHERE) -> bytes:
-        """What there is from `offset` on: all, or the blocks up to that which makes it `most` or more."""
-        place = bisect_right(self._ends, offset)
-        pieces = self._blocks[place : bisect_left(self._ends, offset + most, place) + 1]
-        if pieces and (skip := offset - self._ends[place] + len(pieces[0])):
-            pieces[0] = pieces[0][skip:]
-        return b"".join(pieces)
-
-    def trim(self, upto: int, keep: int) -> None:
-        """Drops blocks that end at or before `upto`, while there are more than `keep` bytes."""
-        count = 0
-        while self.end - self.start > keep and self._ends[count] <= upto:
-            self.start = self._ends[count]
-            count += 1
-        del self._blocks[:count], self._ends[:count]
 
 
 class Audience:
@@ -361,7 +286,7 @@ class Holder:
             if owed.took(sent, len(data)):
                 held.owed = held.owed[1:]
         else:
-            sent = self.send(held, audience.backlog.read(held.cursor, SEND_BYTES))
+            sent = self.send(held, audience.backlog.batch(held.cursor))
             held.cursor += sent
         if not held.owed and held.cursor >= audience.backlog.end and not held.closed:
             held.lagging = False

@@ -40,6 +40,7 @@ from ..streams import (
     answer_head,
 )
 from .held import Audience, Held, Holder
+from .waiting import batches
 
 RECOVERIES = Counter("flychat_local_recoveries", "Times that a room, or a hold on its way in, was mended")
 
@@ -239,8 +240,8 @@ class _Room:
                     self._again = True
                 else:
                     self.position = plan.position
-                    if plan.parts:
-                        self.feed(plan.body())
+                    for block in batches(plan.parts):
+                        self.feed(block)
         finally:
             self._recovering = None
 

@@ -18,6 +18,7 @@ from flychat.hub import held as held_module
 from flychat.hub import local as local_module
 from flychat.hub import publisher as publisher_module
 from flychat.hub import pushpin as pushpin_module
+from flychat.hub import waiting as waiting_module
 from flychat.log import window as window_module
 
 from .kernel import Selector
@@ -42,7 +43,7 @@ def simulated() -> Iterator[None]:
         for module, name, value in (
             (held_module, "selectors", chosen),
             (held_module, "BACKLOG_BYTES", BACKLOG_BYTES),
-            (held_module, "SEND_BYTES", SEND_BYTES),
+            (waiting_module, "SEND_BYTES", SEND_BYTES),
             (held_module, "SLICE", 3),
             (local_module, "taken_from", lambda stream: stream.socket),
             (publisher_module, "AsyncHTTPClient", HttpClient),

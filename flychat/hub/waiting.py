@@ -1,0 +1,110 @@
+"""What waits to be sent, and how it is framed: bytes in, bytes out.
+
+A block is the bytes of some events, whole. For all who keep up it waits in the Backlog of their audience; for
+one client a plan waits as an Owed, a place among parts that others are given too. Either is read a piece at
+a time, and nothing of it is copied before it is sent.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+
+SEND_BYTES = 1 << 16  # are joined for one client
+NOWHERE = sys.maxsize  # the cursor of who has not joined yet: nothing of the backlog is for it
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    """A block as HTTP/1.1 has it. It must not be empty: that would be the last chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def bare(data: bytes) -> bytes:
+    """A block as HTTP/1.0 has it."""
+    return data
+
+
+def batch_end(parts: Sequence[bytes], at: int) -> int:
+    """Where a batch ends that begins at `at`: SEND_BYTES, or as many more as its last part has."""
+    size = 0
+    while at < len(parts) and size < SEND_BYTES:
+        size += len(parts[at])
+        at += 1
+    return at
+
+
+def batches(parts: Sequence[bytes]) -> Iterator[bytes]:
+    """The parts, joined to blocks of a bounded size."""
+    at = 0
+    while at < len(parts):
+        end = batch_end(parts, at)
+        yield b"".join(parts[at:end])
+        at = end
+
+
+class Owed:
+    """What waits for one client: `head`, and the parts from `_at` on, of which a bit may be sent already."""
+
+    __slots__ = ("_at", "_end", "_frame", "_head", "_parts", "_sent", "size")
+
+    def __init__(
+        self, frame: Callable[[bytes], bytes], head: bytes, parts: tuple[bytes, ...], size: int
+    ) -> None:
+        self.size = size
+        self._frame, self._head, self._parts = frame, head, parts
+        self._at = self._end = self._sent = 0
+
+    def next(self) -> bytes:
+        """What is to be sent now, not much more than SEND_BYTES; the same again until all of it is sent."""
+        parts = self._parts
+        self._end = len(parts) if self.size <= SEND_BYTES else batch_end(parts, self._at)
+        body = b"".join(parts[self._at : self._end])
+        data = self._head + (self._frame(body) if body else b"")
+        return data[self._sent :] if self._sent else data
+
+    def took(self, sent: int, of: int) -> bool:
+        """So many bytes are sent, of the so many of `next`. Says whether nothing is left."""
+        if sent < of:
+            self._sent += sent
+            return False
+        self._at, self._sent, self._head = self._end, 0, b""
+        return self._at == len(self._parts)
+
+
+class Backlog:
+    """The newest blocks of bytes, addressed by their offset since the beginning."""
+
+    def __init__(self) -> None:
+        self.start = self.end = 0
+        self._blocks: list[bytes] = []
+        self._ends: list[int] = []
+
+    def append(self, block: bytes) -> None:
+        self._blocks.append(block)
+        self.end += len(block)
+        self._ends.append(self.end)
+
+    def read(self, offset: int) -> bytes:
+        """All there is from `offset` on."""
+        return self._read(offset, NOWHERE)
+
+    def batch(self, offset: int) -> bytes:
+        """What comes next at `offset`: blocks up to SEND_BYTES, or the one with which it is more."""
+        return self._read(offset, SEND_BYTES)
+
+    def _read(self, offset: int, most: int) -> bytes:
+        place = bisect_right(self._ends, offset)
+        pieces = self._blocks[place : bisect_left(self._ends, offset + most, place) + 1]
+        if pieces and (skip := offset - self._ends[place] + len(pieces[0])):
+            pieces[0] = pieces[0][skip:]
+        return b"".join(pieces)
+
+    def trim(self, upto: int, keep: int) -> None:
+        """Drops blocks that end at or before `upto`, while there are more than `keep` bytes."""
+        count = 0
+        while self.end - self.start > keep and self._ends[count] <= upto:
+            self.start = self._ends[count]
+            count += 1
+        del self._blocks[:count], self._ends[:count]
