@@ -9,7 +9,7 @@ from tornado.web import RequestHandler
 
 from .errors import Conflict, FlychatError, Full
 from .hub import Hub
-from .log import MessageLog
+from .log import MessageLog, Searched, not_told
 from .messages import Draft, Message
 from .streams import HISTORY, Page, StreamPlan, StreamRequest, committed, provisional
 
@@ -33,19 +33,20 @@ class Chat:
         self._hub = hub
         log.committed = lambda commit: hub.publish(committed(commit))
 
-    async def post(self, draft: Draft) -> Message:
+    async def post(self, draft: Draft, searched: Searched = not_told) -> Message:
         """Shows the draft to everybody, then stores it; takes it back if that fails.
 
-        A draft that is in the log already is answered from there, and neither shown nor stored again.
+        A draft that is in the log already is answered from there, and neither shown nor stored again;
+        `searched` is told how many ids the store was searched for it.
         Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Rejected.
         """
-        known = await self._log.recall(draft)
+        known = await self._log.recall(draft, searched)
         if isinstance(known, Message):
             return known
         draft = known
         self._hub.publish(provisional(draft))
         try:
-            return await self._log.commit(draft)
+            return await self._log.commit(draft, searched)
         except Conflict:
             raise  # the provisional id stands for a message that is stored
         except FlychatError:

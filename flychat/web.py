@@ -42,6 +42,7 @@ BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
 PAGE_LIMIT = 200  # messages that one request into the past is given at the most
 ROWS_BYTES = 8_080  # of markup in a room's page, so that the first load is small; the script loads the rest
+SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is not sent, and not decoded
 RETRY_AFTER = 2  # seconds
 USER_COOKIE = "flychat_user"
 COOKIE_DAYS = 365
@@ -243,9 +244,12 @@ class BaseHandler(RequestHandler):
             self.admit(0)
         page = await self.while_here(self.chat.page(room, before, limit, after=after))
         if past and page.stored:
-            cost = cost_of(streams.size(page.messages))
-            self.application.rate_limit.charge(self.client(), time.monotonic(), cost)
+            self.charge(streams.size(page.messages))
         return page
+
+    def charge(self, size: int) -> None:
+        """Counts so many bytes, which the store has to read for the client."""
+        self.application.rate_limit.charge(self.client(), time.monotonic(), cost_of(size))
 
     def query_value(self, name: str) -> str | None:
         """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
@@ -529,7 +533,7 @@ class MessagesHandler(StreamHandler):
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         self._fields, is_form = self._read_fields()
         draft = Draft.create(self.room, self._fields, now=time.time())
-        message = await self.chat.post(draft)
+        message = await self.chat.post(draft, lambda ids: self.charge(ids * SEARCHED_BYTES))
         if is_form and self.accepts("text/html"):
             remembered = self.remembered_user() == message.sender
             query = "" if remembered else "?user=" + quote(message.sender, safe="")

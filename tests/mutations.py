@@ -481,7 +481,7 @@ LINES = [
         line(
             "show_without_a_search",
             "A late repeat is shown as provisional before the log is searched for it.",
-            *(MessageLog, "recall", "found = await self._search(room, draft)", "return draft"),
+            *(MessageLog, "recall", "found = await self._search(room, draft, searched)", "return draft"),
         ),
         "test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
     ),

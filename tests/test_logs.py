@@ -1,5 +1,6 @@
 """The log: lines for people or for programs, and nothing of what people write to each other."""
 
+import asyncio
 import json
 import logging
 import re
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from flychat import log as log_module
+from flychat.errors import Unavailable
 from flychat.logs import JsonFormatter, Seldom
 from tests.program import running
 from tests.served import served
@@ -79,6 +81,16 @@ async def test_streams_that_are_refused_are_told_once_and_counted(caplog):
         assert len(caplog.messages) == 2
         for answer, line in zip(told, caplog.messages, strict=True):
             assert answer.headers["X-Request-Id"] in line
+
+
+@pytest.mark.gen_test
+async def test_a_store_that_does_not_answer_is_one_line_however_many_rooms_wait_for_it(monkeypatch, caplog):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    async with served(["lose"] * 999) as chat:
+        posts = (chat.post(room=f"room{n}") for n in range(50))
+        outcomes = await asyncio.gather(*posts, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Unavailable}
+        assert len([line for line in caplog.messages if "store does not answer" in line]) == 1
 
 
 @pytest.mark.gen_test

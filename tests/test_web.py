@@ -279,6 +279,26 @@ async def test_what_is_read_of_the_past_from_the_store_counts_by_its_kilobytes(m
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("warm", [True, False])
+async def test_a_late_repeat_for_which_the_store_is_searched_counts_by_how_far_back(warm):
+    async with served() as chat:
+        content = {"from": "ann", "text": "hi", "provisionalId": str(uuid.uuid4()), "lastEventId": 0}
+        first = await post(chat, content, kind=JSON)
+        for _ in range(50):
+            await asyncio.gather(*(chat.post() for _ in range(64)))
+        chat.log._rooms.clear()
+        if warm:
+            await ask(chat, ROOM)
+        chat.application.rate_limit = limit = RateLimit(0.001, 4)
+        assert (
+            await post(chat, {**content, "provisionalId": str(uuid.uuid4()), "lastEventId": 3201})
+        ).code == 200
+        assert limit.wait("127.0.0.1", time.monotonic(), 0) == 0, "an ordinary one costs one"
+        assert (await post(chat, content, kind=JSON)).body == first.body
+        assert limit.wait("127.0.0.1", time.monotonic(), 0) > 1000, "one, and more than two for the search"
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize("position", ["7", 7])
 async def test_the_position_of_an_author_is_taken_from_any_kind_of_post(position):
     async with served() as chat:

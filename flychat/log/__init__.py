@@ -36,7 +36,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from ..errors import (
     Broken,
@@ -52,6 +52,7 @@ from ..errors import (
     Unavailable,
     Unknown,
 )
+from ..logs import Seldom
 from ..messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Draft, Key, Message, payload_item
 from ..storage import READ_BYTES, Engine
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream, replay
@@ -77,6 +78,13 @@ LOOK_SECONDS = 15.0  # a window that others may write behind is served without a
 ROOMS = 2000  # rooms kept in memory
 TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have been replaced
 IDLE = 600.0  # seconds until an unused room leaves memory
+
+
+Searched: TypeAlias = Callable[[int], None]
+
+
+def not_told(ids: int) -> None:
+    """Nobody counts what is searched."""
 
 
 class _Room:
@@ -108,11 +116,12 @@ class _Waiter:
     It is known not to be in the log from `since`, when it was first sent, up to `seen`.
     """
 
-    __slots__ = ("began", "draft", "future", "seen")
+    __slots__ = ("began", "draft", "future", "searched", "seen")
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: Draft, searched: Searched) -> None:
         loop = asyncio.get_running_loop()
         self.draft, self.began = draft, loop.time()
+        self.searched = searched
         self.seen = draft.since
         self.future: asyncio.Future[Message] = loop.create_future()
 
@@ -157,15 +166,17 @@ class MessageLog:
         self._reads = SharedReads()
         self._reading: dict[object, float] = {}  # readings under way, since when (loop time), oldest first
         self._searches = asyncio.Semaphore(LOOKING)
+        self._failing, self._mute = Seldom(logger, logging.ERROR), Seldom(logger)
         self._tasks: set[asyncio.Task[None]] = set()
 
     # Writing
 
-    async def recall(self, draft: Draft) -> Message | Draft:
+    async def recall(self, draft: Draft, searched: Searched = not_told) -> Message | Draft:
         """The message, if this very draft is in the log already; else the draft, to be committed.
 
         Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
-        the log was searched. A room that is not in memory is not searched here. Raises as `commit` does.
+        the log was searched. A room that is not in memory is not searched here. `searched` is told how many
+        ids the store is asked for. Raises as `commit` does.
         """
         room = self._rooms.get(draft.room)
         if room is None or room.window is None:
@@ -175,10 +186,10 @@ class MessageLog:
             return found
         if found is None and room.window.covers(draft.since, self._now()):
             return draft
-        found = await self._search(room, draft)
+        found = await self._search(room, draft, searched)
         return found if isinstance(found, Message) else replace(draft, since=found)
 
-    async def commit(self, draft: Draft) -> Message:
+    async def commit(self, draft: Draft, searched: Searched = not_told) -> Message:
         """The draft as a message of the log.
 
         Raises Conflict, TooOld, Unavailable (perhaps stored) or Rejected.
@@ -186,7 +197,7 @@ class MessageLog:
         if self._closing:  # the engine may be closed already
             raise Unavailable("this process is ending")
         room = self._room(draft.room)
-        waiter = _Waiter(draft)
+        waiter = _Waiter(draft, searched)
         self._admit(room, waiter)
         return await waiter.future
 
@@ -229,12 +240,14 @@ class MessageLog:
                     if len(drafts) == 1:
                         self._drop(room, [w for w in room.waiting if w.draft.key == drafts[0].key], error)
                 except Broken as error:
-                    logger.error("the message store fails: %s", error)
+                    self._failing.tell("the message store fails: %s", error)
                     self._give_up(room, room.waiting)
                     await asyncio.sleep(1.0)
                 except (Unknown, Throttled, Unavailable) as error:
                     if not pause:
-                        logger.warning("the message store does not answer: %s", error or type(error).__name__)
+                        self._mute.tell(
+                            "the message store does not answer: %s", error or type(error).__name__
+                        )
                     if isinstance(error, Throttled):
                         pause = max(pause, 0.05)
                     await asyncio.sleep(self._rng.uniform(pause / 2, pause))  # at first 0: a stale connection
@@ -317,7 +330,7 @@ class MessageLog:
     async def _look_back(self, room: _Room, waiter: _Waiter) -> None:
         """Searches the log for a draft that the window does not reach back to. Other drafts do not wait."""
         try:
-            found = await self._search(room, replace(waiter.draft, since=waiter.seen))
+            found = await self._search(room, replace(waiter.draft, since=waiter.seen), waiter.searched)
             if self._closing:
                 raise Unavailable("this process is ending")
             if isinstance(found, Message):
@@ -335,7 +348,7 @@ class MessageLog:
         finally:
             room.looking.discard(waiter)
 
-    async def _search(self, room: _Room, draft: Draft) -> Message | int:
+    async def _search(self, room: _Room, draft: Draft, searched: Searched) -> Message | int:
         """The draft's message, or up to which id the log does not have it.
 
         Raises Conflict, TooOld, Unavailable.
@@ -355,6 +368,7 @@ class MessageLog:
                     if first - 1 - draft.since > LOOK_BACK:
                         raise TooOld
                     above = draft.since
+                    searched(first - 1 - above)
                     commits = await self._read(
                         lambda: self._engine.find(room.name, above, first, draft.provisional_id)
                     )
