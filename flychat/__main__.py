@@ -18,6 +18,9 @@ MAINTENANCE = ("export", "clear")
 def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     arguments = sys.argv[1:] if arguments is None else arguments
+    from . import terminal
+
+    terminal.prepare_output()
     if arguments and arguments[0] in MAINTENANCE:
         from . import maintenance
 

@@ -25,7 +25,7 @@ from .client.follower import StreamEvent
 from .errors import FlychatError, Invalid, Refused
 from .messages import TEXT_CHARACTERS, Message, room_name, wire_json
 from .sse import read_position
-from .terminal import abandon_output, json_line, prepare, printable, told, while_read
+from .terminal import abandon_output, json_line, prepare_log, printable, told, while_read
 
 T = TypeVar("T")
 
@@ -113,7 +113,7 @@ def _json_line(event: StreamEvent) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command that `arguments` begin with; returns the exit status (argparse exits with 2)."""
-    prepare()
+    prepare_log()
     command, *rest = arguments
     given = _parser(command).parse_intermixed_args(rest)  # options may stand before, between and after
     try:

@@ -30,10 +30,16 @@ web.py turns the first two branches into HTTP statuses, in one table.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .messages import Commit
+
+
+def without_password(text: str) -> str:
+    """The text without the users and passwords of the addresses in it."""
+    return re.sub(r"(?<=://)[^/?#\s]*@", "", text)
 
 
 class FlychatError(Exception):

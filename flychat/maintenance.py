@@ -18,8 +18,8 @@ from .config import store
 from .errors import FlychatError, Misconfigured, Refused, Taken, Throttled, Unknown
 from .messages import Commit, Message, room_name, wire_json
 from .server import open_engine
-from .sse import to_json
 from .storage import Engine
+from .terminal import abandon_output, json_line
 
 PAGE = 1000  # messages that are read at once
 TRIES = 10
@@ -72,7 +72,7 @@ async def run(command: str, room: str, place: tuple[str, str], environ: Mapping[
     try:
         if command == "export":
             async for message in export(engine, room):
-                print(to_json(wire_json(message)), flush=True)
+                print(json_line(wire_json(message)), flush=True)
         else:
             last = await patiently(engine, room)
             print(f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY)
@@ -117,9 +117,10 @@ def main(arguments: Sequence[str]) -> int:
         given = _parser().parse_args(arguments)
         asyncio.run(run(given.command, _room(given.room), _place(given.store), os.environ))
     except BrokenPipeError:  # `export ROOM | head`
-        sys.stdout = None  # or else it is flushed at exit, and fails again
         return 1
     except (FlychatError, OSError) as error:
         print(f"flychat: {error}", file=sys.stderr)
         return 2 if isinstance(error, Misconfigured) else 1
+    finally:
+        abandon_output()
     return 0

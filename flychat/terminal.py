@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from .client.http import without_password
+from .errors import without_password
 from .sse import to_json
 
 # The categories Cc, Zl and Zp, and the property Bidi_Control.
@@ -41,11 +41,15 @@ def json_line(value: dict[str, Any]) -> str:
     return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", to_json(value))
 
 
-def prepare() -> None:
-    """Has stdout take every text, and log lines say what may be told."""
+def prepare_output() -> None:
+    """Has stdout take every text."""
     codecs.register_error("flychat", _escaped)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="flychat")
+
+
+def prepare_log() -> None:
+    """Has the log lines of others, such as asyncio, say what may be told."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Told("flychat: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

@@ -25,6 +25,7 @@ import pytest
 from flychat import log as log_module
 from flychat import streams
 from flychat.chat import Chat
+from flychat.client.follower import Follower
 from flychat.errors import Unavailable
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub.held import Audience, Holder
@@ -537,6 +538,35 @@ LINES = [
             *(MessageLog, "_weigh", "now = room.window.bytes if room.window is not None else 0", "now = 0"),
         ),
         "test_log_back.py::test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves",
+    ),
+    (
+        line(
+            "forget_the_position",
+            "The client has no position after a reset, until a message follows.",
+            *(
+                Follower,
+                "_reset",
+                "self.position, self._last = position, None",
+                "self.position = self._last = None",
+            ),
+        ),
+        "test_client.py::test_who_is_cut_off_between_a_reset_and_the_next_message_is_given_all_that_follows_or_another_reset",
+    ),
+    (
+        line(
+            "skip_ids",
+            "The client takes a message that skips an id.",
+            *(Follower, "_official", "message.id > self._last + 1", "message.id < 0"),
+        ),
+        "test_client.py::test_an_event_that_cannot_be_right_ends_the_connection",
+    ),
+    (
+        line(
+            "go_on_where_it_was",
+            "A new connection is taken for the one before: what it was asked for is not compared.",
+            *(Follower, "connected", "self._last = self.position", "pass"),
+        ),
+        "test_client.py::test_a_new_connection_is_held_to_the_position_that_was_asked_for",
     ),
 ]
 

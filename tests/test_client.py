@@ -14,7 +14,7 @@ import pytest
 from flychat import client, streams
 from flychat.client import Denied, Later, Reset, Retraction, http
 from flychat.client.follower import Follower, StreamEvent
-from flychat.errors import Misconfigured, Unavailable
+from flychat.errors import Misconfigured, Unavailable, without_password
 from flychat.messages import Draft, Message, wire_json
 from flychat.sse import EVENT_BYTES, Event, Parser, to_json
 from tests.pushpin_proxy import App, free_port
@@ -150,6 +150,15 @@ def test_who_is_cut_off_between_a_reset_and_the_next_message_is_given_all_that_f
     log = [message(id) for id in range(12, 12 + posts)]
     assert connected(follower, log) == [Reset("behind", log[-1].id), *log[-50:]]
     assert connected(follower, log) == []
+
+
+@pytest.mark.parametrize("before", [reset(90, id=40), reset(11), OPEN])
+def test_a_new_connection_is_held_to_the_position_that_was_asked_for(before):
+    follower = Follower("tea", None)
+    follower.take(before)
+    follower.connected()
+    with pytest.raises(ConnectionError, match="message 42 after"):
+        follower.take(official(message(42)))
 
 
 async def parsed(*pieces: bytes) -> list[Event]:
@@ -554,7 +563,7 @@ async def test_a_password_is_sent_and_never_told():
         "to https://ann:p@s:s@h/x@y, http://b@h": "to https://h/x@y, http://h",
         "http://h/a:b@c mail a@b": "http://h/a:b@c mail a@b",
     }.items():
-        assert http.without_password(text) == told
+        assert without_password(text) == told
 
 
 # Against flychat itself

@@ -436,6 +436,15 @@ def test_what_stdout_cannot_take_is_escaped(tmp_path, encoding):
         assert json.loads(tail("--json", **environ)[1])["text"] == text
 
 
+def test_no_program_of_ours_fails_at_a_stdout_that_is_ascii(tmp_path):
+    ascii, store = {"PYTHONIOENCODING": "ascii"}, "sqlite:Gr\xfc\xdfe.db"
+    with running("--standalone", "--port", "0", "--store", store, cwd=tmp_path, environ=ascii) as program:
+        assert "Gr\\u00fc\\u00dfe.db" in program.first_line
+        assert run("say", f"{program.url}/tea", "\U0001f680 \u2028", cwd=tmp_path, **ascii)[0] == 0
+    code, out, err = run("export", "tea", "--store", store, cwd=tmp_path, **ascii)
+    assert (code, err, json.loads(out)["text"]) == (0, "", "\U0001f680 \u2028")
+
+
 def test_bytes_that_are_no_utf8_end_say_after_what_came_before_them(tmp_path):
     with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
         room = f"{program.url}/tea"

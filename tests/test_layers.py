@@ -22,8 +22,8 @@ TECHNOLOGY = {
 }
 ALLOWED = {
     "__init__": set(),
-    "maintenance": PURE | {"storage", "config", "server"},
-    "__main__": {"maintenance", "server", "commands"},
+    "maintenance": PURE | {"storage", "config", "server", "terminal"},
+    "__main__": {"maintenance", "server", "commands", "terminal"},
     **dict.fromkeys(PURE | PORTS, PURE),
     "storage.sqlite": PURE | {"storage", "storage.files", "storage.worker"},
     "storage.dynamodb": PURE | {"storage", "logs"},
@@ -49,7 +49,7 @@ ALLOWED = {
     "client.follower": PURE,
     "client.http": {"__init__"} | PURE,
     "client": {"client.follower", "client.http"} | PURE,
-    "terminal": {"client.http"} | PURE,
+    "terminal": PURE,
     "check": {"__init__", "client", "client.follower", "client.http", "terminal"} | PURE,
     "commands": {"__init__", "check", "client", "client.follower", "terminal"} | PURE,
 }

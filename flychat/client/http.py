@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from functools import lru_cache
@@ -26,7 +25,7 @@ from aiohttp import (
 from yarl import URL
 
 from .. import __version__
-from ..errors import Misconfigured, Refused
+from ..errors import Misconfigured, Refused, without_password
 from ..sse import Event, Parser, read_position
 
 SILENCE = 50.0  # seconds: the server says something every 20
@@ -175,11 +174,6 @@ def proxy_of(url: URL | str) -> URL | None:
             f"no such proxy: {without_password(given)}; it must be http://HOST:PORT"
         ) from None
     return proxy
-
-
-def without_password(text: str) -> str:
-    """The text without the users and passwords of the addresses in it."""
-    return re.sub(r"(?<=://)[^/?#\s]*@", "", text)
 
 
 @lru_cache
