@@ -467,6 +467,8 @@ async def test_while_the_oldest_reading_has_waited_for_long_another_is_refused_b
     monkeypatch.setattr(log_module, "OVERLOAD_SECONDS", -1.0)
     with pytest.raises(Overloaded):
         await log.plan(StreamRequest("another"))
+    with pytest.raises(Overloaded):
+        await log.recall(draft(room="another"))
     assert engine.calls["tail"] == 0, "even the first waits at the gate"
     engine.open.set()
     await reading

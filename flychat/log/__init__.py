@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import secrets
 import time
@@ -180,6 +181,7 @@ class MessageLog:
         """
         room = self._rooms.get(draft.room)
         if room is None or room.window is None:
+            self._check_load()
             return draft
         found = room.window.find(draft)
         if isinstance(found, Message):
@@ -612,6 +614,12 @@ class MessageLog:
         if self._closed:
             raise Unavailable("the message log is closed")
 
+    def _check_load(self) -> None:
+        """Raises Overloaded while readings wait for each other for too long."""
+        oldest = next(iter(self._reading.values()), math.inf)
+        if asyncio.get_running_loop().time() - oldest > OVERLOAD_SECONDS:
+            raise Overloaded
+
     async def _shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         return await self._reads.get(key, lambda: self._read(read))
 
@@ -620,12 +628,10 @@ class MessageLog:
 
         Raises Overloaded before anything is read, Hole, Broken, Unavailable.
         """
+        self._check_load()
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        if self._reading and began - next(iter(self._reading.values())) > OVERLOAD_SECONDS:
-            raise Overloaded
         turn = object()
-        self._reading[turn] = began
+        self._reading[turn] = loop.time()
         pause, failed = 0.0, 0.0
         try:
             while True:
