@@ -591,3 +591,25 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_message(tmp_pa
     assert [event.text for event in seen if isinstance(event, Message)] == [
         f"text {n + 1}" for n in range(30)
     ]
+
+
+@gen_test
+async def test_a_room_of_large_messages_is_read_page_by_page_both_ways(tmp_path):
+    arguments = ["--standalone", "--rate-limit", "0", "--store", "sqlite::memory:"]
+    app = App(free_port(), arguments, {}, tmp_path / "app.log")
+    await app.start()
+    sent = [await client.post(app.url, "tea", "ann", "\U0001f680" * 4096) for _ in range(40)]
+    page = await client.page(app.url, "tea", limit=200)
+    backwards = [page.messages]
+    while page.before is not None:
+        page = await client.page(app.url, "tea", page.before, limit=200)
+        backwards.append(page.messages)
+    page = await client.page(app.url, "tea", limit=200, after=0)
+    forwards = [page.messages]
+    while page.after is not None:
+        page = await client.page(app.url, "tea", limit=200, after=page.after)
+        forwards.append(page.messages)
+    await app.kill()
+    assert len(forwards) > 1
+    assert [message for messages in forwards for message in messages] == sent
+    assert [message for messages in reversed(backwards) for message in messages] == sent
