@@ -8,8 +8,12 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
+# A deadline for an example would measure the machine, which may be busy.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 os.environ.setdefault("FLYCHAT_RATE_LIMIT", "0")  # tests post faster than people; the limit has its own
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # what tests ask is on this machine, and a proxy is not to be asked for it
