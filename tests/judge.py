@@ -4,13 +4,14 @@ One oracle for the simulation, where everything is in memory, and for the soak, 
 knows the wire contract and nothing of flychat's code.
 
 - For a client (Witness): official ids follow each other from where it started, none twice, or a `stream-reset`
-  stands in the gap's place; a reset is justified (more than REPLAY behind, or a position that no log gave),
-  is followed by the newest HISTORY messages, and has the id before them, which is the client's position from
-  then on. Each provisional message is resolved by its official or
+  stands in the gap's place. A reset is justified: more than can be replayed, or a position before what was cleared
+  or has expired, or one that this log did not give. It is followed by the newest HISTORY messages, and has the id
+  before them, which is the client's position from then on. Each provisional message is resolved by its official or
   its retraction while the connection lasts, or is excused: counted, and only for a reason that docs/streams.md
   names.
-- For the senders (Ledger) and the store: ids are 1..n; what was answered with 200 is stored once, with the id
-  of the answer; no message is stored twice, whatever the answers; nothing is stored that nobody sent.
+- For the senders (Ledger) and the store: the ids that were not cleared have no gap; what was answered with 200 is
+  stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers; nothing is
+  stored that nobody sent.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .sse_parser import Parsed, parse
 
 HISTORY = 50
 REPLAY = 1000
+REPLAY_BYTES = 1 << 20
 BOUND = {"standalone": 15.0, "grip": 55.0}  # seconds from the last fault until every client has the whole log
 
 Key = tuple[str, str]  # from, provisionalId
@@ -41,22 +43,64 @@ class Stored:
         return cls(message["id"], message["from"], message["text"], message["provisionalId"])
 
 
-class Witness:
-    """A client across its connections, judged event by event.
+class Log:
+    """What the judge has to know of a room's log while it is written.
 
-    `position` is what it comes back with. `newest` gives an id that the log has not passed yet, which bounds
-    where a stream without a position may begin; `invented` says that the first position is not from the log.
+    `newest` gives an id that it has not passed yet. `floors` are the ids up to which it was cleared, or has expired,
+    one after the other; `copies` those at which it went on as an older copy of itself. `size` gives the bytes of
+    the messages from behind one id up to another.
     """
 
     def __init__(
         self,
         newest: Callable[[], int],
-        position: int | None = None,
         *,
-        invented: bool = False,
         history: int = HISTORY,
         replay: int = REPLAY,
+        replay_bytes: int = REPLAY_BYTES,
+        size: Callable[[int, int], int] = lambda above, upto: 0,
     ) -> None:
+        self.newest = newest
+        self.floors = [0]
+        self.copies: list[int] = []
+        self._history, self._replay, self._bytes, self._size = history, replay, replay_bytes, size
+
+    def clear(self, upto: int) -> None:
+        if upto > self.floors[-1]:
+            self.floors.append(upto)
+
+    @property
+    def floor(self) -> int:
+        return self.floors[-1]
+
+    def may_open_with(self, id: int) -> bool:
+        """A stream without a position begins with the newest HISTORY messages, or all there are."""
+        return id <= self._before_the_newest(self.newest(), self.floor) + 1
+
+    def too_far(self, position: int, last: int) -> bool:
+        """Whether what follows the position cannot be replayed, where the log ends at `last`."""
+        much = last - position > self._replay or self._size(position, last) > self._bytes
+        return much or position < self.floor
+
+    def may_go_on_behind(self, id: int, last: int) -> bool:
+        """Whether this is the id of a reset at `last`: that before the messages that follow; 0 if none do."""
+        return id in {0 if floor >= last else self._before_the_newest(last, floor) for floor in self.floors}
+
+    def _before_the_newest(self, last: int, floor: int) -> int:
+        before = max(floor, last - self._history)
+        while self._size(before, last) > self._bytes:
+            before += 1
+        return before
+
+
+class Witness:
+    """A client across its connections, judged event by event.
+
+    `position` is what it comes back with; `invented` says that the first position is not from the log.
+    """
+
+    def __init__(self, log: Log, position: int | None = None, *, invented: bool = False) -> None:
+        self.log = log
         self.position = position
         self.started = None if invented else position  # the id after which it must have everything
         self.seen: dict[int, Stored] = {}
@@ -64,7 +108,6 @@ class Witness:
         self.official: set[str] = set()
         self.broken: list[str] = []
         self.counts: Counter[str] = Counter()
-        self._newest, self._history, self._replay = newest, history, replay
         self._invented = invented
         self._expected: int | None = None if position is None else position + 1
         self._bytes = b""
@@ -104,8 +147,8 @@ class Witness:
             self.broken.append(f"{id} with the event id {event.last_id!r}")
         if self._expected is not None and id != self._expected:
             self.broken.append(f"{id} in the place of {self._expected}")
-        elif self._expected is None and id > max(1, self._newest() - self._history + 1):
-            self.broken.append(f"{id} opens a stream, while the log ends at {self._newest()} or before")
+        elif self._expected is None and not self.log.may_open_with(id):
+            self.broken.append(f"{id} opens a stream, while the log ends at {self.log.newest()} or before")
         if self.seen.setdefault(id, message) != message:
             self.broken.append(f"{id} is not what it was")
         if self.started is None:
@@ -117,16 +160,20 @@ class Witness:
 
     def _reset(self, id: str, reason: str, lastEventId: int) -> None:
         self.counts["resets"] += 1
+        position = self.position or 0
         if reason == "ahead":
-            just = self._invented and self.position > lastEventId
+            just = position > lastEventId and (self._invented or any(position > c for c in self.log.copies))
         else:
-            just = reason == "behind" and lastEventId - (self.position or 0) > self._replay
+            just = reason == "behind" and self.log.too_far(position, lastEventId)
         if not just:
             self.broken.append(f"reset ({reason} at {lastEventId}) of a client at {self.position}")
-        self.started = max(0, lastEventId - self._history)
-        if id != str(self.started):
+        if not id.isdecimal() or not self.log.may_go_on_behind(int(id), lastEventId):
             self.broken.append(f"reset at {lastEventId} with the id {id!r}")
-        self.position, self._expected = self.started, self.started + 1
+        self.position = self.started = int(id or 0)
+        if self.position == 0 and self.log.floor:  # nothing follows: it goes on behind what was cleared
+            self.started, self._expected = lastEventId, None
+        else:
+            self._expected = self.position + 1
         self._invented = False
 
 
@@ -142,21 +189,24 @@ class Ledger:
     def send(self, key: Key, text: str) -> None:
         self.sent[key] = text
 
-    def answer(self, key: Key, status: int, message: Stored | None = None) -> None:
-        """`status` 0: no answer."""
+    def answer(self, key: Key, status: int, message: Stored | None = None, floor: int = 0) -> None:
+        """`status` 0: no answer. `floor`: the id up to which the log is cleared by now."""
         self.answers[status] += 1
         if status != 200:
             return
         assert message is not None
         if (message.sender, message.provisional_id, message.text) != (*key, self.sent[key]):
             self.broken.append(f"{key} was answered with another message: {message}")
-        if self.acknowledged.setdefault(key, message.id) != message.id:
-            self.broken.append(f"{key} was answered as {self.acknowledged[key]} and as {message.id}")
+        before = self.acknowledged.setdefault(key, message.id)
+        if floor < before != message.id > floor:
+            self.broken.append(f"{key} was answered as {before} and as {message.id}")
+        self.acknowledged[key] = max(before, message.id)
 
-    def judge(self, stored: Iterable[Stored]) -> list[str]:
+    def judge(self, stored: Iterable[Stored], floor: int = 0) -> list[str]:
+        """`stored`: the messages behind `floor`."""
         broken, stored = list(self.broken), list(stored)
         ids = [message.id for message in stored]
-        if ids != list(range(1, len(ids) + 1)):
+        if ids != list(range(floor + 1, floor + 1 + len(ids))):
             broken.append(f"the ids in the store are {ids}")
         places: dict[Key, list[int]] = {}
         for message in stored:
@@ -168,29 +218,41 @@ class Ledger:
         broken += [
             f"{key} was answered as {id}, and is stored as {places.get(key)}"
             for key, id in self.acknowledged.items()
-            if places.get(key) != [id]
+            if id > floor and places.get(key) != [id]
         ]
         return broken
 
 
-def unresolved(witness: Witness, stored: list[Stored], excused: Callable[[str], bool]) -> list[str]:
-    """The provisional messages that it should have heard more of."""
-    older = {message.provisional_id for message in stored[: witness.started or 0]}  # sent again long after
+Excused = Callable[[str], bool]  # whether a provisional message may stay unresolved
+
+
+def unresolved(witness: Witness, ever: Iterable[Stored], excused: Excused) -> list[str]:
+    """The provisional messages that it should have heard more of. `ever`: all that the log ever had."""
+    upto = max(witness.started or 0, witness.log.floor)
+    older = {
+        m.provisional_id for m in ever if m.id <= upto
+    }  # it comes late, or again: the client has it no more
     return [id for id in witness.pending if id not in older and not excused(id)]
 
 
-def has_all(witness: Witness, stored: list[Stored], excused: Callable[[str], bool]) -> bool:
-    return (witness.position or 0) == len(stored) and not unresolved(witness, stored, excused)
+def at_the_end(witness: Witness, stored: list[Stored]) -> bool:
+    return (witness.position or 0) == (stored[-1].id if stored else 0)
 
 
-def judge_witness(witness: Witness, stored: list[Stored], excused: Callable[[str], bool]) -> list[str]:
+def judge_witness(
+    witness: Witness, stored: list[Stored], excused: Excused, ever: Iterable[Stored] | None = None
+) -> list[str]:
     """What is wrong at the end with a client that is connected, and should have everything by now."""
     log = {message.id: message for message in stored}
     broken = list(witness.broken)
-    if (witness.position or 0) != len(stored):
-        broken.append(f"at {witness.position}, while the log ends at {len(stored)}")
-    broken += [f"{m} was given, but is not stored" for m in witness.seen.values() if log.get(m.id) != m]
-    missed = unresolved(witness, stored, excused)
+    if not at_the_end(witness, stored):
+        broken.append(f"at {witness.position}, while the log ends at {stored[-1].id if stored else 0}")
+    broken += [
+        f"{message} was given, but is not stored"
+        for message in witness.seen.values()
+        if message.id > witness.log.floor and log.get(message.id) != message
+    ]
+    missed = unresolved(witness, stored if ever is None else ever, excused)
     broken += [f"the provisional {id} was neither stored nor retracted" for id in missed]
     witness.counts["provisionals excused"] += len(witness.pending) - len(missed)
     return broken

@@ -41,7 +41,7 @@ from flychat.storage.dynamodb import DynamoEngine, create_table
 
 from .conftest import dynamo_environment
 from .dynamo_proxy import DynamoProxy
-from .judge import BOUND, Ledger, Stored, Witness, judge_witness, unresolved
+from .judge import BOUND, Ledger, Log, Stored, Witness, judge_witness, unresolved
 from .oracle import post, read_chunk, read_head
 from .pushpin_proxy import DEPLOY, KEY, App, ControlProxy, free_port
 
@@ -77,7 +77,7 @@ class Client:
 
     def __init__(self, stage: Stage, room: Room, position: int | None, *, invented: bool = False) -> None:
         self.stage, self.room = stage, room
-        self.witness = Witness(lambda: len(room.ledger.sent), position, invented=invented)
+        self.witness = Witness(Log(lambda: len(room.ledger.sent)), position, invented=invented)
         self.on = False
         self.stalled_until = 0.0
         self.writer: asyncio.StreamWriter | None = None

@@ -17,12 +17,12 @@ from flychat.chat import Chat
 from flychat.errors import Unavailable
 from flychat.messages import Message
 
-from .judge import BOUND, Ledger, Stored, Witness, judge_witness
+from .judge import BOUND, Ledger, Log, Stored, Witness, judge_witness
 from .simulation.command import chosen, parser
 from .simulation.running import Summary, converse, explain, first_failure, run_seeds, simulated
 from .simulation.scenario import FAULTS, Scenario
 
-COUNTED = set(FAULTS) - {"hide", "impatient", "stranger", "foreign"}  # the others are not events
+COUNTED = set(FAULTS) - {"hide", "impatient", "stranger", "foreign", "expire"}  # the others are not events
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -116,7 +116,7 @@ def log(count: int) -> list[Stored]:
     ],
 )
 def test_the_judge_of_a_stream(position, data, wrong):
-    witness = Witness(lambda: 2, position)
+    witness = Witness(Log(lambda: 2), position)
     witness.connected()
     for at in range(0, len(data), 7):
         witness.read(data[at : at + 7])
@@ -134,7 +134,7 @@ def test_a_reset_is_judged_by_what_follows_and_by_whether_it_had_to_be():
         (5000, True, "ahead", range(1001, 1051), True),
         (5000, False, "ahead", range(1001, 1051), False),
     ):
-        witness = Witness(lambda: 1050, position, invented=invented)
+        witness = Witness(Log(lambda: 1050), position, invented=invented)
         witness.read(reset(reason, 1050) + b"".join(map(block, ids)))
         assert (judge_witness(witness, log(1050), lambda key: False) == []) == right, (position, reason)
 
@@ -143,14 +143,14 @@ def test_a_reset_is_judged_by_what_follows_and_by_whether_it_had_to_be():
     ("id", "right"), [(1000, True), (1050, False), (1001, False), (0, False), ("", False)]
 )
 def test_the_id_of_a_reset_is_judged(id, right):
-    witness = Witness(lambda: 1050, 0)
+    witness = Witness(Log(lambda: 1050), 0)
     witness.read(reset("behind", 1050, id) + b"".join(map(block, range(1001, 1051))))
     assert (witness.broken == []) == right
 
 
 def test_a_client_that_is_cut_after_a_reset_is_judged_by_all_that_follows_the_resets_id():
     for ids, right in ((range(1001, 1061), True), (range(1011, 1061), False)):
-        witness = Witness(lambda: 1060, 0)
+        witness = Witness(Log(lambda: 1060), 0)
         witness.read(reset("behind", 1050))
         assert witness.position == 1000
         witness.connected()

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ..judge import Witness
 from .kernel import Wire
-from .scenario import HISTORY, REPLAY
 
 if TYPE_CHECKING:
     from .world import World
@@ -17,9 +16,7 @@ class Client:
     def __init__(self, world: World, name: str, position: int | None, invented: bool = False) -> None:
         self.world, self.name = world, name
         self.http = "HTTP/1.0" if name[-1] in "13579" else "HTTP/1.1"
-        self.witness = Witness(
-            world.store.last_id, position, invented=invented, history=HISTORY, replay=REPLAY
-        )
+        self.witness = Witness(world.store.log, position, invented=invented)
         self.wire: Wire | None = None
         self.on = self.left = self.stalled = False
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from unittest.mock import patch
 
 from flychat import log as log_module
+from flychat import server as server_module
 from flychat import streams
 from flychat.errors import FlychatError
 from flychat.hub import held as held_module
@@ -49,6 +50,8 @@ def simulated() -> Iterator[None]:
             (publisher_module, "AsyncHTTPClient", HttpClient),
             (publisher_module, "time", clock),
             (pushpin_module, "time", clock),
+            (server_module, "time", clock),
+            (server_module, "SWEEP_SECONDS", 3.0),
             (streams, "HISTORY", HISTORY),
             (streams, "REPLAY", REPLAY),
             (log_module, "secrets", types.SimpleNamespace(token_hex=lambda size: f"by {OWNER.get().number}")),
@@ -71,6 +74,7 @@ def converse(scenario: Scenario, trace: bool = False) -> Report:
     world = World(scenario, loop, trace)
     with (
         patch.object(log_module, "IDLE", 2.0 if "evict" in scenario.faults else 600.0),
+        patch.object(log_module, "TAIL_SECONDS", 1.0 if "expire" in scenario.faults else 3600.0),
         patch.object(publisher_module, "random", world.chance),
         patch.object(local_module, "random", world.chance),
     ):

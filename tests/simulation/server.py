@@ -17,17 +17,17 @@ from flychat.hub.local import LocalHub
 from flychat.hub.pushpin import PushpinHub
 from flychat.log import MessageLog
 from flychat.messages import Draft, Message, iso_date
+from flychat.server import sweep
 from flychat.streams import Publication, StreamRequest
 
 from .kernel import Response, Socket
+from .scenario import RETENTION
 from .store import Way
 
 if TYPE_CHECKING:
     from .world import World
 
 CLIENT = "10.0.0.1"
-NOON = 1_800_000_000.0
-
 OWNER: contextvars.ContextVar[Server | None] = contextvars.ContextVar("owner", default=None)
 
 
@@ -62,6 +62,8 @@ class Server:
             self.hub = PushpinHub(["http://proxy:5561/"])
         else:
             self.hub = types.SimpleNamespace(publish=lambda publication: None, close=_nothing)
+        if "expire" in world.scenario.faults:
+            world.loop.create_task(sweep(self.log, RETENTION))
         self.chat = Chat(self.log, Disturbed(self) if self.mode == "standalone" else self.hub)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -88,7 +90,7 @@ class Server:
         return await self.ask(self.chat.post(draft), draft.provisional_id)
 
     def time(self) -> float:
-        return NOON + self.world.loop.time() + self.ahead
+        return self.world.wall() + self.ahead
 
     async def stream(self, request: StreamRequest, response: Response) -> int:
         try:

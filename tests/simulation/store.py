@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flychat.errors import Broken, Taken, Throttled, Unknown
@@ -11,46 +13,93 @@ from flychat.messages import COMMIT_MESSAGES, Commit
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import PUT_SECONDS, READ_SECONDS, Run
 
-from ..judge import Stored
+from ..judge import Log, Stored
+from .scenario import HISTORY, REPLAY, RETENTION
 
 if TYPE_CHECKING:
     from .world import World
 
 
 class Store:
-    """The truth: what was applied, and when."""
+    """The truth: what was applied, and when; and what the judge has to know of it, `log`."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.commits: dict[int, Commit] = {}
         self.applied: list[tuple[float, Commit]] = []
         self.when: dict[int, float] = {}
+        self.ends: dict[int, float] = {}  # wall time at which a commit expires, if it is not the newest
+        self.ever: dict[int, Stored] = {}  # every message that there was
+        self.log = Log(self.last_id, history=HISTORY, replay=REPLAY)
         self.coming = 0  # puts that will be applied
         self.stuck_until = 0.0  # by puts that are applied late
         self.free_at = 0.0  # when an embedded store's one thread is through with what was asked of it
 
     def apply(self, commit: Commit) -> Commit | None:
         """The winner of the place, if it is another."""
+        self._delete_some()
         winner = self.commits.get(commit.first)
         if winner is None:
+            if commit.first != self.last_id() + 1:
+                self.world.report.broken.append(
+                    f"{commit.first} was free, while the log ends at {self.last_id()}"
+                )
             self.commits[commit.first] = commit
+            self.ends[commit.first] = max([0.0, *self.ends.values(), self._end(commit)])
             self.when[commit.first] = self.world.loop.time()
             self.applied.append((self.world.loop.time(), commit))
+            self.ever.update((message.id, message) for message in _stored(commit))
+            if commit.void:
+                self.log.clear(commit.last)
             self.world.note(f"stored {commit.first}..{commit.last} {commit.token}")
         return winner
 
+    def erase(self, first: int) -> None:
+        if commit := self.commits.get(first):  # it may have expired meanwhile
+            self.commits[first] = replace(commit, messages=(), void=(commit.first, commit.ids))
+
     def in_order(self) -> list[Commit]:
-        return [self.commits[first] for first in sorted(self.commits)]
+        """What a reading is given: not what has expired."""
+        commits = [self.commits[first] for first in sorted(self.commits)]
+        if "expire" in self.world.scenario.faults and self.world.shared:
+            now = self.world.wall()
+            while len(commits) > 1 and self.ends[commits[0].first] <= now:
+                self.log.clear(commits.pop(0).last)
+        return commits
+
+    def expire(self, before: str) -> None:
+        """Of an embedded store: it deletes what is below the first commit that is not old, and not the newest."""
+        commits = self.in_order()
+        while len(commits) > 1 and (commits[0].void or commits[0].messages[-1].date < before):
+            self.log.clear(commits[0].last)
+            del self.commits[commits.pop(0).first]
+
+    def _end(self, commit: Commit) -> float:
+        dates = [datetime.fromisoformat(message.date).timestamp() for message in commit.messages]
+        return (dates[-1] if dates else self.world.wall()) + RETENTION
+
+    def _delete_some(self) -> None:
+        """What has expired is deleted some time, in any order."""
+        shown = {commit.first for commit in self.in_order()}
+        for first in sorted(set(self.commits) - shown):
+            if self.world.chance.random() < 0.5:
+                del self.commits[first]
+
+    def floor(self) -> int:
+        self.in_order()  # time has passed
+        return self.log.floor
 
     def last_id(self) -> int:
         return max((commit.last for commit in self.commits.values()), default=0)
 
     def messages(self) -> list[Stored]:
-        return [
-            Stored(m.id, m.sender, m.text, m.provisional_id)
-            for commit in self.in_order()
-            for m in commit.messages
-        ]
+        """Those that are there: behind the floor of the log."""
+        stored = [message for commit in self.in_order() for message in _stored(commit)]
+        return [message for message in stored if message.id > self.log.floor]
+
+
+def _stored(commit: Commit) -> list[Stored]:
+    return [Stored(m.id, m.sender, m.text, m.provisional_id) for m in commit.messages]
 
 
 class Way:
@@ -164,6 +213,18 @@ class Way:
 
         await self.tail(room, 1)  # it takes as long as a reading, and may fail like one
         return [commit for commit in self.world.seen_by(self) if wanted(commit)]
+
+    async def erase(self, room: str, before: int) -> None:
+        """As DynamoDB is told to: the newest first, one after the other."""
+        for commit in reversed(self.world.seen_by(self)):
+            if commit.first < before and commit.messages:
+                await self.tail(room, 1)  # it takes as long as a reading, and may fail like one
+                self.world.store.erase(commit.first)
+
+    async def expire(self, before: str) -> None:
+        if not self.shared:
+            await self.tail("", 1)  # it takes as long as a reading, and may fail like one
+            self.world.store.expire(before)
 
     async def check(self) -> None:
         await self.tail("", 1)

@@ -11,11 +11,12 @@ import uuid
 from typing import Any
 
 from flychat import streams
-from flychat.errors import Conflict, Unavailable
+from flychat.errors import Conflict, StoreFailed, Unavailable
+from flychat.maintenance import patiently
 from flychat.messages import Commit, Draft
 from flychat.streams import StreamRequest
 
-from ..judge import BOUND, Ledger, Stored, has_all, judge_witness
+from ..judge import BOUND, Ledger, Stored, at_the_end, judge_witness, unresolved
 from ..pushpin_model import Answer, Headers, Pushpin
 from .client import Client
 from .kernel import Response, Socket, Wire
@@ -25,6 +26,7 @@ from .store import Store, Way
 from .virtual import VirtualLoop
 
 ROOM = "room"
+NOON = 1_800_000_000.0
 UNSEEN = {  # faults that nobody knows of until something follows (docs/streams.md says so)
     "standalone": {"unpublished", "delayed"},  # inside one process: nothing is lost there
     "grip": {"stall"},  # Pushpin drops what is too much for a hold that does not read
@@ -45,8 +47,8 @@ class World:
         self.healed = self.down = False
         self.proxy: Pushpin | None = None
         self.tasks: list[asyncio.Task[Any]] = []
-        several = scenario.servers > 1 or "foreign" in scenario.faults
-        self.shared = several or self.chance.random() < 0.5
+        several = scenario.servers > 1 or {"foreign", "clear"} & set(scenario.faults)
+        self.shared = bool(several) or self.chance.random() < 0.5
         narrow = scenario.mode == "standalone" and "stall" in scenario.faults
         self.socket_room = 400 if narrow else 1 << 30
         self.impatience = self.chance.choice((0.05, 0.5))
@@ -69,6 +71,10 @@ class World:
 
     def lag(self) -> float:
         return self.chance.uniform(0.001, 0.02 if self.quick else 0.3)
+
+    def wall(self) -> float:
+        """What a clock that is right shows."""
+        return NOON + self.loop.time()
 
     def seen_by(self, way: Way) -> list[Commit]:
         return self.store.in_order()
@@ -151,7 +157,7 @@ class World:
         senders = [self.loop.create_task(self.send(f"sender {n}")) for n in range(scenario.senders)]
         troubles = [
             self.loop.create_task(self.trouble(fault))
-            for fault in ("down", "kill", "term", "cut", "stall", "restart", "clock")
+            for fault in ("down", "kill", "term", "cut", "stall", "restart", "clock", "clear")
             if fault in scenario.faults
             for _ in range(chance.randint(1, 2))
         ]
@@ -175,15 +181,15 @@ class World:
     async def converge(self, healed_at: float) -> None:
         bound, excused = BOUND[self.scenario.mode], self.excused.__contains__
         while True:
-            now, stored = self.loop.time(), self.store.messages()
+            now, stored, ever = self.loop.time(), self.store.messages(), self.store.ever.values()
             applied = self.store.applied[-1][0] if self.store.applied else 0.0
             last = max(healed_at, applied, self.store.stuck_until)
             here = [client for client in self.clients if not client.left]
-            whole = all(client.on and (client.witness.position or 0) == len(stored) for client in here)
+            whole = all(client.on and at_the_end(client.witness, stored) for client in here)
             if not whole:
                 self.report.converged = now - last
             busy = self.store.coming or any(server.posts for server in self.servers)
-            quiet = whole and all(has_all(client.witness, stored, excused) for client in here)
+            quiet = whole and not any(unresolved(c.witness, ever, excused) for c in here)
             if not whole and now > last + bound:
                 self.report.broken.append(f"not everybody has everything {bound:.0f} s after the last fault")
                 break
@@ -194,13 +200,13 @@ class World:
 
     def judge(self) -> None:
         report, stored = self.report, self.store.messages()
-        report.broken += self.ledger.judge(stored)
+        report.broken += self.ledger.judge(stored, self.store.log.floor)
         for client in self.clients:
             witness = client.witness
             if client.left:
                 report.broken += [f"{client.name}: {line}" for line in witness.broken]
             else:
-                broken = judge_witness(witness, stored, self.excused.__contains__)
+                broken = judge_witness(witness, stored, self.excused.__contains__, self.store.ever.values())
                 report.broken += [f"{client.name}: {line}" for line in broken]
             report.counts += witness.counts
         report.counts["messages"] += len(stored)
@@ -267,7 +273,8 @@ class World:
         if self.fate("post", "unanswered") == "unanswered":
             status = 0
         self.note(f"{draft.sender}, {draft.text!r}: {status}", draft.provisional_id)
-        self.ledger.answer((draft.sender, draft.provisional_id), status, stored)
+        key = (draft.sender, draft.provisional_id)
+        self.ledger.answer(key, status, stored, self.store.floor())
 
     async def use_another_room(self) -> None:
         """Where it is looked for rooms that are in nobody's use."""
@@ -306,7 +313,14 @@ class World:
                 self.note("Pushpin is started")
                 self.start_proxy()
         elif fault == "clock":
-            chance.choice(self.servers).ahead += chance.choice((-3600, -2, -0.5, 0.5, 2, 3600))
+            hour = (
+                3600 if not ("expire" in self.scenario.faults and self.shared) else 4
+            )  # messages are kept longer
+            chance.choice(self.servers).ahead += chance.choice((-hour, -2, -0.5, 0.5, 2, hour))
+        elif fault == "clear":
+            self.note("the room is cleared")
+            with contextlib.suppress(StoreFailed):
+                await patiently(Way(self, self.shared), ROOM)
         elif fault == "cut" and self.clients:
             chance.choice(self.clients).cut()
         elif fault == "stall" and self.clients:
