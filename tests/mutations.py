@@ -256,6 +256,16 @@ def skip_to_the_end(patch: pytest.MonkeyPatch) -> None:
 # Publishing to a proxy
 
 
+def show_what_was_cleared(patch: pytest.MonkeyPatch) -> None:
+    """A void commit clears nothing: what was before it is shown, and replayed."""
+
+    def messages_of(commits):
+        return tuple(message for commit in commits for message in commit.messages)
+
+    patch.setattr("flychat.log.reading.messages_of", messages_of)
+    patch.setattr(log_module, "messages_of", messages_of)
+
+
 def wait_two_minutes(patch: pytest.MonkeyPatch) -> None:
     """The link has Pushpin's own time-out."""
     patch.setattr(pushpin_module, "link_seconds", lambda plan: 120)
@@ -429,9 +439,17 @@ LINES = [
         line(
             "doubt_the_last_only",
             "What is given up later takes the place of what was given up before.",
-            *(MessageLog, "_give_up", "room.doubtful |=", "room.doubtful ="),
+            *(MessageLog, "_doubt", "room.doubtful |=", "room.doubtful ="),
         ),
         "test_log.py::test_what_was_given_up_stays_in_doubt_when_more_is_given_up",
+    ),
+    (
+        line(
+            "doubt_and_do_not_look",
+            "What is given up after a search is in doubt, and the log is not read again: the writer spins.",
+            *(MessageLog, "_doubt", "self._forget(room)", "pass"),
+        ),
+        "test_log_back.py::test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody_spins",
     ),
     (
         line(
@@ -629,6 +647,7 @@ MUTATIONS = [
     Mutation(test_local.deliver_whatever_the_prev_id, "standalone"),
     Mutation(test_local.attach_whatever_the_position, "standalone"),
     Mutation(test_local.ignore_gaps, "standalone"),
+    Mutation(show_what_was_cleared, "grip"),
     Mutation(wait_two_minutes, "grip"),
     Mutation(prev_id_unchecked, "grip"),
     Mutation(

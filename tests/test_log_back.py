@@ -16,7 +16,8 @@ from flychat.log import window as window_module
 from flychat.messages import TEXT_CHARACTERS, Commit, Draft
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
-from tests.fakes import FaultyEngine
+from tests.fakes import FaultyEngine, MemoryEngine
+from tests.simulation.virtual import in_virtual_time
 
 LARGE = "\N{GRINNING FACE}" * TEXT_CHARACTERS
 modes = pytest.mark.parametrize("memory", [False, True])
@@ -92,6 +93,42 @@ async def test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown(memory)
         assert await log.recall(one) == message
         with pytest.raises(Conflict):
             await log.recall(draft("other", since=0, provisional_id=one.provisional_id))
+
+
+@modes
+@in_virtual_time
+async def test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody_spins(memory):
+    """The draft may be in the log from an attempt before. The writer that has nothing else to do reads it again."""
+    asked = itertools.count()
+
+    def now():
+        if next(asked) > 10_000:
+            raise AssertionError("the writer goes round and round, and the loop has no turn")
+        return 0.0
+
+    engine = FaultyEngine(MemoryEngine())
+    log = MessageLog(engine, memory=memory, now=now)
+    published = []
+    log.committed = published.append
+    await fill(engine, 3000)
+    await log.commit(draft(since=3000))
+    engine.find = failing
+    late = draft("an attempt before was late", since=7)
+    searching = asyncio.create_task(log.commit(late))
+    await asyncio.sleep(1)
+    await engine.engine.put(Commit.of(3002, [late]))
+    with pytest.raises(Unavailable):
+        await searching
+    await asyncio.sleep(5)
+    assert [m.text for commit in published[1:] for m in commit.messages] == [late.text]
+    await log.commit(draft(since=3002))
+    await asyncio.sleep(5)
+    assert next(asked) < 1000
+    await log.close()
+
+
+async def failing(*arguments):
+    raise Unknown("no answer")
 
 
 @modes

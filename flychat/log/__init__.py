@@ -205,6 +205,9 @@ class MessageLog:
 
     def _admit(self, room: _Room, waiter: _Waiter) -> None:
         room.waiting.append(waiter)
+        self._wake(room)
+
+    def _wake(self, room: _Room) -> None:
         if room.writer is None:
             # A put whose task is cancelled is applied all the same, so it never runs in a handler's task.
             room.writer = asyncio.create_task(self._write(room))
@@ -345,7 +348,7 @@ class MessageLog:
             raise
         except FlychatError as error:
             if isinstance(error, Unavailable):  # it may be in the log, from an attempt before
-                room.doubtful.add(waiter.draft.key)
+                self._doubt(room, [waiter])
             waiter.refuse(error)
         finally:
             room.looking.discard(waiter)
@@ -390,9 +393,14 @@ class MessageLog:
 
     def _give_up(self, room: _Room, late: list[_Waiter]) -> None:
         if late:
-            room.doubtful |= {waiter.draft.key for waiter in late}
-            self._forget(room)
+            self._doubt(room, late)
             self._drop(room, late, Unavailable("the message store does not answer"))
+
+    def _doubt(self, room: _Room, waiters: list[_Waiter]) -> None:
+        """Their drafts may be in the log: the writer reads it again, and has what it finds published."""
+        room.doubtful |= {waiter.draft.key for waiter in waiters}
+        self._forget(room)
+        self._wake(room)
 
     def _drop(self, room: _Room, waiters: list[_Waiter], error: FlychatError) -> None:
         gone = set(waiters)

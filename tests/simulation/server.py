@@ -85,6 +85,10 @@ class Server:
             raise ConnectionResetError
         return task.result()
 
+    def busy(self) -> bool:
+        """Whether it has something to answer, or to publish."""
+        return bool(self.posts) or any(p._queue or p.owed for p in getattr(self.hub, "publishers", ()))
+
     async def post(self, draft: Draft) -> Message:
         draft = replace(draft, date=iso_date(self.time()))
         return await self.ask(self.chat.post(draft), draft.provisional_id)

@@ -45,6 +45,7 @@ class World:
         self.excused: set[str] = set()
         self.context = contextvars.copy_context()  # in which no server owns anything
         self.healed = self.down = False
+        self.published_at = 0.0
         self.proxy: Pushpin | None = None
         self.tasks: list[asyncio.Task[Any]] = []
         several = scenario.servers > 1 or {"foreign", "clear"} & set(scenario.faults)
@@ -91,6 +92,7 @@ class World:
     def deliver(self, path: str, body: bytes) -> None:
         if self.proxy is not None:
             self.note("published", body.decode())
+            self.published_at = self.loop.time()
             self.proxy.post(path, body)
 
     def _make_task(self, loop: Any, coro: Any, context: Any = None) -> asyncio.Task[Any]:
@@ -183,12 +185,12 @@ class World:
         while True:
             now, stored, ever = self.loop.time(), self.store.messages(), self.store.ever.values()
             applied = self.store.applied[-1][0] if self.store.applied else 0.0
-            last = max(healed_at, applied, self.store.stuck_until)
+            last = max(healed_at, applied, self.store.stuck_until, self.published_at)
             here = [client for client in self.clients if not client.left]
             whole = all(client.on and at_the_end(client.witness, stored) for client in here)
             if not whole:
                 self.report.converged = now - last
-            busy = self.store.coming or any(server.posts for server in self.servers)
+            busy = self.store.coming or any(server.busy() for server in self.servers)
             quiet = whole and not any(unresolved(c.witness, ever, excused) for c in here)
             if not whole and now > last + bound:
                 self.report.broken.append(f"not everybody has everything {bound:.0f} s after the last fault")
