@@ -532,7 +532,11 @@ def trust_the_first_hold(monkeypatch):
 
 def ignore_gaps(monkeypatch):
     recover = _Room.recover
-    monkeypatch.setattr(_Room, "recover", lambda self: None if self.inhabited else recover(self))
+
+    def mutated(self):
+        return asyncio.ensure_future(asyncio.sleep(1)) if self.inhabited else recover(self)
+
+    monkeypatch.setattr(_Room, "recover", mutated)
 
 
 MUTATIONS = [
