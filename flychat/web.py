@@ -408,7 +408,8 @@ class RoomHandler(BaseHandler):
     async def get(self, name: str) -> None:
         room = self.room = room_name(name)
         self.set_header("Cache-Control", "no-cache")
-        self.set_header("Vary", "Cookie")  # which knows the name, and so whether this is the room or its door
+        if "user" not in self.request.query_arguments:
+            self.set_header("Vary", "Cookie")  # it decides whether this is the room or its join form
         values: dict[str, Any] = {"room": room, "room_path": room_path(room), "user": "", "error": None}
         try:
             user = values["user"] = self._user()

@@ -1887,3 +1887,33 @@ def test_screenshots(
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 150_000
     assert ann.ids() == list(range(1, 9))
+
+
+def test_without_javascript_a_text_that_was_refused_is_kept_and_sent_again(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window(java_script_enabled=False).open(connected=False)
+    ann.text.fill("once")
+    ann.button("Send").click()
+    expect(ann.row("once")).to_be_visible()
+    ann.page.go_back()
+    ann.text.fill("\nanother, with the old id")
+    ann.button("Send").click()
+    expect(ann.page.get_by_role("heading")).to_have_text("409 Conflict", use_inner_text=True)
+    expect(ann.text).to_have_value("\nanother, with the old id")
+    ann.button("Send").click()
+    expect(ann.row("another, with the old id")).to_be_visible()
+    assert [message["text"] for message in history(url, room)] == ["once", "\nanother, with the old id"]
+
+
+def test_without_javascript_back_from_a_room_that_was_joined_is_not_the_join_form(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window(java_script_enabled=False)
+    ann.page.goto(url + room)
+    ann.page.get_by_role("textbox", name="Name").fill("Ann")
+    ann.button("Join").click()
+    expect(ann.text).to_be_visible()
+    ann.page.go_back()
+    assert ann.page.url == url + room
+    expect(ann.text).to_be_visible()
