@@ -723,7 +723,7 @@ class History {
   }
 
   newer() {
-    this.#load(`&before=${this.log.lastShown + 1 + PAGE}`, (messages) => this.log.append(messages), true);
+    this.#load(`&after=${this.log.lastShown}`, (messages) => this.log.append(messages), true);
   }
 
   newest() {

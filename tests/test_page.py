@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -1034,6 +1035,36 @@ def test_an_answer_from_before_a_reset_is_not_mixed_with_what_follows(window: Op
     assert ann.ids() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("least", [5, 100])
+def test_the_way_back_to_the_newest_message_has_no_hole_however_few_come_at_once(
+    window: Open, least: int
+) -> None:
+    ann = window()
+    stream = detached(ann)
+    asked: list[str] = []
+
+    def some(route: Route) -> None:
+        """A page that is cut short, as if its messages were large."""
+        asked.append(route.request.url.partition("&")[2])
+        after = int(asked[-1].removeprefix("after="))
+        answer_with(route, *range(after + 1, min(after + least, 512) + 1))
+
+    stream.then(
+        OPEN + "".join(event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(503, 513))
+    )
+    run_clock(ann.page, lambda: ann.button("11 new").is_visible())
+    ann.page.route(HISTORY, some)
+    places = cycle([5_000, 10**6, 10**6, 10**6])  # up, and down, and a rest
+
+    def back() -> bool:
+        ann.scroll(next(places))
+        return ann.row("number 512").is_visible()
+
+    run_clock(ann.page, back)
+    assert ann.ids() == list(range(13, 513))
+    assert asked == [f"after={after}" for after in range(501, 512, least)]
+
+
 def test_older_messages_go_on_from_where_a_page_was_cut_short(window: Open, url: str, room: str) -> None:
     seed(url, room, 60)
     ann = window().open()
@@ -1370,6 +1401,20 @@ def test_a_page_that_is_shown_again_by_the_back_button_catches_up_and_shares_its
         expect(tab.row("live again")).to_have_attribute("data-id", "2")
     assert streams(proxy) == 2
     proxy.close()
+
+
+def test_the_back_button_leads_to_the_room_and_not_to_the_form_before_it(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window()
+    ann.page.goto(url + room)
+    ann.page.get_by_role("textbox", name="Name").fill("Ann")
+    ann.button("Join").click()
+    expect(ann.status).to_have_text("Connected")
+    expect(ann.page).to_have_url(url + room)
+    ann.page.goto(url + "healthz")
+    ann.page.go_back()
+    expect(ann.status).to_have_text("Connected")
 
 
 def test_a_browser_without_a_network_says_so(window: Open, server: ServerProcess, room: str) -> None:
