@@ -1642,6 +1642,7 @@ def test_without_javascript_the_same_form_sent_again_is_not_a_second_message(
 ) -> None:
     seed(url, room, 3)
     ann = window(java_script_enabled=False).open(connected=False)
+    ann.page.goto(url + room)  # what went before varies by the cookie: it would be fetched anew
     assert ann.page.locator("#composer input[name=lastEventId]").input_value() == "3"
 
     def lose_the_answer(route: Route) -> None:
@@ -1660,6 +1661,24 @@ def test_without_javascript_the_same_form_sent_again_is_not_a_second_message(
     ann.button("Send").click()
     expect(ann.log.locator("li[data-id='5']")).to_be_visible()
     assert [message["text"] for message in history(url, room)][3:] == ["once", "once"]
+
+
+def test_without_javascript_a_text_that_is_refused_can_be_sent_from_the_page_that_says_so(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window(java_script_enabled=False).open(connected=False)
+    key = ann.page.locator("#composer input[name=provisionalId]").input_value()
+    form = {"from": "Ann", "text": "from the same form", "provisionalId": key}
+    assert ann.context.request.post(messages_url(url, room), form=form).ok
+    ann.text.fill("\nanother\ntext")
+    ann.button("Send").click()
+    expect(ann.page.get_by_role("heading")).to_contain_text("409")
+    expect(ann.text).to_have_value("\nanother\ntext")
+    expect(ann.page.get_by_text("Sent from here it is a new message")).to_be_visible()
+    assert overflow(ann.page) == 0
+    ann.button("Send").click()
+    expect(ann.page).to_have_url(url + room)
+    assert [message["text"] for message in history(url, room)] == ["from the same form", "\nanother\ntext"]
 
 
 def test_a_page_around_the_proxy_says_why_it_is_not_live(window: Open, room: str, tmp_path: Path) -> None:
@@ -1706,6 +1725,13 @@ def test_axe_finds_nothing_serious(
         check(ann.page, f"menu, {scheme}")
         ann.page.goto(url + "no/such/page")
         check(ann.page, f"error, {scheme}")
+        refused = {"from": "Ann", "text": "x", "provisionalId": "none"}
+        answer = ann.context.request.post(
+            messages_url(url, room), form=refused, headers={"Accept": "text/html"}
+        )
+        ann.page.set_content(answer.text())
+        expect(ann.text).to_be_visible()
+        check(ann.page, f"form again, {scheme}")
     assert findings == []
 
 
