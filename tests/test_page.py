@@ -1105,9 +1105,10 @@ def test_a_long_wait_for_older_messages_is_left_to_the_person(window: Open, url:
     seed(url, room, 60)
     ann = window().open()
     headers = {"Retry-After": "150"}
-    ann.page.route(HISTORY, lambda route: route.fulfill(status=429, headers=headers, json={}), times=1)
+    ann.page.route(HISTORY, lambda route: route.fulfill(status=429, headers=headers, json={}))
     ann.button("Older messages").click()
     expect(ann.page.get_by_text("The messages could not be loaded")).to_be_visible()
+    ann.page.unroute(HISTORY)
     ann.button("Older messages").click()
     expect(ann.rows).to_have_count(60)
 
