@@ -142,7 +142,10 @@ class Door(Listener):
             connection.recv(len(head))
         except OSError:  # nothing is there yet, or the client has gone
             return False
-        self._hold(plan, connection, self._stream_head(int(time.time())), client)
+        try:
+            self._hold(plan, connection, self._stream_head(int(time.time())), client)
+        except OSError as error:  # it has closed the connection, whose request is consumed
+            self._refused.tell("a stream cannot be held: %s", error.strerror)
         return True
 
     def _client(self, head: bytes, peer: str) -> str:

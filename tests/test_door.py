@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import random
 import re
 import socket
@@ -123,6 +124,27 @@ async def answer(port: int, *pieces: bytes) -> bytes:
     got = re.sub(rb'("date": ?"|Date: )[^"\r]*', b"", got)
     got = re.sub(rb"expires=[^;\r]*", b"", got)  # of the cookie, a year from this second
     return re.sub(rb"[0-9a-f]{8}-[0-9a-f-]{27}", b"", got)
+
+
+@pytest.mark.gen_test
+async def test_a_stream_that_cannot_be_held_is_told_seldom_and_harms_nobody(caplog):
+    """As where the kernel watches no more files for this user."""
+    async with two_doors() as (chat, port, _held):
+        register = chat.hub.holder._selector.register
+        chat.hub.holder._selector.register = raising(OSError(errno.ENOSPC, "no space"))
+        for _ in range(5):
+            assert await answer(port, PLAIN) == b""
+        chat.hub.holder._selector.register = register
+        chat.port = port
+        assert await (await chat.stream()).until_id(3) == [1, 2, 3]
+        assert caplog.messages == ["a stream cannot be held: no space"]
+
+
+def raising(error: Exception):
+    def fail(*_args):
+        raise error
+
+    return fail
 
 
 @pytest.mark.parametrize(("head", "request_"), ORDINARY.items())
