@@ -115,13 +115,17 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An official message: `id` is its place in the log of its room, from 1 and without gaps."""
+    """An official message: `id` is its place in the log of its room, from 1 and without gaps.
+
+    `extra` is what a later version has stored with it: not understood here, and not lost where it is stored again.
+    """
 
     id: int
     sender: str
     text: str
     date: str
     provisional_id: str
+    extra: Mapping[str, Any] | None = field(default=None, hash=False)
     _block: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @property
@@ -164,7 +168,7 @@ class Commit:
     @classmethod
     def read(cls, room: str, first: int, payload: str, token: str = "", ids: int = 1) -> Commit:
         """The commit that was stored at `first` as `payload`, with so many ids."""
-        messages = tuple(Message(id, *fields) for id, fields in enumerate(json.loads(payload), first))
+        messages = tuple(_stored(id, *fields) for id, fields in enumerate(json.loads(payload), first))
         commit = cls(room, messages, token, None if messages else (first, ids))
         if "\\u" not in payload:  # else it may be an old one, in ASCII, and its own would be shorter
             commit.__dict__["size"] = len(payload.encode())  # so that `size` need not encode it again
@@ -206,11 +210,20 @@ def wire_json(message: Draft | Message) -> dict[str, Any]:
 
 
 def payload_item(message: Draft | Message) -> str:
-    """One message in a payload: [from, text, date, provisionalId].
+    """One message in a payload: [from, text, date, provisionalId], and perhaps an object of what else there is.
 
     Not in ASCII: its escapes make an emoji three times as long. Payloads in ASCII, of before, are still read.
     """
-    return _encode([message.sender, message.text, message.date, message.provisional_id])
+    item: list[Any] = [message.sender, message.text, message.date, message.provisional_id]
+    if isinstance(message, Message) and message.extra is not None:
+        item.append(message.extra)
+    return _encode(item)
+
+
+def _stored(id: int, sender: str, text: str, date: str, provisional_id: str, *rest: Any) -> Message:
+    """A message as it was stored, perhaps by a later version: what is not understood does not matter."""
+    extra = rest[0] if rest and isinstance(rest[0], dict) else None
+    return Message(id, sender, text, date, provisional_id, extra)
 
 
 def _string(fields: Mapping[str, Any], name: str) -> str:

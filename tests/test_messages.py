@@ -200,3 +200,17 @@ def test_a_room_is_not_normalised_before_it_is_known_to_be_short():
 
 def test_no_more_characters_become_one_than_the_bound_on_a_room_says():
     assert max(len(unicodedata.normalize("NFD", chr(c))) for c in range(0x110000)) == NFC_SHRINKS
+
+
+def test_what_a_later_version_has_stored_is_read_and_what_it_means_is_left_to_that():
+    fields = ["ann", "hi", "2026-01-31T12:00:00.000Z", "p"]
+    payload = json.dumps([[*fields, {"data": {"a": 1}}, "more"], [*fields, "no object"], fields])
+    commit = Commit.read("room", 7, payload)
+    assert [(m.id, m.text, m.extra) for m in commit.messages] == [
+        (7, "hi", {"data": {"a": 1}}),
+        (8, "hi", None),
+        (9, "hi", None),
+    ]
+    assert wire_json(commit.messages[0]) == {**wire_json(commit.messages[2]), "id": 7}
+    again = Commit.read("room", 7, Commit("room", commit.messages).payload)
+    assert again.messages == commit.messages, "and it is not lost where it is stored again"

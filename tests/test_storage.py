@@ -21,10 +21,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flychat.errors import Broken, Hole, Misconfigured, Rejected, StoreFailed, Taken, Throttled, Unknown
+from flychat.log import MessageLog
+from flychat.maintenance import export
 from flychat.messages import Commit, Draft, Message
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import READ_BYTES, Run
 from flychat.storage.sqlite import SqliteEngine
+from flychat.streams import StreamRequest
 
 from .conftest import ENDPOINT, dynamo_environment, need
 from .dynamo_proxy import DynamoProxy
@@ -140,6 +143,22 @@ async def test_a_commit_is_read_back_equal_as_soon_as_it_is_put(engine):
         await engine.put(stored)
         assert (await engine.tail("room", 1))[-1] == stored
         assert (await engine.after("room", stored.last, 1))[-1] == stored
+
+
+@gen_test
+async def test_a_log_that_a_later_version_has_written_is_read(engine):
+    """In a roll-out both versions write to one table."""
+    message = ["ann", "hi", "2026-01-31T12:00:00.000Z", str(uuid.uuid4())]
+    later = commit(1)
+    later.__dict__["payload"] = json.dumps([[*message, {"removes": [1], "data": {"a": 1}}, 7]])
+    await engine.put(later)
+    log = MessageLog(engine, memory=False)
+    newer = Draft.create("room", {"from": "ann", "text": "newer"}, now=0)
+    assert (await log.commit(newer)).id == 2
+    plan = await log.plan(StreamRequest("room", 0))
+    assert [(m.id, m.text) for m in plan.messages] == [(1, "hi"), (2, "newer")]
+    assert plan.messages[0].extra == {"removes": [1], "data": {"a": 1}}
+    assert [m.id async for m in export(engine, "room")] == [1, 2]
 
 
 @gen_test
