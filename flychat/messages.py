@@ -117,7 +117,7 @@ class Draft:
 class Message:
     """An official message: `id` is its place in the log of its room, from 1 and without gaps.
 
-    `extra` is what a later version has stored with it: not understood here, and not lost where it is stored again.
+    `extra` is what a later version has stored with it: not understood here, and kept where it is stored again.
     """
 
     id: int
@@ -210,7 +210,7 @@ def wire_json(message: Draft | Message) -> dict[str, Any]:
 
 
 def payload_item(message: Draft | Message) -> str:
-    """One message in a payload: [from, text, date, provisionalId], and perhaps an object of what else there is.
+    """One message in a payload: [from, text, date, provisionalId], and perhaps an object with more.
 
     Not in ASCII: its escapes make an emoji three times as long. Payloads in ASCII, of before, are still read.
     """
