@@ -117,7 +117,7 @@ class Draft:
 class Message:
     """An official message: `id` is its place in the log of its room, from 1 and without gaps.
 
-    `extra` is what a later version has stored with it: not understood here, and kept where it is stored again.
+    `extra` is what a later version has stored with it: not understood here, but kept if it is stored again.
     """
 
     id: int
