@@ -58,5 +58,6 @@ class Client:
         self.stalled = stalled
         if self.wire is not None:
             self.wire.stall(stalled)
-            if self.world.proxy is not None and not stalled:
-                self.world.proxy.resume(self.wire)
+            for proxy in self.world.proxies:
+                if proxy is not None and not stalled:
+                    proxy.resume(self.wire)

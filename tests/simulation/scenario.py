@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+ROOM = "room"
 RETENTION = 20.0  # seconds, in the place of days
 HISTORY, FIRST, REPLAY = 3, 4, 6  # in the place of 50, 60 and 1,000: so that few messages are many
 
@@ -35,12 +36,13 @@ FAULTS = {
     "refused": "a proxy's control port refuses, or hangs",
     "unsaid": "a publication comes, and its publisher is told that it did not",
     "restart": "Pushpin is killed, and started again",
+    "two": "there are two Pushpins, and what is published to the second one comes late",
     "clock": "the servers' clocks differ, and one jumps",
     "foreign": "another process writes to the same table",
     "clear": "an operator clears the room",
     "expire": "messages are kept for some seconds, and by DynamoDB's TTL those places become free at some time",
 }
-GRIP_ONLY = {"refused", "unsaid", "restart"}
+GRIP_ONLY = {"refused", "unsaid", "restart", "two"}
 STANDALONE_ONLY = {"foreign"}
 COUNTS = ("servers", "clients", "senders", "messages")
 

@@ -9,6 +9,7 @@ import types
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flychat import streams
 from flychat.chat import Chat
@@ -59,11 +60,11 @@ class Server:
         if self.mode == "standalone":
             self.hub: Any = LocalHub(self.log.plan, self.log.refresh if engine.shared else None)
         elif self.mode == "grip":
-            self.hub = PushpinHub(["http://proxy:5561/"])
+            self.hub = PushpinHub([f"http://proxy:{number}/" for number in range(1, 1 + len(world.proxies))])
         else:
             self.hub = types.SimpleNamespace(publish=lambda publication: None, close=_nothing)
-        if "expire" in world.scenario.faults:
-            world.loop.create_task(sweep(self.log, RETENTION))
+        if world.expires:
+            self.sweep = world.loop.create_task(sweep(self.log, RETENTION))
         self.chat = Chat(self.log, Disturbed(self) if self.mode == "standalone" else self.hub)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -87,7 +88,8 @@ class Server:
 
     def busy(self) -> bool:
         """Whether it has something to answer, or to publish."""
-        return bool(self.posts) or any(p._queue or p.owed for p in getattr(self.hub, "publishers", ()))
+        publishers = getattr(self.hub, "publishers", ())
+        return self.up and (bool(self.posts) or not all(p._idle.is_set() for p in publishers))
 
     async def post(self, draft: Draft) -> Message:
         draft = replace(draft, date=iso_date(self.time()))
@@ -122,7 +124,7 @@ class Server:
         self.up = False
         self.world.note(f"server {self.number} is killed")
         self.world.excused |= set(self.posts.values())
-        self._abandon()
+        self.abandon()
         self._forget()
 
     async def terminate(self) -> None:
@@ -138,18 +140,20 @@ class Server:
 
     async def _close(self) -> None:
         began = self.world.loop.time()
+        if self.world.expires:
+            self.sweep.cancel()
         await self._answered(8)
         await self.log.close(max(0.1, 8 - (self.world.loop.time() - began)))
         await self._answered(0.5)
         await self.hub.close()
-        self._abandon()
+        self.abandon()
 
     async def _answered(self, seconds: float) -> None:
         if self.posts:
             await asyncio.wait(self.posts, timeout=seconds)
 
-    def _abandon(self) -> None:
-        """What is still to be published will not be."""
+    def abandon(self) -> None:
+        """What is still to be published may not be."""
         for publisher in getattr(self.hub, "publishers", ()):
             for data in [*self.flying, *(item.data for item in publisher._queue)]:
                 self.world.excuse(data)
@@ -195,22 +199,27 @@ class HttpClient:
 
     async def fetch(self, url: str, *, body: bytes, request_timeout: float, **options: Any) -> Any:
         world = self.world
-        path = url.rstrip("/").rpartition("/")[2]
+        parts = urlsplit(url)
+        path, number = parts.path.strip("/"), (parts.port or 1) - 1
         fault = world.fate("publish", "unpublished", "doubled", "delayed", "refused", "unsaid")
         there, back = world.lag(), world.lag()
-        if world.proxy is None or fault == "refused":
+        if world.proxies[number] is None or fault == "refused":
             world.excuse(body)
             await asyncio.sleep(world.chance.choice((there, request_timeout)))
+            self.server.abandon()  # what waits behind it may be given up too
             raise ConnectionRefusedError
         if fault in ("unpublished", "doubled") and path == "publish":
             body = self._spoiled(body, fault)
         if fault == "delayed":
             world.excuse(body)  # a provisional may come after its retraction
             there += world.chance.uniform(0.1, 6)
+        if number and not world.healed:
+            there += world.chance.uniform(0, 2)
         self.server.flying.append(body)
-        world.loop.call_later(there, world.deliver, path, body, context=world.context)
+        world.loop.call_later(there, world.deliver, number, path, body, context=world.context)
         if there + back > request_timeout:
             await asyncio.sleep(request_timeout)
+            self.server.abandon()
             raise TimeoutError
         await asyncio.sleep(there + back)  # it is answered when it is taken, and not before
         self.server.flying.remove(body)

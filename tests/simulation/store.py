@@ -61,7 +61,7 @@ class Store:
     def in_order(self) -> list[Commit]:
         """What a reading is given: not what has expired."""
         commits = [self.commits[first] for first in sorted(self.commits)]
-        if "expire" in self.world.scenario.faults and self.world.shared:
+        if self.world.expires and self.world.shared:
             now = self.world.wall()
             while len(commits) > 1 and self.ends[commits[0].first] <= now:
                 self.log.clear(commits.pop(0).last)

@@ -11,8 +11,7 @@ import uuid
 from typing import Any
 
 from flychat import streams
-from flychat.errors import Conflict, StoreFailed, Unavailable
-from flychat.maintenance import patiently
+from flychat.errors import Conflict, Unavailable
 from flychat.messages import Commit, Draft
 from flychat.streams import StreamRequest
 
@@ -20,12 +19,12 @@ from ..judge import BOUND, Ledger, Stored, at_the_end, judge_witness, unresolved
 from ..pushpin_model import Answer, Headers, Pushpin
 from .client import Client
 from .kernel import Response, Socket, Wire
-from .scenario import FAULTS, Report, Scenario
+from .scenario import FAULTS, ROOM, Report, Scenario
 from .server import OWNER, Server
 from .store import Store, Way
+from .troubles import TROUBLES
 from .virtual import VirtualLoop
 
-ROOM = "room"
 NOON = 1_800_000_000.0
 UNSEEN = {  # faults that nobody knows of until something follows (docs/streams.md says so)
     "standalone": {"unpublished", "delayed"},  # inside one process: nothing is lost there
@@ -46,10 +45,11 @@ class World:
         self.context = contextvars.copy_context()  # in which no server owns anything
         self.healed = self.down = False
         self.published_at = 0.0
-        self.proxy: Pushpin | None = None
+        self.proxies: list[Pushpin | None] = [None] * (2 if "two" in scenario.faults else 1)
         self.tasks: list[asyncio.Task[Any]] = []
         several = scenario.servers > 1 or {"foreign", "clear"} & set(scenario.faults)
         self.shared = bool(several) or self.chance.random() < 0.5
+        self.expires = "expire" in scenario.faults
         narrow = scenario.mode == "standalone" and "stall" in scenario.faults
         self.socket_room = 400 if narrow else 1 << 30
         self.impatience = self.chance.choice((0.05, 0.5))
@@ -89,11 +89,11 @@ class World:
         if self.tracing:
             self.report.trace.append(f"{self.loop.time():8.3f}  " + "  ".join(map(str, words)))
 
-    def deliver(self, path: str, body: bytes) -> None:
-        if self.proxy is not None:
-            self.note("published", body.decode())
+    def deliver(self, number: int, path: str, body: bytes) -> None:
+        if (proxy := self.proxies[number]) is not None:
+            self.note(f"published to {number}", body.decode())
             self.published_at = self.loop.time()
-            self.proxy.post(path, body)
+            proxy.post(path, body)
 
     def _make_task(self, loop: Any, coro: Any, context: Any = None) -> asyncio.Task[Any]:
         owner = (context.get(OWNER) if context is not None else OWNER.get()) or None
@@ -109,10 +109,11 @@ class World:
     async def connect(self, wire: Wire, position: int | None) -> int:
         await asyncio.sleep(self.lag())
         if self.scenario.mode == "grip":
-            if self.proxy is None:
+            proxy = self.chance.choice(self.proxies)
+            if proxy is None:
                 return 0
             headers = [] if position is None else [("Last-Event-ID", str(position))]
-            return await self.proxy.open(wire, f"/rooms/{ROOM}/messages/", headers)
+            return await proxy.open(wire, f"/rooms/{ROOM}/messages/", headers)
         server = self.servers[0]
         sock = Socket(wire)
         if server.up:
@@ -139,8 +140,9 @@ class World:
         return status, response.headers, response.body
 
     def left(self, wire: Wire) -> None:
-        if self.proxy is not None:
-            self.loop.call_later(0.2, self.proxy.leave, wire)
+        for proxy in self.proxies:
+            if proxy is not None:
+                self.loop.call_later(0.2, proxy.leave, wire)
 
     # the conversation
 
@@ -153,13 +155,14 @@ class World:
         for server in self.servers:
             server.start()
         if scenario.mode == "grip":
-            self.start_proxy()
+            for number in range(len(self.proxies)):
+                self.start_proxy(number)
         self.clients: list[Client] = []
         joins = [self.loop.create_task(self.join(n)) for n in range(scenario.clients)]
         senders = [self.loop.create_task(self.send(f"sender {n}")) for n in range(scenario.senders)]
         troubles = [
             self.loop.create_task(self.trouble(fault))
-            for fault in ("down", "kill", "term", "cut", "stall", "restart", "clock", "clear")
+            for fault in TROUBLES
             if fault in scenario.faults
             for _ in range(chance.randint(1, 2))
         ]
@@ -181,8 +184,11 @@ class World:
         return self.report
 
     async def converge(self, healed_at: float) -> None:
+        """Until all clients have had everything for 5 s: what is still on its way should change nothing."""
         bound, excused = BOUND[self.scenario.mode], self.excused.__contains__
-        while True:
+        whole_for = 0.0
+        while whole_for < 5:
+            await asyncio.sleep(0.25)
             now, stored, ever = self.loop.time(), self.store.messages(), self.store.ever.values()
             applied = self.store.applied[-1][0] if self.store.applied else 0.0
             last = max(healed_at, applied, self.store.stuck_until, self.published_at)
@@ -192,13 +198,11 @@ class World:
                 self.report.converged = now - last
             busy = self.store.coming or any(server.busy() for server in self.servers)
             quiet = whole and not any(unresolved(c.witness, ever, excused) for c in here)
-            if not whole and now > last + bound:
+            late = now > last + bound
+            if late and not whole:
                 self.report.broken.append(f"not everybody has everything {bound:.0f} s after the last fault")
                 break
-            if whole and not busy and (quiet or now > last + bound):
-                break
-            await asyncio.sleep(0.25)
-        await asyncio.sleep(5)  # for whatever is still on its way, and should change nothing
+            whole_for = whole_for + 0.25 if whole and not busy and (quiet or late) else 0.0
 
     def judge(self) -> None:
         report, stored = self.report, self.store.messages()
@@ -215,9 +219,9 @@ class World:
         for status, count in self.ledger.answers.items():
             report.counts[f"answers {status}"] += count
 
-    def start_proxy(self) -> None:
+    def start_proxy(self, number: int) -> None:
         queue = self.chance.choice((3, 100))
-        self.proxy = Pushpin(
+        self.proxies[number] = Pushpin(
             self.origin,
             self.chance,
             queue=queue,
@@ -289,46 +293,6 @@ class World:
 
     async def trouble(self, fault: str) -> None:
         """One event of its kind, and its end."""
-        chance = self.chance
-        await asyncio.sleep(chance.uniform(0, self.span))
+        await asyncio.sleep(self.chance.uniform(0, self.span))
         self.report.suffered[fault] += 1
-        if fault == "down":
-            self.note("the store is down")
-            self.down = True
-            await asyncio.sleep(chance.choice((1, chance.uniform(0, 35))))
-            self.down = False
-            self.note("the store is up")
-        elif fault in ("kill", "term"):
-            server = chance.choice(self.servers)
-            if fault == "kill":
-                server.kill()
-            else:
-                await server.terminate()
-            await asyncio.sleep(chance.choice((0.1, chance.uniform(0.5, 12))))
-            server.start()
-        elif fault == "restart" and self.proxy is not None:
-            self.note("Pushpin is killed")
-            proxy, self.proxy = self.proxy, None
-            proxy.stop()
-            await asyncio.sleep(chance.uniform(0.1, 5))
-            if self.proxy is None:
-                self.note("Pushpin is started")
-                self.start_proxy()
-        elif fault == "clock":
-            hour = (
-                3600 if not ("expire" in self.scenario.faults and self.shared) else 4
-            )  # messages are kept longer
-            chance.choice(self.servers).ahead += chance.choice((-hour, -2, -0.5, 0.5, 2, hour))
-        elif fault == "clear":
-            self.note("the room is cleared")
-            with contextlib.suppress(StoreFailed):
-                await patiently(Way(self, self.shared), ROOM)
-        elif fault == "cut" and self.clients:
-            chance.choice(self.clients).cut()
-        elif fault == "stall" and self.clients:
-            client = chance.choice(self.clients)
-            self.note(f"{client.name} stalls")
-            client.stall(True)
-            await asyncio.sleep(chance.uniform(0.1, 20))
-            self.note(f"{client.name} reads again")
-            client.stall(False)
+        await TROUBLES[fault](self)
