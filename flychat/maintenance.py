@@ -11,70 +11,104 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from .config import store
-from .errors import FlychatError, Misconfigured, Refused, Taken, Throttled, Unknown
+from .errors import FlychatError, Hole, Misconfigured, Refused, Taken, Throttled, Unknown
 from .messages import Commit, Message, room_name, wire_json
 from .server import open_engine
 from .storage import Engine
 from .terminal import abandon_output, json_line
 
+T = TypeVar("T")
+Missing: TypeAlias = Callable[[int, int], None]
+
 PAGE = 1000  # messages that are read at once
-TRIES = 10
+TRIES, PAUSE = 10, 1.0  # seconds between two
 EMPTY = "flychat: there was nothing to clear"
 
 
-async def export(engine: Engine, room: str) -> AsyncIterator[Message]:
-    """All messages of the room, oldest first. Raises as the engine's reads do."""
+async def export(
+    engine: Engine, room: str, missing: Missing = lambda first, last: None
+) -> AsyncIterator[Message]:
+    """All messages of the room, oldest first. Raises as the engine's reads do, but for Hole.
+
+    `missing` is told the first and the last id of each hole.
+    """
     last = 0
     while True:
-        commits = await engine.after(room, last, PAGE)
+        hole = None
+        try:
+            commits = await engine.after(room, last, PAGE)
+        except Hole as found:
+            commits, hole = found.commits, found
         for message in (message for commit in commits for message in commit.messages):
             if message.id > last:
                 yield message
-        if not commits or commits[-1].last == last:
+        if hole is not None:
+            last = max(last, commits[-1].last)
+            missing(last + 1, hole.beyond - 1)
+            last = max(last + 1, hole.beyond - 1)
+        elif commits and commits[-1].last > last:
+            last = commits[-1].last
+        else:
             return
-        last = commits[-1].last
 
 
 async def clear(engine: Engine, room: str) -> int:
-    """Erases all messages of the room; returns the last id so far. Raises as the engine does."""
-    tail = await engine.tail(room, 1)
-    while tail and tail[-1].messages:
-        last = tail[-1].last
-        try:
-            await engine.put(Commit(room, (), "clear", void=(last + 1, 1)))
-        except (Taken, Unknown):  # somebody was faster, or it is there: look again
-            tail = await engine.tail(room, 1)
-            continue
-        tail = [Commit(room, (), void=(last + 1, 1))]
-    if tail:
-        await engine.erase(room, tail[-1].first)
-    return tail[-1].last if tail else 0
+    """Erases all messages of the room; returns the last id so far. Raises as the engine does.
+
+    Whatever fails is tried again at the same place, as a writer does, so it takes one id; and what is written
+    meanwhile is not erased.
+    """
+    token = f"clear-{secrets.token_hex(8)}"
+    while tail := await _patiently(lambda: engine.tail(room, 1)):
+        void = tail[-1]
+        if void.messages:
+            void = Commit(room, (), token, void=(void.last + 1, 1))
+            if not await _patiently(partial(_stored, engine, void)):
+                continue  # somebody was faster: behind him, then
+        await _patiently(partial(engine.erase, room, void.first))
+        return void.last
+    return 0
 
 
-async def patiently(engine: Engine, room: str) -> int:
-    """`clear`, tried again while the store asks for patience."""
-    for remaining in reversed(range(TRIES)):
-        try:
-            return await clear(engine, room)
-        except (Unknown, Throttled):
-            if not remaining:
-                raise
-            await asyncio.sleep(1)
-    raise AssertionError
+async def _stored(engine: Engine, void: Commit) -> bool:
+    """Puts it; says whether it is there, now or since an earlier try."""
+    try:
+        await engine.put(void)
+    except Taken as taken:
+        winner = taken.winner or (await engine.before(void.room, void.first + 1, 1))[-1]
+        return winner.token == void.token
+    return True
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Tries again while the store asks for patience."""
+    for _ in range(TRIES - 1):
+        with suppress(Unknown, Throttled):
+            return await call()
+        await asyncio.sleep(PAUSE)
+    return await call()
+
+
+def _missing(first: int, last: int) -> None:
+    print(f"flychat: messages {first} to {last} are missing in the store", file=sys.stderr)
 
 
 async def run(command: str, room: str, place: tuple[str, str], environ: Mapping[str, str]) -> None:
     engine = await open_engine(*place, environ)
     try:
         if command == "export":
-            async for message in export(engine, room):
+            async for message in export(engine, room, _missing):
                 print(json_line(wire_json(message)), flush=True)
         else:
-            last = await patiently(engine, room)
+            last = await clear(engine, room)
             print(f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY)
     finally:
         await engine.close()

@@ -34,15 +34,23 @@ def need(name: str) -> None:
 
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
-    """The URL of an in-process imitation of DynamoDB, one per test process. Use a table per test."""
+    """The URL of an in-process imitation of DynamoDB, one per test process. Use a table per test.
+
+    It shares the interpreter with the tests, and may be slow: it is given all the time that it needs.
+    """
     need("moto.server")
     from moto.server import ThreadedMotoServer
 
+    patient = pytest.MonkeyPatch()
+    if importlib.util.find_spec("aioboto3"):
+        for name in ("STARTING_SECONDS", "PUT_SECONDS", "READ_SECONDS"):
+            patient.setattr(f"flychat.storage.dynamodb.{name}", 60)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+    patient.undo()
 
 
 ENDPOINT = os.environ.get("FLYCHAT_TEST_DYNAMODB_ENDPOINT")  # a DynamoDB of your choice

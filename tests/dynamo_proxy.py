@@ -31,6 +31,8 @@ FAULTS = {
     "late": "the connection is dropped; applied by release(), or after `late_after` further calls",
     "error": "applied, then answered with 500",
     "throttle": "answered with 400 ProvisionedThroughputExceededException",
+    "slow down": "answered with 400 ThrottlingException",
+    "limit": "answered with 400 RequestLimitExceeded",
     "deny": "answered with 400 AccessDeniedException",
     "unavailable": "answered with 503, not applied",
     "hang": "applied, never answered",
@@ -38,6 +40,8 @@ FAULTS = {
 ERRORS = {
     "error": (500, "com.amazon.coral.service#InternalServerError"),
     "throttle": (400, "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException"),
+    "slow down": (400, "com.amazon.coral.availability#ThrottlingException"),
+    "limit": (400, "com.amazonaws.dynamodb.v20120810#RequestLimitExceeded"),
     "deny": (400, "com.amazon.coral.service#AccessDeniedException"),
     "unavailable": (503, "com.amazon.coral.service#ServiceUnavailable"),
 }
@@ -64,6 +68,7 @@ class DynamoProxy:
         self.rates = dict(rates or {})  # shares of faults among the PutItems outside the script
         self.late_after = late_after
         self.refusing = False  # every call is dropped
+        self.under_way = 0
         self.calls: Counter[str] = Counter()
         self.suffered: Counter[str] = Counter()
         self._chance = random.Random(seed)
@@ -98,6 +103,13 @@ class DynamoProxy:
     async def answer(self, handler: _Handler) -> None:
         request = handler.request
         operation = request.headers.get("X-Amz-Target", "").partition(".")[2]
+        self.under_way += 1
+        try:
+            await self._answer(handler, request, operation)
+        finally:
+            self.under_way -= 1
+
+    async def _answer(self, handler: _Handler, request: HTTPServerRequest, operation: str) -> None:
         self.calls[operation] += 1
         total = self.calls.total()
         fault = "lose" if self.refusing else self._fault(operation)

@@ -26,8 +26,11 @@ ALLOWED = {
     "__main__": {"maintenance", "server", "commands", "terminal"},
     **dict.fromkeys(PURE | PORTS, PURE),
     "storage.sqlite": PURE | {"storage", "storage.files", "storage.worker"},
-    "storage.dynamodb": PURE | {"storage", "logs"},
-    **{part: PURE | {"storage"} for part in ("storage.files", "storage.measured", "storage.worker")},
+    "storage.dynamodb": PURE | {"storage", "storage.turns", "logs"},
+    **{
+        part: PURE | {"storage"}
+        for part in ("storage.files", "storage.measured", "storage.turns", "storage.worker")
+    },
     "hub.waiting": set(),
     "hub.held": {"hub.waiting"},
     "hub.local": PURE | {"hub", "hub.held", "hub.waiting", "logs"},

@@ -118,12 +118,12 @@ async def test_under_random_faults_every_message_is_stored_once_as_acknowledged(
     await conversations()
 
 
-@pytest.mark.gen_test(timeout=90)
+@pytest.mark.gen_test(timeout=240)
 async def test_three_writers_on_one_table_behind_a_bad_network_store_every_message_once(
     dynamo_environ, monkeypatch
 ):
     """Answers lost, late, replaced by a 500, and throttling, on the way to DynamoDB itself."""
-    monkeypatch.setattr("tests.test_log_rules.SECONDS", 60)
+    monkeypatch.setattr("tests.test_log_rules.SECONDS", 200)  # of a busy machine
     table = f"flychat-{uuid.uuid4()}"
     await create_table(table, dynamo_environ)
     upstream = dynamo_environ["AWS_ENDPOINT_URL_DYNAMODB"]

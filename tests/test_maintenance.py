@@ -2,15 +2,21 @@
 
 import asyncio
 import json
+import random
 import subprocess
+import sys
 import time
+import types
 import uuid
+from collections import Counter
+from functools import partial
+from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
 
 from flychat import log as log_module
-from flychat.errors import Taken, Unknown
+from flychat.errors import Taken, Throttled, Unknown
 from flychat.hub import local as local_module
 from flychat.log import MessageLog
 from flychat.maintenance import clear, export
@@ -25,6 +31,7 @@ from tests.served import draft, fields, served
 from tests.test_server import STANDALONE, messages, post
 
 DAY = 86_400
+SLOW_DOWN = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
 
 
 @pytest.fixture(params=["sqlite", "dynamodb"])
@@ -129,6 +136,77 @@ async def test_clearing_goes_on_after_lost_races_and_lost_answers():
     await store.close()
 
 
+class Impatient(FaultyEngine):
+    """What is asked of it fails at first, and each time somebody writes meanwhile."""
+
+    def __init__(self, engine, error) -> None:
+        super().__init__(engine)
+        self.error, self.failures = error, Counter()
+        self.done_all_the_same = False
+
+    async def _fail(self, name, call, times=2):
+        self.failures[name] += 1
+        if self.failures[name] <= times:
+            if self.done_all_the_same:
+                await call()
+            await fill(self.engine, 1)
+            raise self.error
+        return await call()
+
+    async def put(self, commit):
+        await self._fail("put", partial(super().put, commit))
+
+    async def tail(self, room, limit):
+        return await self._fail("tail", partial(super().tail, room, limit), 1)
+
+    async def erase(self, room, before):
+        await self._fail("erase", partial(super().erase, room, before))
+
+
+@pytest.mark.parametrize(
+    ("error", "applied"),
+    [(Throttled("slow down"), False), (Unknown("no answer"), False), (Unknown("no answer"), True)],
+    ids=["throttled", "lost", "applied"],
+)
+@pytest.mark.gen_test(timeout=30)
+async def test_a_clearing_that_is_tried_again_takes_one_id_and_spares_what_came_after_it(
+    engine, error, applied, monkeypatch
+):
+    monkeypatch.setattr("flychat.maintenance.PAUSE", 0.0)
+    await fill(engine, 3)
+    impatient = Impatient(engine, error)
+    impatient.done_all_the_same = applied
+    last = await clear(impatient, "room")
+    assert min(impatient.failures.values()) >= 2
+    commits = await engine.after("room", 0, 999)
+    voids = [commit for commit in commits if commit.token.startswith("clear-")]
+    assert [(void.first, void.ids, void.messages) for void in voids] == [(last, 1, ())]
+    assert not any(commit.messages for commit in commits if commit.first < last)
+    assert all(commit.messages for commit in commits if commit.first > last)
+    assert commits[-1].last > last, "somebody wrote meanwhile"
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_clearing_that_is_never_answered_ends(engine, monkeypatch):
+    monkeypatch.setattr("flychat.maintenance.PAUSE", 0.0)
+    await fill(engine, 3)
+    faulty = FaultyEngine(engine, ["throttle"] * 99)
+    with pytest.raises(Throttled):
+        await clear(faulty, "room")
+    assert len([message async for message in export(engine, "room")]) == 3
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_export_goes_on_behind_a_hole_and_says_what_is_missing(engine, monkeypatch):
+    monkeypatch.setattr("flychat.maintenance.PAGE", 2)
+    for first in (1, 2, 3, 7, 8, 20, 21):
+        await store_at(engine, "room", first, time.time())
+    missing = []
+    exported = [message async for message in export(engine, "room", lambda *ids: missing.append(ids))]
+    assert [message.id for message in exported] == [1, 2, 3, 7, 8, 20, 21]
+    assert missing == [(4, 6), (9, 19)]
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_live_pages_are_reset_when_another_process_clears_their_room(monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.02)
@@ -153,6 +231,141 @@ async def ends_given(engine: DynamoEngine) -> None:
     await asyncio.gather(*engine._ending.values())
 
 
+async def ends(engine: DynamoEngine, room: str = "room") -> dict[int, int | None]:
+    """The ends of a room's commits, by place."""
+    items, more = await engine._page(engine._query(room, "seq > :edge", 0))
+    assert not more
+    return {int(item["seq"]["N"]): int(item["exp"]["N"]) if "exp" in item else None for item in items}
+
+
+@pytest.fixture
+def retaining(io_loop, dynamo_environ):
+    """Opens engines with a retention of a week, or another, all on one new table."""
+    table, engines = f"flychat-{uuid.uuid4()}", []
+
+    async def open(retention=7 * DAY):
+        await create_table(table, dynamo_environ)
+        engines.append(await DynamoEngine.open(table, dynamo_environ, retention=retention))
+        return engines[-1]
+
+    yield open
+    for engine in engines:
+        io_loop.run_sync(engine.close)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_is_erased_keeps_its_end(retaining):
+    """Else the voids would stay, below what expires: a hole, and a log that seems to end there for ever."""
+    engine = await retaining()
+    now = time.time()
+    for first in range(1, 7):
+        await store_at(engine, "room", first, now - first)
+        await ends_given(engine)
+    given = await ends(engine)
+    assert None not in list(given.values())[:-1]
+    await engine.erase("room", 6)
+    assert await ends(engine) == given
+    assert [len(commit.messages) for commit in await engine.after("room", 0, 99)] == [0, 0, 0, 0, 0, 1]
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_has_expired_and_is_not_deleted_yet_is_erased_too(retaining):
+    engine = await retaining()
+    for first in range(1, 4):
+        await store_at(engine, "room", first, time.time() - 30 * DAY)
+        await ends_given(engine)
+    await store_at(engine, "room", 4, time.time())
+    await ends_given(engine)
+    await clear(engine, "room")
+    items, _ = await engine._page(engine._query("room", "seq > :edge", 0))
+    assert [item["m"]["S"] for item in items] == ["[]"] * 5
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.gen_test(timeout=60)
+async def test_ends_never_decrease_whoever_writes_clears_and_gives_ends_at_once(retaining, seed, monkeypatch):
+    """Two processes with clocks that differ, and throttled now and then."""
+    chance = random.Random(seed)
+    engines = [await retaining(), await retaining()]
+
+    def unsteady(call):
+        async def unsteadily(**arguments):
+            await asyncio.sleep(chance.choice((0, 0, 0.01)))
+            if chance.random() < 0.3:
+                answer = {
+                    "Error": {"Code": "ThrottlingException"},
+                    "ResponseMetadata": {"HTTPStatusCode": 400},
+                }
+                raise ClientError(answer, "UpdateItem")
+            return await call(**arguments)
+
+        return unsteadily
+
+    monkeypatch.setattr("flychat.storage.dynamodb.time", Clock(chance))
+    monkeypatch.setattr("flychat.maintenance.PAUSE", 0.0)
+    monkeypatch.setattr("flychat.maintenance.TRIES", 99)
+    for engine in engines:
+        monkeypatch.setattr(engine._client, "update_item", unsteady(engine._client.update_item))
+    logs = [MessageLog(engine, memory=False) for engine in engines]
+
+    async def write() -> None:
+        for n in range(12):
+            await chance.choice(logs).commit(draft(f"{n}"))
+
+    async def clear_twice() -> None:
+        for _ in range(2):
+            await asyncio.sleep(0.05)
+            await clear(chance.choice(engines), "room")
+
+    await asyncio.gather(write(), clear_twice())
+    for engine in engines:
+        await ends_given(engine)
+    given = list((await ends(engines[0])).values())
+    assert None in given
+    started = given[: given.index(None)]
+    assert started == sorted(started)
+    assert not any(given[len(started) :]), "what has no end has nothing with an end behind it"
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_end_that_was_given_is_not_changed_by_another_process(retaining, monkeypatch):
+    """Else a late one, whose clock is ahead, would give the first commit a later end than the second has."""
+    plain, late, other = await retaining(None), await retaining(), await retaining()
+    for first in (1, 2):
+        await plain.put(Commit("room", (), "void", void=(first, 1)))
+    update, listed, go = late._client.update_item, asyncio.Event(), asyncio.Event()
+
+    async def once_and_late(**arguments):
+        if listed.is_set():
+            raise ClientError(SLOW_DOWN, "UpdateItem")
+        listed.set()
+        await go.wait()
+        return await update(**arguments)
+
+    monkeypatch.setattr(late._client, "update_item", once_and_late)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flychat.storage.dynamodb.time", types.SimpleNamespace(time=lambda: time.time() + 100))
+        await store_at(late, "room", 3, time.time())
+        await listed.wait()
+    await store_at(other, "room", 4, time.time())
+    await ends_given(other)
+    go.set()
+    await ends_given(late)
+    given = list((await ends(other)).values())
+    assert given[:3] == sorted(given[:3])
+    assert given[3] is None
+
+
+class Clock:
+    """The time as some process has it, which is not exactly that of another."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+
+    def time(self) -> float:
+        return time.time() + self._chance.uniform(-5, 5)
+
+
 @pytest.mark.gen_test(timeout=30)
 async def test_sqlite_expires_what_is_old_but_for_the_end_of_a_room():
     engine = await SqliteEngine.open(":memory:")
@@ -168,6 +381,25 @@ async def test_sqlite_expires_what_is_old_but_for_the_end_of_a_room():
     plan = await log.plan(StreamRequest("room", 1))
     assert [event.name for event in plan.opening] == ["stream-open", "stream-reset"]
     await engine.close()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 500])
+@pytest.mark.gen_test(timeout=30)
+async def test_sqlite_expires_a_beginning_and_no_more_whatever_the_clock_said(monkeypatch, batch):
+    """Messages whose dates are too old, in the middle, stay until those before them go."""
+    monkeypatch.setattr("flychat.storage.sqlite.BATCH", batch)
+    monkeypatch.setattr("flychat.storage.sqlite.REST_SECONDS", 0.0)
+    now = time.time()
+    for wrong, old, kept in ((range(11, 14), 0, 1), (range(11, 14), 4, 5), (range(4, 8), 5, 8), ((), 30, 20)):
+        engine = await SqliteEngine.open(":memory:")
+        for room in ("room", "another"):
+            for first in range(1, 21):
+                age = 30 if first in wrong or first <= old else 1
+                await store_at(engine, room, first, now - age * DAY)
+        await engine.expire(iso_date(now - 7 * DAY))
+        for room in ("room", "another"):
+            assert [commit.first for commit in await engine.after(room, 0, 99)] == list(range(kept, 21))
+        await engine.close()
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -223,8 +455,7 @@ async def test_a_log_expires_from_its_beginning_whatever_happens(
     updates = 0
 
     async def throttled(**_):
-        answer = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-        raise ClientError(answer, "UpdateItem")
+        raise ClientError(SLOW_DOWN, "UpdateItem")
 
     async def interrupted(**arguments):
         nonlocal updates
@@ -348,3 +579,46 @@ def test_rooms_are_exported_and_cleared_from_the_command_line(tmp_path):
         assert (refusal.returncode, refusal.stdout) == (2, ""), arguments
     assert not list(tmp_path.glob("typo*"))
     assert "--retention" in refused("--standalone", "--retention", "3", cwd=tmp_path)
+
+
+def test_an_export_from_the_command_line_says_on_stderr_what_is_missing(tmp_path):
+    async def store() -> None:
+        engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
+        for first in (1, 2, 5):
+            await store_at(engine, "tea", first, time.time())
+        await engine.close()
+
+    asyncio.run(store())
+    exported = maintain("export", "tea", cwd=tmp_path)
+    assert [json.loads(line)["id"] for line in exported.stdout.splitlines()] == [1, 2, 5]
+    assert exported.stderr == "flychat: messages 3 to 4 are missing in the store\n"
+    assert exported.returncode == 0
+
+
+BACKUP = """
+import sqlite3, sys
+sqlite3.connect(sys.argv[1]).execute("VACUUM INTO ?", sys.argv[2:])
+"""
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_backup_as_the_guide_makes_it_ends_while_people_write_and_is_whole(tmp_path):
+    guide = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
+    assert "VACUUM INTO" in guide
+    assert ".backup" not in guide
+    path, copy = tmp_path / "chat.db", tmp_path / "copy.db"
+    engine = await SqliteEngine.open(str(path))
+    log = MessageLog(engine, memory=False)
+    await asyncio.gather(*(log.commit(draft("x" * 4000)) for _ in range(1000)))
+    backup = await asyncio.create_subprocess_exec(sys.executable, "-c", BACKUP, str(path), str(copy))
+    ended = asyncio.ensure_future(backup.wait())
+    while not ended.done():
+        await log.commit(draft("meanwhile"))
+    assert await ended == 0
+    await log.commit(draft("after"))
+    await log.close()
+    engine = await SqliteEngine.open(str(copy))
+    ids = [message.id async for message in export(engine, "room")]
+    assert ids == list(range(1, len(ids) + 1))
+    assert len(ids) >= 1000
+    await engine.close()

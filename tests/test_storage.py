@@ -886,12 +886,18 @@ async def test_the_lock_is_free_again_after_a_failed_start(tmp_path):
         ("error", Unknown, True),
         ("unavailable", Unknown, False),
         ("throttle", Throttled, False),
+        ("slow down", Throttled, False),
+        ("limit", Throttled, False),
         ("deny", Broken, False),
     ],
 )
 @gen_test
-async def test_each_fault_has_its_class_and_the_put_is_sent_once(proxied, dynamo, fault, error, applied):
+async def test_each_fault_has_its_class_and_the_put_is_sent_once(
+    proxied, dynamo, fault, error, applied, monkeypatch
+):
     proxy, environ = proxied
+    if fault == "hang":
+        monkeypatch.setattr("flychat.storage.dynamodb.PUT_SECONDS", 0.2)
     engine = await dynamo(environ)
     proxy.script("PutItem", fault)
     failure = await outcome(engine.put(commit(1)))
@@ -903,14 +909,25 @@ async def test_each_fault_has_its_class_and_the_put_is_sent_once(proxied, dynamo
 
 @pytest.mark.parametrize(
     ("fault", "error"),
-    [("drop", Unknown), ("hang", Unknown), ("error", Unknown), ("throttle", Throttled), ("deny", Broken)],
+    [
+        ("drop", Unknown),
+        ("hang", Unknown),
+        ("error", Unknown),
+        ("throttle", Throttled),
+        ("slow down", Throttled),
+        ("limit", Throttled),
+        ("deny", Broken),
+    ],
 )
 @gen_test
-async def test_a_read_fails_with_the_class_of_the_fault(proxied, dynamo, fault, error):
+async def test_a_read_fails_with_the_class_of_the_fault(proxied, dynamo, fault, error, monkeypatch):
     proxy, environ = proxied
+    if fault == "hang":
+        monkeypatch.setattr("flychat.storage.dynamodb.READ_SECONDS", 0.2)
     engine = await dynamo(environ)
-    proxy.script("Query", *[fault] * 2)
+    proxy.script("Query", *[fault] * 3)
     assert type(await outcome(engine.tail("room", 1))) is error
+    assert type(await outcome(engine.find("room", 0, 1, "x"))) is error
     assert type(await outcome(engine.check())) is error
 
 
@@ -968,6 +985,42 @@ async def test_a_commit_costs_one_call_and_so_do_the_usual_reads(proxied, dynamo
     await engine.after("room", 129, 1000)
     await engine.before("room", 100, 50)
     assert proxy.calls == {"PutItem": 4, "Query": 3}
+
+
+@gen_test
+async def test_a_search_goes_on_over_pages_that_hold_nothing(dynamo, dynamo_environ):
+    """A page is 1 MB of what is looked at, not of what is found."""
+    engine = await dynamo(dynamo_environ)
+    for first in range(1, 1 + 64 * 20, 64):
+        await engine.put(commit(first, 64, text="x" * 900))
+    last = commit(1281)
+    await engine.put(last)
+    assert await engine.find("room", 0, 10**6, last.messages[0].provisional_id) == [last]
+
+
+@gen_test
+async def test_many_calls_wait_for_their_turn_and_none_takes_that_for_a_dead_store(
+    proxied, dynamo, monkeypatch
+):
+    proxy, environ = proxied
+    for name in ("READS", "PUTS"):
+        monkeypatch.setattr(f"flychat.storage.dynamodb.{name}", 2)
+    engine = await dynamo(environ)
+    proxy.delay = 0.05
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, proxy.under_way)
+            await asyncio.sleep(0.005)
+
+    watching = asyncio.ensure_future(watch())
+    puts = [engine.put(commit(1, room=f"{n}")) for n in range(8)]
+    reads = [engine.tail("room", 1) for _ in range(8)]
+    await asyncio.gather(*puts, *reads)
+    watching.cancel()
+    assert most == 4
 
 
 @gen_test
@@ -1049,8 +1102,10 @@ async def test_a_missing_table_is_named_with_the_command_that_creates_it(dynamo,
     [("deny", "no access to table .*AccessDenied"), ("hang", "no answer"), ("unavailable", "no access")],
 )
 @gen_test
-async def test_a_start_without_an_answer_is_told_in_one_line(proxied, dynamo, fault, line):
+async def test_a_start_without_an_answer_is_told_in_one_line(proxied, dynamo, fault, line, monkeypatch):
     proxy, environ = proxied
+    if fault == "hang":
+        monkeypatch.setattr("flychat.storage.dynamodb.STARTING_SECONDS", 0.2)
     proxy.script("DescribeTable", fault)
     with pytest.raises(Misconfigured, match=line):
         await dynamo(environ, "flychat-messages")
@@ -1077,26 +1132,6 @@ async def test_creating_a_table_at_once_from_several_places_is_fine(dynamo_envir
     table = f"flychat-{uuid.uuid4()}"
     await asyncio.gather(*(create_table(table, dynamo_environ) for _ in range(4)))
     await (await dynamo(dynamo_environ, table)).put(commit(1))
-
-
-@gen_test
-async def test_a_first_connection_that_takes_too_long_is_tried_again(dynamo, dynamo_environ, monkeypatch):
-    from aiobotocore.client import AioBaseClient
-    from botocore.exceptions import ConnectTimeoutError
-
-    calls = []
-    make = AioBaseClient._make_api_call
-
-    async def slow_at_first(client, name, arguments):
-        calls.append(name)
-        if len(calls) == 1:
-            raise ConnectTimeoutError(endpoint_url="http://127.0.0.1")
-        return await make(client, name, arguments)
-
-    engine = await dynamo(dynamo_environ)
-    monkeypatch.setattr(AioBaseClient, "_make_api_call", slow_at_first)
-    await dynamo(dynamo_environ, engine._table)
-    assert calls == ["DescribeTable", "DescribeTable"]
 
 
 @gen_test

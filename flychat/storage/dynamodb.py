@@ -10,8 +10,9 @@ read better, are reserved words.)
 - A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
 - `Limit` counts commits, of 1 to 64 messages each: pages start small and double.
 - With a retention, a commit is given its end, `exp`, by the next one, so the newest has none: the log of a
-  room never expires as a whole, and its ids go on. Ends are given from the oldest on, and none is before
-  that of the commit before: so whatever interrupts it, the log expires from its beginning, without a gap.
+  room never expires as a whole, and its ids go on. Ends are given from the oldest on, none is before that of
+  the commit before, and an end that was given is never changed: so whatever interrupts it, and whoever does
+  the same, the log expires from its beginning, without a gap.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import aioboto3
 from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, HTTPClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
@@ -36,13 +37,16 @@ from ..errors import Broken, Misconfigured, Rejected, StoreFailed, Taken, Thrott
 from ..logs import Seldom
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
-from . import READ_BYTES, Run
+from . import PUT_SECONDS, READ_BYTES, READ_SECONDS, Run
+from .turns import Turns, answered_within
 
-ERASED = 25  # messages whose commits are read and erased in one go
 PAGE = 8  # commits in the first page of a Query
-STARTING_SECONDS = 5  # for the answer to the first call
+PUTS, READS, ASIDE = 32, 32, 8  # calls at once; aside: what is written of ends and by `clear`
+STARTING_SECONDS = 15  # for the answer to the first calls
+NEVER = 3600  # botocore's time-outs count what is not the store's: see turns.py
 CREATING_SECONDS = 60
 READY = ("ACTIVE", "UPDATING")
+VOID = "[]"  # the payload of a commit without messages
 KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
 
 THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded")  # and Throttl...
@@ -64,6 +68,9 @@ class DynamoEngine:
         self._client = client
         self._opened = opened
         self._retention = retention
+        self._putting = Turns(PUTS, PUT_SECONDS)
+        self._reading = Turns(READS, READ_SECONDS)
+        self._aside = Turns(ASIDE, PUT_SECONDS)
         self._puts = 0  # under way
         self._no_puts = asyncio.Event()
         self._no_puts.set()
@@ -97,12 +104,14 @@ class DynamoEngine:
         item = self._item(commit)
         with self._under_way(), _failures():
             try:
-                await self._client.put_item(
+                put = partial(
+                    self._client.put_item,
                     TableName=self._table,
                     Item=item,
                     ConditionExpression="attribute_not_exists(seq)",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
+                await self._putting.call(put)
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 winner = error.response.get("Item")  # some servers do not tell
                 raise Taken(_commit(winner) if winner else None) from error
@@ -118,34 +127,44 @@ class DynamoEngine:
     async def _end(self, room: str, before: int, retention: float) -> None:
         """Gives an end to the commits below `before` that have none. The next put makes up for a failure."""
         try:
-            with _failures():
-                endless, end = await self._endless(room, before)
-                for item in reversed(endless):
-                    end = max(end, _due(_commit(item), retention))
-                    await self._client.update_item(
-                        TableName=self._table,
-                        Key={name: item[name] for name, _, _ in KEYS},
-                        UpdateExpression="SET exp = :exp",
-                        ConditionExpression="attribute_exists(seq)",
-                        ExpressionAttributeValues={":exp": {"N": str(end)}},
-                    )
+            endless, end = await self._endless(room, before)
+            for item in reversed(endless):
+                end = max(end, _due(_commit(item), retention))
+                if not await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
+                    return  # another process is at it, with ends of its own
         except StoreFailed as error:
             self._unended.tell("messages were not given an end: %s", error)
 
     async def _endless(self, room: str, before: int) -> tuple[list[dict[str, Any]], int]:
         """The items below `before` that have no end, newest first; and the end of what is before them."""
-        query, page = self._query(room, "seq < :edge", before), 2
-        items: list[dict[str, Any]] = []
-        while True:
-            answer = await self._client.query(**query, Limit=page)
-            for item in answer["Items"]:
+        query, more = self._query(room, "seq < :edge", before, 2), True
+        endless: list[dict[str, Any]] = []
+        while more:
+            items, more = await self._page(query)
+            for item in items:
                 if "exp" in item:
-                    return items, int(item["exp"]["N"])
-                items.append(item)
-            if "LastEvaluatedKey" not in answer:
-                return items, 0
-            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-            page *= 2
+                    return endless, int(item["exp"]["N"])
+                endless.append(item)
+        return endless, 0
+
+    async def _update(
+        self, item: dict[str, Any], name: str, value: dict[str, str], condition: str = ""
+    ) -> bool:
+        """Sets one attribute, and leaves the others as they are. Says whether the item is there, and fit."""
+        update = partial(
+            self._client.update_item,
+            TableName=self._table,
+            Key={key: item[key] for key, _, _ in KEYS},
+            UpdateExpression=f"SET {name} = :value",
+            ConditionExpression=" AND ".join(filter(None, ("attribute_exists(seq)", condition))),
+            ExpressionAttributeValues={":value": value},
+        )
+        with self._under_way(), _failures():
+            try:
+                await self._aside.call(update)
+            except self._client.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
 
     def _item(self, commit: Commit) -> dict[str, Any]:
         return {
@@ -169,56 +188,63 @@ class DynamoEngine:
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
         return (await self._read(Run(limit, below=id), room, "seq < :edge", id, PAGE)).oldest_first()
 
-    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
-        query = self._query(room, "seq BETWEEN :edge AND :below", above - COMMIT_MESSAGES + 1)
-        query["FilterExpression"] = "contains(m, :id)"
-        query["ExpressionAttributeValues"] |= {
-            ":below": {"N": str(below - 1)},
-            ":id": {"S": f'"{provisional_id}"'},
-        }
-        found: list[Commit] = []
-        with _failures():
-            while True:
-                answer = await self._client.query(**query)
-                for item in answer["Items"]:
-                    commit = _commit(item)
-                    if commit.last > above and not _expired(item):
-                        found.append(commit)
-                if "LastEvaluatedKey" not in answer or sum(commit.size for commit in found) >= READ_BYTES:
-                    return found
-                query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
     async def _read(self, run: Run, room: str, condition: str, edge: int, page: int) -> Run:
-        query = self._query(room, condition, edge)
-        with _failures():
-            while True:
-                answer = await self._client.query(**query, Limit=page)
-                wanted = all(run.take(_commit(item)) for item in answer["Items"] if not _expired(item))
-                if not wanted or "LastEvaluatedKey" not in answer:
-                    return run
-                query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-                page *= 2
+        query, more = self._query(room, condition, edge, page), True
+        while more:
+            items, more = await self._page(query)
+            with _failures():
+                more = all(run.take(_commit(item)) for item in items if not _expired(item)) and more
+        return run
 
-    def _query(self, room: str, condition: str, edge: int) -> dict[str, Any]:
+    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
+        found: list[Commit] = []
+        query, more = (
+            self._query(room, "seq BETWEEN :edge AND :below", above - COMMIT_MESSAGES + 1),
+            below > above,
+        )
+        query["FilterExpression"] = "contains(m, :id)"
+        values = {":below": {"N": str(below - 1)}, ":id": {"S": f'"{provisional_id}"'}}
+        query["ExpressionAttributeValues"] |= values
+        while more and sum(commit.size for commit in found) < READ_BYTES:
+            items, more = await self._page(query)
+            with _failures():
+                commits = [_commit(item) for item in items if not _expired(item)]
+            found += [commit for commit in commits if commit.last > above]
+        return found
+
+    def _query(self, room: str, condition: str, edge: int, page: int = 0) -> dict[str, Any]:
+        """What `_page` takes. A page has 1 MB, or so many commits if that is said."""
         return {
             "TableName": self._table,
             "KeyConditionExpression": f"room = :room AND {condition}",
             "ExpressionAttributeValues": {":room": {"S": room}, ":edge": {"N": str(edge)}},
             "ScanIndexForward": "<" not in condition,
             "ConsistentRead": True,
+            **({"Limit": page} if page else {}),
         }
+
+    async def _page(self, query: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+        """The next items, and whether there are more; `query` is moved on."""
+        with _failures():
+            answer = await self._reading.call(partial(self._client.query, **query))
+        if more := "LastEvaluatedKey" in answer:
+            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+            if "Limit" in query:
+                query["Limit"] *= 2
+        return answer["Items"], more
 
     async def check(self) -> None:
         await self.tail("check", 1)
 
     async def erase(self, room: str, before: int) -> None:
-        while commits := (await self.before(room, before, ERASED))[-ERASED:]:
-            with self._under_way(), _failures():
-                for commit in commits:
-                    if commit.messages:
-                        void = replace(commit, messages=(), void=(commit.first, commit.ids))
-                        await self._client.put_item(TableName=self._table, Item=self._item(void))
-            before = commits[0].first
+        """Also what has expired, and is not deleted yet."""
+        query, more = self._query(room, "seq < :edge", before), True
+        query |= {"FilterExpression": "m <> :void", "ProjectionExpression": "room, seq"}
+        query["ExpressionAttributeValues"] |= {":void": {"S": VOID}}
+        while more:
+            items, more = await self._page(query)
+            for item in items:
+                await self._update(item, "m", {"S": VOID})
 
     async def expire(self, before: str) -> None:
         """The table's TTL does it."""
@@ -251,16 +277,15 @@ async def create_table(table: str, environ: Mapping[str, str] = os.environ) -> s
         client, where = await _connect(stack, environ)
         created = await _status(client, table, where) is None
         if created:
-            with _starting(table, where), suppress(client.exceptions.ResourceInUseException):
-                await _connected(
-                    client.create_table,
-                    TableName=table,
-                    BillingMode="PAY_PER_REQUEST",
-                    KeySchema=[{"AttributeName": name, "KeyType": key} for name, key, _ in KEYS],
-                    AttributeDefinitions=[
-                        {"AttributeName": name, "AttributeType": type} for name, _, type in KEYS
-                    ],
-                )
+            attributes = [{"AttributeName": name, "AttributeType": type} for name, _, type in KEYS]
+            async with _starting(table, where):
+                with suppress(client.exceptions.ResourceInUseException):
+                    await client.create_table(
+                        TableName=table,
+                        BillingMode="PAY_PER_REQUEST",
+                        KeySchema=[{"AttributeName": name, "KeyType": key} for name, key, _ in KEYS],
+                        AttributeDefinitions=attributes,
+                    )
         try:
             async with asyncio.timeout(CREATING_SECONDS):
                 while await _status(client, table, where) not in READY:  # noqa: ASYNC110 - nobody calls
@@ -294,9 +319,9 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
             # The default of 12 s would have a quiet room pay for TCP and TLS again.
             connector_args={"keepalive_timeout": 60},
             retries={"mode": "standard", "total_max_attempts": 1},
-            connect_timeout=1,
-            read_timeout=2,
-            max_pool_connections=32,
+            connect_timeout=NEVER,
+            read_timeout=NEVER,
+            max_pool_connections=PUTS + READS + ASIDE,
             # Both save CPU, a quarter of a put in all: botocore would build its user agent twice per call.
             user_agent="flychat",
             parameter_validation=False,
@@ -309,9 +334,9 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
 
 async def _status(client: Any, table: str, where: str) -> str | None:
     """The status of the table, None where there is none."""
-    with _starting(table, where):
+    async with _starting(table, where):
         try:
-            description = (await _connected(client.describe_table, TableName=table))["Table"]
+            description = (await client.describe_table(TableName=table))["Table"]
         except client.exceptions.ResourceNotFoundException:
             return None
     types = {each["AttributeName"]: each["AttributeType"] for each in description["AttributeDefinitions"]}
@@ -325,17 +350,9 @@ async def _status(client: Any, table: str, where: str) -> str | None:
     return status
 
 
-async def _connected(call: Callable[..., Any], **arguments: Any) -> Any:
-    """Calls again where the connection takes too long, as the first one may on a busy machine."""
-    async with asyncio.timeout(STARTING_SECONDS):
-        while True:
-            with suppress(ConnectTimeoutError):
-                return await call(**arguments)
-
-
 async def _expire(client: Any, table: str, where: str) -> None:
     """Turns the table's TTL on. To do so twice is an error on AWS, so it is looked at first."""
-    with _starting(table, where):
+    async with _starting(table, where):
         ttl = (await client.describe_time_to_live(TableName=table)).get("TimeToLiveDescription", {})
         if ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
             if ttl.get("AttributeName") != "exp":
@@ -346,10 +363,11 @@ async def _expire(client: Any, table: str, where: str) -> None:
         )
 
 
-@contextmanager
-def _starting(table: str, where: str) -> Iterator[None]:
+@asynccontextmanager
+async def _starting(table: str, where: str) -> AsyncIterator[None]:
     try:
-        yield
+        async with answered_within(STARTING_SECONDS):
+            yield
     except NO_ANSWER as error:
         raise Misconfigured(f"no answer from DynamoDB at {where}: {_text(error)}") from error
     except (ClientError, BotoCoreError) as error:

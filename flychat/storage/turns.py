@@ -1,0 +1,64 @@
+"""Calls to a store that is far away: so many at a time, in order, with a deadline for the store's answer.
+
+A deadline says that a store is dead. So it is counted from when a call begins, not while that waits for its
+turn; and in ticks of the loop: one that was busy for a while must not take an answer for late that it has not
+heard yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from ..errors import Unknown
+
+T = TypeVar("T")
+
+TICKS = 20
+
+
+@asynccontextmanager
+async def answered_within(seconds: float) -> AsyncIterator[None]:
+    """Like asyncio.timeout, but however long the loop is busy with something else, it counts as one tick."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.Handle
+
+    def tick(left: int) -> None:
+        nonlocal timer
+        if left:
+            timer = loop.call_later(seconds / TICKS, tick, left - 1)
+        else:
+            timeout.reschedule(loop.time())
+
+    timer = loop.call_soon(tick, TICKS)
+    async with asyncio.timeout(None) as timeout:
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+class Turns:
+    """Lets `most` calls go on at once. Each raises Unknown if it is not answered within so many seconds."""
+
+    def __init__(self, most: int, seconds: float) -> None:
+        self._free = asyncio.Semaphore(most)
+        self._seconds = seconds
+        self._silent = float("-inf")  # when the last call was given up, if none was answered since
+
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        async with self._free:
+            if self._silent > asked:  # or else those at the end of a long queue would wait for hours
+                raise Unknown("no answer to the calls before this one")
+            try:
+                async with answered_within(self._seconds):
+                    answer = await call()
+            except TimeoutError:
+                self._silent = loop.time()
+                raise Unknown("no answer in time") from None
+            self._silent = float("-inf")
+            return answer
