@@ -581,15 +581,13 @@ def test_rooms_are_exported_and_cleared_from_the_command_line(tmp_path):
     assert "--retention" in refused("--standalone", "--retention", "3", cwd=tmp_path)
 
 
-def test_an_export_from_the_command_line_says_on_stderr_what_is_missing(tmp_path):
-    async def store() -> None:
-        engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
-        for first in (1, 2, 5):
-            await store_at(engine, "tea", first, time.time())
-        await engine.close()
-
-    asyncio.run(store())
-    exported = maintain("export", "tea", cwd=tmp_path)
+@pytest.mark.gen_test(timeout=60)
+async def test_an_export_from_the_command_line_says_on_stderr_what_is_missing(tmp_path):
+    engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
+    for first in (1, 2, 5):
+        await store_at(engine, "tea", first, time.time())
+    await engine.close()
+    exported = await asyncio.to_thread(maintain, "export", "tea", cwd=tmp_path)
     assert [json.loads(line)["id"] for line in exported.stdout.splitlines()] == [1, 2, 5]
     assert exported.stderr == "flychat: messages 3 to 4 are missing in the store\n"
     assert exported.returncode == 0
@@ -610,11 +608,11 @@ async def test_a_backup_as_the_guide_makes_it_ends_while_people_write_and_is_who
     engine = await SqliteEngine.open(str(path))
     log = MessageLog(engine, memory=False)
     await asyncio.gather(*(log.commit(draft("x" * 4000)) for _ in range(1000)))
-    backup = await asyncio.create_subprocess_exec(sys.executable, "-c", BACKUP, str(path), str(copy))
-    ended = asyncio.ensure_future(backup.wait())
-    while not ended.done():
+    command = [sys.executable, "-c", BACKUP, str(path), str(copy)]
+    backup = asyncio.ensure_future(asyncio.to_thread(subprocess.run, command, check=True))
+    while not backup.done():
         await log.commit(draft("meanwhile"))
-    assert await ended == 0
+    await backup
     await log.commit(draft("after"))
     await log.close()
     engine = await SqliteEngine.open(str(copy))
