@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
 from configparser import RawConfigParser
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -73,16 +74,37 @@ class PushpinChild:
         if found is None:
             raise Misconfigured(INSTALL)
         template = deploy / configuration_for(await version(found))
+        key = key or secrets.token_bytes(32)
+        start = partial(cls._start, found, template, targets, host, port, control_port, key)
+        try:
+            return await start()
+        except Misconfigured:
+            if port and control_port:
+                raise
+            # One that was free may be taken by now. Of its control port Pushpin would not even say so.
+            return await start()
+
+    @classmethod
+    async def _start(
+        cls,
+        program: str,
+        template: Path,
+        targets: Sequence[str],
+        host: str,
+        port: int,
+        control_port: int,
+        key: bytes,
+    ) -> PushpinChild:
         port = _free_port(host, port)
         control_port = _free_port("127.0.0.1", control_port)
-        encoded_key = "base64:" + base64.b64encode(key or secrets.token_bytes(32)).decode()
+        encoded_key = "base64:" + base64.b64encode(key).decode()
         settings = {
             "runner": {"http_port": f"{host}:{port}"},
             "proxy": {"sig_iss": ISSUER, "sig_key": encoded_key},
             "handler": {"push_in_http_port": str(control_port)},
         }
         directory = _prepared(template, settings, targets)
-        process = await _watched(directory, found, "--config=pushpin.conf")
+        process = await _watched(directory, program, "--config=pushpin.conf")
         child = cls(
             process,
             directory,

@@ -222,7 +222,7 @@ class Front:
         """What curl prints, with a last line `HTTP-VERSION STATUS`."""
         need("curl")
         process = await asyncio.create_subprocess_exec(
-            *("curl", "-s", "--cacert", str(self.certificate[0]), "--max-time", "20"),
+            *("curl", "-sS", "--cacert", str(self.certificate[0]), "--max-time", "20"),
             *("-w", "\n%{http_version} %{http_code}", *arguments),
             stdout=subprocess.PIPE,
         )
@@ -368,12 +368,13 @@ async def test_a_client_that_leaves_is_gone_from_flychat_too(name, tmp_path, cer
 @contextlib.contextmanager
 def answering(status: int, head: str = "", body: str = "") -> Iterator[int]:
     """The port of a server that answers everything so: 0 is not at all."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        if not status:
-            listener.close()
+        if not status:  # the port is ours, but nobody listens
             yield port
             return
+        listener.listen()
         answer = (
             f"HTTP/1.1 {status} Away\r\nContent-Length: {len(body)}\r\n{head}Connection: close\r\n\r\n{body}"
         )
@@ -415,7 +416,7 @@ async def test_while_flychat_is_away_a_stream_says_when_to_come_back(name, statu
             assert "\naccess-control-allow-origin: *" in head
             assert "retry-after" not in head
             # All else is told what is so.
-            for other in ((address,), (f"{front.url}/tea", *STREAM), (address, *STREAM, "-d", "from=ann")):
+            for other in ((address,), (f"{front.url}/tea", *STREAM), (address, *STREAM, "-X", "POST")):
                 told = await front.curl("-D", "-", *other)
                 assert told.endswith(f"2 {status or 502}")
                 if status:

@@ -23,8 +23,8 @@ from .oracle import Crowd, Listener, fetch, history, post
 from .pushpin_proxy import Stage, eventually, free_port, new_room
 
 pytestmark = both_pushpins
-gen_test = pytest.mark.gen_test(timeout=60)
-RETRIES = 30  # seconds: Pushpin asks again after 1, 2, 4, 8 and 16
+gen_test = pytest.mark.gen_test(timeout=90)
+RETRIES = 40  # seconds: Pushpin asks again after 1, 2, 4, 8 and 16, and up to a second more each time
 
 
 async def one_of_each(stage: Stage, **options):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flychat import pushpin_child
 from flychat.errors import Misconfigured
 from flychat.pushpin_child import PushpinChild, configuration_for, version
 
@@ -118,6 +119,21 @@ async def test_a_pushpin_that_cannot_start_is_one_line_that_says_why(stage, tmp_
         await PushpinChild.start(tmp_path, ["127.0.0.1:1"], program=stage.program)
     assert "nonsense" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@gen_test
+async def test_a_control_port_that_is_taken_before_pushpin_takes_it_is_replaced_by_another(
+    stage, monkeypatch
+):
+    """Pushpin itself would not say so, and what is published would go to the other process."""
+    monkeypatch.setattr(pushpin_child, "STARTING_SECONDS", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        found = [free_port(), taken, free_port(), free_port()]
+        monkeypatch.setattr(pushpin_child, "_free_port", lambda host, port: found.pop(0))
+        pushpin = await stage.pushpin()
+    assert f":{taken}/" not in pushpin.grip_url
+    assert found == []
 
 
 @pytest.mark.parametrize(
