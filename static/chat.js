@@ -101,6 +101,7 @@ class Stream {
   #next = new Timer();
   #failures = 0;
   #opened = 0;
+  #live = false;
   #heard = 0;
   #wanted = null; // an earlier position
   reached = 0; // the last id that came
@@ -112,6 +113,7 @@ class Stream {
   open() {
     this.close();
     this.#opened = Date.now();
+    this.#live = false;
     const source = new EventSource(`${this.path}?lastEventId=${this.#wanted ?? this.position()}`);
     this.#wanted = null;
     for (const name of EVENTS) source.addEventListener(name, (event) => this.#event(event));
@@ -142,7 +144,8 @@ class Stream {
   #event({ type, data, lastEventId: id }) {
     this.#watch();
     if (id) this.reached = Number(id); // it may be "0"
-    this.tell({ kind: "open" });
+    this.#live ||= type === EVENTS[0]; // not so an answer of a proxy
+    if (this.#live) this.tell({ kind: "open" });
     this.tell({ kind: "event", type, data, id });
   }
 

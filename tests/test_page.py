@@ -1295,6 +1295,22 @@ def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: O
     assert stream.positions == ["0"] * 11 + ["1"]
 
 
+def test_a_proxys_answer_while_the_server_is_away_is_not_shown_as_a_connection(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    ann.page.add_init_script(
+        "states = []; new MutationObserver(() => states.push(document.documentElement.dataset.state))"
+        ".observe(document, { subtree: true, attributeFilter: ['data-state'] })"
+    )
+    away = "retry: 3000\n" + event("keep-alive", {})
+    stream = ScriptedStream(ann.page, away, away, away)
+    ann.open(connected=False)
+    run_clock(ann.page, lambda: len(stream.positions) > 3)
+    assert "connected" not in ann.page.evaluate("states")
+    stream.then(OPEN)
+    run_clock(ann.page, lambda: "connected" in ann.page.evaluate("states"))
+
+
 @pytest.mark.parametrize(("reason", "last", "before"), [("ahead", 2, 0), ("behind", 1_953, 1_950)])
 def test_a_stream_that_is_cut_after_a_reset_goes_on_from_the_resets_id(
     window: Open, reason: str, last: int, before: int
