@@ -295,6 +295,18 @@ async def test_a_reading_never_takes_a_hole_for_the_end_of_the_log(engine):
 
 
 @gen_test
+async def test_a_void_commit_keeps_its_ids(engine):
+    """Also one that was erased: or else the next one would not follow it."""
+    void, end = Commit("room", (), "test", void=(1, 64)), commit(129)
+    for each in (void, commit(65, 64), end):
+        await engine.put(each)
+    assert (await engine.after("room", 0, 50))[0] == void
+    await engine.erase("room", 129)
+    log = await engine.after("room", 0, 999)
+    assert [(c.first, c.ids, len(c.messages)) for c in log] == [(1, 64, 0), (65, 64, 0), (129, 1, 1)]
+
+
+@gen_test
 async def test_a_reading_stops_at_its_bytes_whatever_the_limit(engine):
     """One that stops so has more than 1 MiB of messages past the position."""
     log = [commit(first, 64, text="\N{GRINNING FACE}" * 220) for first in range(1, 1 + 64 * 20, 64)]
@@ -985,6 +997,37 @@ async def test_a_commit_costs_one_call_and_so_do_the_usual_reads(proxied, dynamo
     await engine.after("room", 129, 1000)
     await engine.before("room", 100, 50)
     assert proxy.calls == {"PutItem": 4, "Query": 3}
+
+
+@gen_test
+async def test_a_commit_that_is_seen_before_the_one_before_it_is_no_hole(dynamo, dynamo_environ, monkeypatch):
+    """A Query is not a snapshot: the one was stored while the Query was under way."""
+    engine = await dynamo(dynamo_environ)
+    log = log_of(1, 1, 1)
+    for each in log:
+        await engine.put(each)
+    page, torn = engine._page, []
+
+    async def at_first_torn(query):
+        items, more = await page(query)
+        if not torn:
+            torn.append(items.pop(1))
+        return items, more
+
+    monkeypatch.setattr(engine, "_page", at_first_torn)
+    assert await engine.after("room", 0, 50) == log
+    assert torn
+
+
+@gen_test
+async def test_pages_grow_so_that_a_long_reading_takes_few_calls(proxied, dynamo):
+    proxy, environ = proxied
+    engine = await dynamo(environ)
+    for each in log_of(*[1] * 250):
+        await engine.put(each)
+    proxy.calls.clear()
+    assert len(await engine.tail("room", 248)) == 248  # 8 + 16 + 32 + 64 + 128
+    assert proxy.calls == {"Query": 5}
 
 
 @gen_test

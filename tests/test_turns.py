@@ -69,6 +69,19 @@ async def test_those_who_wait_behind_a_call_without_an_answer_are_told_at_once()
 
 
 @gen_test
+async def test_one_call_without_an_answer_among_others_says_nothing_of_the_store():
+    turns = Turns(2, 0.05)
+    given_up = asyncio.ensure_future(turns.call(never))
+
+    async def go_on() -> None:
+        while not given_up.done():
+            await turns.call(lambda: some_turns_of_the_loop(3))
+
+    await asyncio.gather(*(go_on() for _ in range(5)))  # some of them wait for their turn just then
+    assert isinstance(given_up.exception(), Unknown)
+
+
+@gen_test
 async def test_a_failure_and_a_cancellation_leave_the_turn_to_the_next():
     async def fail() -> None:
         raise LookupError

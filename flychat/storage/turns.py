@@ -46,7 +46,7 @@ class Turns:
     def __init__(self, most: int, seconds: float) -> None:
         self._free = asyncio.Semaphore(most)
         self._seconds = seconds
-        self._silent = float("-inf")  # when the last call was given up, if none was answered since
+        self._answered = self._silent = float("-inf")  # when it last did answer, and was last taken for dead
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
         loop = asyncio.get_running_loop()
@@ -54,11 +54,13 @@ class Turns:
         async with self._free:
             if self._silent > asked:  # or else those at the end of a long queue would wait for hours
                 raise Unknown("no answer to the calls before this one")
+            began = loop.time()
             try:
                 async with answered_within(self._seconds):
                     answer = await call()
             except TimeoutError:
-                self._silent = loop.time()
+                if self._answered < began:
+                    self._silent = loop.time()
                 raise Unknown("no answer in time") from None
-            self._silent = float("-inf")
+            self._answered = loop.time()
             return answer
