@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import re
 import socket
 
@@ -14,6 +15,7 @@ from flychat.hub import local as local_module
 from flychat.hub.held import Audience, Holder
 from flychat.hub.local import LocalHub, _Room
 from flychat.log import MessageLog
+from flychat.messages import Commit
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import committed, provisional
 from tests.served import draft, fields, served
@@ -472,6 +474,27 @@ async def test_nothing_overtakes_what_a_client_is_owed():
                 await asyncio.sleep(0)
                 take()
             assert read == given
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_comes_to_a_room_that_is_ahead_of_the_log_waits_for_nobody_else():
+    """The room has published what the log has lost since: nobody is to go round in circles until it is looked at."""
+    async with served() as chat:
+        first = await chat.stream()
+        chat.hub.publish(committed(Commit.of(1, [draft("lost")])))
+        assert await first.until_id(1) == [1]
+        plan, asked = chat.hub.plan, itertools.count()
+
+        async def counted(request):
+            assert next(asked) < 1000, "nobody else has a turn"
+            return await plan(request)
+
+        chat.hub.plan = counted
+        second = await chat.stream()
+        assert (await first.next()).type == "stream-reset"
+        await chat.post()
+        assert await second.until_id(1) == [1]
+        assert fields(await first.next())["text"] == "hi"
 
 
 @pytest.mark.gen_test

@@ -203,12 +203,15 @@ class _Room:
             if not self.inhabited:
                 self.recover()
             while position != self.position and not held.closed:
-                if position > self.position:
-                    await asyncio.shield(self.recover())
-                if position != self.position:
+                if position < self.position:
                     plan = await self._hub.recovered(self._recovery, position)
                     self._hub.holder.owe(held, b"", plan.parts, plan.size)
-                    position = plan.position
+                    if plan.position != position:
+                        position = plan.position
+                        continue
+                await asyncio.shield(
+                    self.recover()
+                )  # the room is behind, or ahead of a log that was replaced
             if held.audience is not None:
                 held.audience.join(held)
         finally:
