@@ -236,16 +236,14 @@ async def test_the_deadline_holds_for_a_writer_that_only_loses_too(monkeypatch):
     await log.close(0.01)
 
 
-@pytest.mark.gen_test
-async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotten(monkeypatch):
-    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
-
+@in_virtual_time
+async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotten():
     class Slow(FaultyEngine):
         async def put(self, commit):
-            await asyncio.sleep(0.1)  # the time is the subject
+            await asyncio.sleep(log_module.DEADLINE + 1)
             await super().put(commit)
 
-    log = MessageLog(engine := Slow(await SqliteEngine.open(":memory:")), memory=False)
+    log = MessageLog(engine := Slow(MemoryEngine()), memory=False)
     outcomes = await asyncio.gather(*(log.commit(draft()) for _ in range(200)), return_exceptions=True)
     assert [m.id for m in outcomes if isinstance(m, Message)] == list(range(1, 65))
     assert {str(error) for error in outcomes[64:]} == {"too many messages are waiting for the store"}

@@ -459,6 +459,24 @@ async def test_a_process_that_slept_does_not_put_at_a_place_that_has_been_freed(
         assert (await log.page("room")).messages[-1] == message
 
 
+@modes
+@in_virtual_time
+async def test_an_answer_that_lay_there_while_the_machine_slept_is_old(memory):
+    engine, clock = MemoryEngine(shared=True), [1_000_000.0]
+    log = MessageLog(engine, memory=memory, now=lambda: clock[0])
+    tail = engine.tail
+
+    async def answered_before_the_sleep(*arguments):
+        answer = await tail(*arguments)
+        engine.tail = tail
+        clock[0] += 8 * 86_400
+        engine.commits["room", 11] = Commit.of(11, [draft()])  # by another process; 1 to 10 have expired
+        return answer
+
+    engine.tail = answered_before_the_sleep
+    assert (await log.commit(draft("after the sleep"))).id == 12
+
+
 # Readings that wait
 
 

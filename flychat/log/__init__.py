@@ -268,14 +268,15 @@ class MessageLog:
     async def _put(self, room: _Room, place: int, drafts: list[Draft]) -> None:
         self._puts += 1
         commit = Commit.of(place, drafts, f"{self._process}-{self._puts}")
+        asked = self._clocks()
         await self._engine.put(commit)
-        self._know(room)
+        room.known = asked
         self._learn(room, [commit], own=True)
 
     async def _catch_up(self, room: _Room) -> None:
         """Takes in what the log has beyond the window; forgets a window that it no longer continues."""
         while (window := room.window) is not None:
-            tail = window.tail
+            tail, asked = window.tail, self._clocks()
             commits = await self._commits_after(room, tail, REPLAY + 1)
             if room.window is not window:
                 return
@@ -283,7 +284,7 @@ class MessageLog:
                 self._forget(room)
             self._learn(room, commits)
             if window.tail == tail or not _is_full(commits, REPLAY):
-                self._know(room)
+                room.known = asked
                 return
 
     async def _commits_after(self, room: _Room, id: int, limit: int) -> list[Commit]:
@@ -416,10 +417,11 @@ class MessageLog:
 
     async def _load(self, room: _Room) -> None:
         few = FIRST if all(waiter.seen is not None for waiter in room.waiting) else KEYS
+        asked = self._clocks()
         commits = await self._read(lambda: self._engine.tail(room.name, few))
         if room.window is None:  # else another reading was faster, and may have gone on from there
             room.window = Window(commits, self._limit, self._now())
-            self._know(room)
+            room.known = asked
             mine = room.awaited()
             room.doubtful = set()
             for commit in commits:
@@ -433,17 +435,14 @@ class MessageLog:
 
     # What is in memory
 
-    def _know(self, room: _Room) -> None:
-        """The window ends where the log does, now."""
-        room.known = asyncio.get_running_loop().time(), self._now()
+    def _clocks(self) -> tuple[float, float]:
+        """Taken before the store is asked: the answer may lie here while the machine sleeps."""
+        return asyncio.get_running_loop().time(), self._now()
 
     def _old(self, room: _Room) -> bool:
         """Whether the tail is to be looked at before it is used. A clock of its own stands still in sleep."""
-        loop_time, wall_time = room.known
-        return (
-            asyncio.get_running_loop().time() - loop_time > TAIL_SECONDS
-            or abs(self._now() - wall_time) > TAIL_SECONDS
-        )
+        (loop_time, wall_time), (known_loop, known_wall) = self._clocks(), room.known
+        return loop_time - known_loop > TAIL_SECONDS or abs(wall_time - known_wall) > TAIL_SECONDS
 
     def _forget(self, room: _Room) -> None:
         room.window = None
