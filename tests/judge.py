@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .sse_parser import Parsed, parse
@@ -47,7 +47,8 @@ class Log:
     """What the judge has to know of a room's log while it is written.
 
     `newest` gives an id that it has not passed yet. `floors` are the ids up to which it was cleared, or has expired,
-    one after the other; `copies` those at which it went on as an older copy of itself. `size` gives the bytes of
+    one after the other; `copies` those at which it went on as an older copy of itself: a client that is behind that again
+    when it comes is not told, and keeps what it has. `size` gives the bytes of
     the messages from behind one id up to another.
     """
 
@@ -63,11 +64,20 @@ class Log:
         self.newest = newest
         self.floors = [0]
         self.copies: list[int] = []
+        self.twice = 0  # ids up to this one may have been given twice
+        self.lost: set[Stored] = set()
         self._history, self._replay, self._bytes, self._size = history, replay, replay_bytes, size
 
     def clear(self, upto: int) -> None:
         if upto > self.floors[-1]:
             self.floors.append(upto)
+
+    def restore(self, last: int, floor: int, ended: int, lost: Iterable[Stored]) -> None:
+        """It goes on as a copy that ends at `last`; it had ended at `ended`, with messages that are lost."""
+        self.twice = max(self.twice, ended)
+        self.lost.update(lost)
+        self.copies.append(last)
+        self.floors.append(floor)
 
     @property
     def floor(self) -> int:
@@ -75,12 +85,12 @@ class Log:
 
     def may_open_with(self, id: int) -> bool:
         """A stream without a position begins with the newest HISTORY messages, or all there are."""
-        return id <= self._before_the_newest(self.newest(), self.floor) + 1
+        return id <= max(self._before_the_newest(self.newest(), self.floor) + 1, self.twice)
 
     def too_far(self, position: int, last: int) -> bool:
         """Whether what follows the position cannot be replayed, where the log ends at `last`."""
         much = last - position > self._replay or self._size(position, last) > self._bytes
-        return much or position < self.floor
+        return much or position < max(self.floors)
 
     def may_go_on_behind(self, id: int, last: int) -> bool:
         """Whether this is the id of a reset at `last`: that before the messages that follow; 0 if none do."""
@@ -88,7 +98,7 @@ class Log:
 
     def _before_the_newest(self, last: int, floor: int) -> int:
         before = max(floor, last - self._history)
-        while self._size(before, last) > self._bytes:
+        while before + 1 < last and self._size(before, last) > self._bytes:
             before += 1
         return before
 
@@ -109,6 +119,7 @@ class Witness:
         self.broken: list[str] = []
         self.counts: Counter[str] = Counter()
         self._invented = invented
+        self._reached = position or 0  # where its stream is: behind `position`, if what follows was cleared
         self._expected: int | None = None if position is None else position + 1
         self._bytes = b""
 
@@ -118,6 +129,7 @@ class Witness:
         self.counts["streams"] += 1
         self.counts["provisionals cut off"] += len(self.pending)
         self.pending.clear()
+        self._reached = self.log.newest() if self.position is None else self.position
         if self.position is None:
             self._expected = self.started = None
 
@@ -149,27 +161,30 @@ class Witness:
             self.broken.append(f"{id} in the place of {self._expected}")
         elif self._expected is None and not self.log.may_open_with(id):
             self.broken.append(f"{id} opens a stream, while the log ends at {self.log.newest()} or before")
-        if self.seen.setdefault(id, message) != message:
+        before, self.seen[id] = self.seen.get(id, message), message
+        if before != message and not {before, message} & self.log.lost:
             self.broken.append(f"{id} is not what it was")
         if self.started is None:
             self.started = id - 1
-        self.position, self._expected = id, id + 1
+        self.position = self._reached = id
+        self._expected = id + 1
         self._invented = False
         self.pending.pop(message.provisional_id, None)
         self.official.add(message.provisional_id)
 
     def _reset(self, id: str, reason: str, lastEventId: int) -> None:
         self.counts["resets"] += 1
-        position = self.position or 0
         if reason == "ahead":
-            just = position > lastEventId and (self._invented or any(position > c for c in self.log.copies))
+            known = self._invented or any(self._reached > copy for copy in self.log.copies)
+            just = known and self._reached > lastEventId
         else:
-            just = reason == "behind" and self.log.too_far(position, lastEventId)
+            just = reason == "behind" and self.log.too_far(self.position or 0, lastEventId)
         if not just:
             self.broken.append(f"reset ({reason} at {lastEventId}) of a client at {self.position}")
         if not id.isdecimal() or not self.log.may_go_on_behind(int(id), lastEventId):
             self.broken.append(f"reset at {lastEventId} with the id {id!r}")
-        self.position = self.started = int(id or 0)
+        self.position, self._reached = int(id or 0), lastEventId
+        self.started = self.position
         if self.position == 0 and self.log.floor:  # nothing follows: it goes on behind what was cleared
             self.started, self._expected = lastEventId, None
         else:
@@ -202,6 +217,14 @@ class Ledger:
             self.broken.append(f"{key} was answered as {before} and as {message.id}")
         self.acknowledged[key] = max(before, message.id)
 
+    def forget(self, lost: Container[Stored]) -> None:
+        """The log has lost them: what was answered is not there any more."""
+        self.acknowledged = {
+            key: id
+            for key, id in self.acknowledged.items()
+            if Stored(id, key[0], self.sent[key], key[1]) not in lost
+        }
+
     def judge(self, stored: Iterable[Stored], floor: int = 0) -> list[str]:
         """`stored`: the messages behind `floor`."""
         broken, stored = list(self.broken), list(stored)
@@ -228,7 +251,7 @@ Excused = Callable[[str], bool]  # whether a provisional message may stay unreso
 
 def unresolved(witness: Witness, ever: Iterable[Stored], excused: Excused) -> list[str]:
     """The provisional messages that it should have heard more of. `ever`: all that the log ever had."""
-    upto = max(witness.started or 0, witness.log.floor)
+    upto = max(witness.started or 0, witness.log.floor, witness.log.twice)
     older = {
         m.provisional_id for m in ever if m.id <= upto
     }  # it comes late, or again: the client has it no more
@@ -236,7 +259,8 @@ def unresolved(witness: Witness, ever: Iterable[Stored], excused: Excused) -> li
 
 
 def at_the_end(witness: Witness, stored: list[Stored]) -> bool:
-    return (witness.position or 0) == (stored[-1].id if stored else 0)
+    log, position = witness.log, witness.position or 0
+    return position == (stored[-1].id if stored else 0) or position == log.newest() <= log.twice
 
 
 def judge_witness(
@@ -250,7 +274,9 @@ def judge_witness(
     broken += [
         f"{message} was given, but is not stored"
         for message in witness.seen.values()
-        if message.id > witness.log.floor and log.get(message.id) != message
+        if message.id > witness.log.floor
+        and log.get(message.id) != message
+        and message not in witness.log.lost
     ]
     missed = unresolved(witness, stored if ever is None else ever, excused)
     broken += [f"the provisional {id} was neither stored nor retracted" for id in missed]

@@ -9,11 +9,12 @@ import types
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 from unittest.mock import patch
 
 from flychat import log as log_module
+from flychat import maintenance, storage, streams
 from flychat import server as server_module
-from flychat import streams
 from flychat.errors import FlychatError
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
@@ -23,7 +24,7 @@ from flychat.hub import waiting as waiting_module
 from flychat.log import window as window_module
 
 from .kernel import Selector
-from .scenario import FIRST, HISTORY, REPLAY, Report, Scenario
+from .scenario import FIRST, HISTORY, LARGE, REPLAY, REPLAY_BYTES, Report, Scenario
 from .server import OWNER, HttpClient
 from .virtual import VirtualLoop
 from .world import World
@@ -52,6 +53,7 @@ def simulated() -> Iterator[None]:
             (pushpin_module, "time", clock),
             (server_module, "time", clock),
             (server_module, "SWEEP_SECONDS", 3.0),
+            (maintenance, "TRIES", 3),
             (streams, "HISTORY", HISTORY),
             (streams, "REPLAY", REPLAY),
             (log_module, "secrets", types.SimpleNamespace(token_hex=lambda size: f"by {OWNER.get().number}")),
@@ -72,17 +74,35 @@ def converse(scenario: Scenario, trace: bool = False) -> Report:
     """One conversation, within `simulated()`."""
     loop = VirtualLoop()
     world = World(scenario, loop, trace)
-    with (
-        patch.object(log_module, "IDLE", 2.0 if "evict" in scenario.faults else 600.0),
-        patch.object(log_module, "TAIL_SECONDS", 1.0 if "expire" in scenario.faults else 3600.0),
-        patch.object(publisher_module, "random", world.chance),
-        patch.object(local_module, "random", world.chance),
-    ):
+    with contextlib.ExitStack() as stack:
+        for module, name, value in _chosen(world):
+            stack.enter_context(patch.object(module, name, value))
         try:
             loop.run_until_complete(_guarded(world))
         finally:
             _sweep(world, loop)
     return world.report
+
+
+def _chosen(world: World) -> Iterator[tuple[Any, str, Any]]:
+    """What the modules have in this conversation only."""
+    faults = world.scenario.faults
+    yield publisher_module, "random", world.chance
+    yield local_module, "random", world.chance
+    if "evict" in faults:
+        yield log_module, "IDLE", 2.0
+    if world.expires:
+        yield log_module, "TAIL_SECONDS", 1.0
+    if "large" in faults:
+        for module in (streams, window_module):
+            yield module, "REPLAY_BYTES", REPLAY_BYTES
+        for module in (storage, log_module):
+            yield module, "READ_BYTES", REPLAY_BYTES + 2 * LARGE
+        yield log_module, "COMMIT_BYTES", 2 * LARGE
+    if "again" in faults:
+        for module in (window_module, log_module):
+            yield module, "KEYS", 4
+        yield window_module, "KEY_SECONDS", 1.0
 
 
 async def _guarded(world: World) -> None:
@@ -155,12 +175,12 @@ def run_seeds(seeds: range) -> Summary:
     return summary
 
 
-def first_failure(seeds: Iterable[int], mode: str = "") -> Report | None:
-    """Of the conversations in `mode`, or in either."""
+def first_failure(seeds: Iterable[int], where: str = "") -> Report | None:
+    """Of the conversations in this mode, and with these faults: "grip two"."""
     with simulated():
         for seed in seeds:
             scenario = Scenario.of(seed)
-            if mode in ("", scenario.mode):
+            if set(where.split()) <= {scenario.mode, *scenario.faults}:
                 report = converse(scenario)
                 if report.broken:
                     return report

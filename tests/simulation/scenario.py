@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 ROOM = "room"
-RETENTION = 20.0  # seconds, in the place of days
+RETENTION = 30.0  # seconds, in the place of days: longer than anybody tries to put something
+REPLAY_BYTES, LARGE = 1500, 600  # bytes, in the place of a megabyte and of 16 kB
 HISTORY, FIRST, REPLAY = 3, 4, 6  # in the place of 50, 60 and 1,000: so that few messages are many
 
 FAULTS = {
@@ -40,6 +41,10 @@ FAULTS = {
     "clock": "the servers' clocks differ, and one jumps",
     "foreign": "another process writes to the same table",
     "clear": "an operator clears the room",
+    "restored": "all servers are killed, and the store goes on as an older copy of itself",
+    "asleep": "all servers sleep for longer than messages are kept, while another one writes",
+    "large": "some messages are large, for the bytes that a replay may have",
+    "again": "what was sent long ago is sent again, with the position at which it was first sent",
     "expire": "messages are kept for some seconds, and by DynamoDB's TTL those places become free at some time",
 }
 GRIP_ONLY = {"refused", "unsaid", "restart", "two"}

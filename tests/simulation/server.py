@@ -41,7 +41,7 @@ class Server:
         self.ahead = 0.0  # its clock, in seconds
 
     def start(self) -> None:
-        if self.up:
+        if self.up or self.world.restoring:
             return
         self.up, self.draining = True, False
         self.tasks: list[asyncio.Task[Any]] = []

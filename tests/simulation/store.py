@@ -8,13 +8,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from flychat import streams
 from flychat.errors import Broken, Taken, Throttled, Unknown
-from flychat.messages import COMMIT_MESSAGES, Commit
+from flychat.messages import COMMIT_MESSAGES, Commit, Draft
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import PUT_SECONDS, READ_SECONDS, Run
 
 from ..judge import Log, Stored
-from .scenario import HISTORY, REPLAY, RETENTION
+from .scenario import HISTORY, REPLAY, REPLAY_BYTES, RETENTION
 
 if TYPE_CHECKING:
     from .world import World
@@ -26,11 +27,16 @@ class Store:
     def __init__(self, world: World) -> None:
         self.world = world
         self.commits: dict[int, Commit] = {}
+        self.history: list[Commit] = []  # as they were put
         self.applied: list[tuple[float, Commit]] = []
         self.when: dict[int, float] = {}
         self.ends: dict[int, float] = {}  # wall time at which a commit expires, if it is not the newest
+        self.sizes: dict[int, int] = {}  # of the messages, on a stream
         self.ever: dict[int, Stored] = {}  # every message that there was
-        self.log = Log(self.last_id, history=HISTORY, replay=REPLAY)
+        self.log = Log(
+            self.last_id, history=HISTORY, replay=REPLAY, replay_bytes=replay_bytes(world), size=self.size
+        )
+        self.voids = 0
         self.coming = 0  # puts that will be applied
         self.stuck_until = 0.0  # by puts that are applied late
         self.free_at = 0.0  # when an embedded store's one thread is through with what was asked of it
@@ -45,14 +51,33 @@ class Store:
                     f"{commit.first} was free, while the log ends at {self.last_id()}"
                 )
             self.commits[commit.first] = commit
+            self.history.append(commit)
             self.ends[commit.first] = max([0.0, *self.ends.values(), self._end(commit)])
             self.when[commit.first] = self.world.loop.time()
             self.applied.append((self.world.loop.time(), commit))
             self.ever.update((message.id, message) for message in _stored(commit))
+            self.sizes.update((message.id, len(message.block)) for message in commit.messages)
             if commit.void:
+                self.voids += 1
                 self.log.clear(commit.last)
             self.world.note(f"stored {commit.first}..{commit.last} {commit.token}")
         return winner
+
+    def append(self, drafts: list[Draft]) -> None:
+        """As a process would that nobody knows."""
+        self.apply(Commit.of(self.last_id() + 1, drafts, "elsewhere"))
+
+    def restore(self) -> set[Stored]:
+        """Goes on as a copy that ended earlier; gives what is lost."""
+        ended = self.last_id()
+        del self.history[self.world.chance.randint(0, len(self.history)) :]
+        self.commits = {commit.first: commit for commit in self.history}
+        floors = [commit.last for commit in self.history if commit.void]
+        lost = {message for id, message in self.ever.items() if id > self.last_id()}
+        for message in lost:
+            del self.ever[message.id]
+        self.log.restore(self.last_id(), max(floors, default=0), ended, lost)
+        return lost
 
     def erase(self, first: int) -> None:
         if commit := self.commits.get(first):  # it may have expired meanwhile
@@ -92,10 +117,18 @@ class Store:
     def last_id(self) -> int:
         return max((commit.last for commit in self.commits.values()), default=0)
 
+    def size(self, above: int, upto: int) -> int:
+        """The bytes of these messages on a stream."""
+        return sum(size for id, size in self.sizes.items() if above < id <= upto)
+
     def messages(self) -> list[Stored]:
         """Those that are there: behind the floor of the log."""
         stored = [message for commit in self.in_order() for message in _stored(commit)]
         return [message for message in stored if message.id > self.log.floor]
+
+
+def replay_bytes(world: World) -> int:
+    return REPLAY_BYTES if "large" in world.scenario.faults else streams.REPLAY_BYTES
 
 
 def _stored(commit: Commit) -> list[Stored]:

@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from flychat import maintenance
 from flychat.errors import StoreFailed
-from flychat.maintenance import patiently
 
-from .scenario import ROOM
+from .scenario import RETENTION, ROOM
 from .store import Way
 
 if TYPE_CHECKING:
@@ -57,9 +57,39 @@ async def clock(world: World) -> None:
 
 
 async def clear(world: World) -> None:
-    world.note("the room is cleared")
-    with contextlib.suppress(StoreFailed):
-        await patiently(Way(world, world.shared), ROOM)
+    async with world.operator:
+        world.note("the room is cleared")
+        with contextlib.suppress(StoreFailed):
+            await maintenance.clear(Way(world, world.shared), ROOM)
+
+
+async def restored(world: World) -> None:
+    """By an operator: nobody writes meanwhile, and the servers start afterwards."""
+    async with world.operator:
+        world.restoring = True
+        for server in world.servers:
+            server.kill()
+        await nothing_comes(world)
+        world.forget(world.store.restore())
+        await asyncio.sleep(world.chance.uniform(0.1, 5))
+        world.note(f"the store is restored, up to {world.store.last_id()}")
+        world.restoring = False
+        for server in world.servers:
+            server.start()
+
+
+async def asleep(world: World) -> None:
+    """The clock on the wall goes on, and no loop's does; what is written meanwhile expires, but for the newest."""
+    async with world.operator:
+        await nothing_comes(
+            world
+        )  # no put takes so long, and a message that is written has the date of today
+        world.note("everybody sleeps")
+        for _ in range(world.chance.randint(0, 3)):
+            world.store.append([world.draft("elsewhere") for _ in range(world.chance.randint(1, 3))])
+            world.slept += RETENTION
+        world.slept += RETENTION
+        world.store.in_order()  # time has passed
 
 
 async def cut(world: World) -> None:
@@ -77,6 +107,11 @@ async def stall(world: World) -> None:
         client.stall(False)
 
 
+async def nothing_comes(world: World) -> None:
+    while world.store.coming or any(server.up and server.posts for server in world.servers):  # noqa: ASYNC110 - in virtual time
+        await asyncio.sleep(0.01)
+
+
 TROUBLES: dict[str, Callable[[World], Awaitable[None]]] = {
-    event.__name__: event for event in (down, kill, term, restart, clock, clear, cut, stall)
+    event.__name__: event for event in (down, kill, term, restart, clock, clear, restored, asleep, cut, stall)
 }

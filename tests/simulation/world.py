@@ -8,18 +8,19 @@ import contextvars
 import json
 import random
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from flychat import streams
 from flychat.errors import Conflict, Unavailable
-from flychat.messages import Commit, Draft
+from flychat.messages import Commit, Draft, iso_date
 from flychat.streams import StreamRequest
 
 from ..judge import BOUND, Ledger, Stored, at_the_end, judge_witness, unresolved
 from ..pushpin_model import Answer, Headers, Pushpin
 from .client import Client
 from .kernel import Response, Socket, Wire
-from .scenario import FAULTS, ROOM, Report, Scenario
+from .scenario import FAULTS, LARGE, ROOM, Report, Scenario
 from .server import OWNER, Server
 from .store import Store, Way
 from .troubles import TROUBLES
@@ -43,13 +44,15 @@ class World:
         self.ledger = Ledger()
         self.excused: set[str] = set()
         self.context = contextvars.copy_context()  # in which no server owns anything
-        self.healed = self.down = False
+        self.operator = asyncio.Lock()  # who does one thing after the other
+        self.healed = self.down = self.restoring = False
         self.published_at = 0.0
         self.proxies: list[Pushpin | None] = [None] * (2 if "two" in scenario.faults else 1)
         self.tasks: list[asyncio.Task[Any]] = []
-        several = scenario.servers > 1 or {"foreign", "clear"} & set(scenario.faults)
+        several = scenario.servers > 1 or {"foreign", "clear", "asleep"} & set(scenario.faults)
         self.shared = bool(several) or self.chance.random() < 0.5
-        self.expires = "expire" in scenario.faults
+        self.expires = bool({"expire", "asleep"} & set(scenario.faults))
+        self.slept = 0.0  # seconds in which no loop's clock went on
         narrow = scenario.mode == "standalone" and "stall" in scenario.faults
         self.socket_room = 400 if narrow else 1 << 30
         self.impatience = self.chance.choice((0.05, 0.5))
@@ -75,7 +78,7 @@ class World:
 
     def wall(self) -> float:
         """What a clock that is right shows."""
-        return NOON + self.loop.time()
+        return NOON + self.loop.time() + self.slept
 
     def seen_by(self, way: Way) -> list[Commit]:
         return self.store.in_order()
@@ -84,6 +87,11 @@ class World:
         """The provisional ids in these bytes may stay unresolved: docs/streams.md says why."""
         for part in content.replace(b'\\"', b'"').split(b'"provisionalId":"')[1:]:
             self.excused.add(part[:36].decode())
+
+    def forget(self, lost: set[Stored]) -> None:
+        """What the log has lost, nobody asks for."""
+        self.ledger.forget(lost)
+        self.excused |= {message.provisional_id for message in lost}
 
     def note(self, *words: object) -> None:
         if self.tracing:
@@ -207,6 +215,8 @@ class World:
     def judge(self) -> None:
         report, stored = self.report, self.store.messages()
         report.broken += self.ledger.judge(stored, self.store.log.floor)
+        if self.store.voids > report.suffered["clear"]:
+            report.broken.append("to clear the room took more than one id")
         for client in self.clients:
             witness = client.witness
             if client.left:
@@ -244,13 +254,12 @@ class World:
             client.cut()
 
     async def send(self, sender: str, messages: int = 0) -> None:
-        chance = self.chance
+        chance, drafts = self.chance, []
         await asyncio.sleep(chance.uniform(0, self.span / 2))
         for n in range(messages or self.scenario.messages):
-            key = (sender, str(uuid.UUID(int=chance.getrandbits(128))))
-            text = f"{sender} says {n}"
-            self.ledger.send(key, text)
-            draft = Draft(ROOM, sender, text, "", key[1])
+            draft = self.draft(sender, f"{sender} says {n}")
+            key = (sender, draft.provisional_id)
+            drafts.append(draft)
             while key not in self.ledger.acknowledged:
                 copies = 2 if "impatient" in self.scenario.faults and chance.random() < 0.5 else 1
                 posts = [self.loop.create_task(self.post(draft)) for _ in range(copies)]
@@ -260,9 +269,27 @@ class World:
                         break  # it gives up
                     await asyncio.sleep(chance.uniform(0.05, 2))
             await asyncio.sleep(chance.uniform(0, self.span / 4))
+            if "again" in self.scenario.faults and chance.random() < 0.5:
+                self.report.suffered["again"] += 1
+                await self.post(chance.choice(drafts))
+
+    def draft(self, sender: str, text: str = "") -> Draft:
+        """A draft as its sender first sends it."""
+        if "large" in self.scenario.faults and self.chance.random() < 0.4:
+            self.report.suffered["large"] += 1
+            text += " and so on" * (LARGE // 10)
+        key = (sender, str(uuid.UUID(int=self.chance.getrandbits(128))))
+        since = self.store.last_id() if "again" in self.scenario.faults else None
+        if since is not None:
+            since = self.chance.choice((since, max(0, since - 2), 0))
+        draft = Draft(ROOM, sender, text, iso_date(self.wall()), key[1], since)
+        self.ledger.send(key, draft.text)
+        return draft
 
     async def post(self, draft: Draft) -> None:
         chance, status, stored = self.chance, 0, None
+        if draft.since is not None:  # a position of another log is none
+            draft = replace(draft, since=min(draft.since, *self.store.log.copies, draft.since))
         up = [server for server in self.servers if server.up]
         await asyncio.sleep(self.lag())
         if up:
