@@ -16,6 +16,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
@@ -83,7 +84,9 @@ def listening(session: int) -> set[tuple[str, int]]:
 @gen_test
 async def test_pushpin_by_hand_serves_with_its_file_as_it_is_and_is_reached_from_this_machine_only(stage):
     """But for the numbers of the ports, and where flychat is."""
-    folder, flychat = stage.directory / "deploy", free_port()
+    # Not below pytest's own directory: with xdist's the paths of Pushpin's unix sockets are too long.
+    short = stage.ending.enter_context(tempfile.TemporaryDirectory(prefix="flychat-"))
+    folder, flychat = Path(short) / "deploy", free_port()
     shutil.copytree(DEPLOY, folder)
     name = configuration_for(await version(stage.program))
     ports = {"7999": free_port(), "5561": free_port()}
