@@ -13,6 +13,7 @@ import socket
 import time
 import urllib.request
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def filled(tmp_path_factory):
                 await engine.put(Commit.of(first, drafts))
         await engine.close()
 
-    asyncio.run(fill())
+    with ThreadPoolExecutor() as thread:  # else it would be the loop of this thread that is forgotten
+        thread.submit(asyncio.run, fill()).result()
     return file
 
 
