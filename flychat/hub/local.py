@@ -209,9 +209,8 @@ class _Room:
                     if plan.position != position:
                         position = plan.position
                         continue
-                await asyncio.shield(
-                    self.recover()
-                )  # the room is behind, or ahead of a log that was replaced
+                # The room is behind, or ahead of a log that was replaced.
+                await asyncio.shield(self.recover())
             if held.audience is not None:
                 held.audience.join(held)
         finally:
