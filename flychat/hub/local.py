@@ -203,14 +203,14 @@ class _Room:
             if not self.inhabited:
                 self.recover()
             while position != self.position and not held.closed:
-                if position < self.position:
+                if position > self.position:
+                    await asyncio.shield(self.recover())
+                if position != self.position:
                     plan = await self._hub.recovered(self._recovery, position)
                     self._hub.holder.owe(held, b"", plan.parts, plan.size)
-                    if plan.position != position:
-                        position = plan.position
-                        continue
-                # The room is behind, or ahead of a log that was replaced.
-                await asyncio.shield(self.recover())
+                    if plan.position == position:  # so the room is ahead of the log, which was replaced
+                        await asyncio.shield(self.recover())
+                    position = plan.position
             if held.audience is not None:
                 held.audience.join(held)
         finally:
