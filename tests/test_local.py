@@ -17,7 +17,7 @@ from flychat.hub.local import LocalHub, _Room
 from flychat.log import MessageLog
 from flychat.messages import Commit
 from flychat.storage.sqlite import SqliteEngine
-from flychat.streams import committed, provisional
+from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.served import draft, fields, served
 from tests.sse_parser import parse
 
@@ -495,6 +495,33 @@ async def test_a_hold_that_comes_to_a_room_that_is_ahead_of_the_log_waits_for_no
         await chat.post()
         assert await second.until_id(1) == [1]
         assert fields(await first.next())["text"] == "hi"
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_is_ahead_of_a_log_that_was_replaced_is_reset_and_joins():
+    """Its plan was made before; to recover its room does not help it, however often."""
+    async with served() as chat:
+        first = await chat.stream()
+        (room,) = set(chat.hub.by_channel.values())
+        while room._recovering:  # noqa: ASYNC110 - as the first of its room
+            await asyncio.sleep(0)
+        plan, asked = chat.hub.plan, itertools.count()
+
+        async def counted(request):
+            assert next(asked) < 1000, "nobody else has a turn"
+            return await plan(request)
+
+        chat.hub.plan = counted
+        gone = plan_stream(StreamRequest("room", 0), Page(Commit.of(1, [draft("gone")]).messages, 1))
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        chat.hub.hold_socket(gone, ours, b"", "127.0.0.1", chunked=False)
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        await asyncio.wait_for(reader.readuntil(b"event: stream-reset\n"), 5)
+        await chat.post("new")
+        await asyncio.wait_for(reader.readuntil(b'"text":"new"'), 5)
+        assert fields(await first.next())["text"] == "new"
+        writer.close()
 
 
 @pytest.mark.gen_test
