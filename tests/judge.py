@@ -83,9 +83,10 @@ class Log:
     def floor(self) -> int:
         return self.floors[-1]
 
-    def may_open_with(self, id: int) -> bool:
+    def may_open_with(self, id: int, reached: int) -> bool:
         """A stream without a position begins with the newest HISTORY messages, or all there are."""
-        return id <= max(self._before_the_newest(self.newest(), self.floor) + 1, self.twice)
+        first = self._before_the_newest(self.newest(), self.floor) + 1
+        return id <= max(first, self.twice) or (bool(self.copies) and id == reached + 1)
 
     def too_far(self, position: int, last: int) -> bool:
         """Whether what follows the position cannot be replayed, where the log ends at `last`."""
@@ -119,7 +120,7 @@ class Witness:
         self.broken: list[str] = []
         self.counts: Counter[str] = Counter()
         self._invented = invented
-        self._reached = position or 0  # where its stream is: behind `position`, if what follows was cleared
+        self.reached = position or 0  # where its stream is: behind `position`, if what follows was cleared
         self._expected: int | None = None if position is None else position + 1
         self._bytes = b""
 
@@ -129,11 +130,13 @@ class Witness:
         self.counts["streams"] += 1
         self.counts["provisionals cut off"] += len(self.pending)
         self.pending.clear()
-        self._reached = self.log.newest() if self.position is None else self.position
+        self.reached = self.position or 0
         if self.position is None:
             self._expected = self.started = None
 
     def read(self, data: bytes) -> None:
+        if self.position is None:
+            self.reached = max(self.reached, self.log.newest(), self.log.twice)  # at the most
         *blocks, self._bytes = (self._bytes + data).split(b"\n\n")
         for block in blocks:
             for event in parse(block + b"\n\n"):
@@ -159,14 +162,14 @@ class Witness:
             self.broken.append(f"{id} with the event id {event.last_id!r}")
         if self._expected is not None and id != self._expected:
             self.broken.append(f"{id} in the place of {self._expected}")
-        elif self._expected is None and not self.log.may_open_with(id):
+        elif self._expected is None and not self.log.may_open_with(id, self.reached):
             self.broken.append(f"{id} opens a stream, while the log ends at {self.log.newest()} or before")
         before, self.seen[id] = self.seen.get(id, message), message
         if before != message and not {before, message} & self.log.lost:
             self.broken.append(f"{id} is not what it was")
         if self.started is None:
             self.started = id - 1
-        self.position = self._reached = id
+        self.position = self.reached = id
         self._expected = id + 1
         self._invented = False
         self.pending.pop(message.provisional_id, None)
@@ -175,15 +178,14 @@ class Witness:
     def _reset(self, id: str, reason: str, lastEventId: int) -> None:
         self.counts["resets"] += 1
         if reason == "ahead":
-            known = self._invented or any(self._reached > copy for copy in self.log.copies)
-            just = known and self._reached > lastEventId
+            just = lastEventId < (self.reached if self._invented else min(self.reached, self.log.twice))
         else:
             just = reason == "behind" and self.log.too_far(self.position or 0, lastEventId)
         if not just:
             self.broken.append(f"reset ({reason} at {lastEventId}) of a client at {self.position}")
         if not id.isdecimal() or not self.log.may_go_on_behind(int(id), lastEventId):
             self.broken.append(f"reset at {lastEventId} with the id {id!r}")
-        self.position, self._reached = int(id or 0), lastEventId
+        self.position, self.reached = int(id or 0), lastEventId
         self.started = self.position
         if self.position == 0 and self.log.floor:  # nothing follows: it goes on behind what was cleared
             self.started, self._expected = lastEventId, None
@@ -259,8 +261,9 @@ def unresolved(witness: Witness, ever: Iterable[Stored], excused: Excused) -> li
 
 
 def at_the_end(witness: Witness, stored: list[Stored]) -> bool:
-    log, position = witness.log, witness.position or 0
-    return position == (stored[-1].id if stored else 0) or position == log.newest() <= log.twice
+    if (witness.position or 0) == (stored[-1].id if stored else 0):
+        return True
+    return witness.position is not None and witness.reached == witness.log.newest() <= witness.log.twice
 
 
 def judge_witness(

@@ -17,7 +17,7 @@ from flychat.messages import Commit, Draft, iso_date
 from flychat.streams import StreamRequest
 
 from ..judge import BOUND, Ledger, Stored, at_the_end, judge_witness, unresolved
-from ..pushpin_model import Answer, Headers, Pushpin
+from ..pushpin_model import ID_CACHE, Answer, Headers, Pushpin
 from .client import Client
 from .kernel import Response, Socket, Wire
 from .scenario import FAULTS, LARGE, ROOM, Report, Scenario
@@ -186,6 +186,9 @@ class World:
         if late:
             self.report.broken.append("a sender is never answered")
         if UNSEEN[scenario.mode] & set(scenario.faults):
+            await asyncio.sleep(
+                ID_CACHE if "restored" in scenario.faults else 0
+            )  # its id may be one of before
             await self.loop.create_task(self.send("the last", 1))
         await self.converge(healed_at)
         self.judge()
