@@ -496,6 +496,15 @@ async def test_an_event_and_an_answer_are_read_up_to_a_bound(monkeypatch, caplog
             await client.page(server.url, "tea")
 
 
+@gen_test
+async def test_of_a_refusal_without_an_end_no_more_is_read_than_a_reason_takes(monkeypatch):
+    monkeypatch.setattr(http, "REASON_BYTES", 1000)
+    monkeypatch.setattr(http, "REASON_SECONDS", 1000.0)
+    async with Scripted([b"HTTP/1.1 404 X\r\n\r\n" + b" " * 1001 + Scripted.HANG]) as server:
+        with pytest.raises(Denied, match="404 Not Found"):
+            await asyncio.wait_for(client.page(server.url, "tea"), 5)
+
+
 PROXIES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
 
 

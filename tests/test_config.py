@@ -90,6 +90,7 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone --log-format xml", {}, "--log-format"),
         ("--standalone --max-streams x", {}, "--max-streams"),
         ("--standalone --max-streams-per-client -1", {}, "--max-streams-per-client"),
+        ("--standalone --retention 6", {}, "--retention"),
         ("--standalone --memory 15", {}, "--memory"),
         ("--standalone --memory 64M", {}, "--memory"),
         ("--standalone --rate-limit -1", {}, "--rate-limit"),

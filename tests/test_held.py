@@ -1,11 +1,13 @@
 """How bytes leave: framed for HTTP/1.1 and 1.0, of a bounded number in a turn, and waiting without a copy."""
 
 import asyncio
+import contextlib
 import errno
 import http.client
 import itertools
 import socket
 import tracemalloc
+import types
 from collections import Counter
 from collections.abc import Callable
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
 from flychat.hub import waiting as waiting_module
-from flychat.hub.held import Holder
+from flychat.hub.held import Audience, Holder
 from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
 from flychat.messages import Commit
 from flychat.streams import provisional
@@ -74,6 +76,56 @@ async def test_a_block_is_framed_once_for_all_who_are_sent_it_alike(monkeypatch)
             assert await client.until_id(1) == [1]
         assert len(framed) == 2
         assert framed[0] is framed[1]
+
+
+@contextlib.contextmanager
+def lagging():
+    """(client's socket, holder, held): one that is owed more than its socket takes."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = opened.enter_context(socket.create_connection(listener.getsockname()))
+        sock = opened.enter_context(listener.accept()[0])
+        client.settimeout(5)
+        sock.setblocking(False)
+        holder = Holder()
+        held = holder.hold(sock, "client", Audience(holder, lambda: None, chunked=False))
+        size = 1000 * waiting_module.SEND_BYTES
+        holder.owe(held, b"", (b"x" * waiting_module.SEND_BYTES,) * 1000, size)
+        while not held.owed:
+            holder.owe(held, b"", (b"x" * size,), size)
+        yield client, holder, held
+
+
+@pytest.mark.gen_test
+async def test_the_farewell_is_not_put_into_the_middle_of_what_a_slow_client_is_sent():
+    with lagging() as (client, holder, held):
+        held.audience.join(held)
+        read = client.recv(1 << 24)  # now there is room
+        holder.close(lambda: b"farewell")
+        while data := client.recv(1 << 20):
+            read += data
+        assert set(read) == set(b"x"), "it is a cut, and the client comes back for the rest"
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_takes_little_but_steadily_is_not_cut():
+    with lagging() as (client, holder, held):
+        now = 0.0
+        holder._loop = types.SimpleNamespace(time=lambda: now, remove_reader=holder._loop.remove_reader)
+        held.took = now
+        for _ in range(5):
+            now += held_module.STALL - 1
+            read = 0
+            while read < 1 << 21:  # so that it took some, whatever the kernel has
+                read += len(client.recv(1 << 20))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            holder.cut_stalled()
+            assert not held.closed
+        now += held_module.STALL + 1
+        holder.cut_stalled()
+        assert held.closed
+        holder.close(lambda: b"")
 
 
 @pytest.mark.gen_test

@@ -81,6 +81,13 @@ def test_the_table_is_bounded_and_forgets_those_unseen_longest():
     assert limit.wait("9999", 0.0) > 0
 
 
+def test_who_comes_again_is_not_one_of_those_unseen_longest():
+    limit = RateLimit(1, 1, clients=2)
+    for client in ("busy", "other", "busy", "new"):
+        limit.wait(client, 0.0)
+    assert limit.wait("busy", 0.0) > 0, "its bucket is kept"
+
+
 @pytest.mark.parametrize(
     ("address", "client"),
     [

@@ -89,6 +89,47 @@ async def test_publications_doubled_or_out_of_order_are_delivered_once_in_order(
 
 
 @pytest.mark.gen_test
+async def test_what_is_known_already_asks_for_nothing():
+    async with served() as chat:
+        client = await chat.stream()
+        commits = []
+        chat.log.committed = commits.append
+        for _ in range(2):
+            await chat.post()
+        for commit in commits:
+            chat.hub.publish(committed(commit))
+        assert await client.until_id(2) == [1, 2]
+        asked, plan = [], chat.hub.plan
+        chat.hub.plan = lambda request: (asked.append(request), plan(request))[1]
+        for commit in commits:
+            chat.hub.publish(committed(commit))
+        chat.hub.publish(provisional(draft("the last")))
+        assert fields(await client.next())["text"] == "the last"
+        assert asked == []
+
+
+@pytest.mark.gen_test
+async def test_others_are_looked_for_once_in_a_while_and_not_at_every_tick(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.001)
+    async with served(look=True) as chat:
+        await chat.stream()
+        looked, ticked = [], asyncio.Event()
+        refresh = chat.hub.refresh
+
+        async def counted(room):
+            looked.append(room)
+            await refresh(room)
+
+        chat.hub.refresh = counted
+        ticks = itertools.count()
+        chat.hub.holder.cut_stalled = lambda: ticked.set() if next(ticks) > 20 else None
+        for room in set(chat.hub.by_channel.values()):
+            room.looked -= local_module.LOOK_SECONDS
+        await asyncio.wait_for(ticked.wait(), 5)
+        assert looked == ["room"]
+
+
+@pytest.mark.gen_test
 async def test_a_publication_between_the_plan_and_the_hold_is_not_missed(monkeypatch):
     """The first listener of a room: nobody was there to be published to."""
     async with served() as chat:

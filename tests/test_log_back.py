@@ -386,6 +386,21 @@ async def test_a_page_that_is_not_cut_says_nothing(memory):
 
 
 @modes
+@in_virtual_time
+async def test_a_room_that_turns_out_large_has_another_one_leave_at_once(memory):
+    engine = FaultyEngine(MemoryEngine())
+    log = MessageLog(engine, memory=memory, most_bytes=100_000)
+    await log.commit(draft(room="small"))
+    await fill(engine, 64, text="x" * 2000, room="large")
+    late = draft(room="large", since=64)
+    await log.commit(late)
+    asked = engine.calls["tail"]
+    await log.commit(draft(room="small"))
+    assert engine.calls["tail"] == asked + 1, "it had left memory, and is read again"
+    await log.close()
+
+
+@modes
 @pytest.mark.gen_test(timeout=60)
 async def test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves(memory):
     most = 8 << 20

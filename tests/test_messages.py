@@ -41,6 +41,7 @@ def draft(**fields) -> Draft:
         ("x" * 64, "x" * 64),
         ("\N{PILE OF POO}" * 64, "\N{PILE OF POO}" * 64),
         ("e\N{COMBINING ACUTE ACCENT}", "\N{LATIN SMALL LETTER E WITH ACUTE}"),
+        ("\N{LATIN SMALL LIGATURE FI}", "\N{LATIN SMALL LIGATURE FI}"),  # NFKC would make it fi
         ('a b;c,d%2F?#\\"<>', 'a b;c,d%2F?#\\"<>'),
         ("Healthz", "Healthz"),
     ],

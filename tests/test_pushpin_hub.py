@@ -14,6 +14,7 @@ import pytest
 from flychat.config import Config
 from flychat.errors import Misconfigured
 from flychat.hub import publisher
+from flychat.hub import pushpin as pushpin_module
 from flychat.hub.publisher import GripUrl, Publisher, QueuedItem
 from flychat.hub.pushpin import (
     LINK_SECONDS,
@@ -443,15 +444,37 @@ async def test_the_queue_is_bounded_in_bytes(control, started, monkeypatch):
 async def test_too_many_rooms_to_remember_are_all_rooms(control, started, monkeypatch):
     monkeypatch.setattr(publisher, "QUEUE_ITEMS", 10)
     monkeypatch.setattr(publisher, "ROOMS_OWED", 15)
-    control.hanging = True
     queue = started()
-    await control.until(lambda: len(control.posts) == 1)
+    await control.until(lambda: len(control.posts) == 1)  # the recovery at the start
+    control.hanging = True
+    queue.put(item(0, "first"))
+    await control.until(lambda: len(control.posts) == 2)
     for n in range(25):
         queue.put(item(n, f"room{n}"))
     control.hanging = False
-    await control.until(lambda: len(ids(control.items)) == 5)
-    assert [path for path, _ in control.posts][-2:] == ["recover", "publish"]
+    before = len(control.posts)
+    await control.until(lambda: len(control.posts) == before + 3)
+    assert [path for path, _ in control.posts[before:]] == ["publish", "recover", "publish"]
+    assert ids(control.posts[-1][1]) == [20, 21, 22, 23, 24]
     assert not hints(control)
+
+
+@gen_test
+async def test_every_proxy_is_told_and_what_was_published_long_ago_is_forgotten(control, monkeypatch):
+    second = FakeControl("http://127.0.0.1:1/")
+    second.listen()
+    hub = PushpinHub([control.grip_url, second.grip_url])
+    try:
+        for first in range(1, 200):
+            monkeypatch.setattr(pushpin_module.time, "monotonic", lambda now=float(first): now)
+            hub.publish(committed(commit(first, 0)))
+        monkeypatch.undo()
+        for each in (control, second):
+            await each.until(lambda each=each: ids(each.items) == list(range(1, 200)))
+        assert len(hub._published) <= pushpin_module.RECENT_SECONDS + 1
+    finally:
+        await hub.close()
+        await second.close()
 
 
 @gen_test

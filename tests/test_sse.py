@@ -88,6 +88,14 @@ def test_the_second_half_of_a_line_end_is_dropped_once():
     ]
 
 
+def test_an_empty_piece_between_the_halves_of_a_line_end_is_nothing():
+    assert parsed(b"data: a\r", b"", b"\ndata: b\n\n") == [Event("message", "a\nb")]
+
+
+def test_a_value_loses_one_space_in_front_and_no_other():
+    assert parsed(b"data:  a \n\n") == [Event("message", " a ")]
+
+
 def test_the_fields_of_a_block_may_come_in_any_order():
     assert parsed(b"data: a\nevent: x\nid: 7\n\n", b"id: 8\ndata: b\n\n") == [
         Event("x", "a", 7),

@@ -16,6 +16,7 @@ from flychat.streams import (
     Publication,
     StreamRequest,
     committed,
+    fitting,
     plan_stream,
     prefers,
     provisional,
@@ -196,10 +197,16 @@ def test_any_grip_last_is_a_recovery_or_nothing(values):
         ("text/event-stream;q=0, */*", False),
         ("text/event-stream;q=x", False),
         ("application/json;q=0.5, text/event-stream;q=0.4", False),
+        ("text/event-stream, text/event-stream;q=0", True),  # of two for one type the first
     ],
 )
 def test_a_stream_is_for_those_who_prefer_it(accept, stream):
     assert prefers(accept, "text/event-stream", "application/json") is stream
+
+
+def test_one_message_at_least_fits():
+    assert fitting([message(1), message(2)], 1) == 1
+    assert fitting([], 1) == 0
 
 
 @given(st.text())

@@ -5,7 +5,9 @@ import html
 import json
 import re
 import time
+import types
 import uuid
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -13,10 +15,11 @@ from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from flychat import errors, web
 from flychat import log as log_module
-from flychat.errors import Broken, Unknown
+from flychat.errors import Broken, Conflict, Unknown
 from flychat.limits import RateLimit
-from flychat.web import ChatApplication, read_fields
-from tests.served import Served, fields, served
+from flychat.streams import provisional
+from flychat.web import BODY_BYTES, ChatApplication, MessagesHandler, read_fields
+from tests.served import Served, draft, fields, served
 
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
@@ -859,6 +862,46 @@ async def test_a_provisional_message_is_seen_before_the_store_has_it():
         message = json.loads((await posting).body)
         assert fields(official) == message
         assert fields(shown) == {name: value for name, value in message.items() if name != "id"}
+
+
+@pytest.mark.gen_test
+async def test_nobody_is_asked_to_come_back_at_once():
+    async with served() as chat:
+        chat.application.rate_limit = RateLimit(10, 1)  # so there is a token again within a second
+        refused = [await post(chat, {"from": "ann", "text": "hi"}) for _ in range(2)][1]
+        assert refused.headers["Retry-After"] == "1"
+
+
+def test_of_a_body_over_the_limit_no_more_is_kept_than_shows_it():
+    handler = types.SimpleNamespace(_body=bytearray())
+    for _ in range(100):
+        MessagesHandler.data_received(handler, b"x" * BODY_BYTES)
+    assert len(handler._body) <= 2 * BODY_BYTES
+
+
+@pytest.mark.gen_test
+async def test_of_a_query_field_that_comes_twice_the_last_one_counts():
+    async with served() as chat:
+        for _ in range(3):
+            await chat.post()
+        messages = json.loads((await ask(chat, f"{ROOM}?limit=3&limit=1")).body)["messages"]
+        assert [message["id"] for message in messages] == [3]
+
+
+@pytest.mark.gen_test
+async def test_a_text_that_is_refused_as_a_conflict_retracts_nothing():
+    """Its provisional id stands for the message that is stored."""
+    async with served() as chat:
+        client = await chat.stream()
+        first, second = draft("first"), draft("second")
+        second = replace(second, provisional_id=first.provisional_id)
+        outcomes = await asyncio.gather(
+            *(chat.application.chat.post(one) for one in (first, second)), return_exceptions=True
+        )
+        assert isinstance(outcomes[1], Conflict)
+        chat.hub.publish(provisional(draft("the last")))
+        events = [await client.next() for _ in range(4)]
+        assert [event.type for event in events] == ["message"] * 4
 
 
 @pytest.mark.gen_test

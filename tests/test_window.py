@@ -89,6 +89,13 @@ def test_a_key_that_came_twice_stays_known_when_its_first_message_is_forgotten()
     assert window.find(twice) == 3 * KEYS + 2
 
 
+def test_a_key_that_came_twice_stands_for_its_newer_message_though_the_older_one_is_read_later():
+    twice = draft("twice")
+    window = Window(commits([twice], first=3), REPLAY, NOW)
+    window.prepend(commits([twice, draft()]), 3)
+    assert window.find(twice).id == 3
+
+
 def test_another_text_under_the_same_key_is_a_conflict():
     one = draft("one")
     window = window_of([one])
