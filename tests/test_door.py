@@ -109,6 +109,15 @@ async def two_doors():
             await door.close_all_connections()
 
 
+@pytest.mark.gen_test
+async def test_the_head_of_a_stream_tells_the_time():
+    async with two_doors() as (chat, _port, _held):
+        door = Door(chat.application, plan=None, hold=None)
+        heads = [door._stream_head(now) for now in (1, 1, 86_401)]
+        assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in heads[1]
+        assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in heads[2]
+
+
 async def answer(port: int, *pieces: bytes) -> bytes:
     """All that is answered until the server has nothing more to say, but for the time of day."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

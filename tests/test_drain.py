@@ -90,6 +90,25 @@ async def test_posts_under_way_are_stored_published_and_answered_before_the_stre
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_while_it_ends_it_says_on_open_connections_that_it_is_not_ready():
+    async with started() as (server, clients):
+        balancer = await connect(server, clients, "GET /readyz", "\r\n")
+        await balancer.opened()
+        assert balancer.head.startswith(b"HTTP/1.1 200 ")
+        come, go = gate_puts(server)
+        await post(server, clients, "hi")
+        await come.wait()
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0)
+        await balancer.reader.readuntil(b"}\n")
+        balancer.writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await balancer.opened()
+        assert balancer.head.startswith(b"HTTP/1.1 503 ")
+        go.set()
+        await stopping
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_store_that_hangs_does_not_keep_the_server(monkeypatch):
     monkeypatch.setattr("flychat.server.DRAIN_SECONDS", 0.3)
     async with started() as (server, clients):

@@ -111,6 +111,7 @@ async def test_a_head_at_the_limit_is_read():
 @pytest.mark.gen_test(timeout=20)
 async def test_who_never_stops_sending_a_head_is_cut(monkeypatch):
     monkeypatch.setattr(listener, "LINGER_BYTES", 200_000)
+    monkeypatch.setattr(listener, "LINGER", 1000.0)
     async with served() as chat:
         client = await chat.request("GET /room HTTP/1.1\r\nCookie: ")
         with contextlib.suppress(ConnectionError):

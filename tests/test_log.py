@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import itertools
+import random
 import uuid
+from collections import Counter
 
 import pytest
 
@@ -357,6 +359,36 @@ async def test_a_reading_in_two_steps_ends_when_the_log_closes_between_them():
             await reading
         assert engine.calls["tail"] == 1  # of the writer
         await close()
+
+
+@in_virtual_time
+async def test_writers_who_contend_for_a_room_take_turns():
+    """Who wins lets others go first: else the one that is quickest to know of its win wins again."""
+
+    class Distant(FaultyEngine):
+        async def put(self, commit):
+            await asyncio.sleep(0.005)
+            try:
+                await super().put(commit)
+            finally:
+                await asyncio.sleep(0.005 + 0.001 * self.number)
+
+    store, written = MemoryEngine(shared=True), Counter()
+    logs = []
+    for number in range(3):
+        engine = Distant(store)
+        engine.number = number
+        logs.append(MessageLog(engine, memory=False, rng=random.Random(number)))
+
+    async def keep_saying(number):
+        while asyncio.get_running_loop().time() < 30:
+            with contextlib.suppress(Unavailable):
+                await logs[number].commit(draft())
+                written[number] += 1
+
+    await asyncio.gather(*(keep_saying(number) for number in range(3) for _ in range(16)))
+    assert min(written.values()) > max(written.values()) / 3, written
+    await asyncio.gather(*(log.close() for log in logs))
 
 
 @in_virtual_time

@@ -492,6 +492,18 @@ async def test_an_answer_that_lay_there_while_the_machine_slept_is_old(memory):
     assert (await log.commit(draft("after the sleep"))).id == 12
 
 
+@in_virtual_time
+async def test_a_clock_that_was_set_back_by_hours_has_the_tail_looked_at():
+    """Nobody knows how long it was: the time may have been wrong before, or be wrong now."""
+    engine, clock = FaultyEngine(MemoryEngine(shared=True)), [1_000_000.0]
+    log = MessageLog(engine, memory=False, now=lambda: clock[0])
+    await log.commit(draft())
+    clock[0] -= 2 * log_module.TAIL_SECONDS
+    await log.commit(draft())
+    assert engine.calls["after"] == 1
+    await log.close()
+
+
 # Readings that wait
 
 

@@ -512,5 +512,6 @@ async def test_publications_are_signed(control, started):
     queue = started(url=f"{control.grip_url.partition('?')[0]}?iss=me&key={KEY}")
     queue.put(item(1))
     await control.until(lambda: ids(control.items) == [1])
+    assert control.headers["Content-Type"] == "application/json"
     bearer = control.headers["Authorization"].removeprefix("Bearer ")
     assert jwt.decode(bearer, b"k" * 32, ["HS256"])["iss"] == "me"
