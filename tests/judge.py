@@ -83,10 +83,13 @@ class Log:
     def floor(self) -> int:
         return self.floors[-1]
 
-    def may_open_with(self, id: int, reached: int) -> bool:
-        """A stream without a position begins with the newest HISTORY messages, or all there are."""
-        first = self._before_the_newest(self.newest(), self.floor) + 1
-        return id <= max(first, self.twice) or (bool(self.copies) and id == reached + 1)
+    def may_open_with(self, id: int) -> bool:
+        """A stream without a position begins with the newest HISTORY messages, or all there are.
+
+        One that was opened before the log became an older copy goes on behind where that had ended.
+        """
+        before = self._before_the_newest(self.newest(), self.floor)
+        return id <= max(before, self.twice) + 1
 
     def too_far(self, position: int, last: int) -> bool:
         """Whether what follows the position cannot be replayed, where the log ends at `last`."""
@@ -162,7 +165,7 @@ class Witness:
             self.broken.append(f"{id} with the event id {event.last_id!r}")
         if self._expected is not None and id != self._expected:
             self.broken.append(f"{id} in the place of {self._expected}")
-        elif self._expected is None and not self.log.may_open_with(id, self.reached):
+        elif self._expected is None and not self.log.may_open_with(id):
             self.broken.append(f"{id} opens a stream, while the log ends at {self.log.newest()} or before")
         before, self.seen[id] = self.seen.get(id, message), message
         if before != message and not {before, message} & self.log.lost:
