@@ -26,7 +26,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from .errors import Invalid, NotFound
-from .sse import Event, read_position, to_json
+from .sse import Event, compact_json, read_position, to_json
 
 ROOM_CHARACTERS = 64
 NFC_SHRINKS = 4  # characters become one at the most
@@ -42,8 +42,6 @@ RESERVED_ROOMS = frozenset(
 # The categories Cc and Cs, which Unicode will never change.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 Key: TypeAlias = tuple[str, str]
 
@@ -217,7 +215,7 @@ def payload_item(message: Draft | Message) -> str:
     item: list[Any] = [message.sender, message.text, message.date, message.provisional_id]
     if isinstance(message, Message) and message.extra is not None:
         item.append(message.extra)
-    return _encode(item)
+    return compact_json(item)
 
 
 def _stored(id: int, sender: str, text: str, date: str, provisional_id: str, *rest: Any) -> Message:

@@ -18,7 +18,7 @@ from typing import Any
 BEYOND_ANY_LOG = 10**18  # still fits a 64-bit column
 EVENT_BYTES = 1 << 20  # of one event are read; the longest that flychat writes has some 30 kB
 BYTE_ORDER_MARK = "\ufeff"
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+compact_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DECIMAL = re.compile(r"[0-9]+", re.ASCII)
 
 
@@ -44,7 +44,7 @@ def to_json(value: dict[str, Any]) -> str:
 
     U+2028 and U+2029 end no line of an event stream, but some clients split it there.
     """
-    return _encode(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return compact_json(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def read_position(value: str | None) -> int | None:
@@ -70,9 +70,8 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that end within `data`. Raises ValueError for one of more than EVENT_BYTES."""
-        rest = (
-            data[1:] if self._after_cr and data.startswith(b"\n") else data
-        )  # of a CRLF that was cut in two
+        # A CRLF may have been cut in two.
+        rest = data[1:] if self._after_cr and data.startswith(b"\n") else data
         self._after_cr = data.endswith(b"\r") if data else self._after_cr
         events = []
         for piece in rest.splitlines(keepends=True):

@@ -84,9 +84,8 @@ def while_read() -> Iterator[None]:
 
     def look(fd: int) -> None:
         nonlocal gone
-        loop.remove_reader(
-            fd
-        )  # a terminal or a socket, where somebody writes the other way, says nothing more
+        # Once is enough: of a terminal or a socket this may only say that somebody writes the other way.
+        loop.remove_reader(fd)
         poll = select.poll()
         poll.register(fd, 0)
         gone = bool(poll.poll(0))  # an error, or hung up

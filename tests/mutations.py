@@ -774,10 +774,8 @@ class _Mutated:
 def _fails(test: str, patch: Patch) -> bool:
     """Whether the test fails, and not for another reason: it must pass without the mutation."""
     arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"tests/{test}"]
-    for warning in (
-        "AssertRewrite",
-        "UnraisableException",
-    ):  # the tests are imported; a failure leaves much open
+    # The tests are imported already, and a failure leaves much open.
+    for warning in ("AssertRewrite", "UnraisableException"):
         arguments += ["-W", f"ignore::pytest.Pytest{warning}Warning"]
     silence = io.StringIO()
     with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):

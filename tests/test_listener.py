@@ -72,9 +72,8 @@ async def test_answers_that_wait_are_bounded_at_the_cost_of_those_who_have_most_
     async with served() as chat:
         await fill(chat)
         request = f"GET {FULL} {HEAD}Connection: close\r\n"
-        idle = await chat.request(
-            request, receive=4096, source="127.0.0.2"
-        )  # a modest client that has stalled
+        # A modest client that has stalled.
+        idle = await chat.request(request, receive=4096, source="127.0.0.2")
         friend = await chat.request(request, receive=4096)  # one that reads, at the greedy one's address
         for _ in range(20):
             greedy = await chat.request(request, receive=4096)

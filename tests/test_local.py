@@ -517,6 +517,17 @@ async def test_nothing_overtakes_what_a_client_is_owed():
             assert read == given
 
 
+def nobody_goes_in_circles(hub: LocalHub) -> None:
+    """A hub that asks for plans again and again, without a turn for anybody else, fails."""
+    plan, asked = hub.plan, itertools.count()
+
+    async def counted(request):
+        assert next(asked) < 1000, "nobody else has a turn"
+        return await plan(request)
+
+    hub.plan = counted
+
+
 @pytest.mark.gen_test
 async def test_a_hold_that_comes_to_a_room_that_is_ahead_of_the_log_waits_for_nobody_else():
     """The room has published what the log has lost since: nobody is to go round in circles until it is looked at."""
@@ -524,13 +535,7 @@ async def test_a_hold_that_comes_to_a_room_that_is_ahead_of_the_log_waits_for_no
         first = await chat.stream()
         chat.hub.publish(committed(Commit.of(1, [draft("lost")])))
         assert await first.until_id(1) == [1]
-        plan, asked = chat.hub.plan, itertools.count()
-
-        async def counted(request):
-            assert next(asked) < 1000, "nobody else has a turn"
-            return await plan(request)
-
-        chat.hub.plan = counted
+        nobody_goes_in_circles(chat.hub)
         second = await chat.stream()
         assert (await first.next()).type == "stream-reset"
         await chat.post()
@@ -546,13 +551,7 @@ async def test_a_hold_that_is_ahead_of_a_log_that_was_replaced_is_reset_and_join
         (room,) = set(chat.hub.by_channel.values())
         while room._recovering:  # noqa: ASYNC110 - as the first of its room
             await asyncio.sleep(0)
-        plan, asked = chat.hub.plan, itertools.count()
-
-        async def counted(request):
-            assert next(asked) < 1000, "nobody else has a turn"
-            return await plan(request)
-
-        chat.hub.plan = counted
+        nobody_goes_in_circles(chat.hub)
         gone = plan_stream(StreamRequest("room", 0), Page(Commit.of(1, [draft("gone")]).messages, 1))
         ours, theirs = socket.socketpair()
         ours.setblocking(False)

@@ -697,9 +697,8 @@ async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch):
 
 @gen_test
 async def test_a_sweep_ends_with_a_write_ahead_log_that_is_empty(sqlite, tmp_path):
-    await sqlite._idle(
-        sqlite._sql, "PRAGMA wal_autocheckpoint = 0"
-    )  # as if readers had kept it from being emptied
+    # As if readers had kept it from being emptied.
+    await sqlite._idle(sqlite._sql, "PRAGMA wal_autocheckpoint = 0")
     for each in log_of(*[64] * 12):
         await sqlite.put(each)
     wal = tmp_path / "chat.db-wal"

@@ -671,9 +671,8 @@ def hidden(page: str) -> tuple[str, dict[str, str]]:
     fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)" autocomplete="off">', form))
     fields |= dict(re.findall(r'<input type="hidden" name="(from)" value="([^"]*)">', form))
     text = re.search(r"<textarea[^>]*>(.*)</textarea>", form, re.DOTALL)[1]
-    text = html.unescape(text.replace("\r\n", "\n").removeprefix("\n")).replace(
-        "\n", "\r\n"
-    )  # as browsers do
+    # As browsers do.
+    text = html.unescape(text.replace("\r\n", "\n").removeprefix("\n")).replace("\n", "\r\n")
     return action, {name: html.unescape(value) for name, value in fields.items()} | {"text": text}
 
 

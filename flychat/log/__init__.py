@@ -370,7 +370,7 @@ class MessageLog:
                 commits: list[Commit] = []
                 if found is not None:
                     commits = await self._commits_after(room, found - 1, 1)
-                elif draft.since is not None and draft.since + 1 < first:
+                elif draft.since is not None and not window.covers(draft.since, self._now()):
                     if first - 1 - draft.since > LOOK_BACK:
                         raise TooOld
                     above = draft.since

@@ -198,10 +198,8 @@ class DynamoEngine:
 
     async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
         found: list[Commit] = []
-        query, more = (
-            self._query(room, "seq BETWEEN :edge AND :below", above - COMMIT_MESSAGES + 1),
-            below > above,
-        )
+        query = self._query(room, "seq BETWEEN :edge AND :below", above - COMMIT_MESSAGES + 1)
+        more = below > above
         query["FilterExpression"] = "contains(m, :id)"
         values = {":below": {"N": str(below - 1)}, ":id": {"S": f'"{provisional_id}"'}}
         query["ExpressionAttributeValues"] |= values

@@ -81,9 +81,8 @@ async def restored(world: World) -> None:
 async def asleep(world: World) -> None:
     """The clock on the wall goes on, and no loop's does; what is written meanwhile expires, but for the newest."""
     async with world.operator:
-        await nothing_comes(
-            world
-        )  # no put takes so long, and a message that is written has the date of today
+        # No put takes so long, and a message that is written has the date of today.
+        await nothing_comes(world)
         world.note("everybody sleeps")
         for _ in range(world.chance.randint(0, 3)):
             world.store.append([world.draft("elsewhere") for _ in range(world.chance.randint(1, 3))])

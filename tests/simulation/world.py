@@ -186,9 +186,8 @@ class World:
         if late:
             self.report.broken.append("a sender is never answered")
         if UNSEEN[scenario.mode] & set(scenario.faults):
-            await asyncio.sleep(
-                ID_CACHE if "restored" in scenario.faults else 0
-            )  # its id may be one of before
+            # Its id may be one of before.
+            await asyncio.sleep(ID_CACHE if "restored" in scenario.faults else 0)
             await self.loop.create_task(self.send("the last", 1))
         await self.converge(healed_at)
         self.judge()
