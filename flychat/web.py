@@ -41,7 +41,7 @@ from .sse import read_position, to_json
 BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
 PAGE_LIMIT = 200  # messages that one request into the past is given at the most
-ROWS_BYTES = 8_080  # of markup in a room's page, so that the first load is small; the script loads the rest
+ROWS_BYTES = 7_780  # of markup in a room's page, so that the first load is small; the script loads the rest
 SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is not sent, and not decoded
 RETRY_AFTER = 2  # seconds
 USER_COOKIE = "flychat_user"

@@ -435,6 +435,7 @@ class Log {
   scroller = byId("log");
   live = true; // the rows reach to the last message
   stuck = true; // the reader is at the bottom
+  #top = 0; // the scroller's, when last measured
   resets = 0;
 
   constructor(user, last, hasOlder) {
@@ -467,9 +468,13 @@ class Log {
     return this.#official.length + this.#loose.size;
   }
 
+  // Who is at the bottom leaves it by scrolling up: a box that becomes smaller (whose observer comes after the scroll
+  // events) takes nobody away.
   look() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
-    return (this.stuck = this.live && scrollHeight - scrollTop - clientHeight < 40);
+    const stays = this.stuck && scrollTop >= this.#top;
+    this.#top = scrollTop;
+    return (this.stuck = this.live && (stays || scrollHeight - scrollTop - clientHeight < 40));
   }
 
   focus() {
@@ -478,6 +483,7 @@ class Log {
 
   toBottom() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.#top = this.scroller.scrollTop;
     this.stuck = this.live;
   }
 
