@@ -202,7 +202,7 @@ def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinCh
     if config.mode == "standalone":
         return LocalHub(
             log.plan,
-            log.refresh if engine.shared else None,
+            polls=engine.shared,
             max_streams=config.max_streams,
             max_streams_per_client=config.max_streams_per_client,
         )

@@ -17,7 +17,7 @@ from flychat.messages import Draft
 from flychat.server import HEAD_BYTES
 from flychat.storage.sqlite import SqliteEngine
 from flychat.web import ChatApplication
-from tests.fakes import FaultyEngine
+from tests.fakes import FaultyEngine, MemoryEngine
 from tests.http_body import Body
 from tests.sse_parser import Parsed, parse
 
@@ -130,12 +130,14 @@ def draft(text: str = "hi", room: str = "room") -> Draft:
 
 @contextlib.asynccontextmanager
 async def served(
-    faults=(), *, engine=None, look: bool = False, send: int = 0, **hub_options
+    faults=(), *, engine=None, shared: bool = False, send: int = 0, **hub_options
 ) -> AsyncIterator[Served]:
-    """`send` bounds the socket buffers of the server's connections."""
-    engine = FaultyEngine(engine or await SqliteEngine.open(":memory:"), faults)
+    """`shared`: other processes write to the store; `send` bounds the socket buffers of the server's connections."""
+    if engine is None:
+        engine = MemoryEngine(shared=True) if shared else await SqliteEngine.open(":memory:")
+    engine = FaultyEngine(engine, faults)
     log = MessageLog(engine, memory=True)
-    hub = LocalHub(log.plan, log.refresh if look else None, **hub_options)
+    hub = LocalHub(log.plan, polls=shared, **hub_options)
     application = ChatApplication(Chat(log, hub))
     server = Listener(application, max_header_size=HEAD_BYTES)
     sockets = bind_sockets(0, "127.0.0.1")

@@ -8,7 +8,6 @@ import socket
 
 import pytest
 
-from flychat import log as log_module
 from flychat.errors import Unknown
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
@@ -16,8 +15,8 @@ from flychat.hub.held import Audience, Holder
 from flychat.hub.local import LocalHub, _Room
 from flychat.log import MessageLog
 from flychat.messages import Commit
-from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
+from tests.fakes import MemoryEngine
 from tests.served import draft, fields, served
 from tests.sse_parser import parse
 
@@ -109,24 +108,25 @@ async def test_what_is_known_already_asks_for_nothing():
 
 
 @pytest.mark.gen_test
-async def test_others_are_looked_for_once_in_a_while_and_not_at_every_tick(monkeypatch):
+async def test_a_shared_store_is_read_once_in_a_while_and_not_at_every_tick(monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.001)
-    async with served(look=True) as chat:
+    async with served(shared=True) as chat:
         await chat.stream()
-        looked, ticked = [], asyncio.Event()
-        refresh = chat.hub.refresh
+        (room,) = set(chat.hub.by_channel.values())
+        while room._recovering:  # noqa: ASYNC110 - as the first of its room
+            await asyncio.sleep(0)
+        asked, ticked, plan = [], asyncio.Event(), chat.hub.plan
 
-        async def counted(room):
-            looked.append(room)
-            await refresh(room)
+        async def counted(request):
+            asked.append(request)
+            return await plan(request)
 
-        chat.hub.refresh = counted
+        chat.hub.plan = counted
         ticks = itertools.count()
         chat.hub.holder.cut_stalled = lambda: ticked.set() if next(ticks) > 20 else None
-        for room in set(chat.hub.by_channel.values()):
-            room.looked -= local_module.LOOK_SECONDS
+        room.polled -= local_module.POLL_SECONDS
         await asyncio.wait_for(ticked.wait(), 5)
-        assert looked == ["room"]
+        assert asked == [StreamRequest("room", 0, recover=True)]
 
 
 @pytest.mark.gen_test
@@ -230,69 +230,46 @@ async def test_a_recovery_waits_for_a_store_that_is_down():
         assert await client.until_id(2) == [1, 2]
 
 
-@pytest.mark.gen_test
-async def test_messages_that_other_processes_wrote_arrive_within_a_keep_alive_period(monkeypatch):
+@pytest.fixture
+def polling(monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.02)
-    async with served(look=True, keep_alive=0.1) as chat:
+    monkeypatch.setattr(local_module, "POLL_SECONDS", 0.05)
+
+
+@pytest.mark.gen_test
+async def test_messages_that_other_processes_wrote_arrive(polling):
+    async with served(shared=True, keep_alive=60) as chat:
         client = await chat.stream()
         other = MessageLog(chat.engine.engine, memory=False)
         await other.commit(draft("foreign"))
-        assert fields(await client.next("keep-alive"))["text"] == "foreign"
+        assert fields(await client.next())["text"] == "foreign"
         chat.engine.read_faults.extend([Unknown()] * 3)
         await other.commit(draft("again"))
-        assert fields(await client.next("keep-alive"))["text"] == "again"
+        assert fields(await client.next())["text"] == "again"
 
 
 @pytest.mark.gen_test
-async def test_the_messages_of_other_processes_do_not_wait_for_a_keep_alive(monkeypatch):
-    monkeypatch.setattr(local_module, "TICK", 0.02)
-    monkeypatch.setattr(local_module, "LOOK_SECONDS", 0.05)
-    async with served(look=True, keep_alive=60) as chat:
-        client = await chat.stream()
-        await MessageLog(chat.engine.engine, memory=False).commit(draft("foreign"))
-        assert fields(await client.next())["text"] == "foreign"
-
-
-@pytest.mark.gen_test
-async def test_a_client_that_knows_a_message_of_another_process_is_not_reset():
-    async with served() as chat:
-        await chat.stream()  # the room is warm, and knows of nothing
-        chat.engine.engine.shared = True
-        await MessageLog(chat.engine.engine, memory=False).commit(draft("foreign"))
+async def test_messages_of_other_processes_are_in_the_next_stream_and_in_the_next_page():
+    async with served(shared=True) as chat:
+        first = await chat.stream()  # the room is held, and was read when it was empty
+        message = await MessageLog(chat.engine.engine, memory=False).commit(draft("foreign"))
+        assert (await chat.log.page("room")).messages == (message,)
         client = await chat.stream(last_id=1)
         await chat.post("ours")
         assert fields(await client.next())["text"] == "ours"
-        assert client.ids == [2]
+        assert client.ids == [2], "it is not reset"
+        assert await first.until_id(2) == [1, 2]
 
 
 @pytest.mark.gen_test
-async def test_that_holds_though_other_processes_wrote_more_than_is_read_at_once(monkeypatch):
-    monkeypatch.setattr(log_module, "REPLAY", 3)
-    async with served() as chat:
-        await chat.stream()
-        chat.engine.engine.shared = True
-        other = MessageLog(chat.engine.engine, memory=False)
-        for _ in range(9):
-            await other.commit(draft("foreign"))
-        client = await chat.stream(last_id=9)
-        await chat.post("ours")
-        assert fields(await client.next())["text"] == "ours"
-        assert client.ids == [10]
-
-
-@pytest.mark.gen_test
-async def test_a_log_that_was_wiped_resets_its_streams(monkeypatch):
-    monkeypatch.setattr(local_module, "TICK", 0.02)
-    async with served(look=True, keep_alive=0.1) as chat:
+async def test_a_shared_log_that_was_wiped_resets_its_streams(polling):
+    async with served(shared=True) as chat:
         await chat.post()
         client = await chat.stream()
         await client.until_id(1)
-        old, chat.engine.engine = chat.engine.engine, await SqliteEngine.open(":memory:")
-        await old.close()
+        chat.engine.engine = MemoryEngine(shared=True)
         reset = await client.next("keep-alive")
         assert (reset.type, fields(reset)) == ("stream-reset", {"reason": "ahead", "lastEventId": 0})
-        await chat.post("new")
-        assert fields(await client.next("keep-alive"))["text"] == "new"
 
 
 @pytest.mark.gen_test

@@ -562,53 +562,21 @@ async def test_a_warm_room_whose_log_begins_late_is_read_from_memory_only_as_wel
         assert not engine.calls
 
 
-def unlooked(log):
-    """The window of the room was last known to be up to date a while ago."""
-    log._rooms["room"].known = -2 * log_module.LOOK_SECONDS, log._rooms["room"].known[1]
-
-
 @pytest.mark.gen_test
-async def test_a_window_that_others_may_write_behind_is_not_served_for_long_without_a_look(monkeypatch):
-    async with opened(memory=True) as (log, engine, _):
-        monkeypatch.setattr(SqliteEngine, "shared", True)
-        await log.commit(draft())
-        await engine.engine.put(Commit.of(2, [draft("of another process")]))
-        assert (await log.page("room")).last_id == 1, "it was looked at a moment ago"
-        unlooked(log)
-        assert log.plan_at_once(StreamRequest("room")) is None
-        assert (await log.page("room")).last_id == 2
-        await engine.engine.put(Commit.of(3, [draft("and one more")]))
-        unlooked(log)
-        assert (await log.plan(StreamRequest("room"))).position == 3
-        unlooked(log)
-        engine.read_faults.append(Broken("away"))
-        engine.calls.clear()
-        for _ in range(3):
-            assert (await log.page("room")).last_id == 3, "better than nothing"
-        assert engine.calls == {"after": 1}, "only one had to wait for it"
-
-
-@pytest.mark.gen_test
-async def test_what_other_processes_wrote_is_found_by_looking():
-    async with opened(memory=True) as (log, engine, _):
-        await log.plan(StreamRequest("room"))
-        other = MessageLog(engine.engine, memory=False)
-        message = await other.commit(draft("foreign"))
-        assert (await log.plan(StreamRequest("room"))).position == 0
-        await log.refresh("room")
-        assert (await log.page("room")).messages == (message,)
-
-
-@pytest.mark.gen_test
-async def test_a_log_that_was_wiped_is_noticed_by_looking():
-    async with opened(memory=True) as (log, engine, _):
-        await log.commit(draft())
-        old, engine.engine = engine.engine, await SqliteEngine.open(":memory:")
-        await old.close()
-        await log.refresh("room")
-        plan = await log.plan(StreamRequest("room", 1, recover=True))
-        assert [event.name for event in plan.opening] == ["stream-reset"]
-        assert plan.position == 0
+async def test_a_store_that_others_write_to_is_read_and_not_remembered():
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    log = MessageLog(engine, memory=True)
+    await log.commit(draft())
+    await MessageLog(engine.engine, memory=False).commit(draft("of another process"))
+    assert log.plan_at_once(StreamRequest("room")) is None
+    assert (await log.page("room")).last_id == 2
+    assert (await log.page("room", after=1)).last_id == 2
+    assert (await log.plan(StreamRequest("room", 2))).opening[-1].name == "stream-open"
+    engine.engine.commits.clear()
+    plan = await log.plan(StreamRequest("room", 2, recover=True))
+    assert [event.name for event in plan.opening] == ["stream-reset"]
+    assert plan.position == 0
+    await log.close()
 
 
 @pytest.mark.gen_test

@@ -210,7 +210,8 @@ async def test_an_export_goes_on_behind_a_hole_and_says_what_is_missing(engine, 
 @pytest.mark.gen_test(timeout=30)
 async def test_live_pages_are_reset_when_another_process_clears_their_room(monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.02)
-    async with served(look=True, keep_alive=0.1) as chat:
+    monkeypatch.setattr(local_module, "POLL_SECONDS", 0.05)
+    async with served(shared=True) as chat:
         for n in range(3):
             await chat.post(f"{n}")
         client = await chat.stream()
@@ -528,6 +529,8 @@ async def test_the_sweep_goes_on_when_the_store_does_not_answer(monkeypatch, cap
     swept, outcomes = asyncio.Event(), iter([Unknown("away"), None])
 
     class Engine:
+        shared = False
+
         async def expire(self, before):
             if (error := next(outcomes)) is not None:
                 raise error

@@ -42,41 +42,43 @@ from ..streams import (
 from .held import Audience, Held, Holder
 from .waiting import batches
 
-RECOVERIES = Counter("flychat_local_recoveries", "Times that a room, or a hold on its way in, was mended")
+RECOVERIES = Counter(
+    "flychat_local_recoveries",
+    "Times that a room, or a hold on its way in, was behind and was given the rest",
+)
 
 logger = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks at what is due
-LOOK_SECONDS = 10.0  # between two looks for what other processes wrote
+POLL_SECONDS = 10.0  # between two readings of a room for what other processes wrote
 COMEBACK = (1000, 8000)  # milliseconds over which clients spread their return when the hub closes
 
 
 class LocalHub:
     """Holds by `plan`, which answers a recovery.
 
-    `refresh`, if given, looks for messages that other processes wrote, every LOOK_SECONDS for each room.
+    `polls`: other processes write to the store as well, so each room is recovered every POLL_SECONDS.
     """
 
     def __init__(
         self,
         plan: Callable[[StreamRequest], Awaitable[StreamPlan]],
-        refresh: Callable[[str], Awaitable[None]] | None = None,
         *,
+        polls: bool = False,
         keep_alive: float = KEEP_ALIVE_SECONDS,
         max_streams: int = 0,
         max_streams_per_client: int = 0,
     ) -> None:
         """A cap of 0 is none."""
         self.plan = plan
-        self.refresh = refresh
         self.holder = Holder()
         self.tasks: set[asyncio.Task[None]] = set()
         self.by_channel: dict[str, _Room] = {}
         self._keep_alive = keep_alive
         self._most = max_streams or sys.maxsize
         self._most_per_client = max_streams_per_client or sys.maxsize
-        self._look = min(LOOK_SECONDS, keep_alive)
-        self.blind = Seldom(logger)
+        self._polls = polls
+        self._unrecovered = Seldom(logger)
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     def admits(self, client: str) -> bool:
@@ -131,11 +133,13 @@ class LocalHub:
     async def recovered(self, recovery: StreamRequest, position: int) -> StreamPlan:
         """The plan that goes on from `position`; waits as long as the store does not answer."""
         pause = 0.1
-        RECOVERIES.inc()
         while True:
             try:
-                return await self.plan(replace(recovery, last_id=position))
-            except Unavailable:
+                plan = await self.plan(replace(recovery, last_id=position))
+                RECOVERIES.inc(bool(plan.parts))
+                return plan
+            except Unavailable as error:
+                self._unrecovered.tell("a room cannot be recovered yet: %s", error)
                 await asyncio.sleep(pause)
                 pause = min(2.0, 2 * pause)
 
@@ -153,9 +157,9 @@ class LocalHub:
         for room in set(self.by_channel.values()):
             if loop.time() - room.fed >= self._keep_alive:
                 room.feed(KEEP_ALIVE.encode())
-            if self.refresh and loop.time() - room.looked >= self._look:
-                room.looked = loop.time()
-                self.spawn(room.look())
+            if self._polls and loop.time() - room.polled >= POLL_SECONDS:
+                room.polled = loop.time()
+                room.recover()
 
 
 def taken_from(stream: IOStream) -> socket.socket:
@@ -173,7 +177,7 @@ class _Room:
     def __init__(self, hub: LocalHub, plan: StreamPlan) -> None:
         self.position = plan.position
         self.audiences: tuple[Audience, ...] = ()
-        self.fed = self.looked = asyncio.get_running_loop().time()
+        self.fed = self.polled = asyncio.get_running_loop().time()
         self._hub = hub
         self._channels = plan.channels
         self._recovery = plan.recovery
@@ -246,16 +250,6 @@ class _Room:
                         self.feed(block)
         finally:
             self._recovering = None
-
-    async def look(self) -> None:
-        """Recovers the room from what others wrote."""
-        assert self._hub.refresh is not None
-        try:
-            await self._hub.refresh(self._recovery.room)
-        except Unavailable as error:
-            self._hub.blind.tell("cannot look for messages of other processes: %s", error)
-        else:
-            self.recover()
 
     def feed(self, block: bytes) -> None:
         self.fed = asyncio.get_running_loop().time()

@@ -17,11 +17,11 @@ So a draft is stored exactly once, however late and often it is sent, if it carr
 when it was first sent (`Draft.since`): it is put only where it is known not to be in the log from there on.
 Without a position that is known for the newest 256 messages, and for 2 minutes.
 
-Reading. Where the process is alone in holding the streams (`memory`), readers are served from the window.
-Else every read goes to the engine, and equal ones are shared; a read is shared only by those who asked
-before it began, so nobody is given an answer that is older than the question. A reading has no deadline of
-its own: the engine has one for the store's answer. How long reads wait for each other is bounded as well:
-while one has waited for OVERLOAD_SECONDS, no other is begun.
+Reading. Where the process is alone in holding the streams (`memory`) and in writing to the store, readers
+are served from the window. Else every read goes to the engine, and equal ones are shared; a read is shared
+only by those who asked before it began, so nobody is given an answer that is older than the question. A
+reading has no deadline of its own: the engine has one for the store's answer. How long reads wait for each
+other is bounded as well: while one has waited for OVERLOAD_SECONDS, no other is begun.
 
 Memory. Windows are bounded in bytes, all together; the least recently used leaves first, and is read again.
 """
@@ -75,7 +75,6 @@ MEMORY = 256 << 20  # bytes of all windows
 DEADLINE = 10.0  # seconds that a draft is tried
 CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the next race, and loses it too
 CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
-LOOK_SECONDS = 15.0  # a window that others may write behind is served without a look: longer than a hub's
 ROOMS = 2000  # rooms kept in memory
 TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have been replaced
 IDLE = 600.0  # seconds until an unused room leaves memory
@@ -101,7 +100,6 @@ class _Room:
         self.used = 0.0
         self.bytes = 0  # of the window, as last counted
         self.known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
-        self.looked = 0.0  # when a reader last had that looked at in vain
 
     def awaited(self) -> set[Key]:
         """The keys of this process's drafts that are, or may be, on their way into the log."""
@@ -138,8 +136,9 @@ class _Waiter:
 class MessageLog:
     """The logs of all rooms, over one engine.
 
-    `memory` says that readers are served from memory; `committed` is called with every commit that this
-    process wrote, or found its drafts in, in the order of their ids.
+    `memory` says that no other process holds streams: readers are then served from memory, if the store is
+    not shared with other writers either. `committed` is called with every commit that this process wrote,
+    or found its drafts in, in the order of their ids.
     """
 
     def __init__(
@@ -154,8 +153,8 @@ class MessageLog:
         """`most_bytes` of memory, about, are used for all rooms; `now` is the wall clock."""
         self.committed: Callable[[Commit], None] = lambda commit: None
         self._engine = engine
-        self._memory = memory
-        self._limit = REPLAY if memory else FIRST
+        self._memory = memory and not engine.shared
+        self._limit = REPLAY if self._memory else FIRST
         self._most_bytes = most_bytes
         self._bytes = 0
         self._now = now
@@ -470,7 +469,7 @@ class MessageLog:
         if after is not None:
             return await self._page_after(name, after, limit)
         if self._memory:
-            window = await self._current(name)
+            window = await self._warm(self._room(name))
             end = window.tail if before is None else before - 1
             page = window.page(end, limit)
             if page is None and end > window.tail - REPLAY:
@@ -489,7 +488,7 @@ class MessageLog:
         return _up_to(Page(tuple(m for m in messages_of(commits) if m.id < end)[-limit:], tail, stored=True))
 
     async def _page_after(self, name: str, after: int, limit: int) -> Page:
-        page = (await self._current(name)).page(after + limit, limit) if self._memory else None
+        page = (await self._warm(self._room(name))).page(after + limit, limit) if self._memory else None
         beyond: int | None = None
         if page is not None:
             tail, found = page.last_id, page.messages
@@ -512,10 +511,7 @@ class MessageLog:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
         name, last_id = request.room, request.last_id
         if self._memory:
-            window = await self._current(name)
-            if last_id is not None and last_id > window.tail and self._engine.shared:
-                await self.refresh(name)
-                window = await self._warm(self._room(name))  # another log only if no other process went on
+            window = await self._warm(self._room(name))
             if window.lacks(request):
                 await self._deepen(self._room(name), window)
             return self._planned(name, window, request)
@@ -542,38 +538,11 @@ class MessageLog:
     def plan_at_once(self, request: StreamRequest) -> StreamPlan | None:
         """The same, if it takes neither reading nor waiting."""
         room = self._rooms.get(request.room)
-        if room is None or room.window is None or not self._memory or self._unsure(room):
-            return None
-        if request.last_id is not None and request.last_id > room.window.tail:
+        if room is None or room.window is None or not self._memory:
             return None
         if room.window.lacks(request):
             return None
         return self._planned(request.room, room.window, request)
-
-    async def _current(self, name: str) -> Window:
-        """The window of a room that is read: others may have written behind it, if it was not looked at."""
-        room = self._room(name)
-        window = await self._warm(room)
-        if not self._unsure(room):
-            return window
-        try:
-            await self.refresh(name)
-        except Unavailable:  # what is known is better than nothing, and not everybody is to wait for it
-            room.looked = asyncio.get_running_loop().time()
-        return await self._warm(room)
-
-    def _unsure(self, room: _Room) -> bool:
-        looked = max(room.known[0], room.looked)
-        return self._engine.shared and asyncio.get_running_loop().time() - looked > LOOK_SECONDS
-
-    async def refresh(self, name: str) -> None:
-        """Looks into the store for what other processes wrote, all of it; only of use with `memory`."""
-        await self._reads.get((name, "look"), lambda: self._look(name))
-
-    async def _look(self, name: str) -> None:
-        room = self._rooms.get(name)
-        if room is not None:
-            await self._catch_up(room)
 
     async def expire(self, before: str) -> None:
         """Has what is older than a date deleted, also from memory. Raises Unavailable."""

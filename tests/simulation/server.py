@@ -58,7 +58,7 @@ class Server:
         engine = Way(world, world.shared)
         self.log = MessageLog(engine, memory=self.mode == "standalone", rng=world.chance, now=self.time)
         if self.mode == "standalone":
-            self.hub: Any = LocalHub(self.log.plan, self.log.refresh if engine.shared else None)
+            self.hub: Any = LocalHub(self.log.plan, polls=engine.shared)
         elif self.mode == "grip":
             self.hub = PushpinHub([f"http://proxy:{number}/" for number in range(1, 1 + len(world.proxies))])
         else:
