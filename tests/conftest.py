@@ -84,7 +84,7 @@ def stage(io_loop, tmp_path, request):
     if program == "FLYCHAT_TEST_PUSHPIN":
         program = os.environ.get(program) or pytest.skip("FLYCHAT_TEST_PUSHPIN names no other Pushpin")
     need(program)
-    from .pushpin_proxy import Stage
+    from tests.support.pushpin_proxy import Stage
 
     stage = Stage(tmp_path, program)
     yield stage
@@ -96,8 +96,7 @@ def dynamo_table(io_loop, dynamo_environ):
     """The --store of a new table, the environment for it, and the DynamoProxy in front of it."""
     need("aioboto3")
     from flychat.storage.dynamodb import create_table
-
-    from .dynamo_proxy import DynamoProxy
+    from tests.support.dynamo_proxy import DynamoProxy
 
     table = f"flychat-{uuid.uuid4()}"
 

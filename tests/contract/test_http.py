@@ -1,0 +1,1006 @@
+"""The wire contract, row by row: requests, answers, limits and errors."""
+
+import asyncio
+import html
+import json
+import re
+import time
+import types
+import uuid
+from dataclasses import replace
+from urllib.parse import quote, urlencode
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+
+from flychat import errors, web
+from flychat import log as log_module
+from flychat.errors import Broken, Conflict, Unknown
+from flychat.limits import RateLimit
+from flychat.streams import provisional
+from flychat.web import BODY_BYTES, ChatApplication, MessagesHandler, read_fields
+from tests.support.served import Served, draft, fields, served
+
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+ROOM = "/rooms/room/messages/"
+
+
+async def ask(chat: Served, path: str, method: str = "GET", body=None, **headers) -> HTTPResponse:
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await AsyncHTTPClient().fetch(
+        chat.url + path,
+        method=method,
+        body=body,
+        headers=headers,
+        follow_redirects=False,
+        raise_error=False,
+        allow_nonstandard_methods=True,
+    )
+
+
+async def post(chat: Served, content: dict, path: str = ROOM, kind: str = FORM, **headers) -> HTTPResponse:
+    body = json.dumps(content) if kind == JSON else urlencode(content)
+    return await ask(chat, path, "POST", body, Content_Type=kind, **headers)
+
+
+def error(response: HTTPResponse) -> tuple[int, str]:
+    """(status, code); checks that the body is what an error's body has to be."""
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
+    (value,) = json.loads(response.body).values()
+    assert list(json.loads(response.body)) == ["error"]
+    assert sorted(value) == ["code", "message"]
+    assert value["message"]
+    return response.code, value["code"]
+
+
+def raising(error: Exception):
+    """A coroutine function that does nothing else."""
+
+    async def fail(*_args, **_options):
+        raise error
+
+    return fail
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/", "/default"),
+        ("/?user=ann%20b&x=1", "/default?user=ann%20b&x=1"),
+        ("/?room=tea%2Ftime", None),
+        ("/?room=tea+time", "/tea%20time"),
+        ("/?room=tea&user=ann+b", "/tea?user=ann+b"),
+        ("/?room=%2F%2Fevil.example", None),
+        ("/?room=healthz", None),
+        ("/?room=", "/default?room="),
+    ],
+)
+async def test_the_root_leads_to_a_room_and_nowhere_else(path, location):
+    async with served() as chat:
+        response = await ask(chat, path)
+        if location is None:
+            assert response.code in (400, 404)
+        else:
+            assert (response.code, response.headers["Location"]) == (302, location)
+
+
+@pytest.mark.gen_test
+async def test_a_room_is_a_join_form_without_a_nickname_and_a_page_with_history_with_one():
+    async with served() as chat:
+        await chat.post("<b>bold & sweet</b>")
+        joining = (await ask(chat, "/room")).body.decode()
+        assert "bold" not in joining
+        assert re.search(r"<button[^>]*>\s*Join", joining)
+        response = await ask(chat, "/room?user=ann")
+        page = response.body.decode()
+        assert response.code == 200
+        assert "&lt;b&gt;bold &amp; sweet&lt;/b&gt;" in page
+        assert response.headers["Cache-Control"] == "no-cache"
+        cookie = response.headers["Set-Cookie"]
+        assert cookie.startswith("flychat_user=ann;")
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+        remembered = await ask(chat, "/room", Cookie="flychat_user=ann")
+        assert "bold" in remembered.body.decode()
+        assert "bold" not in (await ask(chat, "/room?user=", Cookie="flychat_user=ann")).body.decode()
+
+
+@pytest.mark.gen_test
+async def test_pages_allow_nothing_but_what_is_ours_and_contain_nothing_inline():
+    async with served() as chat:
+        for path in ("/room", "/room?user=ann", "/%00", "/no/such"):
+            response = await ask(chat, path, Accept=BROWSER)
+            assert response.headers["Content-Security-Policy"].startswith("default-src 'none'; ")
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            page = response.body.decode()
+            assert not re.search(
+                r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|javascript:|https?://", page
+            ), path
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("name", ["", "x" * 65, "a\nb", "\x1b"])
+async def test_a_nickname_that_breaks_the_rules_is_explained_in_the_form(name):
+    async with served() as chat:
+        response = await ask(chat, f"/room?user={quote(name)}")
+        assert response.code == (400 if name else 200)
+        assert "Join" in response.body.decode()
+
+
+@pytest.mark.gen_test
+async def test_different_spellings_are_the_same_room():
+    async with served() as chat:
+        for spelling in ("%C3%A9", "e%CC%81"):
+            await post(chat, {"from": "ann", "text": "hi"}, f"/rooms/{spelling}/messages/")
+        await post(chat, {"from": "ann", "text": "hi"}, "/rooms/A/messages/")
+        assert json.loads((await ask(chat, "/rooms/%C3%A9/messages/")).body)["lastEventId"] == 2
+        assert json.loads((await ask(chat, "/rooms/%41/messages/")).body)["lastEventId"] == 1
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("room", "status"),
+    [
+        (quote("x" * 64), 200),
+        (quote("a b;c,d?#%\"'<>\\&=+é\N{GRINNING FACE}"), 200),
+        ("rooms", 200),
+        (quote("x" * 65), 400),
+        ("a%2Fb", 400),
+        ("%00", 400),
+        ("%FF", 400),
+        ("a%0Ab", 400),
+        ("healthz", 404),
+        ("static", 404),
+        ("robots.txt", 404),
+    ],
+)
+async def test_room_names_are_checked_wherever_they_come_in(room, status):
+    async with served() as chat:
+        assert (await ask(chat, f"/rooms/{room}/messages/")).code == status
+        assert (await post(chat, {"from": "ann", "text": "hi"}, f"/rooms/{room}/messages/")).code == status
+        if status == 200:
+            assert (await ask(chat, f"/{room}?user=ann")).code == 200
+            client = await chat.stream(room=room)
+            assert await client.until_id(1) == [1]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/robots.txt", "/favicon.ico"])
+async def test_reserved_paths_answer_for_themselves(path):
+    async with served() as chat:
+        response = await ask(chat, path)
+        assert response.code == 200
+        assert b"Join" not in response.body
+
+
+@pytest.mark.gen_test
+async def test_static_files_can_be_kept_long_by_their_hashed_address():
+    async with served() as chat:
+        page = (await ask(chat, "/room?user=ann")).body.decode()
+        links = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
+        assert len(links) >= 2
+        for link in links:
+            response = await ask(chat, link)
+            assert response.code == 200
+            assert "max-age=" in response.headers["Cache-Control"]
+            again = await ask(chat, link, If_None_Match=response.headers["Etag"])
+            assert again.code == 304
+        assert (await ask(chat, "/static/no-such-file")).code == 404
+        assert (await ask(chat, "/static/..%2fsetup.cfg")).code in (403, 404)
+
+
+@pytest.mark.gen_test
+async def test_messages_are_read_as_json_and_paged_into_the_past():
+    async with served() as chat:
+        await asyncio.gather(*(chat.post(f"{n}") for n in range(1, 301)))
+
+        async def ids(query: str) -> list[int]:
+            response = await ask(chat, ROOM + query)
+            page = json.loads(response.body)
+            assert response.headers["Vary"] == "Accept"
+            assert page["lastEventId"] == 300
+            return [message["id"] for message in page["messages"]]
+
+        assert await ids("") == list(range(251, 301))
+        assert await ids("?limit=3") == [298, 299, 300]
+        assert await ids("?before=100&limit=2") == [98, 99]
+        assert await ids("?before=3") == [1, 2]
+        assert await ids("?before=1") == []
+        assert await ids(f"?before={'9' * 40}&limit=1") == [300]
+        assert await ids("?limit=100000") == list(range(101, 301))
+        assert await ids("?after=297") == [298, 299, 300]
+        assert await ids("?after=0&limit=2") == [1, 2]
+        assert await ids("?after=300") == await ids("?after=999") == []
+        for query in (
+            "?before=x",
+            "?before=0",
+            "?before=-1",
+            "?limit=0",
+            "?limit=1.5",
+            "?limit=",
+            "?after=x",
+        ):
+            assert error(await ask(chat, ROOM + query)) == (400, "invalid")
+        for query in ("?after=-1", "?after=", "?after=1&before=9"):
+            assert error(await ask(chat, ROOM + query)) == (400, "invalid")
+        assert json.loads((await ask(chat, "/rooms/empty/messages/")).body) == {
+            "messages": [],
+            "lastEventId": 0,
+        }
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("memory", [True, False])
+async def test_pages_are_bounded_in_bytes_and_lead_through_the_whole_room_either_way(memory):
+    text = "\N{GRINNING FACE}" * 4096  # 16 kB
+    async with served() as chat:
+        chat.log._memory = memory  # False: as in GRIP mode
+        for _ in range(30):
+            await asyncio.gather(*(chat.post(text) for _ in range(3)))
+        seen, query = [], "?limit=200"
+        while query:
+            response = await ask(chat, ROOM + query)
+            page = json.loads(response.body)
+            assert len(response.body) < 270_000
+            ids = [message["id"] for message in page["messages"]]
+            assert ids, "it goes on"
+            seen = ids + seen
+            query = f"?limit=200&before={page['before']}" if "before" in page else ""
+            assert "after" not in page
+        assert seen == list(range(1, 91))
+        seen, query = [], "?limit=20&after=0"
+        while query:
+            page = json.loads((await ask(chat, ROOM + query)).body)
+            assert len(page["messages"]) <= 20
+            seen += [message["id"] for message in page["messages"]]
+            query = f"?limit=20&after={page['after']}" if "after" in page else ""
+            assert "before" not in page
+        assert seen == list(range(1, 91))
+
+
+@pytest.mark.gen_test
+async def test_what_is_read_of_the_past_from_the_store_counts_by_its_kilobytes(monkeypatch):
+    monkeypatch.setattr(log_module, "REPLAY", 100)
+    async with served() as chat:
+        for _ in range(20):
+            await asyncio.gather(*(chat.post("x" * 900) for _ in range(20)))
+        chat.log._rooms.clear()
+        chat.application.rate_limit = limit = RateLimit(0.001, 40)
+        for path in [ROOM, "/room?user=ann"] + [ROOM + "?before=399&limit=40", ROOM + "?after=360"] * 2:
+            assert (await ask(chat, path)).code == 200
+        assert limit.wait("127.0.0.1", time.monotonic(), 0) == 0, "what is in memory costs nothing"
+        assert (await ask(chat, ROOM + "?before=50")).code == 200
+        for path in (ROOM + "?before=50", ROOM + "?after=1", "/room?user=ann&before=50", ROOM + "?limit=51"):
+            refused = await ask(chat, path)
+            assert refused.code == 429
+            assert int(refused.headers["Retry-After"]) > 1000
+        assert (await ask(chat, ROOM)).code == (await ask(chat, "/room?user=ann")).code == 200
+        await chat.stream()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("warm", [True, False])
+async def test_a_late_repeat_for_which_the_store_is_searched_counts_by_how_far_back(warm):
+    async with served() as chat:
+        content = {"from": "ann", "text": "hi", "provisionalId": str(uuid.uuid4()), "lastEventId": 0}
+        first = await post(chat, content, kind=JSON)
+        for _ in range(50):
+            await asyncio.gather(*(chat.post() for _ in range(64)))
+        chat.log._rooms.clear()
+        if warm:
+            await ask(chat, ROOM)
+        chat.application.rate_limit = limit = RateLimit(0.001, 4)
+        assert (
+            await post(chat, {**content, "provisionalId": str(uuid.uuid4()), "lastEventId": 3201})
+        ).code == 200
+        assert limit.wait("127.0.0.1", time.monotonic(), 0) == 0, "an ordinary one costs one"
+        assert (await post(chat, content, kind=JSON)).body == first.body
+        assert limit.wait("127.0.0.1", time.monotonic(), 0) > 1000, "one, and more than two for the search"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("position", ["7", 7])
+async def test_the_position_of_an_author_is_taken_from_any_kind_of_post(position):
+    async with served() as chat:
+        drafts = []
+        post_draft = chat.application.chat.post
+
+        async def note(draft, *args):
+            drafts.append(draft.since)
+            return await post_draft(draft, *args)
+
+        chat.application.chat.post = note
+        content = {"from": "ann", "text": "hi"}
+        for kind in (FORM, JSON):
+            assert (await post(chat, {**content, "lastEventId": position}, kind=kind)).code == 200
+            for none in ("", "x", "1.5", "-1"):
+                assert (await post(chat, {**content, "lastEventId": none}, kind=kind)).code == 200
+        assert drafts == [7, None, None, None, None] * 2
+
+
+@pytest.mark.gen_test
+async def test_a_stream_begins_at_the_header_else_at_the_query():
+    async with served() as chat:
+        for _ in range(5):
+            await chat.post()
+        accept = "Host: x\r\nAccept: text/event-stream\r\n"
+        for query, header, first in (
+            ("", "", 1),
+            ("?lastEventId=3", "", 4),
+            ("?lastEventId=1&lastEventId=3&lastEventId=", "", 4),
+            ("?lastEventId=1", "Last-Event-ID: 4\r\n", 5),
+            ("?lastEventId=2", "Last-Event-ID: x\r\n", 3),
+            ("?lastEventId=x", "", 1),
+            ("?lastEventId=%ff", "", 1),
+            ("?lastEventId=%ff&lastEventId=3", "", 4),
+        ):
+            client = await chat.request(f"GET {ROOM}{query} HTTP/1.1\r\n{accept}{header}")
+            await client.opened()
+            assert await client.until_id(5) == list(range(first, 6)), (query, header)
+
+
+@pytest.mark.gen_test
+async def test_streams_reset_when_behind_or_ahead():
+    async with served() as chat:
+        await asyncio.gather(*(chat.post() for _ in range(1101)))
+        assert await (await chat.stream(last_id=101)).until_id(1101) == list(range(102, 1102))
+        for position, reason in ((100, "behind"), (1102, "ahead"), (10**30, "ahead")):
+            client = await chat.stream(last_id=position)
+            reset = await client.next()
+            assert (reset.type, fields(reset)) == ("stream-reset", {"reason": reason, "lastEventId": 1101})
+            assert await client.until_id(1101) == list(range(1052, 1102))
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("kind", [FORM, JSON, "multipart"])
+async def test_a_message_is_posted_in_any_of_three_forms(kind):
+    async with served() as chat:
+        content = {
+            "from": "Zoë",
+            "text": " two\nlines\t& <b>\N{GRINNING FACE} ",
+            "provisionalId": str(uuid.uuid4()),
+        }
+        if kind == "multipart":
+            parts = "".join(
+                f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+                for name, value in content.items()
+            )
+            response = await ask(
+                chat,
+                ROOM,
+                "POST",
+                (parts + "--x--\r\n").encode(),
+                Content_Type="multipart/form-data; boundary=x",
+            )
+        else:
+            response = await post(chat, content, kind=kind)
+        message = json.loads(response.body)
+        assert response.code == 200
+        assert list(message) == ["id", "from", "text", "date", "provisionalId"]
+        assert message == {"id": 1, "date": message["date"], **content}
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", message["date"])
+        assert json.loads((await ask(chat, ROOM)).body)["messages"] == [message]
+
+
+@pytest.mark.gen_test
+async def test_a_html_form_is_led_back_to_its_room():
+    async with served() as chat:
+        content = {"from": "ann b", "text": "a\r\nb"}
+        response = await post(chat, content, "/rooms/t%C3%A9/messages/", Accept=BROWSER)
+        assert (response.code, response.headers["Location"]) == (303, "/t%C3%A9?user=ann%20b")
+        response = await post(chat, content, Accept=BROWSER, Cookie="flychat_user=ann%20b")
+        assert response.headers["Location"] == "/room"
+        assert json.loads((await ask(chat, ROOM)).body)["messages"][0]["text"] == "a\nb"
+        refused = await post(chat, {"from": "ann", "text": ""}, Accept=BROWSER)
+        assert (refused.code, refused.headers["Content-Type"]) == (400, "text/html; charset=utf-8")
+        assert 'href="/room"' in refused.body.decode(), "the way back"
+
+
+@pytest.mark.gen_test
+async def test_the_same_post_again_gets_the_same_message_and_another_text_a_conflict():
+    async with served() as chat:
+        client = await chat.stream()
+        content = {"from": "ann", "text": "hi", "provisionalId": str(uuid.uuid4())}
+        first = await post(chat, content)
+        assert (await post(chat, content, kind=JSON)).body == first.body
+        assert error(await post(chat, {**content, "text": "ho"})) == (409, "conflict")
+        assert json.loads((await post(chat, {**content, "from": "bob"})).body)["id"] == 2
+        await client.until_id(2)
+        assert [b"\nid:" in block or b"id:" in block[:3] for block in client.blocks[1:]] == [False, True] * 2
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("kind", "body", "expected"),
+    [
+        (FORM, "text=hi", (400, "invalid")),
+        (FORM, "from=ann", (400, "invalid")),
+        (FORM, "from=&text=hi", (400, "invalid")),
+        (FORM, "from=ann&text=%00", (400, "invalid")),
+        (FORM, "from=ann&text=%FF", (400, "invalid")),
+        (FORM, "from=ann&text=hi&provisionalId=1", (400, "invalid")),
+        (FORM, f"from=ann&text={'x' * 4097}", (400, "invalid")),
+        (JSON, "", (400, "invalid")),
+        (JSON, "[]", (400, "invalid")),
+        (JSON, "{", (400, "invalid")),
+        (JSON, "[" * 20_000, (400, "invalid")),
+        (JSON, b'{"from": "ann", "text": "\xff"}', (400, "invalid")),
+        (JSON, '{"from": "ann", "text": "\\ud800"}', (400, "invalid")),
+        (JSON, '{"from": "ann", "text": 5}', (400, "invalid")),
+        ("multipart/form-data", "x", (400, "invalid")),
+        ("multipart/form-data; boundary=x", "--x\r\n\r\n", (400, "invalid")),
+        ("text/plain", "from=ann&text=hi", (415, "unsupported_media_type")),
+        ("", "from=ann&text=hi", (415, "unsupported_media_type")),
+        (f"{FORM}; charset=iso-8859-1", "from=ann&text=hi", (415, "unsupported_media_type")),
+        (f'{JSON};charset="UTF-16"', '{"from": "ann", "text": "hi"}', (415, "unsupported_media_type")),
+        (FORM, "from=ann&text=hi&_charset_=windows-1252", (415, "unsupported_media_type")),
+        (FORM, "from=ann&text=" + "x" * 65_536, (413, "too_large")),
+        (JSON, "x" * 5_000_000, (413, "too_large")),
+    ],
+)
+async def test_what_cannot_be_a_message_is_refused_with_a_reason_and_stores_nothing(kind, body, expected):
+    async with served() as chat:
+        assert error(await ask(chat, ROOM, "POST", body, Content_Type=kind)) == expected
+        assert json.loads((await ask(chat, ROOM)).body)["lastEventId"] == 0
+
+
+@pytest.mark.gen_test
+async def test_a_body_that_is_compressed_is_refused():
+    """Not taken for what its bytes happen to say."""
+    async with served() as chat:
+        body = "from=ann&text=hi"
+        for encoding in ("gzip", "br", "identity, gzip"):
+            response = await ask(chat, ROOM, "POST", body, Content_Type=FORM, Content_Encoding=encoding)
+            assert error(response) == (415, "unsupported_media_type")
+        assert (
+            await ask(chat, ROOM, "POST", body, Content_Type=FORM, Content_Encoding="Identity")
+        ).code == 200
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "kind",
+    [
+        f"{FORM}; charset=UTF-8",
+        f"{FORM};charset=us-ascii",
+        "Application/X-WWW-Form-Urlencoded",
+        'application/json; charset="utf8"',
+        "APPLICATION/JSON",
+        'Multipart/Form-Data; charset=utf-8; boundary="x"',
+    ],
+)
+async def test_a_type_counts_in_any_spelling_and_utf_8_by_any_name(kind):
+    content = {"from": "Zo\u00eb", "text": "hi"}
+    if "json" in kind.lower():
+        body = json.dumps(content, ensure_ascii=False)
+    elif "form-data" in kind.lower():
+        parts = (
+            f'--x\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in content.items()
+        )
+        body = "".join(parts) + "--x--\r\n"
+    else:
+        body = urlencode(content)
+    async with served() as chat:
+        response = await ask(chat, ROOM, "POST", body.encode(), Content_Type=kind)
+        assert response.code == 200
+        assert json.loads(response.body)["from"] == "Zo\u00eb"
+
+
+@pytest.mark.gen_test
+async def test_a_body_at_the_limit_is_taken():
+    async with served() as chat:
+        content = json.dumps({"from": "ann", "text": "hi"})
+        body = content + " " * (web.BODY_BYTES - len(content))
+        assert (await ask(chat, ROOM, "POST", body, Content_Type=JSON)).code == 200
+        assert (await ask(chat, ROOM, "POST", body + " ", Content_Type=JSON)).code == 413
+
+
+@pytest.mark.gen_test
+async def test_an_enormous_body_is_refused_before_it_is_sent():
+    async with served() as chat:
+        for length in ("999999999999", "9" * 5000):
+            client = await chat.request(
+                f"POST {ROOM} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {length}\r\n"
+            )
+            assert (await client.at_end()).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", ROOM, "GET, HEAD, POST, OPTIONS"),
+        ("DELETE", ROOM, "GET, HEAD, POST, OPTIONS"),
+        ("POST", "/room", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+        ("POST", "/healthz", "GET, HEAD"),
+    ],
+)
+async def test_a_method_that_is_not_there_is_answered_with_those_that_are(method, path, allow):
+    async with served() as chat:
+        response = await ask(chat, path, method, "")
+        assert response.code == 405
+        assert response.headers["Allow"] == allow
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "path",
+    ["/no/such", "/rooms//messages/", "/rooms/a", "/rooms/a/b/messages/", "/recover/", "/static/a%00b"],
+)
+async def test_what_is_not_there_is_404_for_programs_and_a_page_for_browsers(path):
+    async with served() as chat:
+        assert error(await ask(chat, path)) == (404, "not_found")
+        page = await ask(chat, path, Accept=BROWSER)
+        assert (page.code, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+
+
+@pytest.mark.gen_test
+async def test_errors_do_not_repeat_the_input():
+    async with served() as chat:
+        marker = "MARKERxyz"
+        for response in (
+            await ask(chat, f"/no/such/{marker}", Accept=BROWSER),
+            await ask(chat, f"/{marker * 20}", Accept=BROWSER),
+            await post(chat, {"from": marker * 20, "text": "hi"}, Accept=BROWSER),
+            await post(chat, {"from": "ann", "text": "hi", "provisionalId": marker}),
+        ):
+            assert response.code >= 400
+            assert marker not in response.body.decode()
+
+
+@pytest.mark.gen_test
+async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
+    monkeypatch.setattr(log_module, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(log_module, "DEADLINE", 0.1)
+    async with served() as chat:
+        client = await chat.stream()
+        content = {"from": "ann", "text": "hi", "provisionalId": str(uuid.uuid4())}
+        chat.engine.faults = iter(["lose"] * 8)
+        response = await post(chat, content)
+        assert error(response) == (503, "unavailable")
+        assert int(response.headers["Retry-After"]) > 0
+        shown, retracted = await client.next(), await client.next()
+        assert (shown.type, retracted.type) == ("message", "retraction")
+        assert fields(retracted) == {"provisionalId": content["provisionalId"]}
+        chat.engine.faults = iter([])
+        assert (await post(chat, content)).code == 200
+        assert await client.until_id(1) == [1]
+        for problem in (Unknown("secret"), Broken("secret")):
+            chat.log._rooms.clear()
+            chat.engine.read_faults.extend([problem] * 100)
+            for path, page in ((ROOM, False), ("/room?user=ann", True), ("/readyz", False)):
+                response = await ask(chat, path)
+                assert response.code == 503
+                assert page or error(response)[0] == 503
+                assert b"secret" not in response.body
+            stream = await ask(chat, ROOM, Accept="text/event-stream")
+            assert stream.code == 503
+            chat.engine.read_faults.clear()
+        assert (await ask(chat, "/readyz")).code == 200
+        assert (await ask(chat, "/healthz")).code == 200
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [(errors.TooOld(), (409, "too_old")), (errors.Overloaded(), (503, "overloaded"))],
+)
+async def test_a_post_that_is_too_old_or_one_too_many_is_told_so(refusal, expected):
+    async with served() as chat:
+        chat.log.commit = raising(refusal)
+        response = await post(chat, {"from": "ann", "text": "hi"})
+        assert error(response) == expected
+        assert json.loads(response.body)["error"]["message"] == str(refusal)
+        assert ("Retry-After" in response.headers) == (response.code == 503)
+
+
+@pytest.mark.gen_test
+async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed():
+    async with served() as chat:
+        content = {"from": "ann", "text": "hi"}
+        ours = chat.url
+        assert (await post(chat, content, Origin=ours)).code == 200
+        assert (await post(chat, content, Origin=ours.replace("http", "https"))).code == 200, (
+            "TLS ends before us"
+        )
+        for origin in ("http://evil.example", "null", "http://127.0.0.1", "", "http://[", "http://x]y", "//"):
+            assert error(await post(chat, content, Origin=origin)) == (403, "forbidden")
+        for site in ("same-site", "cross-site", "none", "same-origin, cross-site"):
+            refused = await post(chat, content, Origin="null", Sec_Fetch_Site=site)
+            assert error(refused) == (403, "forbidden")
+        assert error(
+            await post(chat, content, Origin="http://evil.example", Sec_Fetch_Site="same-origin")
+        ) == (403, "forbidden")
+        assert (
+            "Access-Control-Allow-Origin" not in (await ask(chat, ROOM, Origin="http://evil.example")).headers
+        )
+        assert json.loads((await ask(chat, ROOM)).body)["lastEventId"] == 2
+
+        chat.application.cors_origins = frozenset({"https://friend.example"})
+        for response in (
+            await post(chat, content, Origin="https://friend.example"),
+            await post(chat, {}, Origin="https://friend.example"),
+            await ask(chat, ROOM, Origin="https://friend.example"),
+            await ask(chat, ROOM, "OPTIONS", Origin="https://friend.example"),
+        ):
+            assert response.headers["Access-Control-Allow-Origin"] == "https://friend.example"
+            assert "Origin" in response.headers["Vary"]
+        preflight = await ask(chat, ROOM, "OPTIONS", Origin="https://friend.example")
+        assert preflight.code == 204
+        assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+        assert "Content-Type" in preflight.headers["Access-Control-Allow-Headers"]
+        client = await chat.request(
+            f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nOrigin: https://friend.example\r\n"
+        )
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        assert b"\r\nAccess-Control-Allow-Origin: https://friend.example\r\n" in head
+        assert {b"Vary: Accept", b"Vary: Origin"} <= set(
+            head.split(b"\r\n")
+        ) or b"Vary: Accept,Origin" in head
+        assert (await post(chat, content, Origin="http://evil.example")).code == 403
+
+
+@pytest.mark.gen_test
+async def test_a_page_whose_origin_is_withheld_is_ours_if_its_browser_says_so():
+    async with served() as chat:
+        content = {"from": "ann", "text": "hi"}
+        response = await post(chat, content, Origin="null", Sec_Fetch_Site="same-origin")
+        assert response.code == 200
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+@pytest.mark.gen_test
+async def test_the_room_and_its_join_form_have_one_address_and_are_told_apart_by_the_cookie():
+    """Or else a browser that goes back shows the form to one who has joined."""
+    async with served() as chat:
+        for headers in ({}, {"Cookie": "flychat_user=ann"}):
+            assert (await ask(chat, "/room", **headers)).headers["Vary"] == "Cookie"
+            for path in ("/room?user=ann", "/room?user=", "/room?user=%00"):
+                assert "Vary" not in (await ask(chat, path, **headers)).headers
+
+
+def hidden(page: str) -> tuple[str, dict[str, str]]:
+    """Where the page's form for a message goes, and what a browser without scripts would send with it."""
+    action, form = re.search(
+        r'<form[^>]* action="(/rooms/[^"]+)" method="post">(.*?)</form>', page, re.DOTALL
+    ).groups()
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)" autocomplete="off">', form))
+    fields |= dict(re.findall(r'<input type="hidden" name="(from)" value="([^"]*)">', form))
+    text = re.search(r"<textarea[^>]*>(.*)</textarea>", form, re.DOTALL)[1]
+    # As browsers do.
+    text = html.unescape(text.replace("\r\n", "\n").removeprefix("\n")).replace("\n", "\r\n")
+    return action, {name: html.unescape(value) for name, value in fields.items()} | {"text": text}
+
+
+@pytest.mark.gen_test
+async def test_the_form_has_a_new_id_and_the_position_of_its_page():
+    async with served() as chat:
+        for _ in range(3):
+            await chat.post()
+        pages = [(await ask(chat, "/room?user=ann")).body.decode() for _ in range(2)]
+        (action, first), (_, second) = map(hidden, pages)
+        assert action == ROOM
+        assert first["lastEventId"] == second["lastEventId"] == "3"
+        assert first["provisionalId"] != second["provisionalId"] == str(uuid.UUID(second["provisionalId"]))
+
+
+@pytest.mark.gen_test
+async def test_a_form_that_failed_can_be_sent_again_as_it_is_and_is_stored_once(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.1)
+    async with served() as chat:
+        action, form = hidden((await ask(chat, "/room?user=ann")).body.decode())
+        form["text"] = '\r\n<b>two</b>\r\nlines & "more"\r\n'
+        chat.engine.faults = iter(["drop"] * 8)  # stored, but nobody is told
+        failed = await post(chat, form, action, Accept=BROWSER)
+        page = failed.body.decode()
+        assert (failed.code, failed.headers["Cache-Control"]) == (503, "no-store")
+        assert "nothing is sent twice" in page
+        assert hidden(page) == (action, form)
+        chat.engine.faults = iter([])
+        assert (await post(chat, form, action, Accept=BROWSER)).code == 303
+        messages = json.loads((await ask(chat, ROOM)).body)["messages"]
+        assert [message["text"] for message in messages] == [form["text"].replace("\r\n", "\n")]
+
+
+@pytest.mark.gen_test
+async def test_a_form_keeps_its_text_whatever_it_is_refused_for():
+    async with served() as chat:
+        action, form = hidden((await ask(chat, "/room?user=ann")).body.decode())
+        await post(chat, {**form, "text": "first"}, action, Accept=BROWSER)
+        for text, refusal, status in (
+            ("second", None, 409),
+            ("second", errors.TooOld(), 409),
+            ("second", errors.Overloaded(), 503),
+            ("second", RuntimeError("a bug"), 500),
+            ("x" * 5000, None, 400),
+            ("\0", None, 400),
+        ):
+            if refusal is not None:
+                chat.application.chat.post = raising(refusal)
+            refused = await post(chat, {**form, "text": text}, action, Accept=BROWSER)
+            again = hidden(refused.body.decode())[1]
+            assert (refused.code, again["text"], again["from"]) == (status, text, "ann")
+            fresh = again["provisionalId"] != form["provisionalId"]
+            assert fresh == (status == 409), "the id stands for another text, or is too old to be looked for"
+        chat.application.rate_limit = RateLimit(0.001, 0)
+        refused = await post(chat, {**form, "text": "third"}, action, Accept=BROWSER)
+        assert (refused.code, hidden(refused.body.decode())[1]) == (429, {**form, "text": "third"})
+
+
+@pytest.mark.gen_test
+async def test_what_another_origin_or_a_program_wrote_is_not_put_into_a_form_of_ours():
+    async with served() as chat:
+        chat.application.chat.post = raising(errors.Unavailable())
+        content = {"from": "ann", "text": "secret"}
+        for kind, headers in ((FORM, {"Origin": "http://evil.example"}), (JSON, {})):
+            response = await post(chat, content, kind=kind, Accept=BROWSER, **headers)
+            assert response.code in (403, 503)
+            assert "secret" not in response.body.decode()
+        too_large = await post(chat, {**content, "text": "secret" * 20_000}, Accept=BROWSER)
+        assert (too_large.code, b"secret" in too_large.body) == (413, False)
+
+
+@pytest.mark.gen_test
+async def test_a_failure_promises_that_nothing_is_sent_twice_only_where_it_is_recognised():
+    async with served() as chat:
+        chat.application.chat.post = raising(errors.Unavailable())
+        chat.application.chat.page = raising(errors.Unavailable())
+        content = {"from": "ann", "text": "hi"}
+        promise = "nothing is sent twice"
+        for kind in (FORM, JSON):
+            unknown = await post(chat, content, kind=kind)
+            assert promise not in unknown.body.decode()
+            assert "may have been stored" in unknown.body.decode()
+            known = await post(chat, {**content, "provisionalId": str(uuid.uuid4())}, kind=kind)
+            assert promise in known.body.decode()
+        for path in (ROOM, "/room?user=ann"):
+            page = await ask(chat, path)
+            assert (page.code, promise in page.body.decode()) == (503, False)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("path", [ROOM, "/room?user=ann", "/readyz", "stream"])
+async def test_who_goes_while_the_store_is_asked_has_nothing_done_for_him_any_more(path, caplog):
+    async with served() as chat:
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def endless(*_args, **_options):
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        chat.application.chat.page = chat.application.chat.check = chat.application.chat.stream = endless
+        accept = "text/event-stream" if path == "stream" else "*/*"
+        target = ROOM if path == "stream" else path
+        client = await chat.request(f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
+        await begun.wait()
+        client.writer.transport.abort()
+        await asyncio.wait_for(ended.wait(), 5)
+        await chat.application.idle.wait()
+        assert not caplog.records
+
+
+@pytest.mark.gen_test
+async def test_nothing_is_begun_for_a_client_that_has_gone_already(monkeypatch):
+    prepare = web.BaseHandler.prepare
+    prepared = asyncio.Event()
+
+    def close_first(handler):
+        prepare(handler)
+        handler.request.connection.stream.close()
+        prepared.set()
+
+    monkeypatch.setattr(web.BaseHandler, "prepare", close_first)
+    async with served() as chat:
+        asked = []
+
+        async def note(*args, **_options):
+            asked.append(args)
+
+        chat.application.chat.page = chat.application.chat.stream = note
+        for accept in ("*/*", "text/event-stream"):
+            prepared.clear()
+            client = await chat.request(f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
+            await prepared.wait()
+            assert await client.at_end() == b""
+            await chat.application.idle.wait()
+        assert not asked
+
+
+@pytest.mark.gen_test
+async def test_a_message_is_stored_though_its_author_has_gone():
+    async with served() as chat:
+        reader = await chat.stream()
+        putting, go = asyncio.Event(), asyncio.Event()
+        put = chat.engine.engine.put
+
+        async def gated(commit):
+            putting.set()
+            await go.wait()
+            await put(commit)
+
+        chat.engine.engine.put = gated
+        body = urlencode({"from": "ann", "text": "hi"})
+        author = await chat.request(
+            f"POST {ROOM} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {len(body)}\r\n"
+        )
+        author.writer.write(body.encode())
+        await putting.wait()
+        author.writer.transport.abort()
+        await chat.application.idle.wait()
+        go.set()
+        assert await reader.until_id(1) == [1]
+
+
+@pytest.mark.gen_test
+async def test_a_provisional_message_is_seen_before_the_store_has_it():
+    async with served() as chat:
+        client = await chat.stream()
+        putting, stored = asyncio.Event(), asyncio.Event()
+        put = chat.engine.engine.put
+
+        async def slow_put(commit):
+            putting.set()
+            await stored.wait()
+            await put(commit)
+
+        chat.engine.engine.put = slow_put
+        posting = asyncio.create_task(post(chat, {"from": "ann", "text": "hi"}))
+        shown = await client.next()
+        assert (shown.last_id, fields(shown)["text"]) == ("", "hi")
+        await putting.wait()
+        assert not posting.done()
+        stored.set()
+        official = await client.next()
+        message = json.loads((await posting).body)
+        assert fields(official) == message
+        assert fields(shown) == {name: value for name, value in message.items() if name != "id"}
+
+
+@pytest.mark.gen_test
+async def test_nobody_is_asked_to_come_back_at_once():
+    async with served() as chat:
+        chat.application.rate_limit = RateLimit(10, 1)  # so there is a token again within a second
+        refused = [await post(chat, {"from": "ann", "text": "hi"}) for _ in range(2)][1]
+        assert refused.headers["Retry-After"] == "1"
+
+
+def test_of_a_body_over_the_limit_no_more_is_kept_than_shows_it():
+    handler = types.SimpleNamespace(_body=bytearray())
+    for _ in range(100):
+        MessagesHandler.data_received(handler, b"x" * BODY_BYTES)
+    assert len(handler._body) <= 2 * BODY_BYTES
+
+
+@pytest.mark.gen_test
+async def test_of_a_query_field_that_comes_twice_the_last_one_counts():
+    async with served() as chat:
+        for _ in range(3):
+            await chat.post()
+        messages = json.loads((await ask(chat, f"{ROOM}?limit=3&limit=1")).body)["messages"]
+        assert [message["id"] for message in messages] == [3]
+
+
+@pytest.mark.gen_test
+async def test_a_text_that_is_refused_as_a_conflict_retracts_nothing():
+    """Its provisional id stands for the message that is stored."""
+    async with served() as chat:
+        client = await chat.stream()
+        first, second = draft("first"), draft("second")
+        second = replace(second, provisional_id=first.provisional_id)
+        outcomes = await asyncio.gather(
+            *(chat.application.chat.post(one) for one in (first, second)), return_exceptions=True
+        )
+        assert isinstance(outcomes[1], Conflict)
+        chat.hub.publish(provisional(draft("the last")))
+        events = [await client.next() for _ in range(4)]
+        assert [event.type for event in events] == ["message"] * 4
+
+
+@pytest.mark.gen_test
+async def test_who_posts_too_often_is_told_when_to_come_back():
+    async with served() as chat:
+        chat.application.rate_limit = RateLimit(0.001, 3)
+        content = {"from": "ann", "text": "hi"}
+        assert [(await post(chat, content)).code for _ in range(3)] == [200] * 3
+        refused = await post(chat, content)
+        assert error(refused) == (429, "too_many_requests")
+        assert 0 < int(refused.headers["Retry-After"]) <= 1000
+        assert json.loads((await ask(chat, ROOM)).body)["lastEventId"] == 3, "reading is not limited"
+        assert (await post(chat, content, X_Forwarded_For="192.0.2.1")).code == 429, "anybody can write that"
+        chat.application.trust_proxy = True
+        assert (await post(chat, content, X_Forwarded_For="192.0.2.1")).code == 200
+        assert (await post(chat, content, X_Forwarded_For="spoofed, 192.0.2.2")).code == 200
+        assert (await post(chat, content, X_Forwarded_For="another spoof, 192.0.2.2")).code == 200
+        assert chat.application.rate_limit._buckets.keys() == {"127.0.0.1", "192.0.2.1", "192.0.2.2"}
+
+
+@pytest.mark.gen_test
+async def test_a_large_message_counts_by_its_kilobytes():
+    async with served() as chat:
+        chat.application.rate_limit = RateLimit(0.001, 40)
+        large = {"from": "ann", "text": "\N{GRINNING FACE}" * 4096}
+        assert (await post(chat, large, kind=JSON)).code == 200, "49 kB as it is sent"
+        refused = await post(chat, {"from": "ann", "text": "hi"})
+        assert error(refused) == (429, "too_many_requests")
+        assert int(refused.headers["Retry-After"]) > 9000, "the debt is to be paid first"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("caps", [{"max_streams": 2}, {"max_streams_per_client": 2}])
+async def test_streams_beyond_a_cap_are_503_and_one_that_ends_makes_room(caps):
+    async with served(**caps) as chat:
+        clients = [await chat.stream() for _ in range(2)]
+        response = await ask(chat, ROOM, Accept="text/event-stream")
+        assert error(response) == (503, "full")
+        assert int(response.headers["Retry-After"]) > 0
+        assert (await ask(chat, ROOM)).code == 200, "everything else goes on"
+        if "max_streams_per_client" in caps:
+            chat.application.trust_proxy = True
+            other = await chat.request(
+                f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nX-Forwarded-For: 192.0.2.1\r\n"
+            )
+            assert (await other.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        gone = asyncio.Event()
+        cut = chat.hub.holder.cut
+        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
+        clients[0].close()
+        await asyncio.wait_for(gone.wait(), 5)
+        await chat.stream()
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("caps", [{"max_streams": 2}, {"max_streams_per_client": 2}])
+async def test_a_cap_holds_for_those_who_come_while_the_room_is_read(caps):
+    async with served(**caps) as chat:
+        head = f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+        clients = [await chat.request(head) for _ in range(9)]
+        answers = [await client.reader.readuntil(b"\r\n\r\n") for client in clients]
+        assert sorted(answer[9:12] for answer in answers) == [b"200"] * 2 + [b"503"] * 7
+
+
+@pytest.mark.gen_test
+async def test_a_draining_server_is_not_ready_but_alive():
+    async with served() as chat:
+        chat.application.draining = True
+        response = await ask(chat, "/readyz")
+        assert error(response) == (503, "not_ready")
+        assert "on its way out" in response.body.decode()
+        assert (await ask(chat, "/healthz")).code == 200
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\0" * 100 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+    ],
+)
+async def test_garbage_closes_its_connection_and_nothing_else(garbage):
+    async with served() as chat:
+        reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
+        writer.write(garbage)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        assert (await ask(chat, "/healthz")).code == 200
+
+
+def test_every_route_has_a_handler_of_ours():
+    """So that every answer, also an error of Tornado's own, goes through one place."""
+    assert issubclass(web.StaticHandler, web.BaseHandler)
+    assert issubclass(web.MissingHandler, web.BaseHandler)
+    assert ChatApplication
+
+
+def test_the_last_value_of_a_repeated_field_counts():
+    assert read_fields(FORM, b"from=a&from=b&text=c") == ({"from": "b", "text": "c"}, True)

@@ -1,0 +1,1221 @@
+"""The promises of the storage port, on every engine; then what is particular to each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flychat.errors import Broken, Hole, Misconfigured, Rejected, StoreFailed, Taken, Throttled, Unknown
+from flychat.log import MessageLog
+from flychat.maintenance import export
+from flychat.messages import Commit, Draft, Message
+from flychat.sse import BEYOND_ANY_LOG
+from flychat.storage import READ_BYTES, Run
+from flychat.storage.sqlite import SqliteEngine
+from flychat.streams import StreamRequest
+from tests.conftest import ENDPOINT, dynamo_environment, need
+from tests.support.dynamo_proxy import DynamoProxy
+from tests.support.fakes import FaultyEngine
+
+gen_test = pytest.mark.gen_test(timeout=30)
+
+DATE = "2026-01-31T12:00:00.123Z"
+
+
+def commit(first: int, n: int = 1, room: str = "room", text: str = "hello", sender: str = "Ann") -> Commit:
+    drafts = [Draft(room, sender, f"{text} {i}", DATE, str(uuid.uuid4())) for i in range(n)]
+    return Commit.of(first, drafts, token=f"test-{first}")
+
+
+def log_of(*sizes: int, room: str = "room") -> list[Commit]:
+    """Commits of these sizes, in a row."""
+    commits: list[Commit] = []
+    for size in sizes:
+        commits.append(commit(commits[-1].last + 1 if commits else 1, size, room))
+    return commits
+
+
+async def outcome(put) -> StoreFailed | None:
+    try:
+        await put
+    except StoreFailed as failure:
+        return failure
+    return None
+
+
+def expect_after(log: list[Commit], id: int, limit: int) -> list[Commit]:
+    return [c for c in log if c.last >= id and c.first <= id + limit]
+
+
+def expect_before(log: list[Commit], id: int, limit: int) -> list[Commit]:
+    end = min(id, log[-1].last + 1)
+    return [c for c in log if c.first < end and c.last >= end - limit]
+
+
+# Every engine
+
+
+@pytest.fixture
+def dynamo(io_loop, request):
+    """Opens DynamoEngines, each on a new table (or `table`), and closes them."""
+    need("aioboto3")
+    from flychat.storage.dynamodb import DynamoEngine, create_table
+
+    engines = []
+
+    async def open(environ, table: str | None = None):
+        if table is None:
+            table = f"flychat-{uuid.uuid4()}"
+            await create_table(table, environ)
+        engines.append(await DynamoEngine.open(table, environ))
+        return engines[-1]
+
+    yield open
+    for engine in engines:
+        io_loop.run_sync(engine.close)
+
+
+@pytest.fixture
+def proxied(io_loop, moto_endpoint):
+    """A DynamoProxy in front of moto, and the environment to use it."""
+    proxy = io_loop.run_sync(lambda: DynamoProxy.start(moto_endpoint))
+    yield proxy, dynamo_environment(proxy.url)
+    io_loop.run_sync(proxy.close)
+
+
+ENGINES = [
+    "sqlite file",
+    "sqlite memory",
+    "moto",
+    "moto that hides the winner",
+    *(["endpoint"] * bool(ENDPOINT)),
+]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request, io_loop, tmp_path):
+    """A new store of each kind."""
+    if request.param.startswith("sqlite"):
+        path = str(tmp_path / "chat.db") if request.param == "sqlite file" else ":memory:"
+        engine = io_loop.run_sync(lambda: SqliteEngine.open(path))
+        yield engine
+        io_loop.run_sync(engine.close)
+        return
+    if request.param == "endpoint":
+        environ = dynamo_environment(ENDPOINT)
+    elif request.param == "moto":
+        environ = dynamo_environment(request.getfixturevalue("moto_endpoint"))
+    else:
+        proxy, environ = request.getfixturevalue("proxied")
+        proxy.strip_item = True
+    open = request.getfixturevalue("dynamo")
+    yield io_loop.run_sync(lambda: open(environ))
+
+
+@gen_test
+async def test_an_empty_room_has_no_commits(engine):
+    await engine.check()
+    assert await engine.tail("room", 50) == []
+    assert await engine.after("room", 0, 50) == []
+    assert await engine.after("room", 5, 50) == []
+    assert await engine.before("room", 5, 50) == []
+
+
+@gen_test
+async def test_a_commit_is_read_back_equal_as_soon_as_it_is_put(engine):
+    for stored in log_of(1, 3, 64, 1):
+        await engine.put(stored)
+        assert (await engine.tail("room", 1))[-1] == stored
+        assert (await engine.after("room", stored.last, 1))[-1] == stored
+
+
+@gen_test
+async def test_a_log_that_a_later_version_has_written_is_read(engine):
+    """In a roll-out both versions write to one table."""
+    message = ["ann", "hi", "2026-01-31T12:00:00.000Z", str(uuid.uuid4())]
+    later = commit(1)
+    later.__dict__["payload"] = json.dumps([[*message, {"removes": [1], "data": {"a": 1}}, 7]])
+    await engine.put(later)
+    log = MessageLog(engine, memory=False)
+    newer = Draft.create("room", {"from": "ann", "text": "newer"}, now=0)
+    assert (await log.commit(newer)).id == 2
+    plan = await log.plan(StreamRequest("room", 0))
+    assert [(m.id, m.text) for m in plan.messages] == [(1, "hi"), (2, "newer")]
+    assert plan.messages[0].extra == {"removes": [1], "data": {"a": 1}}
+    assert [m.id async for m in export(engine, "room")] == [1, 2]
+
+
+@gen_test
+async def test_reads_give_the_fewest_whole_commits_that_hold_the_limit_at_every_position(engine):
+    log = log_of(64, 1, 64, 2)
+    for each in log:
+        await engine.put(each)
+    edges = {0, 1, 2, 63, 64, 65, 66, 67, 100, 128, 129, 130, 131, 132, 133}
+    for id in sorted(edges):
+        for limit in (1, 2, 65):
+            assert await engine.after("room", id, limit) == expect_after(log, id, limit), (id, limit)
+            assert await engine.before("room", id, limit) == expect_before(log, id, limit), (id, limit)
+    assert await engine.tail("room", 3) == log[2:]
+    assert await engine.tail("room", 1000) == log
+
+
+@gen_test
+async def test_reads_of_a_long_log_of_random_commits_agree_with_a_list(engine):
+    chance = random.Random(7)
+    log = log_of(*chance.choices([1, 1, 1, 2, 7, 30, 64], k=120))
+    for each in log:
+        await engine.put(each)
+    last = log[-1].last
+    for limit in (1, 8, 50, 200, 1000, last, last + 1):
+        assert await engine.tail("room", limit) == expect_before(log, last + 1, limit)
+    for _ in range(25):
+        id, limit = chance.randint(0, last + 3), chance.choice([1, 8, 50, 200, 1000])
+        assert await engine.after("room", id, limit) == expect_after(log, id, limit), (id, limit)
+        assert await engine.before("room", id, limit) == expect_before(log, id, limit), (id, limit)
+
+
+@gen_test
+async def test_after_an_id_beyond_the_log_there_is_nothing(engine):
+    await engine.put(commit(1, 3))
+    for id in (4, 60, 70, 10**9, BEYOND_ANY_LOG):
+        assert await engine.after("room", id, 50) == []
+        assert [c.last for c in await engine.before("room", id, 50)] == [3]
+
+
+@gen_test
+async def test_a_taken_place_keeps_its_commit_and_names_it_if_the_server_does(engine, request):
+    winner = commit(1, 2, text="first")
+    await engine.put(winner)
+    with pytest.raises(Taken) as taken:
+        await engine.put(commit(1, 1, text="second"))
+    hides = request.node.callspec.params["engine"] in ("moto that hides the winner", "endpoint")
+    assert taken.value.winner == winner or (hides and taken.value.winner is None)
+    assert await engine.tail("room", 50) == [winner]
+
+
+@gen_test
+async def test_of_concurrent_puts_at_one_place_exactly_one_wins(engine):
+    commits = [commit(1, text=str(i)) for i in range(8)]
+    failures = await asyncio.gather(*(outcome(engine.put(c)) for c in commits))
+    [winner] = [c for c, failure in zip(commits, failures, strict=True) if failure is None]
+    assert [type(failure) for failure in failures if failure] == [Taken] * 7
+    assert all(f.winner in (winner, None) for f in failures if f)
+    assert await engine.tail("room", 50) == [winner]
+
+
+@gen_test
+async def test_concurrent_puts_in_many_rooms_do_not_meet(engine):
+    commits = [commit(1, room=f"room {i}") for i in range(50)]
+    await asyncio.gather(*(engine.put(c) for c in commits))
+    for each in commits[::7]:
+        assert await engine.tail(each.room, 50) == [each]
+
+
+ROOMS = [
+    "'; DROP TABLE log; --",
+    '"',
+    "%",
+    "_",
+    "a b",
+    "A",
+    "a",
+    "é",
+    "日本語",
+    "\U0001f984" * 64,
+    ":edge",
+    "..",
+    "\\",
+]
+
+
+@gen_test
+async def test_a_room_may_have_any_name(engine):
+    commits = [commit(1, room=room) for room in ROOMS]
+    for each in commits:
+        await engine.put(each)
+    for each in commits:
+        assert await engine.tail(each.room, 50) == [each]
+
+
+@gen_test
+async def test_any_text_comes_back_as_it_was(engine):
+    for text in (
+        "\U0001f468\u200d\U0001f469" * 1365,
+        "\u0085\u2028\ufeff\uffff\u202e",
+        "tab\tline\n",
+        "\\u0041\"'",
+    ):
+        room = f"room {len(text)}"
+        stored = commit(1, room=room, text=text, sender="Ĺudmila \U0001f984")
+        await engine.put(stored)
+        assert await engine.tail(room, 1) == [stored]
+
+
+@gen_test
+async def test_payloads_of_64_kb_are_read_across_pages(engine):
+    log = [commit(first, 64, text="x" * 900) for first in range(1, 1 + 64 * 17, 64)]
+    assert 60_000 < len(log[0].payload) < 65_536
+    for each in log:
+        await engine.put(each)
+    assert await engine.after("room", 0, 10_000) == log
+    assert await engine.tail("room", 10_000) == log
+
+
+@gen_test
+async def test_a_reading_never_takes_a_hole_for_the_end_of_the_log(engine):
+    """Which no writer makes; but if there is one, it is there for ever, and so would be the mistake."""
+    one, two, far, end = commit(1, 2), commit(3, 2), commit(6, 2), commit(8, 1)
+    for each in (one, two, far, end):
+        await engine.put(each)
+    for position, before in ((0, [one, two]), (1, [one, two]), (2, [one, two]), (4, [two])):
+        hole = await outcome(engine.after("room", position, 50))
+        assert isinstance(hole, Hole)
+        assert (hole.commits, hole.beyond) == (before, 6)
+    assert await engine.after("room", 0, 3) == [one, two], "which is all that was asked for"
+    assert await engine.after("room", 5, 50) == [far, end], "as of a log that lost its beginning"
+    assert await engine.tail("room", 50) == [far, end]
+    assert await engine.before("room", 9, 50) == [far, end]
+    assert await engine.before("room", 6, 50) == [one, two]
+
+
+@gen_test
+async def test_a_void_commit_keeps_its_ids(engine):
+    """Also one that was erased: or else the next one would not follow it."""
+    void, end = Commit("room", (), "test", void=(1, 64)), commit(129)
+    for each in (void, commit(65, 64), end):
+        await engine.put(each)
+    assert (await engine.after("room", 0, 50))[0] == void
+    await engine.erase("room", 129)
+    log = await engine.after("room", 0, 999)
+    assert [(c.first, c.ids, len(c.messages)) for c in log] == [(1, 64, 0), (65, 64, 0), (129, 1, 1)]
+
+
+@gen_test
+async def test_a_reading_stops_at_its_bytes_whatever_the_limit(engine):
+    """One that stops so has more than 1 MiB of messages past the position."""
+    log = [commit(first, 64, text="\N{GRINNING FACE}" * 220) for first in range(1, 1 + 64 * 20, 64)]
+    assert all(60_000 < each.size < 65_536 for each in log)
+    for each in log:
+        await engine.put(each)
+    for read in (await engine.after("room", 63, 10_000), await engine.tail("room", 10_000)):
+        assert 1 << 20 < sum(each.size for each in read[1:]) < READ_BYTES
+        assert sum(each.size for each in read[:-1]) < READ_BYTES <= sum(each.size for each in read)
+    read = await engine.after("room", 63, 10_000)
+    assert read + await engine.after("room", read[-1].last + 1, 10_000) == log
+
+
+@gen_test
+async def test_a_message_is_found_by_its_provisional_id_in_a_range_of_the_log(engine):
+    log = [commit(first, 64, text="Grüße") for first in range(1, 1 + 64 * 12, 64)]
+    for each in log:
+        await engine.put(each)
+    wanted = log[5].messages[7]
+    await engine.put(commit(769, text=wanted.provisional_id[:-1]))
+    await engine.put(commit(770, text=f',"{wanted.provisional_id}"'))  # which quotes it, and is not it
+    for above, below, found in (
+        (0, 10**6, [log[5]]),
+        (wanted.id - 1, wanted.id + 1, [log[5]]),
+        (log[5].last, 10**6, []),
+        (0, log[5].first, []),
+        (50, 50, []),
+    ):
+        assert await engine.find("room", above, below, wanted.provisional_id) == found, (above, below)
+    assert await engine.find("other", 0, 10**6, wanted.provisional_id) == []
+
+
+@gen_test
+async def test_a_log_that_lost_its_beginning_answers_from_its_oldest_commit(engine):
+    log = [commit(200, 3), commit(203, 2)]
+    for each in log:
+        await engine.put(each)
+    assert await engine.after("room", 10, 4) == log
+    assert await engine.tail("room", 50) == log
+
+
+@gen_test
+async def test_close_waits_for_the_puts_under_way(io_loop, tmp_path, proxied, dynamo):
+    proxy, environ = proxied
+    proxy.delay = 0.05
+    for engine in (await SqliteEngine.open(str(tmp_path / "chat.db")), await dynamo(environ)):
+        puts = [asyncio.ensure_future(outcome(engine.put(commit(1, room=f"{i}")))) for i in range(3)]
+        await asyncio.sleep(0)  # let them begin
+        await engine.close()
+        assert await asyncio.gather(*puts) == [None] * 3
+
+
+@given(st.lists(st.integers(1, 64), min_size=1, max_size=9), st.data())
+def test_a_run_is_the_shortest_that_holds_the_limit(sizes, data):
+    log = log_of(*sizes)
+    id, limit = data.draw(st.integers(0, log[-1].last + 2)), data.draw(st.integers(1, 300))
+    ahead, back = Run(limit, above=id), Run(limit, below=id)
+    all(ahead.take(c) for c in log)
+    all(back.take(c) for c in reversed(log) if c.first < id)
+    assert ahead.oldest_first() == expect_after(log, id, limit)
+    assert back.oldest_first() == expect_before(log, id, limit)
+
+
+# SQLite
+
+WRITER = """
+import asyncio, sys
+from flychat.messages import Commit, Message
+from flychat.storage.sqlite import SqliteEngine
+
+async def write(engine, room):
+    for id in range(1, 10**9):
+        await engine.put(Commit(room, (Message(id, "Ann", "hi", "now", ""),)))
+        print(room, id, flush=True)
+
+async def main():
+    engine = await SqliteEngine.open(sys.argv[1])
+    await asyncio.gather(write(engine, "a"), write(engine, "b"), write(engine, "c"))
+
+asyncio.run(main())
+"""
+
+
+def python(*arguments: str, **options) -> subprocess.Popen:
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=root, text=True, stdout=subprocess.PIPE, **options
+    )
+
+
+@pytest.fixture
+def sqlite(io_loop, tmp_path):
+    """An engine on tmp_path / "chat.db"."""
+    engine = io_loop.run_sync(lambda: SqliteEngine.open(str(tmp_path / "chat.db")))
+    yield engine
+    io_loop.run_sync(engine.close)
+
+
+async def refusal(path: Path | str) -> str:
+    """Why SqliteEngine does not open `path`, in one line."""
+    with pytest.raises(Misconfigured) as refused:
+        await SqliteEngine.open(str(path))
+    line = str(refused.value)
+    assert "\n" not in line
+    assert f'"{path}"' in line
+    return line
+
+
+@gen_test
+async def test_what_was_acknowledged_survives_kill_9(tmp_path):
+    path = str(tmp_path / "chat.db")
+    acknowledged = {"a": 0, "b": 0, "c": 0}
+    with python("-c", WRITER, path) as writer:
+        for _ in range(600):
+            room, id = writer.stdout.readline().split()
+            acknowledged[room] = int(id)
+        writer.send_signal(signal.SIGKILL)
+        for line in writer.stdout.read().splitlines():
+            if len(line.split()) == 2:
+                acknowledged[line[0]] = max(acknowledged[line[0]], int(line.split()[1]))
+    engine = await SqliteEngine.open(path)
+    for room, last in acknowledged.items():
+        ids = [c.first for c in await engine.after(room, 0, 10**9)]
+        assert ids == list(range(1, len(ids) + 1))
+        assert len(ids) - last in (0, 1)  # the last may be stored without having been acknowledged
+    await engine.close()
+
+
+@gen_test
+async def test_the_log_is_there_after_closing_and_opening(tmp_path):
+    for stored in log_of(1, 5):
+        engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
+        await engine.put(stored)
+        await engine.close()
+    engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
+    assert [(c.first, c.last, c.token) for c in await engine.tail("room", 50)] == [
+        (1, 1, "test-1"),
+        (2, 6, "test-2"),
+    ]
+    await engine.close()
+
+
+@gen_test
+async def test_a_second_process_is_refused_in_one_line_until_the_first_ends(sqlite, tmp_path):
+    path = tmp_path / "chat.db"
+    with python("-c", WRITER, str(path), stderr=subprocess.PIPE) as second:
+        watchdog = threading.Timer(10, second.kill)  # should it not be refused, it writes for ever
+        watchdog.start()
+        _, errors = second.communicate()
+        watchdog.cancel()
+    line = errors.splitlines()[-1]
+    assert line.startswith("flychat.errors.Misconfigured: ")
+    assert "another flychat is using it" in line
+    assert str(path) in line
+    link = tmp_path / "link.db"
+    link.symlink_to(path)
+    assert "another flychat" in await refusal(link)  # the same file by another name
+
+
+@gen_test
+async def test_the_commits_of_all_rooms_that_wait_share_one_transaction(sqlite):
+    statements: list[str] = []
+    await sqlite._run(lambda: sqlite._db.set_trace_callback(statements.append))
+    held, go = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
+    await asyncio.to_thread(held.wait)
+    under_way = asyncio.ensure_future(sqlite.put(commit(1)))
+    await asyncio.sleep(0)
+    puts = [asyncio.ensure_future(sqlite.put(commit(1, room=f"room {i}"))) for i in range(50)]
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, under_way, *puts)
+    assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT") <= 2
+    assert sum(s.startswith("INSERT") for s in statements) == 51
+
+
+@gen_test
+async def test_a_cancelled_put_does_not_disturb_those_in_its_transaction(sqlite):
+    puts = [asyncio.ensure_future(sqlite.put(commit(1, room=f"room {i}"))) for i in range(3)]
+    await asyncio.sleep(0)
+    puts[0].cancel()
+    await asyncio.gather(*puts[1:])
+    assert puts[0].cancelled()
+    for i in (1, 2):
+        assert len(await sqlite.tail(f"room {i}", 1)) == 1
+
+
+@gen_test
+async def test_a_read_does_not_overtake_a_put_that_was_given_up(sqlite):
+    """Else the put would be applied when nobody looks for it any more: stored, and never published."""
+    held, go = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
+    await asyncio.to_thread(held.wait)
+    under_way = asyncio.ensure_future(sqlite.put(commit(1)))
+    await asyncio.sleep(0)
+    given_up = asyncio.ensure_future(sqlite.put(commit(2)))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    read = asyncio.ensure_future(sqlite.tail("room", 9))
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, under_way)
+    assert [c.first for c in await read] == [1, 2]
+
+
+@gen_test
+async def test_a_taken_place_does_not_disturb_those_in_its_transaction(sqlite):
+    await sqlite.put(commit(1))
+    outcomes = await asyncio.gather(
+        outcome(sqlite.put(commit(1))), outcome(sqlite.put(commit(2))), outcome(sqlite.put(commit(3)))
+    )
+    assert [type(o) for o in outcomes] == [Taken, type(None), type(None)]
+    assert [c.first for c in await sqlite.tail("room", 50)] == [1, 2, 3]
+
+
+@gen_test
+async def test_a_full_disk_leaves_all_puts_of_the_transaction_unknown_and_none_applied(sqlite):
+    await sqlite.put(commit(1))
+    pages = await sqlite._run(lambda: sqlite._db.execute("PRAGMA page_count").fetchone()[0])
+    await sqlite._run(lambda: sqlite._db.execute(f"PRAGMA max_page_count = {pages + 1}"))
+    outcomes = await asyncio.gather(
+        outcome(sqlite.put(commit(2))), outcome(sqlite.put(commit(1, 64, room="large", text="x" * 900)))
+    )
+    assert [type(o) for o in outcomes] == [Unknown] * 2
+    assert len(await sqlite.tail("room", 50)) == 1
+    await sqlite._run(lambda: sqlite._db.execute("PRAGMA max_page_count = 100000"))
+    await sqlite.put(commit(2))
+    assert len(await sqlite.tail("room", 50)) == 2
+
+
+@gen_test
+async def test_puts_do_not_hold_up_a_shutdown_while_another_program_has_the_file_locked(tmp_path):
+    engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "chat.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        puts = [asyncio.ensure_future(outcome(engine.put(commit(1))))]
+        await asyncio.sleep(0)  # its transaction is under way
+        puts.append(asyncio.ensure_future(outcome(engine.put(commit(1, room="other")))))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(2):
+            await engine.close()
+        assert all(isinstance(each, Unknown) for each in await asyncio.gather(*puts))
+
+
+@gen_test
+async def test_a_put_is_unknown_while_another_program_has_the_file_locked(sqlite, tmp_path):
+    await sqlite._run(lambda: sqlite._db.execute("PRAGMA busy_timeout = 0"))
+    other = sqlite3.connect(tmp_path / "chat.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert isinstance(await outcome(sqlite.put(commit(1))), Unknown)
+    assert await sqlite.tail("room", 1) == []  # readers are not locked out
+    other.execute("ROLLBACK")
+    other.close()
+    await sqlite.put(commit(1))
+
+
+@gen_test
+async def test_a_corrupt_database_is_broken(tmp_path):
+    path = tmp_path / "chat.db"
+    engine = await SqliteEngine.open(str(path))
+    for each in log_of(64, 64, 64):
+        await engine.put(each)
+    await engine.close()
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    engine = await SqliteEngine.open(str(path))
+    assert isinstance(await outcome(engine.put(commit(1))), Broken)
+    assert isinstance(await outcome(engine.tail("room", 1)), Broken)
+    await engine.close()
+
+
+@gen_test
+async def test_a_row_that_is_no_commit_is_broken(sqlite):
+    for seq, payload in enumerate(["[[1]]", "{", "null"], 1):
+        values = (f"room {seq}", 1, 1, payload, "")
+        await sqlite._run(lambda: sqlite._db.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", values))  # noqa: B023
+        assert isinstance(await outcome(sqlite.tail(f"room {seq}", 1)), Broken)
+    assert isinstance(await outcome(sqlite.put(commit(1, room="room 1"))), Broken)
+
+
+async def traced(sqlite: SqliteEngine) -> list[str]:
+    """The statements that it executes from now on."""
+    statements: list[str] = []
+    await sqlite._run(lambda: sqlite._db.set_trace_callback(statements.append))
+    return statements
+
+
+@pytest.mark.parametrize("name", ["chat.db", "chat.db-wal", "chat.db-shm", "chat.db-lock"])
+@pytest.mark.parametrize("replaced", [False, True])
+@gen_test
+async def test_nothing_is_acknowledged_once_a_file_was_removed_or_replaced(sqlite, tmp_path, name, replaced):
+    await sqlite.put(commit(1))
+    path = tmp_path / name
+    aside = path.rename(tmp_path / "aside")
+    if replaced:
+        path.write_bytes(aside.read_bytes())
+    for call in (sqlite.put(commit(2)), sqlite.put(commit(1, room="other")), sqlite.check()):
+        failure = await outcome(call)
+        assert type(failure) is Broken
+        assert f'"{path}" was removed or replaced' in str(failure)
+        assert "\n" not in str(failure)
+    aside.replace(path)
+    await sqlite.check()
+    await sqlite.put(commit(3))
+
+
+@gen_test
+async def test_a_file_that_is_removed_while_it_is_written_is_not_acknowledged(sqlite, tmp_path):
+    insert = sqlite._insert
+
+    def meanwhile(stored):
+        (tmp_path / "chat.db").unlink()
+        return insert(stored)
+
+    sqlite._insert = meanwhile
+    assert type(await outcome(sqlite.put(commit(1)))) is Broken
+
+
+@gen_test
+async def test_an_acknowledged_put_survives_a_power_cut_and_what_was_erased_is_not_in_the_file(tmp_path):
+    path = tmp_path / "chat.db"
+    sqlite = await SqliteEngine.open(str(path))
+    settings = {"synchronous": 2, "fullfsync": 1, "secure_delete": 1, "journal_mode": "wal"}
+
+    async def check() -> None:
+        for name, value in settings.items():
+            assert await sqlite._idle(sqlite._sql, f"PRAGMA {name}") == [(value,)], name
+
+    await check()
+    for first in range(1, 1300, 64):
+        await sqlite.put(commit(first, 64, text="a secret"))
+    await sqlite._idle(sqlite._sql, "PRAGMA wal_checkpoint")  # so that it is in both files
+    await sqlite.put(commit(1345, text="an old word"))
+    assert any(b"a secret" in name.read_bytes() for name in tmp_path.iterdir())
+    await sqlite.erase("room", 1345)
+    assert not any(b"a secret" in name.read_bytes() for name in tmp_path.iterdir())
+    await sqlite.put(commit(1346, text="a new word"))
+    await sqlite.expire("2027")
+    assert not any(b"an old word" in name.read_bytes() for name in tmp_path.iterdir())
+    assert [m.text for c in await sqlite.tail("room", 9999) for m in c.messages] == ["a new word 0"]
+    await check()
+    await sqlite.close()
+
+
+@gen_test
+async def test_even_a_sweep_that_fails_leaves_puts_synchronous(sqlite):
+    for each in log_of(1, 1):
+        await sqlite.put(each)
+    await sqlite._idle(
+        sqlite._sql, "CREATE TRIGGER full BEFORE DELETE ON log BEGIN SELECT RAISE(FAIL, 'x'); END"
+    )
+    assert type(await outcome(sqlite.expire("2027"))) is Broken
+    assert await sqlite._idle(sqlite._sql, "PRAGMA synchronous") == [(2,)]
+
+
+async def put_during(sqlite: SqliteEngine, statement: str, job) -> list[str]:
+    """The first words of the statements of the job, when a put comes during the first `statement` of it."""
+    words: list[str] = []
+    held, go = threading.Event(), threading.Event()
+
+    def trace(executed: str) -> None:
+        words.append(executed.split()[0])
+        if executed.startswith(statement) and not held.is_set():
+            held.set()
+            go.wait()
+
+    await sqlite._run(lambda: sqlite._db.set_trace_callback(trace))
+    task = asyncio.ensure_future(job)
+    await asyncio.to_thread(held.wait)
+    put = asyncio.ensure_future(sqlite.put(commit(1, room=f"{uuid.uuid4()}")))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(task, put)
+    await sqlite._run(lambda: sqlite._db.set_trace_callback(None))
+    return words
+
+
+@gen_test
+async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch):
+    monkeypatch.setattr("flychat.storage.sqlite.BATCH", 10)
+    for each in log_of(*[1] * 101):
+        await sqlite.put(each)
+    words = await put_during(sqlite, "DELETE", sqlite.expire("2027"))
+    assert [word for word in words if word in ("DELETE", "INSERT")] == ["DELETE", "INSERT", *["DELETE"] * 9]
+    assert [c.first for c in await sqlite.tail("room", 99)] == [101]
+
+
+@gen_test
+async def test_a_sweep_ends_with_a_write_ahead_log_that_is_empty(sqlite, tmp_path):
+    # As if readers had kept it from being emptied.
+    await sqlite._idle(sqlite._sql, "PRAGMA wal_autocheckpoint = 0")
+    for each in log_of(*[64] * 12):
+        await sqlite.put(each)
+    wal = tmp_path / "chat.db-wal"
+    assert wal.stat().st_size > 0
+    await sqlite.expire("2027")
+    assert wal.stat().st_size == 0
+
+
+@gen_test
+async def test_a_sweep_that_finds_nothing_takes_no_longer_for_more_messages(sqlite):
+    """It looks at the oldest commit of each room. (Counted are the instructions of SQLite's machine.)"""
+    ticks: list[int] = []
+    counts = []
+    await sqlite._run(lambda: sqlite._db.set_progress_handler(lambda: ticks.append(1), 1))
+    for first in (1, 6, 201):
+        for place in range(first, first + (195 if first == 6 else 5)):
+            for room in range(5):
+                await sqlite.put(commit(place, room=f"room {room}"))
+        ticks.clear()
+        await sqlite.expire("2025")
+        counts.append(len(ticks))
+    assert counts[0] == counts[1] == counts[2] > 0
+
+
+@gen_test
+async def test_a_room_of_any_age_does_not_hide_the_age_of_another(sqlite):
+    """The newest commit of each room stays, whatever ids other rooms have reached."""
+    for room, count in (("a", 3), ("b", 30), ("c", 2)):
+        for each in log_of(*[1] * count, room=room):
+            await sqlite.put(each)
+    await sqlite.expire("2027")
+    assert [(await sqlite.tail(room, 99))[0].first for room in "abc"] == [3, 30, 2]
+    assert [len(await sqlite.tail(room, 99)) for room in "abc"] == [1, 1, 1]
+
+
+@gen_test
+async def test_a_put_goes_before_the_readings_that_wait(sqlite):
+    statements = await traced(sqlite)
+    held, go = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
+    await asyncio.to_thread(held.wait)
+    reads = [asyncio.ensure_future(sqlite.tail(f"room {n}", 50)) for n in range(9)]
+    await asyncio.sleep(0)
+    put = asyncio.ensure_future(sqlite.put(commit(1)))
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(first, put, *reads)
+    assert next(s for s in statements if s.startswith(("INSERT", "SELECT"))).startswith("INSERT")
+
+
+@gen_test
+async def test_a_reading_that_was_given_up_is_not_made(sqlite):
+    for each in log_of(*[64] * 30):
+        await sqlite.put(each)
+    statements = await traced(sqlite)
+    held, go = threading.Event(), threading.Event()
+    first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
+    await asyncio.to_thread(held.wait)
+    reads = [sqlite.tail("room", 1000), sqlite.after("room", 0, 1000), sqlite.find("room", 0, 1000, "x")]
+    tasks = [asyncio.ensure_future(read) for read in reads]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    go.set()
+    await first
+    await sqlite.tail("other", 1)
+    assert sum(s.startswith("SELECT") for s in statements) == 1
+
+
+@gen_test
+async def test_a_put_passes_between_the_parts_of_a_long_reading(sqlite, monkeypatch):
+    log = log_of(*[1] * 40)
+    for each in log:
+        await sqlite.put(each)
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", 0.0)
+    monkeypatch.setattr("flychat.storage.sqlite.FIND", 1)
+    results = []
+
+    async def read(call) -> None:
+        results.append(await call)
+
+    wanted = log[30].messages[0].provisional_id
+    for call in (
+        sqlite.after("room", 0, 99),
+        sqlite.before("room", 41, 99),
+        sqlite.find("room", 0, 41, wanted),
+    ):
+        words = await put_during(sqlite, "SELECT", read(call))
+        kinds = [word for word in words if word in ("SELECT", "INSERT")]
+        assert kinds[:3] == ["SELECT", "INSERT", "SELECT"]
+        assert len(kinds) > 40
+    assert results == [log, log, [log[30]]]
+
+
+@gen_test
+async def test_payloads_are_stored_as_utf_8_and_those_in_ascii_are_still_read(sqlite):
+    new = commit(1, text="日本語 \N{UNICORN FACE}")
+    old = commit(2, text="\N{UNICORN FACE}")
+    await sqlite.put(new)
+    ascii = json.dumps(json.loads(old.payload), separators=(",", ":"))
+    values = ("room", 2, 1, ascii, old.token)
+    await sqlite._idle(sqlite._sql, "INSERT INTO log VALUES (?, ?, ?, ?, ?)", values)
+    sizes = await sqlite._idle(sqlite._sql, "SELECT length(CAST(m AS BLOB)) FROM log")
+    assert sizes == [(new.size,), (len(ascii),)]
+    assert await sqlite.tail("room", 9) == [new, old]
+    assert await sqlite.find("room", 0, 9, old.messages[0].provisional_id) == [old]
+
+
+@gen_test
+async def test_a_read_leaves_no_snapshot_open(sqlite, tmp_path):
+    """Or the write-ahead log could not be emptied, and would grow for ever."""
+    for each in log_of(*[1] * 20):
+        await sqlite.put(each)
+    await sqlite.tail("room", 1)
+    await sqlite.after("room", 3, 1)
+    await sqlite.put(commit(21))
+    blocked, *_ = await sqlite._run(lambda: sqlite._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+    assert not blocked
+    assert (tmp_path / "chat.db-wal").stat().st_size == 0
+
+
+@gen_test
+async def test_a_missing_directory_is_named(tmp_path):
+    assert "its directory does not exist" in await refusal(tmp_path / "nowhere" / "chat.db")
+
+
+@gen_test
+async def test_a_directory_is_no_store(tmp_path):
+    await refusal(tmp_path)
+
+
+@gen_test
+async def test_a_file_that_is_no_database_is_left_alone(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, " * 100)
+    assert "file is not a database" in await refusal(path)
+    assert path.read_text() == "not a database, " * 100
+
+
+@gen_test
+async def test_the_database_of_another_program_is_left_alone(tmp_path):
+    for schema in ("CREATE TABLE users (name TEXT)", "CREATE TABLE log (room TEXT, line TEXT)"):
+        path = tmp_path / f"{len(schema)}.db"
+        db = sqlite3.connect(path)
+        db.execute(schema)
+        db.close()
+        assert "another program" in await refusal(path)
+        db = sqlite3.connect(path)
+        assert db.execute("SELECT sql FROM sqlite_schema").fetchall() == [(schema,)]
+        db.close()
+
+
+@pytest.fixture
+def unprivileged():
+    """A directory of a user who is not root (whom no file mode keeps out)."""
+    with tempfile.TemporaryDirectory() as name:
+        root = os.geteuid() == 0
+        if root:
+            os.chown(name, 65534, 65534)
+            os.seteuid(65534)
+        yield Path(name)
+        if root:
+            os.seteuid(0)
+
+
+@gen_test
+async def test_a_read_only_file_or_directory_is_refused(unprivileged):
+    path = unprivileged / "chat.db"
+    await (await SqliteEngine.open(str(path))).close()
+    path.chmod(0o444)
+    assert "readonly" in await refusal(path)
+    unprivileged.chmod(0o555)
+    assert "no file can be created beside it" in await refusal(unprivileged / "new.db")
+    unprivileged.chmod(0o755)
+
+
+@gen_test
+async def test_the_lock_is_free_again_after_a_failed_start(tmp_path):
+    path = tmp_path / "chat.db"
+    path.write_text("not a database, " * 100)
+    await refusal(path)
+    path.unlink()
+    await (await SqliteEngine.open(str(path))).close()
+
+
+# DynamoDB
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "applied"),
+    [
+        ("lose", Unknown, False),
+        ("drop", Unknown, True),
+        ("hang", Unknown, True),
+        ("error", Unknown, True),
+        ("unavailable", Unknown, False),
+        ("throttle", Throttled, False),
+        ("slow down", Throttled, False),
+        ("limit", Throttled, False),
+        ("deny", Broken, False),
+    ],
+)
+@gen_test
+async def test_each_fault_has_its_class_and_the_put_is_sent_once(
+    proxied, dynamo, fault, error, applied, monkeypatch
+):
+    proxy, environ = proxied
+    if fault == "hang":
+        monkeypatch.setattr("flychat.storage.dynamodb.PUT_SECONDS", 0.2)
+    engine = await dynamo(environ)
+    proxy.script("PutItem", fault)
+    failure = await outcome(engine.put(commit(1)))
+    assert type(failure) is error
+    assert str(failure)
+    assert proxy.calls["PutItem"] == 1
+    assert len(await engine.tail("room", 1)) == applied
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("drop", Unknown),
+        ("hang", Unknown),
+        ("error", Unknown),
+        ("throttle", Throttled),
+        ("slow down", Throttled),
+        ("limit", Throttled),
+        ("deny", Broken),
+    ],
+)
+@gen_test
+async def test_a_read_fails_with_the_class_of_the_fault(proxied, dynamo, fault, error, monkeypatch):
+    proxy, environ = proxied
+    if fault == "hang":
+        monkeypatch.setattr("flychat.storage.dynamodb.READ_SECONDS", 0.2)
+    engine = await dynamo(environ)
+    proxy.script("Query", *[fault] * 3)
+    assert type(await outcome(engine.tail("room", 1))) is error
+    assert type(await outcome(engine.find("room", 0, 1, "x"))) is error
+    assert type(await outcome(engine.check())) is error
+
+
+@gen_test
+async def test_a_zombie_finds_its_place_taken(proxied, dynamo):
+    proxy, environ = proxied
+    engine = await dynamo(environ)
+    proxy.script("PutItem", "late", "pass", "late")
+    assert isinstance(await outcome(engine.put(commit(1, text="zombie"))), Unknown)
+    again = commit(1, text="again")
+    await engine.put(again)
+    assert isinstance(await outcome(engine.put(commit(2))), Unknown)
+    await proxy.release()
+    assert (await engine.tail("room", 50))[0] == again
+    assert len(await engine.tail("room", 50)) == 2
+
+
+@gen_test
+async def test_nobody_listening_is_unknown(proxied, dynamo):
+    proxy, environ = proxied
+    engine = await dynamo(environ)
+    proxy.refusing = True
+    assert isinstance(await outcome(engine.put(commit(1))), Unknown)
+    proxy.refusing = False
+    proxy._server.stop()
+    await proxy._server.close_all_connections()
+    assert isinstance(await outcome(engine.put(commit(1))), Unknown)
+
+
+@gen_test
+async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo_environ):
+    engine = await dynamo(dynamo_environ)
+    huge = Commit("room", (Message(1, "Ann", "x" * 450_000, DATE, ""),), "test")
+    assert isinstance(await outcome(engine.put(huge)), Rejected)
+
+
+@gen_test
+async def test_an_item_that_is_no_commit_is_broken(dynamo, dynamo_environ):
+    engine = await dynamo(dynamo_environ)
+    item = {"room": {"S": "room"}, "seq": {"N": "1"}}
+    for rest in ({}, {"m": {"S": "[]"}}, {"m": {"S": "{"}, "w": {"S": "w"}, "n": {"N": "1"}}):
+        await engine._client.put_item(TableName=engine._table, Item=item | rest)
+        assert isinstance(await outcome(engine.tail("room", 1)), Broken)
+
+
+@gen_test
+async def test_a_commit_costs_one_call_and_so_do_the_usual_reads(proxied, dynamo):
+    proxy, environ = proxied
+    engine = await dynamo(environ)
+    proxy.calls.clear()
+    for each in log_of(64, 64, 1, 1):
+        await engine.put(each)
+    assert proxy.calls == {"PutItem": 4}
+    await engine.tail("room", 50)
+    await engine.after("room", 129, 1000)
+    await engine.before("room", 100, 50)
+    assert proxy.calls == {"PutItem": 4, "Query": 3}
+
+
+@gen_test
+async def test_a_commit_that_is_seen_before_the_one_before_it_is_no_hole(dynamo, dynamo_environ, monkeypatch):
+    """A Query is not a snapshot: the one was stored while the Query was under way."""
+    engine = await dynamo(dynamo_environ)
+    log = log_of(1, 1, 1)
+    for each in log:
+        await engine.put(each)
+    page, torn = engine._page, []
+
+    async def at_first_torn(query):
+        items, more = await page(query)
+        if not torn:
+            torn.append(items.pop(1))
+        return items, more
+
+    monkeypatch.setattr(engine, "_page", at_first_torn)
+    assert await engine.after("room", 0, 50) == log
+    assert torn
+
+
+@gen_test
+async def test_pages_grow_so_that_a_long_reading_takes_few_calls(proxied, dynamo):
+    proxy, environ = proxied
+    engine = await dynamo(environ)
+    for each in log_of(*[1] * 250):
+        await engine.put(each)
+    proxy.calls.clear()
+    assert len(await engine.tail("room", 248)) == 248  # 8 + 16 + 32 + 64 + 128
+    assert proxy.calls == {"Query": 5}
+
+
+@gen_test
+async def test_a_search_goes_on_over_pages_that_hold_nothing(dynamo, dynamo_environ):
+    """A page is 1 MB of what is looked at, not of what is found."""
+    engine = await dynamo(dynamo_environ)
+    for first in range(1, 1 + 64 * 20, 64):
+        await engine.put(commit(first, 64, text="x" * 900))
+    last = commit(1281)
+    await engine.put(last)
+    assert await engine.find("room", 0, 10**6, last.messages[0].provisional_id) == [last]
+
+
+@gen_test
+async def test_many_calls_wait_for_their_turn_and_none_takes_that_for_a_dead_store(
+    proxied, dynamo, monkeypatch
+):
+    proxy, environ = proxied
+    for name in ("READS", "PUTS"):
+        monkeypatch.setattr(f"flychat.storage.dynamodb.{name}", 2)
+    engine = await dynamo(environ)
+    proxy.delay = 0.05
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, proxy.under_way)
+            await asyncio.sleep(0.005)
+
+    watching = asyncio.ensure_future(watch())
+    puts = [engine.put(commit(1, room=f"{n}")) for n in range(8)]
+    reads = [engine.tail("room", 1) for _ in range(8)]
+    await asyncio.gather(*puts, *reads)
+    watching.cancel()
+    assert most == 4
+
+
+@gen_test
+async def test_every_read_is_consistent(dynamo, dynamo_environ, monkeypatch):
+    engine = await dynamo(dynamo_environ)
+    queries = []
+
+    async def query(**parameters):
+        queries.append(parameters)
+        return {"Items": []}
+
+    monkeypatch.setattr(engine._client, "query", query, raising=False)
+    await engine.tail("room", 1)
+    await engine.after("room", 1, 1)
+    await engine.before("room", 1, 1)
+    await engine.check()
+    assert [q["ConsistentRead"] for q in queries] == [True] * 4
+
+
+@pytest.fixture
+def no_aws(monkeypatch, tmp_path):
+    """A machine on which AWS is not set up."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+
+
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"AWS_REGION": "eu-west-1"}, "no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        (KEYS, "no AWS region: set AWS_REGION"),
+        ({**KEYS, "AWS_REGION": "eu west"}, "eu west"),
+        ({"AWS_ENDPOINT_URL": "localhost:8000"}, "Invalid endpoint: localhost:8000"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "no answer from DynamoDB at http://127.0.0.1:9"),
+    ],
+)
+@gen_test
+async def test_a_bad_environment_is_told_in_one_line(no_aws, dynamo, environ, line):
+    with pytest.raises(Misconfigured) as refused:
+        await dynamo(environ, "flychat-messages")
+    assert line in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@gen_test
+async def test_a_profile_that_does_not_exist_is_told_in_one_line(no_aws, dynamo, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(Misconfigured, match="nobody"):
+        await dynamo({}, "flychat-messages")
+
+
+@gen_test
+async def test_a_custom_endpoint_needs_neither_keys_nor_region(no_aws, dynamo, moto_endpoint):
+    engine = await dynamo(
+        {"AWS_ENDPOINT_URL_DYNAMODB": moto_endpoint, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    )
+    await engine.put(commit(1))
+
+
+@gen_test
+async def test_a_missing_table_is_named_with_the_command_that_creates_it(dynamo, dynamo_environ):
+    with pytest.raises(Misconfigured) as refused:
+        await dynamo(dynamo_environ, "no-such-table")
+    where = dynamo_environ["AWS_ENDPOINT_URL_DYNAMODB"]
+    assert str(refused.value) == (
+        f'no table "no-such-table" in {where}: create it with  '
+        "python -m flychat --create-table --store dynamodb:no-such-table"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fault", "line"),
+    [("deny", "no access to table .*AccessDenied"), ("hang", "no answer"), ("unavailable", "no access")],
+)
+@gen_test
+async def test_a_start_without_an_answer_is_told_in_one_line(proxied, dynamo, fault, line, monkeypatch):
+    proxy, environ = proxied
+    if fault == "hang":
+        monkeypatch.setattr("flychat.storage.dynamodb.STARTING_SECONDS", 0.2)
+    proxy.script("DescribeTable", fault)
+    with pytest.raises(Misconfigured, match=line):
+        await dynamo(environ, "flychat-messages")
+    assert proxy.calls == {"DescribeTable": 1}
+
+
+@gen_test
+async def test_creating_a_table_twice_is_fine(dynamo_environ, dynamo):
+    from flychat.storage.dynamodb import create_table
+
+    table = f"flychat-{uuid.uuid4()}"
+    where = dynamo_environ["AWS_ENDPOINT_URL_DYNAMODB"]
+    assert await create_table(table, dynamo_environ) == f'table "{table}" in {where} is created'
+    assert await create_table(table, dynamo_environ) == f'table "{table}" in {where} was there already'
+    engine = await dynamo(dynamo_environ, table)
+    described = await engine._client.describe_table(TableName=table)
+    assert described["Table"]["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
+@gen_test
+async def test_creating_a_table_at_once_from_several_places_is_fine(dynamo_environ, dynamo):
+    from flychat.storage.dynamodb import create_table
+
+    table = f"flychat-{uuid.uuid4()}"
+    await asyncio.gather(*(create_table(table, dynamo_environ) for _ in range(4)))
+    await (await dynamo(dynamo_environ, table)).put(commit(1))
+
+
+@gen_test
+async def test_a_table_with_other_keys_is_refused(dynamo_environ, dynamo):
+    from flychat.storage.dynamodb import create_table
+
+    engine = await dynamo(dynamo_environ)
+    for keys in ({"room": "S", "seq": "S"}, {"room": "S"}, {"seq": "N", "room": "S"}):
+        table = f"other-{uuid.uuid4()}"
+        await engine._client.create_table(
+            TableName=table,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=[
+                {"AttributeName": name, "KeyType": type}
+                for name, type in zip(keys, ("HASH", "RANGE"), strict=False)
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": name, "AttributeType": type} for name, type in keys.items()
+            ],
+        )
+        for attempt in (dynamo(dynamo_environ, table), create_table(table, dynamo_environ)):
+            with pytest.raises(Misconfigured, match="is not one of flychat's"):
+                await attempt
+
+
+# The fakes themselves
+
+
+@gen_test
+async def test_the_faulty_engine_fails_as_it_was_told(sqlite):
+    faulty = FaultyEngine(sqlite, ["lose", "drop", "late", "throttle", "pass"], late_after=2)
+    faulty.rejects_over = 10_000
+    faulty.hides_winner = True
+    faulty.read_faults.extend([Unknown("down"), None])
+    assert type(await outcome(faulty.tail("room", 1))) is Unknown
+    assert await faulty.tail("room", 1) == []
+    kinds = [type(await outcome(faulty.put(commit(first)))) for first in (1, 1, 2, 3)]
+    assert kinds == [Unknown, Unknown, Unknown, Throttled]
+    assert [c.first for c in await faulty.tail("room", 50)] == [1]
+    taken = await outcome(faulty.put(commit(1)))  # two puts after the late one
+    assert isinstance(taken, Taken)
+    assert taken.winner is None
+    assert [c.first for c in await faulty.tail("room", 50)] == [1, 2]
+    assert type(await outcome(faulty.put(commit(3, 64, text="x" * 900)))) is Rejected
+    assert faulty.calls["put"] == 6
+    assert [c.first for c in faulty.stored] == [1, 2]

@@ -1,0 +1,290 @@
+"""The judge: what the streams, the answers and the store of a room must be, whoever produced them.
+
+One oracle for the simulation, where everything is in memory, and for the soak, where everything is real. It
+knows the wire contract and nothing of flychat's code.
+
+- For a client (Witness): official ids follow each other from where it started, none twice, or a `stream-reset`
+  stands in the gap's place. A reset is justified: more than can be replayed, or a position before what was cleared
+  or has expired, or one that this log did not give. It is followed by the newest HISTORY messages, and has the id
+  before them, which is the client's position from then on. Each provisional message is resolved by its official or
+  its retraction while the connection lasts, or is excused: counted, and only for a reason that docs/streams.md
+  names.
+- For the senders (Ledger) and the store: the ids that were not cleared have no gap; what was answered with 200 is
+  stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers; nothing is
+  stored that nobody sent.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tests.support.sse_parser import Parsed, parse
+
+HISTORY = 50
+REPLAY = 1000
+REPLAY_BYTES = 1 << 20
+BOUND = {"standalone": 15.0, "grip": 55.0}  # seconds from the last fault until every client has the whole log
+
+Key = tuple[str, str]  # from, provisionalId
+
+
+@dataclass(frozen=True)
+class Stored:
+    id: int
+    sender: str
+    text: str
+    provisional_id: str
+
+    @classmethod
+    def read(cls, message: Mapping) -> Stored:
+        return cls(message["id"], message["from"], message["text"], message["provisionalId"])
+
+
+class Log:
+    """What the judge has to know of a room's log while it is written.
+
+    `newest` gives an id that it has not passed yet. `floors` are the ids up to which it was cleared, or has expired,
+    one after the other; `copies` those at which it went on as an older copy of itself: a client that is behind that again
+    when it comes is not told, and keeps what it has. `size` gives the bytes of
+    the messages from behind one id up to another.
+    """
+
+    def __init__(
+        self,
+        newest: Callable[[], int],
+        *,
+        history: int = HISTORY,
+        replay: int = REPLAY,
+        replay_bytes: int = REPLAY_BYTES,
+        size: Callable[[int, int], int] = lambda above, upto: 0,
+    ) -> None:
+        self.newest = newest
+        self.floors = [0]
+        self.copies: list[int] = []
+        self.twice = 0  # ids up to this one may have been given twice
+        self.lost: set[Stored] = set()
+        self._history, self._replay, self._bytes, self._size = history, replay, replay_bytes, size
+
+    def clear(self, upto: int) -> None:
+        if upto > self.floors[-1]:
+            self.floors.append(upto)
+
+    def restore(self, last: int, floor: int, ended: int, lost: Iterable[Stored]) -> None:
+        """It goes on as a copy that ends at `last`; it had ended at `ended`, with messages that are lost."""
+        self.twice = max(self.twice, ended)
+        self.lost.update(lost)
+        self.copies.append(last)
+        self.floors.append(floor)
+
+    @property
+    def floor(self) -> int:
+        return self.floors[-1]
+
+    def may_open_with(self, id: int) -> bool:
+        """A stream without a position begins with the newest HISTORY messages, or all there are.
+
+        One that was opened before the log became an older copy goes on behind where that had ended.
+        """
+        before = self._before_the_newest(self.newest(), self.floor)
+        return id <= max(before, self.twice) + 1
+
+    def too_far(self, position: int, last: int) -> bool:
+        """Whether what follows the position cannot be replayed, where the log ends at `last`."""
+        much = last - position > self._replay or self._size(position, last) > self._bytes
+        return much or position < max(self.floors)
+
+    def may_go_on_behind(self, id: int, last: int) -> bool:
+        """Whether this is the id of a reset at `last`: that before the messages that follow; 0 if none do."""
+        return id in {0 if floor >= last else self._before_the_newest(last, floor) for floor in self.floors}
+
+    def _before_the_newest(self, last: int, floor: int) -> int:
+        before = max(floor, last - self._history)
+        while before + 1 < last and self._size(before, last) > self._bytes:
+            before += 1
+        return before
+
+
+class Witness:
+    """A client across its connections, judged event by event.
+
+    `position` is what it comes back with; `invented` says that the first position is not from the log.
+    """
+
+    def __init__(self, log: Log, position: int | None = None, *, invented: bool = False) -> None:
+        self.log = log
+        self.position = position
+        self.started = None if invented else position  # the id after which it must have everything
+        self.seen: dict[int, Stored] = {}
+        self.pending: dict[str, None] = {}  # provisional ids that are neither official nor retracted yet
+        self.official: set[str] = set()
+        self.broken: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._invented = invented
+        self.reached = position or 0  # where its stream is: behind `position`, if what follows was cleared
+        self._expected: int | None = None if position is None else position + 1
+        self._bytes = b""
+
+    def connected(self) -> None:
+        """A new connection: nothing of the last one counts but the position."""
+        self._bytes = b""
+        self.counts["streams"] += 1
+        self.counts["provisionals cut off"] += len(self.pending)
+        self.pending.clear()
+        self.reached = self.position or 0
+        if self.position is None:
+            self._expected = self.started = None
+
+    def read(self, data: bytes) -> None:
+        if self.position is None:
+            self.reached = max(self.reached, self.log.newest(), self.log.twice)  # at the most
+        *blocks, self._bytes = (self._bytes + data).split(b"\n\n")
+        for block in blocks:
+            for event in parse(block + b"\n\n"):
+                self._take(event)
+
+    def _take(self, event: Parsed) -> None:
+        self.counts["events"] += 1
+        if event.type == "message":
+            fields = json.loads(event.data)
+            if "id" in fields:
+                self._official(Stored.read(fields), event)
+            elif fields["provisionalId"] not in self.official:
+                self.pending[fields["provisionalId"]] = None
+        elif event.type == "retraction":
+            self.pending.pop(json.loads(event.data)["provisionalId"], None)
+        elif event.type == "stream-reset":
+            self._reset(event.last_id, **json.loads(event.data))
+
+    def _official(self, message: Stored, event: Parsed) -> None:
+        id = message.id
+        self.counts["deliveries"] += 1
+        if event.last_id != str(id):
+            self.broken.append(f"{id} with the event id {event.last_id!r}")
+        if self._expected is not None and id != self._expected:
+            self.broken.append(f"{id} in the place of {self._expected}")
+        elif self._expected is None and not self.log.may_open_with(id):
+            self.broken.append(f"{id} opens a stream, while the log ends at {self.log.newest()} or before")
+        before, self.seen[id] = self.seen.get(id, message), message
+        if before != message and not {before, message} & self.log.lost:
+            self.broken.append(f"{id} is not what it was")
+        if self.started is None:
+            self.started = id - 1
+        self.position = self.reached = id
+        self._expected = id + 1
+        self._invented = False
+        self.pending.pop(message.provisional_id, None)
+        self.official.add(message.provisional_id)
+
+    def _reset(self, id: str, reason: str, lastEventId: int) -> None:
+        self.counts["resets"] += 1
+        if reason == "ahead":
+            just = lastEventId < (self.reached if self._invented else min(self.reached, self.log.twice))
+        else:
+            just = reason == "behind" and self.log.too_far(self.position or 0, lastEventId)
+        if not just:
+            self.broken.append(f"reset ({reason} at {lastEventId}) of a client at {self.position}")
+        if not id.isdecimal() or not self.log.may_go_on_behind(int(id), lastEventId):
+            self.broken.append(f"reset at {lastEventId} with the id {id!r}")
+        self.position, self.reached = int(id or 0), lastEventId
+        self.started = self.position
+        if self.position == 0 and self.log.floor:  # nothing follows: it goes on behind what was cleared
+            self.started, self._expected = lastEventId, None
+        else:
+            self._expected = self.position + 1
+        self._invented = False
+
+
+@dataclass
+class Ledger:
+    """What the senders of a room did, and were told."""
+
+    sent: dict[Key, str] = field(default_factory=dict)
+    acknowledged: dict[Key, int] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+    answers: Counter[int] = field(default_factory=Counter)
+
+    def send(self, key: Key, text: str) -> None:
+        self.sent[key] = text
+
+    def answer(self, key: Key, status: int, message: Stored | None = None, floor: int = 0) -> None:
+        """`status` 0: no answer. `floor`: the id up to which the log is cleared by now."""
+        self.answers[status] += 1
+        if status != 200:
+            return
+        assert message is not None
+        if (message.sender, message.provisional_id, message.text) != (*key, self.sent[key]):
+            self.broken.append(f"{key} was answered with another message: {message}")
+        before = self.acknowledged.setdefault(key, message.id)
+        if floor < before != message.id > floor:
+            self.broken.append(f"{key} was answered as {before} and as {message.id}")
+        self.acknowledged[key] = max(before, message.id)
+
+    def forget(self, lost: Container[Stored]) -> None:
+        """The log has lost them: what was answered is not there any more."""
+        self.acknowledged = {
+            key: id
+            for key, id in self.acknowledged.items()
+            if Stored(id, key[0], self.sent[key], key[1]) not in lost
+        }
+
+    def judge(self, stored: Iterable[Stored], floor: int = 0) -> list[str]:
+        """`stored`: the messages behind `floor`."""
+        broken, stored = list(self.broken), list(stored)
+        ids = [message.id for message in stored]
+        if ids != list(range(floor + 1, floor + 1 + len(ids))):
+            broken.append(f"the ids in the store are {ids}")
+        places: dict[Key, list[int]] = {}
+        for message in stored:
+            key = (message.sender, message.provisional_id)
+            places.setdefault(key, []).append(message.id)
+            if self.sent.get(key) != message.text:
+                broken.append(f"{message} is stored, but was not sent like this")
+        broken += [f"{key} is stored as {ids}" for key, ids in places.items() if len(ids) > 1]
+        broken += [
+            f"{key} was answered as {id}, and is stored as {places.get(key)}"
+            for key, id in self.acknowledged.items()
+            if id > floor and places.get(key) != [id]
+        ]
+        return broken
+
+
+Excused = Callable[[str], bool]  # whether a provisional message may stay unresolved
+
+
+def unresolved(witness: Witness, ever: Iterable[Stored], excused: Excused) -> list[str]:
+    """The provisional messages that it should have heard more of. `ever`: all that the log ever had."""
+    upto = max(witness.started or 0, witness.log.floor, witness.log.twice)
+    older = {
+        m.provisional_id for m in ever if m.id <= upto
+    }  # it comes late, or again: the client has it no more
+    return [id for id in witness.pending if id not in older and not excused(id)]
+
+
+def at_the_end(witness: Witness, stored: list[Stored]) -> bool:
+    if (witness.position or 0) == (stored[-1].id if stored else 0):
+        return True
+    return witness.position is not None and witness.reached == witness.log.newest() <= witness.log.twice
+
+
+def judge_witness(
+    witness: Witness, stored: list[Stored], excused: Excused, ever: Iterable[Stored] | None = None
+) -> list[str]:
+    """What is wrong at the end with a client that is connected, and should have everything by now."""
+    log = {message.id: message for message in stored}
+    broken = list(witness.broken)
+    if not at_the_end(witness, stored):
+        broken.append(f"at {witness.position}, while the log ends at {stored[-1].id if stored else 0}")
+    broken += [
+        f"{message} was given, but is not stored"
+        for message in witness.seen.values()
+        if message.id > witness.log.floor
+        and log.get(message.id) != message
+        and message not in witness.log.lost
+    ]
+    missed = unresolved(witness, stored if ever is None else ever, excused)
+    broken += [f"the provisional {id} was neither stored nor retracted" for id in missed]
+    witness.counts["provisionals excused"] += len(witness.pending) - len(missed)
+    return broken

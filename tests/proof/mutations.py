@@ -1,0 +1,806 @@
+"""Every rule that keeps the streams whole, switched off, and what notices:  python -m tests.proof.mutations
+
+A mutation is a patch of flychat that breaks one rule. It must be caught, by the simulation (the first seed at
+which the judge objects is printed), by the conversations of test_log_rules.py, or by a test. The mutations of
+test_log_rules.py and test_local.py are run from here as well; their own files say what they do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import inspect
+import io
+import logging
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from flychat import log as log_module
+from flychat import maintenance, streams
+from flychat.chat import Chat
+from flychat.client.follower import Follower
+from flychat.errors import Unavailable
+from flychat.hub import pushpin as pushpin_module
+from flychat.hub.held import Audience, Holder
+from flychat.hub.local import LocalHub, _Room
+from flychat.hub.publisher import Publisher
+from flychat.hub.waiting import Backlog, Owed
+from flychat.log import MessageLog, SharedReads
+from flychat.log.window import Keys, Window
+from flychat.messages import Message
+from flychat.storage import Run
+from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.worker import Worker
+from tests.proof import test_log_rules
+from tests.proof.simulation.running import first_failure
+from tests.proof.simulation.scenario import FAULTS, Report
+from tests.proof.simulation.store import Way
+from tests.proof.simulation.world import World
+from tests.unit.hub import test_local
+
+SEEDS = 10_000
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def rewrite(patch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new: str) -> None:
+    """The method with a piece of its source replaced."""
+    function = getattr(owner, name)
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(old) == 1, f"{old} is not in {owner.__name__}.{name} (any more)"
+    scope: dict[str, Any] = {}
+    exec("from __future__ import annotations\n" + source.replace(old, new), function.__globals__, scope)
+    patch.setattr(owner, name, scope[name])
+
+
+# Streams and plans
+
+
+def answer_below_grip_last(patch: pytest.MonkeyPatch) -> None:
+    """A recovery may be answered from a reading that is older than its Grip-Last."""
+    seen_by = World.seen_by
+
+    def old(self: World, way: Way) -> list:
+        if self.scenario.mode == "standalone":
+            return seen_by(self, way)
+        now = self.loop.time()
+        return [commit for at, commit in self.store.applied if at <= now - 0.5]
+
+    patch.setattr(World, "seen_by", old)
+
+
+def share_a_read_that_has_begun(patch: pytest.MonkeyPatch) -> None:
+    """An answer may be older than its question."""
+
+    async def get(self, key, read):
+        task = self._running.get(key)
+        if task is None:
+            task = self._running[key] = asyncio.ensure_future(read())
+            task.add_done_callback(
+                lambda done: (self._running.pop(key), done.cancelled() or done.exception())
+            )
+        return await asyncio.shield(task)
+
+    patch.setattr(SharedReads, "get", get)
+
+
+def prev_id_of_another_reading(patch: pytest.MonkeyPatch) -> None:
+    """The prev-id is higher than the last event of the body."""
+    plan_stream = streams.plan_stream
+
+    def mutated(request, page):
+        plan = plan_stream(request, page)
+        if request.recover or not plan.messages:
+            return plan
+        return replace(plan, messages=plan.messages[:-1])
+
+    patch.setattr(log_module, "plan_stream", mutated)
+
+
+def skip_what_is_too_much(patch: pytest.MonkeyPatch) -> None:
+    """A client that is more than REPLAY behind is given the newest, and no reset."""
+    replay = streams.replay
+
+    def mutated(page, position):
+        return page.messages[-streams.HISTORY :] if position < page.last_id else replay(page, position)
+
+    patch.setattr(streams, "replay", mutated)
+
+
+def let_a_position_be_ahead(patch: pytest.MonkeyPatch) -> None:
+    """A position beyond the log is taken for its end."""
+    replay = streams.replay
+    patch.setattr(streams, "replay", lambda page, at: () if at > page.last_id else replay(page, at))
+    patch.setattr(log_module, "replay", streams.replay)
+
+
+def reset_without_an_id(patch: pytest.MonkeyPatch) -> None:
+    """A client that is cut between a reset and the first message comes back with its old position."""
+    reset = streams._reset
+    patch.setattr(streams, "_reset", lambda *arguments: replace(reset(*arguments), id=None))
+
+
+def reset_to_the_end(patch: pytest.MonkeyPatch) -> None:
+    """The id of a reset is the last of the log, as if what follows it had been given already."""
+    reset = streams._reset
+    patch.setattr(streams, "_reset", lambda reason, last_id, position: reset(reason, last_id, last_id))
+
+
+def replay_one_too_many(patch: pytest.MonkeyPatch) -> None:
+    """A client that comes back is given its last message again."""
+    replay = streams.replay
+    patch.setattr(streams, "replay", lambda page, at: replay(page, max(0, at - 1)))
+
+
+# Writing, and telling
+
+
+def show_and_forget(patch: pytest.MonkeyPatch) -> None:
+    """What could not be stored is not retracted."""
+    provisional = streams.provisional
+    empty = streams.Publication("nowhere", b"")
+    patch.setattr(
+        "flychat.chat.provisional", lambda draft, retracted=False: empty if retracted else provisional(draft)
+    )
+
+
+def answer_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
+    """An unknown outcome is a 200."""
+    post = Chat.post
+
+    async def mutated(self, draft):
+        try:
+            return await post(self, draft)
+        except Unavailable:
+            return Message(1, draft.sender, draft.text, draft.date, draft.provisional_id)
+
+    patch.setattr(Chat, "post", mutated)
+
+
+def forget_what_was_given_up(patch: pytest.MonkeyPatch) -> None:
+    """A draft that was given up is not looked for in the log afterwards."""
+
+    def give_up(self, room, late):
+        self._drop(room, late, Unavailable())
+
+    patch.setattr(MessageLog, "_give_up", give_up)
+
+
+def believe_the_window(patch: pytest.MonkeyPatch) -> None:
+    """Drafts are not looked for in the log before they are put."""
+    patch.setattr(MessageLog, "_settle", lambda self, room: None)
+    put = MessageLog._put
+
+    async def mutated(self, room, place, drafts):
+        await put(self, room, place, drafts)
+        for waiter in list(room.waiting):
+            message = room.window.find(waiter.draft)
+            if message is not None and any(waiter.draft is draft for draft in drafts):
+                room.waiting.remove(waiter)
+                waiter.answer(message)
+
+    patch.setattr(MessageLog, "_put", mutated)
+
+
+def a_second_process_is_alone(patch: pytest.MonkeyPatch) -> None:
+    """Nobody reads what other processes wrote."""
+    tick = LocalHub._tick
+
+    def mutated(self):
+        self._polls = False
+        tick(self)
+
+    patch.setattr(LocalHub, "_tick", mutated)
+
+
+def a_shared_store_is_read_from_memory(patch: pytest.MonkeyPatch) -> None:
+    """Readers are served from the window though others write behind it."""
+    rewrite(patch, MessageLog, "__init__", "memory and not engine.shared", "memory")
+
+
+# Holding
+
+
+def a_recovery_is_always_in_time(patch: pytest.MonkeyPatch) -> None:
+    """What a recovery brings is fed, although the room has moved meanwhile."""
+    rewrite(patch, _Room, "_recover", "if self.position != asked:", "if False:")
+
+
+def owe_nothing(patch: pytest.MonkeyPatch) -> None:
+    """What the socket does not take of an opening is dropped."""
+    owe = Holder.owe
+
+    def mutated(self, held, *what):
+        owe(self, held, *what)
+        held.owed = ()
+
+    patch.setattr(Holder, "owe", mutated)
+
+
+def count_what_was_not_sent(patch: pytest.MonkeyPatch) -> None:
+    """The cursor moves on, although the socket took only a part."""
+    send = Holder.send
+
+    def mutated(self, held, data):
+        return send(self, held, data) and len(data)
+
+    patch.setattr(Holder, "send", mutated)
+
+
+def never_cut(patch: pytest.MonkeyPatch) -> None:
+    """A cursor that the backlog has passed goes on where the backlog begins."""
+    rewrite(patch, Audience, "_end_pass", "if held.cursor < self.backlog.start:", "if False:")
+
+
+def skip_to_the_end(patch: pytest.MonkeyPatch) -> None:
+    """One that lags is sent the newest block, wherever its cursor is."""
+    patch.setattr(Backlog, "batch", lambda self, offset: b"".join(self._blocks[-1:]))
+
+
+# Publishing to a proxy
+
+
+def show_what_was_cleared(patch: pytest.MonkeyPatch) -> None:
+    """A void commit clears nothing: what was before it is shown, and replayed."""
+
+    def messages_of(commits):
+        return tuple(message for commit in commits for message in commit.messages)
+
+    patch.setattr("flychat.log.reading.messages_of", messages_of)
+    patch.setattr(log_module, "messages_of", messages_of)
+
+
+def a_recovery_is_never_ahead(patch: pytest.MonkeyPatch) -> None:
+    """A hold that is beyond the log, which was replaced by an older copy, is taken for one at its end."""
+    plan_stream = streams.plan_stream
+
+    def mutated(request, page):
+        if request.recover and request.last_id > page.last_id:
+            request = replace(request, last_id=page.last_id)
+        return plan_stream(request, page)
+
+    patch.setattr(log_module, "plan_stream", mutated)
+
+
+def retract_at_the_first_proxy(patch: pytest.MonkeyPatch) -> None:
+    """What could not be stored is retracted for the clients of one proxy only."""
+    publish = pushpin_module.PushpinHub.publish
+
+    def mutated(self, publication):
+        publishers = self.publishers
+        if b"event: retraction" in publication.content:
+            self.publishers = publishers[:1]  # the second one is the late one
+        publish(self, publication)
+        self.publishers = publishers
+
+    patch.setattr(pushpin_module.PushpinHub, "publish", mutated)
+
+
+def the_id_of_a_reset_by_count(patch: pytest.MonkeyPatch) -> None:
+    """Fewer than HISTORY messages follow a reset where these are large; its id says otherwise."""
+    reset = streams._reset
+
+    def mutated(reason, last_id, before):
+        return reset(reason, last_id, min(before, max(0, last_id - streams.HISTORY)))
+
+    patch.setattr(streams, "_reset", mutated)
+
+
+def clear_twice(patch: pytest.MonkeyPatch) -> None:
+    """A void commit whose answer was lost is taken for somebody else's."""
+    rewrite(patch, maintenance, "_stored", "return winner.token == void.token", "return False")
+
+
+def wait_two_minutes(patch: pytest.MonkeyPatch) -> None:
+    """The link has Pushpin's own time-out."""
+    patch.setattr(pushpin_module, "link_seconds", lambda plan: 120)
+
+
+def prev_id_unchecked(patch: pytest.MonkeyPatch) -> None:
+    """Publications in a GRIP channel are not checked against the position."""
+    headers = pushpin_module.grip_headers
+
+    def mutated(*arguments):
+        result = headers(*arguments)
+        return result | {"Grip-Channel": result["Grip-Channel"].replace("prev-id=", "last-id=")}
+
+    patch.setattr(pushpin_module, "grip_headers", mutated)
+
+
+def give_up_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """What is given up is not made up for by a hint."""
+    patch.setattr(Publisher, "_drop", lambda self, items: None)
+
+
+def start_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """A new process does not ask the proxy to recover everybody."""
+    init = Publisher.__init__
+
+    def mutated(self, *arguments, **options):
+        init(self, *arguments, **options)
+        self.owes_all = False
+
+    patch.setattr(Publisher, "__init__", mutated)
+
+
+def try_once(patch: pytest.MonkeyPatch) -> None:
+    """A batch that was not taken is not sent again."""
+    init = Publisher.__init__
+    patch.setattr(
+        Publisher, "__init__", lambda self, target, **options: init(self, target, give_up=-1, **options)
+    )
+
+
+def the_newest_first(patch: pytest.MonkeyPatch) -> None:
+    """A batch is not in the order in which it was published."""
+    take = Publisher._take
+    patch.setattr(Publisher, "_take", lambda self, *limits: take(self, *limits)[::-1])
+
+
+# The stores
+
+
+def read_as_it_comes(patch: pytest.MonkeyPatch) -> None:
+    """Queries are not consistent."""
+    rewrite(patch, DynamoEngine, "_query", '"ConsistentRead": True', '"ConsistentRead": False')
+
+
+def overtake_puts(patch: pytest.MonkeyPatch) -> None:
+    """A read goes before the puts that wait."""
+    rewrite(patch, Worker, "_work", "if self._puts:", "if self._puts and not any(self._jobs):")
+
+
+def a_hole_is_the_end(patch: pytest.MonkeyPatch) -> None:
+    """A reading that ends at a missing commit is taken for the whole."""
+    patch.setattr(Run, "to_the_end", lambda self: self.commits)
+
+
+def any_size(patch: pytest.MonkeyPatch) -> None:
+    """A commit may have any number of bytes."""
+    patch.setattr(log_module, "COMMIT_BYTES", 1 << 30)
+
+
+# One line each, that a maintainer might write
+
+
+def line(name: str, says: str, owner: type, method: str, old: str, new: str) -> Patch:
+    """The mutation `name`: in a method, `old` is `new`."""
+
+    def patch(patch: pytest.MonkeyPatch) -> None:
+        rewrite(patch, owner, method, old, new)
+
+    patch.__name__, patch.__doc__ = name, says
+    return patch
+
+
+LINES = [
+    (
+        line(
+            "end_what_is_cut",
+            "A stream that is cut seems to have ended.",
+            *(
+                Holder,
+                "cut",
+                "held.socket.close()",
+                "held.socket.send(audience.last) and held.socket.close()",
+            ),
+        ),
+        "unit/hub/test_held.py::test_a_stream_that_is_cut_has_no_last_chunk",
+    ),
+    (
+        line(
+            "never_end",
+            "A stream that ends with its server seems to be cut.",
+            *(Holder, "close", " + audience.last", ""),
+        ),
+        "unit/hub/test_local.py::test_at_the_end_streams_close_cleanly_and_their_return_is_spread",
+    ),
+    (
+        line(
+            "one_audience",
+            "All streams of a room are framed as that of its first client.",
+            *(_Room, "audience", "if audience.chunked == chunked:", "if True:"),
+        ),
+        "standalone",
+    ),
+    (
+        line(
+            "owe_copies",
+            "What waits for a client is a copy of its own.",
+            *(Holder, "owe", "Owed(audience.frame, head, parts, size)"),
+            "Owed(audience.frame, head, (b''.join(parts),), size)",
+        ),
+        "unit/hub/test_held.py::test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them",
+    ),
+    (
+        line(
+            "any_turn",
+            "All that a client's socket takes of its plan is sent at once.",
+            *(Owed, "next", "if self.size <= SEND_BYTES", "if True"),
+        ),
+        "unit/hub/test_held.py::test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes",
+    ),
+    (
+        line(
+            "trim_to_the_end",
+            "What came while a pass was under way is dropped at its end.",
+            *(Audience, "_end_pass", "trim(upto,", "trim(self.backlog.end,"),
+        ),
+        "unit/hub/test_local.py::test_what_is_published_between_two_slices_of_a_pass_reaches_those_that_were_served_already",
+    ),
+    (
+        line(
+            "owed_at_once",
+            "What a client is owed goes out before what it is owed already.",
+            *(Holder, "owe", "if not held.owed:", "if True:"),
+        ),
+        "unit/hub/test_local.py::test_nothing_overtakes_what_a_client_is_owed",
+    ),
+    (
+        line(
+            "fed_at_once",
+            "What a room is fed goes out before what a client is owed.",
+            *(Audience, "_pass", "or held.lagging or", "or"),
+        ),
+        "unit/hub/test_local.py::test_nothing_overtakes_what_a_client_is_owed",
+    ),
+    (
+        line(
+            "forget_a_gap_during_a_recovery",
+            "A recovery that is asked for while one is under way is not made.",
+            *(_Room, "recover", "self._again = True", "self._again = self._recovering is None"),
+        ),
+        "unit/hub/test_local.py::test_a_gap_that_shows_during_a_recovery_is_mended_after_it_though_nothing_follows",
+    ),
+    (
+        line(
+            "follow_a_log_without_its_beginning",
+            "A writer with an old tail goes on there, though the log begins behind it.",
+            *(MessageLog, "_catch_up", "(commits[0].first > tail + 1) if commits else (tail > 0)", "False"),
+        ),
+        "unit/log/test_log.py::test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginning",
+    ),
+    (
+        line(
+            "doubt_the_last_only",
+            "What is given up later takes the place of what was given up before.",
+            *(MessageLog, "_doubt", "room.doubtful |=", "room.doubtful ="),
+        ),
+        "unit/log/test_log.py::test_what_was_given_up_stays_in_doubt_when_more_is_given_up",
+    ),
+    (
+        line(
+            "doubt_and_do_not_look",
+            "What is given up after a search is in doubt, and the log is not read again: the writer spins.",
+            *(MessageLog, "_doubt", "self._forget(room)", "pass"),
+        ),
+        "unit/log/test_log_back.py::test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody_spins",
+    ),
+    (
+        line(
+            "evict_the_busy",
+            "A room that is being written leaves memory.",
+            *(MessageLog, "_room", "if oldest.busy():", "if False:"),
+        ),
+        "unit/log/test_log.py::test_a_room_that_is_being_written_does_not_leave_memory",
+    ),
+    (
+        line(
+            "forget_both_of_two",
+            "A key leaves the window with the older of its messages.",
+            *(
+                Keys,
+                "trim",
+                "if self._ids[key] == id:",
+                "if key in self._ids:",
+            ),
+        ),
+        "unit/log/test_window.py::test_a_key_that_came_twice_stays_known_when_its_first_message_is_forgotten",
+    ),
+    (
+        line(
+            "give_hints_up",
+            "A hint that is not taken for long is given up.",
+            *(Publisher, "_deliver", "if post.items:", "if True:"),
+        ),
+        "unit/hub/test_pushpin_hub.py::test_a_hint_is_tried_until_it_is_taken_however_long_that_is",
+    ),
+    (
+        line(
+            "give_the_recovery_up",
+            "A proxy that is away for long at the start is not asked to recover everybody.",
+            *(Publisher, "_deliver", "(status and late)", "late"),
+        ),
+        "unit/hub/test_pushpin_hub.py::test_a_proxy_that_is_away_at_the_start_is_asked_to_recover_everybody_when_it_comes",
+    ),
+    (
+        line(
+            "put_without_a_search",
+            "A draft whose position is older than what is in memory is put at once.",
+            *(Window, "covers", "self.keys.first <= since + 1", "True"),
+        ),
+        "unit/log/test_log_back.py::test_a_draft_with_a_position_is_recognised_after_thousands_of_messages",
+    ),
+    (
+        line(
+            "show_without_a_search",
+            "A late repeat is shown as provisional before the log is searched for it.",
+            *(MessageLog, "recall", "found = await self._search(room, draft, searched)", "return draft"),
+        ),
+        "unit/log/test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
+    ),
+    (
+        line(
+            "settle_at_the_end",
+            "A catch-up looks for its own drafts when all is folded in.",
+            *(
+                MessageLog,
+                "_learn",
+                "and self._announce(commit, own, mine)",
+                "and self._announce(commit, own, mine) < 0",
+            ),
+        ),
+        "unit/log/test_log_back.py::test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered_without_a_search",
+    ),
+    (
+        line(
+            "forget_young_keys",
+            "Keys are kept for 256 messages, however young.",
+            *(Keys, "trim", "and self._order[1][1] < young", ""),
+        ),
+        "unit/log/test_window.py::test_the_keys_of_the_last_two_minutes_are_kept_however_many",
+    ),
+    (
+        line(
+            "trust_few_keys",
+            "256 keys are enough, however young the oldest is.",
+            *(Keys, "reach", "and self._order[0][1] < iso_date(now - KEY_SECONDS)", ""),
+        ),
+        "unit/log/test_log_back.py::test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_busy_room",
+    ),
+    (
+        line(
+            "sleep_is_no_time",
+            "A tail is old by the loop's clock only.",
+            *(MessageLog, "_old", "or abs(wall_time - known_wall) > TAIL_SECONDS", ""),
+        ),
+        "unit/log/test_log_back.py::test_a_process_that_slept_does_not_put_at_a_place_that_has_been_freed",
+    ),
+    (
+        line(
+            "an_answer_is_always_new",
+            "What the store answered is known from when it is looked at, however long it lay there.",
+            *(MessageLog, "_load", "room.known = asked", "room.known = self._clocks()"),
+        ),
+        "unit/log/test_log_back.py::test_an_answer_that_lay_there_while_the_machine_slept_is_old",
+    ),
+    (
+        line(
+            "a_room_is_never_ahead",
+            "A hold that comes to a room that is ahead of the log asks for what follows, for ever.",
+            *(_Room, "_attach", "if plan.position != position:", "if True:"),
+        ),
+        "unit/hub/test_local.py::test_a_hold_that_comes_to_a_room_that_is_ahead_of_the_log_waits_for_nobody_else",
+    ),
+    (
+        line(
+            "join_across_a_hole",
+            "What is read before a window is put before it, though it does not join.",
+            *(Window, "prepend", "commits[-1].last < below - 1", "False"),
+        ),
+        "unit/log/test_window.py::test_what_was_read_at_another_place_is_not_put_before_the_messages",
+    ),
+    (
+        line(
+            "a_room_has_no_weight",
+            "What a room takes in memory is not counted.",
+            *(MessageLog, "_weigh", "now = room.window.bytes if room.window is not None else 0", "now = 0"),
+        ),
+        "unit/log/test_log_back.py::test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves",
+    ),
+    (
+        line(
+            "forget_the_position",
+            "The client has no position after a reset, until a message follows.",
+            *(
+                Follower,
+                "_reset",
+                "self.position, self._last = position, None",
+                "self.position = self._last = None",
+            ),
+        ),
+        "unit/client/test_client.py::test_who_is_cut_off_between_a_reset_and_the_next_message_is_given_all_that_follows_or_another_reset",
+    ),
+    (
+        line(
+            "skip_ids",
+            "The client takes a message that skips an id.",
+            *(Follower, "_official", "message.id > self._last + 1", "message.id < 0"),
+        ),
+        "unit/client/test_client.py::test_an_event_that_cannot_be_right_ends_the_connection",
+    ),
+    (
+        line(
+            "go_on_where_it_was",
+            "A new connection is taken for the one before: what it was asked for is not compared.",
+            *(Follower, "connected", "self._last = self.position", "pass"),
+        ),
+        "unit/client/test_client.py::test_a_new_connection_is_held_to_the_position_that_was_asked_for",
+    ),
+]
+
+
+ALSO = {  # noticed by the simulation as well, where there is this fault
+    "put_without_a_search": "again",
+    "sleep_is_no_time": "asleep",
+    "follow_a_log_without_its_beginning": "expire",
+}
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`noticed` is a mode, a fault, or both, or "" (of the simulation), or a test's id, or "test_log_rules"."""
+
+    patch: Patch
+    noticed: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.patch.__name__
+
+    @property
+    def by_simulation(self) -> bool:
+        return set(self.noticed.split()) <= {"standalone", "grip", *FAULTS}
+
+    def notice(self) -> str:
+        """What notices it: a line, or "" if nothing does."""
+        with pytest.MonkeyPatch.context() as patch:
+            if self.by_simulation:
+                self.patch(patch)
+                report = first_failure(range(1, 1 + SEEDS), self.noticed)
+                patch.undo()
+                return _objection(report) if report else ""
+            if self.noticed == "test_log_rules":
+                self.patch(patch)
+                return _violation()
+            return self.noticed if _fails(self.noticed, self.patch) else ""
+
+
+MUTATIONS = [
+    Mutation(answer_below_grip_last, "grip"),
+    Mutation(
+        share_a_read_that_has_begun,
+        "unit/log/test_log.py::test_without_memory_equal_readers_share_one_reading_that_began_after_they_asked",
+    ),
+    Mutation(prev_id_of_another_reading),
+    Mutation(skip_what_is_too_much),
+    Mutation(let_a_position_be_ahead),
+    Mutation(replay_one_too_many),
+    Mutation(reset_without_an_id),
+    Mutation(reset_to_the_end),
+    Mutation(show_and_forget),
+    Mutation(answer_before_it_is_stored),
+    Mutation(
+        forget_what_was_given_up,
+        "unit/log/test_log.py::test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_found_in_the_log",
+    ),
+    Mutation(believe_the_window),
+    Mutation(a_second_process_is_alone, "standalone"),
+    Mutation(a_shared_store_is_read_from_memory, "standalone"),
+    Mutation(a_recovery_is_always_in_time, "standalone"),
+    Mutation(owe_nothing, "standalone"),
+    Mutation(count_what_was_not_sent, "standalone"),
+    Mutation(never_cut, "standalone"),
+    Mutation(skip_to_the_end, "standalone"),
+    Mutation(test_local.deliver_whatever_the_prev_id, "standalone"),
+    Mutation(test_local.attach_whatever_the_position, "standalone"),
+    Mutation(test_local.ignore_gaps, "standalone"),
+    Mutation(show_what_was_cleared, "clear"),
+    Mutation(clear_twice, "clear"),
+    Mutation(a_recovery_is_never_ahead, "restored"),
+    Mutation(retract_at_the_first_proxy, "two"),
+    Mutation(the_id_of_a_reset_by_count, "large"),
+    Mutation(wait_two_minutes, "grip"),
+    Mutation(prev_id_unchecked, "grip"),
+    Mutation(
+        give_up_in_silence,
+        "unit/hub/test_pushpin_hub.py::test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else",
+    ),
+    Mutation(
+        start_in_silence,
+        "unit/hub/test_pushpin_hub.py::test_the_first_thing_is_the_request_to_recover_everybody",
+    ),
+    Mutation(try_once, "unit/hub/test_pushpin_hub.py::test_the_same_batch_is_tried_again"),
+    Mutation(
+        the_newest_first,
+        "unit/hub/test_pushpin_hub.py::test_items_go_in_order_in_batches_with_one_post_in_flight",
+    ),
+    Mutation(read_as_it_comes, "contract/test_storage.py::test_every_read_is_consistent"),
+    Mutation(
+        overtake_puts, "contract/test_storage.py::test_a_read_does_not_overtake_a_put_that_was_given_up"
+    ),
+    Mutation(
+        a_hole_is_the_end,
+        "contract/test_storage.py::test_a_reading_never_takes_a_hole_for_the_end_of_the_log",
+    ),
+    Mutation(any_size, "unit/log/test_log.py::test_a_commit_stays_within_its_bytes"),
+    *(Mutation(patch, "test_log_rules") for patch in test_log_rules.MUTATIONS),
+    *(Mutation(patch, noticed) for patch, noticed in LINES),
+    *(Mutation(patch, fault) for patch, _ in LINES for name, fault in ALSO.items() if patch.__name__ == name),
+    *(Mutation(patch, f"unit/hub/test_local.py::{test.__name__}") for patch, test in test_local.MUTATIONS),
+]
+
+
+def _objection(report: Report) -> str:
+    """What the judge had to say; nothing, if the mutant did not even run, or if it says so of the original."""
+    seed = report.scenario.seed
+    crashes = ("unexpected: TypeError", "unexpected: AttributeError", "unexpected: NameError")
+    violations = [line for line in report.broken if not line.startswith(crashes)]
+    if len(violations) < len(report.broken) or first_failure([seed]) is not None:
+        return ""
+    return f"seed {seed}: {violations[0]}"
+
+
+def _violation() -> str:
+    try:
+        asyncio.run(test_log_rules.conversations())
+    except test_log_rules.Violation as violation:
+        return f"test_log_rules: {violation}"[:100]
+    return ""
+
+
+class _Mutated:
+    """A pytest plugin: the test runs under the mutation."""
+
+    def __init__(self, patch: Patch) -> None:
+        self._mutate = patch
+
+    @pytest.fixture(autouse=True)
+    def _mutation(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._mutate(monkeypatch)
+        monkeypatch.setattr("tests.support.served.WAIT", 0.5)
+
+
+def _fails(test: str, patch: Patch) -> bool:
+    """Whether the test fails, and not for another reason: it must pass without the mutation."""
+    arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"tests/{test}"]
+    # The tests are imported already, and a failure leaves much open.
+    for warning in ("AssertRewrite", "UnraisableException"):
+        arguments += ["-W", f"ignore::pytest.Pytest{warning}Warning"]
+    silence = io.StringIO()
+    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
+        outcomes = [pytest.main(arguments), pytest.main(arguments, plugins=[_Mutated(patch)])]
+    return outcomes == [pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Switches every rule off, and says what notices.")
+    parser.add_argument("names", nargs="*", help="of mutations; all, if there are none")
+    names = parser.parse_args().names
+    escaped = []
+    logging.disable(logging.CRITICAL)
+    for mutation in MUTATIONS:
+        if names and mutation.name not in names:
+            continue
+        began = time.monotonic()
+        noticed = mutation.notice()
+        if not noticed:
+            escaped.append(mutation.name)
+        said = (mutation.patch.__doc__ or mutation.name).strip().partition("\n")[0]
+        print(
+            f"{'caught ' if noticed else 'ESCAPED'} {mutation.name} ({time.monotonic() - began:.1f} s): {said}"
+        )
+        print(f"        {noticed or 'nothing noticed'}"[:160], flush=True)
+    print(f"{len(escaped)} escaped" + "".join(f", {name}" for name in escaped))
+    return bool(escaped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""The rules that the simulation guards, switched off one by one. All of them: python -m tests.proof.mutations"""
+
+import pytest
+
+from tests.proof.mutations import MUTATIONS
+
+
+@pytest.mark.parametrize("mutation", [m for m in MUTATIONS if m.by_simulation], ids=lambda m: m.name)
+def test_the_simulation_notices_a_rule_that_is_switched_off(mutation):
+    assert mutation.notice()
+
+
+def test_every_mutation_is_named_once_for_each_that_notices_it():
+    pairs = [(mutation.name, mutation.noticed) for mutation in MUTATIONS]
+    assert len(set(pairs)) == len(pairs)
+    assert len({name for name, _ in pairs}) >= 15

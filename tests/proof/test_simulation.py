@@ -1,0 +1,179 @@
+"""The promise, in a few thousand conversations in virtual time; and that it would be noticed if it were broken.
+
+More of them: python -m tests.proof.simulation --conversations 10000 --seed S
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from flychat.chat import Chat
+from flychat.errors import Unavailable
+from flychat.messages import Message
+from tests.proof.judge import BOUND, Ledger, Log, Stored, Witness, judge_witness
+from tests.proof.simulation.command import chosen, parser
+from tests.proof.simulation.running import Summary, converse, explain, first_failure, run_seeds, simulated
+from tests.proof.simulation.scenario import FAULTS, Scenario
+
+COUNTED = set(FAULTS) - {
+    "hide",
+    "impatient",
+    "stranger",
+    "foreign",
+    "expire",
+    "two",
+}  # the others are not events
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_streams_stores_and_answers_are_as_promised_in_500_conversations(part):
+    summary = run_seeds(range(1 + 500 * part, 501 + 500 * part))
+    assert not summary.failed, explain(Scenario.of(summary.failed[0]))
+    assert summary.conversations == 500
+    assert set(summary.suffered) == COUNTED
+    for mode, bound in BOUND.items():
+        assert summary.slowest[mode] < bound
+
+
+def test_a_seed_is_one_conversation_whatever_the_process():
+    with simulated():
+        traces = [converse(Scenario.of(seed), trace=True).trace for seed in (3, 4, 3)]
+    assert traces[0] == traces[2] != traces[1]
+    environ = {**os.environ, "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-m", "tests.proof.simulation", "--seed", "3", "--trace"]
+    told = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
+    assert told.splitlines()[1 : 1 + len(traces[0])] == traces[0]
+
+
+def test_a_failure_is_shrunk_and_printed_with_the_command_that_replays_it(monkeypatch):
+    post = Chat.post
+
+    async def answered_although_not_stored(self, draft):
+        try:
+            return await post(self, draft)
+        except Unavailable:
+            return Message(1, draft.sender, draft.text, draft.date, draft.provisional_id)
+
+    monkeypatch.setattr(Chat, "post", answered_although_not_stored)
+    report = first_failure(range(1000))
+    assert report is not None
+    _, command, scenario, *broken = explain(report.scenario).splitlines()
+    assert broken
+    options = parser().parse_args(shlex.split(command)[3:])
+    assert repr(chosen(options)) == scenario.strip()
+    assert len(chosen(options).faults) <= len(report.scenario.faults)
+    with simulated():
+        assert [f"  - {line}" for line in converse(chosen(options)).broken] == broken
+
+
+def test_a_summary_adds_up():
+    whole, parts = run_seeds(range(20)), Summary()
+    for part in (range(7), range(7, 20)):
+        parts.merge(run_seeds(part))
+    assert parts == whole
+
+
+# The judge itself
+
+
+def block(id: int | None, key: str = "", name: str = "message") -> bytes:
+    key = key or f"key {id}"
+    head = "" if id is None else f"id: {id}\n"
+    number = "" if id is None else f'"id":{id},'
+    return (
+        f'{head}event: {name}\ndata: {{{number}"from":"a","text":"t","provisionalId":"{key}"}}\n\n'.encode()
+    )
+
+
+def reset(reason: str, last: int, id: int | str | None = None) -> bytes:
+    data = json.dumps({"reason": reason, "lastEventId": last})
+    id = max(0, last - 50) if id is None else id
+    return f"event: stream-reset\ndata: {data}\nid: {id}\n\n".encode()
+
+
+def log(count: int) -> list[Stored]:
+    return [Stored(id, "a", "t", f"key {id}") for id in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(
+    ("position", "data", "wrong"),
+    [
+        (None, block(1) + block(2), ""),
+        (0, block(1) + block(2), ""),
+        (1, block(2), ""),
+        (0, block(1) + block(1) + block(2), "1 in the place of 2"),
+        (0, block(2), "2 in the place of 1"),
+        (1, block(1) + block(2), "1 in the place of 2"),
+        (None, block(2), "2 opens a stream"),
+        (0, block(1), "while the log ends at 2"),
+        (0, block(1) + block(2, "other"), "is not stored"),
+        (0, block(None, "key 1") + block(1) + block(2), ""),
+        (0, block(1) + block(None, "key 1") + block(2), ""),
+        (0, block(1) + block(2) + block(None, "gone"), "neither stored nor retracted"),
+        (0, block(None, "gone") + block(None, "gone", "retraction") + block(1) + block(2), ""),
+        (0, reset("behind", 2) + block(1) + block(2), "reset (behind at 2)"),
+        (1, reset("ahead", 1) + block(1) + block(2), "reset (ahead at 1)"),
+    ],
+)
+def test_the_judge_of_a_stream(position, data, wrong):
+    witness = Witness(Log(lambda: 2), position)
+    witness.connected()
+    for at in range(0, len(data), 7):
+        witness.read(data[at : at + 7])
+    broken = judge_witness(witness, log(2), lambda key: False)
+    assert bool(broken) == bool(wrong)
+    assert any(wrong in line for line in broken) or not wrong
+
+
+def test_a_reset_is_judged_by_what_follows_and_by_whether_it_had_to_be():
+    for position, invented, reason, ids, right in (
+        (0, False, "behind", range(1001, 1051), True),
+        (0, False, "behind", range(1002, 1051), False),
+        (49, False, "behind", range(1001, 1051), True),
+        (50, False, "behind", range(1001, 1051), False),
+        (5000, True, "ahead", range(1001, 1051), True),
+        (5000, False, "ahead", range(1001, 1051), False),
+    ):
+        witness = Witness(Log(lambda: 1050), position, invented=invented)
+        witness.read(reset(reason, 1050) + b"".join(map(block, ids)))
+        assert (judge_witness(witness, log(1050), lambda key: False) == []) == right, (position, reason)
+
+
+@pytest.mark.parametrize(
+    ("id", "right"), [(1000, True), (1050, False), (1001, False), (0, False), ("", False)]
+)
+def test_the_id_of_a_reset_is_judged(id, right):
+    witness = Witness(Log(lambda: 1050), 0)
+    witness.read(reset("behind", 1050, id) + b"".join(map(block, range(1001, 1051))))
+    assert (witness.broken == []) == right
+
+
+def test_a_client_that_is_cut_after_a_reset_is_judged_by_all_that_follows_the_resets_id():
+    for ids, right in ((range(1001, 1061), True), (range(1011, 1061), False)):
+        witness = Witness(Log(lambda: 1060), 0)
+        witness.read(reset("behind", 1050))
+        assert witness.position == 1000
+        witness.connected()
+        witness.read(b"".join(map(block, ids)))
+        assert (judge_witness(witness, log(1060), lambda key: False) == []) == right
+
+
+def test_the_judge_of_a_store():
+    ledger = Ledger()
+    for n in (1, 2):
+        ledger.send(("a", f"key {n}"), "t")
+    ledger.answer(("a", "key 1"), 503)
+    ledger.answer(("a", "key 2"), 200, log(2)[1])
+    assert ledger.judge(log(2)) == []
+    assert "answered as 2" in ledger.judge(log(1))[0], "what was acknowledged is missing"
+    assert "not sent" in ledger.judge(log(3))[0]
+    assert "the ids in the store" in ledger.judge(log(2)[1:])[0]
+    assert "stored as [1, 3]" in ledger.judge([*log(2), Stored(3, "a", "t", "key 1")])[0]
+    ledger.answer(("a", "key 2"), 200, Stored(3, "a", "t", "key 2"))
+    assert "answered as 2 and as 3" in ledger.judge(log(2))[0]

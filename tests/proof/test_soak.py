@@ -1,0 +1,29 @@
+"""A minute of the campaign: real parts, real faults. More of it: python -m tests.proof.soak --minutes 10 --seed S"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.conftest import need
+from tests.proof.judge import BOUND
+from tests.proof.soak import report, soak
+
+SECONDS = 60.0  # no round begins that would last longer
+
+
+@pytest.mark.xdist_group("soak")
+def test_a_minute_of_faults_violates_nothing(tmp_path, caplog):
+    for name in ("pushpin", "moto.server", "aioboto3"):
+        need(name)
+    caplog.set_level(logging.CRITICAL)
+    lines: list[str] = []
+    stages = asyncio.run(soak(SECONDS, 5, tmp_path, lines.append))
+    told = report(stages, 5, SECONDS)
+    assert not any(stage.violations for stage in stages), told
+    for stage in stages:
+        assert stage.counts["deliveries"] > 20, told  # few on a busy machine
+        assert sum(stage.suffered.values()) >= 3, told
+        assert stage.slowest < BOUND[stage.mode], told

@@ -1,0 +1,694 @@
+"""What the terminal has: check finds what is wrong with a deployment, tail and say are good for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import functools
+import itertools
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import unicodedata
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from flychat import check, commands, maintenance, terminal
+from flychat.__main__ import COMMANDS
+from flychat.client import http
+from flychat.config import Config
+from flychat.messages import Message, wire_json
+from flychat.sse import Event
+from tests.conftest import both_pushpins
+from tests.support.program import ROOT, START_SECONDS, command, environment, running
+from tests.support.pushpin_proxy import free_port
+from tests.support.served import draft, served
+
+gen_test = pytest.mark.gen_test(timeout=40)
+
+
+@contextlib.asynccontextmanager
+async def between(
+    url: str,
+    *,
+    request: Callable[[bytes], bytes] = bytes,
+    head: Callable[[bytes], bytes] = bytes,
+    plain: Callable[[bytes], bytes] = bytes,
+    body: Callable[[bytes], bytes] = bytes,
+    delay: float = 0,
+    holds: bool = False,
+) -> AsyncIterator[str]:
+    """A proxy of the bad kind: edits the heads of streams and of the others (`plain`), delays a stream, or `holds` all of its body back."""
+    port = int(url.rpartition(":")[2])
+    writers = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, to_upstream = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend((writer, to_upstream))
+        asked = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", asked)
+        to_upstream.write(request(asked) + await reader.readexactly(int(length[1]) if length else 0))
+        answer = await upstream.readuntil(b"\r\n\r\n")
+        streamed = b"text/event-stream" in answer
+        writer.write(head(answer) if streamed else plain(answer))
+        while data := await upstream.read(65536):
+            if streamed and holds:
+                continue
+            if streamed and delay:
+                await asyncio.sleep(delay)
+            writer.write(data if streamed else body(data))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for writer in writers:
+            writer.transport.abort()
+
+
+async def checked(url: str, capsys, *, quick: bool = True) -> tuple[int, list[str], list[str]]:
+    """The exit status of a check, what was good, and what was not."""
+    capsys.readouterr()
+    code = await check.check(url, quick=quick)
+    lines = capsys.readouterr().out.splitlines()
+    return code, *([line[8:] for line in lines if line.startswith(f"  {mark:4}  ")] for mark in ("ok", "BAD"))
+
+
+GOOD = (
+    "headers",
+    "stream opens",
+    "proxied by GRIP",
+    "files are there",
+    "browsers can post",
+    "provisional",
+    "official",
+    "buffers",
+    "repeated",
+    "Last-Event-ID",
+    "lastEventId",
+    "reset",
+)
+
+
+@gen_test
+async def test_all_is_well_with_a_standalone_server_and_a_keep_alive_is_seen(capsys):
+    async with served(keep_alive=0.5) as server:
+        code, good, bad = await checked(server.url, capsys, quick=False)
+    assert (code, bad) == (0, [])
+    assert len(good) == len(GOOD) + 1
+    assert all(word in line for word, line in zip((*GOOD, "keep-alive"), good, strict=True))
+
+
+@both_pushpins
+@gen_test
+async def test_all_is_well_behind_pushpin_and_the_app_itself_is_told_from_it(stage, capsys):
+    port = free_port()
+    pushpin = await stage.pushpin(port)
+    app = await stage.app(port, [pushpin.grip_url])
+    code, good, bad = await checked(pushpin.url.rstrip("/"), capsys)
+    assert (code, bad) == (0, [])
+    assert "proxied by GRIP: Pushpin holds the streams" in good
+    code, _, bad = await checked(app.url.rstrip("/"), capsys)
+    assert code == 1
+    assert "501" in bad[0]
+    assert "not proxied by GRIP" in bad[0]
+    hidden = lambda head: head.replace(b"/_ready/", b"/rooms/_ready/")  # noqa: E731
+    async with between(pushpin.url.rstrip("/"), request=hidden) as url:
+        assert "proxied by GRIP" in (await checked(url, capsys))[1], "as the metrics show"
+
+
+def without(*lines: bytes) -> Callable[[bytes], bytes]:
+    return lambda head: b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(lines))
+
+
+def answered(status: bytes) -> Callable[[bytes], bytes]:
+    return lambda head: head.replace(b"200 OK", status)
+
+
+VICES = {
+    "holds all of a stream back": (
+        {"head": lambda head: b"", "holds": True},
+        "no answer in time, but to what is no stream: a proxy on the way buffers",
+    ),
+    "holds the stream back": ({"holds": True}, "a proxy on the way buffers the stream"),
+    "holds the stream back for a while": ({"delay": 0.3}, "a proxy on the way buffers"),
+    "strips headers": (
+        {"head": without(b"Cache-Control", b"Vary")},
+        "Cache-Control lacks no-cache; Cache-Control lacks no-transform; Vary lacks Accept",
+    ),
+    "adds headers": (
+        {"head": lambda head: head.replace(b"\r\n", b"\r\nETag: x\r\nContent-Encoding: gzip\r\n", 1)},
+        "there is an ETag; it is compressed",
+    ),
+    "drops the position": ({"request": without(b"Last-Event-ID")}, "resumption by the Last-Event-ID header"),
+    "drops the query": (
+        {"request": lambda head: re.sub(rb"\?\S*", b"", head)},
+        "resumption by ?lastEventId=",
+    ),
+    "resets nothing": (
+        {"request": lambda head: re.sub(rb"Last-Event-ID: 1000+", b"X: y", head)},
+        "a position of another log was answered by stream-open, message",
+    ),
+    "answers with a page": (
+        {"head": lambda head: head.replace(b"text/event-stream", b"text/html")},
+        "not a stream of events",
+    ),
+    "refuses": ({"head": answered(b"403 Forbidden")}, "403"),
+    "refuses posts": ({"plain": answered(b"403 Forbidden")}, "the server refuses: 403"),
+    "refuses pages": ({"plain": answered(b"403 Forbidden")}, "-page: 403 Forbidden"),
+    "replaces Host": (
+        {"request": lambda head: re.sub(rb"Host: \S+", b"Host: 127.0.0.1:3000", head)},
+        "a proxy on the way replaces Host; it has to pass it on as it is, with the port",
+    ),
+    "strips the port": (
+        {"request": lambda head: re.sub(rb"Host: (\S+):\d+", rb"Host: \1", head)},
+        "browsers cannot post from the page, for flychat takes http://127.0.0.1:",
+    ),
+    "refuses what has an Origin": (
+        {"request": lambda head: head.replace(b"POST /", b"POST /x/") if b"Origin" in head else head},
+        "browsers cannot post from the page: 404 Not Found",
+    ),
+    "has no static files": (
+        {"request": lambda head: head.replace(b"GET /static/", b"GET /assets/")},
+        "chat.css?",
+    ),
+    "has other static files": (
+        {"plain": lambda head: head.replace(b"text/javascript", b"text/plain")},
+        "is said to be text/plain, not javascript",
+    ),
+    "has another page": (
+        {"request": lambda head: head.replace(b"?user=check", b"")},
+        "is not flychat's page of a room",
+    ),
+    "has flychat in a folder": (
+        {"body": lambda data: data.replace(b'"/rooms/', b'"/chats/')},
+        "the page posts to /chats/check-",
+    ),
+    "is overloaded": ({"head": answered(b"503 Service Unavailable")}, "503"),
+}
+
+
+@gen_test
+@pytest.mark.parametrize("vice", VICES)
+async def test_what_a_proxy_on_the_way_does_wrong_is_found(vice, capsys, monkeypatch):
+    monkeypatch.setattr(check, "PATIENCE", 0.6)
+    monkeypatch.setattr(check, "LATE", 0.1)
+    monkeypatch.setattr(http, "REASON_SECONDS", 0.2)
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 2.0)
+    options, says = VICES[vice]
+    async with served() as server, between(server.url, **options) as url:
+        code, _, bad = await checked(url, capsys)
+    assert code == 1
+    assert any(says in line for line in bad), bad
+
+
+@gen_test
+async def test_a_proxy_that_cuts_idle_streams_is_found(capsys, monkeypatch):
+    monkeypatch.setattr(check, "KEEP_ALIVE_SECONDS", -4.5)  # half a second in all
+    async with served() as server:
+        code, _, bad = await checked(server.url, capsys, quick=False)
+    assert (code, len(bad)) == (1, 1)
+    assert "no keep-alive" in bad[0]
+
+
+@gen_test
+async def test_nobody_there_is_a_problem_too(capsys):
+    code, _, bad = await checked(f"http://127.0.0.1:{free_port()}", capsys)
+    assert code == 1
+    assert "Connect call failed" in bad[0]
+
+
+# tail, say
+
+
+def run(
+    *arguments: str | bytes, cwd: Path, stdin: str | bytes = "", encoding: str = "utf-8", **environ: str
+) -> tuple[int, str, str]:
+    ended = subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(environ),
+        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
+        capture_output=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    return ended.returncode, ended.stdout.decode(encoding), ended.stderr.decode(encoding)
+
+
+def test_say_and_tail_as_scripts_use_them(tmp_path):
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        room = f"{program.url}/Grüße"
+        assert run("say", room, "Hello", "there", "--from", "ann", cwd=tmp_path) == (
+            0,
+            "1 ann: Hello there\n",
+            "",
+        )
+        stdin = "one\n\ntwo\n"
+        assert run("say", room, "--from", "bob", cwd=tmp_path, stdin=stdin) == (
+            0,
+            "2 bob: one\n3 bob: two\n",
+            "",
+        )
+        assert run("say", "--from", "ann", room, "a", "--", "-b", cwd=tmp_path)[1] == "4 ann: a -b\n"
+        assert run("tail", room, "--since", "1", "--count", "2", cwd=tmp_path) == (
+            0,
+            "2 bob: one\n3 bob: two\n",
+            "",
+        )
+        code, out, _ = run("tail", room, "--json", "--count", "1", cwd=tmp_path)
+        assert code == 0
+        assert json.loads(out)["text"] == "Hello there"
+        code, out, error = run("say", room, "x" * 4097, cwd=tmp_path)
+        assert (code, out) == (1, "")
+        assert error == "flychat: 400 text: must have 1 to 4096 characters\n"
+        code, out, _ = run("check", program.url, "--quick", cwd=tmp_path)
+        assert code == 0
+        assert "not proxied by GRIP" in out
+
+
+def test_tail_shows_what_comes_until_it_is_interrupted(tmp_path):
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        room = f"{program.url}/tea"
+        seen = {"--since=0": [], "--official": []}
+        tails = {
+            option: subprocess.Popen(
+                command("tail", room, option),
+                cwd=tmp_path,
+                env=environment(),
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for option in seen
+        }
+        run("say", room, "first", "--from", "ann", cwd=tmp_path)
+        for option, tail in tails.items():  # it was shown by all: they are connected
+            while "1 ann: first\n" not in seen[option]:
+                seen[option].append(tail.stdout.readline())
+        run("say", room, "second", "--from", "ann", cwd=tmp_path)
+        for option, tail in tails.items():
+            while "2 ann: second\n" not in seen[option]:
+                seen[option].append(tail.stdout.readline())
+            tail.send_signal(signal.SIGINT)
+            assert tail.wait(START_SECONDS) == 1
+            tail.stdout.close()
+        assert "... ann: second\n" in seen["--since=0"]
+        assert seen["--official"] == ["1 ann: first\n", "2 ann: second\n"]
+
+
+def test_a_reader_that_goes_ends_tail(tmp_path):
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        room = f"{program.url}/tea"
+        tail = subprocess.Popen(
+            command("tail", room, "--since=0"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        run("say", room, "first", cwd=tmp_path)
+        tail.stdout.readline()
+        tail.stdout.close()
+        run("say", room, "second", cwd=tmp_path)
+        assert tail.wait(START_SECONDS) == 1
+        assert tail.stderr.read() == ""
+        tail.stderr.close()
+
+
+STEERS = (
+    "\x07\x1b\x7f\x9b\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+PEACEFUL = "\u3000\xa0\u200b\u200c\u200d\ufeff\xad\ufe0f \u0646\u0645\u06cc\u200c\u062e \u0c95\u200d \U0001f469\u200d\U0001f680"
+
+
+def test_what_others_write_does_not_steer_the_terminal():
+    event = dataclasses.replace(draft(), text="one\n2 bob: two\x1b[2J\u202e\t.")
+    assert (
+        commands._line(event)
+        == "... ann: one\n    2 bob: two\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER} ."
+    )
+    for text in (commands._line(dataclasses.replace(draft(), text=STEERS)), terminal.told(STEERS)):
+        assert text.removeprefix("... ann: ") == "\N{REPLACEMENT CHARACTER}" * len(STEERS)
+
+
+def test_what_steers_nothing_is_printed_as_it_is():
+    assert commands._line(dataclasses.replace(draft(), text=PEACEFUL)) == f"... ann: {PEACEFUL}"
+    categories = {unicodedata.category(c) for c in map(chr, range(0x110000)) if terminal.printable(c) != c}
+    assert categories == {"Cc", "Cf", "Zl", "Zp"}
+
+
+def test_json_is_escaped_where_it_would_steer_the_terminal():
+    line = commands._json_line(dataclasses.replace(draft(), text=STEERS + PEACEFUL))
+    assert not set(STEERS) & set(line)
+    assert PEACEFUL in line
+    assert json.loads(line)["text"] == STEERS + PEACEFUL
+
+
+@contextlib.contextmanager
+def answering(*answers: bytes) -> Iterator[str]:
+    """A server that gives each connection the next answer, the last one again and again."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, contextlib.ExitStack() as open_ones:
+
+        def serve() -> None:
+            for answer in itertools.chain(answers, itertools.repeat(answers[-1])):
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                open_ones.enter_context(connection)
+                connection.recv(65536)
+                connection.sendall(answer)
+                connection.shutdown(socket.SHUT_WR)  # not closed: that would discard the answer
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            serving.join()
+
+
+def streamed(*events: Event) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+    return head + b"".join(event.encode() for event in events)
+
+
+def test_what_a_server_says_does_not_steer_the_terminal(tmp_path):
+    """The text of an error, where it points to, the name of an event; on stdout, on stderr and in the log."""
+    error = json.dumps({"error": {"code": f"x{STEERS}", "message": f"no{STEERS}\nflychat: all is well"}})
+    refusal = f"HTTP/1.1 %d X\r\nLocation: http://ann:secret@h/\x9b\x1b[2J\r\nContent-Length: {len(error)}\r\n\r\n{error}"
+    event = Event(f"x{STEERS}", "{}").encode()
+    opened = streamed(Event("stream-open", "{}")) + event
+    told = []
+    for arguments, answers in {
+        ("tail", "tea"): [opened, refusal % 403],
+        ("tail", "tea", "--count=1"): [refusal % 503, refusal % 400],
+        ("say", "tea", "hello"): [refusal % 403],
+        ("check", "", "--quick"): [streamed() + event, refusal % 503, refusal % 403],
+    }.items():
+        encoded = [a if isinstance(a, bytes) else a.encode() for a in answers]
+        with answering(*encoded) as url:
+            name, room, *options = arguments
+            code, out, err = run(name, f"{url}/{room}".rstrip("/"), *options, cwd=tmp_path)
+        assert code == 1
+        assert not set(STEERS) & set(out + err)
+        assert "secret" not in out + err
+        assert "\nflychat: all is well" not in out + err
+        told.append(out + err)
+    assert all("no\N{REPLACEMENT CHARACTER}" in each for each in told)
+
+
+STDOUTS = {
+    "utf-8": (
+        {"LC_ALL": "C"},
+        "Gr\xfc\xdfe \u2615 \U0001f680 \\udc9b",
+    ),  # C is UTF-8, with raw bytes, to Python
+    "ascii": ({"PYTHONIOENCODING": "ascii"}, "Gr\\u00fc\\u00dfe \\u2615 \\ud83d\\ude80 \\udc9b"),
+    "latin-1": ({"PYTHONIOENCODING": "latin-1"}, "Gr\xfc\xdfe \\u2615 \\ud83d\\ude80 \\udc9b"),
+}
+
+
+@pytest.mark.parametrize("encoding", STDOUTS)
+def test_what_stdout_cannot_take_is_escaped(tmp_path, encoding):
+    text = "Gr\xfc\xdfe \u2615 \U0001f680 \udc9b"
+    message = json.dumps(wire_json(Message(1, "ann", text, "", "")))
+    environ, printed = STDOUTS[encoding]
+    with answering(streamed(Event("message", message, id=1))) as url:
+        tail = functools.partial(
+            run, "tail", f"{url}/Gr\xfc\xdfe", "--count=1", cwd=tmp_path, encoding=encoding
+        )
+        assert tail(**environ) == (0, f"1 ann: {printed}\n", "")
+        assert json.loads(tail("--json", **environ)[1])["text"] == text
+
+
+def test_no_program_of_ours_fails_at_a_stdout_that_is_ascii(tmp_path):
+    ascii, store = {"PYTHONIOENCODING": "ascii"}, "sqlite:Gr\xfc\xdfe.db"
+    with running("--standalone", "--port", "0", "--store", store, cwd=tmp_path, environ=ascii) as program:
+        assert "Gr\\u00fc\\u00dfe.db" in program.first_line
+        assert run("say", f"{program.url}/tea", "\U0001f680 \u2028", cwd=tmp_path, **ascii)[0] == 0
+    code, out, err = run("export", "tea", "--store", store, cwd=tmp_path, **ascii)
+    assert (code, err, json.loads(out)["text"]) == (0, "", "\U0001f680 \u2028")
+
+
+def test_bytes_that_are_no_utf8_end_say_after_what_came_before_them(tmp_path):
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        room = f"{program.url}/tea"
+        say = functools.partial(run, "say", room, "--from", "ann", cwd=tmp_path)
+        assert say(stdin=b"one\n\ntwo\nGr\xfc\xdfe\nthree\n") == (
+            1,
+            "1 ann: one\n2 ann: two\n",
+            "flychat: line 4: must be UTF-8\n",
+        )
+        assert say(stdin="\ufeffthree\r\nGr\xfc\xdfe\n\ufeff".encode(), PYTHONIOENCODING="ascii")[1] == (
+            "3 ann: three\n4 ann: Gr\\u00fc\\u00dfe\n5 ann: \\ufeff\n"
+        )
+        page = json.loads(urllib.request.urlopen(f"{program.url}/rooms/tea/messages/").read())
+        assert [each["text"] for each in page["messages"]] == ["one", "two", "three", "Gr\xfc\xdfe", "\ufeff"]
+        code, out, err = say(stdin=b"six\nsev\x1ben\n")
+        assert (code, out) == (1, "6 ann: six\n")
+        assert re.fullmatch("flychat: line 2: 400 text: must not .*\n", err)
+        code, out, err = run(b"say", room.encode(), b"\xff", cwd=tmp_path)
+        assert (code, out) == (2, "")
+        assert "must be UTF-8" in err
+
+
+def test_say_reads_a_long_line_no_further_than_a_message_can_be(tmp_path):
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        text = "\U0001f680" * 4096
+        say = functools.partial(run, "say", f"{program.url}/tea", "--from", "ann", cwd=tmp_path)
+        assert say(stdin=f"\ufeff{text}\r\n")[1] == f"1 ann: {text}\n"
+        with subprocess.Popen(
+            command("say", f"{program.url}/tea", "--from", "ann"),
+            cwd=tmp_path,
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as saying:
+            with contextlib.suppress(BrokenPipeError):
+                for _ in range(1600):
+                    saying.stdin.write(b"x" * 65_536)
+                pytest.fail("it has read 100 MB")
+            with contextlib.suppress(BrokenPipeError):
+                saying.stdin.close()
+            assert saying.wait(START_SECONDS) == 1
+            assert saying.stderr.read() == b"flychat: line 1: must have at most 16384 bytes\n"
+
+
+def test_ctrl_c_ends_say_while_it_waits_for_its_input(tmp_path):
+    said = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with (
+        running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program,
+        subprocess.Popen(
+            command("say", f"{program.url}/tea", "--from", "ann"), cwd=tmp_path, env=environment(), **said
+        ) as saying,
+    ):
+        saying.stdin.write(b"one\n")
+        saying.stdin.flush()
+        assert saying.stdout.readline() == b"1 ann: one\n"
+        saying.send_signal(signal.SIGINT)
+        assert saying.wait(START_SECONDS) == 1
+        assert saying.stderr.read() == b""
+
+
+@gen_test
+async def test_say_carries_the_end_of_the_room_and_asks_for_it_once(tmp_path):
+    answers = {b"GET": {"messages": [], "lastEventId": 7}, b"POST": wire_json(Message(9, "ann", "a", "", ""))}
+    asked = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"Content-Length: (\d+)", head)
+        body = await reader.readexactly(int(length[1]) if length else 0)
+        asked.append((head.split()[0], json.loads(body or b"{}").get("lastEventId")))
+        answer = json.dumps(answers[head.split()[0]]).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        room = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/tea"
+        said = await asyncio.to_thread(run, "say", room, "--from", "ann", cwd=tmp_path, stdin="a\nb\n")
+    assert said == (0, "9 ann: a\n" * 2, "")
+    assert asked == [(b"GET", None), (b"POST", 7), (b"POST", 9)]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_tail_ends_when_its_reader_goes_though_the_room_is_quiet(tmp_path, kind):
+    reading, writing = os.pipe() if kind == "pipe" else (end.detach() for end in socket.socketpair())
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        room = f"{program.url}/tea"
+        run("say", room, "--from", "ann", "first", cwd=tmp_path)
+        with subprocess.Popen(
+            command("tail", room), cwd=tmp_path, env=environment(), stdout=writing, stderr=subprocess.PIPE
+        ) as tail:
+            os.close(writing)
+            with open(reading, "rb") as reader:
+                assert reader.readline() == b"1 ann: first\n"
+            assert tail.wait(START_SECONDS) == 1
+            assert tail.stderr.read() == b""
+
+
+def test_tail_does_not_take_what_is_typed_for_a_reader_that_goes(tmp_path):
+    """A terminal is read and written through one device."""
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        room = f"{program.url}/tea"
+        ours, theirs = pty.openpty()
+        with subprocess.Popen(
+            command("tail", room), cwd=tmp_path, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
+        ) as tail:
+            os.close(theirs)
+            os.write(ours, b"typed\n")
+            run("say", room, "--from", "ann", "first", cwd=tmp_path)
+            with open(ours, "rb", buffering=0) as screen:
+                shown = b""
+                while b"1 ann: first" not in shown:
+                    shown += screen.read(1024)
+                tail.send_signal(signal.SIGINT)
+                assert tail.wait(START_SECONDS) == 1
+
+
+def test_tail_of_no_message_prints_none(tmp_path):
+    assert run("tail", "http://127.0.0.1:1/tea", "--count", "0", cwd=tmp_path) == (0, "", "")
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    with (
+        answering(
+            streamed(Event("message", json.dumps(wire_json(Message(1, "ann", "a", "", ""))), id=1))
+        ) as url,
+        open("/dev/full", "w") as full,
+    ):
+        ended = subprocess.run(
+            command("tail", f"{url}/tea"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"flychat: [Errno 28] No space left on device\n")
+
+
+def test_a_password_is_never_printed(tmp_path):
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        secret = program.url.replace("//", "//ann:s3cret@")
+        proxy = {"HTTP_PROXY": secret}
+        for arguments in (
+            ("check", secret, "--quick"),
+            ("check", "http://ann:s3cret@127.0.0.1:1", "--quick"),
+            ("check", "http://ann:s3cret@h", "http://ann:s3cret@h"),
+            ("tail", "http://ann:s3cret@h:x/tea"),
+            ("say", "http://ann:s3cret@a..b/tea", "hello"),
+        ):
+            for environ in ({}, proxy):
+                _, out, err = run(*arguments, cwd=tmp_path, **environ)
+                assert out + err
+                assert "s3cret" not in out + err
+        out = run("check", "http://h", "--quick", cwd=tmp_path, **proxy)[1]
+        assert f", through the proxy {program.url}" in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check",),
+        ("check", "ftp://x"),
+        ("check", "http://"),
+        ("check", "http://x:y/"),
+        ("check", "http://x/?a=b"),
+        ("tail", "tea"),
+        ("tail", "http://x"),
+        ("tail", "http://x/healthz"),
+        ("tail", "http://x/%00"),
+        ("tail", "http://x/%ff"),
+        ("tail", "http://x/tea", "--since", "-1"),
+        ("tail", "http://x/tea", "--count", "many"),
+        ("say", "http://x/tea", "--form", "ann"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_meant_is_bad_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        commands.main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: ")
+
+
+def test_a_place_is_what_the_browser_shows():
+    for place, meant in {
+        "http://x/tea": ("http://x", "tea"),
+        "https://x:1/chat/tea/?user=ann": ("https://x:1/chat", "tea"),
+        "http://[::1]:3000/Gr%C3%BC%C3%9Fe": ("http://[::1]:3000", "Grüße"),
+        "http://x/a%2Fb%20c": None,
+    }.items():
+        if meant:
+            assert commands._place(place) == meant
+
+
+def test_the_help_of_the_server_names_the_commands_and_neither_imports_the_other(tmp_path):
+    code, out, _ = run("--help", cwd=tmp_path)
+    assert code == 0
+    assert all(f" {name} URL" in " ".join(out.split()) for name in ("check", "tail", "say"))
+    for arguments, absent in (
+        (("tail", "--help"), ("tornado", "jinja2", "prometheus_client", "flychat.server")),
+        (("--help",), ("flychat.client", "flychat.commands")),
+    ):
+        ended = subprocess.run(
+            command(*arguments, python=(sys.executable, "-X", "importtime")),
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=True,
+        )
+        imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+        assert "flychat.sse" in imported or "flychat.config" in imported
+        assert not imported & set(absent)
+
+
+def guide() -> str:
+    return (ROOT / "docs" / "operating.md").read_text()
+
+
+def test_the_commands_of_the_operating_guide_are_understood():
+    lines = re.findall(r"(?m)^flychat (.*)$", guide())
+    assert {line.split()[0] for line in lines} >= {"--create-table", "check", "tail", "say"}
+    for line in lines:
+        arguments = shlex.split(line.partition(" > ")[0])
+        if arguments[0] in ("export", "clear"):
+            maintenance._parser().parse_args(arguments)
+        elif arguments[0] in COMMANDS:
+            commands._parser(arguments[0]).parse_intermixed_args(arguments[1:])
+        else:
+            Config.read(arguments, {})
+
+
+def test_the_bot_of_the_operating_guide_answers(tmp_path):
+    (code,) = re.findall(r"(?s)```python\n(.*?)```", guide())
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        room = f"{program.url}/tea"
+        run("say", room, "before", "--from", "ann", cwd=tmp_path)
+        code = code.replace("https://chat.example.org", program.url)
+        # it tells when it has opened its stream: what was said before is not for it
+        code = code.replace("as events:\n", "as events:\n        print('open', flush=True)\n", 1)
+        with subprocess.Popen(
+            (sys.executable, "-c", code), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+        ) as bot:
+            assert bot.stdout.readline() == "open\n"
+            run("say", room, "now", "--from", "ann", cwd=tmp_path)
+            assert run("tail", room, "--since", "2", "--count", "1", cwd=tmp_path)[1] == "3 echo: now\n"
+            bot.kill()

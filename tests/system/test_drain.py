@@ -1,0 +1,163 @@
+"""The end of a server: whatever hangs, it is gone in time, and what it has answered is stored and published."""
+
+import asyncio
+import contextlib
+import resource
+import time
+import uuid
+from urllib.parse import urlencode
+
+import pytest
+
+from flychat.config import Config
+from flychat.errors import Unavailable
+from flychat.server import Server, start
+from tests.contract.test_http import FORM
+from tests.support.fakes import FaultyEngine
+from tests.support.served import Client
+
+SECONDS = 10.0  # until the process has to be gone
+
+
+@contextlib.asynccontextmanager
+async def started(*arguments: str):
+    """A server of all its real parts, in the test's own loop."""
+    server = await start(
+        Config.read(["--standalone", "--store", "sqlite::memory:", "--port", "0", *arguments], {})
+    )
+    clients: list[Client] = []
+    try:
+        yield server, clients
+    finally:
+        for client in clients:
+            client.close()
+        if not server._log._closed:
+            await server.stop()
+
+
+async def connect(server: Server, clients: list[Client], request: str, body: str = "") -> Client:
+    host, port = server.url.removeprefix("http://").rstrip("/").rsplit(":", 1)
+    client = Client(*await asyncio.open_connection(host, int(port)))
+    clients.append(client)
+    client.writer.write(f"{request} HTTP/1.1\r\nHost: x\r\n".encode() + body.encode())
+    return client
+
+
+async def stream(server: Server, clients: list[Client]) -> Client:
+    client = await connect(server, clients, "GET /rooms/room/messages/", "Accept: text/event-stream\r\n\r\n")
+    await client.opened()
+    assert (await client.next()).type == "stream-open"
+    return client
+
+
+async def post(server: Server, clients: list[Client], text: str) -> Client:
+    body = urlencode({"from": "ann", "text": text, "provisionalId": str(uuid.uuid4())})
+    head = f"Content-Type: {FORM}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return await connect(server, clients, "POST /rooms/room/messages/", head + body)
+
+
+def gate_puts(server: Server) -> tuple[asyncio.Event, asyncio.Event]:
+    """(set when a put has come, to be set to let puts pass)"""
+    come, go = asyncio.Event(), asyncio.Event()
+    engine = server._log._engine
+    put = engine.put
+
+    async def gated(commit):
+        come.set()
+        await go.wait()
+        await put(commit)
+
+    engine.put = gated
+    return come, go
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_posts_under_way_are_stored_published_and_answered_before_the_streams_end():
+    async with started() as (server, clients):
+        listener = await stream(server, clients)
+        come, go = gate_puts(server)
+        posts = [await post(server, clients, f"{n}") for n in range(5)]
+        assert {(await listener.next()).last_id for _ in posts} == {""}, "the provisional ones"
+        await come.wait()
+        stopping = asyncio.create_task(server.stop())
+        go.set()
+        for client in posts:
+            assert (await client.at_end()).startswith(b"HTTP/1.1 200 ")
+        assert await listener.until_id(5) == [1, 2, 3, 4, 5]
+        ending = await listener.at_end()
+        assert ending.startswith(b"retry: ")
+        await stopping
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_while_it_ends_it_says_on_open_connections_that_it_is_not_ready():
+    async with started() as (server, clients):
+        balancer = await connect(server, clients, "GET /readyz", "\r\n")
+        await balancer.opened()
+        assert balancer.head.startswith(b"HTTP/1.1 200 ")
+        come, go = gate_puts(server)
+        await post(server, clients, "hi")
+        await come.wait()
+        stopping = asyncio.create_task(server.stop())
+        await asyncio.sleep(0)
+        await balancer.reader.readuntil(b"}\n")
+        balancer.writer.write(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await balancer.opened()
+        assert balancer.head.startswith(b"HTTP/1.1 503 ")
+        go.set()
+        await stopping
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_store_that_hangs_does_not_keep_the_server(monkeypatch):
+    monkeypatch.setattr("flychat.server.DRAIN_SECONDS", 0.3)
+    async with started() as (server, clients):
+        listener = await stream(server, clients)
+        come, go = gate_puts(server)
+        client = await post(server, clients, "hi")
+        await come.wait()
+        await asyncio.wait_for(server.stop(), SECONDS)
+        assert (await client.at_end()).startswith(b"HTTP/1.1 503 ")
+        rest = await listener.at_end()
+        assert b"event: retraction" in rest
+        assert b"retry: " in rest
+        go.set()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_1000_held_streams_end_cleanly_and_their_return_is_spread():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip("not enough files may be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        async with started() as (server, clients):
+            listeners = [await stream(server, clients) for _ in range(1000)]
+            await asyncio.wait_for(server.stop(), SECONDS)
+            endings = [await listener.at_end() for listener in listeners]
+            assert all(ending.startswith(b"retry: ") and ending.endswith(b"\n\n") for ending in endings)
+            assert len(set(endings)) > 500
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_after_its_end_the_log_is_asked_nothing_more():
+    async with started() as (server, _):
+        await server.stop()
+        with pytest.raises(Unavailable):
+            await server._log.check()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_store_that_does_not_answer_keeps_nobody_either(monkeypatch):
+    """Drafts that were given up are looked for in the log, but not at the end."""
+    monkeypatch.setattr("flychat.log.DEADLINE", 0.1)
+    monkeypatch.setattr("flychat.server.DRAIN_SECONDS", 0.3)
+    async with started() as (server, clients):
+        server._log._engine = FaultyEngine(server._log._engine, ["lose"] * 1000)
+        client = await post(server, clients, "hi")
+        assert (await client.at_end()).startswith(b"HTTP/1.1 503 ")
+        began = time.monotonic()
+        await server.stop()
+        assert time.monotonic() - began < SECONDS

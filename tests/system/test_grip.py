@@ -1,0 +1,605 @@
+"""GRIP mode behind a real Pushpin: what 20 held clients and more are given while everything goes wrong.
+
+All of it is tried with the machine's own Pushpin, and with that of FLYCHAT_TEST_PUSHPIN, if there is one. Nothing
+here sleeps to let something happen: a test waits for what it is about, and fails when it is late. Most apps are
+processes of their own, because they are to be killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import statistics
+import time
+import uuid
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import both_pushpins
+from tests.proof.oracle import Crowd, Listener, fetch, history, post
+from tests.support.pushpin_proxy import Stage, eventually, free_port, new_room
+
+pytestmark = both_pushpins
+gen_test = pytest.mark.gen_test(timeout=90)
+RETRIES = 40  # seconds: Pushpin asks again after 1, 2, 4, 8 and 16, and up to a second more each time
+
+
+async def one_of_each(stage: Stage, **options):
+    """A Pushpin, the proxy before its control port, and an app that publishes through it."""
+    port = free_port()
+    pushpin = await stage.pushpin(port)
+    control = stage.control(pushpin)
+    app = await stage.app(port, [control.grip_url], **options)
+    await control.until(lambda: bool(control.posts))  # the recovery at the start is over
+    return pushpin, control, app
+
+
+async def reads(url: str) -> float:
+    """How often the app at `url` has read its store."""
+    metrics = (await fetch(url, "/metrics"))[2].decode()
+    return float(re.search(r"^flychat_read_seconds_count (.*)$", metrics, re.MULTILINE)[1])
+
+
+async def quiet_crowd(stage: Stage, pushpin, app_url: str) -> Crowd:
+    """20 clients of a new room that Pushpin has recovered, as it does once, a second after the first came.
+
+    Until then that recovery would hide whether anything else makes up for a loss.
+    """
+    crowd = await stage.crowd(pushpin.url, new_room())
+    before = await reads(app_url)
+
+    async def recovered() -> bool:
+        return await reads(app_url) > before
+
+    await eventually(recovered)
+    return crowd
+
+
+async def say(url: str, room: str, *texts: str) -> None:
+    for text in texts:
+        status, message = await post(url, room, text)
+        assert status == 200, message
+
+
+def official(id: int):
+    return lambda item: item.get("id") == str(id)
+
+
+# Publications that do not arrive as they should
+
+
+@gen_test
+async def test_a_lost_publication_is_made_up_for(stage):
+    pushpin, control, app = await one_of_each(stage)
+    crowd = await quiet_crowd(stage, pushpin, app.url)
+    room = crowd.listeners[0].room
+    control.fate = lambda item: "lose" if item.get("id") in ("2", "3") else "pass"
+    await say(pushpin.url, room, "one", "two", "three", "four")
+    await crowd.until_id(4)
+    crowd.check(4)
+
+
+@gen_test
+async def test_a_recovery_that_comes_before_a_lost_publication_could_have_is_not_the_last(stage):
+    """It leaves the young message to its publication, and so has to come again soon."""
+    pushpin, control, app = await one_of_each(stage)
+    crowd = await quiet_crowd(stage, pushpin, app.url)
+    room = crowd.listeners[0].room
+    control.fate = lambda item: "lose" if "id" in item else "pass"
+    await say(pushpin.url, room, "one")
+    await control.forward("recover", [])
+    await crowd.until_id(1, 6)
+    crowd.check(1)
+
+
+@gen_test
+async def test_publications_of_two_processes_that_cross_on_the_way_are_delivered_in_order(
+    stage, dynamo_table
+):
+    ports = [free_port(), free_port()]
+    pushpin = await stage.pushpin(*ports)
+    control = stage.control(pushpin)
+    table, environ, _ = dynamo_table
+    one, other = [await stage.app(port, [control.grip_url], store=table, environ=environ) for port in ports]
+    crowd = await stage.crowd(pushpin.url, room := new_room())
+    for first in (1, 3, 5):
+        control.fate = lambda item, first=first: "late" if official(first)(item) else "pass"
+        await say(one.url, room, "one")
+        await say(other.url, room, "two")
+        await control.until(lambda first=first: any(map(official(first + 1), control.items)))
+        await control.release()
+    await crowd.until_id(6)
+    crowd.check(6)
+
+
+@gen_test
+async def test_a_doubled_publication_is_delivered_once(stage):
+    pushpin, control, app = await one_of_each(stage)
+    crowd = await quiet_crowd(stage, pushpin, app.url)  # a recovery drops provisional ones on their way
+    room = crowd.listeners[0].room
+    control.fate = lambda item: "double"
+    await say(pushpin.url, room, "one", "two", "three")
+    await crowd.until_id(3)
+    crowd.check(3)
+    for listener in crowd.listeners:
+        assert len(listener.provisional) == 3
+
+
+@gen_test
+async def test_a_publication_is_delivered_once_though_its_answer_is_lost(stage):
+    """The batch is passed on, but the app is told that it failed, and sends it again."""
+    pushpin, control, app = await one_of_each(stage)
+    crowd = await stage.crowd(pushpin.url, room := new_room())
+    passing = control.take
+    failures = []
+
+    async def take(handler, path):
+        await passing(handler, path)
+        if not failures:
+            failures.append(path)
+            handler.set_status(500)
+
+    control.take = take
+    await say(pushpin.url, room, "one", "two")
+    await crowd.until_id(2)
+    crowd.check(2)
+    assert failures == ["publish"]
+    assert "does not take publications: HTTP 500" in app.log()
+
+
+@gen_test
+async def test_while_the_control_port_hangs_posts_are_quick_and_then_nothing_is_missing(stage):
+    pushpin, control, app = await one_of_each(stage)
+    crowd = await quiet_crowd(stage, pushpin, app.url)
+    room = crowd.listeners[0].room
+    control.hanging = True
+    durations = []
+    for text in "abcdefgh":
+        began = time.monotonic()
+        await say(pushpin.url, room, text)
+        durations.append(time.monotonic() - began)
+    assert statistics.median(durations) < 1  # a publication that hangs takes 2.5
+    await eventually(lambda: "does not take publications" in app.log())
+    control.hanging = False
+    await crowd.until_id(8)
+    crowd.check(8)
+    await eventually(lambda: "answers again" in app.log())
+
+
+@gen_test
+async def test_a_control_port_that_refuses_and_comes_back(stage):
+    pushpin, control, app = await one_of_each(stage)
+    crowd = await quiet_crowd(stage, pushpin, app.url)
+    room = crowd.listeners[0].room
+    await say(pushpin.url, room, "one")
+    await crowd.until_id(1)
+    await control.refuse()
+    await say(pushpin.url, room, "two", "three")
+    await eventually(lambda: "does not take publications" in app.log())
+    metrics = (await fetch(app.url, "/metrics"))[2].decode()
+    assert f'flychat_grip_answering{{proxy="127.0.0.1:{control.port}"}} 0.0' in metrics
+    control.listen()
+    await crowd.until_id(3)
+    crowd.check(3)
+
+
+# Processes that die
+
+
+@gen_test
+async def test_an_app_that_is_killed_and_started_again_is_not_noticed(stage):
+    pushpin, _, app = await one_of_each(stage)
+    crowd = await stage.crowd(pushpin.url, room := new_room())
+    await say(pushpin.url, room, "one")
+    await app.kill()
+    assert (await post(pushpin.url, room, "into the void"))[0] == 502
+    await app.start()
+    await say(pushpin.url, room, "two")
+    assert await app.kill(signal.SIGTERM) == 0
+    await app.start()
+    await say(pushpin.url, room, "three")
+    await crowd.until_id(3, RETRIES)
+    crowd.check(3)
+
+
+@gen_test
+async def test_a_message_that_was_written_but_not_published_reaches_a_quiet_room_after_a_restart(
+    stage, capsys
+):
+    pushpin, control, app = await one_of_each(stage)
+    crowd = await quiet_crowd(stage, pushpin, app.url)
+    room = crowd.listeners[0].room
+    await say(pushpin.url, room, "one")
+    await crowd.until_id(1)
+    control.hanging = True
+    await say(pushpin.url, room, "two")
+    await app.kill()
+    control.hanging = False
+    began = time.monotonic()
+    await app.start()
+    await crowd.until_id(2, 12)  # long before the time-out of a link
+    with capsys.disabled():
+        print(f"\nwritten but not published: seen {time.monotonic() - began:.1f} s after the restart")
+    crowd.check(2)
+
+
+@gen_test
+async def test_without_a_restart_the_time_out_of_the_link_does_it(stage, monkeypatch):
+    """No /recover/, nothing more is said in the room; only the app that answers is another one."""
+    from flychat.config import Config
+    from flychat.hub import pushpin as hub
+    from flychat.server import start
+
+    monkeypatch.setattr(hub, "LINK_SECONDS", [3])
+    port = free_port()
+    pushpin = await stage.pushpin(port)
+    control = stage.control(pushpin)
+    store = f"sqlite:{stage.directory / 'chat.db'}"
+    urls = ["--grip-url", control.grip_url]
+    server = await start(Config.read(["--grip", "--port", str(port), "--store", store, *urls], {}))
+    try:
+        await control.until(lambda: bool(control.posts))
+        crowd = await quiet_crowd(stage, pushpin, f"http://127.0.0.1:{port}/")
+        room = crowd.listeners[0].room
+        control.fate = lambda item: "lose"
+        await say(pushpin.url, room, "one")
+        await crowd.until_id(1, 8)
+        crowd.check(1)
+    finally:
+        await server.stop()
+
+
+@gen_test
+async def test_an_app_killed_during_a_recovery(stage, dynamo_table):
+    port = free_port()
+    pushpin = await stage.pushpin(port)
+    control = stage.control(pushpin)
+    table, environ, dynamo = dynamo_table
+    app = await stage.app(port, [control.grip_url], store=table, environ=environ)
+    crowd = await stage.crowd(pushpin.url, room := new_room())
+    await say(app.url, room, "one")
+    await crowd.until_id(1)
+    control.fate = lambda item: "lose" if official(2)(item) else "pass"
+    await say(app.url, room, "two")
+    before = dynamo.calls["Query"]
+    dynamo.script("Query", *["hang"] * 50)
+    await say(app.url, room, "three")
+    await eventually(lambda: dynamo.calls["Query"] > before)
+    await app.kill()
+    dynamo._scripts.clear()
+    await app.start()
+    await crowd.until_id(3, RETRIES)
+    crowd.check(3)
+
+
+@gen_test
+async def test_two_processes_write_into_one_table_and_one_is_killed(stage, dynamo_table):
+    """Every message that was acknowledged is there, once; the killed process's writers go on at the other."""
+    ports = [free_port(), free_port()]
+    pushpin = await stage.pushpin(*ports)
+    store, environ, _ = dynamo_table
+    apps = [await stage.app(port, [pushpin.grip_url], store=store, environ=environ) for port in ports]
+    crowd = await stage.crowd(pushpin.url, room := new_room(), 25)
+    sent: list[str] = []
+    half = asyncio.Event()
+
+    async def write(name: str, at: int) -> None:
+        for n in range(10):
+            key = str(uuid.uuid4())
+            while (await post(apps[at].url, room, f"{name} {n}", key, name))[0] != 200:
+                at = 0
+            sent.append(key)
+            if len(sent) == 30:
+                half.set()
+
+    writers = [asyncio.create_task(write(f"writer {i}", i % 2)) for i in range(6)]
+    await half.wait()
+    await apps[1].kill()
+    await asyncio.gather(*writers)
+    stored = await history(apps[0].url, room)
+    assert sorted(message["provisionalId"] for message in stored) == sorted(sent)
+    await crowd.until_id(60)
+    crowd.check(60)
+
+
+@gen_test
+async def test_a_table_that_cannot_be_reached_for_ten_seconds(stage, dynamo_table):
+    """The POST is a 503, the message is retracted everywhere, and its repetition arrives; streams stay."""
+    port = free_port()
+    pushpin = await stage.pushpin(port)
+    store, environ, dynamo = dynamo_table
+    app = await stage.app(port, [pushpin.grip_url], store=store, environ=environ)
+    crowd = await quiet_crowd(stage, pushpin, app.url)
+    room = crowd.listeners[0].room
+    await say(app.url, room, "one")
+    await crowd.until_id(1)
+    dynamo.refusing = True
+    key = str(uuid.uuid4())
+    began = time.monotonic()
+    status, answer = await post(app.url, room, "two", key)
+    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    assert time.monotonic() - began > 8
+    await crowd.until(lambda listener: key in listener.retracted)
+    dynamo.refusing = False
+    assert (await post(app.url, room, "two", key))[0] == 200
+    await crowd.until_id(2)
+    crowd.check(2)
+
+
+# Many at once
+
+
+@gen_test
+async def test_clients_that_join_during_a_burst_of_200_messages(stage):
+    pushpin, _, app = await one_of_each(stage)
+    room = new_room()
+    posted = 0
+    progress = asyncio.Condition()
+
+    async def write(name: str) -> None:
+        nonlocal posted
+        for n in range(25):
+            await say(app.url, room, f"{name} {n}")
+            async with progress:
+                posted += 1
+                progress.notify_all()
+
+    async def join(after: int) -> Listener:
+        async with progress:
+            await progress.wait_for(lambda: posted >= after)
+        listener = Listener(pushpin.url, room, 0)
+        await listener.open()
+        return listener
+
+    joining = [asyncio.create_task(join(5 * n)) for n in range(40)]
+    await asyncio.gather(*(write(f"writer {i}") for i in range(8)))
+    crowd = Crowd(list(await asyncio.gather(*joining)))
+    await crowd.until_id(200)
+    crowd.check(200)
+    await crowd.close()
+
+
+@gen_test
+async def test_the_first_listener_of_a_room_misses_nothing_that_is_said_while_it_comes(stage):
+    """25 rooms, each with a listener that opens while something is written, and is the only one."""
+    pushpin, _, app = await one_of_each(stage)
+    rooms = [new_room() for _ in range(25)]
+    listeners = [Listener(pushpin.url, room, 0) for room in rooms]
+    await asyncio.gather(*(say(app.url, room, "one") for room in rooms), *(each.open() for each in listeners))
+    crowd = Crowd(listeners)
+    await crowd.until_id(1)
+    for listener in listeners:
+        assert (listener.ids, listener.broken) == ([1], [])
+    await crowd.close()
+
+
+@gen_test
+async def test_80_rooms_opened_at_once_do_not_keep_a_message_waiting(stage):
+    pushpin, _, app = await one_of_each(stage)
+    rooms = [new_room() for _ in range(80)]
+    crowd = Crowd([Listener(pushpin.url, room) for room in rooms])
+    await crowd.all(Listener.open)
+    began = time.monotonic()
+    await asyncio.gather(*(say(app.url, room, "one") for room in rooms))
+    await crowd.until_id(1)
+    took = time.monotonic() - began
+    await asyncio.gather(*(say(app.url, room, "two", "three") for room in rooms))
+    await crowd.until_id(3)
+    for listener in crowd.listeners:
+        assert (listener.ids, listener.broken, listener.closed) == ([1, 2, 3], [], False)
+    assert took < 3  # with a recovery URL for each room: 10
+    await crowd.close()
+
+
+# Proxies that die, and several of them
+
+
+@gen_test
+async def test_clients_come_back_to_a_new_pushpin_where_they_were(stage):
+    pushpin, _, app = await one_of_each(stage)
+    port, control_port = (urlsplit(url).port for url in (pushpin.url, pushpin.grip_url))
+    room = new_room()
+    await say(app.url, room, "one", "two")
+    crowds = [await stage.crowd(pushpin.url, room, 20), await stage.crowd(pushpin.url, room, 20)]
+    await pushpin.stop()
+    for crowd in crowds:
+        await crowd.all(Listener.until_closed)
+    await say(app.url, room, "three", "four")
+    await stage.pushpin(app.port, port=port, control_port=control_port)
+    for crowd, by in zip(crowds, ("header", "query"), strict=True):
+        await crowd.all(lambda listener, by=by: listener.open(by))
+    await say(app.url, room, "five")
+    for crowd, by in zip(crowds, ("header", "query"), strict=True):
+        # seldom, and on a busy machine, a new Pushpin cuts a client once more
+        await crowd.all(lambda listener, by=by: listener.follow(5, by))
+        crowd.check(5, connections=None)
+
+
+@gen_test
+async def test_two_pushpins_are_given_the_same_and_one_that_hangs_holds_nobody_up(stage):
+    port = free_port()
+    pushpins = [await stage.pushpin(port), await stage.pushpin(port)]
+    controls = [stage.control(pushpin) for pushpin in pushpins]
+    app = await stage.app(port, [control.grip_url for control in controls])
+    room = new_room()
+    crowds = [await stage.crowd(pushpin.url, room) for pushpin in pushpins]
+    await say(pushpins[0].url, room, "one")
+    await say(pushpins[1].url, room, "two")
+    for crowd in crowds:
+        await crowd.until_id(2)
+    controls[0].hanging = True
+    await say(app.url, room, "three", "four")
+    await crowds[1].until_id(4)  # while the other still hangs
+    controls[0].hanging = False
+    await crowds[0].until_id(4)
+    assert crowds[0].check(4) == crowds[1].check(4)
+
+
+# The same as in standalone mode
+
+
+TEXTS = [
+    "hello",
+    "two\nlines\tand a tab",
+    "ünïcödé \N{PILE OF POO} \u2028",
+    '"quoted" \\ <b>',
+    "data: x",
+    "z" * 4096,
+]
+
+
+async def conversation(stage: Stage, url: str, app_url: str, room: str) -> dict[int, bytes]:
+    """The official blocks that 20 clients see of it."""
+    crowd = await stage.crowd(url, room)
+    for n, text in enumerate(TEXTS):
+        key = str(uuid.UUID(int=n))
+        assert (await post(app_url, room, text, key))[0] == 200
+        assert (await post(app_url, room, text, key))[0] == 200  # the same again
+    await crowd.until_id(len(TEXTS))
+    return crowd.check(len(TEXTS))
+
+
+def undated(blocks: dict[int, bytes]) -> dict[int, bytes]:
+    return {id: re.sub(rb'"date":"[^"]*"', b'"date":""', block) for id, block in blocks.items()}
+
+
+@gen_test
+async def test_the_official_events_are_the_same_in_both_modes_and_on_both_stores(stage, dynamo_table):
+    """The same but for the date; byte for byte, if the other mode reads what one has written."""
+    table, environ, _ = dynamo_table
+    room = f"röom; of, signs? {uuid.uuid4()}"
+
+    async def both(store: str, env: dict[str, str], grip_writes: bool) -> dict[int, bytes]:
+        """One mode writes, in the presence of a crowd; the other is asked for all of it."""
+        port = free_port()
+        pushpin = await stage.pushpin(port)
+        name, blocks = f"{room} {grip_writes}", []
+        for grip in (grip_writes, not grip_writes):
+            app = await stage.app(port, [pushpin.grip_url] if grip else [], store=store, environ=env)
+            url = pushpin.url if grip else app.url
+            if not blocks:
+                blocks.append(await conversation(stage, url, app.url, name))
+            else:
+                crowd = await stage.crowd(url, name, last_id=0)
+                await crowd.until_id(len(TEXTS))
+                blocks.append(crowd.check(len(TEXTS)))
+            assert await app.kill(signal.SIGTERM) == 0
+        assert blocks[0] == blocks[1]
+        return undated(blocks[0])
+
+    files = [f"sqlite:{stage.directory / name}.db" for name in "ab"]
+    seen = await asyncio.gather(
+        both(files[0], {}, True),
+        both(files[1], {}, False),
+        both(table, environ, True),
+        both(table, environ, False),
+    )
+    assert all(blocks == seen[0] for blocks in seen)
+
+
+@gen_test
+async def test_a_stream_opens_with_the_same_bytes_in_both_modes_wherever_it_is_asked_for(stage):
+    full, empty = new_room(), new_room()
+    asked = [(full, None), (full, 0), (full, 57), (full, 60), (full, 10**6), (empty, None), (empty, 20)]
+    seen = []
+    for grip in (False, True):
+        pushpin = await stage.pushpin(port := free_port())
+        app = await stage.app(port, [pushpin.grip_url] if grip else [], "--rate-limit=0")
+        if not grip:
+            await asyncio.gather(*(say(app.url, full, f"{n} " * 100) for n in range(60)))
+        crowd = Crowd([Listener(pushpin.url if grip else app.url, *where) for where in asked])
+        stage.ending.push_async_callback(crowd.close)
+        await crowd.all(Listener.open)
+        for listener, (room, last_id) in zip(crowd.listeners, asked, strict=True):
+            if room == full and last_id != 60:
+                await listener.until(lambda listener=listener: listener.ids[-1:] == [60])
+            elif room == empty and last_id:
+                await listener.until(lambda listener=listener: listener.resets)
+            assert not listener.broken
+        seen.append([listener.raw[:] for listener in crowd.listeners])
+        same = ("content-type", "cache-control", "vary", "x-accel-buffering", "transfer-encoding")
+        seen.append([[listener.headers[name] for name in same] for listener in crowd.listeners])
+        assert await app.kill(signal.SIGTERM) == 0
+    assert seen[:2] == seen[2:]
+    ahead = b'event: stream-reset\ndata: {"reason":"ahead","lastEventId":%d}\nid: %d\n\n'
+    resets = [block for raw in seen[0] for block in raw if b"stream-reset" in block]
+    assert resets == [ahead % (60, 10), ahead % (0, 0)]
+
+
+@gen_test
+@pytest.mark.parametrize("grip", [False, True])
+async def test_a_client_that_is_cut_right_after_a_reset_misses_nothing_of_what_follows(stage, grip):
+    """Its store was emptied: with its old position it would be given 21 to 25, after a gap without a reset."""
+    pushpin = await stage.pushpin(port := free_port())
+    app = await stage.app(port, [pushpin.grip_url] if grip else [])
+    listener = Listener(pushpin.url if grip else app.url, room := new_room(), 20)
+    stage.ending.push_async_callback(listener.close)
+    await listener.open()
+    await listener.until(lambda: listener.resets == 1)
+    assert listener.position == 0
+    await listener.close()
+    await say(app.url, room, *map(str, range(25)))
+    listener.closed = True
+    await listener.follow(25)
+    assert (listener.ids, listener.resets, listener.broken) == (list(range(1, 26)), 1, [])
+
+
+# First sight
+
+
+@gen_test
+async def test_first_sight_does_not_depend_on_the_latency_of_the_database(stage, dynamo_table, capsys):
+    port = free_port()
+    pushpin = await stage.pushpin(port)
+    store, environ, dynamo = dynamo_table
+    app = await stage.app(port, [pushpin.grip_url], store=store, environ=environ)
+    crowd = await stage.crowd(pushpin.url, room := new_room())
+    await say(app.url, room, "the first opens the connections")
+    medians, latest = {}, 1
+    for delay in (0.2, 0.0):  # the slow one first: a second after the room was opened, Pushpin recovers it
+        dynamo.delay = delay
+        times = []
+        for n in range(15):
+            key, began = str(uuid.uuid4()), time.monotonic()
+            assert (await post(pushpin.url, room, str(n), key))[0] == 200
+            assert time.monotonic() - began >= delay
+            await crowd.until(lambda listener, key=key: key in listener.sights)
+            times += [listener.sights[key] - began for listener in crowd.listeners]
+        medians[delay] = statistics.median(times)
+        latest += 15
+    await crowd.until_id(latest)
+    crowd.check(latest)
+    with capsys.disabled():
+        print(
+            "\nfirst sight, median: "
+            + ", ".join(
+                f"{1000 * t:.1f} ms with the database {1000 * d:.0f} ms away" for d, t in medians.items()
+            )
+        )
+    assert medians[0.2] < medians[0.0] + 0.05
+
+
+# Around the proxy
+
+
+@gen_test
+async def test_only_the_proxy_is_given_streams(stage):
+    pushpin, _, app = await one_of_each(stage)
+    room = new_room()
+    await say(app.url, room, "posting is possible")
+    path = f"/rooms/{room.replace(' ', '%20')}/messages/"
+    for headers in ({}, {"Grip-Sig": "forged"}, {"Grip-Feature": "status"}):
+        status, _, body = await fetch(app.url, path, headers={"Accept": "text/event-stream", **headers})
+        assert status == 501
+        assert json.loads(body)["error"]["code"] == "unproxied"
+    last = {"Grip-Last": "messages-x; last-id=0"}
+    assert (await fetch(app.url, "/recover/", headers=last))[0] == 501
+    assert (await fetch(pushpin.url, "/recover/", headers=last))[0] == 404  # Pushpin has removed it
+    assert b"opened around the proxy" in (await fetch(app.url, "/x?user=ann"))[2]
+    assert b"opened around the proxy" not in (await fetch(pushpin.url, "/x?user=ann"))[2]
+    assert app.log().count("around the proxy") == 1
+    crowd = await stage.crowd(pushpin.url, room)
+    crowd.check(1)

@@ -1,0 +1,347 @@
+"""How bytes leave: framed for HTTP/1.1 and 1.0, of a bounded number in a turn, and waiting without a copy."""
+
+import asyncio
+import contextlib
+import errno
+import http.client
+import itertools
+import socket
+import tracemalloc
+import types
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flychat.hub import held as held_module
+from flychat.hub import local as local_module
+from flychat.hub import waiting as waiting_module
+from flychat.hub.held import Audience, Holder
+from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
+from flychat.messages import Commit
+from flychat.streams import provisional
+from tests.support.http_body import Body
+from tests.support.served import Served, draft, served
+from tests.unit.web.test_door import two_doors
+
+LARGE = "\U0001f600" * 4096  # 16.5 kB on the wire
+ASK = "GET /rooms/room/messages/?lastEventId={} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+
+
+def once(chat: Served, condition: Callable[[], bool]) -> asyncio.Event:
+    """Set when a connection has gone after which the condition holds."""
+    event, cut = asyncio.Event(), chat.hub.holder.cut
+
+    def watched(held, why):
+        cut(held, why)
+        if condition():
+            event.set()
+
+    chat.hub.holder.cut = watched
+    return event
+
+
+@pytest.mark.gen_test
+async def test_http_1_1_is_answered_in_chunks_and_http_1_0_bare():
+    async with served() as chat:
+        await chat.post("history")
+        heads = {}
+        clients = {}
+        for http in ("HTTP/1.1", "HTTP/1.0"):
+            clients[http] = await chat.stream(http=http)
+            heads[http] = {line.lower() for line in clients[http].head.split(b"\r\n") if line}
+        framing = {b"transfer-encoding: chunked"}, {b"connection: close"}
+        assert heads["HTTP/1.1"] - heads["HTTP/1.0"] == framing[0]
+        assert heads["HTTP/1.0"] - heads["HTTP/1.1"] == framing[1]
+        await chat.post("live")
+        chat.hub.publish(provisional(draft("soon")))
+        for client in clients.values():
+            assert await client.until_id(2) == [1, 2]
+            await client.next()
+        assert clients["HTTP/1.0"].blocks == clients["HTTP/1.1"].blocks
+
+
+@pytest.mark.gen_test
+async def test_a_block_is_framed_once_for_all_who_are_sent_it_alike(monkeypatch):
+    async with served() as chat:
+        clients = [await chat.stream(http=http) for http in ("HTTP/1.0", "HTTP/1.1") for _ in range(3)]
+        framed = []
+        (room,) = set(chat.hub.by_channel.values())
+        for audience in room.audiences:
+            audience.frame = lambda block, frame=audience.frame: (framed.append(block), frame(block))[1]
+        await chat.post()
+        for client in clients:
+            assert await client.until_id(1) == [1]
+        assert len(framed) == 2
+        assert framed[0] is framed[1]
+
+
+@contextlib.contextmanager
+def lagging():
+    """(client's socket, holder, held): one that is owed more than its socket takes."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = opened.enter_context(socket.create_connection(listener.getsockname()))
+        sock = opened.enter_context(listener.accept()[0])
+        client.settimeout(5)
+        sock.setblocking(False)
+        holder = Holder()
+        held = holder.hold(sock, "client", Audience(holder, lambda: None, chunked=False))
+        size = 1000 * waiting_module.SEND_BYTES
+        holder.owe(held, b"", (b"x" * waiting_module.SEND_BYTES,) * 1000, size)
+        while not held.owed:
+            holder.owe(held, b"", (b"x" * size,), size)
+        yield client, holder, held
+
+
+@pytest.mark.gen_test
+async def test_the_farewell_is_not_put_into_the_middle_of_what_a_slow_client_is_sent():
+    with lagging() as (client, holder, held):
+        held.audience.join(held)
+        read = client.recv(1 << 24)  # now there is room
+        holder.close(lambda: b"farewell")
+        while data := client.recv(1 << 20):
+            read += data
+        assert set(read) == set(b"x"), "it is a cut, and the client comes back for the rest"
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_takes_little_but_steadily_is_not_cut():
+    with lagging() as (client, holder, held):
+        now = 0.0
+        holder._loop = types.SimpleNamespace(time=lambda: now, remove_reader=holder._loop.remove_reader)
+        held.took = now
+        for _ in range(5):
+            now += held_module.STALL - 1
+            read = 0
+            while read < 1 << 21:  # so that it took some, whatever the kernel has
+                read += len(client.recv(1 << 20))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            holder.cut_stalled()
+            assert not held.closed
+        now += held_module.STALL + 1
+        holder.cut_stalled()
+        assert held.closed
+        holder.close(lambda: b"")
+
+
+@pytest.mark.gen_test
+async def test_a_stream_that_is_cut_has_no_last_chunk():
+    async with served() as chat:
+        client = await chat.stream()
+        (held,) = (key.data for key in chat.hub.holder._selector.get_map().values())
+        chat.hub.holder.cut(held, "stalled")
+        assert await client.at_end() == b""
+        assert not client.body.ended
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_at_the_end_nobody_waits_for_those_who_do_not_read_and_their_streams_do_not_seem_to_end():
+    async with served(send=4096) as chat:
+        for _ in range(50):
+            await chat.post(LARGE)
+        unread = [await chat.stream(0, receive=4096) for _ in range(10)]
+        clients = [await chat.stream(50) for _ in range(10)]
+        await asyncio.wait_for(chat.hub.close(), 1)
+        for client in clients:
+            assert (await client.at_end()).startswith(b"retry: ")
+            assert client.body.ended
+        for client in unread:
+            assert not (await client.at_end()).endswith(b"event: keep-alive\ndata: {}\n\n")
+            assert not client.body.ended
+        chat.hub.close = chat.log.check  # it is closed already
+
+
+@pytest.mark.gen_test
+async def test_a_client_of_the_standard_library_hears_every_event_at_once():
+    """An unframed body reached some clients late, as they waited for a full buffer."""
+    async with served() as chat:
+        connection = http.client.HTTPConnection("127.0.0.1", chat.port, timeout=5)
+        path, headers = "/rooms/room/messages/", {"Accept": "text/event-stream"}
+        await asyncio.to_thread(connection.request, "GET", path, headers=headers)
+        answer = await asyncio.to_thread(connection.getresponse)
+        for text in ("one", "two"):
+            await chat.post(text)
+            while text.encode() not in await asyncio.to_thread(answer.readline):
+                pass
+        connection.close()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_slow_clients_that_ask_alike_wait_for_the_same_bytes():
+    async with served(send=4096) as chat:
+        await asyncio.gather(*(chat.post("x" * 4000) for _ in range(200)))
+        slow = [await chat.stream(last_id=n, receive=4096) for n in range(3)]
+        owed = [held.owed[0]._parts for held in chat.hub.holder._lagging]
+        assert [len(parts) for parts in owed] == [201, 200, 199]
+        assert len({id(part) for parts in owed for part in parts[1:]}) == 200, "the messages' own blocks"
+        for n, client in enumerate(slow):
+            assert await client.until_id(200) == list(range(n + 1, 201))
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them():
+    """A large message is 4,096 emoji, 16.5 kB; 60 of them wait for each of 100 clients, at 50 positions."""
+    async with served(send=4096) as chat:
+        for _ in range(60):
+            await chat.post(LARGE)
+        await (await chat.stream(last_id=0)).until_id(60)  # what is made once, is made
+        idle = []
+        tracemalloc.start()
+        try:
+            for n in range(100):
+                sock = socket.socket()
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sock.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", chat.port))
+                sock.sendall(f"{ASK.format(n // 2)}\r\n".encode())
+                await asyncio.get_running_loop().sock_recv(sock, 1)
+                idle.append(sock)
+            assert len(chat.hub.holder._lagging) == 100
+            assert tracemalloc.get_traced_memory()[0] < 2_000_000
+        finally:
+            tracemalloc.stop()
+            for sock in idle:
+                sock.close()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_sooner(monkeypatch):
+    """Else rooms that have left memory would be kept by those who do not read them."""
+    monkeypatch.setattr(held_module, "OWED_BYTES", 300_000)
+    monkeypatch.setattr(held_module, "HURRY", 0.1)
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    async with served(send=4096) as chat:
+        for room in ("one", "two"):
+            for _ in range(50):
+                await chat.post("x" * 4000, room)
+        for _ in range(3):
+            await chat.stream(0, "one", receive=4096)
+        await asyncio.sleep(0.3)
+        assert len(chat.hub.holder) == 3, "they wait for the same bytes"
+        gone = once(chat, lambda: len(chat.hub.holder) == 1)
+        await chat.stream(0, "two", receive=4096)
+        await asyncio.wait_for(gone.wait(), 5)
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize("by_the_door", [True, False])
+async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_door, monkeypatch):
+    sent, turn = Counter(), 0
+    send = Holder.send
+
+    def counted(self, held, data):
+        sent[turn] += (size := send(self, held, data))
+        return size
+
+    def next_turn():
+        nonlocal turn
+        turn += 1
+        ticking[0] = asyncio.get_running_loop().call_soon(next_turn)
+
+    monkeypatch.setattr(Holder, "send", counted)
+    async with two_doors() as (chat, port, _held):
+        chat.port = port if by_the_door else chat.port
+        while await chat.post(LARGE) < 50:
+            pass
+        ticking = [asyncio.get_running_loop().call_soon(next_turn)]
+        clients = await asyncio.gather(*(chat.stream(0) for _ in range(30)))
+        await asyncio.gather(*(client.until_id(50) for client in clients))
+        for _ in range(4):
+            asyncio.get_running_loop().call_soon(chat.log.committed, Commit.of(51, [draft("x" * 4000)] * 64))
+        await asyncio.gather(*(client.until_id(51) for client in clients))
+        ticking[0].cancel()
+        assert sum(sent.values()) > 30 * 47 * 16_000
+        assert max(sent.values()) < 2 * held_module.TURN_BYTES + 500_000
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("option", [socket.TCP_NODELAY, getattr(socket, "TCP_USER_TIMEOUT", 0)])
+async def test_a_socket_that_takes_no_options_is_held_and_let_go_like_any(option, monkeypatch):
+    """As that of a client that has gone, on some systems."""
+
+    class Odd(socket.socket):
+        def setsockopt(self, level, name, value):
+            if name == option:
+                raise OSError(errno.EINVAL, "invalid argument")
+
+    taken_from = local_module.taken_from
+    monkeypatch.setattr(local_module, "taken_from", lambda stream: Odd(fileno=taken_from(stream).detach()))
+    async with served() as chat:
+        client = await chat.stream()
+        await chat.post()
+        assert await client.until_id(1) == [1]
+        assert chat.hub.holder.clients.total() == 1
+        gone = once(chat, lambda: not chat.hub.by_channel)
+        client.close()
+        await asyncio.wait_for(gone.wait(), 5)
+        assert not chat.hub.holder.clients
+
+
+@pytest.mark.gen_test
+async def test_a_socket_that_cannot_be_watched_is_closed_and_leaves_nothing_behind(monkeypatch):
+    async with served() as chat:
+
+        def full(*arguments):
+            raise OSError(errno.ENOSPC, "no space")
+
+        monkeypatch.setattr(chat.hub.holder._selector, "register", full)
+        client = await chat.request(ASK.format(0))
+        assert await client.at_end() == b""
+        assert not chat.hub.holder.clients
+        assert not chat.hub.by_channel
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=9)), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60)
+)
+def test_a_backlog_gives_all_that_follows_an_offset(blocks, upto, keep, offset):
+    backlog, whole = Backlog(), b"".join(blocks)
+    for block in blocks:
+        backlog.append(block)
+    backlog.trim(upto, keep)
+    assert backlog.end == len(whole)
+    assert backlog.start <= min(upto, len(whole))
+    if offset >= backlog.start:
+        assert backlog.read(offset) == whole[offset:]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(waiting_module, "SEND_BYTES", keep + 1)
+            batch = backlog.batch(offset)
+        assert whole[offset:].startswith(batch)
+        assert batch == whole[offset:] or keep + 1 <= len(batch) <= keep + 9
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=9)),
+    st.sampled_from([b"", b"head\r\n\r\n"]),
+    st.sampled_from([bare, chunk]),
+    st.integers(1, 40),
+    st.lists(st.integers(0, 20)),
+)
+def test_what_is_owed_is_sent_once_and_whole_however_little_is_taken_at_a_time(
+    parts, head, frame, most, takes
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting_module, "SEND_BYTES", most)
+        owed, sent, done = Owed(frame, head, tuple(parts), sum(map(len, parts))), b"", not (parts or head)
+        taking = itertools.cycle([*takes, 1])
+        while not done:
+            offered = owed.next()
+            assert 0 < len(offered) <= len(head) + most + 9 + len(chunk(b"")) + 1
+            taken = min(next(taking), len(offered))
+            sent += offered[:taken]
+            done = owed.took(taken, len(offered))
+        assert sent == head + b"".join(map(frame, batches(parts)))
+        assert b"".join(batches(parts)) == b"".join(parts)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=300)), st.integers(1, 50))
+def test_chunks_are_read_back_by_the_standard(blocks, at_once):
+    body = Body(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked")
+    framed = b"".join(map(chunk, blocks))
+    data = framed + LAST_CHUNK
+    read = b"".join(body.take(data[at : at + at_once]) for at in range(0, len(data), at_once))
+    assert (read, body.ended) == (b"".join(blocks), True)

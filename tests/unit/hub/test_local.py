@@ -1,0 +1,635 @@
+"""The local hub: the one rule, through real sockets; and what notices when it is broken."""
+
+import asyncio
+import contextlib
+import itertools
+import re
+import socket
+
+import pytest
+
+from flychat.errors import Unknown
+from flychat.hub import held as held_module
+from flychat.hub import local as local_module
+from flychat.hub.held import Audience, Holder
+from flychat.hub.local import LocalHub, _Room
+from flychat.log import MessageLog
+from flychat.messages import Commit
+from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
+from tests.support.fakes import MemoryEngine
+from tests.support.served import draft, fields, served
+from tests.support.sse_parser import parse
+
+
+@pytest.mark.gen_test
+async def test_a_stream_opens_with_the_history_and_goes_on_live():
+    async with served() as chat:
+        await chat.post("one")
+        client = await chat.stream()
+        assert fields(await client.next())["text"] == "one"
+        await chat.post("two")
+        assert fields(await client.next())["text"] == "two"
+        late = await chat.stream()
+        await late.until_id(2)
+        assert late.blocks[1:] == client.blocks[1:], "a message is the same bytes, live and replayed"
+
+
+@pytest.mark.gen_test
+async def test_the_head_says_that_nothing_on_the_way_may_hold_back_or_change_the_stream():
+    async with served() as chat:
+        lines = (await chat.stream()).head.decode().split("\r\n")
+        assert lines[0] == "HTTP/1.1 200 OK"
+        assert {
+            "Content-Type: text/event-stream; charset=utf-8",
+            "Cache-Control: no-cache, no-transform",
+            "X-Accel-Buffering: no",
+            "Vary: Accept",
+        } <= set(lines)
+        names = {line.partition(":")[0].lower() for line in lines[1:]}
+        assert not names & {"etag", "content-encoding", "content-length"}
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_comes_back_is_given_what_it_missed():
+    async with served() as chat:
+        for _ in range(5):
+            await chat.post()
+        client = await chat.stream(last_id=2)
+        await chat.post()
+        assert await client.until_id(6) == [3, 4, 5, 6]
+
+
+@pytest.mark.gen_test
+async def test_a_lost_publication_is_made_good_by_the_next_one():
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(3)]
+        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        await chat.post()
+        chat.log.committed = publish
+        await chat.post()
+        for client in clients:
+            assert await client.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_publications_doubled_or_out_of_order_are_delivered_once_in_order():
+    async with served() as chat:
+        client = await chat.stream()
+        commits = []
+        chat.log.committed = commits.append
+        for _ in range(4):
+            await chat.post()
+        for n in (1, 0, 1, 3, 2, 3, 0):
+            chat.hub.publish(committed(commits[n]))
+        assert await client.until_id(4) == [1, 2, 3, 4]
+        chat.hub.publish(committed(commits[1]))
+        chat.hub.publish(provisional(draft("after all")))
+        assert fields(await client.next())["text"] == "after all"
+
+
+@pytest.mark.gen_test
+async def test_what_is_known_already_asks_for_nothing():
+    async with served() as chat:
+        client = await chat.stream()
+        commits = []
+        chat.log.committed = commits.append
+        for _ in range(2):
+            await chat.post()
+        for commit in commits:
+            chat.hub.publish(committed(commit))
+        assert await client.until_id(2) == [1, 2]
+        asked, plan = [], chat.hub.plan
+        chat.hub.plan = lambda request: (asked.append(request), plan(request))[1]
+        for commit in commits:
+            chat.hub.publish(committed(commit))
+        chat.hub.publish(provisional(draft("the last")))
+        assert fields(await client.next())["text"] == "the last"
+        assert asked == []
+
+
+@pytest.mark.gen_test
+async def test_a_shared_store_is_read_once_in_a_while_and_not_at_every_tick(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.001)
+    async with served(shared=True) as chat:
+        await chat.stream()
+        (room,) = set(chat.hub.by_channel.values())
+        while room._recovering:  # noqa: ASYNC110 - as the first of its room
+            await asyncio.sleep(0)
+        asked, ticked, plan = [], asyncio.Event(), chat.hub.plan
+
+        async def counted(request):
+            asked.append(request)
+            return await plan(request)
+
+        chat.hub.plan = counted
+        ticks = itertools.count()
+        chat.hub.holder.cut_stalled = lambda: ticked.set() if next(ticks) > 20 else None
+        room.polled -= local_module.POLL_SECONDS
+        await asyncio.wait_for(ticked.wait(), 5)
+        assert asked == [StreamRequest("room", 0, recover=True)]
+
+
+@pytest.mark.gen_test
+async def test_a_publication_between_the_plan_and_the_hold_is_not_missed(monkeypatch):
+    """The first listener of a room: nobody was there to be published to."""
+    async with served() as chat:
+        plan = chat.log.plan
+
+        async def overtaken(request):
+            result = await plan(request)
+            chat.log.plan = plan
+            await chat.post()
+            return result
+
+        chat.log.plan = overtaken
+        client = await chat.stream()
+        assert await client.until_id(1) == [1]
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_is_behind_its_room_is_brought_up_before_it_joins():
+    async with served() as chat:
+        first = await chat.stream()
+        plan = chat.log.plan
+
+        async def overtaken(request):
+            result = await plan(request)
+            chat.log.plan = plan
+            await chat.post()
+            await first.until_id(1)
+            return result
+
+        chat.log.plan = overtaken
+        client = await chat.stream()
+        await chat.post()
+        assert await client.until_id(2) == [1, 2]
+        assert await first.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_a_hold_on_its_way_in_keeps_its_room_when_the_last_member_leaves(monkeypatch):
+    """Else the room would be forgotten, the hold would join it all the same, and nobody would publish to it."""
+    async with served() as chat:
+        first = await chat.stream()
+        (room,) = set(chat.hub.by_channel.values())
+        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        await chat.post()  # so that the next hold is ahead of the room
+        chat.log.committed = publish
+        (member,) = (member for audience in room.audiences for member in audience.members)
+        hold = LocalHub.hold_socket
+
+        def hold_and_lose_the_other(self, *arguments, **options):
+            hold(self, *arguments, **options)
+            self.holder.cut(member, "left")
+
+        monkeypatch.setattr(LocalHub, "hold_socket", hold_and_lose_the_other)
+        second = await chat.stream()
+        await first.at_end()
+        await chat.post()
+        assert await second.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_is_ahead_of_its_room_shows_that_the_room_is_behind():
+    async with served() as chat:
+        first = await chat.stream()
+        commits = []
+        publish, chat.log.committed = chat.log.committed, commits.append
+        await chat.post()
+        second = await chat.stream()
+        assert await first.until_id(1) == [1]
+        publish(commits[0])  # only late, not lost
+        chat.log.committed = publish
+        await chat.post()
+        assert await first.until_id(2) == [1, 2]
+        assert await second.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_provisional_messages_and_retractions_pass_without_an_id():
+    async with served() as chat:
+        client = await chat.stream()
+        one = draft("soon")
+        chat.hub.publish(provisional(one))
+        chat.hub.publish(provisional(one, retracted=True))
+        shown, retracted = await client.next(), await client.next()
+        assert (shown.type, shown.last_id, fields(shown)["text"]) == ("message", "", "soon")
+        assert (retracted.type, fields(retracted)) == ("retraction", {"provisionalId": one.provisional_id})
+
+
+@pytest.mark.gen_test
+async def test_a_recovery_waits_for_a_store_that_is_down():
+    async with served() as chat:
+        client = await chat.stream()
+        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        await chat.post()
+        chat.log.committed = publish
+        chat.log._rooms.clear()  # what was warm is cold
+        chat.engine.read_faults.extend([Unknown()] * 3)
+        await chat.post()
+        assert await client.until_id(2) == [1, 2]
+
+
+@pytest.fixture
+def polling(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    monkeypatch.setattr(local_module, "POLL_SECONDS", 0.05)
+
+
+@pytest.mark.gen_test
+async def test_messages_that_other_processes_wrote_arrive(polling):
+    async with served(shared=True, keep_alive=60) as chat:
+        client = await chat.stream()
+        other = MessageLog(chat.engine.engine, memory=False)
+        await other.commit(draft("foreign"))
+        assert fields(await client.next())["text"] == "foreign"
+        chat.engine.read_faults.extend([Unknown()] * 3)
+        await other.commit(draft("again"))
+        assert fields(await client.next())["text"] == "again"
+
+
+@pytest.mark.gen_test
+async def test_messages_of_other_processes_are_in_the_next_stream_and_in_the_next_page():
+    async with served(shared=True) as chat:
+        first = await chat.stream()  # the room is held, and was read when it was empty
+        message = await MessageLog(chat.engine.engine, memory=False).commit(draft("foreign"))
+        assert (await chat.log.page("room")).messages == (message,)
+        client = await chat.stream(last_id=1)
+        await chat.post("ours")
+        assert fields(await client.next())["text"] == "ours"
+        assert client.ids == [2], "it is not reset"
+        assert await first.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_a_shared_log_that_was_wiped_resets_its_streams(polling):
+    async with served(shared=True) as chat:
+        await chat.post()
+        client = await chat.stream()
+        await client.until_id(1)
+        chat.engine.engine = MemoryEngine(shared=True)
+        reset = await client.next("keep-alive")
+        assert (reset.type, fields(reset)) == ("stream-reset", {"reason": "ahead", "lastEventId": 0})
+
+
+@pytest.mark.gen_test
+async def test_a_quiet_stream_is_kept_alive(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    async with served(keep_alive=0.1) as chat:
+        client = await chat.stream()
+        assert [await client.next() for _ in range(2)] == [await client.next()] * 2
+        assert client.blocks[-1] == b"event: keep-alive\ndata: {}\n\n"
+
+
+@pytest.mark.gen_test
+async def test_what_is_published_together_is_one_send_for_each_client(monkeypatch):
+    sends = []
+    send = Holder.send
+    monkeypatch.setattr(Holder, "send", lambda self, h, data: (sends.append(h), send(self, h, data))[1])
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(5)]
+        sends.clear()
+        for n in range(20):
+            chat.hub.publish(provisional(draft(f"{n}")))
+        for client in clients:
+            assert [fields(await client.next())["text"] for _ in range(20)] == [f"{n}" for n in range(20)]
+        assert len(sends) == len(set(sends)) == 5
+
+
+@pytest.mark.gen_test
+async def test_a_pass_over_many_clients_lets_the_loop_have_its_turn(monkeypatch):
+    monkeypatch.setattr(held_module, "SLICE", 2)
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(9)]
+        await chat.post("one")
+        await asyncio.sleep(0)
+        await chat.post("two")  # while the first pass is under way
+        for client in clients:
+            assert await client.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_slow_client_catches_up_from_the_backlog_and_costs_a_cursor(monkeypatch):
+    monkeypatch.setattr(held_module, "BACKLOG_BYTES", 64 << 20)
+    async with served() as chat:
+        quick, slow = await chat.stream(), await chat.stream(receive=4096)
+        (room,) = set(chat.hub.by_channel.values())
+        count = 0
+        while not chat.hub.holder._lagging:
+            count = await chat.post("x" * 4000)
+            await quick.until_id(count)
+        (lagging,) = chat.hub.holder._lagging
+        for _ in range(100):
+            count = await chat.post("x" * 4000)
+        await quick.until_id(count)
+        assert not lagging.owed, "no copy is kept for it"
+        (audience,) = room.audiences
+        assert audience.backlog.end - audience.backlog.start > 100 * 4000
+        assert await slow.until_id(count) == list(range(1, count + 1))
+        await chat.post()
+        assert await slow.until_id(count + 1) == await quick.until_id(count + 1)
+        assert not chat.hub.holder._lagging
+        assert audience.backlog.end == audience.backlog.start, "the backlog is kept only for those that lag"
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_without_a_gap(monkeypatch):
+    monkeypatch.setattr(held_module, "BACKLOG_BYTES", 50_000)
+    async with served() as chat:
+        quick, slow = await chat.stream(), await chat.stream(receive=4096)
+        count = 0
+        while len(chat.hub.holder) > 1:
+            count = await chat.post("x" * 4000)
+            await quick.until_id(count)
+        rest = await slow.at_end()
+        whole = [int(event.last_id) for event in parse(rest)]
+        assert whole == list(range(1, len(whole) + 1))
+        back = await chat.stream(last_id=whole[-1])
+        assert await back.until_id(count) == list(range(whole[-1] + 1, count + 1))
+        assert quick.ids == list(range(1, count + 1))
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_client_that_takes_nothing_for_long_is_cut(monkeypatch):
+    monkeypatch.setattr(held_module, "STALL", 0.2)
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    async with served() as chat:
+        await chat.stream(receive=4096)
+        gone = asyncio.Event()
+        cut = chat.hub.holder.cut
+        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
+        while not (chat.hub.holder._lagging or gone.is_set()):
+            await chat.post("x" * 4000)
+        await asyncio.wait_for(gone.wait(), 5)
+        assert len(chat.hub.holder) == 0
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_long_replay_to_a_slow_client_is_whole():
+    async with served() as chat:
+        await asyncio.gather(*(chat.post("x" * 1000) for _ in range(900)))
+        slow = await chat.stream(last_id=0, receive=4096)
+        live = asyncio.create_task(chat.post("live"))
+        assert await slow.until_id(901) == list(range(1, 902))
+        assert await live == 901
+
+
+@pytest.mark.gen_test
+async def test_a_close_is_noticed_at_once_and_frees_everything():
+    async with served() as chat:
+        gone = asyncio.Event()
+        cut = chat.hub.holder.cut
+        chat.hub.holder.cut = lambda held, why: (cut(held, why), len(chat.hub.holder) or gone.set())
+        clients = [await chat.stream(room=room) for room in ("a", "a", "b")]
+        assert len(chat.hub.holder) == 3
+        assert len(chat.hub.by_channel) == 4
+        clients[0].close()
+        clients[1].writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
+        )
+        clients[1].writer.transport.abort()  # a reset, not an end
+        clients[2].writer.write_eof()
+        await asyncio.wait_for(gone.wait(), 5)
+        assert not chat.hub.by_channel
+
+
+@pytest.mark.gen_test
+async def test_what_a_held_client_sends_is_dropped():
+    async with served() as chat:
+        client = await chat.stream()
+        client.writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        await client.writer.drain()
+        await chat.post()
+        assert await client.until_id(1) == [1]
+
+
+@pytest.mark.gen_test
+async def test_at_the_end_streams_close_cleanly_and_their_return_is_spread():
+    async with served() as chat:
+        clients = [await chat.stream(http=http) for http in ("HTTP/1.0", "HTTP/1.1") for _ in range(10)]
+        await chat.hub.close()
+        endings = [await client.at_end() for client in clients]
+        farewell = re.compile(rb"retry: [0-9]{4}\nevent: keep-alive\ndata: \{\}\n\n")
+        assert all(map(farewell.fullmatch, endings))
+        assert len(set(endings)) > 10
+        assert [client.body.ended for client in clients] == [False] * 10 + [True] * 10
+        chat.hub.close = chat.log.check  # it is closed already
+
+
+@pytest.mark.gen_test
+async def test_at_the_end_streams_are_given_what_was_published_before(monkeypatch):
+    monkeypatch.setattr(held_module, "MANY", 1)
+    monkeypatch.setattr(held_module, "GATHER", 60)
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(3)]
+        await chat.post()
+        await chat.hub.close()
+        for client in clients:
+            assert await client.until_id(1) == [1]
+            assert (await client.at_end()).startswith(b"retry: ")
+        chat.hub.close = chat.log.check  # it is closed already
+
+
+@pytest.mark.gen_test
+async def test_a_head_request_has_a_head():
+    async with served() as chat:
+        accept = "Host: x\r\nAccept: text/event-stream\r\n"
+        head = await chat.request(f"HEAD /rooms/room/messages/ HTTP/1.1\r\n{accept}Connection: close\r\n")
+        answer = await head.at_end()
+        assert b"Content-Type: text/event-stream; charset=utf-8\r\n" in answer
+        assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.gen_test
+async def test_what_is_published_between_two_slices_of_a_pass_reaches_those_that_were_served_already(
+    monkeypatch,
+):
+    monkeypatch.setattr(held_module, "SLICE", 2)
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(9)]
+        published = []
+        for turns in range(12):
+            for text in (f"first of {turns}", f"second of {turns}"):
+                chat.hub.publish(provisional(draft(text)))
+                published.append(text)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+        for client in clients:
+            assert [fields(await client.next())["text"] for _ in published] == published
+
+
+@pytest.mark.gen_test
+async def test_nothing_overtakes_what_a_client_is_owed():
+    """Neither what it is owed then, nor what its room is fed, though it has read and has room again."""
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        client = opened.enter_context(socket.create_connection(listener.getsockname()))
+        sock = opened.enter_context(listener.accept()[0])
+        client.setblocking(False)
+        sock.setblocking(False)
+        holder, given, read = Holder(), b"", b""
+        opened.callback(holder.close, lambda: b"")
+
+        def take():
+            nonlocal read
+            with contextlib.suppress(BlockingIOError):
+                while data := client.recv(1 << 20):
+                    read += data
+
+        room = Audience(holder, lambda: None, chunked=False)
+        held = holder.hold(sock, "client", room)
+        for number in range(4):
+            part, mended, fed = f"{number}".encode() * (8 << 20), f"mended {number}".encode(), b"fed"
+            given += part + mended + fed
+            holder.owe(held, b"", (part,), len(part))
+            take()  # and the loop has had no turn to notice
+            holder.owe(held, b"", (mended,), len(mended))
+            if not number:
+                room.join(held)
+            take()
+            room.feed(fed)
+            while len(read) < len(given):
+                await asyncio.sleep(0)
+                take()
+            assert read == given
+
+
+def nobody_goes_in_circles(hub: LocalHub) -> None:
+    """A hub that asks for plans again and again, without a turn for anybody else, fails."""
+    plan, asked = hub.plan, itertools.count()
+
+    async def counted(request):
+        assert next(asked) < 1000, "nobody else has a turn"
+        return await plan(request)
+
+    hub.plan = counted
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_comes_to_a_room_that_is_ahead_of_the_log_waits_for_nobody_else():
+    """The room has published what the log has lost since: nobody is to go round in circles until it is looked at."""
+    async with served() as chat:
+        first = await chat.stream()
+        chat.hub.publish(committed(Commit.of(1, [draft("lost")])))
+        assert await first.until_id(1) == [1]
+        nobody_goes_in_circles(chat.hub)
+        second = await chat.stream()
+        assert (await first.next()).type == "stream-reset"
+        await chat.post()
+        assert await second.until_id(1) == [1]
+        assert fields(await first.next())["text"] == "hi"
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_is_ahead_of_a_log_that_was_replaced_is_reset_and_joins():
+    """Its plan was made before; to recover its room does not help it, however often."""
+    async with served() as chat:
+        first = await chat.stream()
+        (room,) = set(chat.hub.by_channel.values())
+        while room._recovering:  # noqa: ASYNC110 - as the first of its room
+            await asyncio.sleep(0)
+        nobody_goes_in_circles(chat.hub)
+        gone = plan_stream(StreamRequest("room", 0), Page(Commit.of(1, [draft("gone")]).messages, 1))
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        chat.hub.hold_socket(gone, ours, b"", "127.0.0.1", chunked=False)
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        await asyncio.wait_for(reader.readuntil(b"event: stream-reset\n"), 5)
+        await chat.post("new")
+        await asyncio.wait_for(reader.readuntil(b'"text":"new"'), 5)
+        assert fields(await first.next())["text"] == "new"
+        writer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_gap_that_shows_during_a_recovery_is_mended_after_it_though_nothing_follows():
+    async with served() as chat:
+        client = await chat.stream()
+        (room,) = set(chat.hub.by_channel.values())
+        while room._recovering:  # noqa: ASYNC110 - as the first of its room
+            await asyncio.sleep(0)
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        plan = chat.hub.plan
+
+        async def slow(request):
+            result = await plan(request)
+            begun.set()
+            await go_on.wait()
+            return result
+
+        chat.hub.plan = slow
+        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        await chat.post()
+        chat.log.committed = publish
+        await chat.post()  # shows the gap
+        await begun.wait()
+        await chat.post()  # shows it too, when the log has been read already
+        go_on.set()
+        assert await client.until_id(3) == [1, 2, 3]
+
+
+# Each rule, switched off, and the test that notices
+
+
+def deliver_whatever_the_prev_id(monkeypatch):
+    def publish(self, publication):
+        self.position = publication.id or self.position
+        self.feed(publication.content)
+
+    monkeypatch.setattr(_Room, "publish", publish)
+
+
+def attach_whatever_the_position(monkeypatch):
+    async def attach(self, held, position):
+        held.audience.join(held)
+
+    monkeypatch.setattr(_Room, "attach", attach)
+
+
+def trust_the_first_hold(monkeypatch):
+    attach = _Room.attach
+
+    async def mutated(self, held, position):
+        recover, self.recover = self.recover, lambda: None
+        await attach(self, held, position)
+        self.recover = recover
+
+    monkeypatch.setattr(_Room, "attach", mutated)
+
+
+def ignore_gaps(monkeypatch):
+    recover = _Room.recover
+
+    def mutated(self):
+        return asyncio.ensure_future(asyncio.sleep(1)) if self.inhabited else recover(self)
+
+    monkeypatch.setattr(_Room, "recover", mutated)
+
+
+MUTATIONS = [
+    (deliver_whatever_the_prev_id, test_a_lost_publication_is_made_good_by_the_next_one),
+    (
+        deliver_whatever_the_prev_id,
+        test_publications_doubled_or_out_of_order_are_delivered_once_in_order,
+    ),
+    (attach_whatever_the_position, test_a_hold_that_is_behind_its_room_is_brought_up_before_it_joins),
+    (attach_whatever_the_position, test_a_hold_that_is_ahead_of_its_room_shows_that_the_room_is_behind),
+    (trust_the_first_hold, test_a_publication_between_the_plan_and_the_hold_is_not_missed),
+    (ignore_gaps, test_a_lost_publication_is_made_good_by_the_next_one),
+]
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize(("mutation", "test"), MUTATIONS)
+async def test_a_rule_that_is_switched_off_is_noticed(mutation, test, monkeypatch):
+    mutation(monkeypatch)
+    monkeypatch.setattr("tests.support.served.WAIT", 0.5)
+    arguments = [monkeypatch] if test.__code__.co_argcount else []
+    with pytest.raises((AssertionError, TimeoutError)):
+        await test(*arguments)
+
+
+def test_the_hub_is_what_its_port_promises():
+    from flychat.hub import Hub
+
+    assert all(hasattr(LocalHub, name) for name in vars(Hub) if not name.startswith("_"))

@@ -1,0 +1,516 @@
+"""The hub outside: a plan as headers, a publication as an item; and its queue, before a fake control server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import uuid
+
+import jwt
+import prometheus_client
+import pytest
+
+from flychat.config import Config
+from flychat.errors import Misconfigured
+from flychat.hub import publisher
+from flychat.hub import pushpin as pushpin_module
+from flychat.hub.publisher import GripUrl, Publisher, QueuedItem
+from flychat.hub.pushpin import (
+    LINK_SECONDS,
+    PushpinHub,
+    grip_headers,
+    grip_item,
+    hint_channel,
+    link_seconds,
+    unhurried,
+)
+from flychat.messages import Commit, Draft, iso_date
+from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
+from tests.support.pushpin_proxy import ControlProxy, eventually
+
+gen_test = pytest.mark.gen_test(timeout=20)
+NOW = 1_800_000_000.0
+KEY = "base64:" + base64.b64encode(b"k" * 32).decode()
+OTHER_KEY = "base64:" + base64.b64encode(b"o" * 32).decode()
+
+
+def draft(text: str = "hello", room: str = "a b", age: float = 0) -> Draft:
+    return Draft(room, "Ann", text, iso_date(NOW - age), str(uuid.uuid4()))
+
+
+def commit(first: int, *ages: float) -> Commit:
+    return Commit.of(first, [draft(age=age) for age in ages])
+
+
+# Plans and publications
+
+
+def test_a_plan_becomes_a_hold_of_both_channels_at_the_position_of_its_reading():
+    plan = plan_stream(StreamRequest("ä;, b"), Page(commit(1, 0, 0).messages, 2))
+    assert grip_headers(plan, 20) == {
+        "Grip-Hold": "stream",
+        "Grip-Channel": "messages-%C3%A4%3B%2C%20b; prev-id=2, provisional-%C3%A4%3B%2C%20b",
+        "Grip-Keep-Alive": "event: keep-alive\\ndata: {}\\n\\n; format=cstring; timeout=20",
+        "Grip-Link": "</recover/>; rel=next; timeout=20",
+    }
+
+
+def test_an_empty_room_is_held_at_0():
+    plan = plan_stream(StreamRequest("r"), Page((), 0))
+    assert grip_headers(plan, 20)["Grip-Channel"] == "messages-r; prev-id=0, provisional-r"
+
+
+def test_a_lost_message_reaches_a_quiet_room_within_30_seconds_whatever_happens():
+    rooms = [plan_stream(StreamRequest(f"room {n}"), Page((), 0)) for n in range(1000)]
+    assert set(map(link_seconds, rooms)) == set(LINK_SECONDS)
+    assert max(LINK_SECONDS) < 30 - 3
+
+
+def test_a_commit_is_one_item_whose_ids_are_strings():
+    item = json.loads(grip_item(committed(commit(1, 0, 0))))
+    assert item.pop("http-stream")["content"].count("event: message\n") == 2
+    assert item == {"channel": "messages-a%20b", "id": "2", "prev-id": "0"}
+
+
+def test_a_provisional_event_has_no_ids_and_needs_no_hint():
+    publication = provisional(draft("ünïcödé"))
+    item = json.loads(grip_item(publication))
+    assert set(item) == {"channel", "http-stream"}
+    assert item["channel"] == "provisional-a%20b"
+    assert item["http-stream"]["content"].encode() == publication.content
+    assert hint_channel(publication) == ""
+    assert hint_channel(committed(commit(3, 0))) == "provisional-a%20b"
+
+
+@pytest.mark.parametrize(
+    ("last_id", "ages", "published", "position"),
+    [
+        (2, (), 0, 2),  # nothing is missing
+        (0, (0.5, 0.1), 0, 0),
+        (0, (3.0, 0.1), 0, 1),  # one has waited long enough
+        (0, (0.5, 0.1), 1, 1),  # one is known to be published
+        (0, (0.5, 0.1), 2, 2),
+        (1, (3.0, 0.1), 0, 1),  # the old one is not missing
+        (0, (-30.0,), 0, 1),  # from a process whose clock is ahead
+    ],
+)
+def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, published, position):
+    page = Page(commit(1, *ages).messages, len(ages)) if ages else Page((), last_id)
+    plan = plan_stream(StreamRequest("r", last_id, recover=True), page)
+    answer = unhurried(plan, published, NOW)
+    assert (answer.position, answer.recovery) == (position, plan.recovery)
+    assert [message.id for message in answer.messages] == list(range(last_id + 1, position + 1))
+
+
+@pytest.mark.parametrize("request_", [StreamRequest("r"), StreamRequest("r", 0), StreamRequest("r", 9, True)])
+def test_a_clients_own_request_and_a_reset_are_answered_in_full(request_):
+    plan = plan_stream(request_, Page(commit(1, 0.1).messages, 1))
+    assert unhurried(plan, 0, NOW) is plan
+
+
+# --grip-url, and who is proxied
+
+TWO = ("http://b:1/", "http://c:1/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "urls"),
+    [
+        ("--grip", {}, ("http://localhost:5561",)),
+        ("--grip", {"GRIP_URL": "http://a:1/"}, ("http://a:1/",)),
+        ("--grip", {"GRIP_URL": "http://a:1/", "FLYCHAT_GRIP_URL": " ".join(TWO)}, TWO),
+        ("--grip --grip-url http://b:1/ --grip-url http://c:1/", {"GRIP_URL": "http://a:1/"}, TWO),
+        ("--grip --with-pushpin", {"GRIP_URL": "http://a:1/"}, ()),
+        ("--grip", {"FLYCHAT_WITH_PUSHPIN": "yes"}, ()),
+        ("--standalone", {"GRIP_URL": "http://a:1/"}, ()),
+    ],
+)
+def test_where_grip_urls_come_from(arguments, environ, urls):
+    config = Config.read(arguments.split(), environ)
+    assert config.grip_urls == urls
+    assert config.with_pushpin == ("pushpin" in f"{arguments} {environ}".lower())
+    assert config.pushpin_port == 7999
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("--standalone --with-pushpin", "--with-pushpin is for --grip"),
+        ("--grip --with-pushpin --grip-url http://a:1/", "leave --grip-url out"),
+        ("--grip --with-pushpin --pushpin-port 65536", "--pushpin-port must be"),
+    ],
+)
+def test_options_that_do_not_fit_together(arguments, problem):
+    with pytest.raises(Misconfigured, match=problem):
+        Config.read(arguments.split(), {})
+
+
+@pytest.mark.parametrize(
+    ("url", "endpoint"),
+    [
+        ("http://localhost:5561", "http://localhost:5561/publish/"),
+        ("http://localhost:5561/", "http://localhost:5561/publish/"),
+        (f"http://localhost:5561/?iss=me&key={KEY}", "http://localhost:5561/publish/"),
+        ("https://api.example.com/service/x?key=token", "https://api.example.com/service/x/publish/"),
+        ("https://example.com/realm/?iss=a&key=b&extra=1", "https://example.com/realm/publish/?extra=1"),
+    ],
+)
+def test_every_form_of_a_grip_url_is_understood(url, endpoint):
+    assert GripUrl.read(url).endpoint("publish") == endpoint
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "localhost:5561", "tcp://localhost:5560", "http://", "http://h:x/"),
+        *("http://h/?key=base64:a", "http://h/?iss=a&key=", "http://h/?key=base64:!!!"),
+        *("http://h/?verify-iss=a&verify-key=", "http://h/?verify-key=base64:"),
+    ],
+)
+def test_a_bad_grip_url_is_one_line_that_does_not_repeat_its_keys(url):
+    with pytest.raises(Misconfigured) as error:
+        GripUrl.read(url)
+    assert "--grip-url must be like" in str(error.value)
+
+
+def test_a_key_with_an_issuer_signs_and_a_key_alone_is_a_token():
+    assert GripUrl.read("http://h/").authorization(NOW) == {}
+    assert GripUrl.read("http://h/?key=token").authorization(NOW) == {"Authorization": "Bearer token"}
+    bearer = GripUrl.read(f"http://h/?iss=me&key={KEY}").authorization(NOW)["Authorization"]
+    claims = jwt.decode(bearer.removeprefix("Bearer "), b"k" * 32, ["HS256"], {"verify_exp": False})
+    assert claims == {"iss": "me", "exp": NOW + 3600}
+
+
+def signature(key: bytes = b"k" * 32, iss: str = "proxy", age: float = 0) -> dict[str, str]:
+    return {"Grip-Sig": jwt.encode({"iss": iss, "exp": int(time.time() + 3600 - age)}, key, "HS256")}
+
+
+@pytest.mark.parametrize(
+    ("headers", "proxied"),
+    [
+        (signature(), True),
+        (signature(b"o" * 32, "other"), True),  # any of the proxies
+        (signature(b"x" * 32), False),
+        (signature(iss="other"), False),
+        (signature(age=7200), False),
+        ({"Grip-Sig": "forged"}, False),
+        ({"Grip-Sig": ""}, False),
+        ({"Grip-Feature": "status"}, False),
+        ({}, False),
+    ],
+)
+@gen_test
+async def test_with_a_verify_key_only_signed_requests_are_proxied(headers, proxied):
+    hub = PushpinHub(
+        [
+            f"http://127.0.0.1:1/?verify-iss=proxy&verify-key={KEY}",
+            f"http://127.0.0.1:2/?verify-iss=other&verify-key={OTHER_KEY}",
+        ]
+    )
+    assert hub.proxied(headers) == proxied
+    await hub.close()
+
+
+@gen_test
+async def test_without_a_verify_key_the_headers_of_a_proxy_are_believed():
+    hub = PushpinHub(["http://127.0.0.1:1/"])
+    assert hub.proxied({"Grip-Sig": "whatever"})
+    assert hub.proxied({"Grip-Feature": "status"})
+    assert not hub.proxied({})
+    await hub.close()
+
+
+# The queue
+
+
+class FakeControl(ControlProxy):
+    """A control server that only takes notes."""
+
+    async def forward(self, path, items):
+        pass
+
+
+@pytest.fixture
+def control(io_loop):
+    control = FakeControl("http://127.0.0.1:1/")
+
+    async def listen():
+        control.listen()
+
+    io_loop.run_sync(listen)
+    yield control
+    io_loop.run_sync(control.close)
+
+
+@pytest.fixture
+def started(io_loop, control, monkeypatch):
+    """Starts Publishers, and ends them."""
+    monkeypatch.setattr(publisher, "ANSWER_SECONDS", 0.5)
+    publishers = []
+
+    def start(give_up: float = 60, url: str = "") -> Publisher:
+        publishers.append(Publisher(GripUrl.read(url or control.grip_url), give_up=give_up))
+        return publishers[-1]
+
+    async def end():
+        for each in publishers:
+            await each.close()
+
+    yield start
+    io_loop.run_sync(end)
+
+
+def item(n: int, room: str = "r", size: int = 1) -> QueuedItem:
+    content = {"channel": f"messages-{room}", "id": str(n), "prev-id": str(n - 1), "x": "x" * size}
+    return QueuedItem(json.dumps(content).encode(), f"provisional-{room}")
+
+
+def ids(items) -> list[int]:
+    return [int(item["id"]) for item in items if "id" in item]
+
+
+def hints(control) -> list[str]:
+    return [i["channel"] for i in control.items if i.get("http-stream", {}).get("action") == "hint"]
+
+
+@gen_test
+async def test_the_first_thing_is_the_request_to_recover_everybody(control, started):
+    started().put(item(1))
+    await control.until(lambda: len(control.posts) == 2)
+    assert [path for path, _ in control.posts] == ["recover", "publish"]
+
+
+@pytest.mark.parametrize("status", [404, 405])
+@gen_test
+async def test_a_service_that_knows_no_recovery_is_published_to_all_the_same(
+    control, started, status, caplog
+):
+    control.status = status
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 200
+    queue.put(item(1))
+    await control.until(lambda: ids(control.items) == [1])
+    assert not caplog.records
+
+
+@gen_test
+async def test_items_go_in_order_in_batches_with_one_post_in_flight(control, started):
+    control.hanging = True
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    for n in range(250):
+        queue.put(item(n))
+    control.hanging = False
+    await control.until(lambda: len(ids(control.items)) == 250)
+    assert ids(control.items) == list(range(250))
+    assert [len(items) for path, items in control.posts if path == "publish"] == [100, 100, 50]
+
+
+@gen_test
+async def test_a_batch_stays_below_the_proxys_limit_of_bytes(control, started):
+    control.hanging = True
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    for n in range(10):
+        queue.put(item(n, size=150_000))
+    control.hanging = False
+    await control.until(lambda: len(ids(control.items)) == 10)
+    assert [len(items) for path, items in control.posts if path == "publish"] == [5, 5]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+@gen_test
+async def test_the_same_batch_is_tried_again(control, started, status, caplog):
+    caplog.set_level("INFO")
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = status
+    queue.put(item(1))
+    await control.until(lambda: len(control.posts) == 3)
+    queue.put(item(2))
+    control.status = 200
+    await control.until(lambda: 2 in ids(control.items))
+    assert ids(control.items)[-3:] == [1, 1, 2]
+    assert {len(items) for path, items in control.posts if path == "publish"} == {1}
+    await eventually(lambda: "answers again" in caplog.text)
+    assert caplog.text.count("does not take publications") == 1
+
+
+@gen_test
+async def test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else(control, started):
+    queue = started(give_up=0.2)
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 503
+    for n, room in enumerate("abca"):
+        queue.put(item(n, room))
+    queue.put(QueuedItem(grip_item(provisional(draft())), ""))
+    await eventually(lambda: bool(hints(control)))
+    control.status = 200
+    queue.put(item(9, "z"))
+    await control.until(lambda: 9 in ids(control.items))
+    assert hints(control)[-3:] == ["provisional-a", "provisional-b", "provisional-c"]
+    assert control.posts[-1][1][-1]["id"] == "9"
+    assert not queue.owed
+
+
+@gen_test
+async def test_while_a_hint_is_tried_again_nothing_grows_old_behind_it(control, started):
+    queue = started(give_up=0.2)
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 503
+    queue.put(item(1, "a"))
+    await eventually(lambda: bool(hints(control)))
+    queue.put(item(2, "b"))
+    queue.put(QueuedItem(grip_item(provisional(draft())), ""))
+    await eventually(lambda: not queue._queue)
+    control.status = 200
+    await control.until(lambda: hints(control)[-1:] == ["provisional-b"])
+    assert ids(control.items).count(2) == 0
+
+
+@gen_test
+async def test_a_hint_is_tried_until_it_is_taken_however_long_that_is(control, started):
+    queue = started(give_up=0.01)
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 503
+    queue.put(item(1))
+    await control.until(lambda: len(hints(control)) == 4)
+    control.status = 200
+    tried = len(control.posts)
+    await control.until(lambda: len(control.posts) > tried)
+    assert [[i["channel"] for i in items] for path, items in control.posts[tried:]] == [["provisional-r"]]
+
+
+@gen_test
+async def test_a_proxy_that_is_away_at_the_start_is_asked_to_recover_everybody_when_it_comes(
+    control, started, caplog
+):
+    await control.refuse()
+    queue = started(give_up=0.01)
+    failures = prometheus_client.REGISTRY.get_sample_value
+    proxy = {"proxy": GripUrl.read(control.grip_url).proxy}
+    await eventually(lambda: failures("flychat_grip_failures_total", proxy) >= 4)
+    control.listen()
+    queue.put(item(1))
+    await control.until(lambda: len(control.posts) == 2)
+    assert [path for path, _ in control.posts] == ["recover", "publish"]
+
+
+@gen_test
+async def test_a_refused_batch_is_not_tried_again_but_made_up_for(control, started):
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 400
+    queue.put(item(1))
+    await control.until(lambda: len(control.posts) == 3)  # and the hint, which is refused as well
+    control.status = 200
+    queue.put(item(2))
+    await control.until(lambda: 2 in ids(control.items))
+    assert ids(control.items) == [1, 2]
+    assert hints(control) == ["provisional-r"]
+
+
+@gen_test
+async def test_the_queue_is_bounded_and_remembers_the_rooms_that_it_has_dropped(
+    control, started, monkeypatch
+):
+    monkeypatch.setattr(publisher, "QUEUE_ITEMS", 10)
+    control.hanging = True
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    for n in range(25):
+        queue.put(item(n, f"room{n}"))
+    assert len(queue._queue) == 5
+    control.hanging = False
+    await control.until(lambda: len(ids(control.items)) == 5)
+    assert hints(control) == [f"provisional-room{n}" for n in range(20)]
+    assert ids(control.items) == [20, 21, 22, 23, 24]
+
+
+@gen_test
+async def test_the_queue_is_bounded_in_bytes(control, started, monkeypatch):
+    monkeypatch.setattr(publisher, "QUEUE_BYTES", 1000)
+    control.hanging = True
+    queue = started()
+    for n in range(10):
+        queue.put(item(n, size=300))
+        assert queue._bytes <= 1000
+
+
+@gen_test
+async def test_too_many_rooms_to_remember_are_all_rooms(control, started, monkeypatch):
+    monkeypatch.setattr(publisher, "QUEUE_ITEMS", 10)
+    monkeypatch.setattr(publisher, "ROOMS_OWED", 15)
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)  # the recovery at the start
+    control.hanging = True
+    queue.put(item(0, "first"))
+    await control.until(lambda: len(control.posts) == 2)
+    for n in range(25):
+        queue.put(item(n, f"room{n}"))
+    control.hanging = False
+    before = len(control.posts)
+    await control.until(lambda: len(control.posts) == before + 3)
+    assert [path for path, _ in control.posts[before:]] == ["publish", "recover", "publish"]
+    assert ids(control.posts[-1][1]) == [20, 21, 22, 23, 24]
+    assert not hints(control)
+
+
+@gen_test
+async def test_every_proxy_is_told_and_what_was_published_long_ago_is_forgotten(control, monkeypatch):
+    second = FakeControl("http://127.0.0.1:1/")
+    second.listen()
+    hub = PushpinHub([control.grip_url, second.grip_url])
+    try:
+        for first in range(1, 200):
+            monkeypatch.setattr(pushpin_module.time, "monotonic", lambda now=float(first): now)
+            hub.publish(committed(commit(first, 0)))
+        monkeypatch.undo()
+        for each in (control, second):
+            await each.until(lambda each=each: ids(each.items) == list(range(1, 200)))
+        assert len(hub._published) <= pushpin_module.RECENT_SECONDS + 1
+    finally:
+        await hub.close()
+        await second.close()
+
+
+@gen_test
+async def test_a_proxy_that_hangs_holds_nobody_else_up(control, started):
+    slow = FakeControl("http://127.0.0.1:1/")
+    slow.listen()
+    slow.hanging = True
+    queues = [started(), started(url=slow.grip_url)]
+    for queue in queues:
+        queue.put(item(1))
+    await control.until(lambda: ids(control.items) == [1], 1)
+    await slow.until(lambda: len(slow.posts) == 1)
+    slow.hanging = False
+    await slow.until(lambda: ids(slow.items) == [1])
+    await slow.close()
+
+
+@gen_test
+async def test_closing_sends_what_is_queued_but_does_not_wait_for_a_proxy_that_is_gone(control, started):
+    queue = started()
+    for n in range(150):
+        queue.put(item(n))
+    await queue.close()
+    assert ids(control.items) == list(range(150))
+    await control.refuse()
+    queue = started()
+    queue.put(item(1))
+    began = time.monotonic()
+    await queue.close()
+    assert time.monotonic() - began < 2
+
+
+@gen_test
+async def test_publications_are_signed(control, started):
+    queue = started(url=f"{control.grip_url.partition('?')[0]}?iss=me&key={KEY}")
+    queue.put(item(1))
+    await control.until(lambda: ids(control.items) == [1])
+    assert control.headers["Content-Type"] == "application/json"
+    bearer = control.headers["Authorization"].removeprefix("Bearer ")
+    assert jwt.decode(bearer, b"k" * 32, ["HS256"])["iss"] == "me"

@@ -1,0 +1,599 @@
+"""The message log: the rules of log.py, one by one, on SQLite in memory behind an engine that misbehaves."""
+
+import asyncio
+import contextlib
+import itertools
+import random
+import uuid
+from collections import Counter
+
+import pytest
+
+from flychat import log as log_module
+from flychat.errors import Broken, Conflict, Rejected, Taken, Throttled, Unavailable, Unknown
+from flychat.log import MessageLog, SharedReads
+from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
+from flychat.storage.sqlite import SqliteEngine
+from flychat.streams import REPLAY, StreamRequest
+from tests.proof.simulation.virtual import in_virtual_time
+from tests.support.fakes import FaultyEngine, MemoryEngine
+
+numbers = itertools.count(1)
+
+
+def draft(text="hi", *, sender="ann", room="room", provisional_id=None) -> Draft:
+    fields = {"from": sender, "text": text, "provisionalId": provisional_id or str(uuid.uuid4())}
+    return Draft.create(room, fields, now=0)
+
+
+class GatedEngine(FaultyEngine):
+    """Its puts and reads wait while the gate is closed."""
+
+    def __init__(self, engine, faults=()):
+        super().__init__(engine, faults)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.at_gate = asyncio.Event()
+
+    async def _pass(self):
+        self.at_gate.set()
+        await self.gate.wait()
+
+    async def put(self, commit):
+        await self._pass()
+        await super().put(commit)
+
+    async def tail(self, room, limit):
+        result = await super().tail(room, limit)  # what was read before the gate may be old behind it
+        await self._pass()
+        return result
+
+
+@contextlib.asynccontextmanager
+async def opened(*faults, memory=False):
+    """(log, engine, published commits)"""
+    engine = GatedEngine(await SqliteEngine.open(":memory:"), faults)
+    log = MessageLog(engine, memory=memory)
+    published: list[Commit] = []
+    log.committed = published.append
+    try:
+        yield log, engine, published
+    finally:
+        engine.gate.set()
+        await log.close()
+
+
+async def stored(engine, room="room"):
+    return [message for commit in await engine.engine.after(room, 0, 10**6) for message in commit.messages]
+
+
+@pytest.mark.gen_test
+async def test_drafts_become_messages_with_the_next_ids():
+    async with opened() as (log, engine, published):
+        messages = [await log.commit(draft(f"text {n}")) for n in range(3)]
+        assert [(m.id, m.text) for m in messages] == [(1, "text 0"), (2, "text 1"), (3, "text 2")]
+        assert await stored(engine) == messages
+        assert [m for commit in published for m in commit.messages] == messages
+
+
+@pytest.mark.gen_test
+async def test_what_waits_during_a_put_is_put_together_64_at_a_time():
+    async with opened() as (log, engine, published):
+        await log.commit(draft())
+        engine.gate.clear()
+        engine.at_gate.clear()
+        first = asyncio.create_task(log.commit(draft()))
+        await engine.at_gate.wait()
+        others = [asyncio.create_task(log.commit(draft(f"{n}"))) for n in range(150)]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        await first
+        messages = await asyncio.gather(*others)
+        assert [m.text for m in sorted(messages, key=lambda m: m.id)] == [f"{n}" for n in range(150)]
+        assert [len(commit.messages) for commit in engine.stored] == [1, 1, 64, 64, 22]
+        assert published == engine.stored
+
+
+@pytest.mark.gen_test
+async def test_a_commit_stays_within_its_bytes():
+    async with opened() as (log, engine, _):
+        await asyncio.gather(*(log.commit(draft("\N{GRINNING FACE}" * 4000)) for _ in range(9)))
+        assert max(len(commit.messages) for commit in engine.stored) == 4
+        assert all(commit.size <= COMMIT_BYTES for commit in engine.stored)
+        assert len(await stored(engine)) == 9
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("memory", [False, True])
+async def test_a_draft_that_is_sent_again_is_answered_with_its_message_and_not_stored_again(memory):
+    async with opened(memory=memory) as (log, engine, published):
+        one = draft()
+        message = await log.commit(one)
+        assert await log.commit(one) == message
+        assert await log.recall(one) == message
+        assert await asyncio.gather(*(log.commit(one) for _ in range(5))) == [message] * 5
+        assert await stored(engine) == [message]
+        assert len(published) == 1
+
+
+@pytest.mark.gen_test
+async def test_the_same_draft_twice_in_one_batch_is_one_message():
+    async with opened() as (log, engine, _):
+        one = draft()
+        first, second = await asyncio.gather(log.commit(one), log.commit(one))
+        assert first == second
+        assert await stored(engine) == [first]
+
+
+@pytest.mark.gen_test
+async def test_a_provisional_id_with_another_text_is_a_conflict():
+    async with opened() as (log, engine, _):
+        one = draft("one")
+        message = await log.commit(one)
+        other = draft("other", provisional_id=one.provisional_id)
+        with pytest.raises(Conflict):
+            await log.commit(other)
+        with pytest.raises(Conflict):
+            await log.recall(other)
+        results = await asyncio.gather(
+            log.commit(twice := draft("a")),
+            log.commit(draft("b", provisional_id=twice.provisional_id)),
+            return_exceptions=True,
+        )
+        assert results[0].text == "a"
+        assert isinstance(results[1], Conflict)
+        assert await stored(engine) == [message, results[0]]
+
+
+@pytest.mark.gen_test
+async def test_the_sender_is_part_of_the_key():
+    async with opened() as (log, engine, _):
+        one = draft("one", sender="ann")
+        other = draft("other", sender="bob", provisional_id=one.provisional_id)
+        messages = await asyncio.gather(log.commit(one), log.commit(other))
+        assert [m.sender for m in messages] == ["ann", "bob"]
+        assert len(await stored(engine)) == 2
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "faults", [["lose"], ["drop"], ["lose", "lose", "drop"], ["throttle"], ["throttle", "drop"]]
+)
+async def test_an_unknown_outcome_is_tried_again_at_the_same_place(faults):
+    async with opened(*faults) as (log, engine, published):
+        message = await log.commit(draft())
+        assert await stored(engine) == [message]
+        assert {commit.first for commit in engine.tried} == {1}
+        assert [m for commit in published for m in commit.messages] == [message]
+
+
+@pytest.mark.gen_test
+async def test_a_late_put_is_recognised_whether_it_comes_first_or_in_vain():
+    one = draft()
+    async with opened("late", "lose") as (log, engine, published):
+        engine.late_after = 1
+        message = await log.commit(one)
+        assert len(engine.tried) == 3, "the late put came before the second one; the third met it"
+        assert await stored(engine) == [message]
+        assert published == engine.stored
+    async with opened("late") as (log, engine, _):
+        message = await log.commit(one)
+        await engine.release()
+        assert engine.suffered["late in vain"] == 1
+        assert await stored(engine) == [message]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_a_lost_race_is_folded_in_and_the_next_place_is_tried(hidden):
+    async with opened() as (log, engine, published):
+        engine.hides_winner = hidden
+        other = MessageLog(engine.engine, memory=False)
+        await log.commit(draft())
+        for n in range(3):
+            await other.commit(draft(f"foreign {n}", sender="bob"))
+        message = await log.commit(draft("mine"))
+        assert message.id == 5
+        assert [m.text for m in await stored(engine)] == ["hi", "foreign 0", "foreign 1", "foreign 2", "mine"]
+        assert [(c.first, c.last) for c in published] == [(1, 1), (5, 5)], "others publish what they write"
+
+
+@pytest.mark.gen_test
+async def test_a_message_that_another_process_stored_is_recognised_when_its_client_sends_it_here():
+    async with opened() as (log, engine, published):
+        await log.commit(draft())
+        other = MessageLog(engine.engine, memory=False)
+        message = await other.commit(one := draft("mine"))
+        assert await log.commit(one) == message
+        assert len(await stored(engine)) == 2
+        assert published[-1].last == message.id, "whoever wrote it may have died before publishing"
+
+
+@pytest.mark.gen_test
+async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_found_in_the_log(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    async with opened("drop", *["lose"] * 50) as (log, engine, published):
+        found = asyncio.Event()
+        log.committed = lambda commit: (published.append(commit), found.set())
+        # an engine that hides the place: every further attempt is lost, so the log must be read again
+        with pytest.raises(Unavailable):
+            await log.commit(one := draft())
+        await found.wait()
+        assert published == engine.stored
+        assert await log.commit(one) == engine.stored[0].messages[0], "to send again is safe"
+        assert len(await stored(engine)) == 1
+
+
+@pytest.mark.gen_test
+async def test_the_deadline_holds_for_a_writer_that_only_loses_too(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+
+    class Greedy(FaultyEngine):
+        async def put(self, commit):
+            raise Taken()
+
+    log = MessageLog(Greedy(await SqliteEngine.open(":memory:")), memory=False)
+    with pytest.raises(Unavailable):
+        await log.commit(draft())
+    await log.close(0.01)
+
+
+@in_virtual_time
+async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotten():
+    class Slow(FaultyEngine):
+        async def put(self, commit):
+            await asyncio.sleep(log_module.DEADLINE + 1)
+            await super().put(commit)
+
+    log = MessageLog(engine := Slow(MemoryEngine()), memory=False)
+    outcomes = await asyncio.gather(*(log.commit(draft()) for _ in range(200)), return_exceptions=True)
+    assert [m.id for m in outcomes if isinstance(m, Message)] == list(range(1, 65))
+    assert {str(error) for error in outcomes[64:]} == {"too many messages are waiting for the store"}
+    assert engine.calls == {"put": 1, "tail": 1}
+    await log.close()
+
+
+@pytest.mark.gen_test
+async def test_a_draft_that_was_refused_and_not_stored_can_be_sent_again(monkeypatch):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    async with opened(*["lose"] * 8) as (log, engine, _):
+        with pytest.raises(Unavailable):
+            await log.commit(one := draft())
+        while True:
+            with contextlib.suppress(Unavailable):
+                message = await log.commit(one)
+                break
+        assert await stored(engine) == [message]
+
+
+@pytest.mark.gen_test
+async def test_a_poisonous_message_fails_alone():
+    async with opened() as (log, engine, _):
+        engine.rejects_over = 2000
+        drafts = [draft("x" * (3000 if n == 5 else 10)) for n in range(12)]
+        results = await asyncio.gather(*map(log.commit, drafts), return_exceptions=True)
+        assert isinstance(results.pop(5), Rejected)
+        assert await stored(engine) == sorted(results, key=lambda m: m.id)
+        assert len(results) == 11
+
+
+@pytest.mark.gen_test
+async def test_a_misconfigured_store_fails_at_once():
+    async with opened("break") as (log, engine, _):
+        with pytest.raises(Unavailable):
+            await log.commit(draft())
+        assert len(engine.tried) == 1
+    async with opened() as (log, engine, _):
+        engine.read_faults.append(Broken("no such table"))
+        with pytest.raises(Broken):
+            await log.plan(StreamRequest("room"))
+
+
+@pytest.mark.gen_test
+async def test_a_put_goes_on_when_its_request_is_gone():
+    async with opened() as (log, engine, published):
+        engine.gate.clear()
+        request = asyncio.create_task(log.commit(draft()))
+        await engine.at_gate.wait()
+        request.cancel()
+        await asyncio.wait([request])
+        engine.gate.set()
+        await log.close()
+        assert len(engine.stored) == len(published) == 1
+
+
+@pytest.mark.gen_test
+async def test_closing_waits_for_what_is_being_written_and_refuses_the_rest():
+    async with opened() as (log, engine, _):
+        engine.gate.clear()
+        request = asyncio.create_task(log.commit(draft()))
+        await engine.at_gate.wait()
+        await log.close(0.01)
+        with pytest.raises(Unavailable):
+            await request
+
+
+@pytest.mark.gen_test
+async def test_once_it_closes_nothing_is_written_any_more():
+    """A request may still come, on a connection that is open: it is refused, and not stored unseen."""
+    async with opened() as (log, engine, _):
+        await log.commit(draft())
+        await log.close()
+        with pytest.raises(Unavailable):
+            await log.commit(draft("too late"))
+        assert engine.calls["put"] == 1
+
+
+@pytest.mark.gen_test
+async def test_a_read_that_is_tried_again_ends_when_the_log_closes():
+    async with opened() as (log, engine, _):
+        engine.read_faults.extend([Unknown()] * 3)
+        reading = asyncio.create_task(log.page("room"))
+        while engine.calls["tail"] < 2:  # noqa: ASYNC110 - a few turns of the loop
+            await asyncio.sleep(0)
+        await log.close()
+        with pytest.raises(Unavailable):
+            await reading
+        assert engine.calls["tail"] == 2
+
+
+@pytest.mark.gen_test
+async def test_a_reading_in_two_steps_ends_when_the_log_closes_between_them():
+    async with opened() as (log, engine, _):
+        await log.commit(draft())
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        after = engine.after
+
+        async def slow(*arguments):
+            begun.set()
+            await go_on.wait()
+            return await after(*arguments)
+
+        engine.after = slow
+        reading = asyncio.create_task(log.plan(StreamRequest("room", 10**6)))  # then the newest are read
+        await begun.wait()
+        engine.engine.close, close = lambda: asyncio.sleep(0), engine.engine.close
+        await log.close()
+        go_on.set()
+        with pytest.raises(Unavailable):
+            await reading
+        assert engine.calls["tail"] == 1  # of the writer
+        await close()
+
+
+@in_virtual_time
+async def test_writers_who_contend_for_a_room_take_turns():
+    """Who wins lets others go first: else the one that is quickest to know of its win wins again."""
+
+    class Distant(FaultyEngine):
+        async def put(self, commit):
+            await asyncio.sleep(0.005)
+            try:
+                await super().put(commit)
+            finally:
+                await asyncio.sleep(0.005 + 0.001 * self.number)
+
+    store, written = MemoryEngine(shared=True), Counter()
+    logs = []
+    for number in range(3):
+        engine = Distant(store)
+        engine.number = number
+        logs.append(MessageLog(engine, memory=False, rng=random.Random(number)))
+
+    async def keep_saying(number):
+        while asyncio.get_running_loop().time() < 30:
+            with contextlib.suppress(Unavailable):
+                await logs[number].commit(draft())
+                written[number] += 1
+
+    await asyncio.gather(*(keep_saying(number) for number in range(3) for _ in range(16)))
+    assert min(written.values()) > max(written.values()) / 3, written
+    await asyncio.gather(*(log.close() for log in logs))
+
+
+@in_virtual_time
+async def test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginning():
+    """Its place may be free: what is put there gets an id that was given already, and is in no page."""
+    engine = MemoryEngine(shared=True)
+    one, other = (MessageLog(engine, memory=False) for _ in range(2))
+    assert (await one.commit(draft())).id == 1
+    for _ in range(3):
+        await other.commit(draft())
+    for place in (1, 2):
+        del engine.commits["room", place]
+    await asyncio.sleep(log_module.TAIL_SECONDS + 1)
+    assert (await one.commit(draft("late"))).id == 5
+    assert [m.id for m in (await other.page("room")).messages] == [3, 4, 5]
+
+
+@in_virtual_time
+async def test_what_was_given_up_stays_in_doubt_when_more_is_given_up():
+    engine = FaultyEngine(MemoryEngine(), ["drop", "break"])
+    log = MessageLog(engine, memory=False)
+    published: list[Commit] = []
+    log.committed = published.append
+    with pytest.raises(Unavailable):
+        await log.commit(draft("stored, and the answer lost"))
+    engine.read_faults.append(Broken("expired"))
+    with pytest.raises(Unavailable):
+        await log.commit(draft("given up too"))
+    await asyncio.sleep(5)
+    assert [m.text for commit in published for m in commit.messages] == ["stored, and the answer lost"]
+
+
+@pytest.mark.gen_test
+async def test_a_room_that_is_being_written_does_not_leave_memory(monkeypatch):
+    """Else there would be two of it, and the one that is read would not learn what the other writes."""
+    monkeypatch.setattr(log_module, "ROOMS", 1)
+    async with opened(memory=True) as (log, engine, _):
+        await log.commit(draft())
+        engine.gate.clear()
+        engine.at_gate.clear()
+        writing = asyncio.create_task(log.commit(draft("two")))
+        await engine.at_gate.wait()
+        for room in ("a", "b"):
+            reading = asyncio.create_task(log.page(room))
+            await asyncio.sleep(0)
+            reading.cancel()
+        again = asyncio.create_task(log.page("room"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        engine.gate.set()
+        await again
+        assert (await writing).id == 2
+        assert [m.id for m in (await log.page("room")).messages] == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_with_memory_a_warm_room_is_read_from_memory_only():
+    async with opened(memory=True) as (log, engine, _):
+        await asyncio.gather(*(log.commit(draft(f"{n}")) for n in range(300)))
+        reads = engine.calls.copy()
+        await log.page("room")
+        await log.page("room", before=200, limit=100)
+        for last_id in (None, 0, 17, 250, 300, 301):
+            await log.plan(StreamRequest("room", last_id))
+        assert engine.calls == reads
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_both_ways_of_reading_give_the_same_plans_and_pages():
+    async with opened(memory=True) as (warm, engine, _):
+        cold = MessageLog(engine, memory=False)
+        for size in (1, 64, 3, 640, 1, 500):
+            await asyncio.gather(*(warm.commit(draft(f"{n}")) for n in range(size)))
+            tail = (await cold.page("room", limit=1)).last_id
+            for last_id in (
+                None,
+                0,
+                1,
+                2,
+                60,
+                64,
+                65,
+                70,
+                tail - REPLAY,
+                tail - REPLAY - 1,
+                tail - 1,
+                tail,
+                tail + 1,
+                10**18,
+            ):
+                for recover in (False, True):
+                    request = StreamRequest("room", last_id, recover)
+                    assert await warm.plan(request) == await cold.plan(request), request
+            for before in (None, 0, 1, 2, 40, 65, 66, tail, tail + 1, tail + 2, 10**18):
+                for limit in (1, 50, 200):
+                    page = await cold.page("room", before, limit)
+                    assert await warm.page("room", before, limit) == page, (before, limit)
+                    end = tail if before is None else max(0, min(tail, before - 1))
+                    assert [m.id for m in page.messages] == list(range(max(1, end - limit + 1), end + 1))
+
+
+@pytest.mark.gen_test
+async def test_without_memory_equal_readers_share_one_reading_that_began_after_they_asked():
+    async with opened() as (log, engine, _):
+        await log.commit(draft())
+        engine.gate.clear()
+        engine.at_gate.clear()
+        reads = engine.calls["tail"]
+        early = [asyncio.create_task(log.plan(StreamRequest("room"))) for _ in range(20)]
+        await engine.at_gate.wait()  # their reading has happened, and is on its way back
+        await MessageLog(engine.engine, memory=False).commit(draft())
+        late = [asyncio.create_task(log.plan(StreamRequest("room"))) for _ in range(20)]
+        await asyncio.sleep(0)
+        engine.gate.set()
+        assert {plan.position for plan in await asyncio.gather(*early)} == {1}
+        assert {plan.position for plan in await asyncio.gather(*late)} == {2}
+        assert engine.calls["tail"] == reads + 2
+
+
+@pytest.mark.gen_test
+async def test_a_failed_reading_is_shared_too_and_the_next_one_is_new():
+    reads = SharedReads()
+    outcomes = iter([Unavailable("first"), "second"])
+
+    async def read():
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    results = await asyncio.gather(*(reads.get("key", read) for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [Unavailable] * 3
+    assert await reads.get("key", read) == "second"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("memory", [False, True])
+async def test_a_read_survives_a_passing_fault_and_gives_up_when_it_lasts(memory, monkeypatch):
+    async with opened(memory=memory) as (log, engine, _):
+        engine.read_faults.extend([Unknown(), Throttled()])
+        assert (await log.plan(StreamRequest("room"))).position == 0
+        monkeypatch.setattr(log_module, "READ_SECONDS", 0.1)
+        engine.read_faults.extend([Unknown()] * 1000)
+        with pytest.raises(Unavailable):
+            await log.plan(StreamRequest("another"))
+        with pytest.raises(Unavailable):
+            await log.check()
+        engine.read_faults.clear()
+        monkeypatch.undo()
+        await log.check()
+
+
+@pytest.mark.gen_test
+async def test_a_recovery_at_the_head_of_the_log_is_one_small_read():
+    async with opened() as (log, engine, _):
+        await asyncio.gather(*(log.commit(draft()) for _ in range(300)))
+        engine.calls.clear()
+        plan = await log.plan(StreamRequest("room", 300, recover=True))
+        assert (plan.parts, plan.position) == ((), 300)
+        assert engine.calls == {"after": 1}
+
+
+@pytest.mark.gen_test
+async def test_a_warm_room_whose_log_begins_late_is_read_from_memory_only_as_well():
+    async with opened(memory=True) as (log, engine, _):
+        await engine.put(Commit("room", (), void=(1, 7)))
+        assert (await log.commit(draft())).id == 8
+        engine.calls.clear()
+        assert [m.id for m in (await log.page("room")).messages] == [8]
+        assert (await log.page("room", before=8)).messages == ()
+        assert not engine.calls
+
+
+@pytest.mark.gen_test
+async def test_a_store_that_others_write_to_is_read_and_not_remembered():
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    log = MessageLog(engine, memory=True)
+    await log.commit(draft())
+    await MessageLog(engine.engine, memory=False).commit(draft("of another process"))
+    assert log.plan_at_once(StreamRequest("room")) is None
+    assert (await log.page("room")).last_id == 2
+    assert (await log.page("room", after=1)).last_id == 2
+    assert (await log.plan(StreamRequest("room", 2))).opening[-1].name == "stream-open"
+    engine.engine.commits.clear()
+    plan = await log.plan(StreamRequest("room", 2, recover=True))
+    assert [event.name for event in plan.opening] == ["stream-reset"]
+    assert plan.position == 0
+    await log.close()
+
+
+@pytest.mark.gen_test
+async def test_unused_rooms_leave_memory_and_busy_ones_stay(monkeypatch):
+    monkeypatch.setattr(log_module, "ROOMS", 3)
+    async with opened(memory=True) as (log, engine, _):
+        engine.gate.clear()
+        busy = asyncio.create_task(log.commit(draft(room="busy")))
+        await engine.at_gate.wait()
+        engine.gate.set()
+        for n in range(10):
+            await log.plan(StreamRequest(f"room {n}"))
+        assert len(log._rooms) <= 4
+        assert (await busy).id == 1
+        engine.calls.clear()
+        await log.plan(StreamRequest("room 9"))
+        assert not engine.calls
+        monkeypatch.setattr(log_module, "IDLE", -1.0)
+        await log.plan(StreamRequest("room 9"))
+        assert list(log._rooms) == ["room 9"]

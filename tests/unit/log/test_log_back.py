@@ -1,0 +1,588 @@
+"""What the log does about its past: late repeats, holes, sizes, memory, sleep, and readings that wait."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+import uuid
+from collections import deque
+
+import pytest
+
+from flychat import log as log_module
+from flychat.errors import Conflict, Hole, Overloaded, TooOld, Unavailable, Unknown
+from flychat.log import MessageLog
+from flychat.log import window as window_module
+from flychat.messages import TEXT_CHARACTERS, Commit, Draft
+from flychat.storage.sqlite import SqliteEngine
+from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
+from tests.proof.simulation.virtual import in_virtual_time
+from tests.support.fakes import FaultyEngine, MemoryEngine
+
+LARGE = "\N{GRINNING FACE}" * TEXT_CHARACTERS
+modes = pytest.mark.parametrize("memory", [False, True])
+
+
+def draft(text="hi", *, since=None, room="room", provisional_id=None, now=0.0) -> Draft:
+    fields = {"from": "ann", "text": text, "provisionalId": provisional_id or str(uuid.uuid4())}
+    return Draft.create(room, {**fields, "lastEventId": since}, now=now)
+
+
+class Store(FaultyEngine):
+    """SQLite in memory, which several logs share and none closes."""
+
+    async def close(self):
+        pass
+
+
+@contextlib.asynccontextmanager
+async def opened(memory, **options):
+    engine = Store(await SqliteEngine.open(":memory:"))
+    log = MessageLog(engine, memory=memory, **options)
+    try:
+        yield log, engine
+    finally:
+        await log.close()
+        await engine.engine.close()
+
+
+async def fill(engine, number, *, text="hi", now=0.0, first=1, room="room"):
+    """So many messages in commits of 64, without a log."""
+    drafts = [draft(text, now=now, room=room) for _ in range(number)]
+    for at in range(0, number, 64):
+        await engine.engine.put(Commit.of(first + at, drafts[at : at + 64]))
+
+
+async def ids_of(engine, one):
+    return [
+        m.id
+        for c in await engine.engine.find("room", 0, 10**4, one.provisional_id)
+        for m in c.messages
+        if m.key == one.key
+    ]
+
+
+# Exactly once, however late
+
+
+@modes
+@pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.gen_test(timeout=60)
+async def test_a_draft_with_a_position_is_recognised_after_thousands_of_messages(memory, warm):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 5)
+        one = draft("once", since=5)
+        message = await log.commit(one)
+        await fill(engine, 6000, first=7)
+        late = MessageLog(engine, memory=memory)
+        if warm:
+            await late.commit(draft(since=6006))
+        assert await late.commit(one) == message
+        assert await ids_of(engine, one) == [6]
+        await late.close()
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown(memory):
+    """A provisional event of a message that is stored would stay for ever where the message is not known."""
+    async with opened(memory) as (log, engine):
+        message = await log.commit(one := draft("once", since=0))
+        await fill(engine, 3000, first=2)
+        await log.commit(draft(since=3001))
+        assert await log.recall(one) == message
+        with pytest.raises(Conflict):
+            await log.recall(draft("other", since=0, provisional_id=one.provisional_id))
+
+
+@modes
+@in_virtual_time
+async def test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody_spins(memory):
+    """The draft may be in the log from an attempt before. The writer that has nothing else to do reads it again."""
+    asked = itertools.count()
+
+    def now():
+        if next(asked) > 10_000:
+            raise AssertionError("the writer goes round and round, and the loop has no turn")
+        return 0.0
+
+    engine = FaultyEngine(MemoryEngine())
+    log = MessageLog(engine, memory=memory, now=now)
+    published = []
+    log.committed = published.append
+    await fill(engine, 3000)
+    await log.commit(draft(since=3000))
+    engine.find = failing
+    late = draft("an attempt before was late", since=7)
+    searching = asyncio.create_task(log.commit(late))
+    await asyncio.sleep(1)
+    await engine.engine.put(Commit.of(3002, [late]))
+    with pytest.raises(Unavailable):
+        await searching
+    await asyncio.sleep(5)
+    assert [m.text for commit in published[1:] for m in commit.messages] == [late.text]
+    await log.commit(draft(since=3002))
+    await asyncio.sleep(5)
+    assert next(asked) < 1000
+    await log.close()
+
+
+async def failing(*arguments):
+    raise Unknown("no answer")
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_a_late_draft_that_is_not_in_the_log_is_stored_and_searched_for_once(memory):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 3000)
+        await log.commit(draft(since=3000))
+        engine.calls.clear()
+        found = await log.recall(one := draft("new", since=7))
+        assert engine.calls == {"find": 1}
+        assert (await log.commit(found)).text == "new"
+        assert engine.calls == {"find": 1, "put": 1}
+        assert await ids_of(engine, one) == [3002]
+
+
+@modes
+@pytest.mark.gen_test
+async def test_an_ordinary_first_attempt_costs_no_reading(memory):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 500, now=time.time())
+        await log.commit(draft(since=500))
+        engine.calls.clear()
+        for n in range(100):
+            one = await log.recall(draft(since=480 + n))
+            await log.commit(one)
+        assert engine.calls == {"put": 100}
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_a_draft_that_would_be_looked_for_too_far_back_is_refused_and_not_stored(memory, monkeypatch):
+    monkeypatch.setattr(log_module, "LOOK_BACK", 1000)
+    async with opened(memory) as (log, engine):
+        await fill(engine, 3000)
+        for one in (draft(since=100), draft(since=0)):
+            with pytest.raises(TooOld):
+                await log.commit(one)
+            with pytest.raises(TooOld):
+                await log.recall(one)
+            assert await ids_of(engine, one) == []
+        assert (await log.commit(draft(since=2500))).id == 3001
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_busy_room(memory):
+    async with opened(memory) as (log, engine):
+        message = await log.commit(one := draft("once", now=time.time() - 60))
+        await fill(engine, 2000, first=2, now=time.time() - 30)
+        for log_ in (log, MessageLog(engine, memory=memory)):
+            assert await log_.commit(one) == message
+        assert await ids_of(engine, one) == [1]
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_without_a_position_a_draft_is_recognised_for_256_messages_in_a_quiet_room(memory):
+    async with opened(memory) as (log, engine):
+        message = await log.commit(one := draft("once"))
+        await fill(engine, 255, first=2)
+        for log_ in (log, MessageLog(engine, memory=memory)):
+            assert await log_.commit(one) == message
+        assert await ids_of(engine, one) == [1]
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_others_do_not_wait_while_the_log_is_searched(memory):
+    class Slow(Store):
+        searched, go_on = asyncio.Event(), asyncio.Event()
+
+        async def find(self, *arguments):
+            self.searched.set()
+            await self.go_on.wait()
+            return await super().find(*arguments)
+
+    engine = Slow(await SqliteEngine.open(":memory:"))
+    await fill(engine, 3000)
+    log = MessageLog(engine, memory=memory)
+    late = asyncio.create_task(log.commit(draft("late", since=1)))
+    await engine.searched.wait()
+    assert (await log.commit(draft(since=3000))).id == 3001
+    engine.go_on.set()
+    assert (await late).id == 3002
+    await log.close()
+    await engine.engine.close()
+
+
+@pytest.mark.gen_test
+async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
+    class Stuck(Store):
+        searched = asyncio.Event()
+
+        async def find(self, *arguments):
+            self.searched.set()
+            await asyncio.Event().wait()
+
+    engine = Stuck(await SqliteEngine.open(":memory:"))
+    await fill(engine, 3000)
+    log = MessageLog(engine, memory=True)
+    late = asyncio.create_task(log.commit(draft(since=1)))
+    await engine.searched.wait()
+    await log.close(0.1)
+    with pytest.raises(Unavailable):
+        await late
+    await engine.engine.close()
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered_without_a_search(memory):
+    """The winner is not named, so the log is read: the window moves past the draft's own message."""
+    async with opened(memory) as (log, engine):
+        await log.commit(draft(since=0))
+        engine.hides_winner = True
+        one = draft("once", since=1)
+        engine.faults = itertools.chain(["drop"], itertools.repeat("pass"))
+        overtake = engine.engine.put
+
+        async def overtaken(commit):
+            await overtake(commit)
+            engine.engine.put = overtake
+            await fill(engine, 900, first=commit.last + 1)
+
+        engine.engine.put = overtaken
+        assert (await log.commit(one)).id == 2
+        assert not engine.calls["find"]
+        assert await ids_of(engine, one) == [2]
+
+
+@pytest.mark.gen_test
+async def test_a_room_that_others_cleared_does_not_answer_with_what_is_gone():
+    async with opened(False) as (log, engine):
+        one = draft("once")
+        await log.commit(one)
+        for _ in range(200):
+            await log.commit(draft())
+        await engine.put(Commit("room", (), void=(202, 1)))
+        await engine.engine.erase("room", 202)
+        assert (await log.commit(one)).id == 203
+
+
+# Holes
+
+
+async def with_a_hole(engine):
+    await fill(engine, 30)
+    await fill(engine, 100, first=41)
+
+
+@modes
+@pytest.mark.gen_test
+async def test_a_hole_is_never_taken_for_the_end_of_the_log(memory):
+    async with opened(memory) as (log, engine):
+        await with_a_hole(engine)
+        for last_id in (0, 5, 29, 30, 35, 39):
+            plan = await log.plan(StreamRequest("room", last_id, recover=True))
+            assert [event.name for event in plan.opening] == ["stream-reset"], last_id
+            assert [m.id for m in plan.messages] == list(range(91, 141))
+            assert plan.position == 140
+        plan = await log.plan(StreamRequest("room", 40))
+        assert [m.id for m in plan.messages] == list(range(41, 141))
+
+
+@modes
+@pytest.mark.gen_test
+async def test_a_writer_whose_tail_is_below_a_hole_goes_on_at_the_end(memory):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 30)
+        await log.commit(draft(since=30))
+        await engine.engine.put(Commit.of(32, [draft()]))
+        await fill(engine, 100, first=41)
+        log._rooms["room"].known = -2 * log_module.TAIL_SECONDS, log._rooms["room"].known[1]
+        assert (await log.commit(draft(since=31))).id == 141
+
+
+@modes
+@pytest.mark.gen_test
+async def test_the_past_can_be_paged_across_a_hole_forwards(memory):
+    async with opened(memory) as (log, engine):
+        await with_a_hole(engine)
+        page = await log.page("room", after=10, limit=50)
+        assert ([m.id for m in page.messages], page.more) == (list(range(11, 31)), 40)
+        page = await log.page("room", after=40, limit=50)
+        assert ([m.id for m in page.messages], page.more) == (list(range(41, 91)), 90)
+        page = await log.page("room", after=90, limit=50)
+        assert ([m.id for m in page.messages], page.more) == (list(range(91, 141)), None)
+        page = await log.page("room", after=140, limit=50)
+        assert (page.messages, page.more, page.last_id) == ((), None, 140)
+
+
+# Sizes
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_a_replay_has_a_megabyte_at_the_most_and_so_has_an_opening(memory):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 400, text=LARGE, first=1)
+        near = await log.plan(StreamRequest("room", 340))
+        assert [m.id for m in near.messages] == list(range(341, 401))
+        for last_id in (0, 330):
+            plan = await log.plan(StreamRequest("room", last_id))
+            assert [event.name for event in plan.opening] == ["stream-open", "stream-reset"]
+            assert [m.id for m in plan.messages] == list(range(351, 401))
+        assert size((await log.plan(StreamRequest("room"))).messages) <= REPLAY_BYTES
+
+
+@modes
+@pytest.mark.gen_test
+async def test_an_opening_of_messages_that_are_mostly_escapes_is_shorter_than_50(memory):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 60, text="\u2028" * TEXT_CHARACTERS)
+        plan = await log.plan(StreamRequest("room"))
+        assert 40 <= len(plan.messages) < HISTORY
+        assert size(plan.messages) <= REPLAY_BYTES
+        assert plan.messages[-1].id == plan.position == 60
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_a_page_is_bounded_in_bytes_and_says_where_it_goes_on(memory):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 300, text=LARGE)
+        seen, before = [], None
+        while before is None or before > 1:
+            page = await log.page("room", before, 200)
+            assert size(page.messages) <= log_module.PAGE_BYTES
+            assert page.last_id == 300
+            seen[:0] = [m.id for m in page.messages]
+            assert page.more == (seen[0] if seen[0] > 1 else None)
+            before = seen[0]
+        assert seen == list(range(1, 301))
+        seen, after = [], 0
+        while after is not None:
+            page = await log.page("room", after=after, limit=200)
+            assert size(page.messages) <= log_module.PAGE_BYTES
+            seen += [m.id for m in page.messages]
+            after = page.more
+        assert seen == list(range(1, 301))
+
+
+@modes
+@pytest.mark.gen_test
+async def test_a_page_that_is_not_cut_says_nothing(memory):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 300)
+        assert (await log.page("room", limit=200)).more is None
+        assert (await log.page("room", before=20)).more is None
+        assert (await log.page("empty", after=0)).more is None
+
+
+# Memory
+
+
+@modes
+@in_virtual_time
+async def test_a_room_that_turns_out_large_has_another_one_leave_at_once(memory):
+    engine = FaultyEngine(MemoryEngine())
+    log = MessageLog(engine, memory=memory, most_bytes=100_000)
+    await log.commit(draft(room="small"))
+    await fill(engine, 64, text="x" * 2000, room="large")
+    late = draft(room="large", since=64)
+    await log.commit(late)
+    asked = engine.calls["tail"]
+    await log.commit(draft(room="small"))
+    assert engine.calls["tail"] == asked + 1, "it had left memory, and is read again"
+    await log.close()
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves(memory):
+    most = 8 << 20
+    async with opened(memory, most_bytes=most) as (log, engine):
+        for n in range(60):
+            await fill(engine, 40, text=LARGE, room=f"room {n}")
+            await log.plan(StreamRequest(f"room {n}", 0))
+            await log.commit(draft(room=f"room {n}", since=40))
+            assert log._bytes == sum(room.bytes for room in log._rooms.values())
+            assert log._bytes <= most + window_module.WINDOW_BYTES
+        assert "room 0" not in log._rooms
+        assert "room 59" in log._rooms
+        engine.calls.clear()
+        await log.commit(draft(room="room 59", since=41))
+        assert engine.calls == {"put": 1}
+        assert (await log.commit(draft(room="room 0", since=41))).id == 42, "it is read again"
+
+
+@pytest.mark.gen_test
+async def test_a_room_that_was_forgotten_weighs_nothing():
+    async with opened(True) as (log, engine):
+        await fill(engine, 50)
+        await log.plan(StreamRequest("room"))
+        assert log._bytes == log._rooms["room"].bytes > 0
+        log._forget(log._rooms["room"])
+        assert log._bytes == log._rooms["room"].bytes == 0
+
+
+@pytest.mark.gen_test
+async def test_a_cold_room_reads_what_is_needed_and_a_long_resume_reads_more():
+    async with opened(True) as (log, engine):
+        await fill(engine, 900)
+        await log.plan(StreamRequest("room"))
+        assert len(log._rooms["room"].window.messages) <= log_module.FIRST + 64
+        assert log.plan_at_once(StreamRequest("room", 100)) is None
+        plan = await log.plan(StreamRequest("room", 100))
+        assert [m.id for m in plan.messages] == list(range(101, 901))
+        engine.calls.clear()
+        assert log.plan_at_once(StreamRequest("room", 101)).messages == plan.messages[1:]
+        assert not engine.calls
+
+
+@pytest.mark.gen_test
+async def test_those_who_come_back_to_a_cold_room_together_share_its_reading():
+    async with opened(True) as (log, engine):
+        await fill(engine, 900)
+        plans = await asyncio.gather(*(log.plan(StreamRequest("room", n)) for n in range(0, 800, 100)))
+        assert [plan.messages[0].id for plan in plans] == list(range(1, 801, 100))
+        assert engine.calls["tail"] == 1
+        assert engine.calls["before"] <= 2
+
+
+# Sleep
+
+
+@modes
+@pytest.mark.gen_test
+async def test_a_process_that_slept_does_not_put_at_a_place_that_has_been_freed(memory):
+    """The loop's clock stands still while a machine sleeps; the log may have expired up to its last commit."""
+    clock = [1_000_000.0]
+    async with opened(memory, now=lambda: clock[0]) as (log, engine):
+        await log.commit(draft(since=0))
+        await fill(engine, 10, first=2)
+        emptied = await SqliteEngine.open(":memory:")
+        await emptied.put(Commit.of(11, [draft()]))
+        old, engine.engine = engine.engine, emptied
+        await old.close()
+        clock[0] += 8 * 86_400
+        message = await log.commit(draft("after the sleep", since=1))
+        assert message.id == 12
+        assert (await log.page("room")).messages[-1] == message
+
+
+@modes
+@in_virtual_time
+async def test_an_answer_that_lay_there_while_the_machine_slept_is_old(memory):
+    engine, clock = MemoryEngine(shared=True), [1_000_000.0]
+    log = MessageLog(engine, memory=memory, now=lambda: clock[0])
+    tail = engine.tail
+
+    async def answered_before_the_sleep(*arguments):
+        answer = await tail(*arguments)
+        engine.tail = tail
+        clock[0] += 8 * 86_400
+        engine.commits["room", 11] = Commit.of(11, [draft()])  # by another process; 1 to 10 have expired
+        return answer
+
+    engine.tail = answered_before_the_sleep
+    assert (await log.commit(draft("after the sleep"))).id == 12
+
+
+@in_virtual_time
+async def test_a_clock_that_was_set_back_by_hours_has_the_tail_looked_at():
+    """Nobody knows how long it was: the time may have been wrong before, or be wrong now."""
+    engine, clock = FaultyEngine(MemoryEngine(shared=True)), [1_000_000.0]
+    log = MessageLog(engine, memory=False, now=lambda: clock[0])
+    await log.commit(draft())
+    clock[0] -= 2 * log_module.TAIL_SECONDS
+    await log.commit(draft())
+    assert engine.calls["after"] == 1
+    await log.close()
+
+
+# Readings that wait
+
+
+class Gate(Store):
+    """Its readings wait while it is closed, as in a long queue."""
+
+    def __init__(self, engine):
+        super().__init__(engine)
+        self.open = asyncio.Event()
+        self.entered = asyncio.Event()
+
+    async def tail(self, room, limit):
+        self.entered.set()
+        await self.open.wait()
+        return await super().tail(room, limit)
+
+
+@modes
+@pytest.mark.gen_test
+async def test_a_queue_is_no_dead_store_and_who_waits_in_it_is_served(memory, monkeypatch):
+    monkeypatch.setattr(log_module, "READ_SECONDS", 0.01)
+    engine = Gate(await SqliteEngine.open(":memory:"))
+    log = MessageLog(engine, memory=memory)
+    reading = asyncio.create_task(log.plan(StreamRequest("room")))
+    await engine.entered.wait()
+    done, _ = await asyncio.wait([reading], timeout=0.1)
+    assert not done, "it has waited for longer than a store may take, and the store has not begun"
+    engine.open.set()
+    assert (await reading).position == 0
+    await log.close()
+    await engine.engine.close()
+
+
+@modes
+@pytest.mark.gen_test
+async def test_while_the_oldest_reading_has_waited_for_long_another_is_refused_before_it_is_begun(
+    memory, monkeypatch
+):
+    engine = Gate(await SqliteEngine.open(":memory:"))
+    log = MessageLog(engine, memory=memory)
+    reading = asyncio.create_task(log.plan(StreamRequest("room")))
+    await engine.entered.wait()
+    monkeypatch.setattr(log_module, "OVERLOAD_SECONDS", -1.0)
+    with pytest.raises(Overloaded):
+        await log.plan(StreamRequest("another"))
+    with pytest.raises(Overloaded):
+        await log.recall(draft(room="another"))
+    assert engine.calls["tail"] == 0, "even the first waits at the gate"
+    engine.open.set()
+    await reading
+    assert (await log.plan(StreamRequest("another"))).position == 0, "as soon as that one is served"
+    await log.close()
+    await engine.engine.close()
+
+
+@modes
+@pytest.mark.gen_test
+async def test_a_store_that_does_not_answer_in_its_time_is_told_so_at_once(memory):
+    """The engine took READ_SECONDS to say that it does not know: there is no time for another attempt."""
+
+    class Dead(Store):
+        async def tail(self, room, limit):
+            self.calls["tail"] += 1
+            await asyncio.sleep(log_module.READ_SECONDS)
+            raise Unknown("no answer")
+
+    engine = Dead(await SqliteEngine.open(":memory:"))
+    log = MessageLog(engine, memory=memory)
+    with pytest.raises(Unavailable):
+        await log.plan(StreamRequest("room"))
+    assert engine.calls["tail"] == 1
+    await log.close()
+    await engine.engine.close()
+
+
+@pytest.mark.gen_test
+async def test_a_hole_is_not_hidden_by_the_readings_that_are_shared():
+    async with opened(False) as (log, engine):
+        await with_a_hole(engine)
+        engine.read_faults = deque([Unknown("once")])
+        with pytest.raises(Hole):
+            await log._read(lambda: engine.after("room", 5, REPLAY))

@@ -1,0 +1,99 @@
+"""What an operator sees at /metrics: it moves when it should, and its labels are few."""
+
+import asyncio
+import re
+
+import pytest
+from prometheus_client import REGISTRY
+
+from flychat.errors import Taken, Unknown
+from flychat.messages import Commit
+from flychat.storage.measured import MeasuredEngine
+from flychat.storage.sqlite import SqliteEngine
+from tests.contract.test_http import ROOM, ask, post
+from tests.support.fakes import FaultyEngine
+from tests.support.served import draft, served
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+class Change:
+    """How much a sample grew since this was made."""
+
+    def __init__(self, name: str, **labels: str) -> None:
+        self._sample = (name, labels)
+        self._before = value(name, **labels)
+
+    def __call__(self) -> float:
+        return value(self._sample[0], **self._sample[1]) - self._before
+
+
+@pytest.mark.gen_test
+async def test_puts_are_counted_by_their_outcome_and_commits_by_their_size():
+    engine = FaultyEngine(await SqliteEngine.open(":memory:"), ["pass", "pass", "lose"])
+    measured = MeasuredEngine(engine)
+    changes = {
+        outcome: Change("flychat_puts_total", outcome=outcome) for outcome in ("stored", "taken", "unknown")
+    }
+    count, messages = Change("flychat_commit_messages_count"), Change("flychat_commit_messages_sum")
+    timed, reads = Change("flychat_put_seconds_count"), Change("flychat_reads_total", outcome="read")
+    commit = Commit.of(1, [draft(), draft()])
+    await measured.put(commit)
+    for failure in (Taken, Unknown):
+        with pytest.raises(failure):
+            await measured.put(commit)
+    for read in (measured.tail("room", 1), measured.after("room", 0, 1), measured.before("room", 9, 1)):
+        assert await read == [commit]
+    await measured.check()
+    await measured.close()
+    assert {outcome: change() for outcome, change in changes.items()} == {
+        "stored": 1,
+        "taken": 1,
+        "unknown": 1,
+    }
+    assert (count(), messages(), timed(), reads()) == (1, 2, 3, 4)
+
+
+@pytest.mark.gen_test
+async def test_streams_and_posts_are_counted():
+    async with served() as chat:
+        first, resumed = (Change("flychat_streams_opened_total", kind=kind) for kind in ("first", "resumed"))
+        ahead, behind = (
+            Change("flychat_stream_resets_total", reason=reason) for reason in ("ahead", "behind")
+        )
+        good, bad = (Change("flychat_posts_total", status=status) for status in ("200", "400"))
+        await asyncio.gather(*(chat.post() for _ in range(1001)))
+        for position in (None, 5, 0, 5000):
+            await chat.stream(position)
+        await post(chat, {"from": "ann", "text": "hi"})
+        await post(chat, {"from": "ann"})
+        assert (first(), resumed(), ahead(), behind(), good(), bad()) == (1, 3, 1, 1, 1, 1)
+
+
+@pytest.mark.gen_test
+async def test_streams_are_counted_while_they_are_held_and_when_they_end(monkeypatch):
+    async with served() as chat:
+        left, drained = (Change("flychat_streams_ended_total", why=why) for why in ("left", "drained"))
+        clients = [await chat.stream() for _ in range(3)]
+        assert value("flychat_streams") == 3
+        gone = asyncio.Event()
+        cut = chat.hub.holder.cut
+        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
+        clients[0].close()
+        await asyncio.wait_for(gone.wait(), 5)
+        assert (value("flychat_streams"), left(), drained()) == (2, 1, 0)
+    assert drained() == 2
+
+
+@pytest.mark.gen_test
+async def test_labels_have_few_values_and_nothing_of_a_message_or_a_room():
+    async with served() as chat:
+        for n in range(30):
+            await post(chat, {"from": f"name{n}", "text": f"text{n}"}, f"/rooms/secretroom{n}/messages/")
+            await ask(chat, f"/secretroom{n}?user=name{n}")
+        body = (await ask(chat, "/metrics")).body.decode()
+        assert not re.search(r"secretroom|name\d|text\d", body)
+        assert len(re.findall(r"^flychat_\w+", body, re.MULTILINE)) < 200
+        assert ROOM not in body

@@ -1,0 +1,117 @@
+"""The house stands as drawn: who may import whom, read from the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "flychat"
+PURE = {"errors", "messages", "sse", "streams"}
+PORTS = {"storage", "hub"}
+HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.held"}
+ENGINES = {"storage.sqlite", "storage.dynamodb"}
+TECHNOLOGY = {
+    "tornado": HUBS | PORTS | {"chat", "web", "listener", "door", "server"},
+    "jinja2": {"web"},
+    "gripcontrol": {"hub.pushpin", "hub.publisher"},
+    "sqlite3": {"storage.sqlite"},
+    "aiohttp": {"client.http", "pushpin_child"},
+    "aioboto3": {"storage.dynamodb"},
+    "aiobotocore": {"storage.dynamodb"},
+    "botocore": {"storage.dynamodb"},
+}
+ALLOWED = {
+    "__init__": set(),
+    "maintenance": PURE | {"storage", "config", "server", "terminal"},
+    "__main__": {"maintenance", "server", "commands", "terminal"},
+    **dict.fromkeys(PURE | PORTS, PURE),
+    "storage.sqlite": PURE | {"storage", "storage.files", "storage.worker"},
+    "storage.dynamodb": PURE | {"storage", "storage.turns", "logs"},
+    **{
+        part: PURE | {"storage"}
+        for part in ("storage.files", "storage.measured", "storage.turns", "storage.worker")
+    },
+    "hub.waiting": set(),
+    "hub.held": {"hub.waiting"},
+    "hub.local": PURE | {"hub", "hub.held", "hub.waiting", "logs"},
+    "hub.pushpin": PURE | {"hub", "hub.publisher"},
+    "hub.publisher": PURE,
+    "pushpin_watcher": set(),
+    "pushpin_child": {"config", "errors", "pushpin_watcher", "client.http"},
+    "health": {"config", "errors"},
+    "log": PURE | {"storage", "logs", "log.window", "log.reading"},
+    "log.window": PURE | {"log.reading"},
+    "log.reading": PURE,
+    "chat": PURE | {"log", "hub"},
+    "limits": set(),
+    "logs": set(),
+    "web": PURE | {"chat", "limits", "logs"},
+    "listener": {"limits"},
+    "door": PURE | {"limits", "listener", "logs", "web"},
+    "config": {"__init__", "errors"},
+    "client.follower": PURE,
+    "client.http": {"__init__"} | PURE,
+    "client": {"client.follower", "client.http"} | PURE,
+    "terminal": PURE,
+    "check": {"__init__", "client", "client.follower", "client.http", "terminal"} | PURE,
+    "commands": {"__init__", "check", "client", "client.follower", "terminal"} | PURE,
+}
+
+
+def modules():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), path
+
+
+def imports(name: str, path: Path) -> set[str]:
+    """The modules that a file imports, ours without the package's name, others by their first part."""
+    known = {module for module, _ in modules()}
+    package = name.split(".") if path.name == "__init__.py" and name != "__init__" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            base += node.module.split(".") if node.module else []
+            for alias in node.names:
+                inner = ".".join([*base, alias.name])
+                found.add("flychat." + (inner if inner in known else ".".join(base) or "__init__"))
+    return found
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()), ids=[name for name, _ in modules()])
+def test_a_module_imports_only_from_the_layers_below(name, path):
+    ours = {
+        module.removeprefix("flychat.") for module in imports(name, path) if module.startswith("flychat.")
+    }
+    if name != "server" and name in ALLOWED:
+        assert ours - {name} <= ALLOWED[name]
+    if name not in ("server", "__main__"):
+        assert not ours & (ENGINES | HUBS - {"hub.held", "hub.publisher"}), (
+            "only the server names an engine or a hub"
+        )
+
+
+@pytest.mark.parametrize("technology", TECHNOLOGY)
+def test_a_technology_is_known_in_its_own_place_only(technology):
+    users = {name for name, path in modules() if technology in imports(name, path)}
+    assert users <= TECHNOLOGY[technology]
+
+
+@pytest.mark.parametrize("name", sorted(PURE))
+def test_the_core_is_pure(name):
+    """The standard library only; no coroutine, no clock, no chance."""
+    source = (PACKAGE / f"{name}.py").read_text()
+    found = {module for module in imports(name, PACKAGE / f"{name}.py") if not module.startswith("flychat.")}
+    assert found <= {"__future__", "collections", "dataclasses", "datetime", "functools", "json", "re"} | {
+        "typing",
+        "unicodedata",
+        "urllib",
+        "uuid",
+    }
+    assert not any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(ast.parse(source)))
+    assert "now()" not in source

@@ -1,0 +1,111 @@
+"""The log: lines for people or for programs, and nothing of what people write to each other."""
+
+import asyncio
+import json
+import logging
+import re
+import sys
+
+import pytest
+from prometheus_client import REGISTRY
+
+from flychat import log as log_module
+from flychat.errors import Unavailable
+from flychat.logs import JsonFormatter, Seldom
+from tests.contract.test_http import ROOM, ask, raising
+from tests.contract.test_http import post as send
+from tests.support.program import running
+from tests.support.served import served
+from tests.system.test_server import STANDALONE, post
+
+
+def test_a_record_is_one_line_of_json_whatever_it_holds():
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        record = logging.LogRecord("flychat.x", logging.ERROR, "", 0, "%s\n\u2028", ("odd",), sys.exc_info())
+    (line,) = JsonFormatter().format(record).splitlines()
+    fields = json.loads(line)
+    assert fields["message"] == "odd\n\u2028"
+    assert (fields["level"], fields["logger"]) == ("ERROR", "flychat.x")
+    assert "ValueError: two\nlines" in fields["exception"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", fields["time"])
+
+
+@pytest.mark.gen_test
+async def test_an_answer_that_is_our_fault_has_an_id_that_is_in_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    async with served(["lose"] * 9) as chat:
+        response = await send(chat, {"from": "secret sender", "text": "secret text"})
+        assert response.code == 503
+        assert f"POST {ROOM}: 503 unavailable (request {response.headers['X-Request-Id']})" in caplog.text
+        assert "secret" not in caplog.text
+        assert "X-Request-Id" not in (await ask(chat, "/no/such")).headers
+
+
+def test_what_happens_often_is_told_once_a_minute_with_how_often_it_was(caplog):
+    now = 0.0
+    seldom = Seldom(logging.getLogger("flychat.x"), logging.ERROR, lambda: now)
+    assert seldom.tell("%d streams", 1)
+    for _ in range(10):
+        now += 5.9
+        assert not seldom.tell("never seen")
+    now = 60.0
+    assert seldom.tell("%d streams", 2)
+    now = 200.0
+    assert seldom.tell("%d%%", 3)
+    assert caplog.messages == [
+        "1 streams",
+        "2 streams (10 more of this kind since the last such line)",
+        "3%",
+    ]
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
+
+
+def failures(code: str) -> float:
+    return REGISTRY.get_sample_value("flychat_failures_total", {"code": code}) or 0
+
+
+@pytest.mark.gen_test
+async def test_streams_that_are_refused_are_told_once_and_counted(caplog):
+    async with served(max_streams=1) as chat:
+        await chat.stream()
+        before = failures("full"), failures("not_ready")
+        answers = [await ask(chat, ROOM, Accept="text/event-stream") for _ in range(30)]
+        chat.application.draining = True
+        answers += [await ask(chat, "/readyz") for _ in range(30)]
+        assert {answer.code for answer in answers} == {503}
+        assert (failures("full"), failures("not_ready")) == (before[0] + 30, before[1] + 30)
+        told = [answer for answer in answers if "X-Request-Id" in answer.headers]
+        assert [answers.index(answer) for answer in told] == [0, 30], "another failure is told of its own"
+        assert len(caplog.messages) == 2
+        for answer, line in zip(told, caplog.messages, strict=True):
+            assert answer.headers["X-Request-Id"] in line
+
+
+@pytest.mark.gen_test
+async def test_a_store_that_does_not_answer_is_one_line_however_many_rooms_wait_for_it(monkeypatch, caplog):
+    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    async with served(["lose"] * 999) as chat:
+        posts = (chat.post(room=f"room{n}") for n in range(50))
+        outcomes = await asyncio.gather(*posts, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Unavailable}
+        assert len([line for line in caplog.messages if "store does not answer" in line]) == 1
+
+
+@pytest.mark.gen_test
+async def test_a_fault_of_ours_is_told_each_time(caplog):
+    async with served() as chat:
+        chat.application.chat.page = raising(RuntimeError("a bug"))
+        for _ in range(3):
+            response = await ask(chat, ROOM)
+            assert response.code == 500
+            assert response.headers["X-Request-Id"] in caplog.text
+        assert caplog.text.count("RuntimeError: a bug") == 3
+
+
+def test_the_log_of_a_busy_server_is_silent_in_either_format(tmp_path):
+    for form in ("plain", "json"):
+        with running(*STANDALONE, "--log-format", form, cwd=tmp_path) as program:
+            post(program, "nobody needs to know")
+            assert program.end() == (0, "")

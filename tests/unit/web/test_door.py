@@ -1,0 +1,351 @@
+"""The door: plain stream requests are held without Tornado, with the same answer; all others are Tornado's."""
+
+import asyncio
+import contextlib
+import errno
+import random
+import re
+import socket
+import struct
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tornado.netutil import bind_sockets
+
+from flychat.door import LOOK_BYTES, Door, plain_request
+from flychat.streams import StreamRequest
+from tests.support.served import WAIT, served
+
+GET = b"GET /rooms/room/messages/ HTTP/1.1\r\n"
+HOST = b"Host: x\r\n"
+ACCEPT = b"Accept: text/event-stream\r\n"
+PLAIN = GET + HOST + ACCEPT + b"\r\n"
+BROWSER = (
+    b"GET /rooms/caf%C3%A9/messages/?lastEventId=7 HTTP/1.1\r\nHost: localhost:3000\r\nUser-Agent: Mozilla/5.0 "
+    b"(X11; Linux x86_64; rv:128.0)\r\nAccept: text/event-stream\r\nAccept-Language: en-US,en;q=0.5\r\n"
+    b"Accept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\nCookie: flychat_user=ann\r\n"
+    b"Sec-Fetch-Mode: cors\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
+)
+ORDINARY = {
+    PLAIN: StreamRequest("room"),
+    BROWSER: StreamRequest("caf\u00e9", 7),
+    GET + b"host:x\r\nLAST-EVENT-ID:  12 \r\naccept:text/event-stream\r\n\r\n": StreamRequest("room", 12),
+    b"GET /rooms/a.b~c-d_e/messages/?lastEventId=1 HTTP/1.1\r\nLast-Event-ID: 2\r\n"
+    + HOST
+    + ACCEPT
+    + b"\r\n": (StreamRequest("a.b~c-d_e", 2)),
+}
+UNUSUAL = {
+    "HTTP/1.0": PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HEAD": b"HEAD" + PLAIN[3:].replace(HOST, HOST + b"Connection: close\r\n"),
+    "an Origin": PLAIN.replace(HOST, HOST + b"Origin: https://a.example\r\n"),
+    "no Accept": GET + HOST + b"Connection: close\r\n\r\n",
+    "another Accept": PLAIN.replace(ACCEPT, b"Accept: text/event-stream, */*;q=0.1\r\n"),
+    "Accept: JSON": PLAIN.replace(ACCEPT, b"Accept: application/json\r\nConnection: close\r\n"),
+    "two Accepts": PLAIN.replace(ACCEPT, b"Accept: text/html\r\n" + ACCEPT),
+    "two Accepts, one empty": PLAIN.replace(ACCEPT, ACCEPT + b"Accept:\r\n"),
+    "no Host": GET + ACCEPT + b"\r\n",
+    "a Host that is none": PLAIN.replace(HOST, b"Host: a b\r\n"),
+    "a Host with a user": PLAIN.replace(HOST, b"Host: x@y\r\n"),
+    "a Host that is too long": PLAIN.replace(HOST, b"Host: " + b"x" * 301 + b"\r\n"),
+    "two Hosts": PLAIN.replace(HOST, HOST + HOST),
+    "a position that is none": PLAIN.replace(HOST, HOST + b"Last-Event-ID: x\r\n"),
+    "an empty position": PLAIN.replace(HOST, HOST + b"Last-Event-ID:\r\n"),
+    "two positions": PLAIN.replace(HOST, HOST + b"Last-Event-ID: 1\r\nLast-Event-ID: 2\r\n"),
+    "a position beyond the log": PLAIN.replace(HOST, HOST + b"Last-Event-ID: 99\r\n"),
+    "a Grip-Last": PLAIN.replace(HOST, HOST + b"Grip-Last: messages-room; last-id=1\r\n"),
+    "a body": PLAIN.replace(HOST, HOST + b"Content-Length: 2\r\n") + b"xx",
+    "a body to come": PLAIN.replace(HOST, HOST + b"Content-Length: 0\r\n"),
+    "chunks": PLAIN.replace(HOST, HOST + b"Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n",
+    "Expect": PLAIN.replace(HOST, HOST + b"Expect: 100-continue\r\n"),
+    "a folded header": PLAIN.replace(HOST, HOST + b"X-Long: a\r\n b\r\n"),
+    "no colon": PLAIN.replace(HOST, HOST + b"Nonsense\r\n"),
+    "a space before the colon": PLAIN.replace(HOST, b"Host : x\r\n"),
+    "bytes beyond ASCII": PLAIN.replace(HOST, HOST + b"X: \xff\r\n"),
+    "line feeds only": PLAIN.replace(b"\r\n", b"\n"),
+    "a line feed in a header": PLAIN.replace(HOST, HOST + b"X: a\nAccept: text/html\r\n"),
+    "two requests at once": PLAIN.replace(ACCEPT, b"") + PLAIN,
+    "more than the request": PLAIN + b"x",
+    "a blank line first": b"\r\n" + PLAIN,
+    "another query": PLAIN.replace(b"/ HTTP", b"/?lastEventId=1&x=1 HTTP"),
+    "an encoded query": PLAIN.replace(b"/ HTTP", b"/?lastEventId=%31 HTTP"),
+    "an absolute address": PLAIN.replace(b"/rooms", b"http://x/rooms"),
+    "a room that is not UTF-8": PLAIN.replace(b"/room/", b"/%ff/"),
+    "a room with a slash": PLAIN.replace(b"/room/", b"/a%2fb/"),
+    "a room that is too long": PLAIN.replace(b"/room/", b"/" + b"r" * 65 + b"/"),
+    "a reserved room": PLAIN.replace(b"/room/", b"/metrics/"),
+    "a bad escape": PLAIN.replace(b"/room/", b"/%zz/"),
+    "a cold room": PLAIN.replace(b"/room/", b"/cold/"),
+    "an oversized head": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * LOOK_BYTES + b"\r\n"),
+    "a head beyond all limits": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * 70_000 + b"\r\n"),
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2,
+    "a POST": b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: 2\r\n"
+    b"Connection: close\r\n\r\n{}",
+    "the page": b"GET /room?user=ann HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+}
+
+
+@contextlib.asynccontextmanager
+async def two_doors():
+    """A chat on two ports, Tornado's own and one with a door; `held` are the plans of those who took the door."""
+    async with served() as chat:
+        for text in ("one", "two", "three"):
+            await chat.post(text)
+        held = []
+
+        def hold(plan, sock, head, client):
+            held.append(plan)
+            chat.hub.hold_socket(plan, sock, head, client)
+
+        door = Door(chat.application, plan=chat.application.chat.plan_at_once, hold=hold, trust_proxy=True)
+        sockets = bind_sockets(0, "127.0.0.1")
+        door.add_sockets(sockets)
+        try:
+            yield chat, sockets[0].getsockname()[1], held
+        finally:
+            door.stop()
+            await door.close_all_connections()
+
+
+@pytest.mark.gen_test
+async def test_the_head_of_a_stream_tells_the_time():
+    async with two_doors() as (chat, _port, _held):
+        door = Door(chat.application, plan=None, hold=None)
+        heads = [door._stream_head(now) for now in (1, 1, 86_401)]
+        assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in heads[1]
+        assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in heads[2]
+
+
+async def answer(port: int, *pieces: bytes) -> bytes:
+    """All that is answered until the server has nothing more to say, but for the time of day."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0)
+    got = b""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while piece := await asyncio.wait_for(reader.read(65536), 0.2 if got else WAIT):
+            got += piece
+    writer.close()
+    got = re.sub(rb'("date": ?"|Date: )[^"\r]*', b"", got)
+    got = re.sub(rb"expires=[^;\r]*", b"", got)  # of the cookie, a year from this second
+    return re.sub(rb"[0-9a-f]{8}-[0-9a-f-]{27}", b"", got)
+
+
+@pytest.mark.gen_test
+async def test_a_stream_that_cannot_be_held_is_told_seldom_and_harms_nobody(caplog):
+    """As where the kernel watches no more files for this user."""
+    async with two_doors() as (chat, port, _held):
+        register = chat.hub.holder._selector.register
+        chat.hub.holder._selector.register = raising(OSError(errno.ENOSPC, "no space"))
+        for _ in range(5):
+            assert await answer(port, PLAIN) == b""
+        chat.hub.holder._selector.register = register
+        chat.port = port
+        assert await (await chat.stream()).until_id(3) == [1, 2, 3]
+        assert caplog.messages == ["a stream cannot be held: no space"]
+
+
+def raising(error: Exception):
+    def fail(*_args):
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(("head", "request_"), ORDINARY.items())
+def test_a_plain_request_is_read(head, request_):
+    assert plain_request(head) == request_
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize("query", ["", "?lastEventId=1", "?lastEventId=3"])
+async def test_a_plain_request_gets_the_same_answer_at_the_door(query):
+    plain = PLAIN.replace(b"/ HTTP", f"/{query} HTTP".encode())
+    async with two_doors() as (chat, port, held):
+        ours, theirs = await asyncio.gather(answer(port, plain), answer(chat.port, plain))
+        assert len(held) == 1
+        assert sorted(ours.split(b"\r\n")) == sorted(theirs.split(b"\r\n"))
+        assert ours.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize("name", UNUSUAL)
+async def test_anything_unusual_is_left_to_tornado(name):
+    async with two_doors() as (chat, port, held):
+        ours, theirs = await asyncio.gather(answer(port, UNUSUAL[name]), answer(chat.port, UNUSUAL[name]))
+        assert ours == theirs
+        assert not held
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_head_in_pieces_is_answered():
+    async with two_doors() as (chat, port, _held):
+        for cut in (1, 4, len(GET), len(PLAIN) - 1):
+            ours = await answer(port, PLAIN[:cut], PLAIN[cut:])
+            assert sorted(ours.split(b"\r\n")) == sorted((await answer(chat.port, PLAIN)).split(b"\r\n"))
+
+
+@pytest.mark.gen_test
+async def test_who_comes_in_by_the_door_hears_what_follows():
+    async with two_doors() as (chat, port, held):
+        chat.port = port
+        clients = [await chat.stream(last_id=1) for _ in range(3)]
+        await chat.post("four")
+        for client in clients:
+            assert await client.until_id(4) == [2, 3, 4]
+        assert len(held) == 3
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_is_gone_before_it_is_let_in_does_no_harm():
+    async with two_doors() as (chat, port, _held):
+        for _ in range(20):
+            sock = socket.create_connection(("127.0.0.1", port))
+            sock.sendall(PLAIN)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        chat.port = port
+        assert await (await chat.stream()).until_id(3) == [1, 2, 3]
+
+
+def words(text: str) -> list[str]:
+    return text.split(" ")
+
+
+# What the heads of the differential test are made of: what is ordinary, and what lies just beside it.
+ROOMS = [
+    *words("room %72oom cold caf%C3%A9 cafe%CC%81 caf\xc3\xa9 a%2Fb %00 %ff %zz a+b .. %2e metrics a;b ~._-"),
+    *("", "x" * 64, "x" * 65, "%F0%9F%98%80" * 64),
+]
+QUERIES = [
+    *words(" ?lastEventId=1 ?lastEventId=03 ?lastEventId= ?lastEventId=%31 ?lastEventId=-1 ?lasteventid=1 ?"),
+    *("?lastEventId=1&lastEventId=2", f"?lastEventId={'9' * 18}", f"?lastEventId={'9' * 19}"),
+]
+HEADERS = {
+    "Host": [
+        *words("x localhost:3000 [::1]:80 x@y x,y x/y x:y:z a_b ex%41mple [ \xe9"),
+        *("", "a b", "x\t", f"x:{'9' * 60}", "x" * 254, "x" * 256, "x" * 310),
+    ],
+    "Accept": [
+        *words("text/event-stream */* Text/Event-Stream text/event-stream;q=0 text/html"),
+        *("", "text/event-stream, */*", "text/event-stream\t"),
+    ],
+    "Last-Event-ID": [*words("2 0 02 99 x 1,2 -1 +1 \xb2"), "", "1 2", "1\t", "9" * 18, "9" * 19],
+    "X-Forwarded-For": [
+        *words("1.2.3.4 ::1 [::1]:99 junk 1.2.3.4,5.6.7.8:9"),
+        *("", " ", "1.2.3.4, ", ", 5.6.7.8"),
+    ],
+    "Connection": ["close", "keep-alive", "Upgrade"],
+    "Cookie": ["flychat_user=ann", "a=b; c"],
+    "Origin": ["http://x", "null"],
+    "Content-Length": ["0", "2", "x"],
+    "Transfer-Encoding": ["chunked", "identity"],
+    "Expect": ["100-continue"],
+    "Grip-Last": ["messages-room; last-id=1"],
+    "Grip-Sig": ["x"],
+    "If-None-Match": ["*"],
+    "Range": ["bytes=0-"],
+    "Upgrade": ["websocket"],
+    "X-Real-Ip": ["9.9.9.9"],
+    "X-Host": ["y"],
+    "X Y": ["z"],
+    "X_Y": ["z"],
+}
+USUAL, COMMON = ["Host", "Accept"], ["Last-Event-ID", "X-Forwarded-For", "Connection", "Cookie"]
+
+
+def made_up(chance: random.Random) -> bytes:
+    """A head for the stream of a room, with something odd in it, or nothing."""
+
+    def some(values: list[str], odd: float = 0.08) -> str:
+        return chance.choice(values) if chance.random() < odd else values[0]
+
+    names = [name for name in USUAL if chance.random() > 0.02]
+    names += [name for name in COMMON if chance.random() < 0.3]
+    names += [name for name in HEADERS if chance.random() < 0.02]
+    chance.shuffle(names)
+    lines = [f"GET /rooms/{some(ROOMS, 0.3)}/messages/{some(QUERIES, 0.3)} "]
+    lines[0] += some(["HTTP/1.1", "HTTP/1.0", "HTTP/1.2", "HTTP/2.0", "http/1.1"], 0.04)
+    for name in names:
+        often = 0.5 if name in COMMON else 0.15
+        value = some([" ", "", "  ", "\t"]) + some(HEADERS[name], often) + some(["", " ", "\t"])
+        lines.append(some([name, name.lower(), name.upper(), name + " "], 0.2) + ":" + value)
+    head = some(["\r\n", "\n", "\r"], 0.01).join([*lines, "", ""]).encode("latin-1")
+    if chance.random() < 0.15:  # a byte more, fewer, or another one
+        at = chance.randrange(len(head))
+        other = chance.choice(
+            [b"", b"\0", b"\r", b"\n", b"\t", b" ", b":", b",", b"\x80", b"\xff", b"0", b"H", b"\r\n"]
+        )
+        head = head[:at] + other + head[at + chance.randrange(2) :]
+    return head
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_what_the_door_takes_tornado_would_have_answered_alike():
+    """One table of heads through both: the same request for the same client, and the same bytes in answer."""
+    chance, taken, clients, rooms = random.Random(21), 0, set(), set()
+    async with two_doors() as (chat, port, _held):
+        chat.application.trust_proxy = True
+        asked = []
+        for target in ("caf\u00e9", "x" * 64):
+            await chat.post(room=target)
+        stream, admits = chat.application.chat.stream, chat.hub.admits
+
+        def note_client(client):
+            asked.append(client)
+            return admits(client)
+
+        async def note_request(request, response, client):
+            asked.append(request)
+            await stream(request, response, client)
+
+        chat.application.chat.stream, chat.hub.admits = note_request, note_client
+        for _ in range(6000):
+            head = made_up(chance)
+            if (request := plain_request(head)) is None:
+                continue  # what the door refuses is Tornado's anyway
+            taken += 1
+            asked.clear()
+            ours = await opening(port, head)
+            client = asked[0]
+            asked.clear()
+            theirs = await opening(chat.port, head)
+            assert asked[:2] == [request, client], head
+            assert sorted(ours) == sorted(theirs), head
+            clients.add(client)
+            rooms.add(request.room)
+    assert taken > 1200
+    assert len(rooms) >= 8
+    assert clients >= {"127.0.0.1", "1.2.3.4", "5.6.7.8", "::/64", "unknown"}
+
+
+async def opening(port: int, head: bytes) -> list[bytes]:
+    """The lines of an answer up to the end of its first event, but for the time of day."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    try:
+        got = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
+        if got.startswith(b"HTTP/1.1 200 "):
+            got += await asyncio.wait_for(reader.readuntil(b"\n\n"), WAIT)
+    except asyncio.IncompleteReadError as end:
+        got = end.partial
+    writer.close()
+    return re.sub(rb"Date: [^\r]*", b"", got).split(b"\n")
+
+
+@given(st.integers(0, len(BROWSER) - 1), st.binary(max_size=3), st.integers(0, 3))
+@example(len(BROWSER) - 1, b"", 1)
+def test_a_head_that_is_changed_anywhere_is_refused_or_harmless(at, inserted, removed):
+    """Whatever is read from a changed head is still a room and a position."""
+    request = plain_request(BROWSER[:at] + inserted + BROWSER[at + removed :])
+    assert request is None or (1 <= len(request.room) <= 64 and not request.recover)
+
+
+@given(st.binary(max_size=300))
+def test_bytes_are_no_request(data):
+    assert plain_request(data) is None
+    assert plain_request(GET + data) is None

@@ -1,0 +1,212 @@
+"""The HTTP server beneath the handlers: what waits unread, what cannot be read, and targets in every form."""
+
+import asyncio
+import contextlib
+import json
+import socket
+
+import pytest
+
+from flychat import listener
+from flychat.server import HEAD_BYTES
+from tests.support.served import Client, served
+
+HEAD = "HTTP/1.1\r\nHost: x\r\n"
+FULL = "/rooms/full/messages/?limit=200"
+
+
+async def fill(chat) -> None:
+    """A page of 256 KiB; and from now on the kernel takes no more than a little of an answer."""
+    for sock in chat.server._sockets.values():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+    await asyncio.gather(*(chat.post("x" * 4000, room="full") for _ in range(80)))
+
+
+async def answer(client: Client) -> bytes:
+    """All that comes, also where it ends with a reset."""
+    with contextlib.suppress(ConnectionError):
+        return await client.at_end()
+    return b""
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_an_answer_that_its_client_does_not_take_is_given_up(monkeypatch):
+    monkeypatch.setattr(listener, "TICK", 0.02)
+    monkeypatch.setattr(listener, "STALL", 0.2)
+    async with served() as chat:
+        await fill(chat)
+        stuck = await chat.request(f"GET {FULL} {HEAD}", receive=4096)
+        await until(lambda: chat.server.unread_bytes)
+        await until(lambda: not chat.server.unread_bytes)
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await stuck.reader.readexactly(200_000)
+        assert not chat.server._connections, "nothing of it is left"
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_an_answer_that_is_taken_slowly_is_not_given_up(monkeypatch):
+    monkeypatch.setattr(listener, "TICK", 0.02)
+    monkeypatch.setattr(listener, "STALL", 0.3)
+    async with served() as chat:
+        await fill(chat)
+        slow = await chat.request(f"GET {FULL} {HEAD}Connection: close\r\n", receive=4096)
+        got, began = b"", asyncio.get_running_loop().time()
+        while piece := await slow.reader.read(8192):
+            got += piece
+            await asyncio.sleep(0.03)  # longer than STALL in all
+        assert asyncio.get_running_loop().time() - began > 2 * listener.STALL
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert len(body) == int(head.lower().split(b"content-length: ")[1].split()[0])
+        assert not chat.server.unread_bytes
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_answers_that_wait_are_bounded_at_the_cost_of_those_who_have_most_of_them(monkeypatch):
+    monkeypatch.setattr(listener, "UNREAD_BYTES", 1_300_000)
+    async with served() as chat:
+        await fill(chat)
+        request = f"GET {FULL} {HEAD}Connection: close\r\n"
+        # A modest client that has stalled.
+        idle = await chat.request(request, receive=4096, source="127.0.0.2")
+        friend = await chat.request(request, receive=4096)  # one that reads, at the greedy one's address
+        for _ in range(20):
+            greedy = await chat.request(request, receive=4096)
+            await greedy.reader.read(1)
+            await friend.reader.read(8192)
+        assert len(chat.server._connections) < 10
+        assert chat.server.unread_bytes <= 1_300_000
+        newcomer = await chat.request(request, receive=4096)
+        for reader in (newcomer, friend, idle):
+            assert (await answer(reader)).endswith(b"}\n")
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize("size", [HEAD_BYTES + 1, 70_000, 1_000_000])
+@pytest.mark.parametrize(
+    "head", ["GET /room HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n", "GET /{} HTTP/1.1\r\nHost: x\r\n"]
+)
+async def test_a_head_that_is_too_large_is_answered_with_431_and_closed(head, size):
+    async with served() as chat:
+        client = await chat.request(head.format("x" * size))
+        assert (await client.at_end()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        client.close()
+        await until(lambda: not chat.server._lingering)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_head_at_the_limit_is_read():
+    async with served() as chat:
+        head = f"GET /healthz {HEAD}Connection: close\r\nCookie: "
+        client = await chat.request(head + "x" * (HEAD_BYTES - len(head) - 4) + "\r\n")
+        assert (await client.at_end()).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_never_stops_sending_a_head_is_cut(monkeypatch):
+    monkeypatch.setattr(listener, "LINGER_BYTES", 200_000)
+    monkeypatch.setattr(listener, "LINGER", 1000.0)
+    async with served() as chat:
+        client = await chat.request("GET /room HTTP/1.1\r\nCookie: ")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                client.writer.write(b"x" * 65_536)
+                await client.writer.drain()
+                await asyncio.sleep(0)
+        await until(lambda: not chat.server._lingering)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_chunk_without_a_size_is_answered_with_400():
+    async with served() as chat:
+        client = await chat.request(
+            f"POST /rooms/room/messages/ {HEAD}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+        )
+        client.writer.write(b"1" * 100)
+        assert (await client.at_end()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_refusal_arrives_though_the_client_is_still_sending():
+    async with served() as chat:
+        for head in (
+            "GET /rooms/room/messages/ HTTP/1.1\r\nbad header\r\n",
+            f"POST /rooms/room/messages/ {HEAD}Content-Length: {10**12}\r\n",
+        ):
+            client = await chat.request(head)
+            client.writer.write(b"x" * 500_000)
+            assert (await client.at_end()).startswith(b"HTTP/1.1 4")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_connections_that_linger_end_with_the_server():
+    async with served() as chat:
+        client = await chat.request(f"GET /{'x' * 70_000} {HEAD}")
+        await client.at_end()
+    assert not chat.server._lingering
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/rooms/caf\xc3\xa9/messages/",
+        b"/rooms/cafe\xcc\x81/messages/",
+        b"http://x/rooms/caf%C3%A9/messages/",
+        b"HTTPS://x:443/rooms/caf\xc3\xa9/messages/?limit=9",
+        b"/rooms/caf%c3%a9/messages/?x=\xff",
+    ],
+)
+async def test_a_target_is_the_same_room_however_it_is_written(target):
+    async with served() as chat:
+        await chat.post("hi", room="caf\u00e9")
+        client = await chat.request("")
+        client.writer.write(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        head, _, body = (await client.at_end()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 "), head
+        assert [message["text"] for message in json.loads(body)["messages"]] == ["hi"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://x", "Host: x", b"302"),
+        ("http://x?room=tea", "Host: x", b"302"),
+        ("http://x/healthz", "Host: other.example", b"200"),
+        ("http://x/healthz", "", b"400"),
+        ("http://x/healthz", "Host: x\r\nHost: x", b"400"),
+        ("http://u@x/healthz", "Host: x", b"400"),
+        ("http:///healthz", "Host: x", b"200"),
+        ("ftp://x/healthz", "Host: x", b"404"),
+        ("/healthz", f"Host: x:{'9' * 5000}", b"400"),
+        ("/healthz", f"Host: {'x' * 400}", b"400"),
+    ],
+)
+async def test_the_host_of_an_absolute_target_counts_and_one_that_is_none_is_refused(
+    target, host, status, caplog
+):
+    async with served() as chat:
+        client = await chat.request(
+            f"GET {target} HTTP/1.1\r\n{host}{host and chr(13) + chr(10)}Connection: close\r\n"
+        )
+        assert (await client.at_end())[9:12] == status
+        assert not caplog.records, "it is not our fault"
+
+
+@pytest.mark.gen_test
+async def test_a_page_may_post_to_the_host_of_an_absolute_target():
+    async with served() as chat:
+        body = '{"from": "ann", "text": "hi"}'
+        for origin, status in (("http://a.example", b"200"), ("http://b.example", b"403")):
+            client = await chat.request(
+                f"POST http://a.example/rooms/room/messages/ HTTP/1.1\r\nHost: b.example\r\nOrigin: {origin}\r\n"
+                f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+            )
+            client.writer.write(body.encode())
+            assert (await client.at_end())[9:12] == status
