@@ -1,15 +1,26 @@
-"""How the log is read: equal reads in flight are one, and commits become pages."""
+"""How the log is read: equal reads in flight are one, what fails is tried again, and commits become pages.
+
+A read is shared only by those who asked before it began, so nobody is given an answer that is older than the
+question. A reading has no deadline of its own: the engine has one for the store's answer. How long reads wait
+for each other is bounded as well: while one has waited for OVERLOAD_SECONDS, no other is begun.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
+from ..errors import Hole, Overloaded, Throttled, Unavailable, Unknown
 from ..messages import Commit, Message
-from ..streams import Page
+from ..storage import Engine
+from ..streams import HISTORY, REPLAY, Page, replay
 
 T = TypeVar("T")
+
+READ_SECONDS = 2.0  # for which a reading that fails is tried again
+OVERLOAD_SECONDS = 5.0  # that the oldest reading may have waited when another one is begun
 
 
 class SharedReads:
@@ -36,6 +47,95 @@ class SharedReads:
         finally:
             if self._running.get(key) is task:
                 del self._running[key]
+
+
+class Reader:
+    """The readings of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._shared = SharedReads()
+        self._under_way: dict[object, float] = {}  # since when (loop time), oldest first
+        self._closed = False
+
+    def close(self) -> None:
+        """Has every reading refused from now on: the engine is about to be closed."""
+        self._closed = True
+
+    async def share(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """What one call of `read` returns, or raises, for all who ask for `key` before it begins."""
+        return await self._shared.get(key, read)
+
+    async def newest(self, room: str, limit: int) -> Page:
+        """The newest `limit` messages of a room. Raises Overloaded, Unavailable."""
+        return await self._patient_and_shared((room, limit), lambda: self._newest(room, limit))
+
+    async def following(self, room: str, last_id: int) -> Page:
+        """What follows a position, if it can be replayed; else the newest HISTORY. Raises as `newest`."""
+        return await self._patient_and_shared(
+            (room, "after", last_id), lambda: self._following(room, last_id)
+        )
+
+    async def before(self, room: str, end: int, limit: int) -> list[Commit]:
+        """`limit` messages below the id `end`. Raises as `newest`."""
+        return await self._patient_and_shared(
+            (room, end, limit), lambda: self._engine.before(room, end, limit)
+        )
+
+    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
+        """`limit` messages past `id`. Raises Hole, and as `newest`."""
+        return await self._patient_and_shared(
+            (room, "after", id, limit), lambda: self._engine.after(room, id, limit)
+        )
+
+    def check_load(self) -> None:
+        """Raises Overloaded while readings wait for each other for too long."""
+        oldest = next(iter(self._under_way.values()), math.inf)
+        if asyncio.get_running_loop().time() - oldest > OVERLOAD_SECONDS:
+            raise Overloaded
+
+    async def patient(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Tries a read that fails again, for READ_SECONDS: it changes nothing, and a connection may be stale.
+
+        Raises Overloaded before anything is read, Hole, Broken, Unavailable.
+        """
+        self.check_load()
+        loop = asyncio.get_running_loop()
+        turn = object()
+        self._under_way[turn] = loop.time()
+        pause, failed = 0.0, 0.0
+        try:
+            while True:
+                self._check_open()
+                began = loop.time()
+                try:
+                    return await read()
+                except (Unknown, Throttled) as error:
+                    failed = failed or began
+                    if loop.time() - failed >= READ_SECONDS:
+                        raise Unavailable("the message store is slow") from error
+                await asyncio.sleep(pause)
+                pause = min(0.5, max(0.02, 2 * pause))
+        finally:
+            del self._under_way[turn]
+
+    async def _patient_and_shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        return await self._shared.get(key, lambda: self.patient(read))
+
+    async def _newest(self, room: str, limit: int) -> Page:
+        self._check_open()  # it may be the second step of a reading
+        return page_of(await self._engine.tail(room, limit), limit)
+
+    async def _following(self, room: str, last_id: int) -> Page:
+        try:
+            page = page_of(await self._engine.after(room, last_id, REPLAY + 1))
+        except Hole:  # what comes after it cannot be replayed
+            return await self._newest(room, HISTORY)
+        return page if replay(page, last_id) is not None else await self._newest(room, HISTORY)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the message log is closed")
 
 
 def page_of(commits: list[Commit], limit: int = 0) -> Page:

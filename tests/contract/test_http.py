@@ -17,6 +17,8 @@ from flychat import errors, web
 from flychat import log as log_module
 from flychat.errors import Broken, Conflict, Unknown
 from flychat.limits import RateLimit
+from flychat.log import reading as reading_module
+from flychat.log import room as room_module
 from flychat.streams import provisional
 from flychat.web import BODY_BYTES, ChatApplication, MessagesHandler, read_fields
 from tests.support.served import Served, draft, fields, served
@@ -554,8 +556,8 @@ async def test_errors_do_not_repeat_the_input():
 
 @pytest.mark.gen_test
 async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
-    monkeypatch.setattr(log_module, "READ_SECONDS", 0.1)
-    monkeypatch.setattr(log_module, "DEADLINE", 0.1)
+    monkeypatch.setattr(reading_module, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(room_module, "DEADLINE", 0.1)
     async with served() as chat:
         client = await chat.stream()
         content = {"from": "ann", "text": "hi", "provisionalId": str(uuid.uuid4())}
@@ -690,7 +692,7 @@ async def test_the_form_has_a_new_id_and_the_position_of_its_page():
 
 @pytest.mark.gen_test
 async def test_a_form_that_failed_can_be_sent_again_as_it_is_and_is_stored_once(monkeypatch):
-    monkeypatch.setattr(log_module, "DEADLINE", 0.1)
+    monkeypatch.setattr(room_module, "DEADLINE", 0.1)
     async with served() as chat:
         action, form = hidden((await ask(chat, "/room?user=ann")).body.decode())
         form["text"] = '\r\n<b>two</b>\r\nlines & "more"\r\n'

@@ -22,7 +22,6 @@ from typing import Any
 
 import pytest
 
-from flychat import log as log_module
 from flychat import maintenance, streams
 from flychat.chat import Chat
 from flychat.client.follower import Follower
@@ -33,6 +32,10 @@ from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, SharedReads
+from flychat.log import reading as reading_module
+from flychat.log import room as room_module
+from flychat.log.room import Room
+from flychat.log.view import View
 from flychat.log.window import Keys, Window
 from flychat.messages import Message
 from flychat.storage import Run
@@ -101,7 +104,7 @@ def prev_id_of_another_reading(patch: pytest.MonkeyPatch) -> None:
             return plan
         return replace(plan, messages=plan.messages[:-1])
 
-    patch.setattr(log_module, "plan_stream", mutated)
+    patch.setattr("flychat.log.plan_stream", mutated)
 
 
 def skip_what_is_too_much(patch: pytest.MonkeyPatch) -> None:
@@ -118,7 +121,7 @@ def let_a_position_be_ahead(patch: pytest.MonkeyPatch) -> None:
     """A position beyond the log is taken for its end."""
     replay = streams.replay
     patch.setattr(streams, "replay", lambda page, at: () if at > page.last_id else replay(page, at))
-    patch.setattr(log_module, "replay", streams.replay)
+    patch.setattr(reading_module, "replay", streams.replay)
 
 
 def reset_without_an_id(patch: pytest.MonkeyPatch) -> None:
@@ -167,26 +170,26 @@ def answer_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
 def forget_what_was_given_up(patch: pytest.MonkeyPatch) -> None:
     """A draft that was given up is not looked for in the log afterwards."""
 
-    def give_up(self, room, late):
-        self._drop(room, late, Unavailable())
+    def give_up(self, late):
+        self._drop(late, Unavailable())
 
-    patch.setattr(MessageLog, "_give_up", give_up)
+    patch.setattr(Room, "_give_up", give_up)
 
 
 def believe_the_window(patch: pytest.MonkeyPatch) -> None:
     """Drafts are not looked for in the log before they are put."""
-    patch.setattr(MessageLog, "_settle", lambda self, room: None)
-    put = MessageLog._put
+    patch.setattr(Room, "_settle", lambda self: None)
+    put = Room._put
 
-    async def mutated(self, room, place, drafts):
-        await put(self, room, place, drafts)
-        for waiter in list(room.waiting):
-            message = room.window.find(waiter.draft)
+    async def mutated(self, place, drafts):
+        await put(self, place, drafts)
+        for waiter in list(self._waiting):
+            message = self.view.window.find(waiter.draft)
             if message is not None and any(waiter.draft is draft for draft in drafts):
-                room.waiting.remove(waiter)
+                self._waiting.remove(waiter)
                 waiter.answer(message)
 
-    patch.setattr(MessageLog, "_put", mutated)
+    patch.setattr(Room, "_put", mutated)
 
 
 def a_second_process_is_alone(patch: pytest.MonkeyPatch) -> None:
@@ -253,8 +256,8 @@ def show_what_was_cleared(patch: pytest.MonkeyPatch) -> None:
     def messages_of(commits):
         return tuple(message for commit in commits for message in commit.messages)
 
-    patch.setattr("flychat.log.reading.messages_of", messages_of)
-    patch.setattr(log_module, "messages_of", messages_of)
+    for module in ("flychat.log", "flychat.log.reading", "flychat.log.view"):
+        patch.setattr(f"{module}.messages_of", messages_of)
 
 
 def a_recovery_is_never_ahead(patch: pytest.MonkeyPatch) -> None:
@@ -266,7 +269,7 @@ def a_recovery_is_never_ahead(patch: pytest.MonkeyPatch) -> None:
             request = replace(request, last_id=page.last_id)
         return plan_stream(request, page)
 
-    patch.setattr(log_module, "plan_stream", mutated)
+    patch.setattr("flychat.log.plan_stream", mutated)
 
 
 def retract_at_the_first_proxy(patch: pytest.MonkeyPatch) -> None:
@@ -364,7 +367,7 @@ def a_hole_is_the_end(patch: pytest.MonkeyPatch) -> None:
 
 def any_size(patch: pytest.MonkeyPatch) -> None:
     """A commit may have any number of bytes."""
-    patch.setattr(log_module, "COMMIT_BYTES", 1 << 30)
+    patch.setattr(room_module, "COMMIT_BYTES", 1 << 30)
 
 
 # One line each, that a maintainer might write
@@ -463,7 +466,7 @@ LINES = [
         line(
             "follow_a_log_without_its_beginning",
             "A writer with an old tail goes on there, though the log begins behind it.",
-            *(MessageLog, "_catch_up", "(commits[0].first > tail + 1) if commits else (tail > 0)", "False"),
+            *(Room, "_catch_up", "(commits[0].first > tail + 1) if commits else (tail > 0)", "False"),
         ),
         "unit/log/test_log.py::test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginning",
     ),
@@ -471,7 +474,7 @@ LINES = [
         line(
             "doubt_the_last_only",
             "What is given up later takes the place of what was given up before.",
-            *(MessageLog, "_doubt", "room.doubtful |=", "room.doubtful ="),
+            *(Room, "_doubt", "self._doubtful |=", "self._doubtful ="),
         ),
         "unit/log/test_log.py::test_what_was_given_up_stays_in_doubt_when_more_is_given_up",
     ),
@@ -479,7 +482,7 @@ LINES = [
         line(
             "doubt_and_do_not_look",
             "What is given up after a search is in doubt, and the log is not read again: the writer spins.",
-            *(MessageLog, "_doubt", "self._forget(room)", "pass"),
+            *(Room, "_doubt", "self.view.forget()", "pass"),
         ),
         "unit/log/test_log_back.py::test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody_spins",
     ),
@@ -487,7 +490,7 @@ LINES = [
         line(
             "evict_the_busy",
             "A room that is being written leaves memory.",
-            *(MessageLog, "_room", "if oldest.busy():", "if False:"),
+            *(MessageLog, "_room", "if oldest.busy:", "if False:"),
         ),
         "unit/log/test_log.py::test_a_room_that_is_being_written_does_not_leave_memory",
     ),
@@ -532,7 +535,7 @@ LINES = [
         line(
             "show_without_a_search",
             "A late repeat is shown as provisional before the log is searched for it.",
-            *(MessageLog, "recall", "found = await self._search(room, draft, searched)", "return draft"),
+            *(Room, "recall", "found = await self.view.search(draft, searched)", "return draft"),
         ),
         "unit/log/test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
     ),
@@ -541,7 +544,7 @@ LINES = [
             "settle_at_the_end",
             "A catch-up looks for its own drafts when all is folded in.",
             *(
-                MessageLog,
+                Room,
                 "_learn",
                 "and self._announce(commit, own, mine)",
                 "and self._announce(commit, own, mine) < 0",
@@ -569,7 +572,7 @@ LINES = [
         line(
             "sleep_is_no_time",
             "A tail is old by the loop's clock only.",
-            *(MessageLog, "_old", "or abs(wall_time - known_wall) > TAIL_SECONDS", ""),
+            *(View, "old", "or abs(wall_time - known_wall) > TAIL_SECONDS", ""),
         ),
         "unit/log/test_log_back.py::test_a_process_that_slept_does_not_put_at_a_place_that_has_been_freed",
     ),
@@ -577,7 +580,7 @@ LINES = [
         line(
             "an_answer_is_always_new",
             "What the store answered is known from when it is looked at, however long it lay there.",
-            *(MessageLog, "_load", "room.known = asked", "room.known = self._clocks()"),
+            *(View, "_load", "self.renewed(asked)", "self.renewed(self.clocks())"),
         ),
         "unit/log/test_log_back.py::test_an_answer_that_lay_there_while_the_machine_slept_is_old",
     ),
@@ -601,7 +604,7 @@ LINES = [
         line(
             "a_room_has_no_weight",
             "What a room takes in memory is not counted.",
-            *(MessageLog, "_weigh", "now = room.window.bytes if room.window is not None else 0", "now = 0"),
+            *(MessageLog, "_weigh", "now = view.window.bytes if view.window is not None else 0", "now = 0"),
         ),
         "unit/log/test_log_back.py::test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves",
     ),

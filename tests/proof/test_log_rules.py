@@ -15,6 +15,7 @@ import pytest
 
 from flychat.errors import Hole, Unavailable, Unknown
 from flychat.log import MessageLog
+from flychat.log.room import Room
 from flychat.messages import Commit, Draft, Message
 from flychat.storage import Engine
 from flychat.storage.dynamodb import DynamoEngine, create_table
@@ -151,44 +152,44 @@ async def test_three_writers_on_one_table_behind_a_bad_network_store_every_messa
 
 def assume_stored(monkeypatch):
     """An unknown outcome is taken for success."""
-    put = MessageLog._put
+    put = Room._put
 
-    async def mutated(self, room, place, drafts):
+    async def mutated(self, place, drafts):
         try:
-            await put(self, room, place, drafts)
+            await put(self, place, drafts)
         except Unknown:
-            self._learn(room, [Commit.of(place, drafts)], own=True)
+            self._learn([Commit.of(place, drafts)], own=True)
 
-    monkeypatch.setattr(MessageLog, "_put", mutated)
+    monkeypatch.setattr(Room, "_put", mutated)
 
 
 def skip_the_place(monkeypatch):
     """After an unknown outcome the next place is tried."""
-    put = MessageLog._put
+    put = Room._put
 
-    async def mutated(self, room, place, drafts):
+    async def mutated(self, place, drafts):
         try:
-            await put(self, room, place, drafts)
+            await put(self, place, drafts)
         except Unknown:
-            room.window.fold(Commit(room.name, (), void=(place, 1)), 0)
+            self.view.window.fold(Commit(self.name, (), void=(place, 1)), 0)
             raise
 
-    monkeypatch.setattr(MessageLog, "_put", mutated)
+    monkeypatch.setattr(Room, "_put", mutated)
 
 
 def recognise_nothing(monkeypatch):
     """A commit that is learned is taken for somebody else's."""
-    learn = MessageLog._learn
+    learn = Room._learn
 
-    def mutated(self, room, commits, *, own=False):
+    def mutated(self, commits, *, own=False):
         if not own:
             commits = [
                 replace(c, messages=tuple(replace(m, provisional_id=str(uuid.uuid4())) for m in c.messages))
                 for c in commits
             ]
-        learn(self, room, commits, own=own)
+        learn(self, commits, own=own)
 
-    monkeypatch.setattr(MessageLog, "_learn", mutated)
+    monkeypatch.setattr(Room, "_learn", mutated)
 
 
 def forget_the_sender(monkeypatch):
@@ -200,20 +201,20 @@ def forget_the_sender(monkeypatch):
 
 def guess_the_tail(monkeypatch):
     """After a lost race the next number is tried, whatever the winner's size."""
-    learn = MessageLog._learn
+    learn = Room._learn
 
-    def mutated(self, room, commits, *, own=False):
+    def mutated(self, commits, *, own=False):
         if not own:
             commits = [replace(c, messages=c.messages[:1]) for c in commits[:1]]
-        learn(self, room, commits, own=own)
+        learn(self, commits, own=own)
 
-    monkeypatch.setattr(MessageLog, "_learn", mutated)
+    monkeypatch.setattr(Room, "_learn", mutated)
 
 
 def publish_own_wins_only(monkeypatch):
     """A commit that won its place unknown to its writer is not published when it is found."""
-    announce = MessageLog._announce
-    monkeypatch.setattr(MessageLog, "_announce", lambda self, c, own, mine: announce(self, c, own, set()))
+    announce = Room._announce
+    monkeypatch.setattr(Room, "_announce", lambda self, c, own, mine: announce(self, c, own, set()))
 
 
 MUTATIONS = [

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from flychat import log as log_module
 from flychat.errors import Taken, Throttled, Unknown
 from flychat.hub import local as local_module
 from flychat.log import MessageLog
+from flychat.log import view as view_module
 from flychat.maintenance import clear, export
 from flychat.messages import Commit, Draft, iso_date
 from flychat.server import sweep
@@ -513,12 +513,12 @@ async def test_a_tail_that_was_not_looked_at_for_long_is_looked_at_before_it_is_
     log = MessageLog(engine, memory=False)
     assert [(await log.commit(draft())).id for _ in range(2)] == [1, 2]
     await engine.engine._idle(engine.engine._sql, "DELETE FROM log")
-    monkeypatch.setattr(log_module, "TAIL_SECONDS", -1.0)
+    monkeypatch.setattr(view_module, "TAIL_SECONDS", -1.0)
     engine.calls.clear()
     waiting = asyncio.create_task(log.commit(draft()))
     while not engine.calls["after"]:  # noqa: ASYNC110 - the engine tells nobody
         await asyncio.sleep(0)
-    monkeypatch.setattr(log_module, "TAIL_SECONDS", 3600.0)
+    monkeypatch.setattr(view_module, "TAIL_SECONDS", 3600.0)
     assert (await waiting).id == 1
     await log.close()
 

@@ -21,6 +21,9 @@ from flychat.hub import local as local_module
 from flychat.hub import publisher as publisher_module
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub import waiting as waiting_module
+from flychat.log import reading as reading_module
+from flychat.log import room as room_module
+from flychat.log import view as view_module
 from flychat.log import window as window_module
 
 from .kernel import Selector
@@ -30,6 +33,7 @@ from .virtual import VirtualLoop
 from .world import World
 
 BACKLOG_BYTES = 1500
+LOG_MODULES = (log_module, reading_module, room_module, view_module, window_module)
 SEND_BYTES = 700
 EXPECTED = (type(None), FlychatError, OSError, TimeoutError)  # of a task
 
@@ -56,12 +60,15 @@ def simulated() -> Iterator[None]:
             (maintenance, "TRIES", 3),
             (streams, "HISTORY", HISTORY),
             (streams, "REPLAY", REPLAY),
-            (log_module, "secrets", types.SimpleNamespace(token_hex=lambda size: f"by {OWNER.get().number}")),
-            (log_module, "HISTORY", HISTORY),
-            (log_module, "REPLAY", REPLAY),
+            (
+                view_module,
+                "secrets",
+                types.SimpleNamespace(token_hex=lambda size: f"by {OWNER.get().number}"),
+            ),
+            (view_module, "FIRST", FIRST),
             (log_module, "FIRST", FIRST),
-            (window_module, "HISTORY", HISTORY),
-            (window_module, "REPLAY", REPLAY),
+            *((module, "HISTORY", HISTORY) for module in (log_module, reading_module, window_module)),
+            *((module, "REPLAY", REPLAY) for module in LOG_MODULES),
         ):
             stack.enter_context(patch.object(module, name, value))
         level = logging.root.manager.disable
@@ -92,15 +99,15 @@ def _chosen(world: World) -> Iterator[tuple[Any, str, Any]]:
     if "evict" in faults:
         yield log_module, "IDLE", 2.0
     if world.expires:
-        yield log_module, "TAIL_SECONDS", 1.0
+        yield view_module, "TAIL_SECONDS", 1.0
     if "large" in faults:
         for module in (streams, window_module):
             yield module, "REPLAY_BYTES", REPLAY_BYTES
-        for module in (storage, log_module):
+        for module in (storage, room_module):
             yield module, "READ_BYTES", REPLAY_BYTES + 2 * LARGE
-        yield log_module, "COMMIT_BYTES", 2 * LARGE
+        yield room_module, "COMMIT_BYTES", 2 * LARGE
     if "again" in faults:
-        for module in (window_module, log_module):
+        for module in (window_module, view_module):
             yield module, "KEYS", 4
         yield window_module, "KEY_SECONDS", 1.0
 

@@ -12,6 +12,9 @@ import pytest
 from flychat import log as log_module
 from flychat.errors import Broken, Conflict, Rejected, Taken, Throttled, Unavailable, Unknown
 from flychat.log import MessageLog, SharedReads
+from flychat.log import reading as reading_module
+from flychat.log import room as room_module
+from flychat.log import view as view_module
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import REPLAY, StreamRequest
@@ -211,7 +214,7 @@ async def test_a_message_that_another_process_stored_is_recognised_when_its_clie
 
 @pytest.mark.gen_test
 async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_found_in_the_log(monkeypatch):
-    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    monkeypatch.setattr(room_module, "DEADLINE", 0.05)
     async with opened("drop", *["lose"] * 50) as (log, engine, published):
         found = asyncio.Event()
         log.committed = lambda commit: (published.append(commit), found.set())
@@ -226,7 +229,7 @@ async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_fo
 
 @pytest.mark.gen_test
 async def test_the_deadline_holds_for_a_writer_that_only_loses_too(monkeypatch):
-    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    monkeypatch.setattr(room_module, "DEADLINE", 0.05)
 
     class Greedy(FaultyEngine):
         async def put(self, commit):
@@ -242,7 +245,7 @@ async def test_the_deadline_holds_for_a_writer_that_only_loses_too(monkeypatch):
 async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotten():
     class Slow(FaultyEngine):
         async def put(self, commit):
-            await asyncio.sleep(log_module.DEADLINE + 1)
+            await asyncio.sleep(room_module.DEADLINE + 1)
             await super().put(commit)
 
     log = MessageLog(engine := Slow(MemoryEngine()), memory=False)
@@ -255,7 +258,7 @@ async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotte
 
 @pytest.mark.gen_test
 async def test_a_draft_that_was_refused_and_not_stored_can_be_sent_again(monkeypatch):
-    monkeypatch.setattr(log_module, "DEADLINE", 0.05)
+    monkeypatch.setattr(room_module, "DEADLINE", 0.05)
     async with opened(*["lose"] * 8) as (log, engine, _):
         with pytest.raises(Unavailable):
             await log.commit(one := draft())
@@ -401,7 +404,7 @@ async def test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginni
         await other.commit(draft())
     for place in (1, 2):
         del engine.commits["room", place]
-    await asyncio.sleep(log_module.TAIL_SECONDS + 1)
+    await asyncio.sleep(view_module.TAIL_SECONDS + 1)
     assert (await one.commit(draft("late"))).id == 5
     assert [m.id for m in (await other.page("room")).messages] == [3, 4, 5]
 
@@ -530,7 +533,7 @@ async def test_a_read_survives_a_passing_fault_and_gives_up_when_it_lasts(memory
     async with opened(memory=memory) as (log, engine, _):
         engine.read_faults.extend([Unknown(), Throttled()])
         assert (await log.plan(StreamRequest("room"))).position == 0
-        monkeypatch.setattr(log_module, "READ_SECONDS", 0.1)
+        monkeypatch.setattr(reading_module, "READ_SECONDS", 0.1)
         engine.read_faults.extend([Unknown()] * 1000)
         with pytest.raises(Unavailable):
             await log.plan(StreamRequest("another"))

@@ -12,6 +12,8 @@ import pytest
 from flychat import log as log_module
 from flychat.errors import Conflict, Hole, Overloaded, TooOld, Unavailable, Unknown
 from flychat.log import MessageLog
+from flychat.log import reading as reading_module
+from flychat.log import view as view_module
 from flychat.log import window as window_module
 from flychat.messages import TEXT_CHARACTERS, Commit, Draft
 from flychat.storage.sqlite import SqliteEngine
@@ -161,7 +163,7 @@ async def test_an_ordinary_first_attempt_costs_no_reading(memory):
 @modes
 @pytest.mark.gen_test(timeout=60)
 async def test_a_draft_that_would_be_looked_for_too_far_back_is_refused_and_not_stored(memory, monkeypatch):
-    monkeypatch.setattr(log_module, "LOOK_BACK", 1000)
+    monkeypatch.setattr(view_module, "LOOK_BACK", 1000)
     async with opened(memory) as (log, engine):
         await fill(engine, 3000)
         for one in (draft(since=100), draft(since=0)):
@@ -302,7 +304,7 @@ async def test_a_writer_whose_tail_is_below_a_hole_goes_on_at_the_end(memory):
         await log.commit(draft(since=30))
         await engine.engine.put(Commit.of(32, [draft()]))
         await fill(engine, 100, first=41)
-        log._rooms["room"].known = -2 * log_module.TAIL_SECONDS, log._rooms["room"].known[1]
+        log._rooms["room"].view._known = -2 * view_module.TAIL_SECONDS, log._rooms["room"].view._known[1]
         assert (await log.commit(draft(since=31))).id == 141
 
 
@@ -409,7 +411,7 @@ async def test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves(
             await fill(engine, 40, text=LARGE, room=f"room {n}")
             await log.plan(StreamRequest(f"room {n}", 0))
             await log.commit(draft(room=f"room {n}", since=40))
-            assert log._bytes == sum(room.bytes for room in log._rooms.values())
+            assert log._bytes == sum(room.view.bytes for room in log._rooms.values())
             assert log._bytes <= most + window_module.WINDOW_BYTES
         assert "room 0" not in log._rooms
         assert "room 59" in log._rooms
@@ -424,9 +426,9 @@ async def test_a_room_that_was_forgotten_weighs_nothing():
     async with opened(True) as (log, engine):
         await fill(engine, 50)
         await log.plan(StreamRequest("room"))
-        assert log._bytes == log._rooms["room"].bytes > 0
-        log._forget(log._rooms["room"])
-        assert log._bytes == log._rooms["room"].bytes == 0
+        assert log._bytes == log._rooms["room"].view.bytes > 0
+        log._rooms["room"].view.forget()
+        assert log._bytes == log._rooms["room"].view.bytes == 0
 
 
 @pytest.mark.gen_test
@@ -434,7 +436,7 @@ async def test_a_cold_room_reads_what_is_needed_and_a_long_resume_reads_more():
     async with opened(True) as (log, engine):
         await fill(engine, 900)
         await log.plan(StreamRequest("room"))
-        assert len(log._rooms["room"].window.messages) <= log_module.FIRST + 64
+        assert len(log._rooms["room"].view.window.messages) <= view_module.FIRST + 64
         assert log.plan_at_once(StreamRequest("room", 100)) is None
         plan = await log.plan(StreamRequest("room", 100))
         assert [m.id for m in plan.messages] == list(range(101, 901))
@@ -498,7 +500,7 @@ async def test_a_clock_that_was_set_back_by_hours_has_the_tail_looked_at():
     engine, clock = FaultyEngine(MemoryEngine(shared=True)), [1_000_000.0]
     log = MessageLog(engine, memory=False, now=lambda: clock[0])
     await log.commit(draft())
-    clock[0] -= 2 * log_module.TAIL_SECONDS
+    clock[0] -= 2 * view_module.TAIL_SECONDS
     await log.commit(draft())
     assert engine.calls["after"] == 1
     await log.close()
@@ -524,7 +526,7 @@ class Gate(Store):
 @modes
 @pytest.mark.gen_test
 async def test_a_queue_is_no_dead_store_and_who_waits_in_it_is_served(memory, monkeypatch):
-    monkeypatch.setattr(log_module, "READ_SECONDS", 0.01)
+    monkeypatch.setattr(reading_module, "READ_SECONDS", 0.01)
     engine = Gate(await SqliteEngine.open(":memory:"))
     log = MessageLog(engine, memory=memory)
     reading = asyncio.create_task(log.plan(StreamRequest("room")))
@@ -546,7 +548,7 @@ async def test_while_the_oldest_reading_has_waited_for_long_another_is_refused_b
     log = MessageLog(engine, memory=memory)
     reading = asyncio.create_task(log.plan(StreamRequest("room")))
     await engine.entered.wait()
-    monkeypatch.setattr(log_module, "OVERLOAD_SECONDS", -1.0)
+    monkeypatch.setattr(reading_module, "OVERLOAD_SECONDS", -1.0)
     with pytest.raises(Overloaded):
         await log.plan(StreamRequest("another"))
     with pytest.raises(Overloaded):
@@ -567,7 +569,7 @@ async def test_a_store_that_does_not_answer_in_its_time_is_told_so_at_once(memor
     class Dead(Store):
         async def tail(self, room, limit):
             self.calls["tail"] += 1
-            await asyncio.sleep(log_module.READ_SECONDS)
+            await asyncio.sleep(reading_module.READ_SECONDS)
             raise Unknown("no answer")
 
     engine = Dead(await SqliteEngine.open(":memory:"))
@@ -585,4 +587,4 @@ async def test_a_hole_is_not_hidden_by_the_readings_that_are_shared():
         await with_a_hole(engine)
         engine.read_faults = deque([Unknown("once")])
         with pytest.raises(Hole):
-            await log._read(lambda: engine.after("room", 5, REPLAY))
+            await log._reader.patient(lambda: engine.after("room", 5, REPLAY))

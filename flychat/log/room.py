@@ -1,0 +1,302 @@
+"""A room of the log: what is known of it, and its writer, with at most one put in flight.
+
+All drafts of a room pass through its writer, a task of its own while something waits. It puts every waiting
+draft as one commit at tail + 1. Why nothing is lost or doubled and no id skipped:
+
+1. The tail is only ever the end of a commit that was read or written, so places are tried in order.
+2. A put is conditional on its place, so exactly one commit wins each place.
+3. A draft is answered only when its message is in the window, that is in the log.
+4. Before every attempt, drafts whose key is in the window are answered from there. A put with an unknown
+   outcome is tried again at the same place: had it been applied, it comes back as the winner of the
+   place, and by this rule its drafts are found in it. So being told nothing is the same as losing.
+   Where the keys in the window do not reach back to when a draft was first sent, the log is searched.
+5. After the deadline the drafts are given up (503), the window is forgotten, and the log is read again:
+   if they are in it after all, the commit is published then. The client may send again at any time.
+
+So a draft is stored exactly once, however late and often it is sent, if it carries the position of its author
+when it was first sent (`Draft.since`): it is put only where it is known not to be in the log from there on.
+Without a position that is known for the newest 256 messages, and for 2 minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from ..errors import Broken, Conflict, FlychatError, Rejected, Taken, Throttled, Unavailable, Unknown
+from ..messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Draft, Key, Message, payload_item
+from ..storage import READ_BYTES
+from ..streams import REPLAY
+from .view import Common, Searched, View
+
+DEADLINE = 10.0  # seconds that a draft is tried
+CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the next race, and loses it too
+CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
+
+
+class _Waiter:
+    """A draft on its way, since when (loop time), and the future that its POST awaits.
+
+    It is known not to be in the log from `since`, when it was first sent, up to `seen`.
+    """
+
+    __slots__ = ("began", "draft", "future", "searched", "seen")
+
+    def __init__(self, draft: Draft, searched: Searched) -> None:
+        loop = asyncio.get_running_loop()
+        self.draft, self.began = draft, loop.time()
+        self.searched = searched
+        self.seen = draft.since
+        self.future: asyncio.Future[Message] = loop.create_future()
+
+    def answer(self, message: Message) -> None:
+        if not self.future.done():  # the one who asked may have gone
+            self.future.set_result(message)
+
+    def refuse(self, error: FlychatError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Room:
+    """An active room: the view of its log, and its writer with what waits. `used` is a loop time."""
+
+    def __init__(self, name: str, common: Common) -> None:
+        self.name = name
+        self.view = View(name, common, self._loaded)
+        self.writer: asyncio.Task[None] | None = None
+        self.used = 0.0
+        self._common = common
+        self._waiting: list[_Waiter] = []
+        self._looking: set[_Waiter] = set()  # for which the log is being searched
+        self._doubtful: set[Key] = set()  # given up, but perhaps in the log
+
+    @property
+    def busy(self) -> bool:
+        return self.writer is not None or bool(self._looking)
+
+    async def recall(self, draft: Draft, searched: Searched) -> Message | Draft:
+        """The message, if this very draft is in the log already; else the draft, to be committed.
+
+        Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
+        the log was searched. A room that is not in memory is not searched here. Raises as `commit` does.
+        """
+        if self.view.window is None:
+            self._common.reader.check_load()
+            return draft
+        found = self.view.window.find(draft)
+        if isinstance(found, Message):
+            return found
+        if found is None and self.view.window.covers(draft.since, self._common.now()):
+            return draft
+        found = await self.view.search(draft, searched)
+        return found if isinstance(found, Message) else replace(draft, since=found)
+
+    async def commit(self, draft: Draft, searched: Searched) -> Message:
+        """The draft as a message of the log.
+
+        Raises Conflict, TooOld, Unavailable (perhaps stored) or Rejected.
+        """
+        waiter = _Waiter(draft, searched)
+        self._admit(waiter)
+        return await waiter.future
+
+    def _admit(self, waiter: _Waiter) -> None:
+        self._waiting.append(waiter)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self.writer is None:
+            # A put whose task is cancelled is applied all the same, so it never runs in a handler's task.
+            self.writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        """The writer: runs while something waits."""
+        loop = asyncio.get_running_loop()
+        pause, losses, contended, behind, most = 0.0, 0, -CONTENDED, False, COMMIT_MESSAGES
+        try:
+            while self._waiting or (self._doubtful and not self._common.closing):
+                drafts: list[Draft] = []
+                began = loop.time()
+                late = [waiter for waiter in self._waiting if began - waiter.began > DEADLINE]
+                if pause:  # what became of the last put may be unknown
+                    self._give_up(late)
+                elif late:
+                    self._drop(late, Unavailable("too many messages are waiting for the store"))
+                try:
+                    window = await self.view.warm(keys=any(waiter.seen is None for waiter in self._waiting))
+                    if behind or self.view.old():
+                        await self._catch_up()
+                        behind = False
+                        continue
+                    self._settle()
+                    drafts = _batch(self._waiting, most)
+                    if drafts:
+                        await self._put(window.tail + 1, drafts)
+                except Taken as taken:
+                    losses, contended = losses + 1, loop.time()
+                    behind = taken.winner is None or losses % CATCH_UP_EVERY == 2
+                    if taken.winner is not None:
+                        self._learn([taken.winner])
+                except Rejected as error:
+                    most = max(1, len(drafts) // 2)
+                    if len(drafts) == 1:
+                        self._drop([w for w in self._waiting if w.draft.key == drafts[0].key], error)
+                except Broken as error:
+                    self._common.failing.tell("the message store fails: %s", error)
+                    self._give_up(self._waiting)
+                    await asyncio.sleep(1.0)
+                except (Unknown, Throttled, Unavailable) as error:
+                    if not pause:
+                        self._common.mute.tell(
+                            "the message store does not answer: %s", error or type(error).__name__
+                        )
+                    if isinstance(error, Throttled):
+                        pause = max(pause, 0.05)
+                    # At first 0: a stale connection.
+                    await asyncio.sleep(self._common.rng.uniform(pause / 2, pause))
+                    pause = min(1.0, max(0.02, 2 * pause))
+                else:
+                    pause, losses, most = 0.0, 0, COMMIT_MESSAGES
+                    if drafts and loop.time() - contended < CONTENDED:
+                        await asyncio.sleep(self._common.rng.uniform(0, loop.time() - began))
+        finally:
+            self.writer = None
+            self._drop(self._waiting, Unavailable())  # there are some only if the task was cancelled
+
+    async def _put(self, place: int, drafts: list[Draft]) -> None:
+        common = self._common
+        common.puts += 1
+        commit = Commit.of(place, drafts, f"{common.process}-{common.puts}")
+        asked = self.view.clocks()
+        await common.engine.put(commit)
+        self.view.renewed(asked)
+        self._learn([commit], own=True)
+
+    async def _catch_up(self) -> None:
+        """Takes in what the log has beyond the window; forgets a window that it no longer continues."""
+        view = self.view
+        while (window := view.window) is not None:
+            tail, asked = window.tail, view.clocks()
+            commits = await view.after(tail, REPLAY + 1)
+            if view.window is not window:
+                return
+            if (commits[0].first > tail + 1) if commits else (tail > 0):
+                view.forget()
+            self._learn(commits)
+            if window.tail == tail or not _is_full(commits, REPLAY):
+                view.renewed(asked)
+                return
+
+    def _loaded(self, commits: list[Commit]) -> None:
+        mine, self._doubtful = self._awaited(), set()
+        for commit in commits:
+            self._announce(commit, False, mine)
+
+    def _learn(self, commits: list[Commit], *, own: bool = False) -> None:
+        """Folds commits of the log in, answers the drafts that are in them, and has those published."""
+        window = self.view.window
+        if window is None:
+            return
+        mine = self._awaited()
+        for commit in commits:
+            if window.fold(commit, self._common.now()) and self._announce(commit, own, mine):
+                self._settle()  # now: the window may have moved past it when all are folded in
+        self._settle()
+        self._common.weighed(self.view)
+
+    def _awaited(self) -> set[Key]:
+        """The keys of this process's drafts that are, or may be, on their way into the log."""
+        return {waiter.draft.key for waiter in [*self._waiting, *self._looking]} | self._doubtful
+
+    def _announce(self, commit: Commit, own: bool, mine: set[Key]) -> bool:
+        """Has the commit published if drafts of this process are in it, and says whether there are."""
+        ours = own or bool(mine and any(message.key in mine for message in commit.messages))
+        if ours:
+            self._common.committed(commit)
+        return ours
+
+    def _settle(self) -> None:
+        """Answers the drafts whose message is in the window; has the log searched for older ones."""
+        window = self.view.window
+        assert window is not None
+        waiting = []
+        for waiter in self._waiting:
+            try:
+                found = window.find(waiter.draft)
+            except Conflict as conflict:
+                waiter.refuse(conflict)
+                continue
+            if isinstance(found, Message):
+                waiter.answer(found)
+            elif found is None and window.covers(waiter.seen, self._common.now()):
+                waiter.seen = window.tail
+                waiting.append(waiter)
+            else:
+                self._looking.add(waiter)
+                self._common.spawn(self._look_back(waiter))
+        self._waiting = waiting
+
+    async def _look_back(self, waiter: _Waiter) -> None:
+        """Searches the log for a draft that the window does not reach back to. Other drafts do not wait."""
+        try:
+            found = await self.view.search(replace(waiter.draft, since=waiter.seen), waiter.searched)
+            if self._common.closing:
+                raise Unavailable("this process is ending")
+            if isinstance(found, Message):
+                waiter.answer(found)
+            else:
+                waiter.seen = found
+                self._admit(waiter)
+        except asyncio.CancelledError:
+            waiter.refuse(Unavailable("this process is ending"))
+            raise
+        except FlychatError as error:
+            if isinstance(error, Unavailable):  # it may be in the log, from an attempt before
+                self._doubt([waiter])
+            waiter.refuse(error)
+        finally:
+            self._looking.discard(waiter)
+
+    def expire(self, before: str) -> None:
+        """What is older than a date was deleted: a view that may show some is forgotten, but no writer's."""
+        window = self.view.window
+        if self.writer is None and window and window.messages and window.messages[0].date < before:
+            self.view.forget()
+
+    def _give_up(self, late: list[_Waiter]) -> None:
+        if late:
+            self._doubt(late)
+            self._drop(late, Unavailable("the message store does not answer"))
+
+    def _doubt(self, waiters: list[_Waiter]) -> None:
+        """Their drafts may be in the log: the writer reads it again, and has what it finds published."""
+        self._doubtful |= {waiter.draft.key for waiter in waiters}
+        self.view.forget()
+        self._wake()
+
+    def _drop(self, waiters: list[_Waiter], error: FlychatError) -> None:
+        gone = set(waiters)
+        self._waiting = [waiter for waiter in self._waiting if waiter not in gone]
+        for waiter in waiters:
+            waiter.refuse(error)
+
+
+def _is_full(commits: list[Commit], limit: int) -> bool:
+    """Whether a reading may have ended before the log did."""
+    return sum(commit.ids for commit in commits) >= limit or sum(c.size for c in commits) >= READ_BYTES
+
+
+def _batch(waiting: list[_Waiter], most: int) -> list[Draft]:
+    """The drafts of the next commit: each key once, within the limits of a commit."""
+    drafts: dict[Key, Draft] = {}
+    size = 1
+    for waiter in waiting:
+        draft = waiter.draft
+        if draft.key in drafts:
+            continue
+        size += len(payload_item(draft).encode()) + 1
+        if drafts and (len(drafts) == most or size > COMMIT_BYTES):
+            break
+        drafts[draft.key] = draft
+    return list(drafts.values())

@@ -1,0 +1,171 @@
+"""What this process knows of the end of a room's log: a window, and how old that knowledge is.
+
+A window is read when somebody needs it, and forgotten when it may be wrong. A draft that is sent again is
+recognised in it. Where its keys do not reach back to when the draft was first sent, the log is searched: for
+a draft with a position (`Draft.since`) from there on, however long ago that was; for one without, the window
+is made to reach back over the newest 256 messages and 2 minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ..errors import Hole, TooOld, Unavailable
+from ..logs import Seldom
+from ..messages import Commit, Draft, Message
+from ..storage import Engine
+from ..streams import HISTORY, REPLAY
+from .reading import Reader, messages_of
+from .window import KEYS, Window, same_text
+
+logger = logging.getLogger(__name__)
+
+FIRST = HISTORY + 10  # messages that are read of a room at first
+LOOK_BACK = 100_000  # messages in which a draft that is sent again is looked for
+LOOKING = 2  # searches of the log at once: they are the most that one request can cause
+SEARCH_SECONDS = 10.0  # for one of them
+TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have been replaced
+
+Searched: TypeAlias = Callable[[int], None]
+
+
+@dataclass(eq=False)
+class Common:
+    """What the rooms of one log have in common.
+
+    `committed` is called with every commit that this process wrote, or found its drafts in, in the order of
+    their ids; `weighed` with a view whose window has changed. `now` is the wall clock. A window keeps at
+    least `limit` messages.
+    """
+
+    engine: Engine
+    reader: Reader
+    committed: Callable[[Commit], None]
+    weighed: Callable[[View], None]
+    limit: int
+    now: Callable[[], float]
+    rng: random.Random
+    closing: bool = False
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKING))
+    failing: Seldom = field(default_factory=lambda: Seldom(logger, logging.ERROR))
+    mute: Seldom = field(default_factory=lambda: Seldom(logger))
+    process: str = field(default_factory=lambda: secrets.token_hex(4))
+    puts: int = 0
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+class View:
+    """The window of a room, None while it is unknown. `loaded` is told what a window was read from."""
+
+    def __init__(self, name: str, common: Common, loaded: Callable[[list[Commit]], None]) -> None:
+        self.name = name
+        self.window: Window | None = None
+        self.bytes = 0  # of the window, as last counted
+        self._common = common
+        self._loaded = loaded
+        self._known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
+
+    async def warm(self, *, keys: bool = False) -> Window:
+        """The window; if it is not known, FIRST messages are read.
+
+        With `keys` it is KEYS, by which drafts without a position are recognised. Raises Unavailable.
+        """
+        while self.window is None:
+            await self._common.reader.share(self.name, lambda: self._load(KEYS if keys else FIRST))
+        return self.window
+
+    async def _load(self, few: int) -> None:
+        common, asked = self._common, self.clocks()
+        commits = await common.reader.patient(lambda: common.engine.tail(self.name, few))
+        if self.window is None:  # else another reading was faster, and may have gone on from there
+            self.window = Window(commits, common.limit, common.now())
+            self.renewed(asked)
+            self._loaded(commits)
+            common.weighed(self)
+
+    async def deepen(self, window: Window) -> None:
+        """Reads as much of the past into the window as a replay may need. Raises as `warm`."""
+        await self._common.reader.share(
+            (self.name, "past"), lambda: self._prepend(window, window.oldest, REPLAY)
+        )
+
+    async def _prepend(self, window: Window, below: int, limit: int) -> None:
+        common = self._common
+        commits = await common.reader.patient(lambda: common.engine.before(self.name, below, limit))
+        window.prepend(commits, below)
+        common.weighed(self)
+
+    async def after(self, id: int, limit: int) -> list[Commit]:
+        """What follows `id` in the log; nothing, as from another log, where there is a hole."""
+        common = self._common
+        try:
+            return await common.reader.patient(lambda: common.engine.after(self.name, id, limit))
+        except Hole:
+            return []
+
+    async def search(self, draft: Draft, searched: Searched) -> Message | int:
+        """The draft's message, or up to which id the log does not have it.
+
+        `searched` is told how many ids the store is asked for. Raises Conflict, TooOld, Unavailable.
+        """
+        common = self._common
+        try:
+            async with asyncio.timeout(SEARCH_SECONDS), common.searches:
+                window = await self.warm()
+                if draft.since is None:
+                    await self._reach_back(window)
+                first, found = window.keys.first, window.find(draft)
+                if isinstance(found, Message):
+                    return found
+                commits: list[Commit] = []
+                if found is not None:
+                    commits = await self.after(found - 1, 1)
+                elif draft.since is not None and not window.covers(draft.since, common.now()):
+                    if first - 1 - draft.since > LOOK_BACK:
+                        raise TooOld
+                    above = draft.since
+                    searched(first - 1 - above)
+                    commits = await common.reader.patient(
+                        lambda: common.engine.find(self.name, above, first, draft.provisional_id)
+                    )
+        except TimeoutError:
+            raise Unavailable("the message store is slow") from None
+        message = next((m for m in messages_of(commits) if m.key == draft.key), None)
+        if message is not None:
+            return same_text(message, draft)
+        if found is not None and self.window is window:  # others have cleared the room
+            self.forget()
+        return first - 1
+
+    async def _reach_back(self, window: Window) -> None:
+        """Reads keys into the window until it knows drafts that have no position; not without an end."""
+        while not window.covers(None, self._common.now()) and window.tail - window.keys.first < LOOK_BACK:
+            await self._prepend(window, window.keys.first, KEYS)
+
+    def forget(self) -> None:
+        self.window = None
+        self._common.weighed(self)
+
+    def clocks(self) -> tuple[float, float]:
+        """Taken before the store is asked: the answer may lie here while the machine sleeps."""
+        return asyncio.get_running_loop().time(), self._common.now()
+
+    def renewed(self, asked: tuple[float, float]) -> None:
+        """The window was known to be up to date when the clocks were so."""
+        self._known = asked
+
+    def old(self) -> bool:
+        """Whether the tail is to be looked at before it is used. A clock of its own stands still in sleep."""
+        (loop_time, wall_time), (known_loop, known_wall) = self.clocks(), self._known
+        return loop_time - known_loop > TAIL_SECONDS or abs(wall_time - known_wall) > TAIL_SECONDS
