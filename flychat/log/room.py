@@ -24,14 +24,14 @@ import asyncio
 from dataclasses import replace
 
 from ..errors import Broken, Conflict, FlychatError, Rejected, Taken, Throttled, Unavailable, Unknown
-from ..messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Draft, Key, Message, payload_item
+from ..messages import COMMIT_BYTES, Commit, Draft, Key, Message, payload_item
 from ..storage import READ_BYTES
 from ..streams import REPLAY
+from .pace import Pace
 from .view import Common, Searched, View
 
 DEADLINE = 10.0  # seconds that a draft is tried
-CATCH_UP_EVERY = 4  # lost races: who reads the log each time is late for the next race, and loses it too
-CONTENDED = 1.0  # seconds after a lost race during which a winner lets others go first
+BROKEN_SECONDS = 1.0  # between two attempts at a store that is misconfigured
 
 
 class _Waiter:
@@ -112,57 +112,57 @@ class Room:
 
     async def _write(self) -> None:
         """The writer: runs while something waits."""
-        loop = asyncio.get_running_loop()
-        pause, losses, contended, behind, most = 0.0, 0, -CONTENDED, False, COMMIT_MESSAGES
+        pace = Pace()
         try:
             while self._waiting or (self._doubtful and not self._common.closing):
-                drafts: list[Draft] = []
-                began = loop.time()
-                late = [waiter for waiter in self._waiting if began - waiter.began > DEADLINE]
-                if pause:  # what became of the last put may be unknown
-                    self._give_up(late)
-                elif late:
-                    self._drop(late, Unavailable("too many messages are waiting for the store"))
-                try:
-                    window = await self.view.warm(keys=any(waiter.seen is None for waiter in self._waiting))
-                    if behind or self.view.old():
-                        await self._catch_up()
-                        behind = False
-                        continue
-                    self._settle()
-                    drafts = _batch(self._waiting, most)
-                    if drafts:
-                        await self._put(window.tail + 1, drafts)
-                except Taken as taken:
-                    losses, contended = losses + 1, loop.time()
-                    behind = taken.winner is None or losses % CATCH_UP_EVERY == 2
-                    if taken.winner is not None:
-                        self._learn([taken.winner])
-                except Rejected as error:
-                    most = max(1, len(drafts) // 2)
-                    if len(drafts) == 1:
-                        self._drop([w for w in self._waiting if w.draft.key == drafts[0].key], error)
-                except Broken as error:
-                    self._common.failing.tell("the message store fails: %s", error)
-                    self._give_up(self._waiting)
-                    await asyncio.sleep(1.0)
-                except (Unknown, Throttled, Unavailable) as error:
-                    if not pause:
-                        self._common.mute.tell(
-                            "the message store does not answer: %s", error or type(error).__name__
-                        )
-                    if isinstance(error, Throttled):
-                        pause = max(pause, 0.05)
-                    # At first 0: a stale connection.
-                    await asyncio.sleep(self._common.rng.uniform(pause / 2, pause))
-                    pause = min(1.0, max(0.02, 2 * pause))
-                else:
-                    pause, losses, most = 0.0, 0, COMMIT_MESSAGES
-                    if drafts and loop.time() - contended < CONTENDED:
-                        await asyncio.sleep(self._common.rng.uniform(0, loop.time() - began))
+                await self._attempt(pace)
         finally:
             self.writer = None
             self._drop(self._waiting, Unavailable())  # there are some only if the task was cancelled
+
+    async def _attempt(self, pace: Pace) -> None:
+        """One round of the writer: a reading of the log, or a put of the drafts that are not in it yet."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        drafts: list[Draft] = []
+        self._drop_late(began, pace)
+        try:
+            window = await self.view.warm(keys=any(waiter.seen is None for waiter in self._waiting))
+            if pace.must_read or self.view.old():
+                await self._catch_up()
+                return pace.read()
+            self._settle()
+            drafts = _batch(self._waiting, pace.most)
+            if drafts:
+                await self._put(window.tail + 1, drafts)
+        except Taken as taken:
+            pace.lost(loop.time(), told=taken.winner is not None)
+            if taken.winner is not None:
+                self._learn([taken.winner])
+        except Rejected as error:
+            if pace.rejected(len(drafts)):
+                self._drop([waiter for waiter in self._waiting if waiter.draft.key == drafts[0].key], error)
+        except Broken as error:
+            self._common.failing.tell("the message store fails: %s", error)
+            self._give_up(self._waiting)
+            await asyncio.sleep(BROKEN_SECONDS)
+        except (Unknown, Throttled, Unavailable) as error:
+            if not pace.in_doubt:
+                self._common.mute.tell("the message store does not answer: %s", error or type(error).__name__)
+            wait = pace.unanswered(throttled=isinstance(error, Throttled))
+            await asyncio.sleep(self._common.rng.uniform(*wait))
+        else:
+            longest = pace.succeeded(loop.time(), loop.time() - began)
+            if drafts and longest:
+                await asyncio.sleep(self._common.rng.uniform(0, longest))
+
+    def _drop_late(self, now: float, pace: Pace) -> None:
+        """Refuses the drafts that have waited for DEADLINE; in doubt, they may have been stored."""
+        late = [waiter for waiter in self._waiting if now - waiter.began > DEADLINE]
+        if pace.in_doubt:
+            self._give_up(late)
+        else:
+            self._drop(late, Unavailable("too many messages are waiting for the store"))
 
     async def _put(self, place: int, drafts: list[Draft]) -> None:
         common = self._common
