@@ -11,7 +11,7 @@ from .errors import Conflict, FlychatError, Full
 from .hub import Hub
 from .log import MessageLog, Searched, not_told
 from .messages import Draft, Message
-from .streams import HISTORY, Page, StreamPlan, StreamRequest, committed, provisional
+from .streams import HISTORY, Page, StreamPlan, StreamRequest, provisional
 
 STREAMS = Counter("flychat_streams_opened", "Plans made: first, resumed, or a proxy's recovery", ["kind"])
 RESETS = Counter("flychat_stream_resets", "Plans that begin with a stream-reset", ["reason"])
@@ -31,7 +31,6 @@ class Chat:
     def __init__(self, log: MessageLog, hub: Hub) -> None:
         self._log = log
         self._hub = hub
-        log.committed = lambda commit: hub.publish(committed(commit))
 
     async def post(self, draft: Draft, searched: Searched = not_told) -> Message:
         """Shows the draft to everybody, then stores it; takes it back if that fails.

@@ -36,6 +36,7 @@ from .log import MessageLog
 from .messages import iso_date
 from .storage import Engine
 from .storage.measured import MeasuredEngine
+from .streams import committed
 from .web import ChatApplication, folder
 
 if TYPE_CHECKING:
@@ -117,7 +118,12 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
     """Starts every part, and listens once the store is known to work. Raises Misconfigured."""
     async with contextlib.AsyncExitStack() as undo:
         engine = MeasuredEngine(await open_engine(config.engine, config.location, environ, config.retention))
-        log = MessageLog(engine, memory=config.mode == "standalone", most_bytes=config.memory << 20)
+        log = MessageLog(
+            engine,
+            memory=config.mode == "standalone",
+            committed=lambda commit: hub.publish(committed(commit)),
+            most_bytes=config.memory << 20,
+        )
         undo.push_async_callback(log.close)
         sockets = listen(config)
         for sock in sockets:

@@ -40,6 +40,10 @@ ROOMS = 2000  # rooms kept in memory
 IDLE = 600.0  # seconds until an unused room leaves memory
 
 
+def not_published(commit: Commit) -> None:
+    """Nobody listens."""
+
+
 def not_told(ids: int) -> None:
     """Nobody counts what is searched."""
 
@@ -57,12 +61,12 @@ class MessageLog:
         engine: Engine,
         *,
         memory: bool,
+        committed: Callable[[Commit], None] = not_published,
         most_bytes: int = MEMORY,
         rng: random.Random | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """`most_bytes` of memory, about, are used for all rooms; `now` is the wall clock."""
-        self.committed: Callable[[Commit], None] = lambda commit: None
         self._memory = memory and not engine.shared
         self._most_bytes = most_bytes
         self._bytes = 0
@@ -71,7 +75,7 @@ class MessageLog:
         self._common = Common(
             engine,
             self._reader,
-            committed=lambda commit: self.committed(commit),
+            committed=committed,
             weighed=self._weigh,
             limit=REPLAY if self._memory else FIRST,
             now=now,

@@ -56,9 +56,10 @@ async def converse(
     """A writer per engine; `store` reads the truth. Raises Violation."""
     chance = random.Random(seed)
     published: list[Commit] = []
-    logs = [MessageLog(e, memory=n == 2, rng=random.Random(seed)) for n, e in enumerate(engines)]
-    for log in logs:
-        log.committed = published.append
+    logs = [
+        MessageLog(e, memory=n == 2, committed=published.append, rng=random.Random(seed))
+        for n, e in enumerate(engines)
+    ]
     violations: list[str] = []
     acknowledged: dict[tuple[str, str], Message] = {}
 

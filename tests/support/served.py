@@ -16,6 +16,7 @@ from flychat.log import MessageLog
 from flychat.messages import Draft
 from flychat.server import HEAD_BYTES
 from flychat.storage.sqlite import SqliteEngine
+from flychat.streams import committed
 from flychat.web import ChatApplication
 from tests.support.fakes import FaultyEngine, MemoryEngine
 from tests.support.http_body import Body
@@ -90,6 +91,7 @@ class Served:
     ) -> None:
         self.server, self.port, self.application = server, port, application
         self.log, self.hub, self.engine = log, hub, engine
+        self.committed = lambda commit: hub.publish(committed(commit))  # a test may take it away
         self.url = f"http://127.0.0.1:{port}"
         self.clients: list[Client] = []
 
@@ -136,7 +138,7 @@ async def served(
     if engine is None:
         engine = MemoryEngine(shared=True) if shared else await SqliteEngine.open(":memory:")
     engine = FaultyEngine(engine, faults)
-    log = MessageLog(engine, memory=True)
+    log = MessageLog(engine, memory=True, committed=lambda commit: serving.committed(commit))
     hub = LocalHub(log.plan, polls=shared, **hub_options)
     application = ChatApplication(Chat(log, hub))
     server = Listener(application, max_header_size=HEAD_BYTES)

@@ -19,7 +19,7 @@ from flychat.hub.pushpin import PushpinHub
 from flychat.log import MessageLog
 from flychat.messages import Draft, Message, iso_date
 from flychat.server import sweep
-from flychat.streams import Publication, StreamRequest
+from flychat.streams import Publication, StreamRequest, committed
 
 from .kernel import Response, Socket
 from .scenario import RETENTION
@@ -56,7 +56,13 @@ class Server:
         OWNER.set(self)
         world = self.world
         engine = Way(world, world.shared)
-        self.log = MessageLog(engine, memory=self.mode == "standalone", rng=world.chance, now=self.time)
+        self.log = MessageLog(
+            engine,
+            memory=self.mode == "standalone",
+            committed=lambda commit: self.hub.publish(committed(commit)),
+            rng=world.chance,
+            now=self.time,
+        )
         if self.mode == "standalone":
             self.hub: Any = LocalHub(self.log.plan, polls=engine.shared)
         elif self.mode == "grip":

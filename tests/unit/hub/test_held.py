@@ -251,7 +251,7 @@ async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_door, m
         clients = await asyncio.gather(*(chat.stream(0) for _ in range(30)))
         await asyncio.gather(*(client.until_id(50) for client in clients))
         for _ in range(4):
-            asyncio.get_running_loop().call_soon(chat.log.committed, Commit.of(51, [draft("x" * 4000)] * 64))
+            asyncio.get_running_loop().call_soon(chat.committed, Commit.of(51, [draft("x" * 4000)] * 64))
         await asyncio.gather(*(client.until_id(51) for client in clients))
         ticking[0].cancel()
         assert sum(sent.values()) > 30 * 47 * 16_000

@@ -63,9 +63,9 @@ async def test_a_client_that_comes_back_is_given_what_it_missed():
 async def test_a_lost_publication_is_made_good_by_the_next_one():
     async with served() as chat:
         clients = [await chat.stream() for _ in range(3)]
-        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        publish, chat.committed = chat.committed, lambda commit: None
         await chat.post()
-        chat.log.committed = publish
+        chat.committed = publish
         await chat.post()
         for client in clients:
             assert await client.until_id(2) == [1, 2]
@@ -76,7 +76,7 @@ async def test_publications_doubled_or_out_of_order_are_delivered_once_in_order(
     async with served() as chat:
         client = await chat.stream()
         commits = []
-        chat.log.committed = commits.append
+        chat.committed = commits.append
         for _ in range(4):
             await chat.post()
         for n in (1, 0, 1, 3, 2, 3, 0):
@@ -92,7 +92,7 @@ async def test_what_is_known_already_asks_for_nothing():
     async with served() as chat:
         client = await chat.stream()
         commits = []
-        chat.log.committed = commits.append
+        chat.committed = commits.append
         for _ in range(2):
             await chat.post()
         for commit in commits:
@@ -172,9 +172,9 @@ async def test_a_hold_on_its_way_in_keeps_its_room_when_the_last_member_leaves(m
     async with served() as chat:
         first = await chat.stream()
         (room,) = set(chat.hub.by_channel.values())
-        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        publish, chat.committed = chat.committed, lambda commit: None
         await chat.post()  # so that the next hold is ahead of the room
-        chat.log.committed = publish
+        chat.committed = publish
         (member,) = (member for audience in room.audiences for member in audience.members)
         hold = LocalHub.hold_socket
 
@@ -194,12 +194,12 @@ async def test_a_hold_that_is_ahead_of_its_room_shows_that_the_room_is_behind():
     async with served() as chat:
         first = await chat.stream()
         commits = []
-        publish, chat.log.committed = chat.log.committed, commits.append
+        publish, chat.committed = chat.committed, commits.append
         await chat.post()
         second = await chat.stream()
         assert await first.until_id(1) == [1]
         publish(commits[0])  # only late, not lost
-        chat.log.committed = publish
+        chat.committed = publish
         await chat.post()
         assert await first.until_id(2) == [1, 2]
         assert await second.until_id(2) == [1, 2]
@@ -221,9 +221,9 @@ async def test_provisional_messages_and_retractions_pass_without_an_id():
 async def test_a_recovery_waits_for_a_store_that_is_down():
     async with served() as chat:
         client = await chat.stream()
-        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        publish, chat.committed = chat.committed, lambda commit: None
         await chat.post()
-        chat.log.committed = publish
+        chat.committed = publish
         chat.log._rooms.clear()  # what was warm is cold
         chat.engine.read_faults.extend([Unknown()] * 3)
         await chat.post()
@@ -558,9 +558,9 @@ async def test_a_gap_that_shows_during_a_recovery_is_mended_after_it_though_noth
             return result
 
         chat.hub.plan = slow
-        publish, chat.log.committed = chat.log.committed, lambda commit: None
+        publish, chat.committed = chat.committed, lambda commit: None
         await chat.post()
-        chat.log.committed = publish
+        chat.committed = publish
         await chat.post()  # shows the gap
         await begun.wait()
         await chat.post()  # shows it too, when the log has been read already

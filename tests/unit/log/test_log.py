@@ -56,9 +56,8 @@ class GatedEngine(FaultyEngine):
 async def opened(*faults, memory=False):
     """(log, engine, published commits)"""
     engine = GatedEngine(await SqliteEngine.open(":memory:"), faults)
-    log = MessageLog(engine, memory=memory)
     published: list[Commit] = []
-    log.committed = published.append
+    log = MessageLog(engine, memory=memory, committed=published.append)
     try:
         yield log, engine, published
     finally:
@@ -217,7 +216,7 @@ async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_fo
     monkeypatch.setattr(room_module, "DEADLINE", 0.05)
     async with opened("drop", *["lose"] * 50) as (log, engine, published):
         found = asyncio.Event()
-        log.committed = lambda commit: (published.append(commit), found.set())
+        log._common.committed = lambda commit: (published.append(commit), found.set())
         # an engine that hides the place: every further attempt is lost, so the log must be read again
         with pytest.raises(Unavailable):
             await log.commit(one := draft())
@@ -412,9 +411,8 @@ async def test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginni
 @in_virtual_time
 async def test_what_was_given_up_stays_in_doubt_when_more_is_given_up():
     engine = FaultyEngine(MemoryEngine(), ["drop", "break"])
-    log = MessageLog(engine, memory=False)
     published: list[Commit] = []
-    log.committed = published.append
+    log = MessageLog(engine, memory=False, committed=published.append)
     with pytest.raises(Unavailable):
         await log.commit(draft("stored, and the answer lost"))
     engine.read_faults.append(Broken("expired"))

@@ -109,9 +109,8 @@ async def test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody
         return 0.0
 
     engine = FaultyEngine(MemoryEngine())
-    log = MessageLog(engine, memory=memory, now=now)
     published = []
-    log.committed = published.append
+    log = MessageLog(engine, memory=memory, committed=published.append, now=now)
     await fill(engine, 3000)
     await log.commit(draft(since=3000))
     engine.find = failing
