@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import Hole, StoreFailed, Unavailable
-from ..messages import Commit, Draft, Message
+from ..messages import COMMIT_MESSAGES, Commit, Draft, Message
 from ..storage import Engine
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
 from .reading import Reader, SharedReads, messages_of
@@ -77,7 +77,8 @@ class MessageLog:
             self._reader,
             committed=committed,
             weighed=self._weigh,
-            limit=REPLAY if self._memory else FIRST,
+            # A commit of our own is to be in the window as a whole when its drafts are answered from there.
+            limit=REPLAY if self._memory else max(FIRST, COMMIT_MESSAGES),
             now=now,
             rng=rng or random.Random(),
         )
