@@ -11,7 +11,6 @@ from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import pytest
-from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 
 from flychat import errors, web
 from flychat import log as log_module
@@ -21,49 +20,9 @@ from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.streams import provisional
 from flychat.web import BODY_BYTES, ChatApplication, MessagesHandler, read_fields
-from tests.support.served import Served, draft, fields, served
-
-FORM = "application/x-www-form-urlencoded"
-JSON = "application/json"
-BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-ROOM = "/rooms/room/messages/"
-
-
-async def ask(chat: Served, path: str, method: str = "GET", body=None, **headers) -> HTTPResponse:
-    headers = {name.replace("_", "-"): value for name, value in headers.items()}
-    return await AsyncHTTPClient().fetch(
-        chat.url + path,
-        method=method,
-        body=body,
-        headers=headers,
-        follow_redirects=False,
-        raise_error=False,
-        allow_nonstandard_methods=True,
-    )
-
-
-async def post(chat: Served, content: dict, path: str = ROOM, kind: str = FORM, **headers) -> HTTPResponse:
-    body = json.dumps(content) if kind == JSON else urlencode(content)
-    return await ask(chat, path, "POST", body, Content_Type=kind, **headers)
-
-
-def error(response: HTTPResponse) -> tuple[int, str]:
-    """(status, code); checks that the body is what an error's body has to be."""
-    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
-    (value,) = json.loads(response.body).values()
-    assert list(json.loads(response.body)) == ["error"]
-    assert sorted(value) == ["code", "message"]
-    assert value["message"]
-    return response.code, value["code"]
-
-
-def raising(error: Exception):
-    """A coroutine function that does nothing else."""
-
-    async def fail(*_args, **_options):
-        raise error
-
-    return fail
+from tests.support.asking import BROWSER, FORM, JSON, ROOM, ask, error, post
+from tests.support.fakes import raising
+from tests.support.served import draft, fields, served
 
 
 @pytest.mark.gen_test

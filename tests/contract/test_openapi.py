@@ -9,7 +9,7 @@ import pytest
 
 from flychat.messages import RESERVED_ROOMS
 from tests.conftest import need
-from tests.contract.test_http import ask
+from tests.support.asking import ask
 from tests.support.program import ROOT, running
 from tests.support.served import served
 

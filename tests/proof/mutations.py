@@ -1,8 +1,8 @@
 """Every rule that keeps the streams whole, switched off, and what notices:  python -m tests.proof.mutations
 
 A mutation is a patch of flychat that breaks one rule. It must be caught, by the simulation (the first seed at
-which the judge objects is printed), by the conversations of test_log_rules.py, or by a test. The mutations of
-test_log_rules.py and test_local.py are run from here as well; their own files say what they do.
+which the judge objects is printed), by the conversations of log_rules.py, or by a test. The mutations of
+log_rules.py and local_rules.py are run from here as well; their own files say what they do.
 """
 
 from __future__ import annotations
@@ -41,12 +41,11 @@ from flychat.messages import Message
 from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.worker import Worker
-from tests.proof import test_log_rules
+from tests.proof import local_rules, log_rules
 from tests.proof.simulation.running import first_failure
 from tests.proof.simulation.scenario import FAULTS, Report
 from tests.proof.simulation.store import Way
 from tests.proof.simulation.world import World
-from tests.unit.hub import test_local
 
 SEEDS = 10_000
 
@@ -649,7 +648,7 @@ ALSO = {  # noticed by the simulation as well, where there is this fault
 
 @dataclass(frozen=True)
 class Mutation:
-    """`noticed` is a mode, a fault, or both, or "" (of the simulation), or a test's id, or "test_log_rules"."""
+    """`noticed` is a mode, a fault, or both, or "" (of the simulation), or a test's id, or "log_rules"."""
 
     patch: Patch
     noticed: str = ""
@@ -670,7 +669,7 @@ class Mutation:
                 report = first_failure(range(1, 1 + SEEDS), self.noticed)
                 patch.undo()
                 return _objection(report) if report else ""
-            if self.noticed == "test_log_rules":
+            if self.noticed == "log_rules":
                 self.patch(patch)
                 return _violation()
             return self.noticed if _fails(self.noticed, self.patch) else ""
@@ -702,9 +701,9 @@ MUTATIONS = [
     Mutation(count_what_was_not_sent, "standalone"),
     Mutation(never_cut, "standalone"),
     Mutation(skip_to_the_end, "standalone"),
-    Mutation(test_local.deliver_whatever_the_prev_id, "standalone"),
-    Mutation(test_local.attach_whatever_the_position, "standalone"),
-    Mutation(test_local.ignore_gaps, "standalone"),
+    Mutation(local_rules.deliver_whatever_the_prev_id, "standalone"),
+    Mutation(local_rules.attach_whatever_the_position, "standalone"),
+    Mutation(local_rules.ignore_gaps, "standalone"),
     Mutation(show_what_was_cleared, "clear"),
     Mutation(clear_twice, "clear"),
     Mutation(a_recovery_is_never_ahead, "restored"),
@@ -734,10 +733,10 @@ MUTATIONS = [
         "contract/test_storage.py::test_a_reading_never_takes_a_hole_for_the_end_of_the_log",
     ),
     Mutation(any_size, "unit/log/test_log.py::test_a_commit_stays_within_its_bytes"),
-    *(Mutation(patch, "test_log_rules") for patch in test_log_rules.MUTATIONS),
+    *(Mutation(patch, "log_rules") for patch in log_rules.MUTATIONS),
     *(Mutation(patch, noticed) for patch, noticed in LINES),
     *(Mutation(patch, fault) for patch, _ in LINES for name, fault in ALSO.items() if patch.__name__ == name),
-    *(Mutation(patch, f"unit/hub/test_local.py::{test.__name__}") for patch, test in test_local.MUTATIONS),
+    *(Mutation(patch, f"unit/hub/test_local.py::{test}") for patch, test in local_rules.MUTATIONS),
 ]
 
 
@@ -753,9 +752,9 @@ def _objection(report: Report) -> str:
 
 def _violation() -> str:
     try:
-        asyncio.run(test_log_rules.conversations())
-    except test_log_rules.Violation as violation:
-        return f"test_log_rules: {violation}"[:100]
+        asyncio.run(log_rules.conversations())
+    except log_rules.Violation as violation:
+        return f"log_rules: {violation}"[:100]
     return ""
 
 

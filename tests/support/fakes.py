@@ -179,3 +179,12 @@ def random_faults(seed: int, rates: Mapping[str, float]) -> Iterable[str]:
     names, weights = ["pass", *rates], [1 - sum(rates.values()), *rates.values()]
     while True:
         yield chance.choices(names, weights)[0]
+
+
+def raising(error: Exception):
+    """A coroutine function that does nothing else."""
+
+    async def fail(*_args, **_options):
+        raise error
+
+    return fail

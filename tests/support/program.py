@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -17,6 +20,7 @@ from typing import IO
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 30  # on a machine that is busy with other tests
 STOP_SECONDS = 20
+STANDALONE = ("--standalone", "--port", "0")
 
 
 class Program:
@@ -95,3 +99,18 @@ def refused(*arguments: str, cwd: Path, environ=None) -> str:
     (line,) = ended.stderr.splitlines()
     assert line.startswith("flychat: ")
     return line
+
+
+def get(url: str, **headers: str) -> str:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as response:
+        return response.read().decode()
+
+
+def post(program: Program, text: str, room: str = "room") -> dict:
+    body = urllib.parse.urlencode({"from": "ann", "text": text}).encode()
+    with urllib.request.urlopen(f"{program.url}/rooms/{room}/messages/", body, timeout=20) as response:
+        return json.load(response)
+
+
+def messages(program: Program, room: str = "room") -> list[dict]:
+    return json.loads(get(f"{program.url}/rooms/{room}/messages/"))["messages"]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.program import Program, running
 from tests.support.served import Client, draft
-from tests.system.test_drain import connect, started, stream
+from tests.support.started import connect, started, stream
 
 HEAD = "Host: x\r\n"
 

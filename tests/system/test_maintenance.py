@@ -26,9 +26,8 @@ from flychat.storage.dynamodb import DynamoEngine, create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
 from tests.support.fakes import FaultyEngine
-from tests.support.program import command, environment, refused, running
+from tests.support.program import STANDALONE, command, environment, messages, post, refused, running
 from tests.support.served import draft, fields, served
-from tests.system.test_server import STANDALONE, messages, post
 
 DAY = 86_400
 SLOW_DOWN = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -22,25 +21,19 @@ import pytest
 from flychat.storage.dynamodb import DynamoEngine, create_table
 from tests.conftest import need
 from tests.support.dynamo_proxy import DynamoProxy
-from tests.support.program import ROOT, Program, command, environment, refused, running
+from tests.support.program import (
+    ROOT,
+    STANDALONE,
+    Program,
+    command,
+    environment,
+    get,
+    messages,
+    post,
+    refused,
+    running,
+)
 from tests.support.served import Client, draft, fields, served
-
-STANDALONE = ("--standalone", "--port", "0")
-
-
-def get(url: str, **headers: str) -> str:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as response:
-        return response.read().decode()
-
-
-def post(program: Program, text: str, room: str = "room") -> dict:
-    body = urllib.parse.urlencode({"from": "ann", "text": text}).encode()
-    with urllib.request.urlopen(f"{program.url}/rooms/{room}/messages/", body, timeout=20) as response:
-        return json.load(response)
-
-
-def messages(program: Program, room: str = "room") -> list[dict]:
-    return json.loads(get(f"{program.url}/rooms/{room}/messages/"))["messages"]
 
 
 @contextlib.asynccontextmanager

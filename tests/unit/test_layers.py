@@ -118,3 +118,26 @@ def test_the_core_is_pure(name):
     }
     assert not any(isinstance(node, ast.AsyncFunctionDef) for node in ast.walk(ast.parse(source)))
     assert "now()" not in source
+
+
+def test_no_file_of_the_tests_imports_a_test_file():
+    """What two of them need is in tests/support/, tests/proof/ or tests/conftest.py, so any of them can be moved."""
+    tests = PACKAGE.parent / "tests"
+    found = {
+        f"{path.relative_to(tests)} imports {name}"
+        for path in tests.rglob("*.py")
+        for name in imported(path)
+        if any(part.startswith("test_") for part in name.split("."))
+    }
+    assert found == set()
+
+
+def imported(path: Path) -> set[str]:
+    """All that a file imports, as it is written there: modules and, where it may be one, what is taken from them."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
+    return names

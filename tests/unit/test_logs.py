@@ -12,11 +12,11 @@ from prometheus_client import REGISTRY
 from flychat.errors import Unavailable
 from flychat.log import room as room_module
 from flychat.logs import JsonFormatter, Seldom
-from tests.contract.test_http import ROOM, ask, raising
-from tests.contract.test_http import post as send
-from tests.support.program import running
+from tests.support.asking import ROOM, ask
+from tests.support.asking import post as send
+from tests.support.fakes import raising
+from tests.support.program import STANDALONE, post, running
 from tests.support.served import served
-from tests.system.test_server import STANDALONE, post
 
 
 def test_a_record_is_one_line_of_json_whatever_it_holds():

@@ -22,9 +22,9 @@ from flychat.hub.held import Audience, Holder
 from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
 from flychat.messages import Commit
 from flychat.streams import provisional
+from tests.support.doors import two_doors
 from tests.support.http_body import Body
 from tests.support.served import Served, draft, served
-from tests.unit.web.test_door import two_doors
 
 LARGE = "\U0001f600" * 4096  # 16.5 kB on the wire
 ASK = "GET /rooms/room/messages/?lastEventId={} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"

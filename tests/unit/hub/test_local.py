@@ -12,10 +12,11 @@ from flychat.errors import Unknown
 from flychat.hub import held as held_module
 from flychat.hub import local as local_module
 from flychat.hub.held import Audience, Holder
-from flychat.hub.local import LocalHub, _Room
+from flychat.hub.local import LocalHub
 from flychat.log import MessageLog
 from flychat.messages import Commit
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
+from tests.proof.local_rules import MUTATIONS
 from tests.support.fakes import MemoryEngine
 from tests.support.served import draft, fields, served
 from tests.support.sse_parser import parse
@@ -568,65 +569,15 @@ async def test_a_gap_that_shows_during_a_recovery_is_mended_after_it_though_noth
         assert await client.until_id(3) == [1, 2, 3]
 
 
-# Each rule, switched off, and the test that notices
-
-
-def deliver_whatever_the_prev_id(monkeypatch):
-    def publish(self, publication):
-        self.position = publication.id or self.position
-        self.feed(publication.content)
-
-    monkeypatch.setattr(_Room, "publish", publish)
-
-
-def attach_whatever_the_position(monkeypatch):
-    async def attach(self, held, position):
-        held.audience.join(held)
-
-    monkeypatch.setattr(_Room, "attach", attach)
-
-
-def trust_the_first_hold(monkeypatch):
-    attach = _Room.attach
-
-    async def mutated(self, held, position):
-        recover, self.recover = self.recover, lambda: None
-        await attach(self, held, position)
-        self.recover = recover
-
-    monkeypatch.setattr(_Room, "attach", mutated)
-
-
-def ignore_gaps(monkeypatch):
-    recover = _Room.recover
-
-    def mutated(self):
-        return asyncio.ensure_future(asyncio.sleep(1)) if self.inhabited else recover(self)
-
-    monkeypatch.setattr(_Room, "recover", mutated)
-
-
-MUTATIONS = [
-    (deliver_whatever_the_prev_id, test_a_lost_publication_is_made_good_by_the_next_one),
-    (
-        deliver_whatever_the_prev_id,
-        test_publications_doubled_or_out_of_order_are_delivered_once_in_order,
-    ),
-    (attach_whatever_the_position, test_a_hold_that_is_behind_its_room_is_brought_up_before_it_joins),
-    (attach_whatever_the_position, test_a_hold_that_is_ahead_of_its_room_shows_that_the_room_is_behind),
-    (trust_the_first_hold, test_a_publication_between_the_plan_and_the_hold_is_not_missed),
-    (ignore_gaps, test_a_lost_publication_is_made_good_by_the_next_one),
-]
-
-
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.parametrize(("mutation", "test"), MUTATIONS)
 async def test_a_rule_that_is_switched_off_is_noticed(mutation, test, monkeypatch):
     mutation(monkeypatch)
     monkeypatch.setattr("tests.support.served.WAIT", 0.5)
-    arguments = [monkeypatch] if test.__code__.co_argcount else []
+    function = globals()[test]
+    arguments = [monkeypatch] if function.__code__.co_argcount else []
     with pytest.raises((AssertionError, TimeoutError)):
-        await test(*arguments)
+        await function(*arguments)
 
 
 def test_the_hub_is_what_its_port_promises():

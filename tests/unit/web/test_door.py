@@ -11,11 +11,11 @@ import struct
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tornado.netutil import bind_sockets
 
 from flychat.door import LOOK_BYTES, Door, plain_request
 from flychat.streams import StreamRequest
-from tests.support.served import WAIT, served
+from tests.support.doors import two_doors
+from tests.support.served import WAIT
 
 GET = b"GET /rooms/room/messages/ HTTP/1.1\r\n"
 HOST = b"Host: x\r\n"
@@ -84,28 +84,6 @@ UNUSUAL = {
     b"Connection: close\r\n\r\n{}",
     "the page": b"GET /room?user=ann HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
 }
-
-
-@contextlib.asynccontextmanager
-async def two_doors():
-    """A chat on two ports, Tornado's own and one with a door; `held` are the plans of those who took the door."""
-    async with served() as chat:
-        for text in ("one", "two", "three"):
-            await chat.post(text)
-        held = []
-
-        def hold(plan, sock, head, client):
-            held.append(plan)
-            chat.hub.hold_socket(plan, sock, head, client)
-
-        door = Door(chat.application, plan=chat.application.chat.plan_at_once, hold=hold, trust_proxy=True)
-        sockets = bind_sockets(0, "127.0.0.1")
-        door.add_sockets(sockets)
-        try:
-            yield chat, sockets[0].getsockname()[1], held
-        finally:
-            door.stop()
-            await door.close_all_connections()
 
 
 @pytest.mark.gen_test

@@ -1,0 +1,30 @@
+"""One chat behind two ports: Tornado's own, and the short way for plain stream requests."""
+
+import contextlib
+
+from tornado.netutil import bind_sockets
+
+from flychat.door import Door
+from tests.support.served import served
+
+
+@contextlib.asynccontextmanager
+async def two_doors():
+    """A chat on two ports, Tornado's own and one with a door; `held` are the plans of those who took the door."""
+    async with served() as chat:
+        for text in ("one", "two", "three"):
+            await chat.post(text)
+        held = []
+
+        def hold(plan, sock, head, client):
+            held.append(plan)
+            chat.hub.hold_socket(plan, sock, head, client)
+
+        door = Door(chat.application, plan=chat.application.chat.plan_at_once, hold=hold, trust_proxy=True)
+        sockets = bind_sockets(0, "127.0.0.1")
+        door.add_sockets(sockets)
+        try:
+            yield chat, sockets[0].getsockname()[1], held
+        finally:
+            door.stop()
+            await door.close_all_connections()
