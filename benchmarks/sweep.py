@@ -34,20 +34,14 @@ def rows(messages: int, rooms: int) -> Iterator[tuple[str, int, int, str, str]]:
     for room in range(rooms):
         for id in range(1, count + 1):
             date = iso_date(now - DAY - 29 * DAY * (1 - id / count))
-            yield (
-                f"room {room:06}",
-                id,
-                1,
-                f"[{payload_item(Message(id, 'ann', 'x' * 50, date, key))}]",
-                "bench",
-            )
+            yield f"room {room:06}", id, 1, f"[{payload_item(Message(id, 'ann', 'x' * 50, date, key))}]"
 
 
 async def fill(path: str, messages: int, rooms: int) -> None:
     await (await SqliteEngine.open(path)).close()  # makes the table
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("BEGIN")
-    db.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?)", rows(messages, rooms))
+    db.executemany("INSERT INTO log VALUES (?, ?, ?, ?)", rows(messages, rooms))
     db.execute("COMMIT")
     db.close()
 
@@ -55,7 +49,7 @@ async def fill(path: str, messages: int, rooms: int) -> None:
 async def put_and_wait(engine: SqliteEngine, room: str, waits: list[float]) -> None:
     """Puts until it is cancelled, every millisecond."""
     for id in range(1, 1 << 60):
-        commit = Commit(room, (Message(id, "ann", "x" * 50, EVERYTHING, str(uuid.uuid4())),), "bench")
+        commit = Commit(room, (Message(id, "ann", "x" * 50, EVERYTHING, str(uuid.uuid4())),))
         began = time.perf_counter()
         await engine.put(commit)
         waits.append(time.perf_counter() - began)

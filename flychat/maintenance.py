@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -66,11 +65,10 @@ async def clear(engine: Engine, room: str) -> int:
     Whatever fails is tried again at the same place, as a writer does, so it takes one id; and what is written
     meanwhile is not erased.
     """
-    token = f"clear-{secrets.token_hex(8)}"
     while tail := await _patiently(lambda: engine.tail(room, 1)):
         void = tail[-1]
         if void.messages:
-            void = Commit(room, (), token, void=(void.last + 1, 1))
+            void = Commit(room, (), void=(void.last + 1, 1))
             if not await _patiently(partial(_stored, engine, void)):
                 continue  # somebody was faster: behind him, then
         await _patiently(partial(engine.erase, room, void.first))
@@ -79,12 +77,12 @@ async def clear(engine: Engine, room: str) -> int:
 
 
 async def _stored(engine: Engine, void: Commit) -> bool:
-    """Puts it; says whether it is there, now or since an earlier try."""
+    """Puts it; says whether it, or another one that clears the room, is there."""
     try:
         await engine.put(void)
     except Taken as taken:
         winner = taken.winner or (await engine.before(void.room, void.first + 1, 1))[-1]
-        return winner.token == void.token
+        return not winner.messages
     return True
 
 

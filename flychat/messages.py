@@ -144,30 +144,29 @@ class Message:
 
 @dataclass(frozen=True)
 class Commit:
-    """Messages that enter the log of `room` together, at place `first`; `token` names the writer.
+    """Messages that enter the log of `room` together, at place `first`.
 
     One without messages is void: `void` says its first id, and how many ids it takes.
     """
 
     room: str
     messages: tuple[Message, ...]
-    token: str = ""
     void: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, first: int, drafts: list[Draft], token: str = "") -> Commit:
+    def of(cls, first: int, drafts: list[Draft]) -> Commit:
         """The drafts (all of one room) as the messages first, first + 1, ..."""
         messages = tuple(
             Message(id, draft.sender, draft.text, draft.date, draft.provisional_id)
             for id, draft in enumerate(drafts, first)
         )
-        return cls(drafts[0].room, messages, token)
+        return cls(drafts[0].room, messages)
 
     @classmethod
-    def read(cls, room: str, first: int, payload: str, token: str = "", ids: int = 1) -> Commit:
+    def read(cls, room: str, first: int, payload: str, ids: int = 1) -> Commit:
         """The commit that was stored at `first` as `payload`, with so many ids."""
         messages = tuple(_stored(id, *fields) for id, fields in enumerate(json.loads(payload), first))
-        commit = cls(room, messages, token, None if messages else (first, ids))
+        commit = cls(room, messages, None if messages else (first, ids))
         if "\\u" not in payload:  # else it may be an old one, in ASCII, and its own would be shorter
             commit.__dict__["size"] = len(payload.encode())  # so that `size` need not encode it again
         return commit

@@ -165,11 +165,9 @@ class Room:
             self._drop(late, Unavailable("too many messages are waiting for the store"))
 
     async def _put(self, place: int, drafts: list[Draft]) -> None:
-        common = self._common
-        common.puts += 1
-        commit = Commit.of(place, drafts, f"{common.process}-{common.puts}")
+        commit = Commit.of(place, drafts)
         asked = self.view.clocks()
-        await common.engine.put(commit)
+        await self._common.engine.put(commit)
         self.view.renewed(asked)
         self._learn([commit], own=True)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -56,8 +55,6 @@ class Common:
     searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKING))
     failing: Seldom = field(default_factory=lambda: Seldom(logger, logging.ERROR))
     mute: Seldom = field(default_factory=lambda: Seldom(logger))
-    process: str = field(default_factory=lambda: secrets.token_hex(4))
-    puts: int = 0
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -1,8 +1,8 @@
 """The engine on DynamoDB: one item per commit, written by a conditional PutItem.
 
 The table has the keys `room` (S, HASH) and `seq` (N, RANGE), the id of the commit's first message; further
-`n`, the number of messages, `m`, the commit's payload, and `w`, its token. (`last` and `data`, which would
-read better, are reserved words.)
+`n`, the number of messages, and `m`, the commit's payload. (`last` and `data`, which would read better, are
+reserved words.) Further attributes are another version's, and left as they are.
 
 - A put is sent once. Had botocore sent it again after a lost answer, the writer would be told that its
   own commit lost the race; so the writer (log/) does the repeating, at the same place.
@@ -172,7 +172,6 @@ class DynamoEngine:
             "seq": {"N": str(commit.first)},
             "n": {"N": str(commit.ids)},
             "m": {"S": commit.payload},
-            "w": {"S": commit.token},
         }
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
@@ -402,7 +401,7 @@ def _expired(item: dict[str, Any]) -> bool:
 
 def _commit(item: dict[str, Any]) -> Commit:
     place, ids = int(item["seq"]["N"]), int(item["n"]["N"])
-    return Commit.read(item["room"]["S"], place, item["m"]["S"], item["w"]["S"], ids)
+    return Commit.read(item["room"]["S"], place, item["m"]["S"], ids)
 
 
 def _code(error: ClientError) -> str:

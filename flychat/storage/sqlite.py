@@ -31,9 +31,9 @@ T = TypeVar("T")
 MEMORY = ":memory:"
 WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
 BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
-COLUMNS = "room TEXT, seq INTEGER, n INTEGER, m TEXT, w TEXT"  # as in DynamoDB: storage/dynamodb.py
-SCHEMA = f"CREATE TABLE log ({COLUMNS}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
-SELECT = "SELECT seq, m, w, n FROM log WHERE room = ?"
+COLUMNS = ["room TEXT", "seq INTEGER", "n INTEGER", "m TEXT"]  # as in DynamoDB: storage/dynamodb.py
+SCHEMA = f"CREATE TABLE log ({', '.join(COLUMNS)}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
+SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
 OLDEST = (  # with the dates of their last messages; a void one has none, and is old
     "SELECT seq, coalesce(json_extract(m, '$[#-1][2]'), ''), length(m) FROM log "
     "WHERE room = ?1 AND seq < (SELECT max(seq) FROM log WHERE room = ?1) ORDER BY seq"
@@ -92,8 +92,8 @@ class SqliteEngine:
 
     def _insert(self, commit: Commit) -> Taken | None:
         inserted = self._db.execute(
-            "INSERT INTO log (room, seq, n, m, w) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (commit.room, commit.first, commit.ids, commit.payload, commit.token),
+            "INSERT INTO log (room, seq, n, m) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (commit.room, commit.first, commit.ids, commit.payload),
         )
         if inserted.rowcount:
             return None
@@ -252,7 +252,7 @@ class SqliteEngine:
             if not tables:
                 self._db.execute(SCHEMA)
             columns = self._db.execute("SELECT name, type FROM pragma_table_info('log')").fetchall()
-            if ", ".join(map(" ".join, columns)) != COLUMNS:
+            if not set(COLUMNS) <= set(map(" ".join, columns)):  # more are another version's
                 raise unusable(self._path, "it is the database of another program")
             self._db.execute("DELETE FROM log WHERE FALSE")  # a file that is read-only says so here
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")

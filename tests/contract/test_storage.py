@@ -39,7 +39,7 @@ DATE = "2026-01-31T12:00:00.123Z"
 
 def commit(first: int, n: int = 1, room: str = "room", text: str = "hello", sender: str = "Ann") -> Commit:
     drafts = [Draft(room, sender, f"{text} {i}", DATE, str(uuid.uuid4())) for i in range(n)]
-    return Commit.of(first, drafts, token=f"test-{first}")
+    return Commit.of(first, drafts)
 
 
 def log_of(*sizes: int, room: str = "room") -> list[Commit]:
@@ -296,7 +296,7 @@ async def test_a_reading_never_takes_a_hole_for_the_end_of_the_log(engine):
 @gen_test
 async def test_a_void_commit_keeps_its_ids(engine):
     """Also one that was erased: or else the next one would not follow it."""
-    void, end = Commit("room", (), "test", void=(1, 64)), commit(129)
+    void, end = Commit("room", (), void=(1, 64)), commit(129)
     for each in (void, commit(65, 64), end):
         await engine.put(each)
     assert (await engine.after("room", 0, 50))[0] == void
@@ -441,10 +441,7 @@ async def test_the_log_is_there_after_closing_and_opening(tmp_path):
         await engine.put(stored)
         await engine.close()
     engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
-    assert [(c.first, c.last, c.token) for c in await engine.tail("room", 50)] == [
-        (1, 1, "test-1"),
-        (2, 6, "test-2"),
-    ]
+    assert [(c.first, c.last) for c in await engine.tail("room", 50)] == [(1, 1), (2, 6)]
     await engine.close()
 
 
@@ -580,8 +577,8 @@ async def test_a_corrupt_database_is_broken(tmp_path):
 @gen_test
 async def test_a_row_that_is_no_commit_is_broken(sqlite):
     for seq, payload in enumerate(["[[1]]", "{", "null"], 1):
-        values = (f"room {seq}", 1, 1, payload, "")
-        await sqlite._run(lambda: sqlite._db.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", values))  # noqa: B023
+        values = (f"room {seq}", 1, 1, payload)
+        await sqlite._run(lambda: sqlite._db.execute("INSERT INTO log VALUES (?, ?, ?, ?)", values))  # noqa: B023
         assert isinstance(await outcome(sqlite.tail(f"room {seq}", 1)), Broken)
     assert isinstance(await outcome(sqlite.put(commit(1, room="room 1"))), Broken)
 
@@ -799,8 +796,8 @@ async def test_payloads_are_stored_as_utf_8_and_those_in_ascii_are_still_read(sq
     old = commit(2, text="\N{UNICORN FACE}")
     await sqlite.put(new)
     ascii = json.dumps(json.loads(old.payload), separators=(",", ":"))
-    values = ("room", 2, 1, ascii, old.token)
-    await sqlite._idle(sqlite._sql, "INSERT INTO log VALUES (?, ?, ?, ?, ?)", values)
+    values = ("room", 2, 1, ascii)
+    await sqlite._idle(sqlite._sql, "INSERT INTO log VALUES (?, ?, ?, ?)", values)
     sizes = await sqlite._idle(sqlite._sql, "SELECT length(CAST(m AS BLOB)) FROM log")
     assert sizes == [(new.size,), (len(ascii),)]
     assert await sqlite.tail("room", 9) == [new, old]
@@ -849,6 +846,24 @@ async def test_the_database_of_another_program_is_left_alone(tmp_path):
         db = sqlite3.connect(path)
         assert db.execute("SELECT sql FROM sqlite_schema").fetchall() == [(schema,)]
         db.close()
+
+
+@gen_test
+async def test_a_file_with_the_columns_of_another_version_is_read_and_written(tmp_path):
+    path = tmp_path / "chat.db"
+    one, two = log_of(1, 1)
+    db = sqlite3.connect(path)
+    db.execute(
+        "CREATE TABLE log (room TEXT, seq INTEGER, n INTEGER, m TEXT, w TEXT, later TEXT, PRIMARY KEY (room, seq)) "
+        "WITHOUT ROWID"
+    )
+    db.execute("INSERT INTO log VALUES (?, 1, 1, ?, 'earlier', 'later')", ("room", one.payload))
+    db.commit()
+    db.close()
+    sqlite_ = await SqliteEngine.open(str(path))
+    await sqlite_.put(two)
+    assert await sqlite_.tail("room", 9) == [one, two]
+    await sqlite_.close()
 
 
 @pytest.fixture
@@ -970,7 +985,7 @@ async def test_nobody_listening_is_unknown(proxied, dynamo):
 @gen_test
 async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo_environ):
     engine = await dynamo(dynamo_environ)
-    huge = Commit("room", (Message(1, "Ann", "x" * 450_000, DATE, ""),), "test")
+    huge = Commit("room", (Message(1, "Ann", "x" * 450_000, DATE, ""),))
     assert isinstance(await outcome(engine.put(huge)), Rejected)
 
 
@@ -978,7 +993,7 @@ async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo
 async def test_an_item_that_is_no_commit_is_broken(dynamo, dynamo_environ):
     engine = await dynamo(dynamo_environ)
     item = {"room": {"S": "room"}, "seq": {"N": "1"}}
-    for rest in ({}, {"m": {"S": "[]"}}, {"m": {"S": "{"}, "w": {"S": "w"}, "n": {"N": "1"}}):
+    for rest in ({}, {"m": {"S": "[]"}}, {"m": {"S": "{"}, "n": {"N": "1"}}):
         await engine._client.put_item(TableName=engine._table, Item=item | rest)
         assert isinstance(await outcome(engine.tail("room", 1)), Broken)
 

@@ -54,7 +54,7 @@ class MemoryEngine:
     async def erase(self, room: str, before: int) -> None:
         for commit in self.of(room):
             if commit.first < before:
-                void = Commit(room, (), commit.token, void=(commit.first, commit.ids))
+                void = Commit(room, (), void=(commit.first, commit.ids))
                 self.commits[room, commit.first] = void
 
     async def expire(self, before: str) -> None:

@@ -140,9 +140,9 @@ def test_a_message_on_the_wire_has_an_id_and_a_draft_has_none():
 
 @given(st.lists(texts, min_size=1, max_size=64), st.integers(1, 10**12))
 def test_a_commit_comes_back_from_its_payload_as_it_was(lines, first):
-    commit = Commit.of(first, [draft(text=line) for line in lines], "token")
+    commit = Commit.of(first, [draft(text=line) for line in lines])
     assert commit.size == len(commit.payload.encode()) == Commit.read("room", first, commit.payload).size
-    assert Commit.read("room", first, commit.payload, "token") == commit
+    assert Commit.read("room", first, commit.payload) == commit
     assert (commit.first, commit.last) == (first, first + len(lines) - 1)
     assert "id" not in json.loads(commit.payload)[0]
 

@@ -60,11 +60,6 @@ def simulated() -> Iterator[None]:
             (maintenance, "TRIES", 3),
             (streams, "HISTORY", HISTORY),
             (streams, "REPLAY", REPLAY),
-            (
-                view_module,
-                "secrets",
-                types.SimpleNamespace(token_hex=lambda size: f"by {OWNER.get().number}"),
-            ),
             (view_module, "FIRST", FIRST),
             (log_module, "FIRST", FIRST),
             *((module, "HISTORY", HISTORY) for module in (log_module, reading_module, window_module)),

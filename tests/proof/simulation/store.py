@@ -60,12 +60,12 @@ class Store:
             if commit.void:
                 self.voids += 1
                 self.log.clear(commit.last)
-            self.world.note(f"stored {commit.first}..{commit.last} {commit.token}")
+            self.world.note(f"stored {commit.first}..{commit.last}")
         return winner
 
     def append(self, drafts: list[Draft]) -> None:
         """As a process would that nobody knows."""
-        self.apply(Commit.of(self.last_id() + 1, drafts, "elsewhere"))
+        self.apply(Commit.of(self.last_id() + 1, drafts))
 
     def restore(self) -> set[Stored]:
         """Goes on as a copy that ended earlier; gives what is lost."""
