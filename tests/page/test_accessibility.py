@@ -1,0 +1,118 @@
+"""For everybody: axe, the keyboard, what is read out, and less motion."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.page.window import Open, listen, seed, talk
+from tests.support.browser import ScriptedStream, axe, messages_url
+
+pytestmark = pytest.mark.xdist_group("page accessibility")
+
+
+def test_axe_finds_nothing_serious(
+    window: Open, url: str, room: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    source = axe(tmp_path_factory.mktemp("axe"))
+    talk(url, room)
+    findings = []
+
+    def check(page: Page, where: str) -> None:
+        page.evaluate(source + "; undefined")
+        result = page.evaluate("() => axe.run()")
+        findings.extend(
+            f"{where}: {violation['id']}: {node['html']}"
+            for violation in result["violations"]
+            for node in violation["nodes"]
+        )
+
+    for scheme in ("light", "dark"):
+        ann = window(color_scheme=scheme, reduced_motion="reduce")
+        ann.page.goto(url + room)
+        check(ann.page, f"join, {scheme}")
+        ann.open()
+        ann.page.route("**/messages/", lambda route: route.abort())
+        ann.say("fails")
+        expect(ann.button("Retry")).to_be_visible()
+        check(ann.page, f"room, {scheme}")
+        ann.page.locator("summary").click()
+        check(ann.page, f"menu, {scheme}")
+        ann.page.goto(url + "no/such/page")
+        check(ann.page, f"error, {scheme}")
+        refused = {"from": "Ann", "text": "x", "provisionalId": "none"}
+        answer = ann.context.request.post(
+            messages_url(url, room), form=refused, headers={"Accept": "text/html"}
+        )
+        ann.page.set_content(answer.text())
+        expect(ann.text).to_be_visible()
+        check(ann.page, f"form again, {scheme}")
+    assert findings == []
+
+
+def test_everything_is_reached_by_keyboard_and_focus_is_seen(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window().open()
+    expect(ann.text).to_be_focused()
+    reached = []
+    for _ in range(6):
+        ann.page.keyboard.press("Shift+Tab")
+        focused = ann.page.locator(":focus")
+        reached.append(focused.get_attribute("id") or focused.evaluate("element => element.tagName"))
+        assert focused.evaluate("element => getComputedStyle(element).outlineStyle") != "none"
+        if reached[-1] == "SUMMARY":
+            break
+    assert reached == ["older", "log", "SUMMARY"]
+    ann.page.keyboard.press("Enter")
+    expect(ann.page.get_by_role("link", name="Change name")).to_be_visible()
+    ann.page.keyboard.press("Escape")
+    expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
+    menu = ann.page.locator("summary")
+    expect(menu).to_be_focused()
+    expect(menu).to_have_accessible_name("You are Ann: name and rooms")
+    assert menu.bounding_box()["height"] >= 44
+    ann.page.keyboard.press("Enter")
+    for _ in range(4):  # by the link, the field and the button, and out of the menu
+        expect(ann.page.get_by_role("link", name="Change name")).to_be_visible()
+        ann.page.keyboard.press("Tab")
+    expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
+    ann.text.focus()
+    ann.page.evaluate("() => { document.querySelector('.menu').open = true }")
+    ann.page.keyboard.press("Escape")
+    expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("motion", "animation"), [("reduce", "none"), ("no-preference", "blink")])
+def test_who_wants_less_motion_gets_less(window: Open, motion: str, animation: str) -> None:
+    ann = window(reduced_motion=motion)
+    ann.page.clock.install()
+    ScriptedStream(ann.page, *[502] * 9)
+    ann.open(connected=False)
+    ann.page.clock.run_for(4_000)
+    expect(ann.status).to_have_text(re.compile("^Reconnecting"))
+    seen = ann.status.evaluate("line => getComputedStyle(line, '::before').animationName")
+    assert seen == animation
+
+
+def test_the_log_is_polite_and_old_rows_are_not_read_out(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window().open()
+    expect(ann.log).to_have_attribute("aria-live", "polite")
+    listen(ann.page)
+    ann.button("Older messages").click()
+    expect(ann.rows).to_have_count(60)
+    expect(ann.log).to_have_attribute("aria-live", "polite")
+    held: list[Route] = []
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    with ann.page.expect_request("**/messages/"):
+        ann.say("mine")
+    ann.page.evaluate("() => (document.querySelector('li:last-child time').textContent = '1:23')")
+    ann.page.evaluate("() => void window.spoken.splice(1)")
+    held[0].continue_()
+    expect(ann.row("mine")).to_have_attribute("data-id", "61")
+    expect(ann.row("mine").locator("time")).not_to_have_text("1:23")
+    spoken = ann.page.evaluate("() => window.spoken")
+    assert len(spoken) == 1
+    assert "mine" in spoken[0]

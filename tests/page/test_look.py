@@ -1,0 +1,121 @@
+"""The look: narrow windows, phones, colours, and the pictures of the README."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.page.window import Open, overflow, talk
+from tests.support.browser import history, post
+
+pytestmark = pytest.mark.xdist_group("page look")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_name_has_a_colour_that_can_be_read(window: Open, url: str, room: str, scheme: str) -> None:
+    post(url, room, "Bob", "hello")
+    ann = window(color_scheme=scheme).open()
+    contrasts = ann.rows.first.evaluate(
+        """row => {
+            const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+            const luminance = colour => {
+                canvas.fillStyle = colour;
+                canvas.fillRect(0, 0, 1, 1);
+                const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(value =>
+                    value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const contrast = (one, other) => {
+                const [dark, light] = [luminance(one), luminance(other)].sort((a, b) => a - b);
+                return (light + 0.05) / (dark + 0.05);
+            };
+            const paper = getComputedStyle(document.documentElement).backgroundColor;
+            const name = getComputedStyle(row.querySelector("bdi"));
+            const face = getComputedStyle(row.querySelector(".face"));
+            return Array.from({ length: 360 }, (_, hue) => {
+                row.style.setProperty("--hue", hue);
+                return Math.min(contrast(name.color, paper), contrast(face.color, face.backgroundColor));
+            });
+        }"""
+    )
+    assert len(contrasts) == 360
+    assert min(contrasts) >= 4.5
+
+
+@pytest.mark.parametrize("width", [320, 640])
+def test_narrow_windows_need_no_sideways_scrolling(window: Open, url: str, room: str, width: int) -> None:
+    post(url, room, "B" * 64, "wide" * 200)
+    post(url, room, "Ann", "https://example.org/" + "x" * 300)
+    ann = window(viewport={"width": width, "height": 360})
+    ann.page.goto(url + room)
+    assert overflow(ann.page) == 0
+    ann.open()
+    assert overflow(ann.page) == 0
+    expect(ann.button("Send")).to_be_in_viewport(ratio=1)
+    window(room="w" * 64, beside=ann).open()
+    ann.page.reload()  # now it knows of a recent room with a long name
+    ann.page.locator("summary").click()
+    expect(ann.page.get_by_role("link", name="w" * 64)).to_be_visible()
+    assert overflow(ann.page) == 0
+
+
+def test_on_a_phone_fingers_find_the_buttons_and_nothing_breaks_in_two(window: Open) -> None:
+    ann = window(
+        "A name of some length", viewport={"width": 320, "height": 560}, has_touch=True, is_mobile=True
+    )
+    ann.open()
+    field, send = ann.text.bounding_box(), ann.button("Send").bounding_box()
+    assert (field["y"], field["height"]) == (send["y"], send["height"])  # so it has one line
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("fails")
+    for name in ("Retry", "Discard"):
+        assert ann.button(name).bounding_box()["height"] >= 40
+    ann.page.locator("summary").click()
+    assert (
+        ann.page.get_by_role("link", name="Change name").evaluate("link => link.getClientRects().length") == 1
+    )
+    ann.page.goto(ann.url + ann.room + "?user=")
+    name, join = (ann.page.locator(place).bounding_box() for place in ("#name", ".primary"))
+    assert name["width"] == join["width"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_browser_around_the_page_has_the_pages_colour(window: Open, scheme: str) -> None:
+    ann = window(color_scheme=scheme).open()
+    assert ann.page.evaluate(
+        """() => [...document.querySelectorAll("meta[name=theme-color]")].filter(
+            meta => matchMedia(meta.media).matches
+        ).map(meta => meta.content)[0] === getComputedStyle(document.documentElement).getPropertyValue("--paper")"""
+    )
+
+
+def test_an_empty_room_offers_its_link(window: Open, url: str, room: str) -> None:
+    ann = window(permissions=["clipboard-read", "clipboard-write"]).open()
+    ann.button("Copy link").click()
+    expect(ann.button("Copied")).to_be_visible()
+    assert ann.page.evaluate("() => navigator.clipboard.readText()") == url + room
+    ann.say("somebody is here")
+    expect(ann.button("Copied")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme", "width", "height"),
+    [("light", "light", 900, 640), ("dark", "dark", 900, 640), ("phone", "dark", 360, 640)],
+)
+def test_screenshots(
+    window: Open, url: str, tmp_path: Path, name: str, scheme: str, width: int, height: int
+) -> None:
+    room = "Saturday sailing"
+    if not history(url, room):
+        talk(url, room)
+    ann = window(room=room, color_scheme=scheme, viewport={"width": width, "height": height})
+    ann.open()
+    folder = Path(os.environ.get("FLYCHAT_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = ann.page.screenshot(path=folder / f"{name}.png")
+    assert picture.startswith(b"\x89PNG")
+    assert len(picture) < 150_000
+    assert ann.ids() == list(range(1, 9))

@@ -1,0 +1,103 @@
+"""The network comes and goes, the machine sleeps, the browser keeps the page for its back button."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.page.window import Open, run_clock, streams
+from tests.support.browser import BreakingProxy, ServerProcess, post
+
+pytestmark = pytest.mark.xdist_group("page network")
+
+
+def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install()
+    ann.open()
+    ann.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself
+    for target, name in [("window", "online"), ("document", "visibilitychange"), ("window", "pageshow")]:
+        proxy.break_with("502")
+        post(server.url, room, "Bob", f"before {name}")
+        run_clock(ann.page, lambda: "Reconnecting" in ann.status.text_content())
+        proxy.break_with(None)
+        ann.page.evaluate(f"() => {target}.dispatchEvent(new Event('{name}'))")
+        expect(ann.status).to_have_text("Connected")
+        ann.page.clock.run_for(100)
+        expect(ann.row(f"before {name}")).to_be_visible()
+    proxy.close()
+
+
+def test_a_page_that_is_shown_again_by_the_back_button_catches_up_and_shares_its_stream_again(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url).open()
+    with ann.page.expect_event("requestfailed"):  # the stream ends: nobody reads it
+        ann.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    post(server.url, room, "Bob", "while it was put away")
+    ann.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(ann.row("while it was put away")).to_have_attribute("data-id", "1")
+    other = window(url=proxy.url, beside=ann).open()
+    post(server.url, room, "Bob", "live again")
+    for tab in (ann, other):
+        expect(tab.row("live again")).to_have_attribute("data-id", "2")
+    assert streams(proxy) == 2
+    proxy.close()
+
+
+def test_a_browser_without_a_network_says_so(window: Open, server: ServerProcess, room: str) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install()
+    ann.open()
+    ann.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself
+    ann.context.set_offline(True)
+    proxy.break_with("502")
+    run_clock(ann.page, lambda: "Offline" in ann.status.text_content())
+    proxy.break_with(None)
+    ann.context.set_offline(False)
+    expect(ann.status).to_have_text("Connected")
+    proxy.close()
+
+
+def network(page: Page, there: bool) -> None:
+    page.evaluate(
+        """there => {
+            Object.defineProperty(navigator, "onLine", { value: there, configurable: true });
+            dispatchEvent(new Event(there ? "online" : "offline"));
+        }""",
+        there,
+    )
+
+
+def test_a_lost_network_is_told_while_the_stream_seems_to_live_and_a_new_one_is_not_trusted_with_it(
+    window: Open, server: ServerProcess
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install(time="2100-01-01T00:00:00Z")
+    ann.open()
+    ann.page.clock.pause_at("2100-01-01T00:00:40Z")  # before the stream has been silent for too long
+    asked: list[str] = []
+    ann.page.on("request", lambda request: asked.append(request.url))
+    network(ann.page, False)
+    expect(ann.status).to_have_text("Connected")  # no word of it for the first seconds
+    ann.page.clock.run_for(4_000)
+    expect(ann.status).to_have_text(re.compile("^Offline"))
+    assert asked == []
+    with ann.page.expect_response(re.compile("lastEventId")):
+        network(ann.page, True)
+    expect(ann.status).to_have_text("Connected")
+    before = ann.page.evaluate("() => Date.now()")
+
+    def reopened() -> bool:
+        ann.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+        return len(asked) == 2
+
+    run_clock(ann.page, reopened)
+    assert 22_000 < ann.page.evaluate("() => Date.now()") - before < 29_000
+    proxy.close()

@@ -1,0 +1,126 @@
+"""Sending: an own message is shown at once, and what cannot be sent is told."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.page.window import OPEN, Open
+from tests.support.browser import ScriptedStream, event, wire_message
+
+pytestmark = pytest.mark.xdist_group("page sending")
+
+
+def test_an_own_message_is_shown_at_once_and_settles_while_typing_goes_on(window: Open, url: str) -> None:
+    ann, bob = window("Ann").open(), window("Bob").open()
+    held: list[Route] = []
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    ann.say("slow one")
+    expect(ann.row("slow one")).to_have_attribute("data-state", "pending")
+    ann.text.press_sequentially("typed mean")
+    bob.say("faster")
+    expect(ann.row("faster")).to_have_attribute("data-id", "1")
+    assert [row["text"] for row in ann.shown()] == ["faster", "slow one"]
+    held[0].continue_()
+    expect(ann.row("slow one")).to_have_attribute("data-id", "2")
+    ann.text.press_sequentially("while")
+    expect(ann.text).to_have_value("typed meanwhile")
+    expect(ann.text).to_be_focused()
+    expect(ann.row("slow one")).to_have_class(re.compile("own"))
+    expect(bob.row("slow one")).not_to_have_class(re.compile("own"))
+
+
+def test_enter_sends_and_shift_enter_breaks_the_line(window: Open) -> None:
+    ann = window().open()
+    ann.text.press_sequentially("two")
+    ann.text.press("Shift+Enter")
+    ann.text.press_sequentially("lines")
+    before = ann.text.bounding_box()["height"]
+    ann.text.dispatch_event("keydown", {"key": "Enter", "isComposing": True})  # chooses a word, elsewhere
+    expect(ann.text).to_have_value("two\nlines")
+    ann.text.press("Enter")
+    expect(ann.row("two lines")).to_have_attribute("data-id", "1")  # the locator folds white space
+    assert ann.shown()[0]["text"] == "two\nlines"
+    assert ann.text.bounding_box()["height"] < before
+    ann.text.fill("  \n ")
+    ann.text.press("Enter")
+    ann.button("Send").click()
+    ann.text.fill("by mouse")
+    ann.button("Send").click()
+    expect(ann.row("by mouse")).to_have_attribute("data-id", "2")
+
+
+def test_what_does_not_come_from_the_chat_is_no_answer(window: Open) -> None:
+    ann = window().open()
+    portal = {"content_type": "text/html", "body": "<h1>Welcome to the hotel's network</h1>"}
+    ann.page.route("**/messages/", lambda route: route.fulfill(**portal), times=1)
+    ann.say("from the hotel")
+    expect(ann.row("from the hotel")).to_contain_text("Not sent: something else answered")
+    ann.button("Retry").click()
+    expect(ann.row("from the hotel")).to_have_attribute("data-id", "1")
+
+
+def test_a_refusal_is_told_in_the_servers_words(window: Open) -> None:
+    ann = window().open()
+    ann.page.route(
+        "**/messages/",
+        lambda route: route.fulfill(status=409, json={"error": {"code": "conflict", "message": "in use"}}),
+    )
+    ann.say("again")
+    expect(ann.row("again")).to_contain_text("Not sent: in use.")
+
+
+def test_a_retraction_says_why_and_the_text_is_kept(window: Open) -> None:
+    ann = window()
+    theirs, retracted = wire_message(None, "Bob", "theirs", 1), []
+    stream = ScriptedStream(ann.page, OPEN + event("message", theirs))
+    ann.page.route("**/messages/", lambda route: None)
+    ann.page.clock.install()
+    ann.open()
+    with ann.page.expect_request("**/messages/") as request:
+        ann.say("mine")
+    expect(ann.row("mine")).to_have_attribute("data-state", "pending")
+    expect(ann.row("theirs")).to_have_attribute("data-state", "provisional")
+    for key in (request.value.post_data_json["provisionalId"], theirs["provisionalId"]):
+        retracted.append(event("retraction", {"provisionalId": key}))
+    stream.then(OPEN + "".join(retracted))
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.row("mine")).to_contain_text("Withdrawn: the server could not store it.")
+    expect(ann.row("theirs")).to_contain_text("withdrawn: it could not be stored")
+    expect(ann.button("Retry")).to_be_visible()
+    ann.page.clock.fast_forward(11_000)
+    expect(ann.row("theirs")).to_have_count(0)
+
+
+def test_the_limit_is_counted_down_in_characters_as_the_server_counts(window: Open) -> None:
+    ann = window().open()
+    counter = ann.page.locator("#counter")
+    ann.text.fill("x" * 3_000)
+    expect(counter).to_be_hidden()
+    ann.text.fill("😀" * 4_000)
+    expect(counter).to_have_text("96 left")
+    ann.text.fill("😀" * 4_099)
+    expect(counter).to_have_text("3 too many")
+    expect(ann.button("Send")).to_be_disabled()
+    ann.text.press("Enter")
+    ann.text.fill("😀" * 4_096)
+    ann.text.press("Enter")
+    expect(ann.log.locator("li[data-id='1']")).to_be_attached()
+    assert ann.shown()[0]["text"] == "😀" * 4_096
+
+
+def test_the_counter_is_read_out_at_steps_and_not_at_every_key(window: Open) -> None:
+    ann = window().open()
+    ann.page.evaluate(
+        """() => {
+            window.spoken = [];
+            const counter = document.getElementById("counter");
+            new MutationObserver(() => counter.ariaLive === "polite" && spoken.push(counter.textContent))
+                .observe(counter, { childList: true });
+        }"""
+    )
+    for left in (150, 101, 100, 99, 51, 50, 49, 10, 9, 1, 0, -1, -2):
+        ann.text.fill("x" * (4_096 - left))
+    assert ann.page.evaluate("() => spoken") == ["100 left", "50 left", "10 left", "0 left", "1 too many"]

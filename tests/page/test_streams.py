@@ -1,0 +1,254 @@
+"""Streams: the order of ids, gaps, resets, and the position with which the next stream is asked for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.page.window import OPEN, Open, hide, listen, run_clock, seed, streams
+from tests.support.browser import (
+    BreakingProxy,
+    ScriptedStream,
+    ServerProcess,
+    event,
+    post,
+    reset,
+    wire_message,
+)
+
+pytestmark = pytest.mark.xdist_group("page streams")
+
+
+def test_ids_never_go_back_and_a_late_provisional_is_ignored(window: Open) -> None:
+    ann = window()
+    first, second = wire_message(1, "Bob", "first", 1), wire_message(2, "Bob", "second", 2)
+    late = {name: value for name, value in second.items() if name != "id"}
+    early = wire_message(None, "Bob", "early", 3)
+    script = [
+        ("message", m) for m in (first, first, early, early, second, late, first, {"id": 3, **early}, early)
+    ]
+    ScriptedStream(ann.page, OPEN + "".join(event(*line) for line in script))
+    ann.open(connected=False)
+    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
+    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "first"), (2, "second"), (3, "early")]
+    expect(ann.log.locator("li[data-state=provisional]")).to_have_count(0)
+
+
+def test_provisional_messages_settle_into_the_order_of_ids(window: Open) -> None:
+    ann = window()
+    drafts = [wire_message(None, "Bob", text, key) for key, text in enumerate("abcd")]
+    officials = [{"id": id, **drafts[key]} for id, key in enumerate((2, 0, 3), 1)]
+    bodies = [OPEN + "".join(event("message", message) for message in part) for part in (drafts, officials)]
+    ann.page.clock.install()
+    ScriptedStream(ann.page, *bodies)
+    ann.open(connected=False)
+    expect(ann.rows).to_have_count(4)
+    listen(ann.page)
+    ann.page.clock.fast_forward(2_500)
+    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
+    assert ann.page.evaluate("() => window.spoken") == []  # a row that moves is no news
+    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "c"), (2, "a"), (3, "d"), (None, "b")]
+
+
+def test_a_gap_is_never_shown_but_asked_for_again(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
+    stream = ScriptedStream(ann.page, OPEN + messages[0] + messages[3], OPEN + "".join(messages[1:]))
+    ann.open(connected=False)
+    expect(ann.row("number 1")).to_be_visible()
+    expect(ann.row("number 4")).to_have_count(0)
+    ann.page.clock.fast_forward(5_000)
+    expect(ann.row("number 4")).to_be_visible()
+    assert ann.ids() == [1, 2, 3, 4]
+    assert stream.positions[:2] == ["0", "1"]
+
+
+def test_a_message_lost_on_the_way_is_fetched_when_the_next_one_comes(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann, witness = window(url=proxy.url).open(), window("Cid").open()
+    proxy.break_with("mute", cut=False)
+    for text in ("lost", "lost as well"):
+        post(server.url, room, "Bob", text)
+        expect(witness.row(text)).to_have_attribute("data-id", re.compile(r"\d"))
+    proxy.break_with(None, cut=False)
+    post(server.url, room, "Bob", "the next one")
+    expect(ann.row("the next one")).to_have_attribute("data-id", "3")
+    assert ann.ids() == [1, 2, 3]
+    assert streams(proxy) == 2
+    proxy.close()
+
+
+def test_a_provisional_message_that_is_not_confirmed_is_marked(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    ScriptedStream(ann.page, OPEN + event("message", wire_message(None, "Bob", "perhaps", 1)))
+    ann.open(connected=False)
+    expect(ann.row("perhaps")).to_have_attribute("data-state", "provisional")
+    ann.page.clock.fast_forward(31_000)
+    expect(ann.row("perhaps")).to_contain_text("not confirmed")
+
+
+def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, url: str, room: str) -> None:
+    seed(url, room, 3)
+    ann = window()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in (2000, 2001)]
+    ScriptedStream(ann.page, OPEN + reset("behind", 2001, 1999) + "".join(messages))
+    ann.open(connected=False)
+    expect(ann.row("number 2001")).to_be_visible()
+    expect(ann.log.get_by_text("Some messages were missed")).to_be_visible()
+    expect(ann.button("Older messages")).to_be_visible()
+    assert ann.ids() == [2000, 2001]
+
+
+def test_a_reset_for_a_tab_far_behind_is_none_for_those_that_missed_nothing(window: Open) -> None:
+    ann = window()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
+    ScriptedStream(ann.page, OPEN + "".join([*messages[:3], reset("behind", 3, 1), *messages[1:]]))
+    ann.open(connected=False)
+    expect(ann.row("number 4")).to_be_visible()
+    expect(ann.log.get_by_text("Some messages were missed")).to_have_count(0)
+    assert ann.ids() == [1, 2, 3, 4]
+
+
+def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, room: str) -> None:
+    ann = window()
+    ann.page.clock.install()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 4)]
+    stream = ScriptedStream(ann.page, OPEN + "".join(messages[:2]))
+    ann.open()
+    expect(ann.rows).to_have_count(2)
+    hide(ann.page, True)
+    stream.then(OPEN + reset("behind", 3) + "".join(messages))
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.page).to_have_title(f"(1) {room} · flychat")
+    expect(ann.log.get_by_text("Some messages were missed")).to_be_attached()
+
+
+@pytest.mark.parametrize("first", ["answer", "reset"])
+def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(window: Open, first: str) -> None:
+    ann = window()
+    held: list[Route] = []
+    ann.page.clock.install()
+    last = event("message", wire_message(2001, "Bob", "last", 1))
+    ScriptedStream(ann.page, OPEN, OPEN + reset("behind", 2001, 2000) + last)
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    ann.open(connected=False)
+    ann.say("mine")
+    expect(ann.row("mine")).to_have_attribute("data-state", "pending")
+    stored = {"id": 1_900, **held[0].request.post_data_json}
+    if first == "answer":
+        held[0].fulfill(json=stored)
+        expect(ann.row("mine")).to_have_attribute("data-state", "stored")
+    ann.page.clock.fast_forward(2_500)
+    expect(ann.row("last")).to_be_visible()
+    if first == "reset":
+        expect(ann.row("mine")).to_have_attribute("data-state", "pending")  # it is still on its way
+        held[0].fulfill(json=stored)
+    expect(ann.row("mine")).to_have_count(0)
+
+
+def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    message = event("message", wire_message(1, "Bob", "at last", 1))
+    no_streams = (500, 501, 502, 507, 520, 530, 598, 404, 204, 200)
+    stream = ScriptedStream(ann.page, *no_streams, OPEN + message, 503)
+    ann.open(connected=False)
+    run_clock(ann.page, lambda: len(stream.positions) == 12)
+    expect(ann.row("at last")).to_be_visible()
+    assert stream.positions == ["0"] * 11 + ["1"]
+
+
+def test_a_proxys_answer_while_the_server_is_away_is_not_shown_as_a_connection(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    ann.page.add_init_script(
+        "states = []; new MutationObserver(() => states.push(document.documentElement.dataset.state))"
+        ".observe(document, { subtree: true, attributeFilter: ['data-state'] })"
+    )
+    away = "retry: 3000\n" + event("keep-alive", {})
+    stream = ScriptedStream(ann.page, away, away, away)
+    ann.open(connected=False)
+    run_clock(ann.page, lambda: len(stream.positions) > 3)
+    assert "connected" not in ann.page.evaluate("states")
+    stream.then(OPEN)
+    run_clock(ann.page, lambda: "connected" in ann.page.evaluate("states"))
+
+
+@pytest.mark.parametrize(("reason", "last", "before"), [("ahead", 2, 0), ("behind", 1_953, 1_950)])
+def test_a_stream_that_is_cut_after_a_reset_goes_on_from_the_resets_id(
+    window: Open, reason: str, last: int, before: int
+) -> None:
+    ann = window()
+    ann.page.clock.install()
+    known = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 4)]
+    missed = [event("message", wire_message(before + n, "Bob", f"missed {n}", n)) for n in range(1, 4)]
+    stream = ScriptedStream(ann.page, OPEN + "".join(known))
+    ann.open(connected=False)
+    expect(ann.rows).to_have_count(3)
+    stream.then(OPEN + reset(reason, last, before))
+    stream.then(OPEN + "".join(missed))
+    run_clock(ann.page, lambda: ann.row("missed 3").is_visible())
+    assert stream.positions[:3] == ["0", "3", f"{before}"]
+    assert ann.ids() == [before + n for n in range(1, 4)]
+    expect(ann.button("Older messages")).to_be_visible(visible=before > 0)
+
+
+def test_after_the_reset_of_a_cleared_room_the_next_message_is_taken_whatever_its_id(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    after = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in (12, 13)]
+    stream = ScriptedStream(ann.page, OPEN + reset("behind", 11) + "".join(after))
+    ann.open(connected=False)
+    run_clock(ann.page, lambda: len(stream.positions) == 2)
+    assert ann.ids() == [12, 13]
+    assert stream.positions == ["0", "13"]
+
+
+def test_who_is_cut_right_after_the_reset_of_an_emptied_store_gets_everything_that_was_written_since(
+    window: Open, mortal: ServerProcess, room: str, tmp_path: Path
+) -> None:
+    proxy = BreakingProxy(mortal.port)
+    ann = window(url=proxy.url).open()
+    for n in range(20):
+        post(mortal.url, room, "Bob", f"gone {n}")
+    expect(ann.rows).to_have_count(20)
+    mortal.kill()
+    mortal.store = tmp_path / "empty.db"
+    mortal.start()
+    expect(ann.log.get_by_text("Some messages were missed")).to_be_visible()
+    expect(ann.rows).to_have_count(0)
+    proxy.break_with("502")
+    seed(mortal.url, room, 60)
+    proxy.break_with(None)
+    expect(ann.row("message 60")).to_be_visible()
+    assert ann.ids() == list(range(1, 61))
+    proxy.close()
+
+
+def test_a_tab_of_a_log_that_was_emptied_shares_the_stream_as_it_is(
+    window: Open, mortal: ServerProcess, room: str, tmp_path: Path
+) -> None:
+    seed(mortal.url, room, 3)
+    proxy = BreakingProxy(mortal.port)
+    leader = window(url=proxy.url).open()
+    post(mortal.url, room, "Bob", "the stream was here")
+    expect(leader.rows).to_have_count(4)
+    mortal.kill()
+    mortal.store = tmp_path / "empty.db"
+    mortal.start()
+    expect(leader.rows).to_have_count(0)
+    before = streams(proxy)
+    follower = window(
+        url=proxy.url, beside=leader
+    ).open()  # it begins at 0 as well, and asks for nothing before that
+    post(mortal.url, room, "Bob", "a new world")
+    expect(follower.row("a new world")).to_have_attribute("data-id", "1")
+    assert streams(proxy) == before
+    proxy.close()

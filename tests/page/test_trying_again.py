@@ -1,0 +1,219 @@
+"""Trying again: a message that was not answered is sent again under its id, with patience, or left to its author."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Route, expect
+
+from tests.page.window import OPEN, Open, seed
+from tests.support.browser import ScriptedStream, history
+
+pytestmark = pytest.mark.xdist_group("page trying again")
+
+
+def test_a_failed_message_keeps_its_text_and_is_retried_under_the_same_id(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window()
+    ScriptedStream(ann.page, OPEN)  # which never tells that the message was stored
+    ann.open(connected=False)
+    bodies: list[dict[str, Any]] = []
+
+    def lose_the_answer(route: Route) -> None:
+        bodies.append(route.request.post_data_json)
+        route.fetch()
+        route.abort()
+
+    ann.page.route("**/messages/", lose_the_answer, times=1)
+    ann.say("precious")
+    expect(ann.row("precious")).to_contain_text("Not sent: the server cannot be reached.")
+    with ann.page.expect_request("**/messages/") as request:
+        ann.button("Retry").click()
+    assert request.value.post_data_json == bodies[0]
+    expect(ann.text).to_be_focused()
+    expect(ann.row("precious")).to_have_attribute("data-state", "stored")
+    expect(ann.button("Retry")).to_have_count(0)
+    assert [message["text"] for message in history(url, room)] == ["precious"]
+
+
+def test_a_repeat_carries_the_position_at_which_the_message_was_first_sent(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 2)
+    ann = window().open()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    sent = []
+
+    def sends(by: Callable[[], None]) -> None:
+        with ann.page.expect_request(lambda request: request.method == "POST") as request:
+            by()
+        sent.append(request.value.post_data_json)
+        expect(ann.button("Retry")).to_be_visible()
+
+    sends(lambda: ann.say("patient"))
+    seed(url, room, 2)
+    expect(ann.log.locator("li[data-id='4']")).to_be_attached()
+    sends(ann.button("Retry").click)
+    ann.page.reload()
+    sends(ann.button("Retry").click)
+    assert sent == [sent[0]] * 3
+    assert sent[0]["lastEventId"] == 2
+    ann.page.unroute("**/messages/")
+    ann.button("Retry").click()
+    expect(ann.row("patient")).to_have_attribute("data-id", "5")
+
+
+def test_what_waits_for_another_message_has_the_position_of_when_it_is_sent_itself(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window().open()
+    held: list[Route] = []
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    with ann.page.expect_request("**/messages/") as first:
+        ann.say("one")
+    ann.say("two")
+    seed(url, room, 2)
+    expect(ann.log.locator("li[data-id='2']")).to_be_attached()
+    with ann.page.expect_request("**/messages/") as second:
+        held[0].continue_()
+    assert first.value.post_data_json["lastEventId"] == 0
+    assert second.value.post_data_json["lastEventId"] in (2, 3)  # 3 is "one", if the stream was quicker
+    expect(ann.row("one")).to_have_attribute("data-id", "3")
+    seed(url, room, 1)
+    ann.page.reload()
+    expect(ann.log.locator("li[data-id='4']")).to_be_attached()
+    ann.page.unroute("**/messages/")
+    with ann.page.expect_request("**/messages/") as repeat:
+        ann.button("Retry").click()
+    assert repeat.value.post_data_json == second.value.post_data_json
+    expect(ann.row("two")).to_have_attribute("data-id", "5")
+
+
+def test_a_repeat_that_comes_too_late_to_be_looked_for_is_left_to_the_person(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window().open()
+    refusal = {"error": {"code": "too_old", "message": "the servers own words"}}
+    bodies: list[dict[str, Any]] = []
+
+    def refuse(route: Route) -> None:
+        bodies.append(route.request.post_data_json)
+        route.fulfill(status=409, json=refusal)
+
+    ann.page.route("**/messages/", refuse, times=1)
+    ann.say("from long ago")
+    expect(ann.row("from long ago")).to_contain_text("may be above already")
+    expect(ann.button("Retry")).to_have_count(0)
+    expect(ann.button("Discard")).to_be_visible()
+    with ann.page.expect_request("**/messages/") as request:
+        ann.button("Send anew").click()
+    assert request.value.post_data_json["provisionalId"] != bodies[0]["provisionalId"]
+    expect(ann.row("from long ago")).to_have_attribute("data-id", "1")
+    expect(ann.rows).to_have_count(1)
+    ann.page.reload()
+    expect(ann.status).to_have_text("Connected")
+    assert [row["text"] for row in ann.shown()] == ["from long ago"]
+
+
+def test_a_failed_message_survives_a_reload_and_can_be_discarded(window: Open, url: str, room: str) -> None:
+    ann = window().open()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("doomed")
+    expect(ann.button("Discard")).to_be_visible()
+    ann.page.reload()
+    expect(ann.row("doomed")).to_contain_text("Not confirmed")
+    ann.button("Discard").click()
+    expect(ann.row("doomed")).to_have_count(0)
+    expect(ann.text).to_be_focused()
+    ann.page.reload()
+    expect(ann.status).to_have_text("Connected")
+    assert ann.shown() == []
+    assert history(url, room) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (429, "Too many messages"),
+        *((n, "The server is busy") for n in (500, 502, 503, 504, 507, 520, 530, 598)),
+    ],
+)
+def test_a_server_that_asks_for_patience_is_explained_and_obeyed(
+    window: Open, status: int, words: str
+) -> None:
+    ann = window()
+    ann.page.clock.install()
+    ann.open()
+    ann.page.route(
+        "**/messages/",
+        lambda route: route.fulfill(
+            status=status, headers={"Retry-After": "7"}, json={"error": {"code": "x", "message": "y"}}
+        ),
+        times=1,
+    )
+    ann.say("first")
+    ann.say("second")
+    expect(ann.row("first")).to_contain_text(f"{words}")
+    expect(ann.row("first")).to_contain_text("Trying again in 7 s")
+    expect(ann.row("second")).to_have_attribute("data-state", "pending")
+    ann.page.clock.fast_forward(7_000)
+    expect(ann.row("second")).to_have_attribute("data-id", "2")  # in the order in which they were written
+    expect(ann.row("first")).to_have_attribute("data-id", "1")
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        ("Fri, 01 Jan 2100 00:00:30 GMT", r"Trying again in [123]\d s"),
+        ("Fri, 01 Jan 2100 00:30:00 GMT", r"The server is busy. Try again in (29|30) min"),
+        ("150", r"The server is busy. Try again in 3 min"),
+    ],
+    ids=["soon", "far", "long"],
+)
+def test_a_date_to_come_back_is_understood_and_a_long_wait_is_left_to_the_person(
+    window: Open, after: str, words: str
+) -> None:
+    ann = window()
+    ann.page.clock.install(time="2100-01-01T00:00:00Z")
+    ann.open()
+    headers = {"Retry-After": after}
+    ann.page.route("**/messages/", lambda route: route.fulfill(status=503, headers=headers, json={}), times=1)
+    ann.say("patient")
+    expect(ann.row("patient")).to_contain_text(re.compile(words))
+    ann.button("Retry").click()
+    expect(ann.row("patient")).to_have_attribute("data-id", "1")
+
+
+def test_messages_behind_one_that_cannot_be_sent_are_told_with_it(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    ann.open()
+    held: list[Route] = []
+    ann.page.route("**/messages/", lambda route: held.append(route))
+    texts = ["one", "two", "three"]
+    for text in texts:
+        ann.say(text)
+        expect(ann.row(text)).to_have_attribute("data-state", "pending")
+    ann.page.clock.fast_forward(3_100)
+    expect(ann.log.get_by_text("sending…")).to_have_count(3)
+    held[0].abort()
+    for text in texts:
+        expect(ann.row(text)).to_contain_text("Not sent: the server cannot be reached.")
+    assert len(held) == 1
+
+
+def test_a_failed_message_waits_for_the_name_that_it_was_written_under(window: Open) -> None:
+    ann = window().open()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("doomed")
+    expect(ann.button("Retry")).to_be_visible()
+    ann.user = "Bob"
+    ann.open()
+    expect(ann.row("doomed")).to_have_count(0)
+    ann.user = "Ann"
+    ann.open()
+    expect(ann.row("doomed")).to_contain_text("Not confirmed")

@@ -1,0 +1,79 @@
+"""What the tests of the page share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser import BreakingProxy, Window, event, post
+
+expect.set_options(timeout=15_000)  # the machine may be busy with other tests
+
+OPEN = event("stream-open", {})
+Open = Callable[..., Window]
+
+
+def seed(url: str, room: str, count: int, sender: str = "Bob") -> None:
+    for number in range(1, count + 1):
+        post(url, room, sender, f"message {number}")
+
+
+def run_clock(page: Page, condition: Callable[[], bool]) -> None:
+    """Lets the page's time go by until the condition holds."""
+    for _ in range(600):
+        if condition():
+            return
+        page.clock.run_for(500)
+    pytest.fail("it did not happen within five minutes of the page's time")
+
+
+def hide(page: Page, hidden: bool) -> None:
+    """Headless windows are never hidden: this is how it looks to the page."""
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def streams(proxy: BreakingProxy) -> int:
+    return sum("lastEventId" in line for line in proxy.requests)
+
+
+def listen(page: Page) -> None:
+    """Notes, in `spoken`, what a screen reader would be told of: rows, and texts in them."""
+    page.evaluate(
+        """() => {
+            window.spoken = [];
+            new MutationObserver(changes => {
+                for (const { target, addedNodes } of changes)
+                    if (target.closest("[aria-live]").getAttribute("aria-live") !== "off")
+                        window.spoken.push(...[...addedNodes].map(node => node.textContent));
+            }).observe(document.querySelector("[role=log]"), { childList: true, subtree: true });
+        }"""
+    )
+
+
+def overflow(page: Page) -> int:
+    return page.evaluate(
+        """() => Math.max(...[document.scrollingElement, ...document.querySelectorAll("#log, .sheet, .card")]
+            .map(element => element.scrollWidth - element.clientWidth))"""
+    )
+
+
+def talk(url: str, room: str) -> None:
+    for name, text in [
+        ("Mira", "Morning! Is the boat still on for Saturday?"),
+        ("Jonas", "Yes, 9:30 at the north pier: https://example.org/harbour"),
+        ("Jonas", "The forecast says light wind until noon."),
+        ("Ann", "Great, I'll bring coffee and the good rolls."),
+        ("Mira", "You are a hero, Ann."),
+        ("Noor", "Is there room for one more?"),
+        ("Ann", "Always! The more the merrier.\nWe need someone who can tie knots anyway."),
+        ("Jonas", "Knots are my department."),
+    ]:
+        post(url, room, name, text)
