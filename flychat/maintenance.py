@@ -1,9 +1,9 @@
 """`export ROOM` and `clear ROOM`: what an operator does to the store itself (`--store` as for the server).
 
 To clear a room, a void commit is put at the end of its log, as any writer puts a commit; then all before it
-are made void. So ids never start again, and servers that run meanwhile go on behind it, however long ago they
-looked. A client that is shown what was erased gets a `stream-reset` at its next recovery, because the log
-cannot be replayed from its position. Nothing has to be told to anybody.
+are rewritten without their messages. So ids never start again, and servers that run meanwhile go on behind
+it, however old what they know of the log is. A client that is shown what was cleared gets a `stream-reset` at
+its next recovery, because the log cannot be replayed from its position. Nothing has to be told to anybody.
 """
 
 from __future__ import annotations
@@ -71,9 +71,30 @@ async def clear(engine: Engine, room: str) -> int:
             void = Commit(room, (), void=(void.last + 1, 1))
             if not await _patiently(partial(_stored, engine, void)):
                 continue  # somebody was faster: behind him, then
-        await _patiently(partial(engine.erase, room, void.first))
+        await _empty(engine, room, void.first)
         return void.last
     return 0
+
+
+async def _empty(engine: Engine, room: str, before: int) -> None:
+    """Leaves no message in the commits below an id. Their places stay taken: a writer may yet try one."""
+    above = 0
+    while commits := await _patiently(partial(engine.everything, room, above)):
+        told = [commit for commit in commits if commit.first < before and commit.messages]
+        emptied = await asyncio.gather(*(_patiently(partial(_emptied, engine, commit)) for commit in told))
+        if all(emptied):
+            above = commits[-1].first
+        if above >= before:
+            break
+
+
+async def _emptied(engine: Engine, commit: Commit) -> bool:
+    """Whether it was as it had been read, and has no messages now."""
+    try:
+        await engine.rewrite(commit, commit.emptied())
+    except Taken:  # by somebody who does the same, or an earlier try was applied: read it again
+        return False
+    return True
 
 
 async def _stored(engine: Engine, void: Commit) -> bool:

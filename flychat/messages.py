@@ -167,9 +167,12 @@ class Commit:
         """The commit that was stored at `first` as `payload`, with so many ids."""
         messages = tuple(_stored(id, *fields) for id, fields in enumerate(json.loads(payload), first))
         commit = cls(room, messages, None if messages else (first, ids))
-        if "\\u" not in payload:  # else it may be an old one, in ASCII, and its own would be shorter
-            commit.__dict__["size"] = len(payload.encode())  # so that `size` need not encode it again
+        commit.__dict__["payload"] = payload  # as it is stored, which `rewrite` compares
         return commit
+
+    def emptied(self) -> Commit:
+        """The same place and ids, without messages."""
+        return Commit(self.room, (), (self.first, self.ids))
 
     @property
     def first(self) -> int:
@@ -187,12 +190,15 @@ class Commit:
     @cached_property
     def payload(self) -> str:
         """The messages as stored: JSON, an array of `payload_item`s. Ids follow from `first`."""
-        return "[" + ",".join(map(payload_item, self.messages)) + "]"
+        return self._encode()
 
     @cached_property
     def size(self) -> int:
-        """How many bytes the payload takes, in UTF-8."""
-        return len(self.payload.encode())
+        """The bytes of the payload as this version writes it, in UTF-8: one in ASCII, of before, has more."""
+        return len((self._encode() if "\\u" in self.payload else self.payload).encode())
+
+    def _encode(self) -> str:
+        return "[" + ",".join(map(payload_item, self.messages)) + "]"
 
 
 def wire_json(message: Draft | Message) -> dict[str, Any]:

@@ -70,11 +70,17 @@ class Engine(Protocol):
         of what was found. A commit may hold ids outside of the range as well.
         """
 
-    async def erase(self, room: str, before: int) -> None:
-        """Makes the room's commits void whose first id is below `before`. Raises as reads do.
+    async def rewrite(self, old: Commit, new: Commit) -> None:
+        """Stores `new`, of as many ids, in the place of `old`, if that is stored as it was read.
 
-        Their places stay taken: a writer that has not looked for a while may yet try one of them. When
-        they expire stays as it was.
+        Else raises Taken, also where an earlier try was applied; and as `put` does. When the commit expires
+        stays as it was. What `old` said is in the store no more, not even as free space.
+        """
+
+    async def everything(self, room: str, above: int) -> list[Commit]:
+        """Some of the room's commits, in order, from the first place above an id on; [] if there is none.
+
+        It goes on behind holes, and shows what has expired and is not deleted yet. Raises as reads do.
         """
 
     async def expire(self, before: str) -> None:

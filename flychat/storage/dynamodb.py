@@ -148,7 +148,12 @@ class DynamoEngine:
         return endless, 0
 
     async def _update(
-        self, item: dict[str, Any], name: str, value: dict[str, str], condition: str = ""
+        self,
+        item: dict[str, Any],
+        name: str,
+        value: dict[str, str],
+        condition: str,
+        values: dict[str, dict[str, str]] | None = None,
     ) -> bool:
         """Sets one attribute, and leaves the others as they are. Says whether the item is there, and fit."""
         update = partial(
@@ -156,8 +161,8 @@ class DynamoEngine:
             TableName=self._table,
             Key={key: item[key] for key, _, _ in KEYS},
             UpdateExpression=f"SET {name} = :value",
-            ConditionExpression=" AND ".join(filter(None, ("attribute_exists(seq)", condition))),
-            ExpressionAttributeValues={":value": value},
+            ConditionExpression=f"attribute_exists(seq) AND {condition}",
+            ExpressionAttributeValues={":value": value, **(values or {})},
         )
         with self._under_way(), _failures():
             try:
@@ -233,15 +238,15 @@ class DynamoEngine:
     async def check(self) -> None:
         await self.tail("check", 1)
 
-    async def erase(self, room: str, before: int) -> None:
-        """Also what has expired, and is not deleted yet."""
-        query, more = self._query(room, "seq < :edge", before), True
-        query |= {"FilterExpression": "m <> :void", "ProjectionExpression": "room, seq"}
-        query["ExpressionAttributeValues"] |= {":void": {"S": VOID}}
-        while more:
-            items, more = await self._page(query)
-            for item in items:
-                await self._update(item, "m", {"S": VOID})
+    async def rewrite(self, old: Commit, new: Commit) -> None:
+        condition, stored = "m = :old", {":old": {"S": old.payload}}
+        if not await self._update(self._item(old), "m", {"S": new.payload}, condition, stored):
+            raise Taken
+
+    async def everything(self, room: str, above: int) -> list[Commit]:
+        items, _ = await self._page(self._query(room, "seq > :edge", above))
+        with _failures():
+            return [_commit(item) for item in items]
 
     async def expire(self, before: str) -> None:
         """The table's TTL does it."""

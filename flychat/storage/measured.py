@@ -54,8 +54,11 @@ class MeasuredEngine:
             self._engine.find(room, above, below, provisional_id), READS, READ_SECONDS, "read"
         )
 
-    async def erase(self, room: str, before: int) -> None:
-        await self._engine.erase(room, before)
+    async def rewrite(self, old: Commit, new: Commit) -> None:
+        await self._engine.rewrite(old, new)
+
+    async def everything(self, room: str, above: int) -> list[Commit]:
+        return await self._engine.everything(room, above)
 
     async def expire(self, before: str) -> None:
         await self._engine.expire(before)

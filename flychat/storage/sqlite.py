@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..errors import Broken, StoreFailed, Taken, Unknown
 from ..messages import COMMIT_MESSAGES, Commit
@@ -27,6 +27,7 @@ from .files import Files, unusable
 from .worker import CHECK, IDLE, READING, Job, Part, Worker
 
 T = TypeVar("T")
+Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
 
 MEMORY = ":memory:"
 WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
@@ -39,7 +40,7 @@ OLDEST = (  # with the dates of their last messages; a void one has none, and is
     "WHERE room = ?1 AND seq < (SELECT max(seq) FROM log WHERE room = ?1) ORDER BY seq"
 )
 FIND = 500  # ids that are searched before puts may pass
-BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are erased before puts may pass
+BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are deleted before puts may pass
 REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what was written before it
 
 PASSING = {  # primary result codes that may go away by themselves; any other needs a human
@@ -78,17 +79,19 @@ class SqliteEngine:
         return engine
 
     async def put(self, commit: Commit) -> None:
-        await self._worker.put(commit)
+        await self._worker.put((commit, None))
 
-    def _store(self, commits: list[Commit]) -> list[StoreFailed | None]:
+    def _store(self, changes: list[Change]) -> list[StoreFailed | None]:
         try:
             with self._db:  # COMMIT, or ROLLBACK after an exception
                 self._db.execute("BEGIN IMMEDIATE")
-                outcomes: list[StoreFailed | None] = [self._insert(commit) for commit in commits]
+                outcomes: list[StoreFailed | None] = [
+                    self._insert(new) if old is None else self._update(old, new) for new, old in changes
+                ]
             lost = self._files and self._files.lost()
         except FAILURES as error:
-            return [_failure(error) for _ in commits]
-        return [Broken(lost) for _ in commits] if lost else outcomes
+            return [_failure(error) for _ in changes]
+        return [Broken(lost) for _ in changes] if lost else outcomes
 
     def _insert(self, commit: Commit) -> Taken | None:
         inserted = self._db.execute(
@@ -99,6 +102,13 @@ class SqliteEngine:
             return None
         row = self._db.execute(f"{SELECT} AND seq = ?", (commit.room, commit.first)).fetchone()
         return Taken(Commit.read(commit.room, *row))
+
+    def _update(self, old: Commit, new: Commit) -> Taken | None:
+        updated = self._db.execute(
+            "UPDATE log SET m = ? WHERE room = ? AND seq = ? AND m = ?",
+            (new.payload, old.room, old.first, old.payload),
+        )
+        return None if updated.rowcount else Taken()
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await self.before(room, BEYOND_ANY_LOG, limit)
@@ -151,23 +161,21 @@ class SqliteEngine:
             raise Broken(lost)
         self._db.execute("SELECT seq FROM log LIMIT 1").fetchone()
 
-    async def erase(self, room: str, before: int) -> None:
-        last: int | None = 0
-        while last is not None:
-            last = await self._idle(self._erase_some, room, last, before)
+    async def rewrite(self, old: Commit, new: Commit) -> None:
+        await self._worker.put((new, old))
         await self._idle(self._empty_wal)
 
-    def _erase_some(self, room: str, last: int, before: int) -> int | None:
-        """Erases a batch behind `last`; returns the end of it."""
-        rows = self._sql(
-            "SELECT seq FROM log WHERE room = ? AND seq > ? AND seq < ? ORDER BY seq LIMIT ?",
-            (room, last, before, BATCH),
-        )
-        if not rows:
-            return None
-        first, last = rows[0][0], rows[-1][0]
-        self._sql("UPDATE log SET m = '[]' WHERE room = ? AND seq BETWEEN ? AND ?", (room, first, last))
-        return last
+    async def everything(self, room: str, above: int) -> list[Commit]:
+        return await self._run(partial(self._everything, room, above))
+
+    def _everything(self, room: str, above: int) -> list[Commit]:
+        part, commits = Part(), []
+        with closing(self._db.execute(f"{SELECT} AND seq > ? ORDER BY seq", (room, above))) as rows:
+            for row in rows:
+                commits.append(Commit.read(room, *row))
+                if part.over or len(commits) == BATCH:
+                    break
+        return commits
 
     async def expire(self, before: str) -> None:
         room, deleted = "", 0

@@ -30,7 +30,7 @@ from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
 from tests.conftest import ENDPOINT, dynamo_environment, need
 from tests.support.dynamo_proxy import DynamoProxy
-from tests.support.fakes import FaultyEngine
+from tests.support.fakes import FaultyEngine, empty
 
 gen_test = pytest.mark.gen_test(timeout=30)
 
@@ -295,14 +295,51 @@ async def test_a_reading_never_takes_a_hole_for_the_end_of_the_log(engine):
 
 @gen_test
 async def test_a_void_commit_keeps_its_ids(engine):
-    """Also one that was erased: or else the next one would not follow it."""
+    """Also one that was emptied: or else the next one would not follow it."""
     void, end = Commit("room", (), void=(1, 64)), commit(129)
     for each in (void, commit(65, 64), end):
         await engine.put(each)
     assert (await engine.after("room", 0, 50))[0] == void
-    await engine.erase("room", 129)
+    full = (await engine.after("room", 64, 64))[-1]
+    await engine.rewrite(full, full.emptied())
     log = await engine.after("room", 0, 999)
     assert [(c.first, c.ids, len(c.messages)) for c in log] == [(1, 64, 0), (65, 64, 0), (129, 1, 1)]
+
+
+@gen_test
+async def test_a_commit_is_rewritten_at_its_place_if_it_is_stored_as_it_was_read(engine):
+    one, two = log_of(1, 2)
+    for each in (one, two):
+        await engine.put(each)
+    await engine.rewrite(two, other := commit(2, 2, text="instead"))
+    assert await engine.after("room", 0, 50) == [one, other]
+    assert type(await outcome(engine.rewrite(two, two.emptied()))) is Taken, "it is another one now"
+    assert type(await outcome(engine.rewrite(commit(4), commit(4).emptied()))) is Taken, "there is none"
+    assert await engine.after("room", 0, 50) == [one, other]
+    assert type(await outcome(engine.put(two))) is Taken, "the place stays taken"
+
+
+@gen_test
+async def test_a_commit_that_another_version_has_written_is_rewritten_as_well(engine):
+    """It is compared as it is stored, and not as this version would have written it."""
+    payload = json.dumps([["Ann", "\N{GRINNING FACE}", DATE, str(uuid.uuid4()), {"a": 1}, "and more"]])
+    await engine.put(Commit.read("room", 1, payload))
+    [old] = await engine.tail("room", 1)
+    await engine.rewrite(old, old.emptied())
+    assert [(c.first, c.ids, c.messages) for c in await engine.tail("room", 1)] == [(1, 1, ())]
+
+
+@gen_test
+async def test_all_that_is_stored_is_shown_behind_holes_as_well_and_in_the_end_nothing(engine):
+    log = [commit(first, 2) for first in (1, 3, 11, 13, 200)]
+    for each in log:
+        await engine.put(each)
+    shown, above = [], 0
+    while some := await engine.everything("room", above):
+        shown += some
+        above = some[-1].first
+    assert shown == log
+    assert await engine.everything("elsewhere", 0) == []
 
 
 @gen_test
@@ -622,7 +659,7 @@ async def test_a_file_that_is_removed_while_it_is_written_is_not_acknowledged(sq
 
 
 @gen_test
-async def test_an_acknowledged_put_survives_a_power_cut_and_what_was_erased_is_not_in_the_file(tmp_path):
+async def test_an_acknowledged_put_survives_a_power_cut_and_what_was_cleared_is_not_in_the_file(tmp_path):
     path = tmp_path / "chat.db"
     sqlite = await SqliteEngine.open(str(path))
     settings = {"synchronous": 2, "fullfsync": 1, "secure_delete": 1, "journal_mode": "wal"}
@@ -637,7 +674,7 @@ async def test_an_acknowledged_put_survives_a_power_cut_and_what_was_erased_is_n
     await sqlite._idle(sqlite._sql, "PRAGMA wal_checkpoint")  # so that it is in both files
     await sqlite.put(commit(1345, text="an old word"))
     assert any(b"a secret" in name.read_bytes() for name in tmp_path.iterdir())
-    await sqlite.erase("room", 1345)
+    await empty(sqlite, "room", 1345)
     assert not any(b"a secret" in name.read_bytes() for name in tmp_path.iterdir())
     await sqlite.put(commit(1346, text="a new word"))
     await sqlite.expire("2027")

@@ -51,11 +51,13 @@ class MemoryEngine:
             c for c in self.of(room) if c.last > above and c.first < below and provisional_id in c.payload
         ]
 
-    async def erase(self, room: str, before: int) -> None:
-        for commit in self.of(room):
-            if commit.first < before:
-                void = Commit(room, (), void=(commit.first, commit.ids))
-                self.commits[room, commit.first] = void
+    async def rewrite(self, old: Commit, new: Commit) -> None:
+        if self.commits.get((old.room, old.first)) != old:
+            raise Taken
+        self.commits[old.room, old.first] = new
+
+    async def everything(self, room: str, above: int) -> list[Commit]:
+        return [commit for commit in self.of(room) if commit.first > above]
 
     async def expire(self, before: str) -> None:
         pass
@@ -154,8 +156,11 @@ class FaultyEngine:
         self._read("find")
         return await self.engine.find(room, above, below, provisional_id)
 
-    async def erase(self, room: str, before: int) -> None:
-        await self.engine.erase(room, before)
+    async def rewrite(self, old: Commit, new: Commit) -> None:
+        await self.engine.rewrite(old, new)
+
+    async def everything(self, room: str, above: int) -> list[Commit]:
+        return await self.engine.everything(room, above)
 
     async def expire(self, before: str) -> None:
         await self.engine.expire(before)
@@ -171,6 +176,13 @@ class FaultyEngine:
         self.calls[method] += 1
         if self.read_faults and (error := self.read_faults.popleft()) is not None:
             raise error
+
+
+async def empty(engine: Engine, room: str, before: int) -> None:
+    """Rewrites the commits below the id `before` without their messages."""
+    for commit in await engine.everything(room, 0):
+        if commit.first < before:
+            await engine.rewrite(commit, commit.emptied())
 
 
 def random_faults(seed: int, rates: Mapping[str, float]) -> Iterable[str]:

@@ -25,7 +25,7 @@ from flychat.server import sweep
 from flychat.storage.dynamodb import DynamoEngine, create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
-from tests.support.fakes import FaultyEngine
+from tests.support.fakes import FaultyEngine, empty
 from tests.support.program import STANDALONE, command, environment, messages, post, refused, running
 from tests.support.served import draft, fields, served
 
@@ -73,7 +73,7 @@ async def test_a_cleared_room_is_empty_and_its_ids_go_on(engine):
     assert await clear(engine, "room") == 151, "again is nothing more"
     assert [message async for message in export(engine, "room")] == []
     commits = await engine.after("room", 0, 10**6)
-    assert not any(commit.messages for commit in commits), "what was erased is gone from the store"
+    assert not any(commit.messages for commit in commits), "what was cleared is gone from the store"
     assert [commit.last for commit in commits[:-1]] == [commit.first - 1 for commit in commits[1:]]
     for memory in (False, True):
         log = MessageLog(engine, memory=memory)
@@ -158,8 +158,8 @@ class Impatient(FaultyEngine):
     async def tail(self, room, limit):
         return await self._fail("tail", partial(super().tail, room, limit), 1)
 
-    async def erase(self, room, before):
-        await self._fail("erase", partial(super().erase, room, before))
+    async def rewrite(self, old, new):
+        await self._fail("rewrite", partial(super().rewrite, old, new))
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def retaining(io_loop, dynamo_environ):
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_what_is_erased_keeps_its_end(retaining):
+async def test_what_is_cleared_keeps_its_end(retaining):
     """Else the voids would stay, below what expires: a hole, and a log that seems to end there for ever."""
     engine = await retaining()
     now = time.time()
@@ -263,13 +263,13 @@ async def test_what_is_erased_keeps_its_end(retaining):
         await ends_given(engine)
     given = await ends(engine)
     assert None not in list(given.values())[:-1]
-    await engine.erase("room", 6)
+    await empty(engine, "room", 6)
     assert await ends(engine) == given
     assert [len(commit.messages) for commit in await engine.after("room", 0, 99)] == [0, 0, 0, 0, 0, 1]
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_what_has_expired_and_is_not_deleted_yet_is_erased_too(retaining):
+async def test_what_has_expired_and_is_not_deleted_yet_is_cleared_too(retaining):
     engine = await retaining()
     for first in range(1, 4):
         await store_at(engine, "room", first, time.time() - 30 * DAY)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -79,9 +78,12 @@ class Store:
         self.log.restore(self.last_id(), max(floors, default=0), ended, lost)
         return lost
 
-    def erase(self, first: int) -> None:
-        if commit := self.commits.get(first):  # it may have expired meanwhile
-            self.commits[first] = replace(commit, messages=(), void=(commit.first, commit.ids))
+    def rewrite(self, old: Commit, new: Commit) -> bool:
+        """Whether it was there: it may have expired meanwhile."""
+        there = self.commits.get(old.first) == old
+        if there:
+            self.commits[old.first] = new
+        return there
 
     def in_order(self) -> list[Commit]:
         """What a reading is given: not what has expired."""
@@ -247,12 +249,18 @@ class Way:
         await self.tail(room, 1)  # it takes as long as a reading, and may fail like one
         return [commit for commit in self.world.seen_by(self) if wanted(commit)]
 
-    async def erase(self, room: str, before: int) -> None:
-        """As DynamoDB is told to: the newest first, one after the other."""
-        for commit in reversed(self.world.seen_by(self)):
-            if commit.first < before and commit.messages:
-                await self.tail(room, 1)  # it takes as long as a reading, and may fail like one
-                self.world.store.erase(commit.first)
+    async def rewrite(self, old: Commit, new: Commit) -> None:
+        await self.tail("", 1)  # it takes as long as a reading, and may fail like one
+        applied = self.world.store.rewrite(old, new)
+        if self.world.chance.random() < 0.1:
+            raise Unknown("the answer is lost")
+        if not applied:
+            raise Taken
+
+    async def everything(self, room: str, above: int) -> list[Commit]:
+        await self.tail(room, 1)
+        commits = self.world.store.commits
+        return [commits[first] for first in sorted(commits) if first > above][:3]
 
     async def expire(self, before: str) -> None:
         if not self.shared:

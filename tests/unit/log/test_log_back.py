@@ -19,7 +19,7 @@ from flychat.messages import TEXT_CHARACTERS, Commit, Draft
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
 from tests.proof.simulation.virtual import in_virtual_time
-from tests.support.fakes import FaultyEngine, MemoryEngine
+from tests.support.fakes import FaultyEngine, MemoryEngine, empty
 
 LARGE = "\N{GRINNING FACE}" * TEXT_CHARACTERS
 modes = pytest.mark.parametrize("memory", [False, True])
@@ -269,7 +269,7 @@ async def test_a_room_that_others_cleared_does_not_answer_with_what_is_gone():
         for _ in range(200):
             await log.commit(draft())
         await engine.put(Commit("room", (), void=(202, 1)))
-        await engine.engine.erase("room", 202)
+        await empty(engine.engine, "room", 202)
         assert (await log.commit(one)).id == 203
 
 
