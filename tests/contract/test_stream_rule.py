@@ -1,0 +1,97 @@
+"""The rule by which every client of ours takes a stream: stream_rule.json, by the Python client.
+
+The page's conversation.js goes through the same table in tests/unit/page/.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flychat.client.follower import Follower, Reset, Retraction
+from flychat.messages import Draft, Message
+from flychat.sse import Event, to_json
+
+TABLE = json.loads(Path(__file__).with_name("stream_rule.json").read_text())
+CASES = {case["name"]: case for case in TABLE["cases"]}
+EVENTS = {"open": "stream-open", "keep-alive": "keep-alive", "news": "news"}
+
+
+def fields(key: int) -> dict[str, str]:
+    return {
+        "from": "Ann",
+        "text": f"text {key}",
+        "date": "2026-01-31T12:00:00.000Z",
+        "provisionalId": f"00000000-0000-4000-8000-{key:012}",
+    }
+
+
+class Client:
+    """A follower, and what somebody who shows all that it tells has on the screen."""
+
+    def __init__(self, begins: int | None) -> None:
+        self.follower = Follower("tea", begins)
+        self.asked: int | None = None
+        self.official: list[int] = []
+        self.loose: list[int] = []
+        self.follower.connected()
+
+    def take(self, event: Event) -> None:
+        assert self.asked is None, "it wanted another stream"
+        try:
+            seen = self.follower.take(event)
+        except ConnectionError:
+            self.asked = self.follower.position
+            return
+        match seen:
+            case Message():
+                self.official.append(seen.id)
+                self._drop(seen.provisional_id)
+            case Draft():
+                self.loose.append(int(seen.provisional_id[-12:]))
+            case Retraction():
+                self._drop(seen.provisional_id)
+            case Reset():
+                self.official.clear()
+                self.loose.clear()
+
+    def _drop(self, provisional_id: str) -> None:
+        self.loose = [key for key in self.loose if key != int(provisional_id[-12:])]
+
+    def step(self, step: str) -> None:
+        match step.split():
+            case ["shows", *words]:
+                official, _, loose = " ".join(words).partition("/")
+                assert (self.official, self.loose) == (
+                    [*map(int, official.split())],
+                    [*map(int, loose.split())],
+                )
+            case ["asks", position]:
+                assert self.asked == int(position)
+                self.asked = None
+                self.follower.connected()
+            case ["cut", position]:
+                assert self.follower.position == int(position)
+                self.follower.connected()
+            case ["official", id, *key]:
+                about = {"id": int(id), **fields(int(key[1] if key else id))}
+                self.take(Event("message", to_json(about), id=int(id)))
+            case ["provisional", key]:
+                self.take(Event("message", to_json(fields(int(key)))))
+            case ["retraction", key]:
+                self.take(Event("retraction", to_json({"provisionalId": fields(int(key))["provisionalId"]})))
+            case ["reset", reason, last, "at", id]:
+                about = {"reason": reason, "lastEventId": int(last)}
+                self.take(Event("stream-reset", to_json(about), id=int(id)))
+            case [name]:
+                self.take(Event(EVENTS[name], "{}"))
+            case _:
+                raise AssertionError(f"what is {step!r}?")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_stream_rule(name):
+    client = Client(CASES[name]["begins"])
+    for step in CASES[name]["steps"]:
+        client.step(step)
+    assert client.asked is None
