@@ -55,28 +55,29 @@ class StreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel to subscribe to; with a prev-id, publications on it are checked against the position."""
+    """A channel to subscribe to, at a position: publications on it are checked against this prev-id."""
 
     name: str
-    prev_id: int | None = None
+    prev_id: int
 
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """How to open or mend a stream: send `opening`, then `messages`; subscribe to `channels`; at a gap ask
-    `recovery`."""
+    """How to open or mend a stream: send `opening`, then `messages`; subscribe; at a gap ask `recovery`.
+
+    The `official` channel has what has an id, at a position; `others`, by name, have what has none.
+    """
 
     opening: tuple[Event, ...]
     messages: tuple[Message, ...]
-    channels: tuple[Channel, ...]
+    official: Channel
+    others: tuple[str, ...]
     recovery: StreamRequest
 
     @property
     def position(self) -> int:
         """The id after which the stream goes on: the prev-id of the official channel."""
-        prev_id = self.channels[0].prev_id
-        assert prev_id is not None
-        return prev_id
+        return self.official.prev_id
 
     @cached_property
     def parts(self) -> tuple[bytes, ...]:
@@ -94,8 +95,9 @@ class StreamPlan:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """Event blocks for a channel; with an id they are official, and follow those up to `prev_id`."""
+    """Event blocks for a room's channel; with an id they are official, and follow those up to `prev_id`."""
 
+    room: str
     channel: str
     content: bytes
     id: int | None = None
@@ -116,13 +118,13 @@ class Page:
     stored: bool = field(default=False, compare=False)
 
 
-@lru_cache(maxsize=1024)
 def official_channel(room: str) -> str:
+    """The channel of a room's messages, in the order of their ids."""
     return f"messages-{quote(room, safe='')}"
 
 
-@lru_cache(maxsize=1024)
-def provisional_channel(room: str) -> str:
+def live_channel(room: str) -> str:
+    """The channel of what has no id and is not replayed: provisional messages and their retractions."""
     return f"provisional-{quote(room, safe='')}"
 
 
@@ -168,11 +170,13 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
             opening.append(_reset(reason, page.last_id, messages[0].id - 1 if messages else 0))
         else:
             messages = missed
-    channels = (
-        Channel(official_channel(request.room), page.last_id),
-        Channel(provisional_channel(request.room)),
+    return StreamPlan(
+        tuple(opening),
+        messages,
+        official=Channel(official_channel(request.room), page.last_id),
+        others=(live_channel(request.room),),
+        recovery=replace(request, last_id=None, recover=True),
     )
-    return StreamPlan(tuple(opening), messages, channels, replace(request, last_id=None, recover=True))
 
 
 def replay(page: Page, position: int) -> tuple[Message, ...] | None:
@@ -224,13 +228,14 @@ def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
         event = Event("retraction", to_json({"provisionalId": draft.provisional_id}))
     else:
         event = Event("message", to_json(wire_json(draft)))
-    return Publication(provisional_channel(draft.room), event.encode())
+    return Publication(draft.room, live_channel(draft.room), event.encode())
 
 
 def committed(commit: Commit) -> Publication:
     """One commit is one publication: id of its last message, prev-id of the one before its first."""
     content = b"".join(message.block for message in commit.messages)
-    return Publication(official_channel(commit.room), content, commit.last, commit.first - 1)
+    channel = official_channel(commit.room)
+    return Publication(commit.room, channel, content, commit.last, commit.first - 1)
 
 
 def answer_head(headers: Iterable[tuple[str, str]], *, chunked: bool) -> bytes:

@@ -12,7 +12,7 @@ from tornado.web import RequestHandler
 
 from flychat.config import Config
 from flychat.server import collect_less, start
-from flychat.streams import Publication, provisional_channel
+from flychat.streams import Publication, live_channel
 
 LAG_SECONDS = 0.005
 
@@ -22,7 +22,7 @@ class Publish(RequestHandler):
         self.hub = hub
 
     def post(self) -> None:
-        self.hub.publish(Publication(provisional_channel("room"), self.request.body))
+        self.hub.publish(Publication("room", live_channel("room"), self.request.body))
 
 
 class Lag(RequestHandler):

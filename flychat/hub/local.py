@@ -73,7 +73,7 @@ class LocalHub:
         self.plan = plan
         self.holder = Holder()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.by_channel: dict[str, _Room] = {}
+        self.rooms: dict[str, _Room] = {}
         self._keep_alive = keep_alive
         self._most = max_streams or sys.maxsize
         self._most_per_client = max_streams_per_client or sys.maxsize
@@ -108,7 +108,7 @@ class LocalHub:
             self.spawn(room.attach(held, plan.position))
 
     def publish(self, publication: Publication) -> None:
-        room = self.by_channel.get(publication.channel)
+        room = self.rooms.get(publication.room)
         if room is not None:
             room.publish(publication)
 
@@ -144,17 +144,17 @@ class LocalHub:
                 pause = min(2.0, 2 * pause)
 
     def _room(self, plan: StreamPlan) -> _Room:
-        room = self.by_channel.get(plan.channels[0].name)
+        name = plan.recovery.room
+        room = self.rooms.get(name)
         if room is None:
-            room = _Room(self, plan)
-            self.by_channel.update((channel.name, room) for channel in plan.channels)
+            room = self.rooms[name] = _Room(self, plan)
         return room
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(TICK, self._tick)
         self.holder.cut_stalled()
-        for room in set(self.by_channel.values()):
+        for room in list(self.rooms.values()):
             if loop.time() - room.fed >= self._keep_alive:
                 room.feed(KEEP_ALIVE.encode())
             if self._polls and loop.time() - room.polled >= POLL_SECONDS:
@@ -179,7 +179,6 @@ class _Room:
         self.audiences: tuple[Audience, ...] = ()
         self.fed = self.polled = asyncio.get_running_loop().time()
         self._hub = hub
-        self._channels = plan.channels
         self._recovery = plan.recovery
         self._recovering: asyncio.Task[None] | None = None
         self._again = False
@@ -258,5 +257,4 @@ class _Room:
 
     def _forget_if_empty(self) -> None:
         if not self._expected and not self.inhabited:
-            for channel in self._channels:
-                self._hub.by_channel.pop(channel.name, None)
+            self._hub.rooms.pop(self._recovery.room, None)

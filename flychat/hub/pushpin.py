@@ -31,7 +31,7 @@ from pubcontrol import Item
 from tornado.web import RequestHandler
 
 from ..messages import iso_date
-from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, RECOVERY_PATH, Publication, StreamPlan
+from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, RECOVERY_PATH, Publication, StreamPlan, live_channel
 from .publisher import GripUrl, Publisher, QueuedItem, item_json
 
 LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, by room
@@ -42,7 +42,7 @@ SENDING_SECONDS = 0.1  # a publication is on its way to the proxy
 
 def grip_headers(plan: StreamPlan, seconds: int) -> dict[str, str]:
     """The plan, except for its events, as instructions to the proxy; its link is for this many seconds."""
-    channels = [Channel(channel.name, channel.prev_id) for channel in plan.channels]
+    channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
     keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
     return {
         "Grip-Hold": "stream",
@@ -58,19 +58,18 @@ def link_seconds(plan: StreamPlan) -> int:
     Pushpin lets all links of one time-out end together, and recovers 1,000 clients a second; to a client
     that waits for its turn, nothing is sent.
     """
-    return LINK_SECONDS[crc32(plan.channels[0].name.encode()) % len(LINK_SECONDS)]
+    return LINK_SECONDS[crc32(plan.official.name.encode()) % len(LINK_SECONDS)]
 
 
-def unhurried(plan: StreamPlan, published: int, now: float) -> StreamPlan:
+def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
     """The plan of a recovery up to the first message that is young and beyond `published`; else the plan."""
     young = iso_date(now - YOUNG_SECONDS), iso_date(now + YOUNG_SECONDS)  # clocks may differ
     if plan.opening:  # a client's own request, or a reset
         return plan
     for place, message in enumerate(plan.messages):
         if message.id > published and young[0] < message.date < young[1]:
-            official, *others = plan.channels
-            channels = (replace(official, prev_id=message.id - 1), *others)
-            return replace(plan, messages=plan.messages[:place], channels=channels)
+            official = replace(plan.official, prev_id=message.id - 1)
+            return replace(plan, messages=plan.messages[:place], official=official)
     return plan
 
 
@@ -83,7 +82,7 @@ def grip_item(publication: Publication) -> bytes:
 
 def hint_channel(publication: Publication) -> str:
     """Where a hint makes up for the publication, if it is lost; nothing does for a provisional one."""
-    return "" if publication.id is None else publication.channel.replace("messages-", "provisional-", 1)
+    return "" if publication.id is None else live_channel(publication.room)
 
 
 class PushpinHub:
@@ -101,7 +100,7 @@ class PushpinHub:
 
     async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
         asked = time.monotonic() - response.request.request_time()
-        answer = unhurried(plan, self._published_before(asked, plan.channels[0].name), time.time())
+        answer = without_young(plan, self._published_before(asked, plan.official.name), time.time())
         for name, value in grip_headers(
             answer, link_seconds(plan) if answer is plan else YOUNG_SECONDS
         ).items():

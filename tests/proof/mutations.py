@@ -147,7 +147,7 @@ def replay_one_too_many(patch: pytest.MonkeyPatch) -> None:
 def show_and_forget(patch: pytest.MonkeyPatch) -> None:
     """What could not be stored is not retracted."""
     provisional = streams.provisional
-    empty = streams.Publication("nowhere", b"")
+    empty = streams.Publication("nowhere", "nowhere", b"")
     patch.setattr(
         "flychat.chat.provisional", lambda draft, retracted=False: empty if retracted else provisional(draft)
     )

@@ -105,7 +105,8 @@ def test_whoever_is_cut_anywhere_and_comes_back_is_given_all_that_follows_or_ano
 
 def test_a_plan_subscribes_to_both_channels_and_checks_the_official_one():
     plan = plan_stream(StreamRequest(ROOM), page(1, 3))
-    assert plan.channels == (Channel("messages-a%20b", 3), Channel("provisional-a%20b"))
+    assert plan.official == Channel("messages-a%20b", 3)
+    assert plan.others == ("provisional-a%20b",)
     assert plan.recovery == StreamRequest(ROOM, None, recover=True)
 
 
@@ -225,7 +226,7 @@ def drafts(count: int) -> list[Draft]:
 
 def test_one_commit_is_one_publication_from_the_id_before_its_first_to_its_last():
     publication = committed(Commit.of(1, drafts(3)))
-    assert replace(publication, content=b"") == Publication("messages-a%20b", b"", id=3, prev_id=0)
+    assert replace(publication, content=b"") == Publication("a b", "messages-a%20b", b"", id=3, prev_id=0)
     plan = plan_stream(StreamRequest(ROOM, 0, recover=True), page(1, 3))
     assert publication.content == plan.body(), "a message is the same bytes, live and replayed"
 

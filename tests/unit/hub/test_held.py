@@ -68,7 +68,7 @@ async def test_a_block_is_framed_once_for_all_who_are_sent_it_alike(monkeypatch)
     async with served() as chat:
         clients = [await chat.stream(http=http) for http in ("HTTP/1.0", "HTTP/1.1") for _ in range(3)]
         framed = []
-        (room,) = set(chat.hub.by_channel.values())
+        (room,) = chat.hub.rooms.values()
         for audience in room.audiences:
             audience.frame = lambda block, frame=audience.frame: (framed.append(block), frame(block))[1]
         await chat.post()
@@ -275,7 +275,7 @@ async def test_a_socket_that_takes_no_options_is_held_and_let_go_like_any(option
         await chat.post()
         assert await client.until_id(1) == [1]
         assert chat.hub.holder.clients.total() == 1
-        gone = once(chat, lambda: not chat.hub.by_channel)
+        gone = once(chat, lambda: not chat.hub.rooms)
         client.close()
         await asyncio.wait_for(gone.wait(), 5)
         assert not chat.hub.holder.clients
@@ -292,7 +292,7 @@ async def test_a_socket_that_cannot_be_watched_is_closed_and_leaves_nothing_behi
         client = await chat.request(ASK.format(0))
         assert await client.at_end() == b""
         assert not chat.hub.holder.clients
-        assert not chat.hub.by_channel
+        assert not chat.hub.rooms
 
 
 @given(

@@ -113,7 +113,7 @@ async def test_a_shared_store_is_read_once_in_a_while_and_not_at_every_tick(monk
     monkeypatch.setattr(local_module, "TICK", 0.001)
     async with served(shared=True) as chat:
         await chat.stream()
-        (room,) = set(chat.hub.by_channel.values())
+        (room,) = chat.hub.rooms.values()
         while room._recovering:  # noqa: ASYNC110 - as the first of its room
             await asyncio.sleep(0)
         asked, ticked, plan = [], asyncio.Event(), chat.hub.plan
@@ -172,7 +172,7 @@ async def test_a_hold_on_its_way_in_keeps_its_room_when_the_last_member_leaves(m
     """Else the room would be forgotten, the hold would join it all the same, and nobody would publish to it."""
     async with served() as chat:
         first = await chat.stream()
-        (room,) = set(chat.hub.by_channel.values())
+        (room,) = chat.hub.rooms.values()
         publish, chat.committed = chat.committed, lambda commit: None
         await chat.post()  # so that the next hold is ahead of the room
         chat.committed = publish
@@ -314,7 +314,7 @@ async def test_a_slow_client_catches_up_from_the_backlog_and_costs_a_cursor(monk
     monkeypatch.setattr(held_module, "BACKLOG_BYTES", 64 << 20)
     async with served() as chat:
         quick, slow = await chat.stream(), await chat.stream(receive=4096)
-        (room,) = set(chat.hub.by_channel.values())
+        (room,) = chat.hub.rooms.values()
         count = 0
         while not chat.hub.holder._lagging:
             count = await chat.post("x" * 4000)
@@ -383,7 +383,7 @@ async def test_a_close_is_noticed_at_once_and_frees_everything():
         chat.hub.holder.cut = lambda held, why: (cut(held, why), len(chat.hub.holder) or gone.set())
         clients = [await chat.stream(room=room) for room in ("a", "a", "b")]
         assert len(chat.hub.holder) == 3
-        assert len(chat.hub.by_channel) == 4
+        assert len(chat.hub.rooms) == 2
         clients[0].close()
         clients[1].writer.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"
@@ -391,7 +391,7 @@ async def test_a_close_is_noticed_at_once_and_frees_everything():
         clients[1].writer.transport.abort()  # a reset, not an end
         clients[2].writer.write_eof()
         await asyncio.wait_for(gone.wait(), 5)
-        assert not chat.hub.by_channel
+        assert not chat.hub.rooms
 
 
 @pytest.mark.gen_test
@@ -526,7 +526,7 @@ async def test_a_hold_that_is_ahead_of_a_log_that_was_replaced_is_reset_and_join
     """Its plan was made before; to recover its room does not help it, however often."""
     async with served() as chat:
         first = await chat.stream()
-        (room,) = set(chat.hub.by_channel.values())
+        (room,) = chat.hub.rooms.values()
         while room._recovering:  # noqa: ASYNC110 - as the first of its room
             await asyncio.sleep(0)
         nobody_goes_in_circles(chat.hub)
@@ -546,7 +546,7 @@ async def test_a_hold_that_is_ahead_of_a_log_that_was_replaced_is_reset_and_join
 async def test_a_gap_that_shows_during_a_recovery_is_mended_after_it_though_nothing_follows():
     async with served() as chat:
         client = await chat.stream()
-        (room,) = set(chat.hub.by_channel.values())
+        (room,) = chat.hub.rooms.values()
         while room._recovering:  # noqa: ASYNC110 - as the first of its room
             await asyncio.sleep(0)
         begun, go_on = asyncio.Event(), asyncio.Event()

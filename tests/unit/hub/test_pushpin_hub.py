@@ -23,7 +23,7 @@ from flychat.hub.pushpin import (
     grip_item,
     hint_channel,
     link_seconds,
-    unhurried,
+    without_young,
 )
 from flychat.messages import Commit, Draft, iso_date
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
@@ -98,7 +98,7 @@ def test_a_provisional_event_has_no_ids_and_needs_no_hint():
 def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, published, position):
     page = Page(commit(1, *ages).messages, len(ages)) if ages else Page((), last_id)
     plan = plan_stream(StreamRequest("r", last_id, recover=True), page)
-    answer = unhurried(plan, published, NOW)
+    answer = without_young(plan, published, NOW)
     assert (answer.position, answer.recovery) == (position, plan.recovery)
     assert [message.id for message in answer.messages] == list(range(last_id + 1, position + 1))
 
@@ -106,7 +106,7 @@ def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, 
 @pytest.mark.parametrize("request_", [StreamRequest("r"), StreamRequest("r", 0), StreamRequest("r", 9, True)])
 def test_a_clients_own_request_and_a_reset_are_answered_in_full(request_):
     plan = plan_stream(request_, Page(commit(1, 0.1).messages, 1))
-    assert unhurried(plan, 0, NOW) is plan
+    assert without_young(plan, 0, NOW) is plan
 
 
 # --grip-url, and who is proxied
