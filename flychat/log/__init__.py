@@ -119,11 +119,11 @@ class MessageLog:
         if after is not None:
             return await self._page_after(name, after, limit)
         if self._memory:
-            window = await self._room(name).view.warm()
+            window = await self._room(name).warm()
             end = window.tail if before is None else before - 1
             page = window.page(end, limit)
             if page is None and end > window.tail - REPLAY:
-                await self._room(name).view.deepen(window)
+                await self._room(name).deepen(window)
                 page = window.page(end, limit)
             if page is not None:
                 return _up_to(page)
@@ -138,7 +138,7 @@ class MessageLog:
         return _up_to(Page(tuple(m for m in messages_of(commits) if m.id < end)[-limit:], tail, stored=True))
 
     async def _page_after(self, name: str, after: int, limit: int) -> Page:
-        page = (await self._room(name).view.warm()).page(after + limit, limit) if self._memory else None
+        page = (await self._room(name).warm()).page(after + limit, limit) if self._memory else None
         beyond: int | None = None
         if page is not None:
             tail, found = page.last_id, page.messages
@@ -159,9 +159,9 @@ class MessageLog:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
         name, last_id = request.room, request.last_id
         if self._memory:
-            window = await self._room(name).view.warm()
+            window = await self._room(name).warm()
             if window.lacks(request):
-                await self._room(name).view.deepen(window)
+                await self._room(name).deepen(window)
             return self._planned(name, window, request)
         if last_id is None:
             page = await self._reader.newest(name, HISTORY)
@@ -172,15 +172,15 @@ class MessageLog:
     def plan_at_once(self, request: StreamRequest) -> StreamPlan | None:
         """The same, if it takes neither reading nor waiting."""
         room = self._rooms.get(request.room)
-        if room is None or room.view.window is None or not self._memory:
+        if room is None or room.window is None or not self._memory:
             return None
-        if room.view.window.lacks(request):
+        if room.window.lacks(request):
             return None
-        return self._planned(request.room, room.view.window, request)
+        return self._planned(request.room, room.window, request)
 
     def _planned(self, name: str, window: Window, request: StreamRequest) -> StreamPlan:
         plan = window.plan(request)
-        self._weigh(self._room(name).view)
+        self._weigh(self._room(name))
         return plan
 
     # The store
@@ -216,16 +216,15 @@ class MessageLog:
 
     # Memory
 
-    def _weigh(self, view: View) -> None:
-        """Counts a view's bytes anew, and lets rooms leave if there are too many."""
-        room = self._rooms.get(view.name)
-        if room is None or room.view is not view:
+    def _weigh(self, room: View) -> None:
+        """Counts a room's bytes anew, and lets others leave if there are too many."""
+        if self._rooms.get(room.name) is not room:
             return
-        now = view.window.bytes if view.window is not None else 0
-        self._bytes += now - view.bytes
-        view.bytes = now
+        now = room.window.bytes if room.window is not None else 0
+        self._bytes += now - room.bytes
+        room.bytes = now
         if self._bytes > self._most_bytes:
-            self._room(view.name)
+            self._room(room.name)
 
     def _room(self, name: str) -> Room:
         """The room, marked as used; rooms that are in nobody's use leave, the longest unused first."""
@@ -239,7 +238,7 @@ class MessageLog:
             if oldest.busy:
                 self._rooms.move_to_end(oldest.name)
             elif len(self._rooms) > ROOMS or now - oldest.used > IDLE or self._bytes > self._most_bytes:
-                self._bytes -= oldest.view.bytes
+                self._bytes -= oldest.bytes
                 del self._rooms[oldest.name]
             else:
                 break

@@ -58,15 +58,13 @@ class _Waiter:
             self.future.set_exception(error)
 
 
-class Room:
-    """An active room: the view of its log, and its writer with what waits. `used` is a loop time."""
+class Room(View):
+    """An active room: what is known of its log, and its writer with what waits. `used` is a loop time."""
 
     def __init__(self, name: str, common: Common) -> None:
-        self.name = name
-        self.view = View(name, common, self._loaded)
+        super().__init__(name, common)
         self.writer: asyncio.Task[None] | None = None
         self.used = 0.0
-        self._common = common
         self._waiting: list[_Waiter] = []
         self._looking: set[_Waiter] = set()  # for which the log is being searched
         self._doubtful: set[Key] = set()  # given up, but perhaps in the log
@@ -81,15 +79,15 @@ class Room:
         Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
         the log was searched. A room that is not in memory is not searched here. Raises as `commit` does.
         """
-        if self.view.window is None:
+        if self.window is None:
             self._common.reader.check_load()
             return draft
-        found = self.view.window.find(draft)
+        found = self.window.find(draft)
         if isinstance(found, Message):
             return found
-        if found is None and self.view.window.covers(draft.since, self._common.now()):
+        if found is None and self.window.covers(draft.since, self._common.now()):
             return draft
-        found = await self.view.search(draft, searched)
+        found = await self.search(draft, searched)
         return found if isinstance(found, Message) else replace(draft, since=found)
 
     async def commit(self, draft: Draft, searched: Searched) -> Message:
@@ -127,8 +125,8 @@ class Room:
         drafts: list[Draft] = []
         self._drop_late(began, pace)
         try:
-            window = await self.view.warm(keys=any(waiter.seen is None for waiter in self._waiting))
-            if pace.must_read or self.view.old():
+            window = await self.warm(keys=any(waiter.seen is None for waiter in self._waiting))
+            if pace.must_read or self.old():
                 await self._catch_up()
                 return pace.read()
             self._settle()
@@ -166,24 +164,23 @@ class Room:
 
     async def _put(self, place: int, drafts: list[Draft]) -> None:
         commit = Commit.of(place, drafts)
-        asked = self.view.clocks()
+        asked = self.clocks()
         await self._common.engine.put(commit)
-        self.view.renewed(asked)
+        self.renewed(asked)
         self._learn([commit], own=True)
 
     async def _catch_up(self) -> None:
         """Takes in what the log has beyond the window; forgets a window that it no longer continues."""
-        view = self.view
-        while (window := view.window) is not None:
-            tail, asked = window.tail, view.clocks()
-            commits = await view.after(tail, REPLAY + 1)
-            if view.window is not window:
+        while (window := self.window) is not None:
+            tail, asked = window.tail, self.clocks()
+            commits = await self.after(tail, REPLAY + 1)
+            if self.window is not window:
                 return
             if (commits[0].first > tail + 1) if commits else (tail > 0):
-                view.forget()
+                self.forget()
             self._learn(commits)
             if window.tail == tail or not _is_full(commits, REPLAY):
-                view.renewed(asked)
+                self.renewed(asked)
                 return
 
     def _loaded(self, commits: list[Commit]) -> None:
@@ -193,7 +190,7 @@ class Room:
 
     def _learn(self, commits: list[Commit], *, own: bool = False) -> None:
         """Folds commits of the log in, answers the drafts that are in them, and has those published."""
-        window = self.view.window
+        window = self.window
         if window is None:
             return
         mine = self._awaited()
@@ -201,7 +198,7 @@ class Room:
             if window.fold(commit, self._common.now()) and self._announce(commit, own, mine):
                 self._settle()  # now: the window may have moved past it when all are folded in
         self._settle()
-        self._common.weighed(self.view)
+        self._common.weighed(self)
 
     def _awaited(self) -> set[Key]:
         """The keys of this process's drafts that are, or may be, on their way into the log."""
@@ -216,7 +213,7 @@ class Room:
 
     def _settle(self) -> None:
         """Answers the drafts whose message is in the window; has the log searched for older ones."""
-        window = self.view.window
+        window = self.window
         assert window is not None
         waiting = []
         for waiter in self._waiting:
@@ -238,7 +235,7 @@ class Room:
     async def _look_back(self, waiter: _Waiter) -> None:
         """Searches the log for a draft that the window does not reach back to. Other drafts do not wait."""
         try:
-            found = await self.view.search(replace(waiter.draft, since=waiter.seen), waiter.searched)
+            found = await self.search(replace(waiter.draft, since=waiter.seen), waiter.searched)
             if self._common.closing:
                 raise Unavailable("this process is ending")
             if isinstance(found, Message):
@@ -258,9 +255,9 @@ class Room:
 
     def expire(self, before: str) -> None:
         """What is older than a date was deleted: a view that may show some is forgotten, but no writer's."""
-        window = self.view.window
+        window = self.window
         if self.writer is None and window and window.messages and window.messages[0].date < before:
-            self.view.forget()
+            self.forget()
 
     def _give_up(self, late: list[_Waiter]) -> None:
         if late:
@@ -270,7 +267,7 @@ class Room:
     def _doubt(self, waiters: list[_Waiter]) -> None:
         """Their drafts may be in the log: the writer reads it again, and has what it finds published."""
         self._doubtful |= {waiter.draft.key for waiter in waiters}
-        self.view.forget()
+        self.forget()
         self._wake()
 
     def _drop(self, waiters: list[_Waiter], error: FlychatError) -> None:

@@ -63,14 +63,13 @@ class Common:
 
 
 class View:
-    """The window of a room, None while it is unknown. `loaded` is told what a window was read from."""
+    """The window of a room, None while it is unknown."""
 
-    def __init__(self, name: str, common: Common, loaded: Callable[[list[Commit]], None]) -> None:
+    def __init__(self, name: str, common: Common) -> None:
         self.name = name
         self.window: Window | None = None
         self.bytes = 0  # of the window, as last counted
         self._common = common
-        self._loaded = loaded
         self._known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
 
     async def warm(self, *, keys: bool = False) -> Window:
@@ -90,6 +89,9 @@ class View:
             self.renewed(asked)
             self._loaded(commits)
             common.weighed(self)
+
+    def _loaded(self, commits: list[Commit]) -> None:
+        """The window has just been read: from these."""
 
     async def deepen(self, window: Window) -> None:
         """Reads as much of the past into the window as a replay may need. Raises as `warm`."""

@@ -132,7 +132,7 @@ def skip_the_place(monkeypatch):
         try:
             await put(self, place, drafts)
         except Unknown:
-            self.view.window.fold(Commit(self.name, (), void=(place, 1)), 0)
+            self.window.fold(Commit(self.name, (), void=(place, 1)), 0)
             raise
 
     monkeypatch.setattr(Room, "_put", mutated)

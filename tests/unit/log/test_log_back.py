@@ -303,7 +303,7 @@ async def test_a_writer_whose_tail_is_below_a_hole_goes_on_at_the_end(memory):
         await log.commit(draft(since=30))
         await engine.engine.put(Commit.of(32, [draft()]))
         await fill(engine, 100, first=41)
-        log._rooms["room"].view._known = -2 * view_module.TAIL_SECONDS, log._rooms["room"].view._known[1]
+        log._rooms["room"]._known = -2 * view_module.TAIL_SECONDS, log._rooms["room"]._known[1]
         assert (await log.commit(draft(since=31))).id == 141
 
 
@@ -410,7 +410,7 @@ async def test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves(
             await fill(engine, 40, text=LARGE, room=f"room {n}")
             await log.plan(StreamRequest(f"room {n}", 0))
             await log.commit(draft(room=f"room {n}", since=40))
-            assert log._bytes == sum(room.view.bytes for room in log._rooms.values())
+            assert log._bytes == sum(room.bytes for room in log._rooms.values())
             assert log._bytes <= most + window_module.WINDOW_BYTES
         assert "room 0" not in log._rooms
         assert "room 59" in log._rooms
@@ -425,9 +425,9 @@ async def test_a_room_that_was_forgotten_weighs_nothing():
     async with opened(True) as (log, engine):
         await fill(engine, 50)
         await log.plan(StreamRequest("room"))
-        assert log._bytes == log._rooms["room"].view.bytes > 0
-        log._rooms["room"].view.forget()
-        assert log._bytes == log._rooms["room"].view.bytes == 0
+        assert log._bytes == log._rooms["room"].bytes > 0
+        log._rooms["room"].forget()
+        assert log._bytes == log._rooms["room"].bytes == 0
 
 
 @pytest.mark.gen_test
@@ -435,7 +435,7 @@ async def test_a_cold_room_reads_what_is_needed_and_a_long_resume_reads_more():
     async with opened(True) as (log, engine):
         await fill(engine, 900)
         await log.plan(StreamRequest("room"))
-        assert len(log._rooms["room"].view.window.messages) <= view_module.FIRST + 64
+        assert len(log._rooms["room"].window.messages) <= view_module.FIRST + 64
         assert log.plan_at_once(StreamRequest("room", 100)) is None
         plan = await log.plan(StreamRequest("room", 100))
         assert [m.id for m in plan.messages] == list(range(101, 901))
