@@ -10,7 +10,7 @@ the same position, that of the room, except while they are attached; so the rule
   own; if it is ahead, then the room is behind, and is recovered.
 - Nobody keeps the position of a room without holds, so the room of a first hold is recovered once.
 
-A room has up to two audiences (held.py), for its answers are in chunks to HTTP/1.1 and bare to HTTP/1.0. A
+A room has up to two audiences (sockets.py), for its answers are in chunks to HTTP/1.1 and bare to HTTP/1.0. A
 recovery that was asked for at one position, and comes back when the room is at another, is asked for again.
 """
 
@@ -39,7 +39,7 @@ from ..streams import (
     StreamRequest,
     answer_head,
 )
-from .held import Audience, Held, Holder
+from .sockets import Audience, Connection, Connections
 from .waiting import batches
 
 RECOVERIES = Counter(
@@ -71,7 +71,7 @@ class LocalHub:
     ) -> None:
         """A cap of 0 is none."""
         self.plan = plan
-        self.holder = Holder()
+        self.connections = Connections()
         self.tasks: set[asyncio.Task[None]] = set()
         self.rooms: dict[str, _Room] = {}
         self._keep_alive = keep_alive
@@ -82,7 +82,7 @@ class LocalHub:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
     def admits(self, client: str) -> bool:
-        return len(self.holder) < self._most and self.holder.clients[client] < self._most_per_client
+        return len(self.connections) < self._most and self.connections.clients[client] < self._most_per_client
 
     async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
         chunked = response.request.version != "HTTP/1.0"
@@ -98,8 +98,8 @@ class LocalHub:
         """Answers on a bare connection, and holds it."""
         room = self._room(plan)
         audience = room.audience(chunked=chunked)
-        held = self.holder.hold(sock, client, audience)
-        self.holder.owe(held, head, plan.parts, plan.size)
+        held = self.connections.hold(sock, client, audience)
+        self.connections.owe(held, head, plan.parts, plan.size)
         if held.closed:
             return
         if room.inhabited and room.position == plan.position:
@@ -122,7 +122,7 @@ class LocalHub:
         self._timer.cancel()
         for task in self.tasks:
             task.cancel()
-        self.holder.close(lambda: replace(KEEP_ALIVE, retry=random.randint(*COMEBACK)).encode())
+        self.connections.close(lambda: replace(KEEP_ALIVE, retry=random.randint(*COMEBACK)).encode())
 
     def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
@@ -153,7 +153,7 @@ class LocalHub:
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(TICK, self._tick)
-        self.holder.cut_stalled()
+        self.connections.cut_stalled()
         for room in list(self.rooms.values()):
             if loop.time() - room.fed >= self._keep_alive:
                 room.feed(KEEP_ALIVE.encode())
@@ -192,16 +192,16 @@ class _Room:
         for audience in self.audiences:
             if audience.chunked == chunked:
                 return audience
-        audience = Audience(self._hub.holder, self._forget_if_empty, chunked=chunked)
+        audience = Audience(self._hub.connections, self._forget_if_empty, chunked=chunked)
         self.audiences += (audience,)
         return audience
 
-    def attach(self, held: Held, position: int) -> Awaitable[None]:
+    def attach(self, held: Connection, position: int) -> Awaitable[None]:
         """Lets the hold join once it is where the room is. The room is expecting it from now on."""
         self._expected += 1
         return self._attach(held, position)
 
-    async def _attach(self, held: Held, position: int) -> None:
+    async def _attach(self, held: Connection, position: int) -> None:
         try:
             if not self.inhabited:
                 self.recover()
@@ -210,7 +210,7 @@ class _Room:
                     await asyncio.shield(self.recover())
                 if position != self.position:
                     plan = await self._hub.recovered(self._recovery, position)
-                    self._hub.holder.owe(held, b"", plan.parts, plan.size)
+                    self._hub.connections.owe(held, b"", plan.parts, plan.size)
                     if plan.position == position:  # so the room is ahead of the log, which was replaced
                         await asyncio.shield(self.recover())
                     position = plan.position

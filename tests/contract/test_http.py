@@ -909,8 +909,8 @@ async def test_streams_beyond_a_cap_are_503_and_one_that_ends_makes_room(caps):
             )
             assert (await other.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         gone = asyncio.Event()
-        cut = chat.hub.holder.cut
-        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
+        cut = chat.hub.connections.cut
+        chat.hub.connections.cut = lambda held, why: (cut(held, why), gone.set())
         clients[0].close()
         await asyncio.wait_for(gone.wait(), 5)
         await chat.stream()

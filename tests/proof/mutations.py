@@ -27,9 +27,9 @@ from flychat.chat import Chat
 from flychat.client.follower import Follower
 from flychat.errors import Unavailable
 from flychat.hub import pushpin as pushpin_module
-from flychat.hub.held import Audience, Holder
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher
+from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, SharedReads
 from flychat.log import reading as reading_module
@@ -183,7 +183,7 @@ def believe_the_window(patch: pytest.MonkeyPatch) -> None:
     async def mutated(self, place, drafts):
         await put(self, place, drafts)
         for waiter in list(self._waiting):
-            message = self.view.window.find(waiter.draft)
+            message = self.window.find(waiter.draft)
             if message is not None and any(waiter.draft is draft for draft in drafts):
                 self._waiting.remove(waiter)
                 waiter.answer(message)
@@ -217,23 +217,23 @@ def a_recovery_is_always_in_time(patch: pytest.MonkeyPatch) -> None:
 
 def owe_nothing(patch: pytest.MonkeyPatch) -> None:
     """What the socket does not take of an opening is dropped."""
-    owe = Holder.owe
+    owe = Connections.owe
 
     def mutated(self, held, *what):
         owe(self, held, *what)
         held.owed = ()
 
-    patch.setattr(Holder, "owe", mutated)
+    patch.setattr(Connections, "owe", mutated)
 
 
 def count_what_was_not_sent(patch: pytest.MonkeyPatch) -> None:
     """The cursor moves on, although the socket took only a part."""
-    send = Holder.send
+    send = Connections.send
 
     def mutated(self, held, data):
         return send(self, held, data) and len(data)
 
-    patch.setattr(Holder, "send", mutated)
+    patch.setattr(Connections, "send", mutated)
 
 
 def never_cut(patch: pytest.MonkeyPatch) -> None:
@@ -388,19 +388,19 @@ LINES = [
             "end_what_is_cut",
             "A stream that is cut seems to have ended.",
             *(
-                Holder,
+                Connections,
                 "cut",
                 "held.socket.close()",
                 "held.socket.send(audience.last) and held.socket.close()",
             ),
         ),
-        "unit/hub/test_held.py::test_a_stream_that_is_cut_has_no_last_chunk",
+        "unit/hub/test_sockets.py::test_a_stream_that_is_cut_has_no_last_chunk",
     ),
     (
         line(
             "never_end",
             "A stream that ends with its server seems to be cut.",
-            *(Holder, "close", " + audience.last", ""),
+            *(Connections, "close", " + audience.last", ""),
         ),
         "unit/hub/test_local.py::test_at_the_end_streams_close_cleanly_and_their_return_is_spread",
     ),
@@ -416,10 +416,10 @@ LINES = [
         line(
             "owe_copies",
             "What waits for a client is a copy of its own.",
-            *(Holder, "owe", "Owed(audience.frame, head, parts, size)"),
+            *(Connections, "owe", "Owed(audience.frame, head, parts, size)"),
             "Owed(audience.frame, head, (b''.join(parts),), size)",
         ),
-        "unit/hub/test_held.py::test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them",
+        "unit/hub/test_sockets.py::test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them",
     ),
     (
         line(
@@ -427,7 +427,7 @@ LINES = [
             "All that a client's socket takes of its plan is sent at once.",
             *(Owed, "next", "if self.size <= SEND_BYTES", "if True"),
         ),
-        "unit/hub/test_held.py::test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes",
+        "unit/hub/test_sockets.py::test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes",
     ),
     (
         line(
@@ -441,7 +441,7 @@ LINES = [
         line(
             "owed_at_once",
             "What a client is owed goes out before what it is owed already.",
-            *(Holder, "owe", "if not held.owed:", "if True:"),
+            *(Connections, "owe", "if not held.owed:", "if True:"),
         ),
         "unit/hub/test_local.py::test_nothing_overtakes_what_a_client_is_owed",
     ),
@@ -481,7 +481,7 @@ LINES = [
         line(
             "doubt_and_do_not_look",
             "What is given up after a search is in doubt, and the log is not read again: the writer spins.",
-            *(Room, "_doubt", "self.view.forget()", "pass"),
+            *(Room, "_doubt", "self.forget()", "pass"),
         ),
         "unit/log/test_log_back.py::test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody_spins",
     ),
@@ -534,7 +534,7 @@ LINES = [
         line(
             "show_without_a_search",
             "A late repeat is shown as provisional before the log is searched for it.",
-            *(Room, "recall", "found = await self.view.search(draft, searched)", "return draft"),
+            *(Room, "recall", "found = await self.search(draft, searched)", "return draft"),
         ),
         "unit/log/test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
     ),
@@ -603,7 +603,7 @@ LINES = [
         line(
             "a_room_has_no_weight",
             "What a room takes in memory is not counted.",
-            *(MessageLog, "_weigh", "now = view.window.bytes if view.window is not None else 0", "now = 0"),
+            *(MessageLog, "_weigh", "now = room.window.bytes if room.window is not None else 0", "now = 0"),
         ),
         "unit/log/test_log_back.py::test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves",
     ),

@@ -104,7 +104,7 @@ async def test_a_reader_that_came_in_by_the_door_and_reads_nothing_keeps_nobody_
     async with started() as (server, clients):
         friend = await stream(server, clients)
         await stream(server, clients)  # reads no more than its opening
-        lagging = server._hub.holder._lagging
+        lagging = server._hub.connections._lagging
         count = 0
         while not lagging:
             count = (await server._log.commit(draft("x" * 4000))).id

@@ -364,8 +364,8 @@ async def test_a_client_that_leaves_is_gone_from_flychat_too(name, tmp_path, cer
     ):
         async with front.stream("tea") as lines:
             await asyncio.wait_for(lines.readuntil(b"data: {}\n\n"), WAIT)
-            assert len(server.hub.holder) == 1
-        await eventually(lambda: len(server.hub.holder) == 0)
+            assert len(server.hub.connections) == 1
+        await eventually(lambda: len(server.hub.connections) == 0)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "flychat"
 PURE = {"errors", "messages", "sse", "streams"}
 PORTS = {"storage", "hub"}
-HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.held"}
+HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.sockets"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
 TECHNOLOGY = {
     "tornado": HUBS | PORTS | {"chat", "web", "listener", "door", "server"},
@@ -32,8 +32,8 @@ ALLOWED = {
         for part in ("storage.files", "storage.measured", "storage.turns", "storage.worker")
     },
     "hub.waiting": set(),
-    "hub.held": {"hub.waiting"},
-    "hub.local": PURE | {"hub", "hub.held", "hub.waiting", "logs"},
+    "hub.sockets": {"hub.waiting"},
+    "hub.local": PURE | {"hub", "hub.sockets", "hub.waiting", "logs"},
     "hub.pushpin": PURE | {"hub", "hub.publisher"},
     "hub.publisher": PURE,
     "pushpin_watcher": set(),
@@ -94,7 +94,7 @@ def test_a_module_imports_only_from_the_layers_below(name, path):
     if name != "server" and name in ALLOWED:
         assert ours - {name} <= ALLOWED[name]
     if name not in ("server", "__main__"):
-        assert not ours & (ENGINES | HUBS - {"hub.held", "hub.publisher"}), (
+        assert not ours & (ENGINES | HUBS - {"hub.sockets", "hub.publisher"}), (
             "only the server names an engine or a hub"
         )
 

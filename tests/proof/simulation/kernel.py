@@ -77,7 +77,7 @@ class Wire:
 
 
 class Socket:
-    """The server's end of a Wire, as held.py uses it."""
+    """The server's end of a Wire, as sockets.py uses it."""
 
     def __init__(self, wire: Wire) -> None:
         self.wire = wire

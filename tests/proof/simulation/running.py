@@ -16,10 +16,10 @@ from flychat import log as log_module
 from flychat import maintenance, storage, streams
 from flychat import server as server_module
 from flychat.errors import FlychatError
-from flychat.hub import held as held_module
 from flychat.hub import local as local_module
 from flychat.hub import publisher as publisher_module
 from flychat.hub import pushpin as pushpin_module
+from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
@@ -47,10 +47,10 @@ def simulated() -> Iterator[None]:
     )
     with contextlib.ExitStack() as stack:
         for module, name, value in (
-            (held_module, "selectors", chosen),
-            (held_module, "BACKLOG_BYTES", BACKLOG_BYTES),
+            (sockets_module, "selectors", chosen),
+            (sockets_module, "BACKLOG_BYTES", BACKLOG_BYTES),
             (waiting_module, "SEND_BYTES", SEND_BYTES),
-            (held_module, "SLICE", 3),
+            (sockets_module, "SLICE", 3),
             (local_module, "taken_from", lambda stream: stream.socket),
             (publisher_module, "AsyncHTTPClient", HttpClient),
             (publisher_module, "time", clock),

@@ -9,10 +9,10 @@ import socket
 import pytest
 
 from flychat.errors import Unknown
-from flychat.hub import held as held_module
 from flychat.hub import local as local_module
-from flychat.hub.held import Audience, Holder
+from flychat.hub import sockets as sockets_module
 from flychat.hub.local import LocalHub
+from flychat.hub.sockets import Audience, Connections
 from flychat.log import MessageLog
 from flychat.messages import Commit
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
@@ -124,7 +124,7 @@ async def test_a_shared_store_is_read_once_in_a_while_and_not_at_every_tick(monk
 
         chat.hub.plan = counted
         ticks = itertools.count()
-        chat.hub.holder.cut_stalled = lambda: ticked.set() if next(ticks) > 20 else None
+        chat.hub.connections.cut_stalled = lambda: ticked.set() if next(ticks) > 20 else None
         room.polled -= local_module.POLL_SECONDS
         await asyncio.wait_for(ticked.wait(), 5)
         assert asked == [StreamRequest("room", 0, recover=True)]
@@ -181,7 +181,7 @@ async def test_a_hold_on_its_way_in_keeps_its_room_when_the_last_member_leaves(m
 
         def hold_and_lose_the_other(self, *arguments, **options):
             hold(self, *arguments, **options)
-            self.holder.cut(member, "left")
+            self.connections.cut(member, "left")
 
         monkeypatch.setattr(LocalHub, "hold_socket", hold_and_lose_the_other)
         second = await chat.stream()
@@ -285,8 +285,8 @@ async def test_a_quiet_stream_is_kept_alive(monkeypatch):
 @pytest.mark.gen_test
 async def test_what_is_published_together_is_one_send_for_each_client(monkeypatch):
     sends = []
-    send = Holder.send
-    monkeypatch.setattr(Holder, "send", lambda self, h, data: (sends.append(h), send(self, h, data))[1])
+    send = Connections.send
+    monkeypatch.setattr(Connections, "send", lambda self, h, data: (sends.append(h), send(self, h, data))[1])
     async with served() as chat:
         clients = [await chat.stream() for _ in range(5)]
         sends.clear()
@@ -299,7 +299,7 @@ async def test_what_is_published_together_is_one_send_for_each_client(monkeypatc
 
 @pytest.mark.gen_test
 async def test_a_pass_over_many_clients_lets_the_loop_have_its_turn(monkeypatch):
-    monkeypatch.setattr(held_module, "SLICE", 2)
+    monkeypatch.setattr(sockets_module, "SLICE", 2)
     async with served() as chat:
         clients = [await chat.stream() for _ in range(9)]
         await chat.post("one")
@@ -311,15 +311,15 @@ async def test_a_pass_over_many_clients_lets_the_loop_have_its_turn(monkeypatch)
 
 @pytest.mark.gen_test(timeout=20)
 async def test_a_slow_client_catches_up_from_the_backlog_and_costs_a_cursor(monkeypatch):
-    monkeypatch.setattr(held_module, "BACKLOG_BYTES", 64 << 20)
+    monkeypatch.setattr(sockets_module, "BACKLOG_BYTES", 64 << 20)
     async with served() as chat:
         quick, slow = await chat.stream(), await chat.stream(receive=4096)
         (room,) = chat.hub.rooms.values()
         count = 0
-        while not chat.hub.holder._lagging:
+        while not chat.hub.connections._lagging:
             count = await chat.post("x" * 4000)
             await quick.until_id(count)
-        (lagging,) = chat.hub.holder._lagging
+        (lagging,) = chat.hub.connections._lagging
         for _ in range(100):
             count = await chat.post("x" * 4000)
         await quick.until_id(count)
@@ -329,17 +329,17 @@ async def test_a_slow_client_catches_up_from_the_backlog_and_costs_a_cursor(monk
         assert await slow.until_id(count) == list(range(1, count + 1))
         await chat.post()
         assert await slow.until_id(count + 1) == await quick.until_id(count + 1)
-        assert not chat.hub.holder._lagging
+        assert not chat.hub.connections._lagging
         assert audience.backlog.end == audience.backlog.start, "the backlog is kept only for those that lag"
 
 
 @pytest.mark.gen_test(timeout=20)
 async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_without_a_gap(monkeypatch):
-    monkeypatch.setattr(held_module, "BACKLOG_BYTES", 50_000)
+    monkeypatch.setattr(sockets_module, "BACKLOG_BYTES", 50_000)
     async with served() as chat:
         quick, slow = await chat.stream(), await chat.stream(receive=4096)
         count = 0
-        while len(chat.hub.holder) > 1:
+        while len(chat.hub.connections) > 1:
             count = await chat.post("x" * 4000)
             await quick.until_id(count)
         rest = await slow.at_end()
@@ -352,17 +352,17 @@ async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_withou
 
 @pytest.mark.gen_test(timeout=20)
 async def test_a_client_that_takes_nothing_for_long_is_cut(monkeypatch):
-    monkeypatch.setattr(held_module, "STALL", 0.2)
+    monkeypatch.setattr(sockets_module, "STALL", 0.2)
     monkeypatch.setattr(local_module, "TICK", 0.02)
     async with served() as chat:
         await chat.stream(receive=4096)
         gone = asyncio.Event()
-        cut = chat.hub.holder.cut
-        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
-        while not (chat.hub.holder._lagging or gone.is_set()):
+        cut = chat.hub.connections.cut
+        chat.hub.connections.cut = lambda held, why: (cut(held, why), gone.set())
+        while not (chat.hub.connections._lagging or gone.is_set()):
             await chat.post("x" * 4000)
         await asyncio.wait_for(gone.wait(), 5)
-        assert len(chat.hub.holder) == 0
+        assert len(chat.hub.connections) == 0
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -379,10 +379,10 @@ async def test_a_long_replay_to_a_slow_client_is_whole():
 async def test_a_close_is_noticed_at_once_and_frees_everything():
     async with served() as chat:
         gone = asyncio.Event()
-        cut = chat.hub.holder.cut
-        chat.hub.holder.cut = lambda held, why: (cut(held, why), len(chat.hub.holder) or gone.set())
+        cut = chat.hub.connections.cut
+        chat.hub.connections.cut = lambda held, why: (cut(held, why), len(chat.hub.connections) or gone.set())
         clients = [await chat.stream(room=room) for room in ("a", "a", "b")]
-        assert len(chat.hub.holder) == 3
+        assert len(chat.hub.connections) == 3
         assert len(chat.hub.rooms) == 2
         clients[0].close()
         clients[1].writer.get_extra_info("socket").setsockopt(
@@ -419,8 +419,8 @@ async def test_at_the_end_streams_close_cleanly_and_their_return_is_spread():
 
 @pytest.mark.gen_test
 async def test_at_the_end_streams_are_given_what_was_published_before(monkeypatch):
-    monkeypatch.setattr(held_module, "MANY", 1)
-    monkeypatch.setattr(held_module, "GATHER", 60)
+    monkeypatch.setattr(sockets_module, "MANY", 1)
+    monkeypatch.setattr(sockets_module, "GATHER", 60)
     async with served() as chat:
         clients = [await chat.stream() for _ in range(3)]
         await chat.post()
@@ -445,7 +445,7 @@ async def test_a_head_request_has_a_head():
 async def test_what_is_published_between_two_slices_of_a_pass_reaches_those_that_were_served_already(
     monkeypatch,
 ):
-    monkeypatch.setattr(held_module, "SLICE", 2)
+    monkeypatch.setattr(sockets_module, "SLICE", 2)
     async with served() as chat:
         clients = [await chat.stream() for _ in range(9)]
         published = []
@@ -468,8 +468,8 @@ async def test_nothing_overtakes_what_a_client_is_owed():
         sock = opened.enter_context(listener.accept()[0])
         client.setblocking(False)
         sock.setblocking(False)
-        holder, given, read = Holder(), b"", b""
-        opened.callback(holder.close, lambda: b"")
+        connections, given, read = Connections(), b"", b""
+        opened.callback(connections.close, lambda: b"")
 
         def take():
             nonlocal read
@@ -477,14 +477,14 @@ async def test_nothing_overtakes_what_a_client_is_owed():
                 while data := client.recv(1 << 20):
                     read += data
 
-        room = Audience(holder, lambda: None, chunked=False)
-        held = holder.hold(sock, "client", room)
+        room = Audience(connections, lambda: None, chunked=False)
+        held = connections.hold(sock, "client", room)
         for number in range(4):
             part, mended, fed = f"{number}".encode() * (8 << 20), f"mended {number}".encode(), b"fed"
             given += part + mended + fed
-            holder.owe(held, b"", (part,), len(part))
+            connections.owe(held, b"", (part,), len(part))
             take()  # and the loop has had no turn to notice
-            holder.owe(held, b"", (mended,), len(mended))
+            connections.owe(held, b"", (mended,), len(mended))
             if not number:
                 room.join(held)
             take()

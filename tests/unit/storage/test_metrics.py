@@ -79,8 +79,8 @@ async def test_streams_are_counted_while_they_are_held_and_when_they_end(monkeyp
         clients = [await chat.stream() for _ in range(3)]
         assert value("flychat_streams") == 3
         gone = asyncio.Event()
-        cut = chat.hub.holder.cut
-        chat.hub.holder.cut = lambda held, why: (cut(held, why), gone.set())
+        cut = chat.hub.connections.cut
+        chat.hub.connections.cut = lambda held, why: (cut(held, why), gone.set())
         clients[0].close()
         await asyncio.wait_for(gone.wait(), 5)
         assert (value("flychat_streams"), left(), drained()) == (2, 1, 0)

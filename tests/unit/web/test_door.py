@@ -116,11 +116,11 @@ async def answer(port: int, *pieces: bytes) -> bytes:
 async def test_a_stream_that_cannot_be_held_is_told_seldom_and_harms_nobody(caplog):
     """As where the kernel watches no more files for this user."""
     async with two_doors() as (chat, port, _held):
-        register = chat.hub.holder._selector.register
-        chat.hub.holder._selector.register = raising(OSError(errno.ENOSPC, "no space"))
+        register = chat.hub.connections._selector.register
+        chat.hub.connections._selector.register = raising(OSError(errno.ENOSPC, "no space"))
         for _ in range(5):
             assert await answer(port, PLAIN) == b""
-        chat.hub.holder._selector.register = register
+        chat.hub.connections._selector.register = register
         chat.port = port
         assert await (await chat.stream()).until_id(3) == [1, 2, 3]
         assert caplog.messages == ["a stream cannot be held: no space"]

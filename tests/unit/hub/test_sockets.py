@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flychat.hub import held as held_module
 from flychat.hub import local as local_module
+from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
-from flychat.hub.held import Audience, Holder
+from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
 from flychat.messages import Commit
 from flychat.streams import provisional
@@ -32,14 +32,14 @@ ASK = "GET /rooms/room/messages/?lastEventId={} HTTP/1.1\r\nHost: x\r\nAccept: t
 
 def once(chat: Served, condition: Callable[[], bool]) -> asyncio.Event:
     """Set when a connection has gone after which the condition holds."""
-    event, cut = asyncio.Event(), chat.hub.holder.cut
+    event, cut = asyncio.Event(), chat.hub.connections.cut
 
     def watched(held, why):
         cut(held, why)
         if condition():
             event.set()
 
-    chat.hub.holder.cut = watched
+    chat.hub.connections.cut = watched
     return event
 
 
@@ -80,28 +80,28 @@ async def test_a_block_is_framed_once_for_all_who_are_sent_it_alike(monkeypatch)
 
 @contextlib.contextmanager
 def lagging():
-    """(client's socket, holder, held): one that is owed more than its socket takes."""
+    """(client's socket, connections, held): one that is owed more than its socket takes."""
     with contextlib.ExitStack() as opened:
         listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
         client = opened.enter_context(socket.create_connection(listener.getsockname()))
         sock = opened.enter_context(listener.accept()[0])
         client.settimeout(5)
         sock.setblocking(False)
-        holder = Holder()
-        held = holder.hold(sock, "client", Audience(holder, lambda: None, chunked=False))
+        connections = Connections()
+        held = connections.hold(sock, "client", Audience(connections, lambda: None, chunked=False))
         size = 1000 * waiting_module.SEND_BYTES
-        holder.owe(held, b"", (b"x" * waiting_module.SEND_BYTES,) * 1000, size)
+        connections.owe(held, b"", (b"x" * waiting_module.SEND_BYTES,) * 1000, size)
         while not held.owed:
-            holder.owe(held, b"", (b"x" * size,), size)
-        yield client, holder, held
+            connections.owe(held, b"", (b"x" * size,), size)
+        yield client, connections, held
 
 
 @pytest.mark.gen_test
 async def test_the_farewell_is_not_put_into_the_middle_of_what_a_slow_client_is_sent():
-    with lagging() as (client, holder, held):
+    with lagging() as (client, connections, held):
         held.audience.join(held)
         read = client.recv(1 << 24)  # now there is room
-        holder.close(lambda: b"farewell")
+        connections.close(lambda: b"farewell")
         while data := client.recv(1 << 20):
             read += data
         assert set(read) == set(b"x"), "it is a cut, and the client comes back for the rest"
@@ -109,31 +109,33 @@ async def test_the_farewell_is_not_put_into_the_middle_of_what_a_slow_client_is_
 
 @pytest.mark.gen_test
 async def test_a_client_that_takes_little_but_steadily_is_not_cut():
-    with lagging() as (client, holder, held):
+    with lagging() as (client, connections, held):
         now = 0.0
-        holder._loop = types.SimpleNamespace(time=lambda: now, remove_reader=holder._loop.remove_reader)
+        connections._loop = types.SimpleNamespace(
+            time=lambda: now, remove_reader=connections._loop.remove_reader
+        )
         held.took = now
         for _ in range(5):
-            now += held_module.STALL - 1
+            now += sockets_module.STALL - 1
             read = 0
             while read < 1 << 21:  # so that it took some, whatever the kernel has
                 read += len(client.recv(1 << 20))
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-            holder.cut_stalled()
+            connections.cut_stalled()
             assert not held.closed
-        now += held_module.STALL + 1
-        holder.cut_stalled()
+        now += sockets_module.STALL + 1
+        connections.cut_stalled()
         assert held.closed
-        holder.close(lambda: b"")
+        connections.close(lambda: b"")
 
 
 @pytest.mark.gen_test
 async def test_a_stream_that_is_cut_has_no_last_chunk():
     async with served() as chat:
         client = await chat.stream()
-        (held,) = (key.data for key in chat.hub.holder._selector.get_map().values())
-        chat.hub.holder.cut(held, "stalled")
+        (held,) = (key.data for key in chat.hub.connections._selector.get_map().values())
+        chat.hub.connections.cut(held, "stalled")
         assert await client.at_end() == b""
         assert not client.body.ended
 
@@ -175,7 +177,7 @@ async def test_slow_clients_that_ask_alike_wait_for_the_same_bytes():
     async with served(send=4096) as chat:
         await asyncio.gather(*(chat.post("x" * 4000) for _ in range(200)))
         slow = [await chat.stream(last_id=n, receive=4096) for n in range(3)]
-        owed = [held.owed[0]._parts for held in chat.hub.holder._lagging]
+        owed = [held.owed[0]._parts for held in chat.hub.connections._lagging]
         assert [len(parts) for parts in owed] == [201, 200, 199]
         assert len({id(part) for parts in owed for part in parts[1:]}) == 200, "the messages' own blocks"
         for n, client in enumerate(slow):
@@ -200,7 +202,7 @@ async def test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them():
                 sock.sendall(f"{ASK.format(n // 2)}\r\n".encode())
                 await asyncio.get_running_loop().sock_recv(sock, 1)
                 idle.append(sock)
-            assert len(chat.hub.holder._lagging) == 100
+            assert len(chat.hub.connections._lagging) == 100
             assert tracemalloc.get_traced_memory()[0] < 2_000_000
         finally:
             tracemalloc.stop()
@@ -211,8 +213,8 @@ async def test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them():
 @pytest.mark.gen_test(timeout=20)
 async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_sooner(monkeypatch):
     """Else rooms that have left memory would be kept by those who do not read them."""
-    monkeypatch.setattr(held_module, "OWED_BYTES", 300_000)
-    monkeypatch.setattr(held_module, "HURRY", 0.1)
+    monkeypatch.setattr(sockets_module, "OWED_BYTES", 300_000)
+    monkeypatch.setattr(sockets_module, "HURRY", 0.1)
     monkeypatch.setattr(local_module, "TICK", 0.02)
     async with served(send=4096) as chat:
         for room in ("one", "two"):
@@ -221,8 +223,8 @@ async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_soon
         for _ in range(3):
             await chat.stream(0, "one", receive=4096)
         await asyncio.sleep(0.3)
-        assert len(chat.hub.holder) == 3, "they wait for the same bytes"
-        gone = once(chat, lambda: len(chat.hub.holder) == 1)
+        assert len(chat.hub.connections) == 3, "they wait for the same bytes"
+        gone = once(chat, lambda: len(chat.hub.connections) == 1)
         await chat.stream(0, "two", receive=4096)
         await asyncio.wait_for(gone.wait(), 5)
 
@@ -231,7 +233,7 @@ async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_soon
 @pytest.mark.parametrize("by_the_door", [True, False])
 async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_door, monkeypatch):
     sent, turn = Counter(), 0
-    send = Holder.send
+    send = Connections.send
 
     def counted(self, held, data):
         sent[turn] += (size := send(self, held, data))
@@ -242,7 +244,7 @@ async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_door, m
         turn += 1
         ticking[0] = asyncio.get_running_loop().call_soon(next_turn)
 
-    monkeypatch.setattr(Holder, "send", counted)
+    monkeypatch.setattr(Connections, "send", counted)
     async with two_doors() as (chat, port, _held):
         chat.port = port if by_the_door else chat.port
         while await chat.post(LARGE) < 50:
@@ -255,7 +257,7 @@ async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_door, m
         await asyncio.gather(*(client.until_id(51) for client in clients))
         ticking[0].cancel()
         assert sum(sent.values()) > 30 * 47 * 16_000
-        assert max(sent.values()) < 2 * held_module.TURN_BYTES + 500_000
+        assert max(sent.values()) < 2 * sockets_module.TURN_BYTES + 500_000
 
 
 @pytest.mark.gen_test
@@ -274,11 +276,11 @@ async def test_a_socket_that_takes_no_options_is_held_and_let_go_like_any(option
         client = await chat.stream()
         await chat.post()
         assert await client.until_id(1) == [1]
-        assert chat.hub.holder.clients.total() == 1
+        assert chat.hub.connections.clients.total() == 1
         gone = once(chat, lambda: not chat.hub.rooms)
         client.close()
         await asyncio.wait_for(gone.wait(), 5)
-        assert not chat.hub.holder.clients
+        assert not chat.hub.connections.clients
 
 
 @pytest.mark.gen_test
@@ -288,10 +290,10 @@ async def test_a_socket_that_cannot_be_watched_is_closed_and_leaves_nothing_behi
         def full(*arguments):
             raise OSError(errno.ENOSPC, "no space")
 
-        monkeypatch.setattr(chat.hub.holder._selector, "register", full)
+        monkeypatch.setattr(chat.hub.connections._selector, "register", full)
         client = await chat.request(ASK.format(0))
         assert await client.at_end() == b""
-        assert not chat.hub.holder.clients
+        assert not chat.hub.connections.clients
         assert not chat.hub.rooms
 
 

@@ -49,7 +49,7 @@ ENDED = {why: _ENDED.labels(why) for why in ("left", "behind", "stalled", "drain
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
-class Held:
+class Connection:
     """One connection. `cursor` is its place in its audience's backlog, in bytes since the beginning.
 
     `audience` is None once it is closed.
@@ -74,22 +74,22 @@ class Held:
 class Audience:
     """The connections that are sent the same bytes. `left` is called when one has gone."""
 
-    def __init__(self, holder: Holder, left: Callable[[], None], *, chunked: bool) -> None:
+    def __init__(self, connections: Connections, left: Callable[[], None], *, chunked: bool) -> None:
         self.chunked = chunked
         self.frame = chunk if chunked else bare
         self.last = LAST_CHUNK if chunked else b""
-        self.members: dict[Held, None] = {}
+        self.members: dict[Connection, None] = {}
         self.backlog = Backlog()
-        self._holder = holder
+        self._connections = connections
         self._left = left
         self._passing = False
 
-    def join(self, held: Held) -> None:
+    def join(self, held: Connection) -> None:
         """From now on `held` is sent what is fed."""
         held.cursor = self.backlog.end
         self.members[held] = None
 
-    def leave(self, held: Held) -> None:
+    def leave(self, held: Connection) -> None:
         self.members.pop(held, None)
         self._left()
 
@@ -109,9 +109,9 @@ class Audience:
     def _begin_pass(self) -> None:
         self._pass(list(self.members), 0, self.backlog.end)
 
-    def _pass(self, members: list[Held], at: int, upto: int) -> None:
+    def _pass(self, members: list[Connection], at: int, upto: int) -> None:
         """Serves a slice of the members, then has itself called for the next one."""
-        backlog, send = self.backlog, self._holder.send
+        backlog, send = self.backlog, self._connections.send
         end, common, data, given = backlog.end, backlog.end, b"", 0
         for held in members[at : at + SLICE]:
             if given > TURN_BYTES:
@@ -135,19 +135,19 @@ class Audience:
         self.backlog.trim(upto, BACKLOG_BYTES if lagging else 0)
         for held in lagging:
             if held.cursor < self.backlog.start:
-                self._holder.cut(held, "behind")
+                self._connections.cut(held, "behind")
         self._passing = self.backlog.end > upto
         if self._passing:
             asyncio.get_running_loop().call_soon(self._begin_pass)
 
 
-class Holder:
+class Connections:
     """All held connections: sends, notices what closes, resumes what lags."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
-        self._lagging: dict[Held, None] = {}
+        self._lagging: dict[Connection, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
         self.clients: Counter[str] = Counter()  # connections of each
         self._loop.add_reader(self._selector, self._ready)
@@ -157,13 +157,13 @@ class Holder:
     def __len__(self) -> int:
         return len(self._selector.get_map() or ())
 
-    def hold(self, sock: socket.socket, client: str, audience: Audience) -> Held:
+    def hold(self, sock: socket.socket, client: str, audience: Audience) -> Connection:
         """Takes over a connected, non-blocking socket, of one who is to join the audience."""
         with contextlib.suppress(OSError):  # of a client that has gone: the selector tells
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that vanished is noticed as one that stalls
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL * 1000))
-        held = Held(sock, client, audience)
+        held = Connection(sock, client, audience)
         try:
             self._selector.register(sock, READ, held)
         except OSError:  # the kernel watches no more
@@ -173,7 +173,7 @@ class Holder:
         self.clients[client] += 1
         return held
 
-    def owe(self, held: Held, head: bytes, parts: tuple[bytes, ...], size: int) -> None:
+    def owe(self, held: Connection, head: bytes, parts: tuple[bytes, ...], size: int) -> None:
         """Sends the head and the parts, of so many bytes, to this client, before what its audience is fed."""
         if (audience := held.audience) is None:
             return
@@ -185,7 +185,7 @@ class Holder:
             self._lag(held)
         held.owed += (owed,)
 
-    def send(self, held: Held, data: bytes | memoryview) -> int:
+    def send(self, held: Connection, data: bytes | memoryview) -> int:
         """How many of the bytes were taken; if not all, `held` lags, or is closed."""
         try:
             sent = held.socket.send(data)
@@ -198,14 +198,14 @@ class Holder:
             self._lag(held)
         return sent
 
-    def _lag(self, held: Held) -> None:
+    def _lag(self, held: Connection) -> None:
         """From now on the selector tells when it can take more."""
         if not held.lagging:
             held.lagging, held.took = True, self._loop.time()
             self._lagging[held] = None
             self._selector.modify(held.socket, READ | WRITE, held)
 
-    def cut(self, held: Held, why: str) -> None:
+    def cut(self, held: Connection, why: str) -> None:
         """Closes the connection and forgets all about it; what the kernel has taken is still delivered."""
         if (audience := held.audience) is None:
             return
@@ -238,7 +238,7 @@ class Holder:
     def close(self, farewell: Callable[[], bytes]) -> None:
         """Lets every connection go, with last words where there is room for them."""
         for key in list(self._selector.get_map().values()):
-            held: Held = key.data
+            held: Connection = key.data
             if not held.lagging and (audience := held.audience) is not None:
                 unsent = audience.backlog.read(held.cursor)
                 self.send(held, unsent + audience.frame(farewell()) + audience.last)
@@ -255,13 +255,13 @@ class Holder:
             if given > TURN_BYTES:
                 break
             key, events = self._due.popleft()
-            held: Held = key.data
+            held: Connection = key.data
             if events & READ and not held.closed:
                 self._listen(held)
             if events & WRITE and held.lagging and not held.closed:
                 given += self._catch_up(held)
 
-    def _listen(self, held: Held) -> None:
+    def _listen(self, held: Connection) -> None:
         """A client has nothing more to say: what it sends is dropped, and its end is ours."""
         try:
             if not held.socket.recv(4096):
@@ -271,7 +271,7 @@ class Holder:
         except OSError as error:
             self.cut(held, _why(error))
 
-    def _catch_up(self, held: Held) -> int:
+    def _catch_up(self, held: Connection) -> int:
         """A lagging connection has room: first what it is owed, then the backlog from its cursor.
 
         Says how many bytes it took.
