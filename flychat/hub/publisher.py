@@ -13,24 +13,18 @@ Either is tried until the proxy answers, and goes before the queue. Each proxy h
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import json
 import logging
 import random
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-import jwt
-from gripcontrol import HttpStreamFormat, parse_grip_uri, validate_sig
 from prometheus_client import Counter, Gauge
-from pubcontrol import Item
 from tornado.httpclient import AsyncHTTPClient
 
-from ..errors import Misconfigured
+from .grip import GripUrl, grip_hint
 
 BATCH_ITEMS = 100
 BATCH_BYTES = 800_000  # Pushpin refuses a body over 1,000,000
@@ -41,7 +35,6 @@ ANSWER_SECONDS = 2.5
 GIVE_UP_SECONDS = 15.0  # less than the 60 during which a proxy knows the ids that it has seen
 LONGEST_PAUSE = 2.0
 FLUSH_SECONDS = 1.0
-TOKEN_SECONDS = 3600
 REFUSED = frozenset(range(400, 500)) - {408, 429}
 
 logger = logging.getLogger(__name__)
@@ -53,82 +46,6 @@ FAILURES = Counter("flychat_grip_failures", "POSTs that the proxy did not take",
 DROPPED = Counter("flychat_grip_dropped", "Items that were given up", ["proxy"])
 HINTS = Counter("flychat_grip_hints", "Rooms that the proxy was asked to recover", ["proxy"])
 RECOVERIES = Counter("flychat_grip_recoveries", "Times the proxy was asked to recover everybody", ["proxy"])
-
-
-def item_json(channel: str, item: Item) -> bytes:
-    """The item, for a channel, in the body of a POST."""
-    return json.dumps(
-        {"channel": channel, **item.export()}, ensure_ascii=False, separators=(",", ":")
-    ).encode()
-
-
-def grip_hint(channel: str) -> bytes:
-    """The item that has the proxy recover all clients of a channel.
-
-    For the provisional one: on the official one it would count as a publication without an id.
-    """
-    return item_json(channel, Item(HttpStreamFormat(action="hint")))
-
-
-@dataclass(frozen=True, slots=True)
-class GripUrl:
-    """A --grip-url, read: where to publish, as whom, and what requests through the proxy are signed with."""
-
-    control_uri: str
-    iss: str | None = None
-    key: str | bytes | None = None
-    verify_iss: str | None = None
-    verify_key: str | bytes | None = None
-
-    @classmethod
-    def read(cls, url: str) -> GripUrl:
-        """Raises Misconfigured. The URL may hold keys, so it is not repeated."""
-        try:
-            known = parse_grip_uri(url)
-            parts = urlsplit(known["control_uri"])
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-                raise ValueError
-            for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
-                if name in ("key", "verify-key") and not _is_key(
-                    value
-                ):  # gripcontrol goes without such a key
-                    raise ValueError
-        except ValueError:  # also of a key that is not base64, or a port that is none
-            raise Misconfigured(
-                "--grip-url must be like http://localhost:5561/ or https://host/path?iss=...&key=base64:..."
-                "&verify-iss=...&verify-key=base64:..."
-            ) from None
-        names = ("key", "verify_iss", "verify_key")
-        return cls(known["control_uri"], known.get("control_iss"), *map(known.get, names))
-
-    @property
-    def proxy(self) -> str:
-        """host:port, for people."""
-        return urlsplit(self.control_uri).netloc.rpartition("@")[2]
-
-    def endpoint(self, name: str) -> str:
-        parts = urlsplit(self.control_uri)
-        return urlunsplit(parts._replace(path=f"{parts.path}/{name}/"))
-
-    def authorization(self, now: float) -> dict[str, str]:
-        if self.key is None:
-            return {}
-        if self.iss is None:
-            token = self.key if isinstance(self.key, str) else self.key.decode()
-        else:
-            token = jwt.encode({"iss": self.iss, "exp": int(now) + TOKEN_SECONDS}, self.key, "HS256")
-        return {"Authorization": f"Bearer {token}"}
-
-    def signed(self, headers: Mapping[str, str]) -> bool:
-        return bool(validate_sig(headers.get("Grip-Sig", ""), self.verify_key, self.verify_iss))
-
-
-def _is_key(value: str) -> bool:
-    """Whether it is a key, as text or as base64. Raises ValueError where it is neither."""
-    text = value.removeprefix("base64:")
-    if text != value:  # a + that was not percent-encoded has become a space
-        return bool(base64.b64decode(text.replace(" ", "+"), validate=True))
-    return bool(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,30 +26,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from zlib import crc32
 
-from gripcontrol import Channel, HttpStreamFormat, create_grip_channel_header
-from pubcontrol import Item
 from tornado.web import RequestHandler
 
 from ..messages import iso_date
-from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, RECOVERY_PATH, Publication, StreamPlan, live_channel
-from .publisher import GripUrl, Publisher, QueuedItem, item_json
+from ..streams import Publication, StreamPlan
+from .grip import GripUrl, grip_headers, grip_item, hint_channel
+from .publisher import Publisher, QueuedItem
 
 LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, by room
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
 RECENT_SECONDS = 5.0  # a publication is remembered: longer than a recovery takes, and a message is young
 SENDING_SECONDS = 0.1  # a publication is on its way to the proxy
-
-
-def grip_headers(plan: StreamPlan, seconds: int) -> dict[str, str]:
-    """The plan, except for its events, as instructions to the proxy; its link is for this many seconds."""
-    channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
-    keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
-    return {
-        "Grip-Hold": "stream",
-        "Grip-Channel": create_grip_channel_header(channels),
-        "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}",
-        "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={seconds}",
-    }
 
 
 def link_seconds(plan: StreamPlan) -> int:
@@ -71,18 +58,6 @@ def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
             official = replace(plan.official, prev_id=message.id - 1)
             return replace(plan, messages=plan.messages[:place], official=official)
     return plan
-
-
-def grip_item(publication: Publication) -> bytes:
-    """The publication as an item of a POST to the proxy. Ids are strings there."""
-    id, prev_id = (None if n is None else str(n) for n in (publication.id, publication.prev_id))
-    item = Item(HttpStreamFormat(publication.content.decode()), id, prev_id)
-    return item_json(publication.channel, item)
-
-
-def hint_channel(publication: Publication) -> str:
-    """Where a hint makes up for the publication, if it is lost; nothing does for a provisional one."""
-    return "" if publication.id is None else live_channel(publication.room)
 
 
 class PushpinHub:

@@ -9,7 +9,7 @@ gives the same conversation. Then the faults end, and within BOUND every client 
 judge (judge.py) says whether all was as promised. A failure is shrunk, by leaving out faults, clients and
 messages while it still fails, and printed with the command that replays it.
 
-What is real: chat.py, log.py, streams.py, hub/local.py and sockets.py over sockets in memory, hub/pushpin.py and
+What is real: chat.py, log/, streams.py, hub/local.py and sockets.py over sockets in memory, hub/pushpin.py and
 publisher.py over an HTTP client in memory. What is a model: the store, Pushpin (pushpin_model.py), the kernel's
 socket buffers, the network, the senders and the clients.
 """

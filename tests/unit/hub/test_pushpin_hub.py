@@ -15,16 +15,9 @@ from flychat.config import Config
 from flychat.errors import Misconfigured
 from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
-from flychat.hub.publisher import GripUrl, Publisher, QueuedItem
-from flychat.hub.pushpin import (
-    LINK_SECONDS,
-    PushpinHub,
-    grip_headers,
-    grip_item,
-    hint_channel,
-    link_seconds,
-    without_young,
-)
+from flychat.hub.grip import GripUrl, grip_headers, grip_item, hint_channel
+from flychat.hub.publisher import Publisher, QueuedItem
+from flychat.hub.pushpin import LINK_SECONDS, PushpinHub, link_seconds, without_young
 from flychat.messages import Commit, Draft, iso_date
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.support.pushpin_proxy import ControlProxy, eventually

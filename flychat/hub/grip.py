@@ -1,0 +1,127 @@
+"""The words of GRIP (https://pushpin.org/docs/protocols/grip/): addresses, headers, items. Pure.
+
+A plan becomes headers and a body; a publication becomes an item of a POST to the proxy's control address.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+
+import jwt
+from gripcontrol import (
+    Channel,
+    HttpStreamFormat,
+    create_grip_channel_header,
+    parse_grip_uri,
+    validate_sig,
+)
+from pubcontrol import Item
+
+from ..errors import Misconfigured
+from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, RECOVERY_PATH, Publication, StreamPlan, live_channel
+
+TOKEN_SECONDS = 3600
+
+
+def grip_headers(plan: StreamPlan, seconds: int) -> dict[str, str]:
+    """The plan, except for its events, as instructions to the proxy; its link is for this many seconds."""
+    channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
+    keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
+    return {
+        "Grip-Hold": "stream",
+        "Grip-Channel": create_grip_channel_header(channels),
+        "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}",
+        "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={seconds}",
+    }
+
+
+def grip_item(publication: Publication) -> bytes:
+    """The publication as an item of a POST to the proxy. Ids are strings there."""
+    id, prev_id = (None if n is None else str(n) for n in (publication.id, publication.prev_id))
+    item = Item(HttpStreamFormat(publication.content.decode()), id, prev_id)
+    return item_json(publication.channel, item)
+
+
+def hint_channel(publication: Publication) -> str:
+    """Where a hint makes up for the publication, if it is lost; nothing does for a provisional one."""
+    return "" if publication.id is None else live_channel(publication.room)
+
+
+def item_json(channel: str, item: Item) -> bytes:
+    """The item, for a channel, in the body of a POST."""
+    return json.dumps(
+        {"channel": channel, **item.export()}, ensure_ascii=False, separators=(",", ":")
+    ).encode()
+
+
+def grip_hint(channel: str) -> bytes:
+    """The item that has the proxy recover all clients of a channel.
+
+    For the provisional one: on the official one it would count as a publication without an id.
+    """
+    return item_json(channel, Item(HttpStreamFormat(action="hint")))
+
+
+@dataclass(frozen=True, slots=True)
+class GripUrl:
+    """A --grip-url, read: where to publish, as whom, and what requests through the proxy are signed with."""
+
+    control_uri: str
+    iss: str | None = None
+    key: str | bytes | None = None
+    verify_iss: str | None = None
+    verify_key: str | bytes | None = None
+
+    @classmethod
+    def read(cls, url: str) -> GripUrl:
+        """Raises Misconfigured. The URL may hold keys, so it is not repeated."""
+        try:
+            known = parse_grip_uri(url)
+            parts = urlsplit(known["control_uri"])
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                raise ValueError
+            for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+                if name in ("key", "verify-key") and not _is_key(
+                    value
+                ):  # gripcontrol goes without such a key
+                    raise ValueError
+        except ValueError:  # also of a key that is not base64, or a port that is none
+            raise Misconfigured(
+                "--grip-url must be like http://localhost:5561/ or https://host/path?iss=...&key=base64:..."
+                "&verify-iss=...&verify-key=base64:..."
+            ) from None
+        names = ("key", "verify_iss", "verify_key")
+        return cls(known["control_uri"], known.get("control_iss"), *map(known.get, names))
+
+    @property
+    def proxy(self) -> str:
+        """host:port, for people."""
+        return urlsplit(self.control_uri).netloc.rpartition("@")[2]
+
+    def endpoint(self, name: str) -> str:
+        parts = urlsplit(self.control_uri)
+        return urlunsplit(parts._replace(path=f"{parts.path}/{name}/"))
+
+    def authorization(self, now: float) -> dict[str, str]:
+        if self.key is None:
+            return {}
+        if self.iss is None:
+            token = self.key if isinstance(self.key, str) else self.key.decode()
+        else:
+            token = jwt.encode({"iss": self.iss, "exp": int(now) + TOKEN_SECONDS}, self.key, "HS256")
+        return {"Authorization": f"Bearer {token}"}
+
+    def signed(self, headers: Mapping[str, str]) -> bool:
+        return bool(validate_sig(headers.get("Grip-Sig", ""), self.verify_key, self.verify_iss))
+
+
+def _is_key(value: str) -> bool:
+    """Whether it is a key, as text or as base64. Raises ValueError where it is neither."""
+    text = value.removeprefix("base64:")
+    if text != value:  # a + that was not percent-encoded has become a space
+        return bool(base64.b64decode(text.replace(" ", "+"), validate=True))
+    return bool(value)
