@@ -75,7 +75,7 @@ class Publisher:
 
     def __init__(self, target: GripUrl, *, give_up: float = GIVE_UP_SECONDS) -> None:
         self.owed: dict[str, None] = {}  # channels of hints, in order
-        self.owes_all = True
+        self.must_recover_all = True
         self._target = target
         self._give_up = give_up
         self._queue: deque[QueuedItem] = deque()
@@ -116,8 +116,8 @@ class Publisher:
                 await self._wake.wait()
 
     def _next(self) -> Post | None:
-        if self.owes_all:
-            self.owes_all = False
+        if self.must_recover_all:
+            self.must_recover_all = False
             self.owed.clear()
             return Post()
         if self.owed:
@@ -200,10 +200,10 @@ class Publisher:
         if not items:
             return
         DROPPED.labels(self._target.proxy).inc(len(items))
-        if not self.owed and not self.owes_all:
+        if not self.owed and not self.must_recover_all:
             logger.warning("publications to the GRIP proxy at %s are given up", self._target.proxy)
         self.owed.update((item.hint, None) for item in items if item.hint)
         if len(self.owed) > ROOMS_OWED:
             self.owed.clear()
-            self.owes_all = True
+            self.must_recover_all = True
         self._wake.set()

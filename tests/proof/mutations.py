@@ -327,7 +327,7 @@ def start_in_silence(patch: pytest.MonkeyPatch) -> None:
 
     def mutated(self, *arguments, **options):
         init(self, *arguments, **options)
-        self.owes_all = False
+        self.must_recover_all = False
 
     patch.setattr(Publisher, "__init__", mutated)
 
