@@ -4,12 +4,18 @@ A plan becomes headers and a body, a publication becomes an item, and the proxy 
 streams.py: through `prev-id`, and through the link at which it asks for what a client misses. The link has a
 time-out, so a client that hears nothing is recovered by then, whatever was lost (publisher.py is for sooner).
 
-A recovery must not run ahead of the publications. While it is under way, the proxy keeps what is published
-for the client, and then goes on with what follows the answer's position. But where that queue begins with a
-provisional event, the proxy does not skip an official one that the answer has already: it sees a gap, drops
-the queue, and asks again. In a room where something is always on its way that had no end, and nothing was
-seen before it was stored. So what is very young is left to its publication, unless that was sent from here
-before the recovery was asked for: the answer ends before it, and its link is short, in case that is lost.
+A recovery must not run ahead of the publications:
+
+    time ->   proxy asks       P published   message 8 stored   8 published   answer: 1..8
+    proxy     queue is empty   queue: P                         queue: P, 8   goes on after 8
+
+While a recovery is under way, the proxy keeps what is published for the client. With the answer it goes on
+after the answer's position, and skips from the front of its queue what the answer has already. But it does
+not look behind a provisional event (P) at the front: it passes P on, meets 8, which does not follow 8, takes
+that for a gap, drops the queue and asks again. In a room where something is always on its way that had no
+end, and nothing was seen there before it was stored. So a message younger than YOUNG_SECONDS is left to its
+publication, unless that was sent from here before the recovery was asked for: the answer ends before the
+message, and its link ends after a second, in case the publication is lost.
 
 Which requests came through the proxy? Where a --grip-url has a verify-key: those with a `Grip-Sig` made with
 it. Else: those that have a `Grip-Sig` or a `Grip-Feature` header at all, as Pushpin sends both. That shows

@@ -1,24 +1,26 @@
 """How bytes leave: connections off Tornado's request machinery, fed from one backlog per audience.
 
-What a connection costs while it is held is its socket and a cursor. Publishing encodes nothing: a block is
-framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to its backlog, and a
-pass sends each connection, in one `send`, everything between its cursor and the end. Blocks that come while a
-pass is under way go out with it, or in the next one. No task and no queue per client.
+What a connection costs while it is held is its socket and a cursor; no task, no queue. Publishing encodes
+nothing: a block is framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to
+its backlog, and a pass sends each connection, in one `send`, everything between its cursor and the end.
+Blocks that come while a pass is under way go out with it, or in the next one.
 
-A connection whose socket is full lags: its cursor stays where it is, the selector tells when it can take
-more, and it catches up from the shared backlog, never from a copy. It is cut when the backlog has moved past
-its cursor, or when it took nothing for STALL seconds; the client comes back with its last event id. Only what
-was for this client, the plan that opened or mended its stream, waits in `owed`: a place among the plan's
-parts, which are the messages' own blocks. So a thousand clients that do not read keep what one of them does.
+A connection whose socket is full lags:
 
-A stream that is cut has no last chunk: only so can an HTTP/1.1 client tell that from an end.
+    backlog   [ block ][ block ][ block ][ block ]
+               start                 ^cursor      end = the cursor of all who keep up
+
+Its cursor stays where it is, the selector tells when it can take more, and it catches up from the shared
+backlog, never from a copy. It is cut when the backlog, of BACKLOG_BYTES, starts behind its cursor, or when it
+took nothing for STALL seconds; the client comes back with its last event id. Only what was for this client,
+the plan that opened or mended its stream, waits in `owed`: a place among the plan's parts, which are the
+messages' own blocks. So a thousand clients that do not read cost what one of them does. A stream that is cut
+has no last chunk: only so can an HTTP/1.1 client tell that from an end.
 
 The loop has its turn again after SLICE connections or TURN_BYTES, whichever is first. To one client no more
 than SEND_BYTES of a plan, or of the backlog that it lags behind, are sent in a turn; the rest waits, as if
-its socket were full.
-
-The selector is one of our own, which the event loop watches as a single file: a registration there is a
-fraction of what a reader of the loop costs in time and memory.
+its socket were full. The selector is one of our own, which the event loop watches as a single file: a
+registration there is a fraction of what a reader of the loop costs in time and memory.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE, TURN_BYTES = 128, 1 << 20  # so many connections are served, so many bytes sent, in a turn of the loop
-MANY, GATHER = 500, 0.002  # so many wait so long (seconds) for what else comes, before a pass begins
+# From 500 members on a pass begins 2 ms late, to send a message's provisional and official event in one go.
+MANY, GATHER = 500, 0.002
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
 OWED_BYTES, HURRY = 32 << 20, 0.5  # where more than so much waits for clients, STALL is only so long
 
@@ -103,7 +106,7 @@ class Audience:
             loop = asyncio.get_running_loop()
             if len(self.members) < MANY:
                 loop.call_soon(self._begin_pass)
-            else:  # what is provisional now is official in a moment: one send for both
+            else:
                 loop.call_later(GATHER, self._begin_pass)
 
     def _begin_pass(self) -> None:

@@ -1,6 +1,11 @@
 """The pace of a room's writer: what it does after a put that did not plainly succeed. Pure, a table of rules.
 
-- Lost race. The winner of the place usually comes with the answer, and the writer goes on behind it without
+- Lost race, of two processes that write to the same room:
+
+      A   put 8 ------> stored          put 9 ---------> stored
+      B     put 8 ------> taken: the winner is A's 8   put 9 -> taken: A's 9 (the 2nd: B reads the log)
+
+  The winner of the place usually comes with the answer, and the writer goes on behind it without
   reading: who reads the log each time is late for the next race, and loses that one too. It reads after the
   2nd loss in a row and after every 4th from there (the 6th, the 10th), since a writer that keeps losing is
   far behind; and at once where the winner was not told.
