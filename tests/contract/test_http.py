@@ -7,22 +7,20 @@ import re
 import time
 import types
 import uuid
-from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import pytest
 
 from flychat import errors, web
 from flychat import log as log_module
-from flychat.errors import Broken, Conflict, Unknown
+from flychat.errors import Broken, Unknown
 from flychat.limits import RateLimit
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
-from flychat.streams import provisional
 from flychat.web import BODY_BYTES, ChatApplication, MessagesHandler, read_fields
 from tests.support.asking import BROWSER, FORM, JSON, ROOM, ask, error, post
 from tests.support.fakes import raising
-from tests.support.served import draft, fields, served
+from tests.support.served import fields, served
 
 
 @pytest.mark.gen_test
@@ -280,39 +278,6 @@ async def test_the_position_of_an_author_is_taken_from_any_kind_of_post(position
             for none in ("", "x", "1.5", "-1"):
                 assert (await post(chat, {**content, "lastEventId": none}, kind=kind)).code == 200
         assert drafts == [7, None, None, None, None] * 2
-
-
-@pytest.mark.gen_test
-async def test_a_stream_begins_at_the_header_else_at_the_query():
-    async with served() as chat:
-        for _ in range(5):
-            await chat.post()
-        accept = "Host: x\r\nAccept: text/event-stream\r\n"
-        for query, header, first in (
-            ("", "", 1),
-            ("?lastEventId=3", "", 4),
-            ("?lastEventId=1&lastEventId=3&lastEventId=", "", 4),
-            ("?lastEventId=1", "Last-Event-ID: 4\r\n", 5),
-            ("?lastEventId=2", "Last-Event-ID: x\r\n", 3),
-            ("?lastEventId=x", "", 1),
-            ("?lastEventId=%ff", "", 1),
-            ("?lastEventId=%ff&lastEventId=3", "", 4),
-        ):
-            client = await chat.request(f"GET {ROOM}{query} HTTP/1.1\r\n{accept}{header}")
-            await client.opened()
-            assert await client.until_id(5) == list(range(first, 6)), (query, header)
-
-
-@pytest.mark.gen_test
-async def test_streams_reset_when_behind_or_ahead():
-    async with served() as chat:
-        await asyncio.gather(*(chat.post() for _ in range(1101)))
-        assert await (await chat.stream(last_id=101)).until_id(1101) == list(range(102, 1102))
-        for position, reason in ((100, "behind"), (1102, "ahead"), (10**30, "ahead")):
-            client = await chat.stream(last_id=position)
-            reset = await client.next()
-            assert (reset.type, fields(reset)) == ("stream-reset", {"reason": reason, "lastEventId": 1101})
-            assert await client.until_id(1101) == list(range(1052, 1102))
 
 
 @pytest.mark.gen_test
@@ -594,14 +559,6 @@ async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed()
         assert preflight.code == 204
         assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
         assert "Content-Type" in preflight.headers["Access-Control-Allow-Headers"]
-        client = await chat.request(
-            f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nOrigin: https://friend.example\r\n"
-        )
-        head = await client.reader.readuntil(b"\r\n\r\n")
-        assert b"\r\nAccess-Control-Allow-Origin: https://friend.example\r\n" in head
-        assert {b"Vary: Accept", b"Vary: Origin"} <= set(
-            head.split(b"\r\n")
-        ) or b"Vary: Accept,Origin" in head
         assert (await post(chat, content, Origin="http://evil.example")).code == 403
 
 
@@ -800,31 +757,6 @@ async def test_a_message_is_stored_though_its_author_has_gone():
 
 
 @pytest.mark.gen_test
-async def test_a_provisional_message_is_seen_before_the_store_has_it():
-    async with served() as chat:
-        client = await chat.stream()
-        putting, stored = asyncio.Event(), asyncio.Event()
-        put = chat.engine.engine.put
-
-        async def slow_put(commit):
-            putting.set()
-            await stored.wait()
-            await put(commit)
-
-        chat.engine.engine.put = slow_put
-        posting = asyncio.create_task(post(chat, {"from": "ann", "text": "hi"}))
-        shown = await client.next()
-        assert (shown.last_id, fields(shown)["text"]) == ("", "hi")
-        await putting.wait()
-        assert not posting.done()
-        stored.set()
-        official = await client.next()
-        message = json.loads((await posting).body)
-        assert fields(official) == message
-        assert fields(shown) == {name: value for name, value in message.items() if name != "id"}
-
-
-@pytest.mark.gen_test
 async def test_nobody_is_asked_to_come_back_at_once():
     async with served() as chat:
         chat.application.rate_limit = RateLimit(10, 1)  # so there is a token again within a second
@@ -846,22 +778,6 @@ async def test_of_a_query_field_that_comes_twice_the_last_one_counts():
             await chat.post()
         messages = json.loads((await ask(chat, f"{ROOM}?limit=3&limit=1")).body)["messages"]
         assert [message["id"] for message in messages] == [3]
-
-
-@pytest.mark.gen_test
-async def test_a_text_that_is_refused_as_a_conflict_retracts_nothing():
-    """Its provisional id stands for the message that is stored."""
-    async with served() as chat:
-        client = await chat.stream()
-        first, second = draft("first"), draft("second")
-        second = replace(second, provisional_id=first.provisional_id)
-        outcomes = await asyncio.gather(
-            *(chat.application.chat.post(one) for one in (first, second)), return_exceptions=True
-        )
-        assert isinstance(outcomes[1], Conflict)
-        chat.hub.publish(provisional(draft("the last")))
-        events = [await client.next() for _ in range(4)]
-        assert [event.type for event in events] == ["message"] * 4
 
 
 @pytest.mark.gen_test

@@ -5,15 +5,14 @@ import contextlib
 
 from flychat.config import Config
 from flychat.server import Server, start
+from tests.support.fakes import FaultyEngine
 from tests.support.served import Client
 
 
 @contextlib.asynccontextmanager
-async def started(*arguments: str):
+async def started(*arguments: str, mode: tuple[str, ...] = ("--standalone",)):
     """A server of all its real parts, in the test's own loop."""
-    server = await start(
-        Config.read(["--standalone", "--store", "sqlite::memory:", "--port", "0", *arguments], {})
-    )
+    server = await start(Config.read([*mode, "--store", "sqlite::memory:", "--port", "0", *arguments], {}))
     clients: list[Client] = []
     try:
         yield server, clients
@@ -22,6 +21,13 @@ async def started(*arguments: str):
             client.close()
         if not server._log._reader._closed:
             await server.stop()
+
+
+def faulty(server: Server) -> FaultyEngine:
+    """The server's store, which the test may spoil from now on."""
+    engine = FaultyEngine(server._log._common.engine)
+    server._log._common.engine = server._log._reader._engine = engine
+    return engine
 
 
 async def connect(server: Server, clients: list[Client], request: str, body: str = "") -> Client:

@@ -500,53 +500,6 @@ async def test_the_official_events_are_the_same_in_both_modes_and_on_both_stores
     assert all(blocks == seen[0] for blocks in seen)
 
 
-@gen_test
-async def test_a_stream_opens_with_the_same_bytes_in_both_modes_wherever_it_is_asked_for(stage):
-    full, empty = new_room(), new_room()
-    asked = [(full, None), (full, 0), (full, 57), (full, 60), (full, 10**6), (empty, None), (empty, 20)]
-    seen = []
-    for grip in (False, True):
-        pushpin = await stage.pushpin(port := free_port())
-        app = await stage.app(port, [pushpin.grip_url] if grip else [], "--rate-limit=0")
-        if not grip:
-            await asyncio.gather(*(say(app.url, full, f"{n} " * 100) for n in range(60)))
-        crowd = Crowd([Listener(pushpin.url if grip else app.url, *where) for where in asked])
-        stage.ending.push_async_callback(crowd.close)
-        await crowd.all(Listener.open)
-        for listener, (room, last_id) in zip(crowd.listeners, asked, strict=True):
-            if room == full and last_id != 60:
-                await listener.until(lambda listener=listener: listener.ids[-1:] == [60])
-            elif room == empty and last_id:
-                await listener.until(lambda listener=listener: listener.resets)
-            assert not listener.broken
-        seen.append([listener.raw[:] for listener in crowd.listeners])
-        same = ("content-type", "cache-control", "vary", "x-accel-buffering", "transfer-encoding")
-        seen.append([[listener.headers[name] for name in same] for listener in crowd.listeners])
-        assert await app.kill(signal.SIGTERM) == 0
-    assert seen[:2] == seen[2:]
-    ahead = b'event: stream-reset\ndata: {"reason":"ahead","lastEventId":%d}\nid: %d\n\n'
-    resets = [block for raw in seen[0] for block in raw if b"stream-reset" in block]
-    assert resets == [ahead % (60, 10), ahead % (0, 0)]
-
-
-@gen_test
-@pytest.mark.parametrize("grip", [False, True])
-async def test_a_client_that_is_cut_right_after_a_reset_misses_nothing_of_what_follows(stage, grip):
-    """Its store was emptied: with its old position it would be given 21 to 25, after a gap without a reset."""
-    pushpin = await stage.pushpin(port := free_port())
-    app = await stage.app(port, [pushpin.grip_url] if grip else [])
-    listener = Listener(pushpin.url if grip else app.url, room := new_room(), 20)
-    stage.ending.push_async_callback(listener.close)
-    await listener.open()
-    await listener.until(lambda: listener.resets == 1)
-    assert listener.position == 0
-    await listener.close()
-    await say(app.url, room, *map(str, range(25)))
-    listener.closed = True
-    await listener.follow(25)
-    assert (listener.ids, listener.resets, listener.broken) == (list(range(1, 26)), 1, [])
-
-
 # First sight
 
 

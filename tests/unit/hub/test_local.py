@@ -23,44 +23,6 @@ from tests.support.sse_parser import parse
 
 
 @pytest.mark.gen_test
-async def test_a_stream_opens_with_the_history_and_goes_on_live():
-    async with served() as chat:
-        await chat.post("one")
-        client = await chat.stream()
-        assert fields(await client.next())["text"] == "one"
-        await chat.post("two")
-        assert fields(await client.next())["text"] == "two"
-        late = await chat.stream()
-        await late.until_id(2)
-        assert late.blocks[1:] == client.blocks[1:], "a message is the same bytes, live and replayed"
-
-
-@pytest.mark.gen_test
-async def test_the_head_says_that_nothing_on_the_way_may_hold_back_or_change_the_stream():
-    async with served() as chat:
-        lines = (await chat.stream()).head.decode().split("\r\n")
-        assert lines[0] == "HTTP/1.1 200 OK"
-        assert {
-            "Content-Type: text/event-stream; charset=utf-8",
-            "Cache-Control: no-cache, no-transform",
-            "X-Accel-Buffering: no",
-            "Vary: Accept",
-        } <= set(lines)
-        names = {line.partition(":")[0].lower() for line in lines[1:]}
-        assert not names & {"etag", "content-encoding", "content-length"}
-
-
-@pytest.mark.gen_test
-async def test_a_client_that_comes_back_is_given_what_it_missed():
-    async with served() as chat:
-        for _ in range(5):
-            await chat.post()
-        client = await chat.stream(last_id=2)
-        await chat.post()
-        assert await client.until_id(6) == [3, 4, 5, 6]
-
-
-@pytest.mark.gen_test
 async def test_a_lost_publication_is_made_good_by_the_next_one():
     async with served() as chat:
         clients = [await chat.stream() for _ in range(3)]
@@ -207,18 +169,6 @@ async def test_a_hold_that_is_ahead_of_its_room_shows_that_the_room_is_behind():
 
 
 @pytest.mark.gen_test
-async def test_provisional_messages_and_retractions_pass_without_an_id():
-    async with served() as chat:
-        client = await chat.stream()
-        one = draft("soon")
-        chat.hub.publish(provisional(one))
-        chat.hub.publish(provisional(one, retracted=True))
-        shown, retracted = await client.next(), await client.next()
-        assert (shown.type, shown.last_id, fields(shown)["text"]) == ("message", "", "soon")
-        assert (retracted.type, fields(retracted)) == ("retraction", {"provisionalId": one.provisional_id})
-
-
-@pytest.mark.gen_test
 async def test_a_recovery_waits_for_a_store_that_is_down():
     async with served() as chat:
         client = await chat.stream()
@@ -271,15 +221,6 @@ async def test_a_shared_log_that_was_wiped_resets_its_streams(polling):
         chat.engine.engine = MemoryEngine(shared=True)
         reset = await client.next("keep-alive")
         assert (reset.type, fields(reset)) == ("stream-reset", {"reason": "ahead", "lastEventId": 0})
-
-
-@pytest.mark.gen_test
-async def test_a_quiet_stream_is_kept_alive(monkeypatch):
-    monkeypatch.setattr(local_module, "TICK", 0.02)
-    async with served(keep_alive=0.1) as chat:
-        client = await chat.stream()
-        assert [await client.next() for _ in range(2)] == [await client.next()] * 2
-        assert client.blocks[-1] == b"event: keep-alive\ndata: {}\n\n"
 
 
 @pytest.mark.gen_test
@@ -429,16 +370,6 @@ async def test_at_the_end_streams_are_given_what_was_published_before(monkeypatc
             assert await client.until_id(1) == [1]
             assert (await client.at_end()).startswith(b"retry: ")
         chat.hub.close = chat.log.check  # it is closed already
-
-
-@pytest.mark.gen_test
-async def test_a_head_request_has_a_head():
-    async with served() as chat:
-        accept = "Host: x\r\nAccept: text/event-stream\r\n"
-        head = await chat.request(f"HEAD /rooms/room/messages/ HTTP/1.1\r\n{accept}Connection: close\r\n")
-        answer = await head.at_end()
-        assert b"Content-Type: text/event-stream; charset=utf-8\r\n" in answer
-        assert answer.endswith(b"\r\n\r\n")
 
 
 @pytest.mark.gen_test

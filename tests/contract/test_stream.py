@@ -1,0 +1,276 @@
+"""What a client sees of a stream, the same in every mode: standalone, GRIP behind the model, GRIP behind Pushpin."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+
+import pytest
+
+from flychat.hub import grip as grip_module
+from flychat.hub import local as local_module
+from tests.proof import oracle
+from tests.support.asking import ROOM
+from tests.support.modes import MODES, standing
+from tests.support.served import Client, fields
+
+pytestmark = pytest.mark.parametrize("mode", MODES)
+gen_test = pytest.mark.gen_test(timeout=60)
+FAREWELL = rb"retry: [0-9]{4}\nevent: keep-alive\ndata: \{\}\n\n"
+OPEN = b"retry: 2000\nevent: stream-open\ndata: {}\n\n"
+
+
+def block(message: dict) -> bytes:
+    """An official message as it stands on the wire; none of these has anything to escape."""
+    data = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    return f"event: message\ndata: {data}\nid: {message['id']}\n\n".encode()
+
+
+@gen_test
+async def test_a_new_room_and_what_is_written_in_it(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        client = await chat.settled()
+        assert client.blocks == [OPEN]
+        said = [await chat.post(text) for text in ("one", "two ünïcödé", "three")]
+        await client.until_id(3)
+        late = await chat.stream()
+        await late.until_id(3)
+        assert late.blocks == [OPEN, *map(block, said)]
+        assert [each for each in client.blocks if b"\nid: " in each] == late.blocks[1:], "live as replayed"
+
+
+@gen_test
+async def test_the_head_says_that_nothing_on_the_way_may_hold_back_or_change_the_stream(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        lines = (await chat.stream()).head.decode().split("\r\n")
+        assert lines[0] == "HTTP/1.1 200 OK"
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+        assert headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert headers["cache-control"] == "no-cache, no-transform"
+        assert headers["x-accel-buffering"] == "no"
+        assert headers["vary"] == "Accept"
+        assert headers["transfer-encoding"] == "chunked"
+        assert not headers.keys() & {"etag", "content-encoding", "content-length"}
+        assert not any(name.startswith("grip-") for name in headers)
+
+
+@gen_test
+async def test_a_stream_begins_at_the_header_else_at_the_query_else_with_the_newest_messages(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        await chat.fill(60)
+        for query, header, first in (
+            ("", "", 11),
+            ("?lastEventId=0", "", 1),
+            ("?lastEventId=58", "", 59),
+            ("?lastEventId=1&lastEventId=58&lastEventId=", "", 59),
+            ("?lastEventId=1", "Last-Event-ID: 59", 60),
+            ("?lastEventId=57", "Last-Event-ID: x", 58),
+            ("?lastEventId=57", "Last-Event-ID: -1", 58),
+            ("?lastEventId=x", "", 11),
+            ("?lastEventId=%ff", "", 11),
+            ("?lastEventId=%ff&lastEventId=58", "", 59),
+        ):
+            client = await chat.stream(None, *[header] * bool(header), query=query)
+            assert await client.until_id(60) == list(range(first, 61)), (query, header)
+            assert client.blocks[0] == OPEN
+
+
+@gen_test
+async def test_who_has_all_is_sent_nothing_but_what_follows(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        await chat.fill(3)
+        client = await chat.opened(3)
+        await chat.post()
+        assert await client.until_id(4) == [4]
+
+
+@gen_test
+async def test_who_is_behind_or_ahead_is_reset_and_given_the_newest(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        await chat.fill(1101)
+        assert await (await chat.stream(101)).until_id(1101) == list(range(102, 1102))
+        for position, reason in ((100, "behind"), (0, "behind"), (1102, "ahead"), (10**30, "ahead")):
+            client = await chat.opened(position)
+            reset = await client.next()
+            assert fields(reset) == {"reason": reason, "lastEventId": 1101}
+            assert client.blocks[-1].endswith(b"\nid: 1051\n\n")
+            assert await client.until_id(1101) == list(range(1052, 1102))
+        client = await chat.opened(20, room="empty")
+        reset = await client.next()
+        assert (reset.type, fields(reset)) == ("stream-reset", {"reason": "ahead", "lastEventId": 0})
+        assert client.blocks[-1].endswith(b"\nid: 0\n\n")
+
+
+@gen_test
+async def test_who_is_cut_right_after_a_reset_misses_nothing_of_what_follows(mode, tmp_path):
+    """The store was emptied: with the old position it would be given 21 to 25, after a gap without a reset."""
+    async with standing(mode, tmp_path) as chat:
+        listener = oracle.Listener(chat.url, "room", 20)
+        await listener.open()
+        await listener.until(lambda: listener.resets == 1)
+        assert listener.position == 0
+        await listener.close()
+        await chat.fill(25)
+        listener.closed = True
+        await listener.follow(25)
+        assert (listener.ids, listener.resets, listener.broken) == (list(range(1, 26)), 1, [])
+        await listener.close()
+
+
+@gen_test
+async def test_no_client_has_a_gap_whenever_it_comes(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+
+        async def write(name: str) -> None:
+            for n in range(10):
+                await chat.post(f"{name} {n}", sender=name)
+
+        async def join(after: int) -> Client:
+            while len(first.ids) < after:  # noqa: ASYNC110 - it is read by another
+                await asyncio.sleep(0.01)
+            return await chat.stream(0)
+
+        first = await chat.stream(0)
+        joining = [asyncio.create_task(join(7 * n)) for n in range(6)]
+        reading = asyncio.create_task(first.until_id(60))
+        await asyncio.gather(*(write(f"writer {n}") for n in range(6)))
+        assert await reading == list(range(1, 61))
+        for client in await asyncio.gather(*joining):
+            assert await client.until_id(60) == list(range(1, 61))
+
+
+@gen_test
+async def test_a_provisional_message_is_seen_before_the_store_has_it(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        client = await chat.settled()
+        putting, stored = asyncio.Event(), asyncio.Event()
+        put = chat.engine.engine.put
+
+        async def slow_put(commit):
+            putting.set()
+            await stored.wait()
+            await put(commit)
+
+        chat.engine.engine.put = slow_put
+        posting = asyncio.create_task(chat.post())
+        shown = await client.next()
+        assert (shown.type, shown.last_id, fields(shown)["text"]) == ("message", "", "hi")
+        assert b"\nid:" not in client.blocks[-1]
+        await putting.wait()
+        assert not posting.done()
+        stored.set()
+        official = await client.next()
+        assert fields(official) == await posting
+        assert fields(shown) == {name: value for name, value in (await posting).items() if name != "id"}
+
+
+@gen_test
+async def test_what_was_not_stored_is_retracted(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        client = await chat.settled()
+        chat.engine.rejects_over = 0
+        key = str(uuid.uuid4())
+        assert (await oracle.post(chat.url, "room", "never", key))[0] == 400
+        assert fields(await client.next())["provisionalId"] == key
+        retraction = await client.next()
+        assert (retraction.type, retraction.last_id) == ("retraction", "")
+        assert client.blocks[-1] == b'event: retraction\ndata: {"provisionalId":"%s"}\n\n' % key.encode()
+
+
+@gen_test
+async def test_a_text_that_is_refused_as_a_conflict_retracts_nothing(mode, tmp_path):
+    """Its provisional id stands for the message that is stored."""
+    async with standing(mode, tmp_path) as chat:
+        client = await chat.settled()
+        key = str(uuid.uuid4())
+        posts = (oracle.post(chat.url, "room", text, key) for text in ("first", "second"))
+        assert sorted([status for status, _ in await asyncio.gather(*posts)]) == [200, 409]
+        await chat.post("the last")
+        assert await client.until_id(2) == [1, 2]
+        assert not any(b"event: retraction" in each for each in client.blocks)
+
+
+@gen_test
+async def test_a_quiet_stream_is_kept_alive(mode, tmp_path, monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    monkeypatch.setattr(grip_module, "KEEP_ALIVE_SECONDS", 1)
+    async with standing(mode, tmp_path) as chat:
+        if mode == "standalone":
+            chat.server._hub._keep_alive = 0.1
+        client = await chat.opened()
+        for _ in range(2):
+            assert (await client.next()).type == "keep-alive"
+            assert client.blocks[-1] == b"event: keep-alive\ndata: {}\n\n"
+
+
+@gen_test
+async def test_when_a_server_ends_its_own_streams_say_when_to_come_back_and_those_of_a_proxy_go_on(
+    mode, tmp_path
+):
+    async with standing(mode, tmp_path, f"--store=sqlite:{tmp_path / 'chat.db'}") as chat:
+        client = await chat.settled()
+        await chat.post("before")
+        assert await client.until_id(1) == [1]
+        await chat.server.stop()
+        if mode == "standalone":
+            assert re.fullmatch(FAREWELL, await client.at_end())
+            assert client.body.ended
+            client.close()
+        await chat.begin_again()
+        if mode == "standalone":
+            client = await chat.opened(1)
+        await chat.post("after")
+        assert (await client.until_id(2))[-1] == 2
+
+
+@gen_test
+async def test_a_head_request_has_the_head_of_a_stream_and_nothing_else(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        client = await chat.request(f"HEAD {ROOM} HTTP/1.1\nAccept: text/event-stream\nConnection: close")
+        answer = await client.at_end()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\ncontent-type: text/event-stream; charset=utf-8\r\n" in answer.lower()
+        assert answer.endswith(b"\r\n\r\n")
+        assert b"grip-" not in answer.lower()
+
+
+@gen_test
+async def test_a_page_of_another_origin_may_read_a_stream_if_it_is_listed(mode, tmp_path):
+    friend = "https://friend.example"
+    async with standing(mode, tmp_path, "--cors-origin", friend) as chat:
+        for origin, allowed in (
+            (friend, friend),
+            ("https://evil.example", None),
+            (chat.url.rstrip("/"), None),
+        ):
+            head = (await chat.stream(None, f"Origin: {origin}")).head
+            assert header(head, "access-control-allow-origin") == allowed
+            assert ("Origin" in header(head, "vary")) == (allowed is not None)
+        client = await chat.request(
+            f"OPTIONS {ROOM} HTTP/1.1\nOrigin: {friend}\nAccess-Control-Request-Method: GET"
+        )
+        await client.opened()
+        assert client.head.startswith(b"HTTP/1.1 204 ")
+        assert header(client.head, "access-control-allow-origin") == friend
+        assert "GET" in header(client.head, "access-control-allow-methods")
+        assert "Last-Event-ID" in header(client.head, "access-control-allow-headers")
+
+
+@gen_test
+@pytest.mark.parametrize(("room", "status"), [("healthz", 404), ("a%2Fb", 400), ("x" * 65, 400)])
+async def test_a_room_that_cannot_be_is_refused_a_stream(mode, tmp_path, room, status):
+    async with standing(mode, tmp_path) as chat:
+        answer = await oracle.fetch(
+            chat.url, f"/rooms/{room}/messages/", headers={"Accept": "text/event-stream"}
+        )
+        assert answer[0] == status
+        assert list(json.loads(answer[2])) == ["error"]
+
+
+def header(head: bytes, name: str) -> str | None:
+    """All values of a header, joined."""
+    lines = (line.partition(": ") for line in head.decode().split("\r\n"))
+    values = [value for found, _, value in lines if found.lower() == name]
+    return ", ".join(values) if values else None
