@@ -12,9 +12,9 @@ A connection whose socket is full lags:
 
 Its cursor stays where it is, the selector tells when it can take more, and it catches up from the shared
 backlog, never from a copy. It is cut when the backlog, of BACKLOG_BYTES, starts behind its cursor, or when it
-took nothing for STALL seconds. Only what was for this client, the plan that opened or mended its stream, waits
-in `owed`: a place among the plan's parts, which are the messages' own blocks. So a thousand clients that do
-not read cost what one of them does. A cut stream has no last chunk: so HTTP/1.1 tells it from an end.
+took nothing for STALL seconds. Only what is for one client, a plan, waits in its `owed`: a place among the
+plan's parts, which are the messages' own blocks. So a thousand clients that do not read cost what one does.
+A stream that is cut has no last chunk: only so can an HTTP/1.1 client tell that from an end.
 
 The loop has its turn again after SLICE connections or TURN_BYTES, whichever is first. To one client no more
 than SEND_BYTES of a plan, or of the backlog that it lags behind, are sent in a turn. The selector is one of
@@ -282,8 +282,7 @@ class Connections:
         held.took = self._loop.time()
         if held.owed:
             owed = held.owed[0]
-            data = owed.next()
-            sent = self.send(held, data)
+            sent = self.send(held, data := owed.next())
             if owed.took(sent, len(data)):
                 held.owed = held.owed[1:]
         else:
