@@ -25,7 +25,7 @@ FlychatError
     └── Broken           not applied: the store is misconfigured, and waiting does not help (Unavailable)
 
 The text of a `Refused` is shown to the requester, so it never repeats the input.
-web.py turns the first two branches into HTTP statuses, in one table.
+web/problems.py turns the first two branches into HTTP statuses, in one table.
 """
 
 from __future__ import annotations

@@ -26,18 +26,19 @@ from tornado.netutil import bind_sockets
 from . import logs
 from .chat import Chat
 from .config import Config, reachable
-from .door import Door
 from .errors import Misconfigured, Unavailable
 from .hub import Hub
 from .hub.local import LocalHub
-from .limits import RateLimit
-from .listener import Listener
 from .log import MessageLog
 from .messages import iso_date
+from .packaged import folder
 from .storage import Engine
 from .storage.measured import MeasuredEngine
 from .streams import committed
-from .web import ChatApplication, folder
+from .web import ChatApplication
+from .web.listener import Listener
+from .web.rate import RateLimit
+from .web.shortcut import StreamShortcut
 
 if TYPE_CHECKING:
     from .pushpin_child import PushpinChild
@@ -86,7 +87,7 @@ class Server:
         if isinstance(hub, LocalHub):
             at_once = application.chat.plan_at_once
             options |= {"plan": at_once, "hold": hub.hold_socket, "trust_proxy": application.trust_proxy}
-            self._http: Listener = Door(application, **options)
+            self._http: Listener = StreamShortcut(application, **options)
         else:
             self._http = Listener(application, **options)
         self._http.add_sockets(sockets)

@@ -16,10 +16,9 @@ Nothing in a plan depends on who asked, because a GRIP proxy shares one answer a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from urllib.parse import quote, unquote
 
 from .errors import Refused
@@ -40,8 +39,6 @@ STREAM_HEADERS = {
 }
 KEEP_ALIVE = Event("keep-alive", "{}")
 KEEP_ALIVE_SECONDS = 20
-
-_QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,16 +209,6 @@ def size(messages: Iterable[Message]) -> int:
     return sum(len(message.block) for message in messages)
 
 
-@lru_cache(maxsize=256)  # there are few browsers
-def prefers(accept: str, wanted: str, otherwise: str) -> bool:
-    """Whether an Accept header asks for media type `wanted` rather than for `otherwise`.
-
-    The higher quality wins, then the more specific range, then the earlier one (RFC 9110, 12.5.1);
-    one range that matches both, such as */*, asks for nothing in particular.
-    """
-    return _rank(accept, wanted) > _rank(accept, otherwise)
-
-
 def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
     """The draft, shown before it is stored, or the news that it was not: out of sequence, no id."""
     if retracted:
@@ -247,25 +234,3 @@ def answer_head(headers: Iterable[tuple[str, str]], *, chunked: bool) -> bytes:
 
 def _reset(reason: str, last_id: int, position: int) -> Event:
     return Event("stream-reset", to_json({"reason": reason, "lastEventId": last_id}), id=position)
-
-
-def _rank(accept: str, media_type: str) -> tuple[float, int, int]:
-    """(quality, specificity, -place) of the most specific range that matches; zeros if none does."""
-    best = (0.0, 0, 0)
-    for place, part in enumerate(accept.lower().split(",")):
-        media_range, *parameters = (piece.strip() for piece in part.split(";"))
-        if media_range not in (media_type, media_type.split("/")[0] + "/*", "*/*"):
-            continue
-        specificity = 3 - media_range.count("*")
-        if specificity > best[1]:
-            best = (_quality(parameters), specificity, -place)
-    return best if best[0] > 0 else (0.0, 0, 0)
-
-
-def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        if match := _QUALITY.fullmatch(parameter):
-            return float(match[1])
-        if parameter.startswith("q="):
-            return 0.0  # not a quality: such a range asks for nothing
-    return 1.0

@@ -11,13 +11,15 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from flychat import errors, web
+from flychat import errors
 from flychat import log as log_module
 from flychat.errors import Broken, Unknown
-from flychat.limits import RateLimit
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
-from flychat.web import BODY_BYTES, ChatApplication, MessagesHandler, read_fields
+from flychat.web import ChatApplication, assets, base
+from flychat.web.forms import read_fields
+from flychat.web.messages import BODY_BYTES, MessagesHandler
+from flychat.web.rate import RateLimit
 from tests.support.asking import BROWSER, FORM, JSON, ROOM, ask, error, post
 from tests.support.fakes import raising
 from tests.support.served import fields, served
@@ -419,7 +421,7 @@ async def test_a_type_counts_in_any_spelling_and_utf_8_by_any_name(kind):
 async def test_a_body_at_the_limit_is_taken():
     async with served() as chat:
         content = json.dumps({"from": "ann", "text": "hi"})
-        body = content + " " * (web.BODY_BYTES - len(content))
+        body = content + " " * (BODY_BYTES - len(content))
         assert (await ask(chat, ROOM, "POST", body, Content_Type=JSON)).code == 200
         assert (await ask(chat, ROOM, "POST", body + " ", Content_Type=JSON)).code == 413
 
@@ -706,7 +708,7 @@ async def test_who_goes_while_the_store_is_asked_has_nothing_done_for_him_any_mo
 
 @pytest.mark.gen_test
 async def test_nothing_is_begun_for_a_client_that_has_gone_already(monkeypatch):
-    prepare = web.BaseHandler.prepare
+    prepare = base.BaseHandler.prepare
     prepared = asyncio.Event()
 
     def close_first(handler):
@@ -714,7 +716,7 @@ async def test_nothing_is_begun_for_a_client_that_has_gone_already(monkeypatch):
         handler.request.connection.stream.close()
         prepared.set()
 
-    monkeypatch.setattr(web.BaseHandler, "prepare", close_first)
+    monkeypatch.setattr(base.BaseHandler, "prepare", close_first)
     async with served() as chat:
         asked = []
 
@@ -874,8 +876,8 @@ async def test_garbage_closes_its_connection_and_nothing_else(garbage):
 
 def test_every_route_has_a_handler_of_ours():
     """So that every answer, also an error of Tornado's own, goes through one place."""
-    assert issubclass(web.StaticHandler, web.BaseHandler)
-    assert issubclass(web.MissingHandler, web.BaseHandler)
+    assert issubclass(assets.StaticHandler, base.BaseHandler)
+    assert issubclass(base.MissingHandler, base.BaseHandler)
     assert ChatApplication
 
 

@@ -4,7 +4,7 @@ import contextlib
 
 from tornado.netutil import bind_sockets
 
-from flychat.door import Door
+from flychat.web.shortcut import StreamShortcut
 from tests.support.served import served
 
 
@@ -20,7 +20,9 @@ async def two_doors():
             held.append(plan)
             chat.hub.hold_socket(plan, sock, head, client)
 
-        door = Door(chat.application, plan=chat.application.chat.plan_at_once, hold=hold, trust_proxy=True)
+        door = StreamShortcut(
+            chat.application, plan=chat.application.chat.plan_at_once, hold=hold, trust_proxy=True
+        )
         sockets = bind_sockets(0, "127.0.0.1")
         door.add_sockets(sockets)
         try:

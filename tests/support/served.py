@@ -11,13 +11,13 @@ from tornado.netutil import bind_sockets
 
 from flychat.chat import Chat
 from flychat.hub.local import LocalHub
-from flychat.listener import Listener
 from flychat.log import MessageLog
 from flychat.messages import Draft
 from flychat.server import HEAD_BYTES
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import committed
 from flychat.web import ChatApplication
+from flychat.web.listener import Listener
 from tests.support.fakes import FaultyEngine, MemoryEngine
 from tests.support.http_body import Body
 from tests.support.sse_parser import Parsed, parse

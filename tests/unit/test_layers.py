@@ -8,11 +8,13 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "flychat"
 PURE = {"errors", "messages", "sse", "streams"}
 PORTS = {"storage", "hub"}
+SERVED = {"web.listener", "web.shortcut"}  # how connections are served, which the handlers above do not know
 HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.sockets"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
+TORNADO = {"application", "assets", "base", "forms", "listener", "messages", "pages", "shortcut", "status"}
 TECHNOLOGY = {
-    "tornado": HUBS | PORTS | {"chat", "web", "listener", "door", "server"},
-    "jinja2": {"web"},
+    "tornado": HUBS | PORTS | {"chat", "server"} | {f"web.{part}" for part in TORNADO},
+    "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
     "sqlite3": {"storage.sqlite"},
     "aiohttp": {"client.http", "pushpin_child"},
@@ -47,11 +49,21 @@ ALLOWED = {
     "log.room": PURE | {"storage", "log.view", "log.pace"},
     "log": PURE | {"storage", "log.reading", "log.window", "log.view", "log.room"},
     "chat": PURE | {"log", "hub"},
-    "limits": set(),
     "logs": set(),
-    "web": PURE | {"chat", "limits", "logs"},
-    "listener": {"limits"},
-    "door": PURE | {"limits", "listener", "logs", "web"},
+    "packaged": set(),
+    "web.negotiation": set(),
+    "web.rate": set(),
+    "web.visitor": set(),
+    **dict.fromkeys(("web.problems", "web.forms"), PURE),
+    "web.application": PURE | {"chat", "logs", "packaged", "web.rate"},
+    "web.base": PURE
+    | {"chat", "web.application", "web.negotiation", "web.problems", "web.rate", "web.visitor"},
+    "web.messages": PURE | {"web.base", "web.forms", "web.rate"},
+    **dict.fromkeys(("web.assets", "web.pages", "web.status"), PURE | {"web.base"}),
+    "web": PURE
+    | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"},
+    "web.listener": {"web.visitor"},
+    "web.shortcut": PURE | {"logs", "web.base", "web.listener", "web.visitor"},
     "config": {"__init__", "errors"},
     "client.follower": PURE,
     "client.http": {"__init__"} | PURE,
@@ -98,6 +110,8 @@ def test_a_module_imports_only_from_the_layers_below(name, path):
         assert not ours & (ENGINES | HUBS - {"hub.sockets", "hub.publisher"}), (
             "only the server names an engine or a hub"
         )
+    if name not in ("server", "web.shortcut"):
+        assert not ours & SERVED, "only the server says how connections are served"
 
 
 @pytest.mark.parametrize("technology", TECHNOLOGY)

@@ -114,7 +114,7 @@ class Server:
         return 200
 
     async def _stream(self, request: StreamRequest, response: Response) -> None:
-        """Through a handler, or, as door.py does, on the bare connection."""
+        """Through a handler, or, as web/shortcut.py does, on the bare connection."""
         plan = None
         plain = self.mode == "standalone" and self.world.chance.random() < 0.5
         if plain and response.request.version == "HTTP/1.1":

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from flychat import listener
 from flychat.server import HEAD_BYTES
+from flychat.web import listener
 from tests.support.served import Client, served
 
 HEAD = "HTTP/1.1\r\nHost: x\r\n"

@@ -35,7 +35,7 @@ from tornado.httputil import (
 )
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
-from .limits import client_of
+from .visitor import client_of
 
 STALL = 30.0  # seconds without taking a byte until an answer is given up
 TICK = 1.0  # seconds between two looks for such answers

@@ -1,4 +1,4 @@
-"""The door: plain stream requests are held without Tornado, with the same answer; all others are Tornado's."""
+"""The shortcut: plain stream requests are held without Tornado, with the same answer; all others are Tornado's."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flychat.door import LOOK_BYTES, Door, plain_request
 from flychat.streams import StreamRequest
+from flychat.web.shortcut import LOOK_BYTES, StreamShortcut, plain_request
 from tests.support.doors import two_doors
 from tests.support.served import WAIT
 
@@ -89,7 +89,7 @@ UNUSUAL = {
 @pytest.mark.gen_test
 async def test_the_head_of_a_stream_tells_the_time():
     async with two_doors() as (chat, _port, _held):
-        door = Door(chat.application, plan=None, hold=None)
+        door = StreamShortcut(chat.application, plan=None, hold=None)
         heads = [door._stream_head(now) for now in (1, 1, 86_401)]
         assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in heads[1]
         assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in heads[2]

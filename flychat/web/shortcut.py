@@ -1,4 +1,4 @@
-"""The door: a client that wants nothing but a stream is let in without ceremony.
+"""The shortcut: a client that wants nothing but a stream is answered without Tornado.
 
 In a reconnect storm nearly all requests are alike: a plain GET for the stream of a room that is in memory.
 For each Tornado makes a stream, a parser, a coroutine, a request and a handler, and throws them away as soon
@@ -28,13 +28,13 @@ from urllib.parse import unquote_to_bytes
 
 from tornado.httputil import format_timestamp
 
-from .errors import Refused
-from .limits import client_behind
+from ..errors import Refused
+from ..logs import Seldom
+from ..messages import room_name
+from ..streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
+from .base import DEFAULT_HEADERS
 from .listener import Listener
-from .logs import Seldom
-from .messages import room_name
-from .streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
-from .web import DEFAULT_HEADERS
+from .visitor import client_behind
 
 LOOK_BYTES = 4096  # of a new connection; a longer head is unusual
 ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
@@ -79,7 +79,7 @@ def plain_request(head: bytes) -> StreamRequest | None:
     return StreamRequest(room, None if position is None else int(position))
 
 
-class Door(Listener):
+class StreamShortcut(Listener):
     """The HTTP server, which has plain stream requests held by `hold` if `plan` can answer them at once."""
 
     def initialize(  # type: ignore[override]

@@ -1,0 +1,83 @@
+"""What the handlers share, and the bookkeeping of requests under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+from prometheus_client import Counter
+from tornado import httputil
+from tornado.web import Application, RequestHandler
+
+from ..chat import Chat
+from ..logs import Seldom
+from ..messages import UNSEEN, name_to_show
+from ..packaged import folder
+from .rate import RateLimit
+
+PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
+
+FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
+
+logger = logging.getLogger(__name__)
+
+
+class BaseApplication(Application):
+    """`idle` is set while every request is answered."""
+
+    def __init__(
+        self,
+        chat: Chat,
+        *,
+        cors_origins: Sequence[str] = (),
+        public_url: str | None = None,
+        rate_limit: RateLimit | None = None,
+        trust_proxy: bool = False,
+        recovers: bool = False,
+    ) -> None:
+        """`public_url` is where the GRIP proxy is found, if that is known; `recovers`: it may ask here."""
+        self.chat = chat
+        self.rate_limit = rate_limit or RateLimit(0, 0)
+        self.trust_proxy = trust_proxy
+        self.recovers = recovers
+        self.way_in = f"the GRIP proxy: {public_url or PROXY}"
+        self._strayed = Seldom(logger)
+        self._failed: dict[str, Seldom] = {}  # by code
+        self.cors_origins = frozenset(cors_origins)
+        self.draining = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._busy: set[RequestHandler] = set()
+        self.templates = Environment(loader=FileSystemLoader(folder("templates")), autoescape=True)
+        self.templates.filters["name"] = name_to_show
+        self.templates.globals["unseen"] = UNSEEN
+        super().__init__(**self.routes())
+
+    def routes(self) -> dict[str, Any]:
+        """The handlers, as Tornado wants to be told of them."""
+        raise NotImplementedError
+
+    def stray(self) -> None:
+        """A client came around the proxy."""
+        self._strayed.tell("around the proxy nothing is live: clients are to go to %s", self.way_in)
+
+    def failed(self, request: httputil.HTTPServerRequest, status: int, code: str) -> str | None:
+        """An answer is our fault: counted, and logged with the id that is returned, each 500 and some 503."""
+        FAILURES.labels(code).inc()
+        id = secrets.token_hex(8)
+        seldom = Seldom(logger) if status == 500 else self._failed.setdefault(code, Seldom(logger))
+        told = seldom.tell("%s %s: %d %s (request %s)", request.method, request.path, status, code, id)
+        return id if told else None
+
+    def begin(self, handler: RequestHandler) -> None:
+        self._busy.add(handler)
+        self.idle.clear()
+
+    def end(self, handler: RequestHandler) -> None:
+        self._busy.discard(handler)
+        if not self._busy:
+            self.idle.set()

@@ -1,0 +1,249 @@
+"""What every handler does: errors, cross-origin rules, and who asks.
+
+Every error is raised as what it is, and becomes a status, a code and a text in one place
+(`BaseHandler.send_error`): JSON for programs, a page for browsers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote
+
+from prometheus_client import Counter
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import IOStream
+from tornado.web import Finish, HTTPError, RequestHandler
+
+from .. import errors, streams
+from ..chat import Chat
+from ..errors import FlychatError, Invalid
+from ..messages import sender_name
+from ..sse import to_json
+from .application import BaseApplication
+from .negotiation import prefers
+from .problems import RETRY_AFTER, UNAVAILABLE, problem
+from .rate import cost_of
+from .visitor import client_behind
+
+USER_COOKIE = "flychat_user"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+DEFAULT_HEADERS = {
+    "Server": "flychat",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])
+
+T = TypeVar("T")
+
+
+class BaseHandler(RequestHandler):
+    """Errors, cross-origin rules, and the bookkeeping of requests under way."""
+
+    application: BaseApplication
+    browsed = False  # whether errors are a page, whatever the request accepts
+    room: str | None = None  # the request is about
+    _work: asyncio.Task[Any] | None = None  # that ends when the client goes
+    _gone = False
+
+    @property
+    def chat(self) -> Chat:
+        return self.application.chat
+
+    def set_default_headers(self) -> None:
+        for header, value in DEFAULT_HEADERS.items():
+            self.set_header(header, value)
+
+    def compute_etag(self) -> str | None:
+        return None
+
+    def prepare(self) -> None:
+        self.application.begin(self)
+
+    def on_finish(self) -> None:
+        self.application.end(self)
+        if self.request.method == "POST":
+            POSTS.labels(str(self.get_status())).inc()
+
+    def on_connection_close(self) -> None:
+        """The client has gone, perhaps in the middle of a body: there is nobody to answer."""
+        super().on_connection_close()
+        self.application.end(self)
+        self._gone = True
+        if self._work is not None:
+            self._work.cancel()
+
+    def detach(self) -> IOStream:
+        self.application.end(self)
+        return super().detach()
+
+    async def while_here(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; given up when the client goes. Not for what has to be done all the same."""
+        connection = self.request.connection
+        if self._gone or (isinstance(connection, HTTP1Connection) and connection.stream.closed()):
+            work.close()  # it went before Tornado could tell us
+            raise Finish
+        task: asyncio.Task[T] = asyncio.create_task(work)
+        self._work = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self._gone:
+                raise Finish from None
+            raise
+        finally:
+            self._work = None
+
+    def accepts(self, wanted: str, otherwise: str = "application/json") -> bool:
+        return prefers(self.request.headers.get("Accept", "*/*"), wanted, otherwise)
+
+    def client(self) -> str:
+        """Whom the request is from: the peer, or whom a proxy that is trusted says that it is for."""
+        headers = self.request.headers
+        trusted = self.application.trust_proxy or self.chat.vouched(headers)
+        return client_behind(
+            headers.get_list("X-Forwarded-For") if trusted else [], self.request.remote_ip or ""
+        )
+
+    def admit(self, cost: float) -> None:
+        """Counts the request against its client's limit. Raises TooMany."""
+        if wait := self.application.rate_limit.wait(self.client(), time.monotonic(), cost):
+            raise errors.TooMany(wait)
+
+    async def read(
+        self, room: str, before: int | None = None, after: int | None = None, limit: int = streams.HISTORY
+    ) -> streams.Page:
+        """A page of the room. Of the past, it counts by its bytes if the store was asked for it.
+
+        Raises TooMany, Unavailable.
+        """
+        past = before is not None or after is not None or limit > streams.HISTORY
+        if past:
+            self.admit(0)
+        page = await self.while_here(self.chat.page(room, before, limit, after=after))
+        if past and page.stored:
+            self.charge(streams.size(page.messages))
+        return page
+
+    def charge(self, size: int) -> None:
+        """Counts so many bytes, which the store has to read for the client."""
+        self.application.rate_limit.charge(self.client(), time.monotonic(), cost_of(size))
+
+    def query_value(self, name: str) -> str | None:
+        """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
+        try:
+            return self.request.query_arguments[name][-1].decode()
+        except KeyError:
+            return None
+        except UnicodeDecodeError:
+            raise Invalid(name, "must be UTF-8") from None
+
+    def remembered_user(self) -> str:
+        """The name in the cookie, if it can be one."""
+        try:
+            return sender_name(unquote(self.get_cookie(USER_COOKIE) or "").strip())
+        except Invalid:
+            return ""
+
+    def allowed_methods(self) -> str:
+        """The value of an Allow header: the methods that the handler defines itself."""
+        own = [m for m in self.SUPPORTED_METHODS if getattr(type(self), m.lower()) is not _undefined(m)]
+        return ", ".join(own)
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        super().send_error(problem(error, status_code)[0], **kwargs)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        phrase = HTTPStatus(status_code).phrase
+        code = problem(error, status_code)[1]
+        text = str(error) if isinstance(error, errors.Refused) else phrase
+        if status_code == 405:
+            self.set_header("Allow", self.allowed_methods())
+        if isinstance(error, errors.TooMany):
+            self.set_header("Retry-After", str(math.ceil(error.seconds)))
+        if status_code == 503:
+            self.set_header("Retry-After", str(RETRY_AFTER))
+            text = text if isinstance(error, errors.Refused) else UNAVAILABLE.format(self.again())
+        self.set_header("Cache-Control", "no-store")
+        if status_code in (500, 503) and (id := self.application.failed(self.request, status_code, code)):
+            self.set_header("X-Request-Id", id)
+        self.allow_origin()
+        if self.browsed or self.accepts("text/html"):
+            way_back = self.room and room_path(self.room)
+            self.write_page(
+                "error.html",
+                status=status_code,
+                title=phrase,
+                message=text,
+                room_path=way_back,
+                form=self.form_again(error),
+            )
+        else:
+            self.write_json({"error": {"code": code, "message": text}})
+
+    def again(self) -> str:
+        """How the sentence ends that asks to try again."""
+        return "."
+
+    def form_again(self, error: object) -> dict[str, str] | None:
+        """What the form that was sent, and refused with this error, is to hold when it is shown again."""
+        return None
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """Only what is our fault: else anybody could fill the log."""
+        if not isinstance(value, FlychatError | HTTPError):
+            super().log_exception(typ, value, tb)
+
+    def write_json(self, value: dict[str, Any]) -> None:
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.write(to_json(value) + "\n")
+
+    def write_page(self, template: str, **values: Any) -> None:
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.set_header("Content-Security-Policy", PAGE_POLICY)
+        self.write(
+            self.application.templates.get_template(template).render(static_url=self.static_url, **values)
+        )
+
+    def allow_origin(self) -> bool:
+        """Lets a page of a listed origin read the answer; says whether the request's origin may write."""
+        origin = self.request.headers.get("Origin")
+        if origin is None:
+            return True
+        if origin.lower() in self.application.cors_origins:
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.add_header("Vary", "Origin")
+            return True
+        if origin == "null":  # a page of ours whose referrer is withheld; no page can write Sec-Fetch-Site
+            return self.request.headers.get("Sec-Fetch-Site") == "same-origin"
+        host = self.request.host.lower()
+        return origin.lower() in (f"http://{host}", f"https://{host}")
+
+
+def _undefined(method: str) -> Any:
+    return getattr(RequestHandler, method.lower())
+
+
+class MissingHandler(BaseHandler):
+    def prepare(self) -> None:
+        super().prepare()
+        raise HTTPError(404)
+
+
+def room_path(room: str) -> str:
+    return "/" + quote(room, safe="")
+
+
+def messages_path(room: str) -> str:
+    return f"/rooms/{quote(room, safe='')}/messages/"

@@ -1,0 +1,48 @@
+"""The fields of a POST: JSON, a form, or multipart/form-data."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tornado import httputil
+
+from .. import errors
+from ..errors import Invalid
+
+UTF_8 = {"utf-8", "utf8", "us-ascii"}  # the last is a part of it
+
+_CHARSET = re.compile(r""";\s*charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
+
+
+def read_fields(content_type: str, body: bytes) -> tuple[dict[str, Any], bool]:
+    """The fields of a POST, and whether it is a form. Raises Unsupported, Invalid."""
+    kind, _, parameters = content_type.partition(";")
+    kind = kind.strip().lower()
+    charset = _CHARSET.search(content_type)
+    if charset is not None:
+        _check_charset(charset[1])
+    if kind == "application/json":
+        try:
+            fields = json.loads(body.decode())
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            raise Invalid("body", "must be a JSON object")
+        return fields, False
+    if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        raise errors.Unsupported("the body must be JSON, a form, or multipart/form-data")
+    arguments: dict[str, list[bytes]] = {}
+    try:
+        httputil.parse_body_arguments(f"{kind};{parameters}", body, arguments, {})
+        fields = {name: values[-1].decode() for name, values in arguments.items()}
+    except (ValueError, httputil.HTTPInputError):
+        raise Invalid("body", "must be a form in UTF-8") from None
+    _check_charset(fields.get("_charset_", "utf-8"))  # in which a browser says how it has encoded a form
+    return fields, True
+
+
+def _check_charset(name: str) -> None:
+    if name.lower() not in UTF_8:
+        raise errors.Unsupported("the body must be in UTF-8")

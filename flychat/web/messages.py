@@ -1,0 +1,155 @@
+"""A room's messages: streamed, paged, posted; and what a GRIP proxy recovers of them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from typing import Any
+from urllib.parse import quote
+
+from tornado.http1connection import HTTP1Connection
+from tornado.web import stream_request_body
+
+from .. import errors, streams
+from ..errors import Invalid
+from ..messages import Draft, room_name, sender_name, wire_json
+from ..sse import read_position
+from .base import BaseHandler, messages_path, room_path
+from .forms import read_fields
+from .rate import cost_of
+
+BODY_BYTES = 65_536
+DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
+PAGE_LIMIT = 200  # messages that one request into the past is given at the most
+SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is not sent, and not decoded
+
+
+class StreamHandler(BaseHandler):
+    async def stream(self, request: streams.StreamRequest) -> None:
+        """Answers with a stream. Raises Unproxied, Unavailable."""
+        if not self.chat.proxied(self.request.headers):
+            self.application.stray()
+            raise errors.Unproxied(
+                f"this server does not hold streams: ask for it at {self.application.way_in}"
+            )
+        for header, value in streams.STREAM_HEADERS.items():
+            self.set_header(header, value)
+        self.allow_origin()
+        if self.request.method != "HEAD":
+            await self.while_here(self.chat.stream(request, self, self.client()))
+
+
+@stream_request_body
+class MessagesHandler(StreamHandler):
+    """A room's messages: streamed, paged, posted."""
+
+    def initialize(self) -> None:
+        self._body = bytearray()
+        self._fields: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        super().prepare()
+        connection = self.request.connection
+        assert isinstance(connection, HTTP1Connection)
+        connection.set_max_body_size(DISCARDED_BYTES)
+        if (read_position(self.request.headers.get("Content-Length")) or 0) > DISCARDED_BYTES:
+            self.set_header("Connection", "close")
+            raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
+
+    def data_received(self, chunk: bytes) -> None:
+        if len(self._body) <= BODY_BYTES:
+            self._body += chunk
+
+    async def get(self, name: str) -> None:
+        room = self.room = room_name(name)
+        if self.accepts("text/event-stream"):
+            given = self.request.query_arguments.get("lastEventId", [])
+            positions = [value.decode("latin-1") for value in given]
+            await self.stream(streams.read_request(room, self.request.headers, positions))
+        else:
+            before, after, limit = self._number("before"), self._number("after", 0), self._number("limit")
+            if before is not None and after is not None:
+                raise Invalid("after", "must not come with before")
+            limit = streams.HISTORY if limit is None else min(limit, PAGE_LIMIT)
+            page = await self.read(room, before, after, limit)
+            self.set_header("Cache-Control", "no-cache")
+            self.set_header("Vary", "Accept")
+            self.allow_origin()
+            more = {} if page.more is None else {"before" if after is None else "after": page.more}
+            messages = list(map(wire_json, page.messages))
+            self.write_json({"messages": messages, "lastEventId": page.last_id, **more})
+
+    head = get
+
+    async def post(self, name: str) -> None:
+        self.room = room_name(name)
+        if not self.allow_origin():
+            raise errors.Forbidden("this origin may not post here")
+        self.admit(cost_of(len(self._body)))
+        if len(self._body) > BODY_BYTES:
+            raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
+        self._fields, is_form = self._read_fields()
+        draft = Draft.create(self.room, self._fields, now=time.time())
+        message = await self.chat.post(draft, lambda ids: self.charge(ids * SEARCHED_BYTES))
+        if is_form and self.accepts("text/html"):
+            remembered = self.remembered_user() == message.sender
+            query = "" if remembered else "?user=" + quote(message.sender, safe="")
+            self.redirect(room_path(draft.room) + query, status=303)
+        else:
+            self.write_json(wire_json(message))
+
+    def _read_fields(self) -> tuple[dict[str, Any], bool]:
+        if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise errors.Unsupported("the body must not be compressed")
+        return read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))
+
+    def again(self) -> str:
+        if self.request.method != "POST":
+            return super().again()
+        if self._fields.get("provisionalId") is not None:
+            return "; nothing is sent twice."
+        return ". Look first: the message may have been stored."
+
+    def form_again(self, error: object) -> dict[str, str] | None:
+        """With its text, and to be recognised when it is sent again, unless this is what was wrong."""
+        if self.room is None or isinstance(error, errors.Forbidden) or len(self._body) > BODY_BYTES:
+            return None  # what a page of another origin wrote is not to be sent by a click on ours
+        with contextlib.suppress(errors.Refused):
+            fields, is_form = self._read_fields()
+            if is_form:
+                form = {name: fields.get(name, "") for name in ("text", "provisionalId", "lastEventId")}
+                used_up = isinstance(error, errors.Conflict | errors.TooOld)
+                if used_up or not form["provisionalId"] or getattr(error, "field", "") == "provisionalId":
+                    form |= {"provisionalId": str(uuid.uuid4()), "lastEventId": ""}
+                return {
+                    **form,
+                    "from": sender_name(fields.get("from", "")),
+                    "action": messages_path(self.room),
+                }
+        return None
+
+    def options(self, name: str) -> None:
+        self.set_status(204)
+        self.set_header("Allow", self.allowed_methods())
+        if self.allow_origin():
+            self.set_header("Access-Control-Allow-Methods", "GET, POST")
+            self.set_header("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID")
+            self.set_header("Access-Control-Max-Age", "600")
+
+    def _number(self, name: str, least: int = 1) -> int | None:
+        value = self.query_value(name)
+        number = read_position(value)
+        if value is not None and (number is None or number < least):
+            raise Invalid(name, f"must be a whole number from {least}")
+        return number
+
+
+class RecoveryHandler(StreamHandler):
+    """The one URL at which a GRIP proxy asks for what its holds have missed, in any room."""
+
+    async def get(self) -> None:
+        request = streams.read_grip_last(self.request.headers.get_list("Grip-Last"))
+        if request is None:
+            raise errors.NotFound("this is for the GRIP proxy")
+        await self.stream(request)

@@ -1,0 +1,98 @@
+"""The pages: the way to a room, its join form, and the room."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from ..errors import Invalid
+from ..messages import Message, room_name, sender_name
+from ..sse import read_position
+from .base import USER_COOKIE, BaseHandler, messages_path, room_path
+
+ROWS_BYTES = 7_780  # of markup in a room's page, so that the first load is small; the script loads the rest
+COOKIE_DAYS = 365
+
+
+class RootHandler(BaseHandler):
+    browsed = True
+
+    def get(self) -> None:
+        """To the default room, or to the room that the join form names."""
+        room, query = "default", self.request.query
+        if named := self.get_query_argument("room", ""):
+            room = room_name(named)
+            query = urlencode([field for field in parse_qsl(query) if field[0] != "room"])
+        self.redirect(room_path(room) + ("?" + query if query else ""))
+
+    head = get
+
+
+class RoomHandler(BaseHandler):
+    """The page of a room, with its history; the stream goes on from there."""
+
+    browsed = True
+
+    async def get(self, name: str) -> None:
+        room = self.room = room_name(name)
+        self.set_header("Cache-Control", "no-cache")
+        if "user" not in self.request.query_arguments:
+            self.set_header("Vary", "Cookie")  # it decides whether this is the room or its join form
+        values: dict[str, Any] = {"room": room, "room_path": room_path(room), "user": "", "error": None}
+        try:
+            user = values["user"] = self._user()
+        except Invalid as invalid:
+            self.set_status(400)
+            given = self.request.query_arguments["user"][-1].decode(errors="replace")
+            values |= {"user": given, "error": f"A name {invalid.rule}."}
+            return self.write_page("join.html", **values)
+        if not user:
+            return self.write_page("join.html", **values)
+        page = await self.read(room, read_position(self.query_value("before")) or None)
+        rows = self._rows(page.messages, user)
+        first_id = page.messages[-len(rows)].id if rows else 0
+        return self.write_page(
+            "room.html",
+            **values,
+            messages_path=messages_path(room),
+            provisional_id=uuid.uuid4(),  # of the form without scripts: sent again, it is the same message
+            rows=rows,
+            first_id=first_id,
+            last_id=page.last_id,
+            has_older=first_id > 1,
+            banner=None if self.chat.proxied(self.request.headers) else self._banner(),
+        )
+
+    head = get
+
+    def _rows(self, messages: Sequence[Message], user: str) -> list[str]:
+        """The newest messages as they stand in the page: at least one, and as many as it has room for."""
+        macros: Any = self.application.templates.get_template("message.html").module
+        rows: list[str] = []
+        left = ROWS_BYTES
+        for message in reversed(messages):
+            rows.append(macros.row(message, user))
+            left -= len(rows[-1].encode())
+            if left < 0 and len(rows) > 1:
+                rows.pop()
+                break
+        return rows[::-1]
+
+    def _banner(self) -> str:
+        self.application.stray()
+        return f"Not live: this page was opened around the proxy. Open it at {self.application.way_in}"
+
+    def _user(self) -> str:
+        """`?user=`, which is remembered, else the one remembered. Raises Invalid."""
+        given = self.query_value("user")
+        if given is None:
+            return self.remembered_user()
+        given = given.strip()  # the keyboards of phones put a space behind a word
+        if given:
+            sender_name(given)
+            self.set_cookie(
+                USER_COOKIE, quote(given, safe=""), expires_days=COOKIE_DAYS, httponly=True, samesite="Lax"
+            )
+        return given
