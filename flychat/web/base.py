@@ -1,16 +1,14 @@
 """What every handler does: errors, cross-origin rules, and who asks.
 
-Every error is raised as what it is, and becomes a status, a code and a text in one place
-(`BaseHandler.send_error`): JSON for programs, a page for browsers.
+Every error is raised as what it is, and becomes a `Problem` in one place (problems.py); here it is printed:
+JSON for programs, a page for browsers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Coroutine
-from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -26,7 +24,7 @@ from ..messages import sender_name
 from ..sse import to_json
 from .application import BaseApplication
 from .negotiation import prefers
-from .problems import RETRY_AFTER, UNAVAILABLE, problem
+from .problems import Problem, problem_of
 from .rate import cost_of
 from .visitor import client_behind
 
@@ -161,36 +159,27 @@ class BaseHandler(RequestHandler):
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
-        super().send_error(problem(error, status_code)[0], **kwargs)
+        problem = problem_of(error, status_code, allowed=self.allowed_methods(), again=self.again())
+        super().send_error(problem.status, problem=problem, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None))[1]
-        phrase = HTTPStatus(status_code).phrase
-        code = problem(error, status_code)[1]
-        text = str(error) if isinstance(error, errors.Refused) else phrase
-        if status_code == 405:
-            self.set_header("Allow", self.allowed_methods())
-        if isinstance(error, errors.TooMany):
-            self.set_header("Retry-After", str(math.ceil(error.seconds)))
-        if status_code == 503:
-            self.set_header("Retry-After", str(RETRY_AFTER))
-            text = text if isinstance(error, errors.Refused) else UNAVAILABLE.format(self.again())
-        self.set_header("Cache-Control", "no-store")
-        if status_code in (500, 503) and (id := self.application.failed(self.request, status_code, code)):
+        problem: Problem = kwargs["problem"]
+        for header, value in problem.headers.items():
+            self.set_header(header, value)
+        if problem.ours and (id := self.application.failed(self.request, status_code, problem.code)):
             self.set_header("X-Request-Id", id)
         self.allow_origin()
         if self.browsed or self.accepts("text/html"):
-            way_back = self.room and room_path(self.room)
             self.write_page(
                 "error.html",
                 status=status_code,
-                title=phrase,
-                message=text,
-                room_path=way_back,
-                form=self.form_again(error),
+                title=problem.title,
+                message=problem.text,
+                room_path=self.room and room_path(self.room),
+                form=self.form_again(kwargs.get("exc_info", (None, None))[1]),
             )
         else:
-            self.write_json({"error": {"code": code, "message": text}})
+            self.write_json({"error": {"code": problem.code, "message": problem.text}})
 
     def again(self) -> str:
         """How the sentence ends that asks to try again."""

@@ -1,7 +1,14 @@
-"""What an error is on the web: a status, a code and a text, in one table."""
+"""What an error is on the web: a status, a code, a text and headers, found in one place.
+
+An error is answered as the nearest of its kinds in the table; what is not in it is answered as Tornado says.
+The text of a refusal is its own: it never repeats the input. What else went wrong is told without details.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from .. import errors
@@ -27,9 +34,43 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
 UNAVAILABLE = "The message store does not answer. Please try again{}"
 
 
-def problem(error: object, status: int) -> tuple[int, str]:
-    """The status and the code of an error: those of its nearest kind in the table, else of `status`."""
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An answer that is an error. `code` is for programs, `title` and `text` for people."""
+
+    status: int
+    code: str
+    text: str
+    headers: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        return HTTPStatus(self.status).phrase
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is the server's fault."""
+        return self.status in (500, 503)
+
+
+def problem_of(error: object, status: int = 500, *, allowed: str = "", again: str = ".") -> Problem:
+    """What `error` is, where Tornado would answer with `status`.
+
+    `allowed` are the methods that the path has; `again` ends the sentence that asks to try again.
+    """
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     for kind in type(error).__mro__:
         if kind in STATUSES:
-            return STATUSES[kind]
-    return status, HTTPStatus(status).phrase.lower().replace(" ", "_")
+            status, code = STATUSES[kind]
+            break
+    text = str(error) if isinstance(error, errors.Refused) else HTTPStatus(status).phrase
+    headers = {"Cache-Control": "no-store"}
+    if status == 405:
+        headers["Allow"] = allowed
+    elif isinstance(error, errors.TooMany):
+        headers["Retry-After"] = str(math.ceil(error.seconds))
+    elif status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER)
+        if not isinstance(error, errors.Refused):
+            text = UNAVAILABLE.format(again)
+    return Problem(status, code, text, headers)
