@@ -20,7 +20,10 @@ from tests.conftest import need
 from tests.support.program import ROOT, START_SECONDS, Program, environment, running
 
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = [*GUIDES, ROOT / "CHANGELOG.md", *(ROOT / name / "README.md" for name in ("benchmarks", "deploy"))]
+PAGES = [
+    *(*GUIDES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", ROOT / "deploy" / "README.md"),
+    *sorted((ROOT / "tests").rglob("README.md")),
+]
 BLOCK = re.compile(r"^( *)```(?:sh|console)\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 SERVER_IN_GUIDES = re.compile(r"http://127\.0\.0\.1:3000|https://chat\.example\.org")
 
