@@ -37,7 +37,7 @@ class Chat:
 
         A draft that is in the log already is answered from there, and neither shown nor stored again;
         `searched` is told how many ids the store was searched for it.
-        Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Rejected.
+        Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Unstorable.
         """
         known = await self._log.recall(draft, searched)
         if isinstance(known, Message):

@@ -15,6 +15,7 @@ MODES = ("standalone", "grip", "create-table")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
+DAY = 86_400  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Config:
     port: int
     cors_origins: tuple[str, ...]
     log_format: str = "plain"
-    retention: int = 0  # days; 0: for ever
+    retention: int = 0  # seconds; 0: for ever
     rate_limit: float = 10.0
     trust_proxy: bool = False
     memory: int = 256  # MB
@@ -198,7 +199,7 @@ def _port(value: str, option: str = "--port") -> int:
 def _retention(value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or 0 < int(value) < 7:
         raise Misconfigured("--retention must be a number of days, 7 or more, or 0")
-    return int(value)
+    return int(value) * DAY
 
 
 def _log_format(value: str) -> str:

@@ -1,12 +1,14 @@
 """Everything that can go wrong, as a tree.
 
 FlychatError
+├── Unavailable      not now; the same request is safe later
 ├── Refused          the request cannot be granted; the requester can change it
 │   ├── Invalid          a field breaks its rule
 │   ├── NotFound         no such thing
 │   ├── Forbidden        not from this origin
 │   ├── Conflict         the provisional id stands for another text
 │   ├── TooOld           sent again so late that the log is not searched for it
+│   ├── Unstorable       the store will never take this content
 │   ├── TooLarge         the body is over the limit
 │   ├── Unsupported      the body is of an unknown type
 │   ├── TooMany          the client posts too often
@@ -14,27 +16,16 @@ FlychatError
 │   ├── Overloaded       more work is waiting than can be done soon (Unavailable)
 │   ├── NotReady         the server should not be sent requests; says which part of it is why
 │   └── Unproxied        a stream asked around the GRIP proxy
-├── Unavailable      not now; the same request is safe later
 ├── Misconfigured    the program cannot start like this
-└── StoreFailed      what a storage engine says of a put, or of a read (storage/__init__.py)
-    ├── Taken            the place holds another commit
-    ├── Unknown          no answer; a put was applied, or was not, or will be
-    ├── Throttled        not applied: the store asks for patience
-    ├── Rejected         not applied, and never will be with this content
-    ├── Hole             a reading ended at a commit that is missing, below the log's end
-    └── Broken           not applied: the store is misconfigured, and waiting does not help (Unavailable)
+└── StoreFailed      what a storage engine says: see storage/__init__.py
 
 The text of a `Refused` is shown to the requester, so it never repeats the input.
-web/problems.py turns the first two branches into HTTP statuses, in one table.
+web/problems.py turns it, and Unavailable, into HTTP statuses, in one table.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .messages import Commit
 
 
 def without_password(text: str) -> str:
@@ -44,6 +35,10 @@ def without_password(text: str) -> str:
 
 class FlychatError(Exception):
     """The root: every error that flychat raises on purpose."""
+
+
+class Unavailable(FlychatError):
+    """The store did not answer in time. Asking again, with the same provisional id, is safe."""
 
 
 class Refused(FlychatError):
@@ -78,6 +73,13 @@ class TooOld(Refused):
         super().__init__("this message was first sent too long ago to tell whether it is stored already")
 
 
+class Unstorable(Refused):
+    """The store will never take this content."""
+
+    def __init__(self) -> None:
+        super().__init__("the message store does not take this message, and never will")
+
+
 class TooLarge(Refused):
     """The body is over the limit."""
 
@@ -94,12 +96,8 @@ class TooMany(Refused):
         self.seconds = seconds
 
 
-class Unproxied(Refused):
-    """A stream was asked from the app itself, around the GRIP proxy that would hold it."""
-
-
-class Unavailable(FlychatError):
-    """The store did not answer in time. Asking again, with the same provisional id, is safe."""
+class Full(Refused):
+    """No more streams are held here, at all or for this client."""
 
 
 class Overloaded(Refused, Unavailable):
@@ -109,53 +107,13 @@ class Overloaded(Refused, Unavailable):
         super().__init__("the server has more to do than it can do; nothing was done, please try again")
 
 
-class Full(Refused):
-    """No more streams are held here, at all or for this client."""
-
-
 class NotReady(Refused):
     """The server should not be sent requests."""
 
 
+class Unproxied(Refused):
+    """A stream was asked from the app itself, around the GRIP proxy that would hold it."""
+
+
 class Misconfigured(FlychatError):
     """The program cannot start: one line that says why and what to do."""
-
-
-class StoreFailed(FlychatError):
-    """A call of the store that did not plainly succeed."""
-
-
-class Taken(StoreFailed):
-    """The place holds another commit: `winner`, where the engine was told."""
-
-    def __init__(self, winner: Commit | None = None) -> None:
-        super().__init__("the place is taken")
-        self.winner = winner
-
-
-class Unknown(StoreFailed):
-    """No answer in time; a put was applied, or was not, or will be."""
-
-
-class Throttled(StoreFailed):
-    """Not applied: the store asks for patience."""
-
-
-class Rejected(StoreFailed):
-    """Not applied, and never will be with this content."""
-
-
-class Hole(StoreFailed):
-    """A reading ended below the log's end, because a commit is missing.
-
-    `commits` is what it read before the hole; `beyond` is the first id of the next commit that is there.
-    """
-
-    def __init__(self, commits: list[Commit], beyond: int) -> None:
-        super().__init__(f"the log has a hole below {beyond}")
-        self.commits = commits
-        self.beyond = beyond
-
-
-class Broken(StoreFailed, Unavailable):
-    """Not applied: the store is misconfigured; waiting does not help."""

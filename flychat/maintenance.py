@@ -18,10 +18,10 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from .config import store
-from .errors import FlychatError, Hole, Misconfigured, Refused, Taken, Throttled, Unknown
+from .errors import FlychatError, Misconfigured, Refused
 from .messages import Commit, Message, room_name, wire_json
-from .server import open_engine
-from .storage import Engine
+from .storage import Engine, Hole, Taken, Throttled, Unknown
+from .storage.opened import open_engine
 from .terminal import abandon_output, json_line
 
 T = TypeVar("T")

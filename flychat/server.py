@@ -34,6 +34,7 @@ from .messages import iso_date
 from .packaged import folder
 from .storage import Engine
 from .storage.measured import MeasuredEngine
+from .storage.opened import open_engine
 from .streams import committed
 from .web import ChatApplication
 from .web.listener import Listener
@@ -48,7 +49,6 @@ LOOP_LAG = Histogram(
     "How late the event loop was",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
-DAY = 86_400
 SWEEP_SECONDS = 3600.0  # between two looks for messages that are too old
 LAG_SECONDS = 0.5  # between two looks at it
 
@@ -92,7 +92,7 @@ class Server:
             self._http = Listener(application, **options)
         self._http.add_sockets(sockets)
         self._watch = asyncio.create_task(watch_loop())
-        self._sweep = asyncio.create_task(sweep(log, retention * DAY)) if retention else None
+        self._sweep = asyncio.create_task(sweep(log, retention)) if retention else None
 
     async def stop(self) -> None:
         """Drains and ends, in the order that loses nothing, within 10 s."""
@@ -192,17 +192,6 @@ def listen(config: Config) -> list[socket.socket]:
 def url_of(sockets: list[socket.socket]) -> str:
     host, port = sockets[0].getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
-
-
-async def open_engine(kind: str, location: str, environ: Mapping[str, str], retention: int = 0) -> Engine:
-    """The store; only its own technology is imported. `retention` is in days. Raises Misconfigured."""
-    if kind == "sqlite":
-        from .storage.sqlite import SqliteEngine
-
-        return await SqliteEngine.open(location)
-    from .storage.dynamodb import DynamoEngine
-
-    return await DynamoEngine.open(location, environ, retention=retention * DAY if retention else None)
 
 
 def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinChild | None) -> Hub:

@@ -23,9 +23,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import Hole, StoreFailed, Unavailable
+from ..errors import Unavailable
 from ..messages import COMMIT_MESSAGES, Commit, Draft, Message
-from ..storage import Engine
+from ..storage import Engine, Hole, StoreFailed
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
 from .reading import Reader, SharedReads, messages_of
 from .room import DEADLINE, Room
@@ -101,7 +101,7 @@ class MessageLog:
     async def commit(self, draft: Draft, searched: Searched = not_told) -> Message:
         """The draft as a message of the log.
 
-        Raises Conflict, TooOld, Unavailable (perhaps stored) or Rejected.
+        Raises Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
         """
         if self._common.closing:  # the engine may be closed already
             raise Unavailable("this process is ending")

@@ -12,9 +12,9 @@ import math
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
-from ..errors import Hole, Overloaded, Throttled, Unavailable, Unknown
+from ..errors import Overloaded, Unavailable
 from ..messages import Commit, Message
-from ..storage import Engine
+from ..storage import Engine, Hole, Throttled, Unknown
 from ..streams import HISTORY, REPLAY, Page, replay
 
 T = TypeVar("T")

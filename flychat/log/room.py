@@ -23,9 +23,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from ..errors import Broken, Conflict, FlychatError, Rejected, Taken, Throttled, Unavailable, Unknown
+from ..errors import Conflict, FlychatError, Unavailable, Unstorable
 from ..messages import COMMIT_BYTES, Commit, Draft, Key, Message, payload_item
-from ..storage import READ_BYTES
+from ..storage import READ_BYTES, Broken, Rejected, Taken, Throttled, Unknown
 from ..streams import REPLAY
 from .pace import Pace
 from .view import Common, Searched, View
@@ -93,7 +93,7 @@ class Room(View):
     async def commit(self, draft: Draft, searched: Searched) -> Message:
         """The draft as a message of the log.
 
-        Raises Conflict, TooOld, Unavailable (perhaps stored) or Rejected.
+        Raises Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
         """
         waiter = _Waiter(draft, searched)
         self._admit(waiter)
@@ -137,9 +137,10 @@ class Room(View):
             pace.lost(loop.time(), told=taken.winner is not None)
             if taken.winner is not None:
                 self._learn([taken.winner])
-        except Rejected as error:
+        except Rejected:
             if pace.rejected(len(drafts)):
-                self._drop([waiter for waiter in self._waiting if waiter.draft.key == drafts[0].key], error)
+                culprits = [waiter for waiter in self._waiting if waiter.draft.key == drafts[0].key]
+                self._drop(culprits, Unstorable())
         except Broken as error:
             self._common.failing.tell("the message store fails: %s", error)
             self._give_up(self._waiting)

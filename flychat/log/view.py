@@ -15,10 +15,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ..errors import Hole, TooOld, Unavailable
+from ..errors import TooOld, Unavailable
 from ..logs import Seldom
 from ..messages import Commit, Draft, Message
-from ..storage import Engine
+from ..storage import Engine, Hole
 from ..streams import HISTORY, REPLAY
 from .reading import Reader, messages_of
 from .window import KEYS, Window, same_text

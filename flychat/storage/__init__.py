@@ -9,13 +9,61 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..errors import Hole
+from ..errors import FlychatError, Unavailable
 from ..messages import Commit
 from ..sse import BEYOND_ANY_LOG
 
 READ_BYTES = (1 << 20) + (1 << 16)  # a replay of 1 MiB, and the commit in which its position is
 READ_SECONDS = 2.0  # for one answer of the store to a reading
 PUT_SECONDS = 3.0  # for its answer to a put
+
+
+class StoreFailed(FlychatError):
+    """A call of the store that did not plainly succeed.
+
+    ├── Taken            the place holds another commit
+    ├── Unknown          no answer; a put was applied, or was not, or will be
+    ├── Throttled        not applied: the store asks for patience
+    ├── Rejected         not applied, and never will be with this content
+    ├── Hole             a reading ended at a commit that is missing, below the log's end
+    └── Broken           not applied: the store is misconfigured, and waiting does not help (Unavailable)
+    """
+
+
+class Taken(StoreFailed):
+    """The place holds another commit: `winner`, where the engine was told."""
+
+    def __init__(self, winner: Commit | None = None) -> None:
+        super().__init__("the place is taken")
+        self.winner = winner
+
+
+class Unknown(StoreFailed):
+    """No answer in time; a put was applied, or was not, or will be."""
+
+
+class Throttled(StoreFailed):
+    """Not applied: the store asks for patience."""
+
+
+class Rejected(StoreFailed):
+    """Not applied, and never will be with this content."""
+
+
+class Hole(StoreFailed):
+    """A reading ended below the log's end, because a commit is missing.
+
+    `commits` is what it read before the hole; `beyond` is the first id of the next commit that is there.
+    """
+
+    def __init__(self, commits: list[Commit], beyond: int) -> None:
+        super().__init__(f"the log has a hole below {beyond}")
+        self.commits = commits
+        self.beyond = beyond
+
+
+class Broken(StoreFailed, Unavailable):
+    """Not applied: the store is misconfigured; waiting does not help."""
 
 
 class Engine(Protocol):

@@ -33,11 +33,22 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
-from ..errors import Broken, Misconfigured, Rejected, StoreFailed, Taken, Throttled, Unknown
+from ..errors import Misconfigured
 from ..logs import Seldom
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
-from . import PUT_SECONDS, READ_BYTES, READ_SECONDS, Run
+from . import (
+    PUT_SECONDS,
+    READ_BYTES,
+    READ_SECONDS,
+    Broken,
+    Rejected,
+    Run,
+    StoreFailed,
+    Taken,
+    Throttled,
+    Unknown,
+)
 from .turns import Turns, answered_within
 
 PAGE = 8  # commits in the first page of a Query

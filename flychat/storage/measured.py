@@ -8,9 +8,8 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Histogram
 
-from ..errors import StoreFailed
 from ..messages import Commit
-from . import Engine
+from . import Engine, StoreFailed
 
 T = TypeVar("T")
 

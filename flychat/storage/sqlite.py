@@ -19,10 +19,9 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from ..errors import Broken, StoreFailed, Taken, Unknown
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
-from . import READ_BYTES, Run
+from . import READ_BYTES, Broken, Run, StoreFailed, Taken, Unknown
 from .files import Files, unusable
 from .worker import CHECK, IDLE, READING, Job, Part, Worker
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from ..errors import Unknown
+from . import Unknown
 
 T = TypeVar("T")
 

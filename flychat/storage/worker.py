@@ -21,8 +21,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Generic, TypeAlias, TypeVar
 
-from ..errors import StoreFailed, Unknown
-from . import PUT_SECONDS, READ_SECONDS
+from . import PUT_SECONDS, READ_SECONDS, StoreFailed, Unknown
 
 T = TypeVar("T")
 Item = TypeVar("Item")

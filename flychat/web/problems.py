@@ -17,7 +17,7 @@ from ..errors import FlychatError
 RETRY_AFTER = 2  # seconds
 STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Invalid: (HTTPStatus.BAD_REQUEST, "invalid"),
-    errors.Rejected: (HTTPStatus.BAD_REQUEST, "rejected"),
+    errors.Unstorable: (HTTPStatus.BAD_REQUEST, "rejected"),
     errors.Forbidden: (HTTPStatus.FORBIDDEN, "forbidden"),
     errors.NotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     errors.Conflict: (HTTPStatus.CONFLICT, "conflict"),

@@ -13,9 +13,9 @@ import pytest
 
 from flychat import errors
 from flychat import log as log_module
-from flychat.errors import Broken, Unknown
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
+from flychat.storage import Broken, Unknown
 from flychat.web import ChatApplication, assets, base
 from flychat.web.forms import read_fields
 from flychat.web.messages import BODY_BYTES, MessagesHandler

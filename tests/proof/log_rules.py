@@ -11,11 +11,11 @@ import uuid
 from collections import Counter
 from dataclasses import replace
 
-from flychat.errors import Hole, Unavailable, Unknown
+from flychat.errors import Unavailable
 from flychat.log import MessageLog
 from flychat.log.room import Room
 from flychat.messages import Commit, Draft, Message
-from flychat.storage import Engine
+from flychat.storage import Engine, Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.fakes import FaultyEngine, random_faults
 

@@ -34,9 +34,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from flychat.errors import Unknown
 from flychat.messages import Commit
 from flychat.pushpin_child import PushpinChild
+from flychat.storage import Unknown
 from flychat.storage.dynamodb import DynamoEngine, create_table
 from tests.conftest import dynamo_environment
 from tests.proof.judge import BOUND, Ledger, Log, Stored, Witness, judge_witness, unresolved

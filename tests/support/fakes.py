@@ -6,10 +6,9 @@ import random
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
-from flychat.errors import Broken, Rejected, StoreFailed, Taken, Throttled, Unknown
 from flychat.messages import COMMIT_MESSAGES, Commit
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import Engine, Run
+from flychat.storage import Broken, Engine, Rejected, Run, StoreFailed, Taken, Throttled, Unknown
 
 PUT_FAULTS = {
     "pass": "all is well",

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from flychat.errors import Taken, Throttled, Unknown
 from flychat.hub import local as local_module
 from flychat.log import MessageLog
 from flychat.log import view as view_module
 from flychat.maintenance import clear, export
 from flychat.messages import Commit, Draft, iso_date
 from flychat.server import sweep
+from flychat.storage import Taken, Throttled, Unknown
 from flychat.storage.dynamodb import DynamoEngine, create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest

@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flychat import streams
-from flychat.errors import Broken, Taken, Throttled, Unknown
 from flychat.messages import COMMIT_MESSAGES, Commit, Draft
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import PUT_SECONDS, READ_SECONDS, Run
+from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Run, Taken, Throttled, Unknown
 
 from ..judge import Log, Stored
 from .scenario import HISTORY, REPLAY, REPLAY_BYTES, RETENTION

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from flychat import maintenance
-from flychat.errors import StoreFailed
+from flychat.storage import StoreFailed
 
 from .scenario import RETENTION, ROOM
 from .store import Way

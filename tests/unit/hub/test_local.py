@@ -8,13 +8,13 @@ import socket
 
 import pytest
 
-from flychat.errors import Unknown
 from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub.local import LocalHub
 from flychat.hub.sockets import Audience, Connections
 from flychat.log import MessageLog
 from flychat.messages import Commit
+from flychat.storage import Unknown
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.proof.local_rules import MUTATIONS
 from tests.support.fakes import MemoryEngine

@@ -10,12 +10,13 @@ from collections import Counter
 import pytest
 
 from flychat import log as log_module
-from flychat.errors import Broken, Conflict, Rejected, Taken, Throttled, Unavailable, Unknown
+from flychat.errors import Conflict, Unavailable, Unstorable
 from flychat.log import MessageLog, SharedReads
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.log import view as view_module
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
+from flychat.storage import Broken, Taken, Throttled, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import REPLAY, StreamRequest
 from tests.proof.simulation.virtual import in_virtual_time
@@ -274,7 +275,7 @@ async def test_a_poisonous_message_fails_alone():
         engine.rejects_over = 2000
         drafts = [draft("x" * (3000 if n == 5 else 10)) for n in range(12)]
         results = await asyncio.gather(*map(log.commit, drafts), return_exceptions=True)
-        assert isinstance(results.pop(5), Rejected)
+        assert isinstance(results.pop(5), Unstorable)
         assert await stored(engine) == sorted(results, key=lambda m: m.id)
         assert len(results) == 11
 

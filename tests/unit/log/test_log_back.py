@@ -10,12 +10,13 @@ from collections import deque
 import pytest
 
 from flychat import log as log_module
-from flychat.errors import Conflict, Hole, Overloaded, TooOld, Unavailable, Unknown
+from flychat.errors import Conflict, Overloaded, TooOld, Unavailable
 from flychat.log import MessageLog
 from flychat.log import reading as reading_module
 from flychat.log import view as view_module
 from flychat.log import window as window_module
 from flychat.messages import TEXT_CHARACTERS, Commit, Draft
+from flychat.storage import Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
 from tests.proof.simulation.virtual import in_virtual_time

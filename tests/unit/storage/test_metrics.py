@@ -6,8 +6,8 @@ import re
 import pytest
 from prometheus_client import REGISTRY
 
-from flychat.errors import Taken, Unknown
 from flychat.messages import Commit
+from flychat.storage import Taken, Unknown
 from flychat.storage.measured import MeasuredEngine
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.asking import ROOM, ask, post

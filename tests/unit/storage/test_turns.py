@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from flychat.errors import Unknown
+from flychat.storage import Unknown
 from flychat.storage.turns import TICKS, Turns, answered_within
 
 gen_test = pytest.mark.gen_test(timeout=30)

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from flychat.errors import Taken, Unknown
-from flychat.storage import PUT_SECONDS, READ_SECONDS, worker
+from flychat.storage import PUT_SECONDS, READ_SECONDS, Taken, Unknown, worker
 from flychat.storage.worker import CHECK, IDLE, READING, Worker
 
 gen_test = pytest.mark.gen_test(timeout=30)

@@ -1,0 +1,18 @@
+"""Opening the store that a configuration names; only its own technology is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import Engine
+
+
+async def open_engine(kind: str, location: str, environ: Mapping[str, str], retention: int = 0) -> Engine:
+    """The store of `kind` "sqlite" or "dynamodb"; `retention` in seconds, 0: for ever. Raises Misconfigured."""
+    if kind == "sqlite":
+        from .sqlite import SqliteEngine
+
+        return await SqliteEngine.open(location)
+    from .dynamodb import DynamoEngine
+
+    return await DynamoEngine.open(location, environ, retention=retention or None)
