@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prometheus_client import Counter
-from tornado.web import RequestHandler
 
 from .errors import Conflict, FlychatError, Full
-from .hub import Hub
+from .hub import Hub, Response
 from .log import MessageLog, Searched, not_told
 from .messages import Draft, Message
 from .streams import HISTORY, Page, StreamPlan, StreamRequest, provisional
@@ -52,13 +51,13 @@ class Chat:
             self._hub.publish(provisional(draft, retracted=True))
             raise
 
-    async def stream(self, request: StreamRequest, response: RequestHandler, client: str) -> None:
+    async def stream(self, request: StreamRequest, response: Response, client: str) -> None:
         """Opens, or mends, the stream that is asked for. Raises Full, Unavailable."""
         self._admit(client)
         plan = await self._log.plan(request)
         self._admit(client)  # others may have come meanwhile
         _count(request, plan)
-        await self._hub.hold(plan, response, client)
+        self._hub.hold(plan, response, client)
 
     def _admit(self, client: str) -> None:
         if not self._hub.admits(client):

@@ -5,12 +5,25 @@ One object both holds and publishes, so that a holder of one kind cannot meet a 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from typing import Protocol
 
-from tornado.web import RequestHandler
-
 from ..streams import Publication, StreamPlan
+
+
+class Response(Protocol):
+    """The answer to a request for a stream. A hub either sends it, or takes the connection."""
+
+    @property
+    def asked(self) -> float:
+        """When the request came (time.monotonic)."""
+
+    def send(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Answers with this body, and these headers besides those of any stream."""
+
+    def take(self) -> tuple[socket.socket, bytes, bool] | None:
+        """The connection, the head to send on it, and whether chunks follow; None if the client has gone."""
 
 
 class Hub(Protocol):
@@ -19,7 +32,7 @@ class Hub(Protocol):
     def admits(self, client: str) -> bool:
         """Whether one more stream may be held for this client (an address)."""
 
-    async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
+    def hold(self, plan: StreamPlan, response: Response, client: str) -> None:
         """Answers the request with the plan: its events at once, its channels from then on."""
 
     def publish(self, publication: Publication) -> None:

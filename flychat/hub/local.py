@@ -25,9 +25,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from prometheus_client import Counter
-from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
-from tornado.web import RequestHandler
 
 from ..errors import Unavailable
 from ..logs import Seldom
@@ -37,8 +34,8 @@ from ..streams import (
     Publication,
     StreamPlan,
     StreamRequest,
-    answer_head,
 )
+from . import Response
 from .sockets import Audience, Connection, Connections
 from .waiting import batches
 
@@ -84,13 +81,10 @@ class LocalHub:
     def admits(self, client: str) -> bool:
         return len(self.connections) < self._most and self.connections.clients[client] < self._most_per_client
 
-    async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
-        chunked = response.request.version != "HTTP/1.0"
-        head = answer_head(response._headers.get_all(), chunked=chunked)
-        stream = response.detach()
-        if stream is None or stream.closed():  # the client left while the plan was made
-            return
-        self.hold_socket(plan, taken_from(stream), head, client, chunked=chunked)
+    def hold(self, plan: StreamPlan, response: Response, client: str) -> None:
+        if taken := response.take():  # else the client left while the plan was made
+            sock, head, chunked = taken
+            self.hold_socket(plan, sock, head, client, chunked=chunked)
 
     def hold_socket(
         self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str, *, chunked: bool = True
@@ -160,15 +154,6 @@ class LocalHub:
             if self._polls and loop.time() - room.polled >= POLL_SECONDS:
                 room.polled = loop.time()
                 room.recover()
-
-
-def taken_from(stream: IOStream) -> socket.socket:
-    """The stream's socket, which the stream forgets. (To duplicate it would take one more open file.)"""
-    IOLoop.current().remove_handler(stream.socket)
-    sock = socket.socket(fileno=stream.socket.detach())
-    stream.close()
-    sock.setblocking(False)
-    return sock
 
 
 class _Room:

@@ -32,10 +32,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from zlib import crc32
 
-from tornado.web import RequestHandler
-
 from ..messages import iso_date
 from ..streams import Publication, StreamPlan
+from . import Response
 from .grip import GripUrl, grip_headers, grip_item, hint_channel
 from .publisher import Publisher, QueuedItem
 
@@ -79,14 +78,11 @@ class PushpinHub:
     def admits(self, client: str) -> bool:
         return True  # the proxy has limits of its own
 
-    async def hold(self, plan: StreamPlan, response: RequestHandler, client: str) -> None:
-        asked = time.monotonic() - response.request.request_time()
-        answer = without_young(plan, self._published_before(asked, plan.official.name), time.time())
-        for name, value in grip_headers(
-            answer, link_seconds(plan) if answer is plan else YOUNG_SECONDS
-        ).items():
-            response.set_header(name, value)
-        response.write(answer.body())
+    def hold(self, plan: StreamPlan, response: Response, client: str) -> None:
+        published = self._published_before(response.asked, plan.official.name)
+        answer = without_young(plan, published, time.time())
+        seconds = link_seconds(plan) if answer is plan else YOUNG_SECONDS
+        response.send(grip_headers(answer, seconds), answer.body())
 
     def publish(self, publication: Publication) -> None:
         if publication.id is not None:

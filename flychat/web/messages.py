@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from tornado.http1connection import HTTP1Connection
+from tornado.ioloop import IOLoop
+from tornado.iostream import IOStream
 from tornado.web import stream_request_body
 
 from .. import errors, streams
@@ -26,6 +30,8 @@ SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is n
 
 
 class StreamHandler(BaseHandler):
+    """Answers a request for a stream: what the hub's port calls a Response."""
+
     async def stream(self, request: streams.StreamRequest) -> None:
         """Answers with a stream. Raises Unproxied, Unavailable."""
         if not self.chat.proxied(self.request.headers):
@@ -38,6 +44,32 @@ class StreamHandler(BaseHandler):
         self.allow_origin()
         if self.request.method != "HEAD":
             await self.while_here(self.chat.stream(request, self, self.client()))
+
+    @property
+    def asked(self) -> float:
+        return time.monotonic() - self.request.request_time()
+
+    def send(self, headers: Mapping[str, str], body: bytes) -> None:
+        for header, value in headers.items():
+            self.set_header(header, value)
+        self.write(body)
+
+    def take(self) -> tuple[socket.socket, bytes, bool] | None:
+        chunked = self.request.version != "HTTP/1.0"
+        head = streams.answer_head(self._headers.get_all(), chunked=chunked)
+        stream = self.detach()
+        if stream is None or stream.closed():
+            return None
+        return taken_from(stream), head, chunked
+
+
+def taken_from(stream: IOStream) -> socket.socket:
+    """The stream's socket, which the stream forgets. (To duplicate it would take one more open file.)"""
+    IOLoop.current().remove_handler(stream.socket)
+    sock = socket.socket(fileno=stream.socket.detach())
+    stream.close()
+    sock.setblocking(False)
+    return sock
 
 
 @stream_request_body

@@ -13,7 +13,7 @@ HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.sockets"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
 TORNADO = {"application", "assets", "base", "forms", "listener", "messages", "pages", "shortcut", "status"}
 TECHNOLOGY = {
-    "tornado": HUBS | PORTS | {"chat", "server"} | {f"web.{part}" for part in TORNADO},
+    "tornado": {"hub.publisher", "server"} | {f"web.{part}" for part in TORNADO},
     "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
     "sqlite3": {"storage.sqlite"},

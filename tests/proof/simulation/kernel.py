@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from flychat.streams import answer_head
 from tests.support.http_body import Body
 
 if TYPE_CHECKING:
@@ -155,24 +155,19 @@ class Selector:
 
 
 class Response:
-    """What a hub needs of a RequestHandler."""
+    """A request for a stream, as the hub's port asks for it. Over a socket, or a proxy's."""
 
     def __init__(self, sock: Socket | None = None) -> None:
         self.headers: dict[str, str] = {}
         self.body = b""
         self.socket = sock
-        self._stream = types.SimpleNamespace(socket=sock, closed=lambda: False, close=lambda: None)
-        self._headers = types.SimpleNamespace(get_all=lambda: self.headers.items())
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        version = sock.wire.client.http if sock is not None else "HTTP/1.1"
-        self.request = types.SimpleNamespace(request_time=lambda: loop.time() - began, version=version)
+        self.chunked = sock is None or sock.wire.client.http != "HTTP/1.0"
+        self.asked = asyncio.get_running_loop().time()
 
-    def set_header(self, name: str, value: str) -> None:
-        self.headers[name] = value
+    def send(self, headers: Mapping[str, str], body: bytes) -> None:
+        self.headers, self.body = dict(headers), body
 
-    def write(self, data: bytes) -> None:
-        self.body += data
-
-    def detach(self) -> Any:
-        return None if self._stream.socket.wire.gone else self._stream
+    def take(self) -> tuple[Any, bytes, bool] | None:
+        assert self.socket is not None
+        head = answer_head([], chunked=self.chunked)
+        return None if self.socket.wire.gone else (self.socket, head, self.chunked)

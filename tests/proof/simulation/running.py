@@ -51,7 +51,6 @@ def simulated() -> Iterator[None]:
             (sockets_module, "BACKLOG_BYTES", BACKLOG_BYTES),
             (waiting_module, "SEND_BYTES", SEND_BYTES),
             (sockets_module, "SLICE", 3),
-            (local_module, "taken_from", lambda stream: stream.socket),
             (publisher_module, "AsyncHTTPClient", HttpClient),
             (publisher_module, "time", clock),
             (pushpin_module, "time", clock),

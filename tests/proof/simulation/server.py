@@ -117,7 +117,7 @@ class Server:
         """Through a handler, or, as web/shortcut.py does, on the bare connection."""
         plan = None
         plain = self.mode == "standalone" and self.world.chance.random() < 0.5
-        if plain and response.request.version == "HTTP/1.1":
+        if plain and response.chunked:
             plan = self.chat.plan_at_once(request, CLIENT)
         if plan is None:
             await self.chat.stream(request, response, CLIENT)

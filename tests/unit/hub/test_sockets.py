@@ -22,6 +22,7 @@ from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
 from flychat.messages import Commit
 from flychat.streams import provisional
+from flychat.web import messages as messages_module
 from tests.support.doors import two_doors
 from tests.support.http_body import Body
 from tests.support.served import Served, draft, served
@@ -270,8 +271,8 @@ async def test_a_socket_that_takes_no_options_is_held_and_let_go_like_any(option
             if name == option:
                 raise OSError(errno.EINVAL, "invalid argument")
 
-    taken_from = local_module.taken_from
-    monkeypatch.setattr(local_module, "taken_from", lambda stream: Odd(fileno=taken_from(stream).detach()))
+    taken_from = messages_module.taken_from
+    monkeypatch.setattr(messages_module, "taken_from", lambda stream: Odd(fileno=taken_from(stream).detach()))
     async with served() as chat:
         client = await chat.stream()
         await chat.post()
