@@ -18,17 +18,17 @@ MAINTENANCE = ("export", "clear")
 def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     arguments = sys.argv[1:] if arguments is None else arguments
-    from . import terminal
+    from .tools import terminal
 
     terminal.prepare_output()
     if arguments and arguments[0] in MAINTENANCE:
-        from . import maintenance
+        from .tools import rooms
 
-        return maintenance.main(arguments)
+        return rooms.main(arguments)
     if arguments and arguments[0] in COMMANDS:
-        from . import commands
+        from .tools import talk
 
-        return commands.main(arguments)
+        return talk.main(arguments)
     signal.signal(signal.SIGINT, end)  # until it serves; the commands see to it themselves
     from . import server
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import Histogram
 from tornado.netutil import bind_sockets
 
-from . import logs
+from . import logging_setup
 from .chat import Chat
 from .config import Config, reachable
 from .errors import Misconfigured, Unavailable
@@ -33,7 +33,7 @@ from .log import MessageLog
 from .messages import iso_date
 from .packaged import folder
 from .storage import Engine
-from .storage.measured import MeasuredEngine
+from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
 from .streams import committed
 from .web import ChatApplication
@@ -42,7 +42,7 @@ from .web.rate import RateLimit
 from .web.shortcut import StreamShortcut
 
 if TYPE_CHECKING:
-    from .pushpin_child import PushpinChild
+    from .private_pushpin import PushpinChild
 
 LOOP_LAG = Histogram(
     "flychat_loop_lag_seconds",
@@ -209,7 +209,7 @@ def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinCh
 
 async def start_pushpin(config: Config, sockets: list[socket.socket]) -> PushpinChild:
     """A private Pushpin in front of the server that listens on `sockets`. Raises Misconfigured."""
-    from .pushpin_child import PushpinChild
+    from .private_pushpin import PushpinChild
 
     host, port = sockets[0].getsockname()[:2]
     target = f"{reachable(host)}:{port}"
@@ -279,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The program. 0: ended as asked; 1: Pushpin died; 2: could not start, one line on stderr says why."""
     try:
         config = Config.read(sys.argv[1:] if arguments is None else arguments, os.environ)
-        logs.start(config.log_format)
+        logging_setup.start(config.log_format)
         return asyncio.run(create_table(config) if config.mode == "create-table" else serve(config))
     except Misconfigured as error:
         print(f"flychat: {error}", file=sys.stderr)

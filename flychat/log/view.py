@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ..errors import TooOld, Unavailable
-from ..logs import Seldom
+from ..logging_setup import Seldom
 from ..messages import Commit, Draft, Message
 from ..storage import Engine, Hole
 from ..streams import HISTORY, REPLAY

@@ -34,7 +34,7 @@ from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
 from ..errors import Misconfigured
-from ..logs import Seldom
+from ..logging_setup import Seldom
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import (

@@ -8,7 +8,7 @@ from . import Engine
 
 
 async def open_engine(kind: str, location: str, environ: Mapping[str, str], retention: int = 0) -> Engine:
-    """The store of `kind` "sqlite" or "dynamodb"; `retention` in seconds, 0: for ever. Raises Misconfigured."""
+    """The store of `kind` "sqlite" or "dynamodb"; `retention`: seconds; 0: for ever. Raises Misconfigured."""
     if kind == "sqlite":
         from .sqlite import SqliteEngine
 

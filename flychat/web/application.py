@@ -14,7 +14,7 @@ from tornado import httputil
 from tornado.web import Application, RequestHandler
 
 from ..chat import Chat
-from ..logs import Seldom
+from ..logging_setup import Seldom
 from ..messages import UNSEEN, name_to_show
 from ..packaged import folder
 from .rate import RateLimit

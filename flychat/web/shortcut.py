@@ -29,7 +29,7 @@ from urllib.parse import unquote_to_bytes
 from tornado.httputil import format_timestamp
 
 from ..errors import Refused
-from ..logs import Seldom
+from ..logging_setup import Seldom
 from ..messages import room_name
 from ..streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
 from .base import DEFAULT_HEADERS

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 
 from flychat.errors import Misconfigured
 from flychat.log import MessageLog
-from flychat.maintenance import export
 from flychat.messages import Commit, Draft, Message
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import READ_BYTES, Broken, Hole, Rejected, Run, StoreFailed, Taken, Throttled, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
+from flychat.tools.rooms import export
 from tests.conftest import ENDPOINT, dynamo_environment, need
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.fakes import FaultyEngine, empty

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from flychat import maintenance, streams
+from flychat import streams
 from flychat.chat import Chat
 from flychat.client.follower import Follower
 from flychat.errors import Unavailable
@@ -41,6 +41,7 @@ from flychat.messages import Message
 from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.worker import Worker
+from flychat.tools import rooms
 from tests.proof import local_rules, log_rules
 from tests.proof.simulation.running import first_failure
 from tests.proof.simulation.scenario import FAULTS, Report
@@ -297,7 +298,7 @@ def the_id_of_a_reset_by_count(patch: pytest.MonkeyPatch) -> None:
 
 def clear_twice(patch: pytest.MonkeyPatch) -> None:
     """A void commit whose answer was lost is taken for somebody else's."""
-    rewrite(patch, maintenance, "_stored", "return not winner.messages", "return False")
+    rewrite(patch, rooms, "_stored", "return not winner.messages", "return False")
 
 
 def wait_two_minutes(patch: pytest.MonkeyPatch) -> None:

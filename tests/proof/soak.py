@@ -35,7 +35,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from flychat.messages import Commit
-from flychat.pushpin_child import PushpinChild
+from flychat.private_pushpin import PushpinChild
 from flychat.storage import Unknown
 from flychat.storage.dynamodb import DynamoEngine, create_table
 from tests.conftest import dynamo_environment

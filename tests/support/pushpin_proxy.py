@@ -27,7 +27,7 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from flychat.pushpin_child import PushpinChild
+from flychat.private_pushpin import PushpinChild
 from tests.proof.oracle import WAIT, Crowd
 
 ROOT = Path(__file__).parents[2]

@@ -24,12 +24,12 @@ from pathlib import Path
 
 import pytest
 
-from flychat import check, commands, maintenance, terminal
 from flychat.__main__ import COMMANDS
 from flychat.client import http
 from flychat.config import Config
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
+from flychat.tools import check, rooms, talk, terminal
 from tests.conftest import both_pushpins
 from tests.support.program import ROOT, START_SECONDS, command, environment, running
 from tests.support.pushpin_proxy import free_port
@@ -338,21 +338,21 @@ PEACEFUL = "\u3000\xa0\u200b\u200c\u200d\ufeff\xad\ufe0f \u0646\u0645\u06cc\u200
 def test_what_others_write_does_not_steer_the_terminal():
     event = dataclasses.replace(draft(), text="one\n2 bob: two\x1b[2J\u202e\t.")
     assert (
-        commands._line(event)
+        talk._line(event)
         == "... ann: one\n    2 bob: two\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER} ."
     )
-    for text in (commands._line(dataclasses.replace(draft(), text=STEERS)), terminal.told(STEERS)):
+    for text in (talk._line(dataclasses.replace(draft(), text=STEERS)), terminal.told(STEERS)):
         assert text.removeprefix("... ann: ") == "\N{REPLACEMENT CHARACTER}" * len(STEERS)
 
 
 def test_what_steers_nothing_is_printed_as_it_is():
-    assert commands._line(dataclasses.replace(draft(), text=PEACEFUL)) == f"... ann: {PEACEFUL}"
+    assert talk._line(dataclasses.replace(draft(), text=PEACEFUL)) == f"... ann: {PEACEFUL}"
     categories = {unicodedata.category(c) for c in map(chr, range(0x110000)) if terminal.printable(c) != c}
     assert categories == {"Cc", "Cf", "Zl", "Zp"}
 
 
 def test_json_is_escaped_where_it_would_steer_the_terminal():
-    line = commands._json_line(dataclasses.replace(draft(), text=STEERS + PEACEFUL))
+    line = talk._json_line(dataclasses.replace(draft(), text=STEERS + PEACEFUL))
     assert not set(STEERS) & set(line)
     assert PEACEFUL in line
     assert json.loads(line)["text"] == STEERS + PEACEFUL
@@ -622,7 +622,7 @@ def test_a_password_is_never_printed(tmp_path):
 )
 def test_what_cannot_be_meant_is_bad_usage(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
-        commands.main(arguments)
+        talk.main(arguments)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("usage: ")
 
@@ -635,7 +635,7 @@ def test_a_place_is_what_the_browser_shows():
         "http://x/a%2Fb%20c": None,
     }.items():
         if meant:
-            assert commands._place(place) == meant
+            assert talk._place(place) == meant
 
 
 def test_the_help_of_the_server_names_the_commands_and_neither_imports_the_other(tmp_path):
@@ -644,7 +644,7 @@ def test_the_help_of_the_server_names_the_commands_and_neither_imports_the_other
     assert all(f" {name} URL" in " ".join(out.split()) for name in ("check", "tail", "say"))
     for arguments, absent in (
         (("tail", "--help"), ("tornado", "jinja2", "prometheus_client", "flychat.server")),
-        (("--help",), ("flychat.client", "flychat.commands")),
+        (("--help",), ("flychat.client", "flychat.tools.talk")),
     ):
         ended = subprocess.run(
             command(*arguments, python=(sys.executable, "-X", "importtime")),
@@ -670,9 +670,9 @@ def test_the_commands_of_the_operating_guide_are_understood():
     for line in lines:
         arguments = shlex.split(line.partition(" > ")[0])
         if arguments[0] in ("export", "clear"):
-            maintenance._parser().parse_args(arguments)
+            rooms._parser().parse_args(arguments)
         elif arguments[0] in COMMANDS:
-            commands._parser(arguments[0]).parse_intermixed_args(arguments[1:])
+            talk._parser(arguments[0]).parse_intermixed_args(arguments[1:])
         else:
             Config.read(arguments, {})
 

@@ -26,10 +26,11 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, parser
 
-from flychat import check, health
+from flychat import health
 from flychat.client import http
 from flychat.config import Config
-from flychat.pushpin_child import PushpinChild, configuration_for, version
+from flychat.private_pushpin import PushpinChild, configuration_for, version
+from flychat.tools import check
 from tests.conftest import both_pushpins, dynamo_environment, need
 from tests.proof.oracle import fetch, post
 from tests.support.program import Program, command, environment, running

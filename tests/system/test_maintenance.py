@@ -18,13 +18,13 @@ from botocore.exceptions import ClientError
 from flychat.hub import local as local_module
 from flychat.log import MessageLog
 from flychat.log import view as view_module
-from flychat.maintenance import clear, export
 from flychat.messages import Commit, Draft, iso_date
 from flychat.server import sweep
 from flychat.storage import Taken, Throttled, Unknown
 from flychat.storage.dynamodb import DynamoEngine, create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
+from flychat.tools.rooms import clear, export
 from tests.support.fakes import FaultyEngine, empty
 from tests.support.program import STANDALONE, command, environment, messages, post, refused, running
 from tests.support.served import draft, fields, served
@@ -56,7 +56,7 @@ async def fill(engine, count: int) -> None:
 
 @pytest.mark.gen_test(timeout=30)
 async def test_all_messages_are_exported_in_order(engine, monkeypatch):
-    monkeypatch.setattr("flychat.maintenance.PAGE", 100)
+    monkeypatch.setattr("flychat.tools.rooms.PAGE", 100)
     assert [message async for message in export(engine, "room")] == []
     await fill(engine, 333)
     exported = [message async for message in export(engine, "room")]
@@ -171,7 +171,7 @@ class Impatient(FaultyEngine):
 async def test_a_clearing_that_is_tried_again_takes_one_id_and_spares_what_came_after_it(
     engine, error, applied, monkeypatch
 ):
-    monkeypatch.setattr("flychat.maintenance.PAUSE", 0.0)
+    monkeypatch.setattr("flychat.tools.rooms.PAUSE", 0.0)
     await fill(engine, 3)
     impatient = Impatient(engine, error)
     impatient.done_all_the_same = applied
@@ -187,7 +187,7 @@ async def test_a_clearing_that_is_tried_again_takes_one_id_and_spares_what_came_
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_clearing_that_is_never_answered_ends(engine, monkeypatch):
-    monkeypatch.setattr("flychat.maintenance.PAUSE", 0.0)
+    monkeypatch.setattr("flychat.tools.rooms.PAUSE", 0.0)
     await fill(engine, 3)
     faulty = FaultyEngine(engine, ["throttle"] * 99)
     with pytest.raises(Throttled):
@@ -197,7 +197,7 @@ async def test_a_clearing_that_is_never_answered_ends(engine, monkeypatch):
 
 @pytest.mark.gen_test(timeout=30)
 async def test_an_export_goes_on_behind_a_hole_and_says_what_is_missing(engine, monkeypatch):
-    monkeypatch.setattr("flychat.maintenance.PAGE", 2)
+    monkeypatch.setattr("flychat.tools.rooms.PAGE", 2)
     for first in (1, 2, 3, 7, 8, 20, 21):
         await store_at(engine, "room", first, time.time())
     missing = []
@@ -302,8 +302,8 @@ async def test_ends_never_decrease_whoever_writes_clears_and_gives_ends_at_once(
         return unsteadily
 
     monkeypatch.setattr("flychat.storage.dynamodb.time", Clock(chance))
-    monkeypatch.setattr("flychat.maintenance.PAUSE", 0.0)
-    monkeypatch.setattr("flychat.maintenance.TRIES", 99)
+    monkeypatch.setattr("flychat.tools.rooms.PAUSE", 0.0)
+    monkeypatch.setattr("flychat.tools.rooms.TRIES", 99)
     for engine in engines:
         monkeypatch.setattr(engine._client, "update_item", unsteady(engine._client.update_item))
     logs = [MessageLog(engine, memory=False) for engine in engines]

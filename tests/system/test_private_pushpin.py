@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flychat import pushpin_child
+from flychat import private_pushpin
 from flychat.errors import Misconfigured
-from flychat.pushpin_child import PushpinChild, configuration_for, version
+from flychat.private_pushpin import PushpinChild, configuration_for, version
 from tests.conftest import both_pushpins, need
 from tests.proof.oracle import fetch, post
 from tests.support.pushpin_proxy import DEPLOY, App, Stage, eventually, free_port, new_room
@@ -125,11 +125,11 @@ async def test_a_control_port_that_is_taken_before_pushpin_takes_it_is_replaced_
     stage, monkeypatch
 ):
     """Pushpin itself would not say so, and what is published would go to the other process."""
-    monkeypatch.setattr(pushpin_child, "STARTING_SECONDS", 3.0)
+    monkeypatch.setattr(private_pushpin, "STARTING_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         found = [free_port(), taken, free_port(), free_port()]
-        monkeypatch.setattr(pushpin_child, "_free_port", lambda host, port: found.pop(0))
+        monkeypatch.setattr(private_pushpin, "_free_port", lambda host, port: found.pop(0))
         pushpin = await stage.pushpin()
     assert f":{taken}/" not in pushpin.grip_url
     assert found == []

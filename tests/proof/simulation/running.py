@@ -13,8 +13,8 @@ from typing import Any
 from unittest.mock import patch
 
 from flychat import log as log_module
-from flychat import maintenance, storage, streams
 from flychat import server as server_module
+from flychat import storage, streams
 from flychat.errors import FlychatError
 from flychat.hub import local as local_module
 from flychat.hub import publisher as publisher_module
@@ -25,6 +25,7 @@ from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.log import view as view_module
 from flychat.log import window as window_module
+from flychat.tools import rooms
 
 from .kernel import Selector
 from .scenario import FIRST, HISTORY, LARGE, REPLAY, REPLAY_BYTES, Report, Scenario
@@ -56,7 +57,7 @@ def simulated() -> Iterator[None]:
             (pushpin_module, "time", clock),
             (server_module, "time", clock),
             (server_module, "SWEEP_SECONDS", 3.0),
-            (maintenance, "TRIES", 3),
+            (rooms, "TRIES", 3),
             (streams, "HISTORY", HISTORY),
             (streams, "REPLAY", REPLAY),
             (view_module, "FIRST", FIRST),

@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from flychat import maintenance
 from flychat.storage import StoreFailed
+from flychat.tools import rooms
 
 from .scenario import RETENTION, ROOM
 from .store import Way
@@ -60,7 +60,7 @@ async def clear(world: World) -> None:
     async with world.operator:
         world.note("the room is cleared")
         with contextlib.suppress(StoreFailed):
-            await maintenance.clear(Way(world, world.shared), ROOM)
+            await rooms.clear(Way(world, world.shared), ROOM)
 
 
 async def restored(world: World) -> None:

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from flychat.messages import Commit
 from flychat.storage import Taken, Unknown
-from flychat.storage.measured import MeasuredEngine
+from flychat.storage.metrics import MeasuredEngine
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.asking import ROOM, ask, post
 from tests.support.fakes import FaultyEngine

@@ -48,7 +48,7 @@ ROWS = [
     (errors.NotReady("not ready: why"), 503, "not_ready", "not ready: why", LATER),
     (errors.Unavailable("of 10.0.0.1"), 503, "unavailable", STORE, LATER),
     (errors.Broken("secret"), 503, "unavailable", STORE, LATER),
-    (errors.Rejected("secret"), 400, "rejected", "Bad Request", NO_STORE),
+    (errors.Unstorable("secret"), 400, "rejected", "Bad Request", NO_STORE),
     (errors.Unknown("secret"), 500, "internal_server_error", "Internal Server Error", NO_STORE),
     (errors.Misconfigured("secret"), 500, "internal_server_error", "Internal Server Error", NO_STORE),
     (ValueError("secret"), 500, "internal_server_error", "Internal Server Error", NO_STORE),

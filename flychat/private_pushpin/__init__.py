@@ -4,7 +4,7 @@ It runs in a directory of its own, from the files in deploy/, with a fresh signa
 nobody else has: all but two of its sockets are files in the directory. It counts as started when a message
 published on its control port has arrived in a stream that it holds: Pushpin's ports answer before that
 works, and a control port that belongs to another process would not be noticed otherwise.
-pushpin_watcher.py sees to its end.
+guard.py sees to its end.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from urllib.parse import quote
 
 from aiohttp import ClientResponse
 
-from . import pushpin_watcher
-from .client import http
-from .config import reachable
-from .errors import FlychatError, Misconfigured
+from ..client import http
+from ..config import reachable
+from ..errors import FlychatError, Misconfigured
+from . import guard
 
 STARTING_SECONDS = 10.0
 STOPPING_SECONDS = 5.0
@@ -132,7 +132,7 @@ class PushpinChild:
 
     @property
     def pid(self) -> int:
-        """Of the watcher, which is also the id of the session of all processes."""
+        """Of the guard, which is also the id of the session of all processes."""
         return self._process.pid
 
     async def ended(self) -> None:
@@ -157,7 +157,7 @@ class PushpinChild:
             await asyncio.wait_for(self._process.wait(), STOPPING_SECONDS)
         except TimeoutError:
             self._process.kill()
-        pushpin_watcher.kill_session(self.pid)  # in case the watcher was killed
+        guard.kill_session(self.pid)  # in case the guard was killed
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -194,10 +194,10 @@ def _prepared(template: Path, settings: Mapping[str, Mapping[str, str]], targets
 
 
 async def _watched(directory: Path, *command: str) -> asyncio.subprocess.Process:
-    """The command, run by pushpin_watcher.py in `directory`."""
+    """The command, run by guard.py in `directory`."""
     with (directory / "runner.log").open("wb") as log:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", pushpin_watcher.__file__, str(directory), *command),
+            *(sys.executable, "-I", "-S", guard.__file__, str(directory), *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=log,
             stderr=log,

@@ -17,11 +17,11 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
 
-from .config import store
-from .errors import FlychatError, Misconfigured, Refused
-from .messages import Commit, Message, room_name, wire_json
-from .storage import Engine, Hole, Taken, Throttled, Unknown
-from .storage.opened import open_engine
+from ..config import store
+from ..errors import FlychatError, Misconfigured, Refused
+from ..messages import Commit, Message, room_name, wire_json
+from ..storage import Engine, Hole, Taken, Throttled, Unknown
+from ..storage.opened import open_engine
 from .terminal import abandon_output, json_line
 
 T = TypeVar("T")

@@ -18,8 +18,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import without_password
-from .sse import to_json
+from ..errors import without_password
+from ..sse import to_json
 
 # The categories Cc, Zl and Zp, and the property Bidi_Control.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")

@@ -19,12 +19,12 @@ from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import BinaryIO, NoReturn, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from . import client
+from .. import client
+from ..client.follower import StreamEvent
+from ..errors import FlychatError, Invalid, Refused
+from ..messages import TEXT_CHARACTERS, Message, room_name, wire_json
+from ..sse import read_position
 from .check import check
-from .client.follower import StreamEvent
-from .errors import FlychatError, Invalid, Refused
-from .messages import TEXT_CHARACTERS, Message, room_name, wire_json
-from .sse import read_position
 from .terminal import abandon_output, json_line, prepare_log, printable, told, while_read
 
 T = TypeVar("T")

@@ -19,13 +19,13 @@ from html.parser import HTMLParser
 from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
-from . import client
-from .client import http
-from .client.follower import Follower
-from .errors import FlychatError
-from .messages import Message
-from .sse import Event
-from .streams import KEEP_ALIVE_SECONDS
+from .. import client
+from ..client import http
+from ..client.follower import Follower
+from ..errors import FlychatError
+from ..messages import Message
+from ..sse import Event
+from ..streams import KEEP_ALIVE_SECONDS
 from .terminal import told
 
 PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
