@@ -2,7 +2,7 @@
 
 import pytest
 
-from flychat import errors
+from flychat import errors, storage
 from flychat.web.problems import STATUSES, problem_of
 
 NO_STORE = {"Cache-Control": "no-store"}
@@ -47,9 +47,15 @@ ROWS = [
     ),
     (errors.NotReady("not ready: why"), 503, "not_ready", "not ready: why", LATER),
     (errors.Unavailable("of 10.0.0.1"), 503, "unavailable", STORE, LATER),
-    (errors.Broken("secret"), 503, "unavailable", STORE, LATER),
-    (errors.Unstorable("secret"), 400, "rejected", "Bad Request", NO_STORE),
-    (errors.Unknown("secret"), 500, "internal_server_error", "Internal Server Error", NO_STORE),
+    (storage.Broken("secret"), 503, "unavailable", STORE, LATER),
+    (
+        errors.Unstorable(),
+        400,
+        "rejected",
+        "the message store does not take this message, and never will",
+        NO_STORE,
+    ),
+    (storage.Unknown("secret"), 500, "internal_server_error", "Internal Server Error", NO_STORE),
     (errors.Misconfigured("secret"), 500, "internal_server_error", "Internal Server Error", NO_STORE),
     (ValueError("secret"), 500, "internal_server_error", "Internal Server Error", NO_STORE),
     (None, 500, "internal_server_error", "Internal Server Error", NO_STORE),
