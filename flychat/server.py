@@ -37,6 +37,7 @@ from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
 from .streams import committed
 from .web import ChatApplication
+from .web.application import Recovery
 from .web.listener import Listener
 from .web.rate import RateLimit
 from .web.shortcut import StreamShortcut
@@ -140,7 +141,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             public_url=url,
             rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),
             trust_proxy=config.trust_proxy,
-            recovers=config.mode == "grip",
+            recovery=open_recovery(config),
         )
         undo.pop_all()
     return Server(sockets, log, hub, application, pushpin, config.retention)
@@ -205,6 +206,15 @@ def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinCh
     from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
 
     return PushpinHub([pushpin.grip_url] if pushpin else config.grip_urls)
+
+
+def open_recovery(config: Config) -> Recovery | None:
+    """How what a GRIP proxy asks for is read, if there is one."""
+    if config.mode == "standalone":
+        return None
+    from .hub.grip import read_grip_last
+
+    return read_grip_last
 
 
 async def start_pushpin(config: Config, sockets: list[socket.socket]) -> PushpinChild:

@@ -16,13 +16,12 @@ Nothing in a plan depends on who asked, because a GRIP proxy shares one answer a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
-from .errors import Refused
-from .messages import Commit, Draft, Message, room_name, wire_json
+from .messages import Commit, Draft, Message, wire_json
 from .sse import Event, read_position, to_json
 
 HISTORY = 50  # messages that open a stream, or follow a reset
@@ -131,25 +130,6 @@ def read_request(room: str, headers: Mapping[str, str], query: Iterable[str]) ->
     if last_id is None:
         last_id = read_position(next((value for value in reversed(list(query)) if value), None))
     return StreamRequest(room, last_id)
-
-
-def read_grip_last(values: Sequence[str]) -> StreamRequest | None:
-    """The recovery that `Grip-Last` headers ask for: `messages-ROOM; last-id=N`, also comma-joined.
-
-    The header's form is GRIP's. None if no part names the official channel of a room, with a position.
-    """
-    for part in ",".join(values).split(","):
-        channel, *parameters = (piece.strip() for piece in part.split(";"))
-        prefix, _, room = channel.partition("-")
-        last_id = next(
-            (read_position(p.removeprefix("last-id=")) for p in parameters if p.startswith("last-id=")), None
-        )
-        if prefix == "messages" and last_id is not None:
-            try:
-                return StreamRequest(room_name(unquote(room)), last_id, recover=True)
-            except Refused:
-                continue
-    return None
 
 
 def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:

@@ -1,15 +1,16 @@
 """The words of GRIP (https://pushpin.org/docs/protocols/grip/): addresses, headers, items. Pure.
 
-A plan becomes headers and a body; a publication becomes an item of a POST to the proxy's control address.
+A plan becomes headers and a body; a publication becomes an item of a POST to the proxy's control address;
+what the proxy asks for with `Grip-Last` is a request for a stream.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import jwt
 from gripcontrol import (
@@ -21,8 +22,18 @@ from gripcontrol import (
 )
 from pubcontrol import Item
 
-from ..errors import Misconfigured
-from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, RECOVERY_PATH, Publication, StreamPlan, live_channel
+from ..errors import Misconfigured, Refused
+from ..messages import room_name
+from ..sse import read_position
+from ..streams import (
+    KEEP_ALIVE,
+    KEEP_ALIVE_SECONDS,
+    RECOVERY_PATH,
+    Publication,
+    StreamPlan,
+    StreamRequest,
+    live_channel,
+)
 
 TOKEN_SECONDS = 3600
 
@@ -37,6 +48,25 @@ def grip_headers(plan: StreamPlan, seconds: int) -> dict[str, str]:
         "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}",
         "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={seconds}",
     }
+
+
+def read_grip_last(values: Sequence[str]) -> StreamRequest | None:
+    """The recovery that `Grip-Last` headers ask for: `messages-ROOM; last-id=N`, also comma-joined.
+
+    None if no part names the official channel of a room, with a position.
+    """
+    for part in ",".join(values).split(","):
+        channel, *parameters = (piece.strip() for piece in part.split(";"))
+        prefix, _, room = channel.partition("-")
+        last_id = next(
+            (read_position(p.removeprefix("last-id=")) for p in parameters if p.startswith("last-id=")), None
+        )
+        if prefix == "messages" and last_id is not None:
+            try:
+                return StreamRequest(room_name(unquote(room)), last_id, recover=True)
+            except Refused:
+                continue
+    return None
 
 
 def grip_item(publication: Publication) -> bytes:

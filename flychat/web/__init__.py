@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import streams
 from ..packaged import folder
+from ..streams import RECOVERY_PATH
 from .application import BaseApplication
 from .assets import StaticHandler
 from .base import MissingHandler
@@ -20,7 +20,7 @@ class ChatApplication(BaseApplication):
     def routes(self) -> dict[str, Any]:
         return {
             "handlers": [
-                *([(streams.RECOVERY_PATH, RecoveryHandler)] if self.recovers else []),
+                *([(RECOVERY_PATH, RecoveryHandler, {"read": self.recovery})] if self.recovery else []),
                 (r"/", RootHandler),
                 (r"/healthz", HealthHandler),
                 (r"/readyz", ReadyHandler),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
@@ -17,6 +17,7 @@ from ..chat import Chat
 from ..logging_setup import Seldom
 from ..messages import UNSEEN, name_to_show
 from ..packaged import folder
+from ..streams import StreamRequest
 from .rate import RateLimit
 
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
@@ -24,6 +25,8 @@ PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless
 FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
 
 logger = logging.getLogger(__name__)
+
+Recovery = Callable[[Sequence[str]], StreamRequest | None]  # what the values of Grip-Last ask for
 
 
 class BaseApplication(Application):
@@ -37,13 +40,13 @@ class BaseApplication(Application):
         public_url: str | None = None,
         rate_limit: RateLimit | None = None,
         trust_proxy: bool = False,
-        recovers: bool = False,
+        recovery: Recovery | None = None,
     ) -> None:
-        """`public_url` is where the GRIP proxy is found, if that is known; `recovers`: it may ask here."""
+        """`public_url` is where the GRIP proxy is, if that is known; `recovery` reads what it asks for."""
         self.chat = chat
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
-        self.recovers = recovers
+        self.recovery = recovery
         self.way_in = f"the GRIP proxy: {public_url or PROXY}"
         self._strayed = Seldom(logger)
         self._failed: dict[str, Seldom] = {}  # by code

@@ -19,6 +19,7 @@ from .. import errors, streams
 from ..errors import Invalid
 from ..messages import Draft, room_name, sender_name, wire_json
 from ..sse import read_position
+from .application import Recovery
 from .base import BaseHandler, messages_path, room_path
 from .forms import read_fields
 from .rate import cost_of
@@ -180,8 +181,11 @@ class MessagesHandler(StreamHandler):
 class RecoveryHandler(StreamHandler):
     """The one URL at which a GRIP proxy asks for what its holds have missed, in any room."""
 
+    def initialize(self, read: Recovery) -> None:
+        self._read = read
+
     async def get(self) -> None:
-        request = streams.read_grip_last(self.request.headers.get_list("Grip-Last"))
+        request = self._read(self.request.headers.get_list("Grip-Last"))
         if request is None:
             raise errors.NotFound("this is for the GRIP proxy")
         await self.stream(request)

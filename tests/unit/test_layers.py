@@ -57,7 +57,7 @@ ALLOWED = {
     "web.application": PURE | {"chat", "logging_setup", "packaged", "web.rate"},
     "web.base": PURE
     | {"chat", "web.application", "web.negotiation", "web.problems", "web.rate", "web.visitor"},
-    "web.messages": PURE | {"web.base", "web.forms", "web.rate"},
+    "web.messages": PURE | {"web.application", "web.base", "web.forms", "web.rate"},
     **dict.fromkeys(("web.assets", "web.pages", "web.status"), PURE | {"web.base"}),
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"},

@@ -13,6 +13,7 @@ from typing import Any
 
 from flychat import streams
 from flychat.errors import Conflict, Unavailable
+from flychat.hub.grip import read_grip_last
 from flychat.messages import Commit, Draft, iso_date
 from flychat.streams import StreamRequest
 
@@ -138,7 +139,7 @@ class World:
         if not up:
             raise ConnectionRefusedError
         if path == "/recover/":
-            request = streams.read_grip_last([value for name, value in headers])
+            request = read_grip_last([value for name, value in headers])
             assert request is not None
         else:
             request = streams.read_request(ROOM, dict(headers), [])
