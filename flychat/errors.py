@@ -67,7 +67,7 @@ class Conflict(Refused):
 
 
 class TooOld(Refused):
-    """The position at which the message was first sent is too far back to look for it; nothing is stored."""
+    """The position at which the message was first sent is too far back to search from; nothing is stored."""
 
     def __init__(self) -> None:
         super().__init__("this message was first sent too long ago to tell whether it is stored already")

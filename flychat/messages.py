@@ -9,8 +9,8 @@ is how a message is recognised when it comes again; the sender is part of it, or
 swallow the message of another.
 
 A commit is what the log stores at once: 1 to 64 messages with consecutive ids. 64 is part of the
-stored format, because readers look for the commit that holds id X among the places X-63..X.
-A commit of a room that was cleared is void: its messages are erased, and its ids stay taken.
+stored format, because readers search the places X-63..X for the commit that holds id X.
+A commit of a room that was cleared is void: its messages are gone, and its ids stay taken.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class Commit:
 
     @classmethod
     def read(cls, room: str, first: int, payload: str, ids: int = 1) -> Commit:
-        """The commit that was stored at `first` as `payload`, with so many ids."""
+        """The commit that was stored at `first` as `payload`; a void one takes `ids` ids."""
         messages = tuple(_stored(id, *fields) for id, fields in enumerate(json.loads(payload), first))
         commit = cls(room, messages, None if messages else (first, ids))
         commit.__dict__["payload"] = payload  # as it is stored, which `rewrite` compares

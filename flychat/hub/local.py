@@ -46,7 +46,7 @@ RECOVERIES = Counter(
 
 logger = logging.getLogger(__name__)
 
-TICK = 1.0  # seconds between two looks at what is due
+TICK = 1.0  # seconds between two checks of what is due
 POLL_SECONDS = 10.0  # between two readings of a room for what other processes wrote
 COMEBACK = (1000, 8000)  # milliseconds over which clients spread their return when the hub closes
 

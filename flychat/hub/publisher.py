@@ -140,7 +140,7 @@ class Publisher:
         return items
 
     async def _deliver(self, post: Post) -> None:
-        """Tries until it is taken, or refused; items, also those that wait behind it, only for so long."""
+        """Tries until it is taken or refused. Items are given up after a while, and the queue with them."""
         began, pause = time.monotonic(), 0.05
         while True:
             status, problem = await self._post(post)

@@ -36,11 +36,11 @@ import prometheus_client
 from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
-SLICE, TURN_BYTES = 128, 1 << 20  # so many connections are served, so many bytes sent, in a turn of the loop
+SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
 # From 500 members on a pass begins 2 ms late, to send a message's provisional and official event in one go.
 MANY, GATHER = 500, 0.002
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
-OWED_BYTES, HURRY = 32 << 20, 0.5  # where more than so much waits for clients, STALL is only so long
+OWED_BYTES, HURRY = 32 << 20, 0.5  # where over 32 MiB of plans wait for clients, STALL is half a second
 
 HELD = prometheus_client.Gauge("flychat_streams", "Streams that are held in this process")
 LAGGING = prometheus_client.Gauge("flychat_streams_lagging", "Of these, those whose clients cannot keep up")
@@ -175,7 +175,7 @@ class Connections:
         return held
 
     def owe(self, held: Connection, head: bytes, parts: tuple[bytes, ...], size: int) -> None:
-        """Sends the head and the parts, of so many bytes, to this client, before what its audience is fed."""
+        """Sends the head and the parts, of `size` bytes, to this client, before what its audience is fed."""
         if (audience := held.audience) is None:
             return
         owed = Owed(audience.frame, head, parts, size)

@@ -65,7 +65,7 @@ class Owed:
         return data[self._sent :] if self._sent else data
 
     def took(self, sent: int, of: int) -> bool:
-        """So many bytes are sent, of the so many of `next`. Says whether nothing is left."""
+        """`sent` of the `of` bytes of `next` have been sent. Says whether nothing is left."""
         if sent < of:
             self._sent += sent
             return False

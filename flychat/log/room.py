@@ -66,12 +66,12 @@ class Room(View):
         self.writer: asyncio.Task[None] | None = None
         self.used = 0.0
         self._waiting: list[_Waiter] = []
-        self._looking: set[_Waiter] = set()  # for which the log is being searched
+        self._searching: set[_Waiter] = set()  # for which the log is being searched
         self._doubtful: set[Key] = set()  # given up, but perhaps in the log
 
     @property
     def busy(self) -> bool:
-        return self.writer is not None or bool(self._looking)
+        return self.writer is not None or bool(self._searching)
 
     async def recall(self, draft: Draft, searched: Searched) -> Message | Draft:
         """The message, if this very draft is in the log already; else the draft, to be committed.
@@ -203,7 +203,7 @@ class Room(View):
 
     def _awaited(self) -> set[Key]:
         """The keys of this process's drafts that are, or may be, on their way into the log."""
-        return {waiter.draft.key for waiter in [*self._waiting, *self._looking]} | self._doubtful
+        return {waiter.draft.key for waiter in [*self._waiting, *self._searching]} | self._doubtful
 
     def _announce(self, commit: Commit, own: bool, mine: set[Key]) -> bool:
         """Has the commit published if drafts of this process are in it, and says whether there are."""
@@ -229,11 +229,11 @@ class Room(View):
                 waiter.seen = window.tail
                 waiting.append(waiter)
             else:
-                self._looking.add(waiter)
-                self._common.spawn(self._look_back(waiter))
+                self._searching.add(waiter)
+                self._common.spawn(self._search_for(waiter))
         self._waiting = waiting
 
-    async def _look_back(self, waiter: _Waiter) -> None:
+    async def _search_for(self, waiter: _Waiter) -> None:
         """Searches the log for a draft that the window does not reach back to. Other drafts do not wait."""
         try:
             found = await self.search(replace(waiter.draft, since=waiter.seen), waiter.searched)
@@ -252,7 +252,7 @@ class Room(View):
                 self._doubt([waiter])
             waiter.refuse(error)
         finally:
-            self._looking.discard(waiter)
+            self._searching.discard(waiter)
 
     def expire(self, before: str) -> None:
         """What is older than a date was deleted: a view that may show some is forgotten, but no writer's."""

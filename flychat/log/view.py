@@ -26,10 +26,10 @@ from .window import KEYS, Window, same_text
 logger = logging.getLogger(__name__)
 
 FIRST = HISTORY + 10  # messages that are read of a room at first
-LOOK_BACK = 100_000  # messages in which a draft that is sent again is looked for
-LOOKING = 2  # searches of the log at once: they are the most that one request can cause
+SEARCHED = 100_000  # messages, at the most, in which a draft that is sent again is searched for
+SEARCHES = 2  # at once: a search is the dearest thing that one request can cause
 SEARCH_SECONDS = 10.0  # for one of them
-TAIL_SECONDS = 3600.0  # a tail is used without looking: the log may have been replaced
+TAIL_SECONDS = 3600.0  # until a tail is read again before it is used: the log may have been replaced
 
 Searched: TypeAlias = Callable[[int], None]
 
@@ -52,7 +52,7 @@ class Common:
     rng: random.Random
     closing: bool = False
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LOOKING))
+    searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))
     failing: Seldom = field(default_factory=lambda: Seldom(logger, logging.ERROR))
     mute: Seldom = field(default_factory=lambda: Seldom(logger))
 
@@ -131,7 +131,7 @@ class View:
                 if found is not None:
                     commits = await self.after(found - 1, 1)
                 elif draft.since is not None and not window.covers(draft.since, common.now()):
-                    if first - 1 - draft.since > LOOK_BACK:
+                    if first - 1 - draft.since > SEARCHED:
                         raise TooOld
                     above = draft.since
                     searched(first - 1 - above)
@@ -149,7 +149,7 @@ class View:
 
     async def _reach_back(self, window: Window) -> None:
         """Reads keys into the window until it knows drafts that have no position; not without an end."""
-        while not window.covers(None, self._common.now()) and window.tail - window.keys.first < LOOK_BACK:
+        while not window.covers(None, self._common.now()) and window.tail - window.keys.first < SEARCHED:
             await self._prepend(window, window.keys.first, KEYS)
 
     def forget(self) -> None:
@@ -157,7 +157,7 @@ class View:
         self._common.weighed(self)
 
     def clocks(self) -> tuple[float, float]:
-        """Taken before the store is asked: the answer may lie here while the machine sleeps."""
+        """Loop time and wall time, taken before the store is asked: the machine may sleep on its answer."""
         return asyncio.get_running_loop().time(), self._common.now()
 
     def renewed(self, asked: tuple[float, float]) -> None:
@@ -165,6 +165,6 @@ class View:
         self._known = asked
 
     def old(self) -> bool:
-        """Whether the tail is to be looked at before it is used. A clock of its own stands still in sleep."""
+        """Whether the log must be read before the tail is used. The loop's clock stands still in sleep."""
         (loop_time, wall_time), (known_loop, known_wall) = self.clocks(), self._known
         return loop_time - known_loop > TAIL_SECONDS or abs(wall_time - known_wall) > TAIL_SECONDS

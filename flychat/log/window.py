@@ -19,8 +19,8 @@ from ..messages import Commit, Draft, Key, Message, iso_date
 from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
 from .reading import messages_of
 
-KEYS = 256  # a draft that is sent again is recognised for so many messages,
-KEY_SECONDS = 120.0  # and for so long, whichever is more; one with a position without a limit
+# A draft that is sent again is recognised by its key: the newest 256 are kept, and all of two minutes.
+KEYS, KEY_SECONDS = 256, 120.0
 WINDOW_BYTES = 6 << 20  # of messages in a room's window: more than 1 MB of blocks ever takes
 PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
 PLANS = 1 << 20  # bytes of plans that a room keeps, so that those who ask for the same share one

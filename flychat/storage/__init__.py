@@ -102,7 +102,7 @@ class Engine(Protocol):
 
         Raises Hole, with what it has read, where the next commit is missing and later ones are there, or
         else a reader would take the hole for the end of the log. A store may show a commit before the one
-        that was stored just before it; so a hole is looked at twice.
+        that was stored just before it; so a hole is read twice.
         """
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:

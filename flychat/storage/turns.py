@@ -1,4 +1,4 @@
-"""Calls to a store that is far away: so many at a time, in order, with a deadline for the store's answer.
+"""Calls to a store that is far away: a bounded number at once, in order, each with a deadline for its answer.
 
 A deadline says that a store is dead. So it is counted from when a call begins, not while that waits for its
 turn; and in ticks of the loop: one that was busy for a while must not take an answer for late that it has not
@@ -41,7 +41,7 @@ async def answered_within(seconds: float) -> AsyncIterator[None]:
 
 
 class Turns:
-    """Lets `most` calls go on at once. Each raises Unknown if it is not answered within so many seconds."""
+    """Lets `most` calls go on at once. Each raises Unknown if it is not answered within `seconds`."""
 
     def __init__(self, most: int, seconds: float) -> None:
         self._free = asyncio.Semaphore(most)

@@ -4,7 +4,7 @@
   waits for one part at the most.
 - All puts that wait are handed over together. The thread is woken at the end of a turn of the loop, so that
   the puts of one turn are together.
-- A job that nobody waits for any more is not gone on with. A put is: whoever gave it up may look for it.
+- A job whose caller has gone is given up. A put is not: its caller may read the log for it later.
 - The store is taken for dead when one part of a job takes too long. Then all who wait are told so, with
   Unknown. How long somebody waits for his turn, or his answer for a busy loop, says nothing of the store.
 """

@@ -163,7 +163,7 @@ async def test_an_ordinary_first_attempt_costs_no_reading(memory):
 @modes
 @pytest.mark.gen_test(timeout=60)
 async def test_a_draft_that_would_be_looked_for_too_far_back_is_refused_and_not_stored(memory, monkeypatch):
-    monkeypatch.setattr(view_module, "LOOK_BACK", 1000)
+    monkeypatch.setattr(view_module, "SEARCHED", 1000)
     async with opened(memory) as (log, engine):
         await fill(engine, 3000)
         for one in (draft(since=100), draft(since=0)):
