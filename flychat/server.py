@@ -279,9 +279,9 @@ def kept_in(config: Config) -> str:
 
 
 async def create_table(config: Config) -> int:
-    from .storage import dynamodb
+    from .storage import dynamodb_table
 
-    print(f"flychat: {await dynamodb.create_table(config.location, os.environ)}", flush=True)
+    print(f"flychat: {await dynamodb_table.create_table(config.location, os.environ)}", flush=True)
     return 0
 
 

@@ -43,8 +43,8 @@ def moto_endpoint() -> Iterator[str]:
 
     patient = pytest.MonkeyPatch()
     if importlib.util.find_spec("aioboto3"):
-        for name in ("STARTING_SECONDS", "PUT_SECONDS", "READ_SECONDS"):
-            patient.setattr(f"flychat.storage.dynamodb.{name}", 60)
+        for name in ("dynamodb_table.STARTING_SECONDS", "dynamodb.PUT_SECONDS", "dynamodb.READ_SECONDS"):
+            patient.setattr(f"flychat.storage.{name}", 60)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -95,7 +95,7 @@ def stage(io_loop, tmp_path, request):
 def dynamo_table(io_loop, dynamo_environ):
     """The --store of a new table, the environment for it, and the DynamoProxy in front of it."""
     need("aioboto3")
-    from flychat.storage.dynamodb import create_table
+    from flychat.storage.dynamodb_table import create_table
     from tests.support.dynamo_proxy import DynamoProxy
 
     table = f"flychat-{uuid.uuid4()}"

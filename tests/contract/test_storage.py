@@ -74,7 +74,8 @@ def expect_before(log: list[Commit], id: int, limit: int) -> list[Commit]:
 def dynamo(io_loop, request):
     """Opens DynamoEngines, each on a new table (or `table`), and closes them."""
     need("aioboto3")
-    from flychat.storage.dynamodb import DynamoEngine, create_table
+    from flychat.storage.dynamodb import DynamoEngine
+    from flychat.storage.dynamodb_table import create_table
 
     engines = []
 
@@ -1198,7 +1199,7 @@ async def test_a_missing_table_is_named_with_the_command_that_creates_it(dynamo,
 async def test_a_start_without_an_answer_is_told_in_one_line(proxied, dynamo, fault, line, monkeypatch):
     proxy, environ = proxied
     if fault == "hang":
-        monkeypatch.setattr("flychat.storage.dynamodb.STARTING_SECONDS", 0.2)
+        monkeypatch.setattr("flychat.storage.dynamodb_table.STARTING_SECONDS", 0.2)
     proxy.script("DescribeTable", fault)
     with pytest.raises(Misconfigured, match=line):
         await dynamo(environ, "flychat-messages")
@@ -1207,7 +1208,7 @@ async def test_a_start_without_an_answer_is_told_in_one_line(proxied, dynamo, fa
 
 @gen_test
 async def test_creating_a_table_twice_is_fine(dynamo_environ, dynamo):
-    from flychat.storage.dynamodb import create_table
+    from flychat.storage.dynamodb_table import create_table
 
     table = f"flychat-{uuid.uuid4()}"
     where = dynamo_environ["AWS_ENDPOINT_URL_DYNAMODB"]
@@ -1220,7 +1221,7 @@ async def test_creating_a_table_twice_is_fine(dynamo_environ, dynamo):
 
 @gen_test
 async def test_creating_a_table_at_once_from_several_places_is_fine(dynamo_environ, dynamo):
-    from flychat.storage.dynamodb import create_table
+    from flychat.storage.dynamodb_table import create_table
 
     table = f"flychat-{uuid.uuid4()}"
     await asyncio.gather(*(create_table(table, dynamo_environ) for _ in range(4)))
@@ -1229,7 +1230,7 @@ async def test_creating_a_table_at_once_from_several_places_is_fine(dynamo_envir
 
 @gen_test
 async def test_a_table_with_other_keys_is_refused(dynamo_environ, dynamo):
-    from flychat.storage.dynamodb import create_table
+    from flychat.storage.dynamodb_table import create_table
 
     engine = await dynamo(dynamo_environ)
     for keys in ({"room": "S", "seq": "S"}, {"room": "S"}, {"seq": "N", "room": "S"}):

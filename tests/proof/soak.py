@@ -37,7 +37,8 @@ from urllib.parse import quote, urlsplit
 from flychat.messages import Commit
 from flychat.private_pushpin import PushpinChild
 from flychat.storage import Unknown
-from flychat.storage.dynamodb import DynamoEngine, create_table
+from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.dynamodb_table import create_table
 from tests.conftest import dynamo_environment
 from tests.proof.judge import BOUND, Ledger, Log, Stored, Witness, judge_witness, unresolved
 from tests.proof.oracle import post, read_chunk, read_head

@@ -5,7 +5,8 @@ from collections import Counter
 
 import pytest
 
-from flychat.storage.dynamodb import DynamoEngine, create_table
+from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.dynamodb_table import create_table
 from tests.proof.log_rules import MUTATIONS, Violation, conversations, converse
 from tests.support.dynamo_proxy import DynamoProxy
 

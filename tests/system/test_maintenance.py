@@ -21,7 +21,8 @@ from flychat.log import view as view_module
 from flychat.messages import Commit, Draft, iso_date
 from flychat.server import sweep
 from flychat.storage import Taken, Throttled, Unknown
-from flychat.storage.dynamodb import DynamoEngine, create_table
+from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
 from flychat.tools.rooms import clear, export

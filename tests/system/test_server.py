@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from flychat.storage.dynamodb import DynamoEngine, create_table
+from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.dynamodb_table import create_table
 from tests.conftest import need
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.program import (

@@ -18,15 +18,16 @@ TECHNOLOGY = {
     "gripcontrol": {"hub.grip"},
     "sqlite3": {"storage.sqlite"},
     "aiohttp": {"client.http", "private_pushpin"},
-    "aioboto3": {"storage.dynamodb"},
-    "aiobotocore": {"storage.dynamodb"},
-    "botocore": {"storage.dynamodb"},
+    "aioboto3": {"storage.dynamodb_table"},
+    "aiobotocore": {"storage.dynamodb_table"},
+    "botocore": {"storage.dynamodb", "storage.dynamodb_table"},
 }
 ALLOWED = {
     "__init__": set(),
     **dict.fromkeys(PURE | PORTS, PURE),
     "storage.sqlite": PURE | {"storage", "storage.files", "storage.worker"},
-    "storage.dynamodb": PURE | {"storage", "storage.turns", "logging_setup"},
+    "storage.dynamodb": PURE | {"storage", "storage.dynamodb_table", "storage.turns", "logging_setup"},
+    "storage.dynamodb_table": PURE | {"storage.turns"},
     **{
         part: PURE | {"storage"}
         for part in ("storage.files", "storage.metrics", "storage.turns", "storage.worker")
