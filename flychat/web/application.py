@@ -15,7 +15,7 @@ from tornado.web import Application, RequestHandler
 
 from ..chat import Chat
 from ..logging_setup import Seldom
-from ..messages import UNSEEN, name_to_show
+from ..names import UNSEEN, name_to_show
 from ..packaged import folder
 from ..streams import StreamRequest
 from .rate import RateLimit

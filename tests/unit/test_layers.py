@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "flychat"
-PURE = {"errors", "messages", "sse", "streams"}
+PURE = {"errors", "messages", "names", "sse", "streams"}
 PORTS = {"storage", "hub"}
 SERVED = {"web.listener", "web.shortcut"}  # how connections are served, which the handlers above do not know
 HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.sockets"}
