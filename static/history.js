@@ -1,0 +1,79 @@
+import { byId } from "./dom.js";
+import { PATIENCE, TRIES, ask, secondsToWait } from "./server.js";
+import { pause } from "./timer.js";
+
+const PAGE = 100; // older messages that are loaded at once,
+const NEAR = 400; // this many pixels before they are reached, and shown
+const REST = 500; // when scrolling has rested this long: what a finger is on does not move
+const ANSWER = 5_000; // a leading tab that takes longer is replaced
+
+export class History {
+  #turn = Promise.resolve();
+  #loading = false;
+  #scrolled = 0;
+  #failed = 0;
+  #button = byId("older");
+  #note = byId("history-note");
+
+  constructor(path, log) {
+    Object.assign(this, { path, log });
+    this.#button.onclick = () => this.older();
+    log.scroller.addEventListener("scroll", () => this.#scroll());
+  }
+
+  older(patient = false) {
+    const use = (messages) => {
+      const focused = document.activeElement === this.#button;
+      this.log.prepend(messages);
+      if (focused && !this.log.hasOlder) this.log.focus();
+    };
+    this.#load(`&before=${this.log.first}`, use, patient);
+  }
+
+  newer() {
+    this.#load(`&after=${this.log.lastShown}`, (messages) => this.log.append(messages), true);
+  }
+
+  newest() {
+    this.#loading = false;
+    return this.#load("", (messages) => this.log.replace(messages));
+  }
+
+  #load(query, use, patient) {
+    if (!this.#loading) this.#turn = this.#turn.then(() => this.#get(query, use, patient));
+    this.#loading = true;
+    return this.#turn;
+  }
+
+  async #get(query, use, patient) {
+    const { resets } = this.log;
+    try {
+      const messages = await this.#ask(query);
+      for (let left; patient && (left = this.#scrolled + REST - Date.now()) > 0; ) await pause(left);
+      if (resets === this.log.resets) use(messages);
+      this.#failed = 0;
+    } catch {
+      this.#failed = Date.now();
+    }
+    this.#loading = false;
+    this.#note.textContent = this.#failed ? "The messages could not be loaded. Try again in a moment." : "";
+  }
+
+  async #ask(query) {
+    for (let tries = 1; ; tries += 1) {
+      const [answer, { messages }] = await ask(`${this.path}?limit=${PAGE}${query}`);
+      const seconds = secondsToWait(answer);
+      if (answer.status !== 429 || seconds > PATIENCE || tries === TRIES) return [...messages]; // an error has none
+      this.#note.textContent = `More messages in ${seconds} s.`;
+      await pause(seconds * 1_000);
+    }
+  }
+
+  #scroll() {
+    this.#scrolled = Date.now();
+    if (this.#scrolled - this.#failed < ANSWER) return;
+    const { scrollTop, scrollHeight, clientHeight } = this.log.scroller;
+    if (this.log.hasOlder && scrollTop < NEAR) this.older(true);
+    else if (!this.log.live && scrollHeight - scrollTop - clientHeight < NEAR) this.newer();
+  }
+}

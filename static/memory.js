@@ -1,0 +1,17 @@
+export const tab = "sessionStorage";
+export const browser = "localStorage";
+
+// A browser that refuses to remember costs comfort, not function.
+export function recall(area, name, otherwise) {
+  try {
+    return JSON.parse(window[area].getItem(`flychat:${name}`)) ?? otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+export function remember(area, name, value) {
+  try {
+    window[area].setItem(`flychat:${name}`, JSON.stringify(value));
+  } catch {}
+}

@@ -1,0 +1,77 @@
+import { clock, dayName, fullDate } from "./dates.js";
+import { byId, element, paint } from "./dom.js";
+import { linked } from "./links.js";
+import { Timer } from "./timer.js";
+
+const GROUP = 600_000; // spans of the clock, within which messages share a heading
+
+export const keyOf = (message) => `${message.provisionalId} ${message.from}`;
+
+export class Row {
+  static unseen = new RegExp(byId("room")?.dataset.unseen, "gu"); // in names: shown
+  timer = new Timer();
+  day = element("div", { className: "day" });
+
+  constructor(message, item) {
+    this.item = item;
+    this.time = item.querySelector("time");
+    this.time.ariaLive = "off"; // a minute that is corrected is no news
+    const name = message.from.replace(Row.unseen, (_, seen) => seen ?? "\ufffd");
+    const face = element("span", { className: "face", ariaHidden: "true" });
+    face.dataset.initial = [...name][0].toUpperCase();
+    item.prepend(face);
+    const author = item.querySelector("bdi");
+    author.textContent = name;
+    if (name !== message.from) author.dataset.name = message.from;
+    item.querySelector("p").replaceChildren(...linked(message.text));
+    paint(item, message.from);
+    this.become(message);
+  }
+
+  static read(item) {
+    const text = (name) => item.querySelector(name).textContent;
+    const { id, key } = item.dataset;
+    const date = text("time").replace(" ", "T");
+    const from = item.querySelector("bdi").dataset.name ?? text("bdi");
+    return { id: Number(id), from, text: text("p"), date, provisionalId: key };
+  }
+
+  become(message) {
+    this.message = message;
+    this.key = keyOf(message);
+    this.date = new Date(message.date);
+    const shown = clock.format(this.date);
+    if (this.time.textContent !== shown) this.time.textContent = shown;
+    Object.assign(this.time, { dateTime: `${message.date.slice(0, 19)}Z`, title: fullDate.format(this.date) });
+    this.item.dataset.key = message.provisionalId;
+    if (!("id" in message)) return;
+    this.item.dataset.id = message.id;
+    this.say("official");
+  }
+
+  say(state, note = "", actions = {}) {
+    this.timer.stop();
+    this.item.dataset.state = state;
+    const old = this.item.querySelector(".note");
+    if (old?.contains(document.activeElement)) byId("text").focus();
+    old?.remove();
+    if (!note) return;
+    const made = element("div", { className: "note" }, element("span", {}, note));
+    for (const [name, onclick] of Object.entries(actions)) made.append(element("button", { onclick }, name));
+    this.item.append(made);
+  }
+
+  follow(previous) {
+    const sameDay = previous?.date.toDateString() === this.date.toDateString();
+    const head = (row) => `${Math.floor(row.date / GROUP)} ${row.message.from}`;
+    this.item.classList.toggle("more", sameDay && head(previous) === head(this));
+    this.nameDay();
+    if (sameDay) this.day.remove();
+    else if (!this.day.isConnected) this.item.prepend(this.day);
+  }
+
+  nameDay() {
+    const name = dayName(this.date);
+    if (this.day.textContent !== name) this.day.textContent = name;
+  }
+}

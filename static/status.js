@@ -1,0 +1,39 @@
+import { element } from "./dom.js";
+import { Timer } from "./timer.js";
+
+const BLIP = 3_000; // shorter interruptions are not mentioned
+
+export class Status {
+  #since = 0; // when the trouble began
+  #timer = new Timer();
+  #state;
+  #text = new Text();
+  #detail = element("span", { ariaHidden: "true" }); // a countdown that is read out every second helps nobody
+
+  constructor() {
+    document.querySelector("[role=status]").replaceChildren(this.#text, this.#detail);
+    this.#write("connecting", "Connecting", "…");
+  }
+
+  show(state = this.#state) {
+    this.#state = state;
+    this.#timer.stop();
+    if (state?.kind === "open" && navigator.onLine) {
+      this.#since = 0;
+      return this.#write("connected", "Connected");
+    }
+    this.#since ||= Date.now();
+    const quiet = this.#since + BLIP - Date.now();
+    if (quiet > 0) return this.#timer.set(() => this.show(), quiet);
+    const seconds = Math.ceil((state?.until - Date.now()) / 1_000);
+    if (!navigator.onLine) this.#write("offline", "Offline", ": it goes on when the network is back");
+    else this.#write("reconnecting", "Reconnecting", seconds > 0 ? ` in ${seconds} s` : "…");
+    if (seconds > 0) this.#timer.set(() => this.show(), 1_000);
+  }
+
+  #write(state, text, detail = "") {
+    document.documentElement.dataset.state = state;
+    if (this.#text.data !== text) this.#text.data = text;
+    this.#detail.textContent = detail;
+  }
+}
