@@ -1,3 +1,5 @@
+// The script of every page: the join form, the menu, the names and rooms that were used before; and the room.
+
 import { byId, element, paint } from "./dom.js";
 import { browser, recall, remember, tab } from "./memory.js";
 import { Room } from "./room.js";

@@ -1,10 +1,21 @@
 import { byId } from "./dom.js";
 import { recall, remember, tab } from "./memory.js";
 
-const TEXT_LIMIT = 4_096;
-const TEXT_NEAR = 3_800;
-const STEPS = [-1, 0, 10, 50, 100]; // characters that are left, when it is said
+const TEXT_LIMIT = 4_096; // characters, as the server counts them: an emoji outside the first plane is one
+const TEXT_NEAR = 3_800; // from here on the counter is shown
+const STEPS = [-1, 0, 10, 50, 100]; // characters left at which a screen reader is told
 
+// How the length of a text is told: { excess } over the limit (negative while it is within), whether it is
+// `shown`, and the `step` it is at: while that stays the same, it is not read out.
+export function count(text) {
+  const excess = text.length > TEXT_NEAR ? [...text].length - TEXT_LIMIT : -TEXT_LIMIT;
+  return { excess, shown: excess >= TEXT_NEAR - TEXT_LIMIT, step: STEPS.find((left) => -excess <= left) };
+}
+
+// Without the characters that nobody sees, and the server refuses: they come from pasting.
+export const cleaned = (text) => text.replace(/[^\P{Cc}\n\t]|\p{Cs}/gu, "");
+
+// The field, its counter, and the draft that survives a reload.
 export class Composer {
   #field = byId("text");
   #counter = byId("counter");
@@ -26,28 +37,22 @@ export class Composer {
 
   #submit(event) {
     event.preventDefault();
-    // Characters that nobody sees, and the server refuses, come from pasting.
-    const text = this.#field.value.replace(/[^\P{Cc}\n\t]|\p{Cs}/gu, "");
-    if (!text.trim() || this.#excess(text) > 0) return;
+    const text = cleaned(this.#field.value);
+    if (!text.trim() || count(text).excess > 0) return;
     this.#field.value = "";
     this.#draw();
     this.send(text);
     this.#field.focus();
   }
 
-  #excess(text) {
-    return text.length > TEXT_NEAR ? [...text].length - TEXT_LIMIT : -TEXT_LIMIT;
-  }
-
   #draw() {
     const field = this.#field;
     const counter = this.#counter;
-    const excess = this.#excess(field.value);
+    const { excess, shown, step } = count(field.value);
     const over = excess > 0;
-    const step = STEPS.find((left) => -excess <= left);
     counter.ariaLive = step === this.#step ? "off" : "polite"; // not at every key
     this.#step = step;
-    counter.hidden = excess < TEXT_NEAR - TEXT_LIMIT;
+    counter.hidden = !shown;
     counter.textContent = over ? `${excess} too many` : `${-excess} left`;
     counter.classList.toggle("over", over);
     field.ariaInvalid = `${over}`;

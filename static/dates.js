@@ -1,13 +1,24 @@
+// Dates in the reader's language and time zone, and which messages share a heading.
+
+const GROUP = 600_000; // ms: messages of one author share a heading within such a span of the clock (:00 to :10)
+
 const format = (options) => new Intl.DateTimeFormat(undefined, options);
 export const clock = format({ timeStyle: "short" });
 export const fullDate = format({ dateStyle: "full", timeStyle: "medium" });
 const longDay = format({ dateStyle: "full" });
 
-export function dayName(date) {
-  const day = new Date();
+export function dayName(date, now = new Date()) {
+  const day = new Date(now);
   for (const name of ["Today", "Yesterday"]) {
     if (date.toDateString() === day.toDateString()) return name;
     day.setDate(day.getDate() - 1);
   }
   return longDay.format(date);
+}
+
+// Whether a message belongs to the day of the one above it, and whether also under its heading. Of both: { date, from }.
+export function grouping(previous, next) {
+  const sameDay = previous?.date.toDateString() === next.date.toDateString();
+  const span = ({ date }) => Math.floor(date / GROUP);
+  return { sameDay, sameHeading: sameDay && previous.from === next.from && span(previous) === span(next) };
 }

@@ -1,3 +1,5 @@
+// Elements.
+
 export const byId = (id) => document.getElementById(id);
 
 export function element(name, properties, ...children) {

@@ -1,12 +1,13 @@
 import { byId } from "./dom.js";
-import { PATIENCE, TRIES, ask, secondsToWait } from "./server.js";
+import { ask, patience } from "./server.js";
 import { pause } from "./timer.js";
 
-const PAGE = 100; // older messages that are loaded at once,
-const NEAR = 400; // this many pixels before they are reached, and shown
-const REST = 500; // when scrolling has rested this long: what a finger is on does not move
-const ANSWER = 5_000; // a leading tab that takes longer is replaced
+const PAGE = 100; // messages that are asked for at once
+const NEAR = 400; // pixels to the end of the rows, from which on more are loaded
+const REST = 500; // ms without scrolling, before they are shown: what is under a finger must not move
+const AFTER_FAILURE = 5_000; // ms, before scrolling loads again
 
+// Older messages on the way up, and newer ones on the way back down.
 export class History {
   #turn = Promise.resolve();
   #loading = false;
@@ -62,8 +63,8 @@ export class History {
   async #ask(query) {
     for (let tries = 1; ; tries += 1) {
       const [answer, { messages }] = await ask(`${this.path}?limit=${PAGE}${query}`);
-      const seconds = secondsToWait(answer);
-      if (answer.status !== 429 || seconds > PATIENCE || tries === TRIES) return [...messages]; // an error has none
+      const { goesOn, seconds } = patience(answer, tries);
+      if (answer.status !== 429 || !goesOn) return [...messages]; // an error has none, and fails here
       this.#note.textContent = `More messages in ${seconds} s.`;
       await pause(seconds * 1_000);
     }
@@ -71,7 +72,7 @@ export class History {
 
   #scroll() {
     this.#scrolled = Date.now();
-    if (this.#scrolled - this.#failed < ANSWER) return;
+    if (this.#scrolled - this.#failed < AFTER_FAILURE) return;
     const { scrollTop, scrollHeight, clientHeight } = this.log.scroller;
     if (this.log.hasOlder && scrollTop < NEAR) this.older(true);
     else if (!this.log.live && scrollHeight - scrollTop - clientHeight < NEAR) this.newer();

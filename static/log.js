@@ -1,19 +1,17 @@
+import { Conversation } from "./conversation.js";
 import { byId, element } from "./dom.js";
-import { Row, keyOf } from "./row.js";
+import { Row } from "./row.js";
 import { Timer } from "./timer.js";
 
 const MAX_ROWS = 500;
-const UNCONFIRMED = 30_000; // a provisional message
-const WITHDRAWN = 10_000; // shown as such
-const KEYS = 2_000;
+const UNCONFIRMED = 30_000; // ms, after which a provisional message is marked
+const WITHDRAWN = 10_000; // ms that a withdrawn one is shown as such
 
-// The rows: official ones by id and without gaps, then the loose ones.
+// The rows: official ones by id and without gaps, then the loose ones. What an event means is decided by the
+// conversation; here is what of it the reader sees, where, and what stays in place.
 export class Log {
   #official = [];
-  #loose = new Map(); // key -> row
-  #keys = new Set(); // of official messages
-  #known = 0; // the last id before a reset: what comes again is not unread
-  #afresh = false; // after a reset, until the next message, whichever it is
+  #conversation; // decides; `loose` in it are rows, too
   #rows = new WeakMap(); // item -> row
   #quiet = new Timer();
   #older = byId("older");
@@ -23,12 +21,16 @@ export class Log {
   live = true; // the rows reach to the last message
   stuck = true; // the reader is at the bottom
   #top = 0; // the scroller's, when last measured
-  resets = 0;
 
   constructor(user, last, hasOlder) {
-    Object.assign(this, { user, last, hasOlder });
+    this.#conversation = new Conversation(last);
+    Object.assign(this, { user, hasOlder });
     this.#quietly(() => {
-      for (const item of [...this.#list.children]) this.#push(new Row(Row.read(item), item));
+      for (const item of [...this.#list.children]) {
+        const row = new Row(Row.read(item), item);
+        this.#conversation.settle(row.message);
+        this.#push(row);
+      }
     });
     this.live = !(this.lastShown < last);
     this.toBottom();
@@ -41,6 +43,15 @@ export class Log {
   }
   set hasOlder(has) {
     this.#older.hidden = !has;
+  }
+  get last() {
+    return this.#conversation.last;
+  }
+  get resets() {
+    return this.#conversation.resets;
+  }
+  get #loose() {
+    return this.#conversation.loose;
   }
   get first() {
     return this.#official[0]?.message.id;
@@ -91,29 +102,28 @@ export class Log {
     this.onChange?.();
   }
 
-  // An official message of the stream. False if there is a gap before it.
-  official(message) {
-    const { id } = message;
-    if (this.#afresh) {
-      this.hasOlder = id > 1;
-      this.last = id - 1;
-      this.#afresh = false;
-    }
-    if (id !== this.last + 1) return id <= this.last;
-    this.last = id;
-    if (message.from !== this.user && id > this.#known) this.onUnread();
-    if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
-    const row = this.#settle(message);
-    if (this.live) this.#push(row);
-    else this.#drop(row);
-    return true;
+  // An event of the stream, as the conversation has it. False if there is a gap before it.
+  take(event) {
+    const news = this.#conversation.take(event);
+    if (news.kind === "official") this.#showOfficial(news);
+    else if (news.kind === "provisional") this.#showProvisional(news);
+    else if (news.kind === "retraction") for (const row of news.rows) row.onRetract();
+    else if (news.kind === "reset") this.#dropShown(news);
+    return news.kind !== "gap";
   }
 
-  provisional(message) {
-    const key = keyOf(message);
-    const known = this.#loose.get(key);
-    if (this.#keys.has(key) || !this.live || (known && known.item.dataset.state !== "withdrawn")) return;
-    if (known) this.#drop(known);
+  #showOfficial({ message, row = this.#make(message), news, afresh }) {
+    if (afresh) this.hasOlder = message.id > 1;
+    if (message.from !== this.user && news) this.onUnread();
+    if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
+    row.becomeOfficial(message);
+    if (this.live) this.#push(row);
+    else this.#drop(row);
+  }
+
+  #showProvisional({ message, instead }) {
+    if (!this.live) return;
+    if (instead) this.#drop(instead);
     if (!this.stuck && this.#size >= MAX_ROWS) return;
     const row = this.add(message);
     row.onRetract = () => {
@@ -124,22 +134,10 @@ export class Log {
     row.timer.set(() => row.say("unconfirmed", "not confirmed"), UNCONFIRMED);
   }
 
-  retract(provisionalId) {
-    for (const row of this.#loose.values())
-      if (row.message.provisionalId === provisionalId) row.onRetract();
-  }
-
-  // What is shown does not connect with what follows `position`. Messages that are being sent stay.
-  reset({ reason, lastEventId }, position) {
-    const behind = reason === "behind";
-    if (behind && lastEventId <= this.last) return; // another tab is, that this one shares its stream with
-    this.#known = behind ? Math.max(this.#known, this.last) : 0;
+  // What is shown does not connect with what follows. Messages that are being sent stay.
+  #dropShown({ rows }) {
     this.#clear();
-    this.#dropOthers();
-    this.#keys.clear();
-    this.last = position;
-    this.#afresh = true;
-    this.resets += 1;
+    for (const row of rows) this.#drop(row);
     this.hasOlder = false;
     this.live = this.stuck = true;
     this.#list.prepend(element("li", { className: "divider" }, element("div", {}, "Some messages were missed")));
@@ -147,7 +145,7 @@ export class Log {
 
   add(message) {
     const row = this.#make(message);
-    this.#loose.set(row.key, row);
+    this.#conversation.add(row);
     this.#insert(row, null);
     return row;
   }
@@ -157,7 +155,7 @@ export class Log {
   }
 
   isOfficial(message) {
-    return this.#keys.has(keyOf(message));
+    return this.#conversation.isOfficial(message);
   }
 
   // Messages that end right before the first row.
@@ -180,7 +178,7 @@ export class Log {
     this.#redraw(() => {
       for (const message of messages)
         if (message.id === (this.lastShown ?? message.id - 1) + 1) this.#push(this.#settle(message));
-      this.last = Math.max(this.last, this.lastShown ?? 0);
+      this.#conversation.reach(this.lastShown ?? 0);
       this.live = !(this.lastShown < this.last);
       this.#trim();
     });
@@ -205,15 +203,10 @@ export class Log {
     return new Row(message, item);
   }
 
-  // The row of a message that is official now: the loose one of its key, if there is one.
+  // The row of a message that is official.
   #settle(message) {
-    const key = keyOf(message);
-    const row = this.#loose.get(key) ?? this.#make(message);
-    this.#keys.add(key);
-    if (this.#keys.size > KEYS) this.#keys.delete(this.#keys.values().next().value);
-    row.onOfficial?.();
-    row.become(message);
-    this.#loose.delete(key);
+    const row = this.#conversation.settle(message) ?? this.#make(message);
+    row.becomeOfficial(message);
     return row;
   }
 
@@ -221,7 +214,6 @@ export class Log {
   #push(row) {
     const above = this.#official.at(-1)?.item ?? this.#divider;
     this.#official.push(row);
-    this.#keys.add(row.key);
     this.#rows.set(row.item, row);
     const [loose] = this.#loose.values();
     if (row.item.isConnected && (!loose || row.item.previousElementSibling === above)) this.#follow(row.item);
@@ -244,15 +236,11 @@ export class Log {
 
   #drop(row) {
     row.timer.stop();
-    this.#loose.delete(row.key);
+    this.#conversation.remove(row);
     const next = row.item.nextElementSibling;
     if (row.item.contains(document.activeElement)) byId("text").focus();
     row.item.remove();
     this.#follow(next);
-  }
-
-  #dropOthers() {
-    for (const row of [...this.#loose.values()]) if (!row.onOfficial) this.#drop(row);
   }
 
   #trim() {
@@ -267,7 +255,7 @@ export class Log {
   #detach(rows) {
     this.live = this.stuck = false;
     this.#cut(this.#official.length - rows);
-    this.#dropOthers();
+    for (const row of this.#conversation.dropLoose()) this.#drop(row);
     this.#follow(this.#official.at(-1)?.item);
   }
 

@@ -1,3 +1,5 @@
+// What is remembered: by this tab, through a reload, or by the browser.
+
 export const tab = "sessionStorage";
 export const browser = "localStorage";
 

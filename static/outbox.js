@@ -1,7 +1,7 @@
 import { recall, remember, tab } from "./memory.js";
-import { PATIENCE, TRIES, ask, secondsToWait } from "./server.js";
+import { ask, patience } from "./server.js";
 
-const SLOW = 3_000; // then a message that is being sent says so
+const SLOW = 3_000; // ms, after which a message that is being sent says so
 
 // Over plain http there is no crypto.randomUUID.
 function uuid() {
@@ -31,6 +31,7 @@ export class Outbox {
     let row;
     this.log.change(() => (row = this.log.add(message)));
     const entry = { message, row, tries: 0 };
+    row.own = row.pending = true;
     row.onRetract = () =>
       entry.state === "sending" && this.#fail(entry, "Withdrawn: the server could not store it.");
     row.onOfficial = () => this.#done(entry);
@@ -69,11 +70,10 @@ export class Outbox {
     const { ok, status } = answer;
     if (ok && body.id) return this.#stored(entry, body);
     if (body.error?.code === "too_old") return this.#doubt(entry);
-    const wait = status === 429 ? "Too many messages at once" : status > 499 && "The server is busy";
-    const seconds = secondsToWait(answer);
-    if (wait && seconds > PATIENCE) return this.#fail(entry, `${wait}. Try again in ${Math.ceil(seconds / 60)} min.`);
     entry.tries += 1;
-    if (wait && entry.tries < TRIES) return this.#wait(entry, seconds, wait);
+    const { why: busy, seconds, tooLong, goesOn } = patience(answer, entry.tries);
+    if (tooLong) return this.#fail(entry, `${busy}. Try again in ${Math.ceil(seconds / 60)} min.`);
+    if (goesOn) return this.#wait(entry, seconds, busy);
     const why = ok ? "something else answered in place of the chat" : `the server answered ${status}`;
     this.#fail(entry, `Not sent: ${(body.error?.message ?? why).replace(/\.$/, "")}.`);
   }
@@ -81,7 +81,7 @@ export class Outbox {
   // The server has it, and the stream brings it, unless it is past that place, or a reset comes first.
   #stored(entry, { id }) {
     this.#done(entry);
-    entry.row.onOfficial = null;
+    entry.row.pending = false;
     if (id <= this.log.last) this.log.remove(entry.row);
     else entry.row.say("stored");
   }

@@ -1,14 +1,5 @@
-// The page of a room. One rule keeps it right, whatever the network does:
-//
-//   official messages are shown in the order of their ids, which have no gaps. So an event is the next one
-//   (shown), an old one (ignored), or beyond a gap (the stream is asked again from the last id); and
-//   `stream-reset` drops what is shown and begins anew.
-//
-// A message is recognised by its key, (from, provisionalId). A provisional one is a loose row below the
-// official ones until the official message of its key takes the row over. Own messages are loose rows too,
-// made before they are sent; a retry repeats the key, so it is always safe.
-//
-// As old events are ignored, a stream may be opened from any earlier place at any time, which mends every fault.
+// A room's page, wired: events go from the tabs' stream to the log, own messages from the composer through the
+// outbox to the server, and both are shown as rows. Which message is shown where is decided in conversation.js.
 
 import { Composer } from "./composer.js";
 import { byId } from "./dom.js";
@@ -19,7 +10,7 @@ import { Status } from "./status.js";
 import { Tabs } from "./tabs.js";
 import { Unread } from "./unread.js";
 
-const BATCH = 16;
+const BATCH = 16; // ms in which events are gathered, to be shown at once
 
 export class Room {
   #inbox = [];
@@ -66,13 +57,7 @@ export class Room {
     let whole = true;
     this.log.nameDays();
     this.log.change(() => {
-      for (const { type, data, id } of events) {
-        const value = data && JSON.parse(data);
-        if (type === "stream-reset") this.log.reset(value, Number(id));
-        else if (type === "retraction") this.log.retract(value.provisionalId);
-        else if (value.id) whole = this.log.official(value) && whole;
-        else if (type === "message") this.log.provisional(value);
-      }
+      for (const event of events) whole = this.log.take(event) && whole;
     });
     if (!whole) this.tabs.hello();
   }

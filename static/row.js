@@ -1,12 +1,17 @@
-import { clock, dayName, fullDate } from "./dates.js";
+import { clock, dayName, fullDate, grouping } from "./dates.js";
 import { byId, element, paint } from "./dom.js";
-import { linked } from "./links.js";
+import { partsOf } from "./links.js";
 import { Timer } from "./timer.js";
 
-const GROUP = 600_000; // spans of the clock, within which messages share a heading
+// The elements of a text: only links can be clicked.
+function linked(text) {
+  const link = (part) => element("a", { href: part.href, rel: "noopener nofollow ugc", target: "_blank" }, part.text);
+  return partsOf(text).map((part) => (part.href ? link(part) : part.text));
+}
 
-export const keyOf = (message) => `${message.provisionalId} ${message.from}`;
-
+// One message on the page. What it stands for is decided elsewhere (conversation.js, outbox.js), which set:
+//   own, pending, withdrawn   see conversation.js
+//   onOfficial, onRetract     called when the stream says so
 export class Row {
   static unseen = new RegExp(byId("room")?.dataset.unseen, "gu"); // in names: shown
   timer = new Timer();
@@ -38,7 +43,6 @@ export class Row {
 
   become(message) {
     this.message = message;
-    this.key = keyOf(message);
     this.date = new Date(message.date);
     const shown = clock.format(this.date);
     if (this.time.textContent !== shown) this.time.textContent = shown;
@@ -47,6 +51,15 @@ export class Row {
     if (!("id" in message)) return;
     this.item.dataset.id = message.id;
     this.say("official");
+  }
+
+  get from() {
+    return this.message.from;
+  }
+
+  becomeOfficial(message) {
+    this.onOfficial?.();
+    this.become(message);
   }
 
   say(state, note = "", actions = {}) {
@@ -62,9 +75,8 @@ export class Row {
   }
 
   follow(previous) {
-    const sameDay = previous?.date.toDateString() === this.date.toDateString();
-    const head = (row) => `${Math.floor(row.date / GROUP)} ${row.message.from}`;
-    this.item.classList.toggle("more", sameDay && head(previous) === head(this));
+    const { sameDay, sameHeading } = grouping(previous, this);
+    this.item.classList.toggle("more", sameHeading);
     this.nameDay();
     if (sameDay) this.day.remove();
     else if (!this.day.isConnected) this.item.prepend(this.day);

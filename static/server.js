@@ -1,6 +1,8 @@
-const TIMEOUT = 20_000;
-export const PATIENCE = 60; // seconds, that a message is told to wait at most
-export const TRIES = 8;
+// One request to the server, and how long to wait where it asks for patience.
+
+const TIMEOUT = 20_000; // ms for an answer
+const PATIENCE = 60; // seconds that are waited without asking the person
+const TRIES = 8; // in a row
 
 export async function ask(path, options) {
   const headers = { Accept: "application/json", "Content-Type": "application/json" };
@@ -8,8 +10,22 @@ export async function ask(path, options) {
   return [answer, (await answer.json().catch(() => null)) ?? {}];
 }
 
+// Retry-After has seconds, or a date. Without one that can be read, it is 2 s.
 export function secondsToWait({ headers }) {
   const after = headers.get("Retry-After") ?? 2;
   const seconds = isNaN(after) ? (Date.parse(after) - Date.now()) / 1_000 : after;
   return Math.max(1, Math.ceil(seconds)) || 2;
+}
+
+// What to do with an answer that came after so many tries:
+//   why        what the server asks for patience with; undefined if it does not
+//   seconds    that it asks for
+//   tooLong    more than a person is made to wait without being asked
+//   goesOn     wait, and try again
+export function patience(answer, tries) {
+  const { status } = answer;
+  const why = status === 429 ? "Too many messages at once" : status > 499 ? "The server is busy" : undefined;
+  const seconds = secondsToWait(answer);
+  const tooLong = Boolean(why) && seconds > PATIENCE;
+  return { why, seconds, tooLong, goesOn: Boolean(why) && !tooLong && tries < TRIES };
 }

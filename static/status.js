@@ -1,8 +1,9 @@
 import { element } from "./dom.js";
 import { Timer } from "./timer.js";
 
-const BLIP = 3_000; // shorter interruptions are not mentioned
+const BLIP = 3_000; // ms: shorter interruptions are not mentioned
 
+// The connection, in words, from the news of the stream (stream.js).
 export class Status {
   #since = 0; // when the trouble began
   #timer = new Timer();

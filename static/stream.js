@@ -1,13 +1,17 @@
 import { Timer } from "./timer.js";
 
 const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
-const KEEP_ALIVE = 22_000; // the server is silent for 20 s at most
-export const SILENCE = 50_000; // a stream that is silent for so long is dead
-const STABLE = 10_000; // one that lived for so long forgets earlier failures
-const FIRST_DELAY = 2_000; // at most, before the stream is opened again; doubles up to
-const LAST_DELAY = 30_000;
+const KEEP_ALIVE = 22_000; // ms: the server is silent for 20 s at most
+export const SILENCE = 50_000; // ms: a stream that is silent for so long is dead
+const STABLE = 10_000; // ms: one that lived for so long forgets earlier failures
+const FIRST_DELAY = 2_000; // ms: at most so long until the stream is opened again; it doubles with each failure
+const LAST_DELAY = 30_000; // ms: up to this
 
-// One EventSource, made anew after any failure, from the position of that moment.
+// One EventSource, made anew after any failure, from the position of that moment. Its news, by `tell`:
+//   { kind: "opening" }           a stream is asked for
+//   { kind: "open" }              the server has answered: with each event, but not before `stream-open`
+//   { kind: "event", type, data, id }   an event, as it came: strings
+//   { kind: "waiting", until }    it failed, and is opened again at that time (ms)
 export class Stream {
   #source = null;
   #next = new Timer();
