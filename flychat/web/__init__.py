@@ -7,7 +7,7 @@ from typing import Any
 from ..packaged import folder
 from ..streams import RECOVERY_PATH
 from .application import BaseApplication
-from .assets import StaticHandler
+from .assets import AssetHandler, Assets
 from .base import MissingHandler
 from .messages import MessagesHandler, RecoveryHandler
 from .pages import RoomHandler, RootHandler
@@ -18,6 +18,8 @@ class ChatApplication(BaseApplication):
     """What the handlers share, and the routes to them."""
 
     def routes(self) -> dict[str, Any]:
+        assets = Assets(folder("static"))
+        self.templates.globals |= {"static_url": assets.url, "modules": assets.modules}
         return {
             "handlers": [
                 *([(RECOVERY_PATH, RecoveryHandler, {"read": self.recovery})] if self.recovery else []),
@@ -25,12 +27,11 @@ class ChatApplication(BaseApplication):
                 (r"/healthz", HealthHandler),
                 (r"/readyz", ReadyHandler),
                 (r"/metrics", MetricsHandler),
-                (r"/(openapi\.json)", StaticHandler, {"path": str(folder("static"))}),
+                (r"/(favicon\.ico|openapi\.json|robots\.txt)", AssetHandler, {"assets": assets}),
+                (r"/static/(.*)", AssetHandler, {"assets": assets}),
                 (r"/rooms/([^/]+)/messages/?", MessagesHandler),
                 (r"/([^/]+)", RoomHandler),
             ],
             "default_handler_class": MissingHandler,
-            "static_path": str(folder("static")),  # also serves /robots.txt and /favicon.ico
-            "static_handler_class": StaticHandler,
             "log_function": lambda handler: None,  # requests are counted, not logged
         }

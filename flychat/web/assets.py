@@ -1,34 +1,96 @@
-"""The files of static/, with addresses that change when they do."""
+"""The files of static/, from memory: read, hashed and compressed once, when the application is made.
+
+All of them share one version, the hash of all: the scripts are modules that import each other by relative
+names, so the version is a folder of the address, /static/VERSION/NAME. Under the current version an answer
+never changes, and is kept without asking again.
+
+While a release is rolled out, the page of one server may load modules from another: any other version, or
+none, is answered with the current file, and `no-cache`. So modules of two releases may meet: what a module
+offers to others is only added to, and what nobody needs any more, a module included, goes one release later.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+import gzip
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
 
-from tornado.web import HTTPError, StaticFileHandler
+from tornado.web import HTTPError
 
 from .base import BaseHandler
+from .negotiation import takes_gzip
+
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+COMPRESSED = {".css", ".js", ".svg"}  # what a page loads, and gzip makes smaller
+VERSION_DIGITS = 16  # of 64: the addresses are a part of every page
+FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
 
 
-class StaticHandler(BaseHandler, StaticFileHandler):
-    compute_etag = StaticFileHandler.compute_etag
-
-    def parse_url_path(self, url_path: str) -> str:
-        if "\0" in url_path:  # no file can have this name, and to look for one is an error
-            raise HTTPError(404)
-        return super().parse_url_path(url_path)
+@dataclass(frozen=True)
+class Asset:
+    type: str
+    plain: bytes
+    compressed: bytes | None
+    digest: str
 
     @classmethod
-    def get_version(cls, settings: dict[str, Any], path: str) -> str | None:
-        """16 of Tornado's 128 hex digits: the addresses are a part of every page."""
-        version = super().get_version(settings, path)
-        return version and version[:16]
+    def read(cls, path: Path) -> Asset:
+        data = path.read_bytes()
+        compressed = gzip.compress(data, 9, mtime=0) if path.suffix in COMPRESSED else None
+        return cls(TYPES[path.suffix], data, compressed, hashlib.sha256(data).hexdigest()[:VERSION_DIGITS])
 
-    def get_cache_time(self, path: str, modified: datetime | None, mime_type: str) -> int:
-        """None for an address of another version, as it is asked for while a new one is rolled out."""
-        current = self.get_query_argument("v", "") == self.get_version(self.settings, path)
-        return super().get_cache_time(path, modified, mime_type) if current else 0
 
-    def set_extra_headers(self, path: str) -> None:
-        if "Cache-Control" not in self._headers:
-            self.set_header("Cache-Control", "no-cache")
+class Assets:
+    """The files of a folder that have a known type, by their names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._assets = {
+            path.name: Asset.read(path) for path in sorted(folder.iterdir()) if path.suffix in TYPES
+        }
+        of_all = "".join(f"{name} {asset.digest} " for name, asset in self._assets.items())
+        self.version = hashlib.sha256(of_all.encode()).hexdigest()[:VERSION_DIGITS]
+
+    @property
+    def modules(self) -> list[str]:
+        return [name for name in self._assets if name.endswith(".js")]
+
+    def url(self, name: str) -> str:
+        assert name in self._assets, name
+        return f"/static/{self.version}/{name}"
+
+    def find(self, version: str, name: str) -> Asset | None:
+        return self._assets.get(name) if "/" not in version else None
+
+
+class AssetHandler(BaseHandler):
+    def initialize(self, assets: Assets) -> None:
+        self._assets = assets
+
+    def get(self, path: str) -> None:
+        version, _, name = path.rpartition("/")
+        asset = self._assets.find(version, name)
+        if asset is None:
+            raise HTTPError(404)
+        self.set_header("Cache-Control", FOR_EVER if version == self._assets.version else "no-cache")
+        self.set_header("Content-Type", asset.type)
+        body, etag = asset.plain, asset.digest
+        if asset.compressed is not None:
+            self.set_header("Vary", "Accept-Encoding")
+            if takes_gzip(self.request.headers.get("Accept-Encoding", "")):
+                self.set_header("Content-Encoding", "gzip")
+                body, etag = asset.compressed, f"{etag}-gzip"
+        self.set_header("Etag", f'"{etag}"')
+        if self.check_etag_header():
+            self.set_status(304)
+        else:
+            self.write(body)
+
+    head = get

@@ -7,6 +7,7 @@ JSON for programs, a page for browsers.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from ..errors import FlychatError, Invalid
 from ..messages import sender_name
 from ..sse import to_json
 from .application import BaseApplication
-from .negotiation import prefers
+from .negotiation import prefers, takes_gzip
 from .problems import Problem, problem_of
 from .rate import cost_of
 from .visitor import client_behind
@@ -39,6 +40,7 @@ DEFAULT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+PAGE_LEVEL = 3  # of gzip: level 6 takes three times as long, for 4% less of a page
 POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])
 
 T = TypeVar("T")
@@ -201,9 +203,12 @@ class BaseHandler(RequestHandler):
     def write_page(self, template: str, **values: Any) -> None:
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Content-Security-Policy", PAGE_POLICY)
-        self.write(
-            self.application.templates.get_template(template).render(static_url=self.static_url, **values)
-        )
+        self.add_header("Vary", "Accept-Encoding")
+        page = self.application.templates.get_template(template).render(**values).encode()
+        if takes_gzip(self.request.headers.get("Accept-Encoding", "")):
+            self.set_header("Content-Encoding", "gzip")
+            page = gzip.compress(page, PAGE_LEVEL, mtime=0)
+        self.write(page)
 
     def allow_origin(self) -> bool:
         """Lets a page of a listed origin read the answer; says whether the request's origin may write."""

@@ -1,4 +1,4 @@
-"""What an Accept header asks for."""
+"""What the headers Accept and Accept-Encoding ask for."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ def prefers(accept: str, wanted: str, otherwise: str) -> bool:
     one range that matches both, such as */*, asks for nothing in particular.
     """
     return _rank(accept, wanted) > _rank(accept, otherwise)
+
+
+@lru_cache(maxsize=256)
+def takes_gzip(accept_encoding: str) -> bool:
+    """By name, or by `*`; a quality of 0 refuses it. Without the header nothing is compressed."""
+    qualities = {}
+    for part in accept_encoding.lower().split(","):
+        coding, *parameters = (piece.strip() for piece in part.split(";"))
+        qualities[coding] = _quality(parameters)
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
 
 
 def _rank(accept: str, media_type: str) -> tuple[float, int, int]:

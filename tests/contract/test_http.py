@@ -1,6 +1,7 @@
 """The wire contract, row by row: requests, answers, limits and errors."""
 
 import asyncio
+import gzip
 import html
 import json
 import re
@@ -137,20 +138,103 @@ async def test_reserved_paths_answer_for_themselves(path):
         assert b"Join" not in response.body
 
 
+async def asset_links(chat):
+    page = (await ask(chat, "/room?user=ann")).body.decode()
+    return sorted(set(re.findall(r'(?:src|href)="(/static/[^"]+)"', page)))
+
+
 @pytest.mark.gen_test
-async def test_static_files_can_be_kept_long_by_their_hashed_address():
+async def test_static_files_are_kept_for_ever_by_the_address_of_their_version():
     async with served() as chat:
-        page = (await ask(chat, "/room?user=ann")).body.decode()
-        links = re.findall(r'(?:src|href)="(/static/[^"]+)"', page)
-        assert len(links) >= 2
+        links = await asset_links(chat)
+        assert len(links) > 10
+        assert len({link.rpartition("/")[0] for link in links}) == 1
         for link in links:
             response = await ask(chat, link)
             assert response.code == 200
-            assert "max-age=" in response.headers["Cache-Control"]
+            assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
             again = await ask(chat, link, If_None_Match=response.headers["Etag"])
-            assert again.code == 304
-        assert (await ask(chat, "/static/no-such-file")).code == 404
-        assert (await ask(chat, "/static/..%2fsetup.cfg")).code in (403, 404)
+            assert (again.code, again.body) == (304, b"")
+            assert "immutable" in again.headers["Cache-Control"]
+        for path in (
+            "no-such-file",
+            "..%2fsetup.cfg",
+            "..%2fsetup.cfg/chat.js",
+            "a/b/chat.js",
+            "%00/chat.js%00",
+            "",
+        ):
+            assert (await ask(chat, f"/static/{path}")).code == 404
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("version", ["", "0123456789abcdef/"])
+async def test_a_file_of_another_version_or_none_is_the_current_one_and_is_asked_for_again(version):
+    """As a server of the release before is asked for the modules of the next one's page."""
+    async with served() as chat:
+        for link in await asset_links(chat):
+            current = await ask(chat, link)
+            other = await ask(chat, f"/static/{version}{link.rpartition('/')[2]}")
+            assert (other.code, other.body) == (200, current.body)
+            assert other.headers["Cache-Control"] == "no-cache"
+            assert other.headers["Etag"] == current.headers["Etag"]
+
+
+@pytest.mark.gen_test
+async def test_static_files_and_pages_are_compressed_for_those_who_ask_for_it():
+    async with served() as chat:
+        for path in [*(await asset_links(chat)), "/room?user=ann", "/room", "/a/page/that/is/not/there"]:
+            accept = {"Accept": "text/html"}
+            plain = await ask(chat, path, **accept)
+            assert "Content-Encoding" not in plain.headers
+            small = await ask(chat, path, **accept, Accept_Encoding="br, gzip")
+            assert small.headers["Content-Encoding"] == "gzip"
+            assert len(small.body) == int(small.headers["Content-Length"]) < len(plain.body)
+            same = re.compile(
+                rb'name="provisionalId" value="[^"]*"'
+            )  # but for what is made anew in each page
+            assert same.sub(b"", gzip.decompress(small.body)) == same.sub(b"", plain.body)
+            assert small.headers.get("Etag", "none") != plain.headers.get("Etag", "")
+            refused = await ask(chat, path, **accept, Accept_Encoding="gzip;q=0, *")
+            assert "Content-Encoding" not in refused.headers
+            for answer in (plain, small, refused):
+                assert "Accept-Encoding" in answer.headers["Vary"]
+            head = await ask(chat, path, method="HEAD", **accept, Accept_Encoding="gzip")
+            assert (head.body, head.headers["Content-Encoding"]) == (b"", "gzip")
+            if path.startswith("/static/"):
+                assert head.headers["Content-Length"] == small.headers["Content-Length"]
+                again = await ask(chat, path, Accept_Encoding="gzip", If_None_Match=small.headers["Etag"])
+                assert (again.code, again.body) == (304, b"")
+                assert "Accept-Encoding" in again.headers["Vary"]
+        assert "Cookie" in (await ask(chat, "/room")).headers["Vary"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "path",
+    ["/openapi.json", "/healthz", "/metrics", "/rooms/room/messages/", "/rooms/room/messages/?before=x"],
+)
+async def test_what_programs_read_is_never_compressed(path):
+    async with served() as chat:
+        response = await ask(chat, path, Accept="application/json", Accept_Encoding="gzip, deflate, br")
+        assert "Content-Encoding" not in response.headers
+        assert "Accept-Encoding" not in response.headers.get("Vary", "")
+
+
+@pytest.mark.gen_test
+async def test_a_stream_is_never_compressed():
+    async with served() as chat:
+        await chat.post("hello")
+        response = await ask(
+            chat,
+            "/rooms/room/messages/",
+            method="HEAD",
+            Accept="text/event-stream",
+            Accept_Encoding="gzip, deflate, br",
+        )
+        assert response.headers["Content-Type"].startswith("text/event-stream")
+        assert "Content-Encoding" not in response.headers
+        assert "Accept-Encoding" not in response.headers["Vary"]
 
 
 @pytest.mark.gen_test
@@ -578,9 +662,9 @@ async def test_the_room_and_its_join_form_have_one_address_and_are_told_apart_by
     """Or else a browser that goes back shows the form to one who has joined."""
     async with served() as chat:
         for headers in ({}, {"Cookie": "flychat_user=ann"}):
-            assert (await ask(chat, "/room", **headers)).headers["Vary"] == "Cookie"
+            assert (await ask(chat, "/room", **headers)).headers["Vary"] == "Cookie,Accept-Encoding"
             for path in ("/room?user=ann", "/room?user=", "/room?user=%00"):
-                assert "Vary" not in (await ask(chat, path, **headers)).headers
+                assert (await ask(chat, path, **headers)).headers["Vary"] == "Accept-Encoding"
 
 
 def hidden(page: str) -> tuple[str, dict[str, str]]:
@@ -876,7 +960,7 @@ async def test_garbage_closes_its_connection_and_nothing_else(garbage):
 
 def test_every_route_has_a_handler_of_ours():
     """So that every answer, also an error of Tornado's own, goes through one place."""
-    assert issubclass(assets.StaticHandler, base.BaseHandler)
+    assert issubclass(assets.AssetHandler, base.BaseHandler)
     assert issubclass(base.MissingHandler, base.BaseHandler)
     assert ChatApplication
 

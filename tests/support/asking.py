@@ -23,6 +23,7 @@ async def ask(chat: Served, path: str, method: str = "GET", body=None, **headers
         follow_redirects=False,
         raise_error=False,
         allow_nonstandard_methods=True,
+        decompress_response=False,
     )
 
 

@@ -183,11 +183,11 @@ VICES = {
     ),
     "has no static files": (
         {"request": lambda head: head.replace(b"GET /static/", b"GET /assets/")},
-        "chat.css?",
+        "chat.css ",
     ),
     "has other static files": (
         {"plain": lambda head: head.replace(b"text/javascript", b"text/plain")},
-        "is said to be text/plain, not javascript",
+        "is said to be text/plain; charset=utf-8, not javascript",
     ),
     "has another page": (
         {"request": lambda head: head.replace(b"?user=check", b"")},

@@ -59,7 +59,8 @@ ALLOWED = {
     "web.base": PURE
     | {"chat", "web.application", "web.negotiation", "web.problems", "web.rate", "web.visitor"},
     "web.messages": PURE | {"web.application", "web.base", "web.forms", "web.rate"},
-    **dict.fromkeys(("web.assets", "web.pages", "web.status"), PURE | {"web.base"}),
+    "web.assets": {"web.base", "web.negotiation"},
+    **dict.fromkeys(("web.pages", "web.status"), PURE | {"web.base"}),
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"},
     "web.listener": {"web.visitor"},
