@@ -288,3 +288,11 @@ def test_relative_links_lead_to_files_of_the_repository(page):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 300
+
+
+@pytest.mark.parametrize(
+    "page", ["tox.ini", "setup.cfg", "README.md", "CONTRIBUTING.md", "docs/streams.md", "docs/api.md"]
+)
+def test_the_files_of_the_tests_that_are_named_are_there(page):
+    named = re.findall(r"\btests/[\w/]+\.\w+", (ROOT / page).read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
