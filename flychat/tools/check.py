@@ -15,9 +15,7 @@ import statistics
 import time
 import uuid
 from collections.abc import AsyncIterator
-from html.parser import HTMLParser
 from http import HTTPStatus
-from urllib.parse import quote, urljoin, urlsplit
 
 from .. import client
 from ..client import http
@@ -26,33 +24,16 @@ from ..errors import FlychatError
 from ..messages import Message
 from ..sse import Event
 from ..streams import KEEP_ALIVE_SECONDS
+from .check_page import check_page
+from .findings import Findings, reason
 from .terminal import told
 
 PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
 LATE = 1.0  # seconds by which a message may be seen after its POST was answered
 POSTS = 5
-FILES = 50  # of a page are looked at, at the most
-KINDS = {".js": "javascript", ".css": "text/css", ".svg": "image/svg"}  # nosniff: browsers take no other
 ANOTHER_LOG = 10**15  # a position beyond every log
 NOTHING = Event("")  # the end of a stream
 BUFFERED = "a proxy on the way buffers the stream"
-HOST = "a proxy on the way replaces Host; it has to pass it on as it is, with the port"
-
-
-class Findings:
-    """Prints what is found, line by line; `bad` counts the problems."""
-
-    bad = 0
-
-    def good(self, text: str) -> None:
-        print(f"  ok    {told(text)}", flush=True)
-
-    def problem(self, text: str) -> None:
-        self.bad += 1
-        print(f"  BAD   {told(text)}", flush=True)
-
-    def that(self, right: bool, good: str, otherwise: str) -> None:
-        self.good(good) if right else self.problem(otherwise)
 
 
 async def check(url: str, *, quick: bool) -> int:
@@ -65,7 +46,7 @@ async def check(url: str, *, quick: bool) -> int:
     try:
         await _check_head(found, url, room)
         await _check_mode(found, url)
-        await _check_page(found, url, f"{room}-page")
+        await check_page(found, url, f"{room}-page")
         if messages := await _check_delivery(found, url, room):
             await _check_resumption(found, url, room, messages)
             await _check_reset(found, url, room, messages)
@@ -81,7 +62,7 @@ async def check(url: str, *, quick: bool) -> int:
     except TimeoutError:
         found.problem(f"no answer in time{await _advice_late(url, room)}")
     except (FlychatError, OSError) as error:
-        found.problem(f"it fails: {_why(error)}")
+        found.problem(f"it fails: {reason(error)}")
     finally:
         if idle:
             idle.cancel()
@@ -126,76 +107,6 @@ async def _check_mode(found: Findings, url: str) -> None:
         grip = b"\nflychat_grip_queued{" in await http.fetch(f"{url}/metrics", {})
         return found.good("proxied by GRIP" if grip else "not proxied by GRIP: the server holds the streams")
     found.good("proxied by GRIP or not: cannot be told, /metrics and Pushpin's /_ready/ are not shown here")
-
-
-async def _check_page(found: Findings, url: str, room: str) -> None:
-    """Loads a page and its files, and posts with the page's Origin, as only browsers do."""
-    page = f"{url}/{quote(room)}"
-    try:
-        _, body = await http.ask(f"{page}?user=check", {"Accept": "text/html"})
-    except (client.Denied, OSError) as error:
-        return found.problem(f"there is no page at {page}: {_why(error)}")
-    loaded = Loaded()
-    loaded.feed(body.decode(errors="replace"))
-    if loaded.messages is None:
-        found.problem(f"the page at {page} is not flychat's page of a room, or the query was lost on the way")
-    elif urljoin(page, loaded.messages) != http.messages_url(url, room):
-        found.problem(f"the page posts to {loaded.messages}: flychat has to have a host, not a folder of one")
-    missing = [f"{name} {why}" for name in loaded.files if (why := await _file(page, name))]
-    number = f"{len(loaded.files)} files"
-    found.that(not missing, f"the page and its {number} are there", f"the page's files: {'; '.join(missing)}")
-
-    origin = _origin(url)
-    headers = {"Content-Type": "application/json", "Origin": origin}
-    fields = {"from": "check", "text": "A test message.", "provisionalId": str(uuid.uuid4())}
-    try:
-        await http.ask(http.messages_url(url, room), headers, json.dumps(fields).encode())
-    except (client.Denied, OSError) as error:
-        cause = f": {_why(error)}"
-        if isinstance(error, client.Denied) and error.code == "forbidden":
-            cause = f", for flychat takes {origin} for another site's: {HOST}"
-        found.problem(f"browsers cannot post from the page{cause}")
-    else:
-        found.good("browsers can post from the page: Host is passed on")
-
-
-class Loaded(HTMLParser):
-    """What a page loads, and where its form posts messages (None: it is no page of a room)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files: list[str] = []
-        self.messages: str | None = None
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        file = found.get({"link": "href", "script": "src", "img": "src"}.get(tag, ""))
-        if file and file not in self.files and len(self.files) < FILES:
-            self.files.append(file)
-        if tag == "form" and found.get("method") == "post":
-            self.messages = found.get("action")
-
-
-async def _file(page: str, name: str) -> str:
-    """What is wrong with a file of the page, or nothing."""
-    address = urljoin(page, name)
-    if _origin(address) != _origin(page):
-        return "is somewhere else"
-    try:
-        head, _ = await http.ask(address, {})
-    except (FlychatError, OSError) as error:
-        return _why(error)
-    given, path = head.get("content-type", ""), urlsplit(address).path
-    wanted = next((kind for end, kind in KINDS.items() if path.endswith(end)), "")
-    return "" if wanted in given else f"is said to be {given or 'nothing'}, not {wanted}"
-
-
-def _origin(url: str) -> str:
-    """As a browser says it: without the port that goes without saying."""
-    parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    usual = {"http": 80, "https": 443}.get(parts.scheme)
-    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, usual) else f":{parts.port}")
 
 
 async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]:
@@ -313,11 +224,6 @@ def _advice(denied: client.Denied) -> str:
     if denied.status == HTTPStatus.NOT_IMPLEMENTED:
         return " (not proxied by GRIP: this is the app itself, in --grip mode; check the proxy's address)"
     return ""
-
-
-def _why(error: Exception) -> str:
-    nothing = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-    return str(error) or nothing
 
 
 def _ms(seconds: float) -> str:

@@ -70,7 +70,11 @@ ALLOWED = {
     "client.http": {"__init__"} | PURE,
     "client": {"client.follower", "client.http"} | PURE,
     "tools.terminal": PURE,
-    "tools.check": {"__init__", "client", "client.follower", "client.http", "tools.terminal"} | PURE,
+    "tools.findings": {"tools.terminal"},
+    "tools.check_page": {"__init__", "client", "client.http", "tools.findings"} | PURE,
+    "tools.check": {"__init__", "client", "client.follower", "client.http"}
+    | {"tools.check_page", "tools.findings", "tools.terminal"}
+    | PURE,
     "tools.talk": {"__init__", "tools.check", "client", "client.follower", "tools.terminal"} | PURE,
     "tools.rooms": {"storage", "storage.opened", "config", "tools.terminal"} | PURE,
     "tools": set(),

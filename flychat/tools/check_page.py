@@ -1,0 +1,87 @@
+"""The page of a deployment, for `check`: it and its files are there, and browsers can post from it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from html.parser import HTMLParser
+from urllib.parse import quote, urljoin, urlsplit
+
+from .. import client
+from ..client import http
+from ..errors import FlychatError
+from .findings import Findings, reason
+
+FILES = 50  # of a page are looked at, at the most
+KINDS = {".js": "javascript", ".css": "text/css", ".svg": "image/svg"}  # nosniff: browsers take no other
+HOST = "a proxy on the way replaces Host; it has to pass it on as it is, with the port"
+
+
+async def check_page(found: Findings, url: str, room: str) -> None:
+    """Loads a page and its files, and posts with the page's Origin, as only browsers do."""
+    page = f"{url}/{quote(room)}"
+    try:
+        _, body = await http.ask(f"{page}?user=check", {"Accept": "text/html"})
+    except (client.Denied, OSError) as error:
+        return found.problem(f"there is no page at {page}: {reason(error)}")
+    loaded = Loaded()
+    loaded.feed(body.decode(errors="replace"))
+    if loaded.messages is None:
+        found.problem(f"the page at {page} is not flychat's page of a room, or the query was lost on the way")
+    elif urljoin(page, loaded.messages) != http.messages_url(url, room):
+        found.problem(f"the page posts to {loaded.messages}: flychat has to have a host, not a folder of one")
+    missing = [f"{name} {why}" for name in loaded.files if (why := await _file(page, name))]
+    number = f"{len(loaded.files)} files"
+    found.that(not missing, f"the page and its {number} are there", f"the page's files: {'; '.join(missing)}")
+
+    origin = _origin(url)
+    headers = {"Content-Type": "application/json", "Origin": origin}
+    fields = {"from": "check", "text": "A test message.", "provisionalId": str(uuid.uuid4())}
+    try:
+        await http.ask(http.messages_url(url, room), headers, json.dumps(fields).encode())
+    except (client.Denied, OSError) as error:
+        cause = f": {reason(error)}"
+        if isinstance(error, client.Denied) and error.code == "forbidden":
+            cause = f", for flychat takes {origin} for another site's: {HOST}"
+        found.problem(f"browsers cannot post from the page{cause}")
+    else:
+        found.good("browsers can post from the page: Host is passed on")
+
+
+class Loaded(HTMLParser):
+    """What a page loads, and where its form posts messages (None: it is no page of a room)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[str] = []
+        self.messages: str | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        file = found.get({"link": "href", "script": "src", "img": "src"}.get(tag, ""))
+        if file and file not in self.files and len(self.files) < FILES:
+            self.files.append(file)
+        if tag == "form" and found.get("method") == "post":
+            self.messages = found.get("action")
+
+
+async def _file(page: str, name: str) -> str:
+    """What is wrong with a file of the page, or nothing."""
+    address = urljoin(page, name)
+    if _origin(address) != _origin(page):
+        return "is somewhere else"
+    try:
+        head, _ = await http.ask(address, {})
+    except (FlychatError, OSError) as error:
+        return reason(error)
+    given, path = head.get("content-type", ""), urlsplit(address).path
+    wanted = next((kind for end, kind in KINDS.items() if path.endswith(end)), "")
+    return "" if wanted in given else f"is said to be {given or 'nothing'}, not {wanted}"
+
+
+def _origin(url: str) -> str:
+    """As a browser says it: without the port that goes without saying."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return f"{parts.scheme}://{host}" + ("" if parts.port in (None, usual) else f":{parts.port}")
