@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from prometheus_client import Counter
 
 from .errors import Conflict, FlychatError, Full
@@ -78,14 +76,6 @@ class Chat:
         Raises Unavailable.
         """
         return await self._log.page(room, before, limit, after=after)
-
-    def proxied(self, headers: Mapping[str, str]) -> bool:
-        """Whether a stream can be opened on the way that the request took."""
-        return self._hub.proxied(headers)
-
-    def vouched(self, headers: Mapping[str, str]) -> bool:
-        """Whether what the request says of its way can be believed."""
-        return self._hub.vouched(headers)
 
     async def check(self) -> None:
         """Raises Unavailable if messages cannot be stored."""

@@ -87,7 +87,7 @@ class Server:
         }
         if isinstance(hub, LocalHub):
             at_once = application.chat.plan_at_once
-            options |= {"plan": at_once, "hold": hub.hold_socket, "trust_proxy": application.trust_proxy}
+            options |= {"plan": at_once, "hold": hub.hold_socket, "visitor": application.visitor}
             self._http: Listener = StreamShortcut(application, **options)
         else:
             self._http = Listener(application, **options)
@@ -137,6 +137,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         url = pushpin.url if pushpin else None
         application = ChatApplication(
             Chat(log, hub),
+            hub.way,
             cors_origins=config.cors_origins,
             public_url=url,
             rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),

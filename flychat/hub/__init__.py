@@ -7,9 +7,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ..streams import Publication, StreamPlan
+
+
+class Way(NamedTuple):
+    """How a request came."""
+
+    proxied: bool  # through whatever holds streams: its answer can be held
+    vouched: bool  # signed by the proxy: what it says of its client can be believed
 
 
 class Response(Protocol):
@@ -41,11 +48,8 @@ class Hub(Protocol):
         What cannot be delivered is repaired by recovery.
         """
 
-    def proxied(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request with these headers came on the way on which its answer can be held."""
-
-    def vouched(self, headers: Mapping[str, str]) -> bool:
-        """Whether a proxy has signed this request, so that what it says of the client can be believed."""
+    def way(self, headers: Mapping[str, str]) -> Way:
+        """How a request with these headers came."""
 
     async def close(self) -> None:
         """Publishes what is still queued, as far as a short time allows, and lets every stream go."""

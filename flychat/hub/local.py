@@ -35,7 +35,7 @@ from ..streams import (
     StreamPlan,
     StreamRequest,
 )
-from . import Response
+from . import Response, Way
 from .sockets import Audience, Connection, Connections
 from .waiting import batches
 
@@ -46,6 +46,7 @@ RECOVERIES = Counter(
 
 logger = logging.getLogger(__name__)
 
+HERE = Way(proxied=True, vouched=False)  # there is no proxy that could sign
 TICK = 1.0  # seconds between two checks of what is due
 POLL_SECONDS = 10.0  # between two readings of a room for what other processes wrote
 COMEBACK = (1000, 8000)  # milliseconds over which clients spread their return when the hub closes
@@ -106,11 +107,8 @@ class LocalHub:
         if room is not None:
             room.publish(publication)
 
-    def proxied(self, headers: Mapping[str, str]) -> bool:
-        return True
-
-    def vouched(self, headers: Mapping[str, str]) -> bool:
-        return False
+    def way(self, headers: Mapping[str, str]) -> Way:
+        return HERE
 
     async def close(self) -> None:
         self._timer.cancel()

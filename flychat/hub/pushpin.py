@@ -34,7 +34,7 @@ from zlib import crc32
 
 from ..messages import iso_date
 from ..streams import Publication, StreamPlan
-from . import Response
+from . import Response, Way
 from .grip import GripUrl, grip_headers, grip_item, hint_channel
 from .publisher import Publisher, QueuedItem
 
@@ -99,13 +99,10 @@ class PushpinHub:
         had = asked - SENDING_SECONDS
         return max((id for when, name, id in self._published if name == channel and when < had), default=0)
 
-    def proxied(self, headers: Mapping[str, str]) -> bool:
-        if self._signers:
-            return self.vouched(headers)
-        return "Grip-Sig" in headers or "Grip-Feature" in headers
-
-    def vouched(self, headers: Mapping[str, str]) -> bool:
-        return any(signer.signed(headers) for signer in self._signers)
+    def way(self, headers: Mapping[str, str]) -> Way:
+        signed = any(signer.signed(headers) for signer in self._signers)
+        named = "Grip-Sig" in headers or "Grip-Feature" in headers
+        return Way(proxied=signed if self._signers else named, vouched=signed)
 
     async def close(self) -> None:
         await asyncio.gather(*(publisher.close() for publisher in self.publishers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
@@ -14,11 +14,13 @@ from tornado import httputil
 from tornado.web import Application, RequestHandler
 
 from ..chat import Chat
+from ..hub import Way
 from ..logging_setup import Seldom
 from ..names import UNSEEN, name_to_show
 from ..packaged import folder
 from ..streams import StreamRequest
 from .rate import RateLimit
+from .visitor import Visitor, read_visitor
 
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 
@@ -35,6 +37,7 @@ class BaseApplication(Application):
     def __init__(
         self,
         chat: Chat,
+        way: Callable[[Mapping[str, str]], Way],
         *,
         cors_origins: Sequence[str] = (),
         public_url: str | None = None,
@@ -42,8 +45,12 @@ class BaseApplication(Application):
         trust_proxy: bool = False,
         recovery: Recovery | None = None,
     ) -> None:
-        """`public_url` is where the GRIP proxy is, if that is known; `recovery` reads what it asks for."""
+        """`way` says of headers how a request came.
+
+        `public_url` is where the GRIP proxy is, if that is known; `recovery` reads what it asks for.
+        """
         self.chat = chat
+        self.way = way
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
         self.recovery = recovery
@@ -75,6 +82,10 @@ class BaseApplication(Application):
         seldom = Seldom(logger) if status == 500 else self._failed.setdefault(code, Seldom(logger))
         told = seldom.tell("%s %s: %d %s (request %s)", request.method, request.path, status, code, id)
         return id if told else None
+
+    def visitor(self, headers: Mapping[str, str], peer: str) -> Visitor:
+        """Who asks, with these headers, from that address."""
+        return read_visitor(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
 
     def begin(self, handler: RequestHandler) -> None:
         self._busy.add(handler)

@@ -10,8 +10,9 @@ import asyncio
 import gzip
 import time
 from collections.abc import Coroutine
+from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
@@ -21,15 +22,13 @@ from tornado.web import Finish, HTTPError, RequestHandler
 from .. import errors, streams
 from ..chat import Chat
 from ..errors import FlychatError, Invalid
-from ..messages import sender_name
 from ..sse import to_json
 from .application import BaseApplication
 from .negotiation import prefers, takes_gzip
 from .problems import Problem, problem_of
 from .rate import cost_of
-from .visitor import client_behind
+from .visitor import Visitor
 
-USER_COOKIE = "flychat_user"
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -106,17 +105,13 @@ class BaseHandler(RequestHandler):
     def accepts(self, wanted: str, otherwise: str = "application/json") -> bool:
         return prefers(self.request.headers.get("Accept", "*/*"), wanted, otherwise)
 
-    def client(self) -> str:
-        """Whom the request is from: the peer, or whom a proxy that is trusted says that it is for."""
-        headers = self.request.headers
-        trusted = self.application.trust_proxy or self.chat.vouched(headers)
-        return client_behind(
-            headers.get_list("X-Forwarded-For") if trusted else [], self.request.remote_ip or ""
-        )
+    @cached_property
+    def visitor(self) -> Visitor:
+        return self.application.visitor(self.request.headers, self.request.remote_ip or "")
 
     def admit(self, cost: float) -> None:
         """Counts the request against its client's limit. Raises TooMany."""
-        if wait := self.application.rate_limit.wait(self.client(), time.monotonic(), cost):
+        if wait := self.application.rate_limit.wait(self.visitor.address, time.monotonic(), cost):
             raise errors.TooMany(wait)
 
     async def read(
@@ -136,7 +131,7 @@ class BaseHandler(RequestHandler):
 
     def charge(self, size: int) -> None:
         """Counts so many bytes, which the store has to read for the client."""
-        self.application.rate_limit.charge(self.client(), time.monotonic(), cost_of(size))
+        self.application.rate_limit.charge(self.visitor.address, time.monotonic(), cost_of(size))
 
     def query_value(self, name: str) -> str | None:
         """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
@@ -146,13 +141,6 @@ class BaseHandler(RequestHandler):
             return None
         except UnicodeDecodeError:
             raise Invalid(name, "must be UTF-8") from None
-
-    def remembered_user(self) -> str:
-        """The name in the cookie, if it can be one."""
-        try:
-            return sender_name(unquote(self.get_cookie(USER_COOKIE) or "").strip())
-        except Invalid:
-            return ""
 
     def allowed_methods(self) -> str:
         """The value of an Allow header: the methods that the handler defines itself."""

@@ -35,7 +35,7 @@ class StreamHandler(BaseHandler):
 
     async def stream(self, request: streams.StreamRequest) -> None:
         """Answers with a stream. Raises Unproxied, Unavailable."""
-        if not self.chat.proxied(self.request.headers):
+        if not self.visitor.proxied:
             self.application.stray()
             raise errors.Unproxied(
                 f"this server does not hold streams: ask for it at {self.application.way_in}"
@@ -44,7 +44,7 @@ class StreamHandler(BaseHandler):
             self.set_header(header, value)
         self.allow_origin()
         if self.request.method != "HEAD":
-            await self.while_here(self.chat.stream(request, self, self.client()))
+            await self.while_here(self.chat.stream(request, self, self.visitor.address))
 
     @property
     def asked(self) -> float:
@@ -126,7 +126,7 @@ class MessagesHandler(StreamHandler):
         draft = Draft.create(self.room, self._fields, now=time.time())
         message = await self.chat.post(draft, lambda ids: self.charge(ids * SEARCHED_BYTES))
         if is_form and self.accepts("text/html"):
-            remembered = self.remembered_user() == message.sender
+            remembered = self.visitor.name == message.sender
             query = "" if remembered else "?user=" + quote(message.sender, safe="")
             self.redirect(room_path(draft.room) + query, status=303)
         else:

@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 from ..errors import Invalid
 from ..messages import Message, room_name, sender_name
 from ..sse import read_position
-from .base import USER_COOKIE, BaseHandler, messages_path, room_path
+from .base import BaseHandler, messages_path, room_path
+from .visitor import USER_COOKIE
 
 # Of the rows in a room's page; the scripts load the rest. A first load transfers 60 kB at most: half of it is
 # for the rows, even if they cannot be compressed, and half for scripts, styles and the page around the rows.
@@ -64,7 +65,7 @@ class RoomHandler(BaseHandler):
             first_id=first_id,
             last_id=page.last_id,
             has_older=first_id > 1,
-            banner=None if self.chat.proxied(self.request.headers) else self._banner(),
+            banner=None if self.visitor.proxied else self._banner(),
         )
 
     head = get
@@ -90,7 +91,7 @@ class RoomHandler(BaseHandler):
         """`?user=`, which is remembered, else the one remembered. Raises Invalid."""
         given = self.query_value("user")
         if given is None:
-            return self.remembered_user()
+            return self.visitor.name
         given = given.strip()  # the keyboards of phones put a space behind a word
         if given:
             sender_name(given)

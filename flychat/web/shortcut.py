@@ -8,7 +8,10 @@ So the first bytes of a new connection are looked at, and left in the kernel. If
 stream request, and the answer is in memory, they are consumed and the hub holds the socket. Anything else (a
 part of a head, more than a head, another method, version, path or Accept, an Origin, a body ...) is Tornado's
 business: it gets the socket untouched, and never knows. A refusal here costs time, never correctness; so what
-is plain is narrow: one pattern for all of the head, and a list of the headers that change the answer.
+is plain is narrow: one pattern for all of the head, and a list of the headers that are known to be harmless.
+Any other one (Authorization, say, or what is invented tomorrow) is Tornado's business, as is one that comes
+twice. Cookie is on the list: browsers send it with every request, and the only cookie there is remembers a
+name, which no stream depends on. Once a cookie can carry a right, Cookie has to leave the list.
 
 The kernel is asked to tell of a connection only when it has something to say (TCP_DEFER_ACCEPT, where that
 exists): else one that is accepted in a quiet moment would always be too early to be looked at.
@@ -21,10 +24,10 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote
 
 from tornado.httputil import format_timestamp
 
@@ -34,64 +37,72 @@ from ..messages import room_name
 from ..streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
 from .base import DEFAULT_HEADERS
 from .listener import Listener
-from .visitor import client_behind
+from .visitor import Visitor
 
 LOOK_BYTES = 4096  # of a new connection; a longer head is unusual
 ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
 
+# Headers that change no answer, or that are read: here, or by the visitor (x-forwarded-for).
+READ = "accept host last-event-id x-forwarded-for"
+OF_CLIENTS = (
+    "accept-encoding accept-language cache-control connection cookie dnt keep-alive pragma priority referer "
+    "save-data sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site "
+    "sec-gpc user-agent"
+)
+OF_PROXIES = "forwarded via x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id"
+HARMLESS = frozenset(f"{READ} {OF_CLIENTS} {OF_PROXIES}".split())
+
 logger = logging.getLogger(__name__)
 
 _PLAIN = re.compile(
-    rb"GET /rooms/((?:[\w.~-]|%[0-9A-Fa-f]{2})+)/messages/(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1\r\n"
-    rb"(?:[A-Za-z0-9-]+:[ -~]*\r\n)+\r\n"
+    r"GET /rooms/((?:[\w.~-]|%[0-9A-Fa-f]{2})+)/messages/(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1\r\n"
+    r"((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n",
+    re.ASCII,
 )
-_ACCEPT = re.compile(rb"\r\naccept: *text/event-stream *\r\n", re.IGNORECASE)
-_HOST = re.compile(rb"\r\nhost: *[A-Za-z0-9_.:\[\]-]{0,255} *\r\n", re.IGNORECASE)
-_POSITION = re.compile(rb"\r\nlast-event-id: *([0-9]{1,18}) *\r\n", re.IGNORECASE)
-_NAMES = re.compile(
-    rb"\n(accept|last-event-id|host|origin|content-length|transfer-encoding|expect|grip-[a-z]+):",
-    re.I,
-)
-_FORWARDED = re.compile(rb"\nx-forwarded-for:([ -~]*)\r", re.I)
-_USUAL = ([b"accept", b"host"], [b"accept", b"host", b"last-event-id"])
+_ACCEPT = re.compile(r" *text/event-stream *", re.IGNORECASE | re.ASCII)
+_HOST = re.compile(r" *[A-Za-z0-9_.:\[\]-]{0,255} *")
+_POSITION = re.compile(r" *[0-9]{1,18} *")
 
 
-def plain_request(head: bytes) -> StreamRequest | None:
-    """What a whole, plain head asks for; None for any other bytes."""
-    match = _PLAIN.fullmatch(head)
-    if match is None or _ACCEPT.search(head) is None or _HOST.search(head) is None:
+def plain_request(head: bytes) -> tuple[StreamRequest, Mapping[str, str]] | None:
+    """What a whole, plain head asks for, and its headers by their names in small letters; else None."""
+    match = _PLAIN.fullmatch(head.decode("latin-1"))
+    if match is None:
         return None
-    names = sorted(name.lower() for name in _NAMES.findall(head))
-    if names not in _USUAL:
+    lines = [line.partition(":") for line in match[3].splitlines()]
+    headers = {name.lower(): value for name, _, value in lines}
+    if len(headers) < len(lines) or not HARMLESS.issuperset(headers):
         return None
-    position = match[2]
-    if len(names) == 3:
-        given = _POSITION.search(head)
-        if given is None:
-            return None
-        position = given[1]
+    if not _ACCEPT.fullmatch(headers.get("accept", "")) or not _HOST.fullmatch(headers.get("host", "?")):
+        return None
+    position = headers.get("last-event-id", match[2])
+    if position is not None and not _POSITION.fullmatch(position):
+        return None
     try:
-        room = room_name(unquote_to_bytes(match[1]).decode())
+        room = room_name(unquote(match[1], errors="strict"))
     except (UnicodeDecodeError, Refused):
         return None
-    return StreamRequest(room, None if position is None else int(position))
+    return StreamRequest(room, None if position is None else int(position)), headers
 
 
 class StreamShortcut(Listener):
-    """The HTTP server, which has plain stream requests held by `hold` if `plan` can answer them at once."""
+    """The HTTP server, which has plain stream requests held by `hold` if `plan` can answer them at once.
+
+    `visitor` says of headers and a peer who asks.
+    """
 
     def initialize(  # type: ignore[override]
         self,
         *args: Any,
         plan: Callable[[StreamRequest, str], StreamPlan | None],
         hold: Callable[[StreamPlan, socket.socket, bytes, str], None],
-        trust_proxy: bool = False,
+        visitor: Callable[[Mapping[str, str], str], Visitor],
         **kwargs: Any,
     ) -> None:
         super().initialize(*args, **kwargs)
-        self._plan, self._hold, self._trust_proxy = plan, hold, trust_proxy
+        self._plan, self._hold, self._visitor = plan, hold, visitor
         self._head = (0, b"")
         self._refused = Seldom(logger, logging.ERROR)
 
@@ -134,24 +145,22 @@ class StreamShortcut(Listener):
     def _admit(self, connection: socket.socket, peer: str) -> bool:
         try:
             head = connection.recv(LOOK_BYTES, socket.MSG_PEEK)
-            request = plain_request(head)
-            client = self._client(head, peer)
-            plan = self._plan(request, client) if request is not None else None
+            plain = plain_request(head)
+            if plain is None:
+                return False
+            request, headers = plain
+            visitor = self._visitor(headers, peer)
+            plan = self._plan(request, visitor.address)
             if plan is None:
                 return False
             connection.recv(len(head))
         except OSError:  # nothing is there yet, or the client has gone
             return False
         try:
-            self._hold(plan, connection, self._stream_head(int(time.time())), client)
+            self._hold(plan, connection, self._stream_head(int(time.time())), visitor.address)
         except OSError as error:  # it has closed the connection, whose request is consumed
             self._refused.tell("a stream cannot be held: %s", error.strerror)
         return True
-
-    def _client(self, head: bytes, peer: str) -> str:
-        """As BaseHandler.client; no proxy signs its requests to a server that holds the streams itself."""
-        forwarded = _FORWARDED.findall(head) if self._trust_proxy else []
-        return client_behind([value.decode() for value in forwarded], peer)
 
     def _stream_head(self, now: int) -> bytes:
         """The head that Tornado would write; made once a second, as it tells the time."""

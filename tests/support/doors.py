@@ -20,8 +20,10 @@ async def two_doors():
             held.append(plan)
             chat.hub.hold_socket(plan, sock, head, client)
 
+        application = chat.application
+        application.trust_proxy = True
         door = StreamShortcut(
-            chat.application, plan=chat.application.chat.plan_at_once, hold=hold, trust_proxy=True
+            application, plan=application.chat.plan_at_once, hold=hold, visitor=application.visitor
         )
         sockets = bind_sockets(0, "127.0.0.1")
         door.add_sockets(sockets)

@@ -11,7 +11,18 @@ PORTS = {"storage", "hub"}
 SERVED = {"web.listener", "web.shortcut"}  # how connections are served, which the handlers above do not know
 HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.sockets"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
-TORNADO = {"application", "assets", "base", "forms", "listener", "messages", "pages", "shortcut", "status"}
+TORNADO = {
+    "application",
+    "assets",
+    "base",
+    "forms",
+    "listener",
+    "messages",
+    "pages",
+    "shortcut",
+    "status",
+    "visitor",
+}
 TECHNOLOGY = {
     "tornado": {"hub.publisher", "server"} | {f"web.{part}" for part in TORNADO},
     "jinja2": {"web.application"},
@@ -53,14 +64,15 @@ ALLOWED = {
     "packaged": set(),
     "web.negotiation": set(),
     "web.rate": set(),
-    "web.visitor": set(),
+    "web.visitor": PURE | {"hub"},
     **dict.fromkeys(("web.problems", "web.forms"), PURE),
-    "web.application": PURE | {"chat", "logging_setup", "packaged", "web.rate"},
+    "web.application": PURE | {"chat", "hub", "logging_setup", "packaged", "web.rate", "web.visitor"},
     "web.base": PURE
     | {"chat", "web.application", "web.negotiation", "web.problems", "web.rate", "web.visitor"},
     "web.messages": PURE | {"web.application", "web.base", "web.forms", "web.rate"},
     "web.assets": {"web.base", "web.negotiation"},
-    **dict.fromkeys(("web.pages", "web.status"), PURE | {"web.base"}),
+    "web.status": PURE | {"web.base"},
+    "web.pages": PURE | {"web.base", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"},
     "web.listener": {"web.visitor"},

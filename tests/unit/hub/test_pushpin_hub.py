@@ -201,16 +201,16 @@ async def test_with_a_verify_key_only_signed_requests_are_proxied(headers, proxi
             f"http://127.0.0.1:2/?verify-iss=other&verify-key={OTHER_KEY}",
         ]
     )
-    assert hub.proxied(headers) == proxied
+    assert hub.way(headers) == (proxied, proxied)
     await hub.close()
 
 
 @gen_test
 async def test_without_a_verify_key_the_headers_of_a_proxy_are_believed():
     hub = PushpinHub(["http://127.0.0.1:1/"])
-    assert hub.proxied({"Grip-Sig": "whatever"})
-    assert hub.proxied({"Grip-Feature": "status"})
-    assert not hub.proxied({})
+    assert hub.way({"Grip-Sig": "whatever"}) == (True, False)
+    assert hub.way({"Grip-Feature": "status"}) == (True, False)
+    assert hub.way({}) == (False, False)
     await hub.close()
 
 
