@@ -1,6 +1,6 @@
 """The vocabulary: a draft is committed to a room's log and becomes a message.
 
-The rules of the fields stand here and nowhere else. They are checked at the door, by `room_name`
+The rules of the fields stand here and nowhere else. They are checked where they come in, by `room_name`
 and `Draft.create`: whatever is inside can be encoded as UTF-8, JSON, a DynamoDB string and an SSE
 line. So all text is free of lone surrogates and of control characters (but newline and tab in `text`).
 

@@ -54,8 +54,8 @@ class BaseApplication(Application):
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
         self.recovery = recovery
-        self.way_in = f"the GRIP proxy: {public_url or PROXY}"
-        self._strayed = Seldom(logger)
+        self.proxy_address = f"the GRIP proxy: {public_url or PROXY}"
+        self._bypassed = Seldom(logger)
         self._failed: dict[str, Seldom] = {}  # by code
         self.cors_origins = frozenset(cors_origins)
         self.draining = False
@@ -71,9 +71,9 @@ class BaseApplication(Application):
         """The handlers, as Tornado wants to be told of them."""
         raise NotImplementedError
 
-    def stray(self) -> None:
+    def warn_bypassed(self) -> None:
         """A client came around the proxy."""
-        self._strayed.tell("around the proxy nothing is live: clients are to go to %s", self.way_in)
+        self._bypassed.tell("around the proxy nothing is live: clients are to go to %s", self.proxy_address)
 
     def failed(self, request: httputil.HTTPServerRequest, status: int, code: str) -> str | None:
         """An answer is our fault: counted, and logged with the id that is returned, each 500 and some 503."""

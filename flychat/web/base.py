@@ -49,7 +49,7 @@ class BaseHandler(RequestHandler):
     """Errors, cross-origin rules, and the bookkeeping of requests under way."""
 
     application: BaseApplication
-    browsed = False  # whether errors are a page, whatever the request accepts
+    answers_pages = False  # whether errors are a page, whatever the request accepts
     room: str | None = None  # the request is about
     _work: asyncio.Task[Any] | None = None  # that ends when the client goes
     _gone = False
@@ -159,7 +159,7 @@ class BaseHandler(RequestHandler):
         if problem.ours and (id := self.application.failed(self.request, status_code, problem.code)):
             self.set_header("X-Request-Id", id)
         self.allow_origin()
-        if self.browsed or self.accepts("text/html"):
+        if self.answers_pages or self.accepts("text/html"):
             self.write_page(
                 "error.html",
                 status=status_code,

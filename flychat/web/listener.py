@@ -38,7 +38,7 @@ from tornado.iostream import IOStream, UnsatisfiableReadError
 from .visitor import client_of
 
 STALL = 30.0  # seconds without taking a byte until an answer is given up
-TICK = 1.0  # seconds between two looks for such answers
+TICK = 1.0  # seconds between two checks for such answers
 UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, all together
 LINGER = 2.0  # seconds that a client may go on sending to a connection that we have ended
 LINGER_BYTES = 1 << 20  # of what it sends are read and dropped meanwhile
@@ -135,7 +135,7 @@ class Listener(HTTPServer):
             self._unread.pop(connection, None)
         elif not connection.counted:
             if self._timer is None:
-                self._timer = asyncio.get_running_loop().call_later(TICK, self._look)
+                self._timer = asyncio.get_running_loop().call_later(TICK, self._give_up_stalled)
             self._unread[connection] = None
             connection.took = time.monotonic()
         self.unread_bytes += connection.unsent - connection.counted
@@ -143,12 +143,14 @@ class Listener(HTTPServer):
             asyncio.get_running_loop().call_soon(self._relieve)
         connection.counted = connection.unsent
 
-    def _look(self) -> None:
-        """Gives up what has stalled."""
+    def _give_up_stalled(self) -> None:
+        """Once a TICK, as long as there is something unread."""
         for connection in list(self._unread):
             if time.monotonic() - connection.took > STALL:
                 self._give_up(connection)
-        self._timer = asyncio.get_running_loop().call_later(TICK, self._look) if self._unread else None
+        self._timer = None
+        if self._unread:
+            self._timer = asyncio.get_running_loop().call_later(TICK, self._give_up_stalled)
 
     def _relieve(self) -> None:
         """Gives up answers until the others are within the bound."""

@@ -36,9 +36,9 @@ class StreamHandler(BaseHandler):
     async def stream(self, request: streams.StreamRequest) -> None:
         """Answers with a stream. Raises Unproxied, Unavailable."""
         if not self.visitor.proxied:
-            self.application.stray()
+            self.application.warn_bypassed()
             raise errors.Unproxied(
-                f"this server does not hold streams: ask for it at {self.application.way_in}"
+                f"this server does not hold streams: ask for it at {self.application.proxy_address}"
             )
         for header, value in streams.STREAM_HEADERS.items():
             self.set_header(header, value)

@@ -20,7 +20,7 @@ COOKIE_DAYS = 365
 
 
 class RootHandler(BaseHandler):
-    browsed = True
+    answers_pages = True
 
     def get(self) -> None:
         """To the default room, or to the room that the join form names."""
@@ -36,7 +36,7 @@ class RootHandler(BaseHandler):
 class RoomHandler(BaseHandler):
     """The page of a room, with its history; the stream goes on from there."""
 
-    browsed = True
+    answers_pages = True
 
     async def get(self, name: str) -> None:
         room = self.room = room_name(name)
@@ -84,8 +84,8 @@ class RoomHandler(BaseHandler):
         return rows[::-1]
 
     def _banner(self) -> str:
-        self.application.stray()
-        return f"Not live: this page was opened around the proxy. Open it at {self.application.way_in}"
+        self.application.warn_bypassed()
+        return f"Not live: this page was opened around the proxy. Open it at {self.application.proxy_address}"
 
     def _user(self) -> str:
         """`?user=`, which is remembered, else the one remembered. Raises Invalid."""

@@ -4,17 +4,17 @@ In a reconnect storm nearly all requests are alike: a plain GET for the stream o
 For each Tornado makes a stream, a parser, a coroutine, a request and a handler, and throws them away as soon
 as the head is answered; that is ten times the work of accepting, reading and answering.
 
-So the first bytes of a new connection are looked at, and left in the kernel. If they are one whole and plain
-stream request, and the answer is in memory, they are consumed and the hub holds the socket. Anything else (a
-part of a head, more than a head, another method, version, path or Accept, an Origin, a body ...) is Tornado's
-business: it gets the socket untouched, and never knows. A refusal here costs time, never correctness; so what
-is plain is narrow: one pattern for all of the head, and a list of the headers that are known to be harmless.
+So a new connection is peeked at: its first bytes are read, and left in the kernel. If they are one whole and
+plain stream request, and the answer is in memory, they are consumed and the hub holds the socket. Anything
+else (a part of a head, more than a head, another method, version, path or Accept, an Origin, a body) is
+Tornado's business: it gets the socket untouched, and never knows. A refusal here costs time, never
+correctness; so what is plain is narrow: one pattern for all of the head, and a list of harmless headers.
 Any other one (Authorization, say, or what is invented tomorrow) is Tornado's business, as is one that comes
 twice. Cookie is on the list: browsers send it with every request, and the only cookie there is remembers a
 name, which no stream depends on. Once a cookie can carry a right, Cookie has to leave the list.
 
 The kernel is asked to tell of a connection only when it has something to say (TCP_DEFER_ACCEPT, where that
-exists): else one that is accepted in a quiet moment would always be too early to be looked at.
+exists): else one that is accepted in a quiet moment would always be peeked at too early.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .base import DEFAULT_HEADERS
 from .listener import Listener
 from .visitor import Visitor
 
-LOOK_BYTES = 4096  # of a new connection; a longer head is unusual
+PEEK_BYTES = 4096  # of a new connection; a longer head is unusual
 ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
@@ -144,7 +144,7 @@ class StreamShortcut(Listener):
 
     def _admit(self, connection: socket.socket, peer: str) -> bool:
         try:
-            head = connection.recv(LOOK_BYTES, socket.MSG_PEEK)
+            head = connection.recv(PEEK_BYTES, socket.MSG_PEEK)
             plain = plain_request(head)
             if plain is None:
                 return False

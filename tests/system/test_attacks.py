@@ -100,7 +100,7 @@ def test_when_no_more_files_may_be_open_who_waits_is_served_later(tmp_path):
 
 
 @pytest.mark.gen_test(timeout=30)
-async def test_a_reader_that_came_in_by_the_door_and_reads_nothing_keeps_nobody_waiting():
+async def test_a_reader_that_took_the_shortcut_and_reads_nothing_keeps_nobody_waiting():
     async with started() as (server, clients):
         friend = await stream(server, clients)
         await stream(server, clients)  # reads no more than its opening

@@ -23,9 +23,9 @@ from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
 from flychat.messages import Commit
 from flychat.streams import provisional
 from flychat.web import messages as messages_module
-from tests.support.doors import two_doors
 from tests.support.http_body import Body
 from tests.support.served import Served, draft, served
+from tests.support.two_ports import two_ports
 
 LARGE = "\U0001f600" * 4096  # 16.5 kB on the wire
 ASK = "GET /rooms/room/messages/?lastEventId={} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
@@ -231,8 +231,8 @@ async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_soon
 
 
 @pytest.mark.gen_test(timeout=20)
-@pytest.mark.parametrize("by_the_door", [True, False])
-async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_door, monkeypatch):
+@pytest.mark.parametrize("by_the_shortcut", [True, False])
+async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_shortcut, monkeypatch):
     sent, turn = Counter(), 0
     send = Connections.send
 
@@ -246,8 +246,8 @@ async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_door, m
         ticking[0] = asyncio.get_running_loop().call_soon(next_turn)
 
     monkeypatch.setattr(Connections, "send", counted)
-    async with two_doors() as (chat, port, _held):
-        chat.port = port if by_the_door else chat.port
+    async with two_ports() as (chat, port, _held):
+        chat.port = port if by_the_shortcut else chat.port
         while await chat.post(LARGE) < 50:
             pass
         ticking = [asyncio.get_running_loop().call_soon(next_turn)]

@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flychat.streams import StreamRequest
-from flychat.web.shortcut import HARMLESS, LOOK_BYTES, StreamShortcut, plain_request
-from tests.support.doors import two_doors
+from flychat.web.shortcut import HARMLESS, PEEK_BYTES, StreamShortcut, plain_request
 from tests.support.served import WAIT
+from tests.support.two_ports import two_ports
 
 GET = b"GET /rooms/room/messages/ HTTP/1.1\r\n"
 HOST = b"Host: x\r\n"
@@ -80,7 +80,7 @@ UNUSUAL = {
     "a reserved room": PLAIN.replace(b"/room/", b"/metrics/"),
     "a bad escape": PLAIN.replace(b"/room/", b"/%zz/"),
     "a cold room": PLAIN.replace(b"/room/", b"/cold/"),
-    "an oversized head": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * LOOK_BYTES + b"\r\n"),
+    "an oversized head": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * PEEK_BYTES + b"\r\n"),
     "a head beyond all limits": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * 70_000 + b"\r\n"),
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2,
     "a POST": b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: 2\r\n"
@@ -91,9 +91,9 @@ UNUSUAL = {
 
 @pytest.mark.gen_test
 async def test_the_head_of_a_stream_tells_the_time():
-    async with two_doors() as (chat, _port, _held):
-        door = StreamShortcut(chat.application, plan=None, hold=None, visitor=None)
-        heads = [door._stream_head(now) for now in (1, 1, 86_401)]
+    async with two_ports() as (chat, _port, _held):
+        shortcut = StreamShortcut(chat.application, plan=None, hold=None, visitor=None)
+        heads = [shortcut._stream_head(now) for now in (1, 1, 86_401)]
         assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in heads[1]
         assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in heads[2]
 
@@ -118,7 +118,7 @@ async def answer(port: int, *pieces: bytes) -> bytes:
 @pytest.mark.gen_test
 async def test_a_stream_that_cannot_be_held_is_told_seldom_and_harms_nobody(caplog):
     """As where the kernel watches no more files for this user."""
-    async with two_doors() as (chat, port, _held):
+    async with two_ports() as (chat, port, _held):
         register = chat.hub.connections._selector.register
         chat.hub.connections._selector.register = raising(OSError(errno.ENOSPC, "no space"))
         for _ in range(5):
@@ -148,9 +148,9 @@ def test_a_plain_request_is_read(head, request_):
 
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.parametrize("query", ["", "?lastEventId=1", "?lastEventId=3", "?lastEventId=99"])
-async def test_a_plain_request_gets_the_same_answer_at_the_door(query):
+async def test_a_plain_request_gets_the_same_answer_from_the_shortcut(query):
     plain = PLAIN.replace(b"/ HTTP", f"/{query} HTTP".encode())
-    async with two_doors() as (chat, port, held):
+    async with two_ports() as (chat, port, held):
         ours, theirs = await asyncio.gather(answer(port, plain), answer(chat.port, plain))
         assert len(held) == 1
         assert sorted(ours.split(b"\r\n")) == sorted(theirs.split(b"\r\n"))
@@ -160,7 +160,7 @@ async def test_a_plain_request_gets_the_same_answer_at_the_door(query):
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.parametrize("name", UNUSUAL)
 async def test_anything_unusual_is_left_to_tornado(name):
-    async with two_doors() as (chat, port, held):
+    async with two_ports() as (chat, port, held):
         ours, theirs = await asyncio.gather(answer(port, UNUSUAL[name]), answer(chat.port, UNUSUAL[name]))
         assert ours == theirs
         assert not held
@@ -257,7 +257,7 @@ def test_a_header_that_is_not_known_to_change_nothing_is_tornados_business(name)
 async def test_what_is_called_harmless_changes_no_answer_of_tornados():
     """Any value of such a header; those that are read have their own rows in the differential test."""
     values = ["", "0", "close", "Upgrade", "*", "text/html", "bytes=0-", "flychat_user=b%00", "x" * 300]
-    async with two_doors() as (chat, _port, _held):
+    async with two_ports() as (chat, _port, _held):
         usual = sorted(await opening(chat.port, PLAIN))
         for name in sorted(HARMLESS - {"accept", "host", "last-event-id"}):
             for value in values:
@@ -267,15 +267,15 @@ async def test_what_is_called_harmless_changes_no_answer_of_tornados():
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_head_in_pieces_is_answered():
-    async with two_doors() as (chat, port, _held):
+    async with two_ports() as (chat, port, _held):
         for cut in (1, 4, len(GET), len(PLAIN) - 1):
             ours = await answer(port, PLAIN[:cut], PLAIN[cut:])
             assert sorted(ours.split(b"\r\n")) == sorted((await answer(chat.port, PLAIN)).split(b"\r\n"))
 
 
 @pytest.mark.gen_test
-async def test_who_comes_in_by_the_door_hears_what_follows():
-    async with two_doors() as (chat, port, held):
+async def test_who_takes_the_shortcut_hears_what_follows():
+    async with two_ports() as (chat, port, held):
         chat.port = port
         clients = [await chat.stream(last_id=1) for _ in range(3)]
         await chat.post("four")
@@ -286,7 +286,7 @@ async def test_who_comes_in_by_the_door_hears_what_follows():
 
 @pytest.mark.gen_test
 async def test_a_client_that_is_gone_before_it_is_let_in_does_no_harm():
-    async with two_doors() as (chat, port, _held):
+    async with two_ports() as (chat, port, _held):
         for _ in range(20):
             sock = socket.create_connection(("127.0.0.1", port))
             sock.sendall(PLAIN)
@@ -377,10 +377,10 @@ def made_up(chance: random.Random) -> bytes:
 
 
 @pytest.mark.gen_test(timeout=120)
-async def test_what_the_door_takes_tornado_would_have_answered_alike():
+async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
     """One table of heads through both: the same request for the same client, and the same bytes in answer."""
     chance, taken, clients, rooms = random.Random(21), 0, set(), set()
-    async with two_doors() as (chat, port, _held):
+    async with two_ports() as (chat, port, _held):
         asked = []
         for target in ("caf\u00e9", "x" * 64):
             await chat.post(room=target)
@@ -398,7 +398,7 @@ async def test_what_the_door_takes_tornado_would_have_answered_alike():
         for _ in range(7000):
             head = made_up(chance)
             if (request := asked_by(head)) is None:
-                continue  # what the door refuses is Tornado's anyway
+                continue  # what the shortcut refuses is Tornado's anyway
             taken += 1
             asked.clear()
             ours = await opening(port, head)

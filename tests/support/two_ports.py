@@ -9,8 +9,8 @@ from tests.support.served import served
 
 
 @contextlib.asynccontextmanager
-async def two_doors():
-    """A chat on two ports, Tornado's own and one with a door; `held` are the plans of those who took the door."""
+async def two_ports():
+    """A chat on two ports, Tornado's own and one with the shortcut; `held` are the plans of those who took it."""
     async with served() as chat:
         for text in ("one", "two", "three"):
             await chat.post(text)
@@ -22,13 +22,13 @@ async def two_doors():
 
         application = chat.application
         application.trust_proxy = True
-        door = StreamShortcut(
+        shortcut = StreamShortcut(
             application, plan=application.chat.plan_at_once, hold=hold, visitor=application.visitor
         )
         sockets = bind_sockets(0, "127.0.0.1")
-        door.add_sockets(sockets)
+        shortcut.add_sockets(sockets)
         try:
             yield chat, sockets[0].getsockname()[1], held
         finally:
-            door.stop()
-            await door.close_all_connections()
+            shortcut.stop()
+            await shortcut.close_all_connections()
