@@ -11,24 +11,16 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-COMMANDS = ("check", "tail", "say")
-MAINTENANCE = ("export", "clear")
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, end)
     arguments = sys.argv[1:] if arguments is None else arguments
+    from . import tools
     from .tools import terminal
 
     terminal.prepare_output()
-    if arguments and arguments[0] in MAINTENANCE:
-        from .tools import rooms
-
-        return rooms.main(arguments)
-    if arguments and arguments[0] in COMMANDS:
-        from .tools import talk
-
-        return talk.main(arguments)
+    if arguments and arguments[0] in tools.COMMANDS:
+        return tools.main(arguments)
     signal.signal(signal.SIGINT, end)  # until it serves; the commands see to it themselves
     from . import server
 

@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import json
@@ -14,7 +15,7 @@ import secrets
 import statistics
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
 from .. import client
@@ -24,9 +25,10 @@ from ..errors import FlychatError
 from ..messages import Message
 from ..sse import Event
 from ..streams import KEEP_ALIVE_SECONDS
+from .arguments import as_url
 from .check_page import check_page
 from .findings import Findings, reason
-from .terminal import told
+from .terminal import interruptible, told
 
 PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
 LATE = 1.0  # seconds by which a message may be seen after its POST was answered
@@ -34,6 +36,13 @@ POSTS = 5
 ANOTHER_LOG = 10**15  # a position beyond every log
 NOTHING = Event("")  # the end of a stream
 BUFFERED = "a proxy on the way buffers the stream"
+
+
+def check_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.description = "Looks at a deployment from outside, and says what is wrong with it."
+    parser.add_argument("url", type=as_url, metavar="URL", help="such as https://chat.example.org")
+    parser.add_argument("--quick", action="store_true", help="do not wait for a keep-alive")
+    return lambda given: interruptible(check(given.url, quick=given.quick))
 
 
 async def check(url: str, *, quick: bool) -> int:

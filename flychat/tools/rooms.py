@@ -12,17 +12,17 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
 
 from ..config import store
-from ..errors import FlychatError, Misconfigured, Refused
+from ..errors import Misconfigured, Refused
 from ..messages import Commit, Message, room_name, wire_json
 from ..storage import Engine, Hole, Taken, Throttled, Unknown
 from ..storage.opened import open_engine
-from .terminal import abandon_output, json_line
+from .terminal import interruptible, json_line
 
 T = TypeVar("T")
 Missing: TypeAlias = Callable[[int, int], None]
@@ -120,15 +120,21 @@ def _missing(first: int, last: int) -> None:
     print(f"flychat: messages {first} to {last} are missing in the store", file=sys.stderr)
 
 
-async def run(command: str, room: str, place: tuple[str, str], environ: Mapping[str, str]) -> None:
-    engine = await open_engine(*place, environ)
+async def _export(room: str, place: tuple[str, str]) -> None:
+    engine = await open_engine(*place, os.environ)
     try:
-        if command == "export":
-            async for message in export(engine, room, _missing):
-                print(json_line(wire_json(message)), flush=True)
-        else:
-            last = await clear(engine, room)
-            print(f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY)
+        async for message in export(engine, room, _missing):
+            print(json_line(wire_json(message)), flush=True)
+    finally:
+        await engine.close()
+
+
+async def _clear(room: str, place: tuple[str, str]) -> None:
+    engine = await open_engine(*place, os.environ)
+    try:
+        last = await clear(engine, room)
+        text = f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY
+        print(text, flush=True)
     finally:
         await engine.close()
 
@@ -147,33 +153,29 @@ def _place(value: str) -> tuple[str, str]:
     return kind, location
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m flychat", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, help in (
-        ("export", "print all messages of a room, a line of JSON each"),
-        ("clear", "erase them"),
-    ):
-        command = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
-        command.add_argument("room")
-        command.add_argument(
-            "--store",
-            default=os.environ.get("FLYCHAT_STORE") or "sqlite:flychat.db",
-            help="sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
-        )
-    return parser
+def export_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    return _command(parser, "print all messages of a room, a line of JSON each", _export)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """0: done; 1: the store failed; 2: it cannot be done like this, and one line on stderr says why."""
-    try:
-        given = _parser().parse_args(arguments)
-        asyncio.run(run(given.command, _room(given.room), _place(given.store), os.environ))
-    except BrokenPipeError:  # `export ROOM | head`
-        return 1
-    except (FlychatError, OSError) as error:
-        print(f"flychat: {error}", file=sys.stderr)
-        return 2 if isinstance(error, Misconfigured) else 1
-    finally:
-        abandon_output()
-    return 0
+def clear_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    return _command(parser, "erase them", _clear)
+
+
+def _command(
+    parser: argparse.ArgumentParser,
+    description: str,
+    act: Callable[[str, tuple[str, str]], Coroutine[None, None, None]],
+) -> Callable[[argparse.Namespace], int]:
+    parser.description = description
+    parser.add_argument("room")
+    parser.add_argument(
+        "--store",
+        default=os.environ.get("FLYCHAT_STORE") or "sqlite:flychat.db",
+        help="sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
+    )
+
+    def run(given: argparse.Namespace) -> int:
+        interruptible(act(_room(given.room), _place(given.store)))
+        return 0
+
+    return run

@@ -1,8 +1,4 @@
-"""What the terminal has besides the server: `check URL`, `tail URL/ROOM` and `say URL/ROOM TEXT`.
-
-Exit status: 0, all is well; 1, there is a problem, or it was interrupted; 2, it was asked for in a wrong way.
-What is printed, and how: terminal.py.
-"""
+"""`tail URL/ROOM` and `say URL/ROOM TEXT`: a room, read and written through a server by the client."""
 
 from __future__ import annotations
 
@@ -12,24 +8,24 @@ import contextlib
 import getpass
 import itertools
 import math
-import signal
 import sys
 import time
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from typing import BinaryIO, NoReturn, TypeVar
-from urllib.parse import unquote, urlsplit
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
 
 from .. import client
 from ..client.follower import StreamEvent
-from ..errors import FlychatError, Invalid, Refused
-from ..messages import TEXT_CHARACTERS, Message, room_name, wire_json
-from ..sse import read_position
-from .check import check
-from .terminal import abandon_output, json_line, prepare_log, printable, told, while_read
-
-T = TypeVar("T")
+from ..errors import FlychatError, Invalid
+from ..messages import TEXT_CHARACTERS, Message, wire_json
+from .arguments import as_number, as_place, as_utf8
+from .terminal import interruptible, json_line, printable, until_interrupted, while_read
 
 LINE_BYTES = 4 * TEXT_CHARACTERS  # of the input: more cannot be a message
+PLACE: dict[str, Any] = {
+    "type": as_place,
+    "metavar": "URL/ROOM",
+    "help": "such as https://chat.example.org/tea",
+}
 FRESH = 60.0  # seconds for which the end of a room is taken as known
 
 
@@ -61,10 +57,8 @@ def say(url: str, room: str, *, sender: str, texts: Iterable[tuple[str, str]]) -
         for name, text in texts:
             try:
                 if time.monotonic() - known > FRESH:
-                    last_id = runner.run(_until_interrupted(client.position(url, room)))
-                message = runner.run(
-                    _until_interrupted(client.post(url, room, sender, text, last_id=last_id))
-                )
+                    last_id = runner.run(until_interrupted(client.position(url, room)))
+                message = runner.run(until_interrupted(client.post(url, room, sender, text, last_id=last_id)))
             except FlychatError as error:
                 raise FlychatError(f"{name}{error}") from None
             print(_line(message), flush=True)
@@ -108,115 +102,39 @@ def _json_line(event: StreamEvent) -> str:
     return json_line(wire_json(event))
 
 
-# The command line
+def tail_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.description = "Prints a room as it goes on, through everything."
+    parser.add_argument("place", **PLACE)
+    parser.add_argument(
+        "--since", type=as_number, metavar="ID", help="begin after this id, not with the newest 50"
+    )
+    parser.add_argument("--count", type=as_number, metavar="N", help="end after N official messages")
+    parser.add_argument("--official", action="store_true", help="only what is stored, nothing provisional")
+    parser.add_argument("--json", action="store_true", help="one JSON object on a line")
+
+    def run(given: argparse.Namespace) -> int:
+        shown = {"official": given.official, "as_json": given.json}
+        return interruptible(tail(*given.place, since=given.since, count=given.count, **shown))
+
+    return run
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs the command that `arguments` begin with; returns the exit status (argparse exits with 2)."""
-    prepare_log()
-    command, *rest = arguments
-    given = _parser(command).parse_intermixed_args(rest)  # options may stand before, between and after
-    try:
-        if command == "say":
-            read = _lines(sys.stdin.buffer) if sys.stdin else ()
-            texts = [("", " ".join(given.text))] if given.text else read
-            return say(*given.place, sender=given.sender, texts=texts)
-        if command == "check":
-            running = check(given.url, quick=given.quick)
-        else:
-            shown = {"official": given.official, "as_json": given.json}
-            running = tail(*given.place, since=given.since, count=given.count, **shown)
-        return asyncio.run(_until_interrupted(running))
-    except KeyboardInterrupt:
-        return 1
-    except BrokenPipeError:  # `tail ... | head`
-        return 1
-    except (FlychatError, OSError) as error:
-        print(told(f"flychat: {error or type(error).__name__}"), file=sys.stderr)
-        return 1
-    finally:
-        abandon_output()
+def say_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.description = "Posts a message, until it is known to be stored."
+    parser.add_argument("place", **PLACE)
+    parser.add_argument(
+        "text", nargs="*", type=as_utf8, metavar="TEXT", help="if absent, each line of the input is one"
+    )
+    parser.add_argument(
+        "--from", dest="sender", type=as_utf8, default=_user(), metavar="NAME", help="default: %(default)s"
+    )
 
+    def run(given: argparse.Namespace) -> int:
+        read = _lines(sys.stdin.buffer) if sys.stdin else ()
+        texts = [("", " ".join(given.text))] if given.text else read
+        return say(*given.place, sender=given.sender, texts=texts)
 
-async def _until_interrupted(running: Coroutine[None, None, T]) -> T:
-    """What `running` returns; after SIGINT it raises KeyboardInterrupt.
-
-    asyncio.run would miss a signal that comes as the loop falls asleep, until something else wakes it.
-    """
-    task = asyncio.ensure_future(running)
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, task.cancel)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        super().error(told(message))
-
-
-def _parser(command: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=f"python -m flychat {command}", allow_abbrev=False)
-    option = parser.add_argument
-    if command == "check":
-        parser.description = "Looks at a deployment from outside, and says what is wrong with it."
-        option("url", type=_url, metavar="URL", help="such as https://chat.example.org")
-        option("--quick", action="store_true", help="do not wait for a keep-alive")
-        return parser
-    option("place", type=_place, metavar="URL/ROOM", help="such as https://chat.example.org/tea")
-    if command == "tail":
-        parser.description = "Prints a room as it goes on, through everything."
-        option("--since", type=_number, metavar="ID", help="begin after this id, not with the newest 50")
-        option("--count", type=_number, metavar="N", help="end after N official messages")
-        option("--official", action="store_true", help="only what is stored, nothing provisional")
-        option("--json", action="store_true", help="one JSON object on a line")
-    else:
-        parser.description = "Posts a message, until it is known to be stored."
-        option("text", nargs="*", type=_utf8, metavar="TEXT", help="if absent, each line of the input is one")
-        option(
-            "--from", dest="sender", type=_utf8, default=_user(), metavar="NAME", help="default: %(default)s"
-        )
-    return parser
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    try:
-        right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and value.isascii()
-    except ValueError:
-        right = False
-    if not right or parts.query or parts.fragment:
-        raise argparse.ArgumentTypeError("must be like https://chat.example.org or http://127.0.0.1:3000")
-    return value.rstrip("/")
-
-
-def _place(value: str) -> tuple[str, str]:
-    """URL/ROOM, the address of the room's page; a room that is not ASCII may be given as it is."""
-    url, _, room = value.partition("?")[0].rstrip("/").rpartition("/")
-    try:
-        return _url(url), room_name(unquote(room, errors="strict"))
-    except (Refused, UnicodeDecodeError, argparse.ArgumentTypeError):
-        raise argparse.ArgumentTypeError("must be like https://chat.example.org/ROOM") from None
-
-
-def _utf8(value: str) -> str:
-    """An argument; Python makes lone surrogates of bytes that are none."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("must be UTF-8") from None
-    return value
-
-
-def _number(value: str) -> int:
-    number = read_position(value)
-    if number is None:
-        raise argparse.ArgumentTypeError("must be a whole number")
-    return number
+    return run
 
 
 def _user() -> str:

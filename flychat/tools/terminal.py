@@ -1,4 +1,4 @@
-"""What the commands print, so that it neither steers a terminal nor fails to be written.
+"""How commands print, so that it neither steers a terminal nor fails to be written, and how Ctrl-C ends them.
 
 Replaced is what steers: control characters, those that change the direction of writing, separators of lines
 and paragraphs. Nothing else is: joiners and spaces are part of what people write. What the encoding of stdout
@@ -14,12 +14,15 @@ import io
 import logging
 import re
 import select
+import signal
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Coroutine, Iterator
+from typing import Any, TypeVar
 
 from ..errors import without_password
 from ..sse import to_json
+
+T = TypeVar("T")
 
 # The categories Cc, Zl and Zp, and the property Bidi_Control.
 _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
@@ -103,3 +106,24 @@ def while_read() -> Iterator[None]:
             if gone:
                 raise BrokenPipeError from None
             raise
+
+
+def interruptible(running: Coroutine[None, None, T]) -> T:
+    """Runs it in a loop of its own; raises KeyboardInterrupt after SIGINT."""
+    return asyncio.run(until_interrupted(running))
+
+
+async def until_interrupted(running: Coroutine[None, None, T]) -> T:
+    """What `running` returns; after SIGINT it raises KeyboardInterrupt.
+
+    asyncio.run would miss a signal that comes as the loop falls asleep, until something else wakes it.
+    """
+    task = asyncio.ensure_future(running)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)

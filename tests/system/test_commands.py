@@ -24,12 +24,13 @@ from pathlib import Path
 
 import pytest
 
-from flychat.__main__ import COMMANDS
+from flychat import tools
 from flychat.client import http
 from flychat.config import Config
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
-from flychat.tools import check, rooms, talk, terminal
+from flychat.tools import arguments as given
+from flychat.tools import check, talk, terminal
 from tests.conftest import both_pushpins
 from tests.support.program import ROOT, START_SECONDS, command, environment, running
 from tests.support.pushpin_proxy import free_port
@@ -622,7 +623,7 @@ def test_a_password_is_never_printed(tmp_path):
 )
 def test_what_cannot_be_meant_is_bad_usage(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
-        talk.main(arguments)
+        tools.main(arguments)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("usage: ")
 
@@ -635,7 +636,7 @@ def test_a_place_is_what_the_browser_shows():
         "http://x/a%2Fb%20c": None,
     }.items():
         if meant:
-            assert talk._place(place) == meant
+            assert given.as_place(place) == meant
 
 
 def test_the_help_of_the_server_names_the_commands_and_neither_imports_the_other(tmp_path):
@@ -669,10 +670,8 @@ def test_the_commands_of_the_operating_guide_are_understood():
     assert {line.split()[0] for line in lines} >= {"--create-table", "check", "tail", "say"}
     for line in lines:
         arguments = shlex.split(line.partition(" > ")[0])
-        if arguments[0] in ("export", "clear"):
-            rooms._parser().parse_args(arguments)
-        elif arguments[0] in COMMANDS:
-            talk._parser(arguments[0]).parse_intermixed_args(arguments[1:])
+        if arguments[0] in tools.COMMANDS:
+            tools.read(arguments)
         else:
             Config.read(arguments, {})
 

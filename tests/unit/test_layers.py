@@ -85,12 +85,13 @@ ALLOWED = {
     "tools.findings": {"tools.terminal"},
     "tools.check_page": {"__init__", "client", "client.http", "tools.findings"} | PURE,
     "tools.check": {"__init__", "client", "client.follower", "client.http"}
-    | {"tools.check_page", "tools.findings", "tools.terminal"}
+    | {"tools.arguments", "tools.check_page", "tools.findings", "tools.terminal"}
     | PURE,
-    "tools.talk": {"__init__", "tools.check", "client", "client.follower", "tools.terminal"} | PURE,
+    "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
     "tools.rooms": {"storage", "storage.opened", "config", "tools.terminal"} | PURE,
-    "tools": set(),
-    "__main__": {"server", "tools.rooms", "tools.talk", "tools.terminal"},
+    "tools": {"tools.terminal"} | PURE,
+    "tools.arguments": PURE,
+    "__main__": {"server", "tools", "tools.terminal"},
 }
 
 

@@ -1,0 +1,92 @@
+"""The table of commands: how each of them ends when it is asked for wrongly, interrupted, or read no more."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flychat import tools
+from tests.support.program import START_SECONDS, command, environment, post, running
+
+AWS = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+ON_DYNAMO = ("--store", "dynamodb:table")
+WRONG = {
+    "check": ("check", "ftp://x"),
+    "tail": ("tail", "http://x/tea", "--since", "x"),
+    "say": ("say", "http://x/tea", "--form", "ann"),
+    "export": ("export",),
+    "clear": ("clear", "tea", "--no-such-option"),
+}
+SILENT = {  # URL stands for a server that takes connections, and never answers
+    "check": ("check", "URL", "--quick"),
+    "tail": ("tail", "URL/tea"),
+    "say": ("say", "URL/tea", "hello"),
+    "export": ("export", "tea", *ON_DYNAMO),
+    "clear": ("clear", "tea", *ON_DYNAMO),
+}
+READ_NO_MORE = {  # URL stands for a server with a message in the room "room"; the file has one, too
+    "check": ("check", "URL", "--quick"),
+    "tail": ("tail", "URL/room", "--count", "1"),
+    "say": ("say", "URL/room", "hello"),
+    "export": ("export", "room", "--store", "sqlite:stopped.db"),
+    "clear": ("clear", "room", "--store", "sqlite:stopped.db"),
+}
+
+
+def test_the_tables_have_every_command():
+    assert WRONG.keys() == SILENT.keys() == READ_NO_MORE.keys() == tools.COMMANDS.keys()
+
+
+@contextlib.contextmanager
+def started(*arguments: str, cwd: Path, **options) -> Iterator[subprocess.Popen]:
+    environ = environment({**AWS, **options.pop("environ", {})})
+    with subprocess.Popen(
+        command(*arguments), cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, **options
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_was_asked_for_wrongly_ends_with_2_and_says_how_to_ask(name, tmp_path):
+    with started(*WRONG[name], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        out, err = process.communicate(timeout=START_SECONDS)
+    assert (process.returncode, out) == (2, b"")
+    assert err.startswith(f"usage: python -m flychat {name} ".encode())
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_ctrl_c_ends_it_with_1_and_without_a_word(name, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        arguments = [word.replace("URL", url) for word in SILENT[name]]
+        environ = {"AWS_ENDPOINT_URL_DYNAMODB": url}
+        with started(*arguments, cwd=tmp_path, environ=environ, stdout=subprocess.DEVNULL) as process:
+            silent.settimeout(START_SECONDS)
+            with silent.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                assert (process.wait(START_SECONDS), process.stderr.read()) == (1, b"")
+
+
+@pytest.mark.parametrize("name", READ_NO_MORE)
+def test_it_ends_with_1_and_without_a_word_when_nobody_reads_it(name, tmp_path):
+    with running("--standalone", "--port", "0", "--store", "sqlite:stopped.db", cwd=tmp_path) as program:
+        post(program, "hello")
+        program.end()
+    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+        post(program, "hello")
+        reading, writing = os.pipe()
+        os.close(reading)
+        arguments = [word.replace("URL", program.url) for word in READ_NO_MORE[name]]
+        with started(*arguments, cwd=tmp_path, stdout=writing) as process:
+            os.close(writing)
+            assert (process.wait(START_SECONDS), process.stderr.read()) == (1, b"")
