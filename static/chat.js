@@ -20,7 +20,9 @@ function keepsName({ user }) {
 function offerRooms(current) {
   const rooms = recall(browser, "rooms", []).filter((room) => room !== current);
   if (current) remember(browser, "rooms", [current, ...rooms].slice(0, RECENT));
-  const links = rooms.map((room) => element("a", { href: `/${encodeURIComponent(room)}` }, element("bdi", {}, room)));
+  const links = rooms.map((room) =>
+    element("a", { href: `/${encodeURIComponent(room)}` }, element("bdi", {}, room)),
+  );
   const list = document.querySelector(".recent");
   list.append(...links);
   list.hidden = !rooms.length;

@@ -1,16 +1,16 @@
-// The order rule: what an event of the stream means, given what is known so far. No DOM, no clock, no network.
+// The order rule: what an event of the stream means, given what is known so far. No DOM, clock or network.
 //
 //   Official messages are shown in the order of their ids, which have no gaps. So one is the next (shown), an
 //   old one (ignored), or it lies beyond a gap (the stream is asked again from `last`). `stream-reset` drops
 //   what is shown and begins anew; the next official message is then taken, whichever it is.
 //
-// A message is recognised by its key, (from, provisionalId). What is not official yet is loose: it stands below
-// the official ones until the official message of its key takes its place. Own messages are loose too, made
-// before they are sent; a retry repeats the key, so it is always safe.
+// A message is recognised by its key, (from, provisionalId). What is not official yet is loose: it stands
+// below the official ones until the official message of its key takes its place. Own messages are loose too,
+// made before they are sent; a retry repeats the key, so it is always safe.
 //
-// As old events are ignored, a stream may be opened from any earlier place at any time, which mends every fault.
+// As old events are ignored, a stream may be opened from any earlier place at any time: it mends every fault.
 //
-// tests/contract/stream_rule.json has the rule as a table; this module and the Python client are run against it.
+// tests/contract/stream_rule.json is the rule as a table: this module and the Python client go through it.
 
 const KEYS = 2_000; // of official messages that are remembered: their provisional ones may come late
 
@@ -104,7 +104,7 @@ export class Conversation {
 
   #reset({ reason, lastEventId }, position) {
     const behind = reason === "behind"; // or else it is another log
-    if (behind && lastEventId <= this.last) return { kind: "nothing" }; // it is for another tab on this stream
+    if (behind && lastEventId <= this.last) return { kind: "nothing" }; // for another tab on this stream
     this.#known = behind ? Math.max(this.#known, this.last) : 0;
     this.#keys.clear();
     this.last = position;

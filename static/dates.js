@@ -1,6 +1,6 @@
 // Dates in the reader's language and time zone, and which messages share a heading.
 
-const GROUP = 600_000; // ms: messages of one author share a heading within such a span of the clock (:00 to :10)
+const GROUP = 600_000; // ms: within such a span of the clock (12:00 to 12:10) messages share a heading
 
 const format = (options) => new Intl.DateTimeFormat(undefined, options);
 export const clock = format({ timeStyle: "short" });
@@ -16,7 +16,7 @@ export function dayName(date, now = new Date()) {
   return longDay.format(date);
 }
 
-// Whether a message belongs to the day of the one above it, and whether also under its heading. Of both: { date, from }.
+// Whether a message is of the same day as the one above it, and goes under its heading. Both: { date, from }.
 export function grouping(previous, next) {
   const sameDay = previous?.date.toDateString() === next.date.toDateString();
   const span = ({ date }) => Math.floor(date / GROUP);

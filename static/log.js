@@ -66,8 +66,8 @@ export class Log {
     return this.#official.length + this.#loose.size;
   }
 
-  // Who is at the bottom leaves it by scrolling up: a box that becomes smaller (whose observer comes after the scroll
-  // events) takes nobody away.
+  // Who is at the bottom leaves it by scrolling up: a box that becomes smaller (whose observer comes after
+  // the scroll events) takes nobody away.
   look() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const stays = this.stuck && scrollTop >= this.#top;
@@ -85,8 +85,8 @@ export class Log {
     this.stuck = this.live;
   }
 
-  // What is read stays in place: the bottom of the log, or else the lower end of the first row in sight (whose
-  // upper end may lose the heading to a new row above).
+  // What is read stays in place: the bottom of the log, or else the lower end of the first row in sight
+  // (whose upper end may lose the heading to a new row above).
   change(mutate) {
     this.look();
     const { top } = this.scroller.getBoundingClientRect();
@@ -140,7 +140,9 @@ export class Log {
     for (const row of rows) this.#drop(row);
     this.hasOlder = false;
     this.live = this.stuck = true;
-    this.#list.prepend(element("li", { className: "divider" }, element("div", {}, "Some messages were missed")));
+    this.#list.prepend(
+      element("li", { className: "divider" }, element("div", {}, "Some messages were missed")),
+    );
   }
 
   add(message) {

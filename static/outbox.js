@@ -5,7 +5,8 @@ const SLOW = 3_000; // ms, after which a message that is being sent says so
 
 // Over plain http there is no crypto.randomUUID.
 function uuid() {
-  const digit = (mask) => (mask ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (mask / 4)))).toString(16);
+  const digit = (mask) =>
+    (mask ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (mask / 4)))).toString(16);
   return "00000000-0000-4000-8000-000000000000".replace(/[08]/g, digit);
 }
 
@@ -17,7 +18,8 @@ export class Outbox {
   constructor(path, log) {
     Object.assign(this, { path, log, name: `outbox:${path}:${log.user}` });
     for (const message of recall(tab, this.name, []))
-      if (!log.isOfficial(message)) this.#fail(this.#enter(message), "Not confirmed before the page was left.");
+      if (!log.isOfficial(message))
+        this.#fail(this.#enter(message), "Not confirmed before the page was left.");
     this.#save();
   }
 
@@ -62,7 +64,8 @@ export class Outbox {
     try {
       [answer, body] = await ask(this.path, { method: "POST", body: JSON.stringify(entry.message) });
     } catch {
-      const late = this.#entries.filter(({ state }) => state === "queued"); // they would wait as long, in turn
+      // Those behind it would wait as long, in turn.
+      const late = this.#entries.filter(({ state }) => state === "queued");
       for (const each of [entry, ...late]) this.#fail(each, "Not sent: the server cannot be reached.");
       return;
     }
@@ -130,6 +133,7 @@ export class Outbox {
   }
 
   #save() {
-    remember(tab, this.name, this.#entries.map(({ message }) => message));
+    const messages = this.#entries.map(({ message }) => message);
+    remember(tab, this.name, messages);
   }
 }

@@ -1,5 +1,5 @@
-// A room's page, wired: events go from the tabs' stream to the log, own messages from the composer through the
-// outbox to the server, and both are shown as rows. Which message is shown where is decided in conversation.js.
+// A room's page, wired: events go from the tabs' stream to the log, own messages from the composer through
+// the outbox to the server. Both are shown as rows; which of them where is decided in conversation.js.
 
 import { Composer } from "./composer.js";
 import { byId } from "./dom.js";

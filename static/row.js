@@ -5,7 +5,8 @@ import { Timer } from "./timer.js";
 
 // The elements of a text: only links can be clicked.
 function linked(text) {
-  const link = (part) => element("a", { href: part.href, rel: "noopener nofollow ugc", target: "_blank" }, part.text);
+  const link = (part) =>
+    element("a", { href: part.href, rel: "noopener nofollow ugc", target: "_blank" }, part.text);
   return partsOf(text).map((part) => (part.href ? link(part) : part.text));
 }
 
@@ -46,7 +47,10 @@ export class Row {
     this.date = new Date(message.date);
     const shown = clock.format(this.date);
     if (this.time.textContent !== shown) this.time.textContent = shown;
-    Object.assign(this.time, { dateTime: `${message.date.slice(0, 19)}Z`, title: fullDate.format(this.date) });
+    Object.assign(this.time, {
+      dateTime: `${message.date.slice(0, 19)}Z`,
+      title: fullDate.format(this.date),
+    });
     this.item.dataset.key = message.provisionalId;
     if (!("id" in message)) return;
     this.item.dataset.id = message.id;

@@ -4,8 +4,8 @@ const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-al
 const KEEP_ALIVE = 22_000; // ms: the server is silent for 20 s at most
 export const SILENCE = 50_000; // ms: a stream that is silent for so long is dead
 const STABLE = 10_000; // ms: one that lived for so long forgets earlier failures
-const FIRST_DELAY = 2_000; // ms: at most so long until the stream is opened again; it doubles with each failure
-const LAST_DELAY = 30_000; // ms: up to this
+const FIRST_DELAY = 2_000; // ms until it is opened again, at most; doubled by each failure
+const LAST_DELAY = 30_000; // ms, to which it is doubled
 
 // One EventSource, made anew after any failure, from the position of that moment. Its news, by `tell`:
 //   { kind: "opening" }           a stream is asked for
@@ -45,7 +45,7 @@ export class Stream {
     this.#source = null;
   }
 
-  // The lid may have been opened: do not sit out a delay, nor trust a silent stream, or any of an old network.
+  // A computer may have slept: do not sit out a delay, nor trust a silent stream, or any of an old network.
   wake(online) {
     if (online || !this.#source || Date.now() - this.#heard > KEEP_ALIVE) this.open();
   }
@@ -53,7 +53,8 @@ export class Stream {
   rewind(from) {
     this.#wanted = from;
     if (!this.#source) return;
-    if (Date.now() - this.#opened < 1_000) this.#fail(); // a loop is slowed down
+    // Within a second it may be a loop, which is slowed down.
+    if (Date.now() - this.#opened < 1_000) this.#fail();
     else this.open();
   }
 

@@ -5,22 +5,23 @@ const SLOTS = 4; // streams that tabs out of sight may keep, of the six connecti
 const ANSWER = 5_000; // ms: a leader that does not answer a follower within them is replaced
 const LATE = 1_000; // ms that a leader may be late with what it has announced
 
-// One stream for all tabs of a room: a browser opens six connections to a server and no more. The tab that holds
-// the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello` with its
-// position, and a leader that is beyond it rewinds. A leader that does not answer loses the lock.
+// One stream for all tabs of a room: a browser opens six connections to a server and no more. The tab that
+// holds the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello`
+// with its position, and a leader that is beyond it rewinds. A leader that does not answer loses the lock.
 //
-// For the sake of other rooms, a leader out of sight keeps its stream only for a tab in sight, or with one of a
-// few locks of the whole browser (over plain http there are none). Else it rests until it is looked at: the price
-// is that it does not count unread messages.
+// For the sake of other rooms, a leader out of sight keeps its stream only for a tab in sight, or with one of
+// a few locks of the whole browser (over plain http there are none). Else it rests until it is looked at: the
+// price is that it does not count unread messages.
 //
-// News of the stream (stream.js) go to `take` here and, over the channel, in all other tabs. The channel also has:
+// News of the stream (stream.js) go to `take` here and, over the channel, in all other tabs. It also carries:
 //   { kind: "leader" }            from a new leader: say hello
 //   { kind: "rest" }              from the leader: the stream is closed, as nobody seems to look
 //   { kind: "hello", last }       from a follower: this is my position, send what I lack
 //   { kind: "wake", last }        the same, and: somebody looks at me, so make sure that the stream lives
 //   { kind: "online", last }      as hello (that the network is a new one, the leader notices by itself)
 //   { kind: "rest", last }        from a follower: I am out of sight now
-// Tabs of two releases share the channel: new kinds may be added, what there is keeps its meaning for one release.
+// Tabs of two releases share the channel: kinds may be added, and those there are keep their meaning for one
+// release.
 export class Tabs {
   #channel = null;
   #release = null; // of the lock, in the leader
@@ -111,8 +112,9 @@ export class Tabs {
     } catch (error) {
       if (this.#asking !== asking) return; // by this tab itself
       this.stop();
-      if (error.name === "AbortError") this.start(); // the lock was taken
-      else this.#open(); // there are no locks here
+      const taken = error.name === "AbortError"; // by another tab, or else there are no locks here
+      if (taken) this.start();
+      else this.#open();
     }
   }
 

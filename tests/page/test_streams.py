@@ -22,21 +22,6 @@ from tests.support.browser import (
 pytestmark = pytest.mark.xdist_group("page streams")
 
 
-def test_ids_never_go_back_and_a_late_provisional_is_ignored(window: Open) -> None:
-    ann = window()
-    first, second = wire_message(1, "Bob", "first", 1), wire_message(2, "Bob", "second", 2)
-    late = {name: value for name, value in second.items() if name != "id"}
-    early = wire_message(None, "Bob", "early", 3)
-    script = [
-        ("message", m) for m in (first, first, early, early, second, late, first, {"id": 3, **early}, early)
-    ]
-    ScriptedStream(ann.page, OPEN + "".join(event(*line) for line in script))
-    ann.open(connected=False)
-    expect(ann.log.locator("li[data-id='3']")).to_be_attached()
-    assert [(row["id"], row["text"]) for row in ann.shown()] == [(1, "first"), (2, "second"), (3, "early")]
-    expect(ann.log.locator("li[data-state=provisional]")).to_have_count(0)
-
-
 def test_provisional_messages_settle_into_the_order_of_ids(window: Open) -> None:
     ann = window()
     drafts = [wire_message(None, "Bob", text, key) for key, text in enumerate("abcd")]
@@ -106,16 +91,6 @@ def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, u
     assert ann.ids() == [2000, 2001]
 
 
-def test_a_reset_for_a_tab_far_behind_is_none_for_those_that_missed_nothing(window: Open) -> None:
-    ann = window()
-    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
-    ScriptedStream(ann.page, OPEN + "".join([*messages[:3], reset("behind", 3, 1), *messages[1:]]))
-    ann.open(connected=False)
-    expect(ann.row("number 4")).to_be_visible()
-    expect(ann.log.get_by_text("Some messages were missed")).to_have_count(0)
-    assert ann.ids() == [1, 2, 3, 4]
-
-
 def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, room: str) -> None:
     ann = window()
     ann.page.clock.install()
@@ -157,58 +132,12 @@ def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: O
     ann = window()
     ann.page.clock.install()
     message = event("message", wire_message(1, "Bob", "at last", 1))
-    no_streams = (500, 501, 502, 507, 520, 530, 598, 404, 204, 200)
+    no_streams = (502, 204, 200)  # for the browser each of them ends an EventSource in another way
     stream = ScriptedStream(ann.page, *no_streams, OPEN + message, 503)
     ann.open(connected=False)
-    run_clock(ann.page, lambda: len(stream.positions) == 12)
+    run_clock(ann.page, lambda: len(stream.positions) == 5)
     expect(ann.row("at last")).to_be_visible()
-    assert stream.positions == ["0"] * 11 + ["1"]
-
-
-def test_a_proxys_answer_while_the_server_is_away_is_not_shown_as_a_connection(window: Open) -> None:
-    ann = window()
-    ann.page.clock.install()
-    ann.page.add_init_script(
-        "states = []; new MutationObserver(() => states.push(document.documentElement.dataset.state))"
-        ".observe(document, { subtree: true, attributeFilter: ['data-state'] })"
-    )
-    away = "retry: 3000\n" + event("keep-alive", {})
-    stream = ScriptedStream(ann.page, away, away, away)
-    ann.open(connected=False)
-    run_clock(ann.page, lambda: len(stream.positions) > 3)
-    assert "connected" not in ann.page.evaluate("states")
-    stream.then(OPEN)
-    run_clock(ann.page, lambda: "connected" in ann.page.evaluate("states"))
-
-
-@pytest.mark.parametrize(("reason", "last", "before"), [("ahead", 2, 0), ("behind", 1_953, 1_950)])
-def test_a_stream_that_is_cut_after_a_reset_goes_on_from_the_resets_id(
-    window: Open, reason: str, last: int, before: int
-) -> None:
-    ann = window()
-    ann.page.clock.install()
-    known = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 4)]
-    missed = [event("message", wire_message(before + n, "Bob", f"missed {n}", n)) for n in range(1, 4)]
-    stream = ScriptedStream(ann.page, OPEN + "".join(known))
-    ann.open(connected=False)
-    expect(ann.rows).to_have_count(3)
-    stream.then(OPEN + reset(reason, last, before))
-    stream.then(OPEN + "".join(missed))
-    run_clock(ann.page, lambda: ann.row("missed 3").is_visible())
-    assert stream.positions[:3] == ["0", "3", f"{before}"]
-    assert ann.ids() == [before + n for n in range(1, 4)]
-    expect(ann.button("Older messages")).to_be_visible(visible=before > 0)
-
-
-def test_after_the_reset_of_a_cleared_room_the_next_message_is_taken_whatever_its_id(window: Open) -> None:
-    ann = window()
-    ann.page.clock.install()
-    after = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in (12, 13)]
-    stream = ScriptedStream(ann.page, OPEN + reset("behind", 11) + "".join(after))
-    ann.open(connected=False)
-    run_clock(ann.page, lambda: len(stream.positions) == 2)
-    assert ann.ids() == [12, 13]
-    assert stream.positions == ["0", "13"]
+    assert stream.positions == ["0"] * 4 + ["1"]
 
 
 def test_who_is_cut_right_after_the_reset_of_an_emptied_store_gets_everything_that_was_written_since(

@@ -156,6 +156,14 @@ def test_the_core_is_pure(name):
     assert "now()" not in source
 
 
+@pytest.mark.parametrize("folder", ["static", "tests/unit/page"])
+def test_no_script_has_more_lines_than_can_be_read_in_one_sitting(folder):
+    scripts = [path for path in (PACKAGE.parent / folder).iterdir() if path.suffix in (".css", ".js", ".mjs")]
+    assert scripts
+    lines = {path.name: len(path.read_text().splitlines()) for path in scripts}
+    assert {name: number for name, number in lines.items() if number > 300} == {}
+
+
 def test_no_file_of_the_tests_imports_a_test_file():
     """What two of them need is in tests/support/, tests/proof/ or tests/conftest.py, so any of them can be moved."""
     tests = PACKAGE.parent / "tests"

@@ -1,0 +1,133 @@
+// What the order rule tells the page beyond the table that all clients share (stream_rule.test.mjs).
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { Conversation, keyOf } from "../../../static/conversation.js";
+
+const message = (key, from = "Bob") => ({
+  from,
+  text: `${key}`,
+  date: "2026-01-31T12:00:00.000Z",
+  provisionalId: `${key}`,
+});
+const official = (id, key = id) => ({
+  type: "message",
+  data: JSON.stringify({ id, ...message(key) }),
+  id: `${id}`,
+});
+const provisional = (key) => ({ type: "message", data: JSON.stringify(message(key)), id: "" });
+const reset = (reason, lastEventId, at) => ({
+  type: "stream-reset",
+  data: JSON.stringify({ reason, lastEventId }),
+  id: `${at}`,
+});
+
+test("an official message takes over the row that was loose under its key", () => {
+  const conversation = new Conversation(0);
+  const row = { message: message("a"), own: true, pending: true };
+  conversation.add(row);
+  const news = conversation.take(official(1, "a"));
+  assert.equal(news.row, row);
+  assert.equal(conversation.loose.size, 0);
+  assert.ok(conversation.isOfficial(message("a")));
+});
+
+test("the same provisional id of another author is another message", () => {
+  const conversation = new Conversation(0);
+  conversation.add({ message: message("a", "Ann") });
+  assert.equal(conversation.take(official(1, "a")).row, undefined);
+  assert.ok(!conversation.isOfficial(message("a", "Ann")));
+  assert.notEqual(keyOf(message("a", "Ann")), keyOf(message("a")));
+});
+
+test("the echo of an own message is not shown a second time", () => {
+  const conversation = new Conversation(0);
+  conversation.add({ message: message("a"), own: true, pending: true });
+  assert.equal(conversation.take(provisional("a")).kind, "nothing");
+});
+
+test("a retraction marks what others sent; an own one is its author's business", () => {
+  const conversation = new Conversation(0);
+  const rows = [{ message: message("a"), own: true, pending: true }, { message: message("b") }];
+  rows.forEach((row) => conversation.add(row));
+  for (const [number, key] of ["a", "b"].entries()) {
+    const news = conversation.take({
+      type: "retraction",
+      data: JSON.stringify({ provisionalId: key }),
+      id: "",
+    });
+    assert.deepEqual(news, { kind: "retraction", rows: [rows[number]] });
+  }
+  assert.deepEqual(
+    rows.map(({ withdrawn }) => withdrawn),
+    [false, true],
+  );
+  assert.equal(conversation.take(provisional("a")).kind, "nothing");
+  assert.equal(conversation.take(provisional("b")).instead, rows[1]);
+});
+
+test("a reset drops the loose ones, but for those that are being sent", () => {
+  const conversation = new Conversation(3);
+  const sending = { message: message("a"), own: true, pending: true };
+  const others = [{ message: message("b"), own: true, pending: false }, { message: message("c") }];
+  [sending, ...others].forEach((row) => conversation.add(row));
+  assert.deepEqual(conversation.take(reset("behind", 9, 8)), { kind: "reset", rows: others });
+  assert.deepEqual([...conversation.loose.values()], [sending]);
+  assert.equal(conversation.resets, 1);
+});
+
+test("what comes again after a reset is no news, unless it is another log", () => {
+  for (const [reason, news] of [
+    ["behind", [false, false, true]],
+    ["ahead", [true, true, true]],
+  ]) {
+    const conversation = new Conversation(0);
+    for (const id of [1, 2]) assert.ok(conversation.take(official(id)).news);
+    conversation.take(reset(reason, 3, 0));
+    assert.deepEqual(
+      [1, 2, 3].map((id) => conversation.take(official(id)).news),
+      news,
+    );
+  }
+});
+
+test("only the first message after a reset is said to be it", () => {
+  const conversation = new Conversation(3);
+  conversation.take(reset("behind", 90, 40));
+  assert.deepEqual(
+    [60, 61].map((id) => conversation.take(official(id)).afresh),
+    [true, false],
+  );
+});
+
+test("a reset for a tab far behind is none for one that missed nothing", () => {
+  const conversation = new Conversation(0);
+  for (const id of [1, 2, 3]) conversation.take(official(id));
+  assert.equal(conversation.take(reset("behind", 3, 1)).kind, "nothing");
+  assert.deepEqual(
+    [2, 3, 4].map((id) => conversation.take(official(id)).kind),
+    ["nothing", "nothing", "official"],
+  );
+  assert.equal(conversation.resets, 0);
+});
+
+test("what was loaded by the way is not shown again by a stream that is behind it", () => {
+  const conversation = new Conversation(1);
+  conversation.reach(3);
+  assert.deepEqual(
+    [2, 3, 4].map((id) => conversation.take(official(id)).kind),
+    ["nothing", "nothing", "official"],
+  );
+  conversation.reach(2);
+  assert.equal(conversation.last, 4);
+});
+
+test("the keys of the last two thousand messages are remembered", () => {
+  const conversation = new Conversation(0);
+  for (let id = 1; id <= 2_001; id += 1) conversation.take(official(id));
+  assert.deepEqual(
+    [1, 2, 2_001].map((key) => conversation.take(provisional(key)).kind),
+    ["provisional", "nothing", "nothing"],
+  );
+});

@@ -1,0 +1,65 @@
+// How long the page waits where it is asked for patience.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { patience, secondsToWait } from "../../../static/server.js";
+import { Clock } from "./clock.mjs";
+
+const answer = (status, after) => ({
+  status,
+  headers: new Headers(after === undefined ? {} : { "Retry-After": after }),
+});
+
+for (const status of [500, 502, 503, 504, 507, 520, 530, 598])
+  test(`a ${status} is waited for`, () =>
+    assert.deepEqual(patience(answer(status, "7"), 1), {
+      why: "The server is busy",
+      seconds: 7,
+      tooLong: false,
+      goesOn: true,
+    }));
+
+test("too many messages at once are waited for", () =>
+  assert.deepEqual(patience(answer(429, "7"), 1), {
+    why: "Too many messages at once",
+    seconds: 7,
+    tooLong: false,
+    goesOn: true,
+  }));
+
+for (const status of [200, 303, 400, 403, 404, 409, 413])
+  test(`a ${status} is not`, () => assert.ok(!patience(answer(status, "7"), 1).goesOn));
+
+test("after eight tries it is left to the person", () =>
+  assert.deepEqual(
+    [1, 7, 8, 9].map((tries) => patience(answer(503, "7"), tries).goesOn),
+    [true, true, false, false],
+  ));
+
+test("a wait of more than a minute, too", () => {
+  for (const [after, tooLong] of [
+    ["60", false],
+    ["61", true],
+    ["150", true],
+  ]) {
+    const found = patience(answer(503, after), 1);
+    assert.deepEqual([found.tooLong, found.goesOn], [tooLong, !tooLong]);
+  }
+});
+
+for (const [after, seconds] of [
+  [undefined, 2],
+  ["7", 7],
+  ["0", 1],
+  ["1.2", 2],
+  ["-5", 1],
+  ["soon", 2],
+  ["Tue, 14 Nov 2023 22:13:50 GMT", 30],
+  ["Tue, 14 Nov 2023 22:43:20 GMT", 1_800],
+  ["Tue, 14 Nov 2023 20:00:00 GMT", 1],
+])
+  test(`Retry-After: ${after}`, (t) => {
+    new Clock(t); // it begins on that day at 22:13:20
+    assert.equal(secondsToWait(answer(503, after)), seconds);
+  });
