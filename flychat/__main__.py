@@ -13,18 +13,24 @@ from types import FrameType
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status; 2: it cannot be started like this, and one line on stderr says why."""
     signal.signal(signal.SIGTERM, end)
     arguments = sys.argv[1:] if arguments is None else arguments
     from . import tools
+    from .errors import Misconfigured
     from .tools import terminal
 
     terminal.prepare_output()
-    if arguments and arguments[0] in tools.COMMANDS:
-        return tools.main(arguments)
-    signal.signal(signal.SIGINT, end)  # until it serves; the commands see to it themselves
-    from . import server
+    try:
+        if command := tools.asked_for(arguments, os.environ):
+            return tools.main(command)
+        signal.signal(signal.SIGINT, end)  # until it serves; the commands see to it themselves
+        from . import server
 
-    return server.main(list(arguments))
+        return server.main(arguments)
+    except Misconfigured as error:
+        print(f"flychat: {error}", file=sys.stderr)
+        return 2
 
 
 def end(number: int, frame: FrameType | None) -> None:

@@ -11,7 +11,9 @@ from typing import Any, NoReturn
 from . import __version__
 from .errors import Misconfigured
 
-MODES = ("standalone", "grip", "create-table")
+CREATE_TABLE = "create-table"
+MODES = ("standalone", "grip", CREATE_TABLE)  # so far as options go: the last one is a command
+TABLE_STORE = "dynamodb:flychat-messages"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
@@ -49,10 +51,11 @@ class Config:
             return environ.get(f"FLYCHAT_{name.upper()}") or default if value in (None, []) else value
 
         mode = given.mode or _mode(environ)
-        default_store = "sqlite:flychat.db" if mode == "standalone" else "dynamodb:flychat-messages"
-        engine, location = store(option("store", default_store))
-        if mode == "create-table" and engine != "dynamodb":
-            raise Misconfigured("--create-table is for --store dynamodb:TABLE")
+        if mode == CREATE_TABLE:
+            raise Misconfigured("--create-table is not for a server")
+        engine, location = store(
+            option("store", "sqlite:flychat.db" if mode == "standalone" else TABLE_STORE)
+        )
         with_pushpin = bool(given.with_pushpin) or _flag(environ, "with-pushpin")
         if with_pushpin and mode != "grip":
             raise Misconfigured("--with-pushpin is for --grip")
@@ -96,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, help in (
         ("standalone", "hold the connections in this process"),
         ("grip", "run behind a GRIP proxy, which holds the connections"),
-        ("create-table", "create the DynamoDB table and exit"),
+        (CREATE_TABLE, "create the DynamoDB table and exit"),
     ):
         mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=help)
     parser.add_argument(
@@ -162,6 +165,18 @@ def _mode(environ: Mapping[str, str]) -> str:
     if len(modes) != 1:
         raise Misconfigured("say one of --standalone, --grip and --create-table (see --help)")
     return modes[0]
+
+
+def table_asked_for(arguments: Sequence[str], environ: Mapping[str, str]) -> str | None:
+    """The --store whose table is to be created, if it is so that the server's options, or variables, say.
+
+    `--create-table` stands among these, and is the command create-table. Raises Misconfigured.
+    """
+    given = _parser().parse_args(arguments)
+    if (given.mode or _mode(environ)) != CREATE_TABLE:
+        return None
+    asked: str = given.store or environ.get("FLYCHAT_STORE") or TABLE_STORE
+    return asked
 
 
 def reachable(host: str) -> str:

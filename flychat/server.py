@@ -15,9 +15,8 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Histogram
@@ -279,19 +278,8 @@ def kept_in(config: Config) -> str:
     )
 
 
-async def create_table(config: Config) -> int:
-    from .storage import dynamodb_table
-
-    print(f"flychat: {await dynamodb_table.create_table(config.location, os.environ)}", flush=True)
-    return 0
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The program. 0: ended as asked; 1: Pushpin died; 2: could not start, one line on stderr says why."""
-    try:
-        config = Config.read(sys.argv[1:] if arguments is None else arguments, os.environ)
-        logging_setup.start(config.log_format)
-        return asyncio.run(create_table(config) if config.mode == "create-table" else serve(config))
-    except Misconfigured as error:
-        print(f"flychat: {error}", file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
+    """The program. 0: ended as asked; 1: Pushpin died. Raises Misconfigured where it could not start."""
+    config = Config.read(arguments, environ)
+    logging_setup.start(config.log_format)
+    return asyncio.run(serve(config))

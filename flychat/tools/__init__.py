@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+from ..config import table_asked_for
 from ..errors import FlychatError, Misconfigured
 from .terminal import abandon_output, prepare_log, told
 
@@ -23,7 +24,16 @@ COMMANDS = {  # by name: the module, of which only that of the command asked for
     "say": ("talk", "say_command"),
     "export": ("rooms", "export_command"),
     "clear": ("rooms", "clear_command"),
+    "create-table": ("table", "create_table_command"),
 }
+
+
+def asked_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Sequence[str]:
+    """The command that is asked for, with what is given to it; () for the server. Raises Misconfigured."""
+    if arguments and arguments[0] in COMMANDS:
+        return arguments
+    store = table_asked_for(arguments, environ)
+    return () if store is None else ("create-table", f"--store={store}")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -670,8 +670,8 @@ def test_the_commands_of_the_operating_guide_are_understood():
     assert {line.split()[0] for line in lines} >= {"--create-table", "check", "tail", "say"}
     for line in lines:
         arguments = shlex.split(line.partition(" > ")[0])
-        if arguments[0] in tools.COMMANDS:
-            tools.read(arguments)
+        if asked := tools.asked_for(arguments, {}):
+            tools.read(asked)
         else:
             Config.read(arguments, {})
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flychat import tools
-from tests.support.program import START_SECONDS, command, environment, post, running
+from tests.support.program import START_SECONDS, command, environment, post, refused, running
 
 AWS = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 ON_DYNAMO = ("--store", "dynamodb:table")
@@ -23,6 +23,7 @@ WRONG = {
     "say": ("say", "http://x/tea", "--form", "ann"),
     "export": ("export",),
     "clear": ("clear", "tea", "--no-such-option"),
+    "create-table": ("create-table", "flychat-messages"),
 }
 SILENT = {  # URL stands for a server that takes connections, and never answers
     "check": ("check", "URL", "--quick"),
@@ -30,6 +31,7 @@ SILENT = {  # URL stands for a server that takes connections, and never answers
     "say": ("say", "URL/tea", "hello"),
     "export": ("export", "tea", *ON_DYNAMO),
     "clear": ("clear", "tea", *ON_DYNAMO),
+    "create-table": ("--create-table", *ON_DYNAMO),
 }
 READ_NO_MORE = {  # URL stands for a server with a message in the room "room"; the file has one, too
     "check": ("check", "URL", "--quick"),
@@ -37,6 +39,7 @@ READ_NO_MORE = {  # URL stands for a server with a message in the room "room"; t
     "say": ("say", "URL/room", "hello"),
     "export": ("export", "room", "--store", "sqlite:stopped.db"),
     "clear": ("clear", "room", "--store", "sqlite:stopped.db"),
+    "create-table": ("create-table", *ON_DYNAMO),
 }
 
 
@@ -64,6 +67,11 @@ def test_what_was_asked_for_wrongly_ends_with_2_and_says_how_to_ask(name, tmp_pa
     assert err.startswith(f"usage: python -m flychat {name} ".encode())
 
 
+def test_a_store_without_tables_has_none_created(tmp_path):
+    for spelled in ("--create-table", "create-table"):
+        assert "dynamodb:TABLE" in refused(spelled, "--store", "sqlite:x.db", cwd=tmp_path)
+
+
 @pytest.mark.parametrize("name", SILENT)
 def test_ctrl_c_ends_it_with_1_and_without_a_word(name, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -78,7 +86,7 @@ def test_ctrl_c_ends_it_with_1_and_without_a_word(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", READ_NO_MORE)
-def test_it_ends_with_1_and_without_a_word_when_nobody_reads_it(name, tmp_path):
+def test_it_ends_with_1_and_without_a_word_when_nobody_reads_it(name, tmp_path, dynamo_environ):
     with running("--standalone", "--port", "0", "--store", "sqlite:stopped.db", cwd=tmp_path) as program:
         post(program, "hello")
         program.end()
@@ -87,6 +95,6 @@ def test_it_ends_with_1_and_without_a_word_when_nobody_reads_it(name, tmp_path):
         reading, writing = os.pipe()
         os.close(reading)
         arguments = [word.replace("URL", program.url) for word in READ_NO_MORE[name]]
-        with started(*arguments, cwd=tmp_path, stdout=writing) as process:
+        with started(*arguments, cwd=tmp_path, environ=dynamo_environ, stdout=writing) as process:
             os.close(writing)
             assert (process.wait(START_SECONDS), process.stderr.read()) == (1, b"")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flychat.config import Config
+from flychat.config import Config, table_asked_for
 from flychat.errors import Misconfigured
 
 
@@ -17,7 +17,6 @@ def read(line: str, **environ: str) -> Config:
         ("--grip", {}, ("grip", "dynamodb", "flychat-messages", "127.0.0.1", 3000)),
         ("--grip --store sqlite:x.db", {}, ("grip", "sqlite", "x.db", "127.0.0.1", 3000)),
         ("--standalone --store sqlite::memory: --port 0", {}, ("standalone", "sqlite", ":memory:", "127.0.0.1", 0)),
-        ("--create-table --store dynamodb:a.b-c_9", {}, ("create-table", "dynamodb", "a.b-c_9", "127.0.0.1", 3000)),
         ("", {"FLYCHAT_STANDALONE": "1", "FLYCHAT_PORT": "81"}, ("standalone", "sqlite", "flychat.db", "127.0.0.1", 81)),
         ("--port 82", {"FLYCHAT_GRIP": "yes", "FLYCHAT_PORT": "81"}, ("grip", "dynamodb", "flychat-messages", "127.0.0.1", 82)),
         ("--standalone", {"FLYCHAT_GRIP": "1", "FLYCHAT_HOST": "::1"}, ("standalone", "sqlite", "flychat.db", "::1", 3000)),
@@ -86,7 +85,7 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone --store sqlite:", {}, "--store"),
         ("--standalone --store dynamodb:ab", {}, "--store"),
         ("--standalone --store dynamodb:a/b/c", {}, "--store"),
-        ("--create-table --store sqlite:x.db", {}, "--create-table"),
+        ("--create-table", {}, "--create-table"),
         ("--standalone --log-format xml", {}, "--log-format"),
         ("--standalone --max-streams x", {}, "--max-streams"),
         ("--standalone --max-streams-per-client -1", {}, "--max-streams-per-client"),
@@ -104,3 +103,32 @@ def test_a_bad_option_is_named_in_one_line(line, environ, says):
         read(line, **environ)
     assert says in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "environ", "store"),
+    [
+        ("--create-table", {}, "dynamodb:flychat-messages"),
+        ("--port 1 --create-table --store dynamodb:a.b-c_9", {}, "dynamodb:a.b-c_9"),
+        ("--create-table", {"FLYCHAT_STORE": "dynamodb:tab", "FLYCHAT_GRIP": "1"}, "dynamodb:tab"),
+        ("", {"FLYCHAT_CREATE_TABLE": "yes"}, "dynamodb:flychat-messages"),
+        ("--standalone", {"FLYCHAT_CREATE_TABLE": "yes"}, None),
+        ("", {"FLYCHAT_GRIP": "1"}, None),
+    ],
+)
+def test_a_table_is_asked_for_among_the_options_of_the_server(line, environ, store):
+    assert table_asked_for(line.split(), environ) == store
+
+
+@pytest.mark.parametrize(
+    ("line", "environ", "says"),
+    [
+        ("", {}, "--create-table"),
+        ("--create-table --grip", {}, "not allowed with"),
+        ("--create-table --no-such-option", {}, "--no-such-option"),
+        ("", {"FLYCHAT_CREATE_TABLE": "1", "FLYCHAT_GRIP": "1"}, "say one of"),
+    ],
+)
+def test_how_a_table_is_not_asked_for(line, environ, says):
+    with pytest.raises(Misconfigured, match=says):
+        table_asked_for(line.split(), environ)

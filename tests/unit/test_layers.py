@@ -43,7 +43,7 @@ ALLOWED = {
         part: PURE | {"storage"}
         for part in ("storage.files", "storage.metrics", "storage.turns", "storage.worker")
     },
-    "storage.opened": {"storage"} | ENGINES,
+    "storage.opened": {"storage", "storage.dynamodb_table"} | ENGINES,
     "hub.waiting": set(),
     "hub.sockets": {"hub.waiting"},
     "hub.local": PURE | {"hub", "hub.sockets", "hub.waiting", "logging_setup"},
@@ -89,9 +89,10 @@ ALLOWED = {
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
     "tools.rooms": {"storage", "storage.opened", "config", "tools.terminal"} | PURE,
-    "tools": {"tools.terminal"} | PURE,
+    "tools": {"config", "tools.terminal"} | PURE,
+    "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
     "tools.arguments": PURE,
-    "__main__": {"server", "tools", "tools.terminal"},
+    "__main__": {"errors", "server", "tools", "tools.terminal"},
 }
 
 

@@ -1,0 +1,30 @@
+"""`create-table`: the DynamoDB table, which servers then find (`--store` as for the server)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+from ..config import TABLE_STORE, store
+from ..errors import Misconfigured
+from ..storage.opened import create_table
+from .terminal import interruptible
+
+
+def create_table_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.description = "Creates the DynamoDB table, if there is none, and waits until it can be used."
+    parser.add_argument(
+        "--store",
+        default=os.environ.get("FLYCHAT_STORE") or TABLE_STORE,
+        help=f"dynamodb:TABLE (default: {TABLE_STORE})",
+    )
+    return lambda given: interruptible(_created(given.store))
+
+
+async def _created(place: str) -> int:
+    engine, location = store(place)
+    if engine != "dynamodb":
+        raise Misconfigured("--create-table is for --store dynamodb:TABLE")
+    print(f"flychat: {await create_table(location, os.environ)}", flush=True)
+    return 0
