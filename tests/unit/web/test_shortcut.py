@@ -166,33 +166,31 @@ async def test_anything_unusual_is_left_to_tornado(name):
         assert not held
 
 
-# As they were recorded from an EventSource, or from a client of a language, but for the numbers of versions.
+# The first two as they were recorded from an EventSource that came back, the others as they are known to be.
 CLIENTS = {
-    "Chromium": """Host: a.example
+    "Chromium 156": """Host: 127.0.0.1:3000
 Connection: keep-alive
-sec-ch-ua-platform: "Linux"
+Pragma: no-cache
 Cache-Control: no-cache
-User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1.0 Safari/537.36
+sec-ch-ua-platform: "Linux"
+User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36
 Accept: text/event-stream
-sec-ch-ua: "Chromium";v="1", "Not_A Brand";v="24"
-DNT: 1
+sec-ch-ua: "Not:A-Brand";v="8", "Chromium";v="156"
 sec-ch-ua-mobile: ?0
 Sec-Fetch-Site: same-origin
 Sec-Fetch-Mode: cors
 Sec-Fetch-Dest: empty
-Referer: http://a.example/room?user=ann
+Referer: http://127.0.0.1:3000/room
 Accept-Encoding: gzip, deflate, br, zstd
 Accept-Language: en-US,en;q=0.9
 Cookie: flychat_user=ann
 Last-Event-ID: 3""",
-    "Firefox": """Host: localhost:3000
-User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0
+    "Firefox 153": """Host: 127.0.0.1:3000
+User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0
 Accept: text/event-stream
-Accept-Language: en-US,en;q=0.5
+Accept-Language: en-US,en;q=0.9
 Accept-Encoding: gzip, deflate, br, zstd
-Referer: http://localhost:3000/room?user=ann
-DNT: 1
-Sec-GPC: 1
+Referer: http://127.0.0.1:3000/room
 Connection: keep-alive
 Cookie: flychat_user=ann
 Sec-Fetch-Dest: empty
