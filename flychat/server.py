@@ -1,6 +1,6 @@
 """The wiring: which parts there are, how they start, drain and stop.
 
-The mode is decided in one place, `open_hub`. The order of the end is: no new connections, the requests under
+The mode is decided in one place, `mode_of`. The order of the end is: no new connections, the requests under
 way are answered, the log closes with its last commit published, the streams are let go.
 """
 
@@ -16,8 +16,10 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from prometheus_client import Histogram
 from tornado.netutil import bind_sockets
@@ -63,68 +65,64 @@ EXIT_SECONDS = 9.0
 logger = logging.getLogger(__name__)
 
 
+Hold: TypeAlias = tuple[Hub, Callable[..., Listener]]
+
+
+class Mode(NamedTuple):
+    """All that is decided by the mode."""
+
+    memory: bool  # readers are answered from what the log knows
+    recovery: Recovery | None  # how what a GRIP proxy asks for is read
+    hold: Callable[[MessageLog, Engine, Sequence[str]], Hold]  # the last ones are the proxies' addresses
+
+
+@dataclass(frozen=True)
 class Server:
     """A started server: `url` is where clients go. `pushpin` is the private Pushpin, if there is one."""
 
-    def __init__(
-        self,
-        sockets: list[socket.socket],
-        log: MessageLog,
-        hub: Hub,
-        application: ChatApplication,
-        pushpin: PushpinChild | None,
-        retention: int,
-    ) -> None:
-        self.url = pushpin.url if pushpin else url_of(sockets)
-        self.pushpin = pushpin
-        self._log, self._hub, self._application = log, hub, application
-        options: dict[str, Any] = {
-            "idle_connection_timeout": HEAD_SECONDS,
-            "body_timeout": BODY_SECONDS,
-            "max_header_size": HEAD_BYTES,
-            "max_body_size": 1 << 20,
-        }
-        if isinstance(hub, LocalHub):
-            at_once = application.chat.plan_at_once
-            options |= {"plan": at_once, "hold": hub.hold_socket, "visitor": application.visitor}
-            self._http: Listener = StreamShortcut(application, **options)
-        else:
-            self._http = Listener(application, **options)
-        self._http.add_sockets(sockets)
-        self._watch = asyncio.create_task(watch_loop())
-        self._sweep = asyncio.create_task(sweep(log, retention)) if retention else None
+    url: str
+    log: MessageLog
+    hub: Hub
+    application: ChatApplication
+    http: Listener
+    tasks: Sequence[asyncio.Task[None]]
+    pushpin: PushpinChild | None
 
     async def stop(self) -> None:
         """Drains and ends, in the order that loses nothing, within 10 s."""
         deadline = time.monotonic() + DRAIN_SECONDS
-        self._application.draining = True
-        self._http.stop()
-        if self._sweep:
-            self._sweep.cancel()
+        self.application.draining = True
+        self.http.stop()
+        await cancelled(self.tasks)
         await self._answered(DRAIN_SECONDS)
-        await self._log.close(max(0.1, deadline - time.monotonic()))
+        await self.log.close(max(0.1, deadline - time.monotonic()))
         await self._answered(LAST_ANSWERS_SECONDS)  # those that the log has just refused
-        await self._hub.close()
-        await self._http.close_all_connections()
-        self._watch.cancel()
+        await self.hub.close()
+        await self.http.close_all_connections()
         if self.pushpin:
             await self.pushpin.stop()
 
     async def _answered(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._application.idle.wait(), seconds)
+            await asyncio.wait_for(self.application.idle.wait(), seconds)
 
 
 async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Server:
-    """Starts every part, and listens once the store is known to work. Raises Misconfigured."""
+    """Starts every part, and listens once the store is known to work. Raises Misconfigured.
+
+    Whatever fails, what was started before it is ended.
+    """
+    mode = mode_of(config)
     async with contextlib.AsyncExitStack() as undo:
         engine = MeasuredEngine(await open_engine(config.engine, config.location, environ, config.retention))
+        undo.push_async_callback(engine.close)
         log = MessageLog(
             engine,
-            memory=config.mode == "standalone",
+            memory=mode.memory,
             committed=lambda commit: hub.publish(committed(commit)),
             most_bytes=config.memory << 20,
         )
+        undo.pop_all()  # the log closes its engine
         undo.push_async_callback(log.close)
         sockets = listen(config)
         for sock in sockets:
@@ -132,19 +130,72 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         pushpin = await start_pushpin(config, sockets) if config.with_pushpin else None
         if pushpin:
             undo.push_async_callback(pushpin.stop)
-        hub = open_hub(config, log, engine, pushpin)
-        url = pushpin.url if pushpin else None
+        hub, listener = mode.hold(log, engine, [pushpin.grip_url] if pushpin else config.grip_urls)
+        undo.push_async_callback(hub.close)
         application = ChatApplication(
             Chat(log, hub),
             hub.way,
             cors_origins=config.cors_origins,
-            public_url=url,
+            public_url=pushpin.url if pushpin else None,
             rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),
             trust_proxy=config.trust_proxy,
-            recovery=open_recovery(config),
+            recovery=mode.recovery,
         )
+        http = listener(
+            application,
+            idle_connection_timeout=HEAD_SECONDS,
+            body_timeout=BODY_SECONDS,
+            max_header_size=HEAD_BYTES,
+            max_body_size=1 << 20,
+        )
+        undo.push_async_callback(http.close_all_connections)
+        undo.callback(http.stop)
+        url = pushpin.url if pushpin else url_of(sockets)
+        tasks = [asyncio.create_task(watch_loop())]
+        undo.push_async_callback(cancelled, tasks)
+        if config.retention:
+            tasks.append(asyncio.create_task(sweep(log, config.retention)))
+        http.add_sockets(sockets)
+        server = Server(url, log, hub, application, http, tasks, pushpin)
         undo.pop_all()
-    return Server(sockets, log, hub, application, pushpin, config.retention)
+    return server
+
+
+def mode_of(config: Config) -> Mode:
+    """The mode is decided here, and nowhere else."""
+    if config.mode == "standalone":
+        return Mode(memory=True, recovery=None, hold=partial(hold_here, config))
+    from .hub.grip import read_grip_last
+
+    return Mode(memory=False, recovery=read_grip_last, hold=held_by_proxies)
+
+
+def hold_here(config: Config, log: MessageLog, engine: Engine, grip_urls: Sequence[str]) -> Hold:
+    hub = LocalHub(
+        log.plan,
+        polls=engine.shared,
+        max_streams=config.max_streams,
+        max_streams_per_client=config.max_streams_per_client,
+    )
+
+    def listener(application: ChatApplication, **options: Any) -> Listener:
+        shortcut = {"plan": application.chat.plan_at_once, "visitor": application.visitor}
+        return StreamShortcut(application, hold=hub.hold_socket, **shortcut, **options)
+
+    return hub, listener
+
+
+def held_by_proxies(log: MessageLog, engine: Engine, grip_urls: Sequence[str]) -> Hold:
+    from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
+
+    return PushpinHub(grip_urls), Listener
+
+
+async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels them, and waits until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def allow_files() -> None:
@@ -195,28 +246,6 @@ def url_of(sockets: list[socket.socket]) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def open_hub(config: Config, log: MessageLog, engine: Engine, pushpin: PushpinChild | None) -> Hub:
-    if config.mode == "standalone":
-        return LocalHub(
-            log.plan,
-            polls=engine.shared,
-            max_streams=config.max_streams,
-            max_streams_per_client=config.max_streams_per_client,
-        )
-    from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
-
-    return PushpinHub([pushpin.grip_url] if pushpin else config.grip_urls)
-
-
-def open_recovery(config: Config) -> Recovery | None:
-    """How what a GRIP proxy asks for is read, if there is one."""
-    if config.mode == "standalone":
-        return None
-    from .hub.grip import read_grip_last
-
-    return read_grip_last
-
-
 async def start_pushpin(config: Config, sockets: list[socket.socket]) -> PushpinChild:
     """A private Pushpin in front of the server that listens on `sockets`. Raises Misconfigured."""
     from .private_pushpin import PushpinChild
@@ -236,7 +265,7 @@ async def serve(config: Config) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: os._exit(1) if stopping.is_set() else stopping.set())
     print(
-        f"flychat: {way_in(config, server)}  ({config.mode}; messages are kept in {kept_in(config)})",
+        f"flychat: {address_line(config, server)}  ({config.mode}; messages are kept in {kept_in(config)})",
         flush=True,
     )
     died = await ended(server.pushpin, stopping)
@@ -262,8 +291,8 @@ async def ended(pushpin: PushpinChild | None, stopping: asyncio.Event) -> bool:
     return not stopping.is_set()
 
 
-def way_in(config: Config, server: Server) -> str:
-    if config.mode == "grip" and not server.pushpin:
+def address_line(config: Config, server: Server) -> str:
+    if config.grip_urls:
         return f"{server.url} is for the GRIP proxy: open the address of that one"
     return f"open {server.url}"
 
@@ -271,11 +300,7 @@ def way_in(config: Config, server: Server) -> str:
 def kept_in(config: Config) -> str:
     if config.location == ":memory:":
         return "memory, until the process ends"
-    return (
-        f"the DynamoDB table {config.location}"
-        if config.engine == "dynamodb"
-        else f"the file {config.location}"
-    )
+    return f"{'the DynamoDB table' if config.engine == 'dynamodb' else 'the file'} {config.location}"
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:

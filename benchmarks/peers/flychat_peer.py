@@ -52,8 +52,8 @@ async def main() -> None:
     config = Config.read(["--port", *sys.argv[1:]], os.environ)
     server = await start(config)
     collect_less()
-    server._application.add_handlers(
-        ".*", [("/bench/publish", Publish, {"hub": server._hub}), ("/bench/lag", Lag)]
+    server.application.add_handlers(
+        ".*", [("/bench/publish", Publish, {"hub": server.hub}), ("/bench/lag", Lag)]
     )
     await asyncio.Event().wait()
 

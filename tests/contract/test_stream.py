@@ -198,7 +198,7 @@ async def test_a_quiet_stream_is_kept_alive(mode, tmp_path, monkeypatch):
     monkeypatch.setattr(grip_module, "KEEP_ALIVE_SECONDS", 1)
     async with standing(mode, tmp_path) as chat:
         if mode == "standalone":
-            chat.server._hub._keep_alive = 0.1
+            chat.server.hub._keep_alive = 0.1
         client = await chat.opened()
         for _ in range(2):
             assert (await client.next()).type == "keep-alive"

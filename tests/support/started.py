@@ -19,14 +19,14 @@ async def started(*arguments: str, mode: tuple[str, ...] = ("--standalone",)):
     finally:
         for client in clients:
             client.close()
-        if not server._log._reader._closed:
+        if not server.log._reader._closed:
             await server.stop()
 
 
 def faulty(server: Server) -> FaultyEngine:
     """The server's store, which the test may spoil from now on."""
-    engine = FaultyEngine(server._log._common.engine)
-    server._log._common.engine = server._log._reader._engine = engine
+    engine = FaultyEngine(server.log._common.engine)
+    server.log._common.engine = server.log._reader._engine = engine
     return engine
 
 

@@ -60,7 +60,7 @@ async def test_who_does_not_go_on_is_cut_and_others_are_served_meanwhile(request
             attacker.close()
         friend.close()
         await until_closed([friend])
-        assert not server._application._busy, "nothing waits for those who have gone"
+        assert not server.application._busy, "nothing waits for those who have gone"
         while files() > before + 2:  # noqa: ASYNC110 - the sockets of the friend, at the most
             await asyncio.sleep(0)
 
@@ -104,10 +104,10 @@ async def test_a_reader_that_took_the_shortcut_and_reads_nothing_keeps_nobody_wa
     async with started() as (server, clients):
         friend = await stream(server, clients)
         await stream(server, clients)  # reads no more than its opening
-        lagging = server._hub.connections._lagging
+        lagging = server.hub.connections._lagging
         count = 0
         while not lagging:
-            count = (await server._log.commit(draft("x" * 4000))).id
+            count = (await server.log.commit(draft("x" * 4000))).id
             await friend.until_id(count)
         assert friend.ids == list(range(1, count + 1))
 

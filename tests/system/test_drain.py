@@ -27,7 +27,7 @@ async def post(server: Server, clients: list[Client], text: str) -> Client:
 def gate_puts(server: Server) -> tuple[asyncio.Event, asyncio.Event]:
     """(set when a put has come, to be set to let puts pass)"""
     come, go = asyncio.Event(), asyncio.Event()
-    engine = server._log._common.engine
+    engine = server.log._common.engine
     put = engine.put
 
     async def gated(commit):
@@ -114,7 +114,7 @@ async def test_after_its_end_the_log_is_asked_nothing_more():
     async with started() as (server, _):
         await server.stop()
         with pytest.raises(Unavailable):
-            await server._log.check()
+            await server.log.check()
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -123,7 +123,7 @@ async def test_a_store_that_does_not_answer_keeps_nobody_either(monkeypatch):
     monkeypatch.setattr("flychat.log.room.DEADLINE", 0.1)
     monkeypatch.setattr("flychat.server.DRAIN_SECONDS", 0.3)
     async with started() as (server, clients):
-        server._log._common.engine = FaultyEngine(server._log._common.engine, ["lose"] * 1000)
+        server.log._common.engine = FaultyEngine(server.log._common.engine, ["lose"] * 1000)
         client = await post(server, clients, "hi")
         assert (await client.at_end()).startswith(b"HTTP/1.1 503 ")
         began = time.monotonic()
