@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import math
 import os
-import resource
 import signal
 import socket
 import time
@@ -21,7 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from prometheus_client import Histogram
 from tornado.netutil import bind_sockets
 
 from . import logging_setup
@@ -33,6 +30,7 @@ from .hub.local import LocalHub
 from .log import MessageLog
 from .messages import iso_date
 from .packaged import folder
+from .process import allow_files, collect_less, watch_loop
 from .storage import Engine
 from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
@@ -46,13 +44,7 @@ from .web.shortcut import StreamShortcut
 if TYPE_CHECKING:
     from .private_pushpin import PushpinChild
 
-LOOP_LAG = Histogram(
-    "flychat_loop_lag_seconds",
-    "How late the event loop was",
-    buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
-)
 SWEEP_SECONDS = 3600.0  # between two looks for messages that are too old
-LAG_SECONDS = 0.5  # between two looks at it
 
 BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
 HEAD_SECONDS = 20.0  # for a request's head; so long an idle connection waits for its next request
@@ -198,22 +190,6 @@ async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def allow_files() -> None:
-    """A stream is an open file, and a shell allows a process few of them unless it asks for more."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # macOS says that there is no limit, and has one
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def collect_less() -> None:
-    """Has the garbage collector look less often, and never at what lives as long as the process.
-
-    A request makes hundreds of objects and hardly a cycle: looking for these took a tenth of a POST's CPU.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-
-
 async def sweep(log: MessageLog, seconds: float) -> None:
     """Deletes what is older, now and then."""
     while True:
@@ -222,15 +198,6 @@ async def sweep(log: MessageLog, seconds: float) -> None:
         except Unavailable as error:
             logger.warning("old messages could not be deleted: %s", error)
         await asyncio.sleep(SWEEP_SECONDS)
-
-
-async def watch_loop() -> None:
-    """Measures how late the loop wakes us."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + LAG_SECONDS
-        await asyncio.sleep(LAG_SECONDS)
-        LOOP_LAG.observe(max(0.0, loop.time() - due))
 
 
 def listen(config: Config) -> list[socket.socket]:

@@ -11,7 +11,8 @@ import sys
 from tornado.web import RequestHandler
 
 from flychat.config import Config
-from flychat.server import collect_less, start
+from flychat.process import collect_less
+from flychat.server import start
 from flychat.streams import Publication, live_channel
 
 LAG_SECONDS = 0.005

@@ -62,6 +62,7 @@ ALLOWED = {
     "chat": PURE | {"log", "hub"},
     "logging_setup": set(),
     "packaged": set(),
+    "process": set(),
     "web.negotiation": set(),
     "web.rate": set(),
     "web.visitor": PURE | {"hub"},
