@@ -62,7 +62,8 @@ class BaseApplication(Application):
         self.idle = asyncio.Event()
         self.idle.set()
         self._busy: set[RequestHandler] = set()
-        self.templates = Environment(loader=FileSystemLoader(folder("templates")), autoescape=True)
+        loader = FileSystemLoader(folder("templates"))
+        self.templates = Environment(loader=loader, autoescape=True, auto_reload=False)
         self.templates.filters["name"] = name_to_show
         self.templates.globals["unseen"] = UNSEEN
         super().__init__(**self.routes())

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from ..errors import Invalid
 from ..messages import Message, room_name, sender_name
+from ..names import name_to_show
 from ..sse import read_position
 from .base import BaseHandler, messages_path, room_path
 from .visitor import USER_COOKIE
@@ -61,7 +62,7 @@ class RoomHandler(BaseHandler):
             **values,
             messages_path=messages_path(room),
             provisional_id=uuid.uuid4(),  # of the form without scripts: sent again, it is the same message
-            rows=rows,
+            rows="".join(rows),  # escaped by their template
             first_id=first_id,
             last_id=page.last_id,
             has_older=first_id > 1,
@@ -72,11 +73,15 @@ class RoomHandler(BaseHandler):
 
     def _rows(self, messages: Sequence[Message], user: str) -> list[str]:
         """The newest messages as they stand in the page: at least one, and as many as it has room for."""
-        macros: Any = self.application.templates.get_template("message.html").module
+        template: Any = self.application.templates.get_template("message.html").module
         rows: list[str] = []
         left = ROWS_BYTES
         for message in reversed(messages):
-            rows.append(macros.row(message, user))
+            sender, date = message.sender, f"{message.date[:10]} {message.date[11:19]}Z"
+            shown, own = name_to_show(sender), sender == user
+            rows.append(
+                template.row(message.id, sender, shown, message.provisional_id, date, message.text, own)
+            )
             left -= len(rows[-1].encode())
             if left < 0 and len(rows) > 1:
                 rows.pop()
