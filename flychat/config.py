@@ -31,7 +31,7 @@ class Config:
     port: int
     cors_origins: tuple[str, ...]
     log_format: str = "plain"
-    retention: int = 0  # seconds; 0: for ever
+    retention: int | None = None  # seconds; None: for ever
     rate_limit: float = 10.0
     trust_proxy: bool = False
     memory: int = 256  # MB
@@ -211,10 +211,10 @@ def _port(value: str, option: str = "--port") -> int:
     return int(value)
 
 
-def _retention(value: str) -> int:
+def _retention(value: str) -> int | None:
     if not re.fullmatch(r"[0-9]{1,5}", value) or 0 < int(value) < 7:
         raise Misconfigured("--retention must be a number of days, 7 or more, or 0")
-    return int(value) * DAY
+    return int(value) * DAY or None
 
 
 def _log_format(value: str) -> str:

@@ -145,8 +145,8 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         url = pushpin.url if pushpin else url_of(sockets)
         tasks = [asyncio.create_task(watch_loop())]
         undo.push_async_callback(cancelled, tasks)
-        if config.retention:
-            tasks.append(asyncio.create_task(sweep(log, config.retention)))
+        if engine.retention is not None:
+            tasks.append(asyncio.create_task(sweep(log, engine.retention)))
         http.add_sockets(sockets)
         server = Server(url, log, hub, application, http, tasks, pushpin)
         undo.pop_all()

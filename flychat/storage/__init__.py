@@ -82,6 +82,9 @@ class Engine(Protocol):
     shared: bool
     """Whether other processes may write to the same store while this one runs."""
 
+    retention: float | None
+    """For how many seconds a commit is kept, at the least; None: for ever."""
+
     async def put(self, commit: Commit) -> None:
         """Stores the commit if its place (room, first) is free, else raises Taken, all in one step.
 

@@ -65,7 +65,7 @@ class DynamoEngine:
         self._table = table
         self._client = client
         self._opened = opened
-        self._retention = retention
+        self.retention = retention
         self._putting = Turns(PUTS, PUT_SECONDS)
         self._reading = Turns(READS, READ_SECONDS)
         self._aside = Turns(ASIDE, PUT_SECONDS)
@@ -107,8 +107,8 @@ class DynamoEngine:
                 if code_of(error) == "ValidationException":
                     raise Rejected(text_of(error)) from error
                 raise
-        if self._retention is not None and commit.first > 1 and commit.room not in self._ending:
-            task = asyncio.create_task(self._end(commit.room, commit.first, self._retention))
+        if self.retention is not None and commit.first > 1 and commit.room not in self._ending:
+            task = asyncio.create_task(self._end(commit.room, commit.first, self.retention))
             self._ending[commit.room] = task
             task.add_done_callback(lambda _: self._ending.pop(commit.room))
 

@@ -34,6 +34,7 @@ class MeasuredEngine:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.shared = engine.shared
+        self.retention = engine.retention
 
     async def put(self, commit: Commit) -> None:
         await _measured(self._engine.put(commit), PUTS, PUT_SECONDS, "stored")

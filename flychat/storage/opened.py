@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from . import Engine
 
 
-async def open_engine(kind: str, location: str, environ: Mapping[str, str], retention: int = 0) -> Engine:
-    """The store of `kind` "sqlite" or "dynamodb"; `retention`: seconds; 0: for ever. Raises Misconfigured."""
+async def open_engine(
+    kind: str, location: str, environ: Mapping[str, str], retention: float | None = None
+) -> Engine:
+    """The store of a `kind`, sqlite or dynamodb. Raises Misconfigured."""
     if kind == "sqlite":
         from .sqlite import SqliteEngine
 
-        return await SqliteEngine.open(location)
+        return await SqliteEngine.open(location, retention=retention)
     from .dynamodb import DynamoEngine
 
-    return await DynamoEngine.open(location, environ, retention=retention or None)
+    return await DynamoEngine.open(location, environ, retention=retention)
 
 
 async def create_table(location: str, environ: Mapping[str, str]) -> str:

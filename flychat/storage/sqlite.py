@@ -59,15 +59,16 @@ class SqliteEngine:
 
     shared = False
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, retention: float | None = None) -> None:
+        self.retention = retention
         self._path = path
         self._files: Files | None = None  # none in memory
         self._worker = Worker(self._store)
 
     @classmethod
-    async def open(cls, path: str) -> SqliteEngine:
+    async def open(cls, path: str, *, retention: float | None = None) -> SqliteEngine:
         """Raises Misconfigured where the file cannot be used, in a line that says what to do."""
-        engine = cls(path)
+        engine = cls(path, retention)
         try:
             await engine._run(engine._open, IDLE)
         except BaseException as error:

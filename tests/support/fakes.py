@@ -23,6 +23,8 @@ PUT_FAULTS = {
 class MemoryEngine:
     """An Engine that is a dict, `commits`, by room and place: a test may take from it, or put into it, what it likes."""
 
+    retention = None
+
     def __init__(self, *, shared: bool = False) -> None:
         self.shared = shared
         self.commits: dict[tuple[str, int], Commit] = {}
@@ -100,6 +102,10 @@ class FaultyEngine:
     @property
     def shared(self) -> bool:
         return self.engine.shared
+
+    @property
+    def retention(self) -> float | None:
+        return self.engine.retention
 
     async def put(self, commit: Commit) -> None:
         self.calls["put"] += 1

@@ -132,3 +132,9 @@ def test_a_table_is_asked_for_among_the_options_of_the_server(line, environ, sto
 def test_how_a_table_is_not_asked_for(line, environ, says):
     with pytest.raises(Misconfigured, match=says):
         table_asked_for(line.split(), environ)
+
+
+def test_a_retention_is_in_seconds_from_here_on():
+    assert read("--standalone").retention is None
+    assert read("--standalone --retention 0").retention is None
+    assert read("--standalone --retention 7").retention == 7 * 24 * 3600

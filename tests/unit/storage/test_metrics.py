@@ -32,8 +32,9 @@ class Change:
 
 @pytest.mark.gen_test
 async def test_puts_are_counted_by_their_outcome_and_commits_by_their_size():
-    engine = FaultyEngine(await SqliteEngine.open(":memory:"), ["pass", "pass", "lose"])
+    engine = FaultyEngine(await SqliteEngine.open(":memory:", retention=9.0), ["pass", "pass", "lose"])
     measured = MeasuredEngine(engine)
+    assert (measured.shared, measured.retention) == (False, 9.0)
     changes = {
         outcome: Change("flychat_puts_total", outcome=outcome) for outcome in ("stored", "taken", "unknown")
     }
