@@ -21,6 +21,7 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 from ..errors import Unavailable
@@ -205,14 +206,24 @@ class MessageLog:
         self._common.closing = True
         for task in self._common.tasks:
             task.cancel()
-        writers = [room.writer for room in self._rooms.values() if room.writer is not None]
-        if writers:
-            _, late = await asyncio.wait(writers, timeout=seconds)
-            for writer in late:
-                writer.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._written(), seconds)
+        late = [room for room in self._rooms.values() if room.writing]
+        writers = [room.writer for room in late if room.writer is not None]
+        for room in late:
+            room.abandon()
+        await asyncio.gather(*writers, return_exceptions=True)
         self._reader.close()
         await self._common.engine.close()
+
+    async def _written(self) -> None:
+        """Returns when nothing is on its way into the log."""
+        while late := [room for room in self._rooms.values() if room.writing]:
+            if writers := [room.writer for room in late if room.writer is not None]:
+                await asyncio.wait(writers)
+            else:
+                self._common.landed.clear()
+                await self._common.landed.wait()
 
     # Memory
 

@@ -22,40 +22,21 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 from ..errors import Conflict, FlychatError, Unavailable, Unstorable
-from ..messages import COMMIT_BYTES, Commit, Draft, Key, Message, payload_item
-from ..storage import READ_BYTES, Broken, Rejected, Taken, Throttled, Unknown
+from ..messages import COMMIT_MESSAGES, Commit, Draft, Key, Message
+from ..storage import READ_BYTES, Broken, Rejected, StoreFailed, Taken, Throttled, Unknown
 from ..streams import REPLAY
+from .drafts import Waiter, batch
 from .pace import Pace
 from .view import Common, Searched, View
 
+Failed: TypeAlias = tuple[list[Draft], StoreFailed]
+
 DEADLINE = 10.0  # seconds that a draft is tried
 BROKEN_SECONDS = 1.0  # between two attempts at a store that is misconfigured
-
-
-class _Waiter:
-    """A draft on its way, since when (loop time), and the future that its POST awaits.
-
-    It is known not to be in the log from `since`, when it was first sent, up to `seen`.
-    """
-
-    __slots__ = ("began", "draft", "future", "searched", "seen")
-
-    def __init__(self, draft: Draft, searched: Searched) -> None:
-        loop = asyncio.get_running_loop()
-        self.draft, self.began = draft, loop.time()
-        self.searched = searched
-        self.seen = draft.since
-        self.future: asyncio.Future[Message] = loop.create_future()
-
-    def answer(self, message: Message) -> None:
-        if not self.future.done():  # the one who asked may have gone
-            self.future.set_result(message)
-
-    def refuse(self, error: FlychatError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 class Room(View):
@@ -65,72 +46,104 @@ class Room(View):
         super().__init__(name, common)
         self.writer: asyncio.Task[None] | None = None
         self.used = 0.0
-        self._waiting: list[_Waiter] = []
-        self._searching: set[_Waiter] = set()  # for which the log is being searched
+        self._flying: Commit | None = None  # put without the writer
+        self._waiting: list[Waiter] = []
+        self._searching: set[Waiter] = set()  # for which the log is being searched
         self._doubtful: set[Key] = set()  # given up, but perhaps in the log
 
     @property
     def busy(self) -> bool:
-        return self.writer is not None or bool(self._searching)
+        return self.writing or bool(self._searching)
 
-    async def recall(self, draft: Draft, searched: Searched) -> Message | Draft:
-        """The message, if this very draft is in the log already; else the draft, to be committed.
-
-        Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
-        the log was searched. A room that is not in memory is not searched here. Raises as `commit` does.
-        """
-        if self.window is None:
-            self._common.reader.check_load()
-            return draft
-        found = self.window.find(draft)
-        if isinstance(found, Message):
-            return found
-        if found is None and self.window.covers(draft.since, self._common.now()):
-            return draft
-        found = await self.search(draft, searched)
-        return found if isinstance(found, Message) else replace(draft, since=found)
+    @property
+    def writing(self) -> bool:
+        return self.writer is not None or self._flying is not None
 
     async def commit(self, draft: Draft, searched: Searched) -> Message:
         """The draft as a message of the log.
 
         Raises Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
         """
-        waiter = _Waiter(draft, searched)
+        waiter = Waiter(draft, searched)
         self._admit(waiter)
         return await waiter.future
 
-    def _admit(self, waiter: _Waiter) -> None:
+    def _admit(self, waiter: Waiter) -> None:
         self._waiting.append(waiter)
         self._wake()
 
     def _wake(self) -> None:
-        if self.writer is None:
-            # A put whose task is cancelled is applied all the same, so it never runs in a handler's task.
-            self.writer = asyncio.create_task(self._write())
+        if not self.writing and not self._put_at_once():
+            self._start_writer()
 
-    async def _write(self) -> None:
-        """The writer: runs while something waits."""
+    def _start_writer(self, failed: Failed | None = None) -> None:
+        # A put whose task is cancelled is applied all the same, so it never runs in a handler's task.
+        self.writer = asyncio.create_task(self._write(failed))
+
+    def _put_at_once(self) -> bool:
+        """Puts what waits without the writer's task, if nothing is in doubt; says whether it did."""
+        if self.window is None or self._doubtful or self.old():
+            return False
+        self._settle()
+        drafts = batch(self._waiting, COMMIT_MESSAGES)
+        if not drafts:
+            return True
+        commit = Commit.of(self.window.tail + 1, drafts)
+        if not self._common.engine.submit(commit, partial(self._landed, commit, drafts, self.clocks())):
+            return False
+        self._flying = commit
+        return True
+
+    def _landed(
+        self, commit: Commit, drafts: list[Draft], asked: tuple[float, float], failure: StoreFailed | None
+    ) -> None:
+        """What was put at once is stored; or else the writer goes on, as if it had put that."""
+        if self._flying is not commit:  # abandoned
+            return
+        self._flying = None
+        self._common.landed.set()
+        if failure is not None:
+            self._start_writer((drafts, failure))
+        else:
+            self.renewed(asked)
+            self._learn([commit], own=True)
+            if self._waiting or self._doubtful:
+                self._wake()
+
+    def abandon(self) -> None:
+        """Refuses what waits, whatever becomes of it: the process ends."""
+        self._flying = None
+        if self.writer is not None:
+            self.writer.cancel()
+        self._drop(self._waiting, Unavailable())
+
+    async def _write(self, failed: Failed | None = None) -> None:
+        """The writer: runs while something waits. It may begin with a put that `failed`."""
         pace = Pace()
         try:
             while self._waiting or (self._doubtful and not self._common.closing):
-                await self._attempt(pace)
+                await self._attempt(pace, failed)
+                failed = None
         finally:
             self.writer = None
             self._drop(self._waiting, Unavailable())  # there are some only if the task was cancelled
 
-    async def _attempt(self, pace: Pace) -> None:
+    async def _attempt(self, pace: Pace, failed: Failed | None) -> None:
         """One round of the writer: a reading of the log, or a put of the drafts that are not in it yet."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         drafts: list[Draft] = []
-        self._drop_late(began, pace)
         try:
+            if failed is not None:
+                drafts, failure = failed
+                raise failure
+            self._drop_late(began, pace)
             window = await self.warm(keys=any(waiter.seen is None for waiter in self._waiting))
             if pace.must_read or self.old():
                 await self._catch_up()
                 return pace.read()
             self._settle()
-            drafts = _batch(self._waiting, pace.most)
+            drafts = batch(self._waiting, pace.most)
             if drafts:
                 await self._put(window.tail + 1, drafts)
         except Taken as taken:
@@ -233,7 +246,7 @@ class Room(View):
                 self._common.spawn(self._search_for(waiter))
         self._waiting = waiting
 
-    async def _search_for(self, waiter: _Waiter) -> None:
+    async def _search_for(self, waiter: Waiter) -> None:
         """Searches the log for a draft that the window does not reach back to. Other drafts do not wait."""
         try:
             found = await self.search(replace(waiter.draft, since=waiter.seen), waiter.searched)
@@ -257,21 +270,21 @@ class Room(View):
     def expire(self, before: str) -> None:
         """What is older than a date was deleted: a view that may show some is forgotten, but no writer's."""
         window = self.window
-        if self.writer is None and window and window.messages and window.messages[0].date < before:
+        if not self.writing and window and window.messages and window.messages[0].date < before:
             self.forget()
 
-    def _give_up(self, late: list[_Waiter]) -> None:
+    def _give_up(self, late: list[Waiter]) -> None:
         if late:
             self._doubt(late)
             self._drop(late, Unavailable("the message store does not answer"))
 
-    def _doubt(self, waiters: list[_Waiter]) -> None:
+    def _doubt(self, waiters: list[Waiter]) -> None:
         """Their drafts may be in the log: the writer reads it again, and has what it finds published."""
         self._doubtful |= {waiter.draft.key for waiter in waiters}
         self.forget()
         self._wake()
 
-    def _drop(self, waiters: list[_Waiter], error: FlychatError) -> None:
+    def _drop(self, waiters: list[Waiter], error: FlychatError) -> None:
         gone = set(waiters)
         self._waiting = [waiter for waiter in self._waiting if waiter not in gone]
         for waiter in waiters:
@@ -281,18 +294,3 @@ class Room(View):
 def _is_full(commits: list[Commit], limit: int) -> bool:
     """Whether a reading may have ended before the log did."""
     return sum(commit.ids for commit in commits) >= limit or sum(c.size for c in commits) >= READ_BYTES
-
-
-def _batch(waiting: list[_Waiter], most: int) -> list[Draft]:
-    """The drafts of the next commit: each key once, within the limits of a commit."""
-    drafts: dict[Key, Draft] = {}
-    size = 1
-    for waiter in waiting:
-        draft = waiter.draft
-        if draft.key in drafts:
-            continue
-        size += len(payload_item(draft).encode()) + 1
-        if drafts and (len(drafts) == most or size > COMMIT_BYTES):
-            break
-        drafts[draft.key] = draft
-    return list(drafts.values())

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ..errors import TooOld, Unavailable
@@ -51,6 +51,7 @@ class Common:
     now: Callable[[], float]
     rng: random.Random
     closing: bool = False
+    landed: asyncio.Event = field(default_factory=asyncio.Event)  # whenever a put without a task is answered
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))
     failing: Seldom = field(default_factory=lambda: Seldom(logger, logging.ERROR))
@@ -112,6 +113,23 @@ class View:
             return await common.reader.patient(lambda: common.engine.after(self.name, id, limit))
         except Hole:
             return []
+
+    async def recall(self, draft: Draft, searched: Searched) -> Message | Draft:
+        """The message, if this very draft is in the log already; else the draft, to be committed.
+
+        Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
+        the log was searched. A room that is not in memory is not searched here. Raises as `commit` does.
+        """
+        if self.window is None:
+            self._common.reader.check_load()
+            return draft
+        found = self.window.find(draft)
+        if isinstance(found, Message):
+            return found
+        if found is None and self.window.covers(draft.since, self._common.now()):
+            return draft
+        found = await self.search(draft, searched)
+        return found if isinstance(found, Message) else replace(draft, since=found)
 
     async def search(self, draft: Draft, searched: Searched) -> Message | int:
         """The draft's message, or up to which id the log does not have it.

@@ -6,6 +6,7 @@ nothing of who writes when. The rules of writing are in log/.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -92,6 +93,12 @@ class Engine(Protocol):
         was stored. Taken carries the commit at the place, if the engine was told it. Only `first` is
         compared: a place inside a stored commit counts as free, so a writer puts at the end of a commit
         that it has read or written, and nowhere else.
+        """
+
+    def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
+        """Puts without a task, where the engine can: `done` is called with what `put` would raise, or None.
+
+        Never within this call. False: it cannot, nothing was done, and `put` is to be used.
         """
 
     async def tail(self, room: str, limit: int) -> list[Commit]:

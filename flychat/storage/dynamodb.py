@@ -21,7 +21,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from datetime import datetime
 from functools import partial
@@ -166,6 +166,9 @@ class DynamoEngine:
             "n": {"N": str(commit.ids)},
             "m": {"S": commit.payload},
         }
+
+    def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
+        return False
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await self.before(room, BEYOND_ANY_LOG, limit)

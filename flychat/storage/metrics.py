@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from prometheus_client import Counter, Histogram
@@ -39,6 +39,18 @@ class MeasuredEngine:
     async def put(self, commit: Commit) -> None:
         await _measured(self._engine.put(commit), PUTS, PUT_SECONDS, "stored")
         MESSAGES.observe(len(commit.messages))
+
+    def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
+        began = time.perf_counter()
+
+        def measured(failure: StoreFailed | None) -> None:
+            PUTS.labels(type(failure).__name__.lower() if failure else "stored").inc()
+            PUT_SECONDS.observe(time.perf_counter() - began)
+            if failure is None:
+                MESSAGES.observe(len(commit.messages))
+            done(failure)
+
+        return self._engine.submit(commit, measured)
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await _measured(self._engine.tail(room, limit), READS, READ_SECONDS, "read")

@@ -1,6 +1,6 @@
-"""The embedded engine: an SQLite file, or `:memory:`, in a thread of its own.
+"""The embedded engine: an SQLite file, in a thread of its own, or `:memory:`, in the turns of the loop.
 
-- Everything that touches the database runs in one thread (worker.py): puts first, then readings, then the
+- Everything that touches the database runs in one place (worker.py): puts first, then readings, then the
   deletion of what is old, in parts of some milliseconds.
 - The commits of all rooms that wait while a transaction is under way go into the next one together:
   one fsync for all (FULL: an acknowledged message survives a power cut).
@@ -23,7 +23,7 @@ from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Broken, Run, StoreFailed, Taken, Unknown
 from .files import Files, unusable
-from .worker import CHECK, IDLE, READING, Job, Part, Worker
+from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
 
 T = TypeVar("T")
 Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
@@ -63,7 +63,7 @@ class SqliteEngine:
         self.retention = retention
         self._path = path
         self._files: Files | None = None  # none in memory
-        self._worker = Worker(self._store)
+        self._worker = Worker(self._store, threaded=path != MEMORY)
 
     @classmethod
     async def open(cls, path: str, *, retention: float | None = None) -> SqliteEngine:
@@ -80,6 +80,10 @@ class SqliteEngine:
 
     async def put(self, commit: Commit) -> None:
         await self._worker.put((commit, None))
+
+    def submit(self, commit: Commit, done: Done) -> bool:
+        self._worker.submit((commit, None), done)
+        return True
 
     def _store(self, changes: list[Change]) -> list[StoreFailed | None]:
         try:

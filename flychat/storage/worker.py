@@ -1,9 +1,10 @@
-"""A thread that works for the loop: puts first, then readings in their order, then what can wait.
+"""What works for the loop, in a thread or in its turns: puts first, then readings, then what can wait.
 
 - A job is a generator that does its work in parts. Between two parts whatever is more urgent passes, so a put
   waits for one part at the most.
-- All puts that wait are handed over together. The thread is woken at the end of a turn of the loop, so that
-  the puts of one turn are together.
+- All puts that wait are handed over together, at the end of a turn of the loop, of whatever rooms they are.
+  So a put costs neither a task nor a thread switch of its own.
+- A store in memory needs no thread: it works in the loop, a part of a job in each turn.
 - A job whose caller has gone is given up. A put is not: its caller may read the log for it later.
 - The store is taken for dead when one part of a job takes too long. Then all who wait are told so, with
   Unknown. How long somebody waits for his turn, or his answer for a busy loop, says nothing of the store.
@@ -14,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from time import monotonic
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -26,6 +28,7 @@ from . import PUT_SECONDS, READ_SECONDS, StoreFailed, Unknown
 T = TypeVar("T")
 Item = TypeVar("Item")
 Job: TypeAlias = Generator[None, None, T]
+Done: TypeAlias = Callable[[StoreFailed | None], None]
 
 CHECK, READING, IDLE = range(3)  # ranks of jobs
 PART_SECONDS = 0.005  # how long a part of a job should take
@@ -33,10 +36,22 @@ IDLE_SECONDS = 10.0  # for a part of a job that can wait: much may be written in
 WATCH_SECONDS = 0.25
 
 
-@dataclass
+@dataclass(eq=False)
 class _Asked:
     job: Job[Any]
     future: asyncio.Future[Any]  # of the one who waits for it
+
+
+@dataclass(eq=False)
+class _Put(Generic[Item]):
+    item: Item
+    done: Done
+    told: bool = False
+
+    def tell(self, error: StoreFailed | None) -> None:
+        if not self.told:
+            self.told = True
+            self.done(error)
 
 
 def _fail(future: asyncio.Future[Any], why: str) -> None:
@@ -56,12 +71,15 @@ class Part:
 
 
 class Worker(Generic[Item]):
-    """`store` is called in the thread, with all items that were put; it says what became of each."""
+    """`store` is called with all items that were put, and says what became of each."""
 
-    def __init__(self, store: Callable[[list[Item]], list[StoreFailed | None]]) -> None:
+    def __init__(
+        self, store: Callable[[list[Item]], list[StoreFailed | None]], *, threaded: bool = True
+    ) -> None:
         self._store = store
         self._loop = asyncio.get_running_loop()
-        self._puts: deque[tuple[Item, asyncio.Future[None]]] = deque()
+        self._puts: deque[_Put[Item]] = deque()
+        self._untold: set[_Put[Item]] = set()
         self._jobs: tuple[deque[_Asked], ...] = (deque(), deque(), deque())  # by rank
         self._bell: SimpleQueue[bool] = SimpleQueue()  # True: there is something to do. False: end
         self._ringing = False
@@ -69,14 +87,25 @@ class Worker(Generic[Item]):
         self._waiting: set[asyncio.Future[Any]] = set()
         self._watching = False
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="store", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if threaded:
+            self._thread = threading.Thread(target=self._work, name="store", daemon=True)
+            self._thread.start()
+
+    def submit(self, item: Item, done: Done) -> None:
+        """Has the item put, and `done` called, later, with what `store` says of it, or with Unknown."""
+        self._check_open()
+        put = _Put(item, done)
+        self._puts.append(put)
+        self._untold.add(put)
+        self._ring()
+        self._watch_over()
 
     async def put(self, item: Item) -> None:
         """Raises what `store` says of it, or Unknown. It is stored even if this is cancelled."""
-        future = self._future()
-        self._puts.append((item, future))
-        await self._outcome(future)
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.submit(item, partial(_settle, future, None))
+        await future
 
     async def do(self, job: Job[T], rank: int = READING) -> T:
         """What the job returns or raises; Unknown if the store does not answer."""
@@ -96,19 +125,21 @@ class Worker(Generic[Item]):
         finally:
             self._closed = True
             self._bell.put(False)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
 
     def _future(self) -> asyncio.Future[Any]:
+        self._check_open()
+        return self._loop.create_future()
+
+    def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the store is closed")
-        return self._loop.create_future()
 
     async def _outcome(self, future: asyncio.Future[T]) -> T:
         self._ring()
         self._waiting.add(future)
-        if not self._watching:
-            self._watching = True
-            self._loop.call_later(WATCH_SECONDS, self._watch)
+        self._watch_over()
         try:
             return await future
         finally:
@@ -121,48 +152,62 @@ class Worker(Generic[Item]):
 
     def _rung(self) -> None:
         self._ringing = False
-        self._bell.put(True)
+        if self._thread is not None:
+            self._bell.put(True)
+        elif self._do_next():
+            self._ring()
+
+    def _watch_over(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(WATCH_SECONDS, self._watch)
 
     def _watch(self) -> None:
         due = self._due
         if due is not None and monotonic() > due:
             for future in self._waiting:
                 _fail(future, "the disk does not answer")
-        self._watching = bool(self._waiting)
+            silent, self._untold = self._untold, set()
+            for put in silent:
+                put.tell(Unknown("the disk does not answer"))
+        self._watching = bool(self._waiting or self._untold)
         if self._watching:
             self._loop.call_later(WATCH_SECONDS, self._watch)
 
-    def _tell(self, outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
-        for future, result, error in outcomes:
-            if future.done():
-                continue  # given up
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+    def _tell_all(self, tell: Sequence[Callable[[], None]]) -> None:
+        for each in tell:
+            each()
 
-    # In the thread
+    def _stored(self, put: _Put[Item], error: StoreFailed | None) -> None:
+        self._untold.discard(put)
+        put.tell(error)
+
+    # In the thread, or in a turn of the loop
 
     def _work(self) -> None:
         while self._bell.get():
-            while True:
-                if self._puts:
-                    self._due = monotonic() + PUT_SECONDS
-                    self._put()
-                elif (rank := next((rank for rank, jobs in enumerate(self._jobs) if jobs), None)) is not None:
-                    self._due = monotonic() + (IDLE_SECONDS if rank == IDLE else READ_SECONDS)
-                    self._go_on(self._jobs[rank])
-                else:
-                    break
-                self._due = None
+            while self._do_next():
+                pass
+
+    def _do_next(self) -> bool:
+        """Does what is most urgent; False if there is nothing to do."""
+        if self._puts:
+            self._due = monotonic() + PUT_SECONDS
+            self._put()
+        elif (rank := next((rank for rank, jobs in enumerate(self._jobs) if jobs), None)) is not None:
+            self._due = monotonic() + (IDLE_SECONDS if rank == IDLE else READ_SECONDS)
+            self._go_on(self._jobs[rank])
+        else:
+            return False
+        self._due = None
+        return True
 
     def _put(self) -> None:
         puts = [self._puts.popleft() for _ in range(len(self._puts))]
-        # One that was told Unknown is tried again by its writer. One that was cancelled is not told of it.
-        puts = [(item, future) for item, future in puts if future.cancelled() or not future.done()]
+        puts = [put for put in puts if not put.told]  # who was told Unknown tries again
         if puts:
-            failures = self._store([item for item, _ in puts])
-            self._answer([(future, None, error) for (_, future), error in zip(puts, failures, strict=True)])
+            failures = self._store([put.item for put in puts])
+            self._answer([partial(self._stored, *each) for each in zip(puts, failures, strict=True)])
 
     def _go_on(self, jobs: deque[_Asked]) -> None:
         asked = jobs[0]
@@ -173,11 +218,23 @@ class Worker(Generic[Item]):
                 next(asked.job)
                 return
         except StopIteration as end:
-            self._answer([(asked.future, end.value, None)])
+            self._answer([partial(_settle, asked.future, end.value, None)])
         except Exception as error:
-            self._answer([(asked.future, None, error)])
+            self._answer([partial(_settle, asked.future, None, error)])
         jobs.popleft()
 
-    def _answer(self, outcomes: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+    def _answer(self, tell: Sequence[Callable[[], None]]) -> None:
+        if self._thread is None:
+            return self._tell_all(tell)
         with suppress(RuntimeError):  # the loop is closed, and nobody there to hear it
-            self._loop.call_soon_threadsafe(self._tell, outcomes)
+            self._loop.call_soon_threadsafe(self._tell_all, tell)
+        return None
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return  # given up
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -32,8 +32,8 @@ from flychat.hub.publisher import Publisher
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, SharedReads
+from flychat.log import drafts as drafts_module
 from flychat.log import reading as reading_module
-from flychat.log import room as room_module
 from flychat.log.room import Room
 from flychat.log.view import View
 from flychat.log.window import Keys, Window
@@ -367,7 +367,7 @@ def a_hole_is_the_end(patch: pytest.MonkeyPatch) -> None:
 
 def any_size(patch: pytest.MonkeyPatch) -> None:
     """A commit may have any number of bytes."""
-    patch.setattr(room_module, "COMMIT_BYTES", 1 << 30)
+    patch.setattr(drafts_module, "COMMIT_BYTES", 1 << 30)
 
 
 # One line each, that a maintainer might write
@@ -535,7 +535,7 @@ LINES = [
         line(
             "show_without_a_search",
             "A late repeat is shown as provisional before the log is searched for it.",
-            *(Room, "recall", "found = await self.search(draft, searched)", "return draft"),
+            *(View, "recall", "found = await self.search(draft, searched)", "return draft"),
         ),
         "unit/log/test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
     ),

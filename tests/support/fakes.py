@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from flychat.messages import COMMIT_MESSAGES, Commit
 from flychat.sse import BEYOND_ANY_LOG
@@ -33,6 +34,9 @@ class MemoryEngine:
         winner = self.commits.setdefault((commit.room, commit.first), commit)
         if winner is not commit:
             raise Taken(winner)
+
+    def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
+        return False
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await self.before(room, BEYOND_ANY_LOG, limit)
@@ -98,6 +102,7 @@ class FaultyEngine:
         self.suffered: Counter[str] = Counter()
         self.tried: list[Commit] = []
         self.stored: list[Commit] = []
+        self.submitted: set[asyncio.Future[None]] = set()
 
     @property
     def shared(self) -> bool:
@@ -144,6 +149,16 @@ class FaultyEngine:
                 self.stored.append(commit)
             except Taken:
                 self.suffered["late in vain"] += 1
+
+    def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
+        """As a put is, with its faults, if the engine would take it."""
+        if self.engine.shared:
+            return False
+        task = asyncio.ensure_future(self.put(commit))
+        self.submitted.add(task)
+        task.add_done_callback(self.submitted.discard)
+        task.add_done_callback(lambda task: task.cancelled() or done(task.exception()))
+        return True
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         self._read("tail")

@@ -21,6 +21,7 @@ from flychat.hub import publisher as publisher_module
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
+from flychat.log import drafts as drafts_module
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.log import view as view_module
@@ -100,7 +101,7 @@ def _chosen(world: World) -> Iterator[tuple[Any, str, Any]]:
             yield module, "REPLAY_BYTES", REPLAY_BYTES
         for module in (storage, room_module):
             yield module, "READ_BYTES", REPLAY_BYTES + 2 * LARGE
-        yield room_module, "COMMIT_BYTES", 2 * LARGE
+        yield drafts_module, "COMMIT_BYTES", 2 * LARGE
     if "again" in faults:
         for module in (window_module, view_module):
             yield module, "KEYS", 4

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flychat import streams
 from flychat.messages import COMMIT_MESSAGES, Commit, Draft
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Run, Taken, Throttled, Unknown
+from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Run, StoreFailed, Taken, Throttled, Unknown
 
 from ..judge import Log, Stored
 from .scenario import HISTORY, REPLAY, REPLAY_BYTES, RETENTION
@@ -172,6 +172,13 @@ class Way:
             return await answer
         await asyncio.sleep(PUT_SECONDS if fault == "hang" else back)
         raise Unknown(fault)
+
+    def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
+        if self.shared:
+            return False
+        task = self.world.loop.create_task(self.put(commit))
+        task.add_done_callback(lambda task: task.cancelled() or done(task.exception()))
+        return True
 
     def _check(self) -> None:
         if self.closed:

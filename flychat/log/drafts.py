@@ -1,0 +1,48 @@
+"""Drafts on their way into the log: each waits with its POST, and some together are the next commit."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import FlychatError
+from ..messages import COMMIT_BYTES, Draft, Key, Message, payload_item
+from .view import Searched
+
+
+class Waiter:
+    """A draft on its way, since when (loop time), and the future that its POST awaits.
+
+    It is known not to be in the log from `since`, when it was first sent, up to `seen`.
+    """
+
+    __slots__ = ("began", "draft", "future", "searched", "seen")
+
+    def __init__(self, draft: Draft, searched: Searched) -> None:
+        loop = asyncio.get_running_loop()
+        self.draft, self.began = draft, loop.time()
+        self.searched = searched
+        self.seen = draft.since
+        self.future: asyncio.Future[Message] = loop.create_future()
+
+    def answer(self, message: Message) -> None:
+        if not self.future.done():  # the one who asked may have gone
+            self.future.set_result(message)
+
+    def refuse(self, error: FlychatError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def batch(waiting: list[Waiter], most: int) -> list[Draft]:
+    """The drafts of the next commit: each key once, within the limits of a commit."""
+    drafts: dict[Key, Draft] = {}
+    size = 1
+    for waiter in waiting:
+        draft = waiter.draft
+        if draft.key in drafts:
+            continue
+        size += len(payload_item(draft).encode()) + 1
+        if drafts and (len(drafts) == most or size > COMMIT_BYTES):
+            break
+        drafts[draft.key] = draft
+    return list(drafts.values())
