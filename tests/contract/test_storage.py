@@ -331,6 +331,29 @@ async def test_a_commit_that_another_version_has_written_is_rewritten_as_well(en
 
 
 @gen_test
+async def test_what_is_submitted_is_put_and_its_outcome_is_told_once_and_later(engine):
+    """Where the engine can: who cannot says so, and has done nothing."""
+    loop, told = asyncio.get_running_loop(), []
+
+    async def submitted(each):
+        outcome = loop.create_future()
+        took = engine.submit(each, lambda failure: (told.append(failure), outcome.set_result(failure)))
+        assert not told, "within the call"
+        return await outcome if took else None
+
+    if await submitted(commit(1)) is None and not told:
+        assert engine.shared
+        assert await engine.tail("room", 1) == []
+        return
+    assert told == [None]
+    told.clear()
+    failure = await submitted(other := commit(1, text="another"))
+    assert type(failure) is Taken
+    assert failure.winner != other
+    assert told == [failure]
+
+
+@gen_test
 async def test_all_that_is_stored_is_shown_behind_holes_as_well_and_in_the_end_nothing(engine):
     log = [commit(first, 2) for first in (1, 3, 11, 13, 200)]
     for each in log:

@@ -192,6 +192,16 @@ def believe_the_window(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Room, "_put", mutated)
 
 
+def take_what_was_submitted_for_stored(patch: pytest.MonkeyPatch) -> None:
+    """A put without a task is taken for a success, whatever the store says."""
+    rewrite(patch, Room, "_landed", "if failure is not None:", "if False:")
+
+
+def forget_what_was_submitted(patch: pytest.MonkeyPatch) -> None:
+    """A put that fails is left to the next message of the room."""
+    rewrite(patch, Room, "_landed", "self._start_writer((drafts, failure))", "pass")
+
+
 def a_second_process_is_alone(patch: pytest.MonkeyPatch) -> None:
     """Nobody reads what other processes wrote."""
     tick = LocalHub._tick
@@ -695,6 +705,8 @@ MUTATIONS = [
         "unit/log/test_log.py::test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_found_in_the_log",
     ),
     Mutation(believe_the_window),
+    Mutation(take_what_was_submitted_for_stored, "standalone"),
+    Mutation(forget_what_was_submitted, "standalone"),
     Mutation(a_second_process_is_alone, "standalone"),
     Mutation(a_shared_store_is_read_from_memory, "standalone"),
     Mutation(a_recovery_is_always_in_time, "standalone"),

@@ -206,3 +206,39 @@ async def test_closing_does_not_wait_for_a_disk_that_hangs(stage):
     await closing
     with pytest.raises(Unknown):
         await first
+
+
+@gen_test
+async def test_without_a_thread_it_works_in_the_turns_of_the_loop_and_puts_pass_between_parts():
+    done: list[object] = []
+
+    def store(items):
+        done.append(items)
+        return [Taken() if item == "taken" else None for item in items]
+
+    def job():
+        for part in range(3):
+            done.append((part, threading.current_thread()))
+            if part == 0:
+                worker_.submit("meanwhile", told.append)
+            yield
+        return "the end"
+
+    told: list[object] = []
+    worker_ = Worker(store, threaded=False)
+    outcomes = await asyncio.gather(
+        worker_.do(job()), worker_.put("a"), worker_.put("taken"), return_exceptions=True
+    )
+    here = threading.current_thread()
+    assert done == [["a", "taken"], (0, here), ["meanwhile"], (1, here), (2, here)]
+    assert (outcomes[:2], type(outcomes[2])) == (["the end", None], Taken)
+    assert told == [None]
+
+    def last():
+        done.append("closed")
+        yield
+
+    await worker_.close(last())
+    assert done[-1] == "closed"
+    with pytest.raises(RuntimeError):
+        worker_.submit("late", told.append)
