@@ -8,9 +8,23 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "flychat"
 PURE = {"errors", "messages", "names", "sse", "streams"}
 PORTS = {"storage", "hub"}
-SERVED = {"web.listener", "web.shortcut"}  # how connections are served, which the handlers above do not know
-HUBS = {"hub.pushpin", "hub.publisher", "hub.local", "hub.sockets"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
+NAMED_BY = {  # parts that one place chooses, and nobody else knows
+    "hub.local": {"server"},
+    "hub.pushpin": {"server"},
+    "storage.sqlite": {"storage.opened"},
+    "storage.dynamodb": {"storage.opened"},
+    "storage.dynamodb_table": {"storage.dynamodb", "storage.opened"},
+    "storage.metrics": {"server"},
+    "web.shortcut": {"server"},
+    "web.listener": {"server", "web.shortcut"},
+    "private_pushpin": {"server"},
+    "server": {"__main__"},
+    "tools": {"__main__"},
+}
+CLIENT = {"client", "client.follower", "client.http"}
+STORE = {"config", "storage", "storage.opened"}
+LINES = 300
 TORNADO = {
     "application",
     "assets",
@@ -123,19 +137,42 @@ def imports(name: str, path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()), ids=[name for name, _ in modules()])
-def test_a_module_imports_only_from_the_layers_below(name, path):
-    ours = {
-        module.removeprefix("flychat.") for module in imports(name, path) if module.startswith("flychat.")
-    }
-    if name != "server" and name in ALLOWED:
-        assert ours - {name} <= ALLOWED[name]
-    if name not in ("server", "storage.opened"):
-        assert not ours & (ENGINES | HUBS - {"hub.sockets", "hub.publisher"}), (
-            "only the server names an engine or a hub"
-        )
-    if name not in ("server", "web.shortcut"):
-        assert not ours & SERVED, "only the server says how connections are served"
+def ours(name: str) -> set[str]:
+    """The modules of flychat that a module imports, wherever in it."""
+    found = imports(name, dict(modules())[name])
+    return {module.removeprefix("flychat.") for module in found if module.startswith("flychat.")} - {name}
+
+
+@pytest.mark.parametrize("name", [name for name, _ in modules() if name != "server"])
+def test_a_module_imports_only_from_the_layers_below(name):
+    assert ours(name) <= ALLOWED[name]
+
+
+@pytest.mark.parametrize("name", NAMED_BY)
+def test_what_one_place_chooses_nobody_else_knows(name):
+    assert {module for module, _ in modules() if name in ours(module)} <= NAMED_BY[name]
+
+
+def test_the_server_is_without_the_client_and_the_tools():
+    """All that it imports, at any depth. Only a private Pushpin is asked by the client's HTTP whether it works."""
+    reached, ahead = set(), {"server"}
+    while ahead:
+        reached |= ahead
+        ahead = set().union(*map(ours, ahead - {"private_pushpin"})) - reached
+    assert "storage.dynamodb_table" in reached, "what is imported inside of functions counts"
+    assert not {name for name in reached if name.startswith(("client", "tools", "health", "__main__"))}
+
+
+@pytest.mark.parametrize("name", [name for name, _ in modules() if name.startswith("tools.")])
+def test_a_tool_is_a_client_or_works_on_the_store(name):
+    beyond = {each for each in ours(name) - PURE - {"__init__"} if not each.startswith("tools")}
+    assert beyond <= CLIENT or beyond <= STORE
+
+
+def test_no_file_is_too_long():
+    files = [path for _, path in modules()]
+    files += [path for kind in ("*.js", "*.css") for path in (PACKAGE.parent / "static").glob(kind)]
+    assert {path.name for path in files if len(path.read_text().splitlines()) > LINES} == set()
 
 
 @pytest.mark.parametrize("technology", TECHNOLOGY)
