@@ -1,6 +1,7 @@
 """The house stands as drawn: who may import whom, read from the imports."""
 
 import ast
+import graphlib
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,10 @@ def ours(name: str) -> set[str]:
 @pytest.mark.parametrize("name", [name for name, _ in modules() if name != "server"])
 def test_a_module_imports_only_from_the_layers_below(name):
     assert ours(name) <= ALLOWED[name]
+
+
+def test_no_imports_go_in_a_circle():
+    graphlib.TopologicalSorter({name: ours(name) for name, _ in modules()}).prepare()
 
 
 @pytest.mark.parametrize("name", NAMED_BY)
