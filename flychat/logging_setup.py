@@ -1,44 +1,10 @@
-"""The log: a line per event that is worth reading, for people or for programs. Never a message's text.
-
-What a client, or a store that is away, can cause as often as it likes is told by a `Seldom`: or else anybody
-could fill the disk, and bury what matters. How often it was is what /metrics is for.
-"""
+"""The log: a line per event that is worth reading, for people or for programs. Never a message's text."""
 
 from __future__ import annotations
 
 import json
 import logging
-import math
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-
-SELDOM = 60.0  # seconds between two lines about the same thing
-
-
-class Seldom:
-    """Lines about what may happen often: the first at once, then one in SELDOM seconds at the most."""
-
-    def __init__(
-        self,
-        logger: logging.Logger,
-        level: int = logging.WARNING,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._logger, self._level, self._clock = logger, level, clock
-        self._told = -math.inf
-        self._untold = 0
-
-    def tell(self, text: str, *values: object) -> bool:
-        """Logs `text % values`, or counts it for the next line; says whether it was logged."""
-        now = self._clock()
-        if now - self._told < SELDOM:
-            self._untold += 1
-            return False
-        more = f" ({self._untold} more of this kind since the last such line)" if self._untold else ""
-        self._told, self._untold = now, 0
-        self._logger.log(self._level, text + "%s", *values, more)
-        return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -27,7 +27,7 @@ from dataclasses import replace
 from prometheus_client import Counter
 
 from ..errors import Unavailable
-from ..logging_setup import Seldom
+from ..seldom import Seldom
 from ..streams import (
     KEEP_ALIVE,
     KEEP_ALIVE_SECONDS,

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ..errors import TooOld, Unavailable
-from ..logging_setup import Seldom
 from ..messages import Commit, Draft, Message
+from ..seldom import Seldom
 from ..storage import Engine, Hole
 from ..streams import HISTORY, REPLAY
 from .reading import Reader, messages_of

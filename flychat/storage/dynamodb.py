@@ -29,8 +29,8 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ..logging_setup import Seldom
 from ..messages import COMMIT_MESSAGES, Commit
+from ..seldom import Seldom
 from ..sse import BEYOND_ANY_LOG
 from . import (
     PUT_SECONDS,

@@ -15,9 +15,9 @@ from tornado.web import Application, RequestHandler
 
 from ..chat import Chat
 from ..hub import Way
-from ..logging_setup import Seldom
 from ..names import UNSEEN, name_to_show
 from ..packaged import folder
+from ..seldom import Seldom
 from ..streams import StreamRequest
 from .rate import RateLimit
 from .visitor import Visitor, read_visitor

@@ -32,8 +32,8 @@ from urllib.parse import unquote
 from tornado.httputil import format_timestamp
 
 from ..errors import Refused
-from ..logging_setup import Seldom
 from ..messages import room_name
+from ..seldom import Seldom
 from ..streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
 from .base import DEFAULT_HEADERS
 from .listener import Listener

@@ -11,7 +11,8 @@ from prometheus_client import REGISTRY
 
 from flychat.errors import Unavailable
 from flychat.log import room as room_module
-from flychat.logging_setup import JsonFormatter, Seldom
+from flychat.logging_setup import JsonFormatter
+from flychat.seldom import Seldom
 from tests.support.asking import ROOM, ask
 from tests.support.asking import post as send
 from tests.support.fakes import raising
