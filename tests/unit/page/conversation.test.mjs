@@ -131,3 +131,11 @@ test("the keys of the last two thousand messages are remembered", () => {
     ["provisional", "nothing", "nothing"],
   );
 });
+
+test("keys of before a reset are of another log, or of what is not shown any more", () => {
+  const conversation = new Conversation(0);
+  conversation.take(official(1, "a"));
+  conversation.take(reset("ahead", 0, 0));
+  assert.ok(!conversation.isOfficial(message("a")));
+  assert.equal(conversation.take(provisional("a")).kind, "provisional");
+});

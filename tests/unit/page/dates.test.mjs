@@ -51,3 +51,11 @@ test("a long monologue has a heading every ten minutes", () => {
   const wanted = [false, true, true, true, false, true, true, false, true, true, false, true];
   assert.deepEqual(more, wanted);
 });
+
+test("at midnight begins a new heading, also where it falls within ten minutes of the clock", (t) => {
+  const { TZ } = process.env;
+  t.after(() => (process.env.TZ = TZ));
+  process.env.TZ = "Asia/Kathmandu"; // midnight is at 18:15 UTC
+  const { sameDay, sameHeading } = grouping(at("2026-01-30T18:14:00Z"), at("2026-01-30T18:16:00Z"));
+  assert.deepEqual([sameDay, sameHeading], [false, false]);
+});
