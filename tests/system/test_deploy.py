@@ -28,7 +28,7 @@ from prometheus_client import REGISTRY, parser
 
 from flychat import health
 from flychat.client import http
-from flychat.config import Config
+from flychat.config import Config, table_asked_for
 from flychat.private_pushpin import PushpinChild, configuration_for, version
 from flychat.tools import check
 from tests.conftest import both_pushpins, dynamo_environment, need
@@ -593,12 +593,12 @@ def test_the_compose_file_puts_together_what_fits():
         service = services[name]
         environ = service["environment"]
         assert all(isinstance(value, str) for value in environ.values())
-        config = Config.read(service["command"], environ)
-        assert (config.engine, config.location) == ("dynamodb", "flychat-messages")
         assert environ["AWS_ENDPOINT_URL_DYNAMODB"] == "http://dynamodb:8000"
-    assert Config.read(services["app"]["command"], services["app"]["environment"]).grip_urls == (
-        "http://pushpin:5561/",
-    )
+    config = Config.read(services["app"]["command"], services["app"]["environment"])
+    assert (config.engine, config.location) == ("dynamodb", "flychat-messages")
+    assert config.grip_urls == ("http://pushpin:5561/",)
+    asked = table_asked_for(services["table"]["command"], services["table"]["environment"])
+    assert asked == f"{config.engine}:{config.location}"
     assert [name for name, service in services.items() if "ports" in service] == ["pushpin"]
     for service in services.values():
         if build := service.get("build"):
