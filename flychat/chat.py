@@ -51,18 +51,22 @@ class Chat:
 
     async def stream(self, request: StreamRequest, response: Response, client: str) -> None:
         """Opens, or mends, the stream that is asked for. Raises Full, Unavailable."""
+        self._hub.hold(await self.plan(request, client), response, client)
+
+    async def plan(self, request: StreamRequest, client: str) -> StreamPlan:
+        """The plan of the stream that is asked for. Raises Full, Unavailable."""
         self._admit(client)
         plan = await self._log.plan(request)
         self._admit(client)  # others may have come meanwhile
         _count(request, plan)
-        self._hub.hold(plan, response, client)
+        return plan
 
     def _admit(self, client: str) -> None:
         if not self._hub.admits(client):
             raise Full("no more streams can be held here")
 
     def plan_at_once(self, request: StreamRequest, client: str) -> StreamPlan | None:
-        """The plan of the stream that is asked for, if it takes no waiting and the stream may be held."""
+        """The same, if it takes no waiting and the stream may be held; else None."""
         plan = self._log.plan_at_once(request) if self._hub.admits(client) else None
         if plan is not None:
             _count(request, plan)

@@ -171,8 +171,7 @@ def hold_here(config: Config, log: MessageLog, engine: Engine, grip_urls: Sequen
     )
 
     def listener(application: ChatApplication, **options: Any) -> Listener:
-        shortcut = {"plan": application.chat.plan_at_once, "visitor": application.visitor}
-        return StreamShortcut(application, hold=hub.hold_socket, **shortcut, **options)
+        return StreamShortcut(application, hold=hub.hold_socket, **options)
 
     return hub, listener
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from prometheus_client import Counter
 from tornado import httputil
-from tornado.web import Application, RequestHandler
+from tornado.web import Application
 
 from ..chat import Chat
 from ..hub import Way
@@ -61,7 +61,7 @@ class BaseApplication(Application):
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()
-        self._busy: set[RequestHandler] = set()
+        self._busy: set[object] = set()
         loader = FileSystemLoader(folder("templates"))
         self.templates = Environment(loader=loader, autoescape=True, auto_reload=False)
         self.templates.filters["name"] = name_to_show
@@ -88,11 +88,12 @@ class BaseApplication(Application):
         """Who asks, with these headers, from that address."""
         return read_visitor(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
 
-    def begin(self, handler: RequestHandler) -> None:
-        self._busy.add(handler)
+    def begin(self, request: object) -> None:
+        """A request is under way, from now until its `end`."""
+        self._busy.add(request)
         self.idle.clear()
 
-    def end(self, handler: RequestHandler) -> None:
-        self._busy.discard(handler)
+    def end(self, request: object) -> None:
+        self._busy.discard(request)
         if not self._busy:
             self.idle.set()

@@ -1,13 +1,14 @@
 """The shortcut: a client that wants nothing but a stream is answered without Tornado.
 
-In a reconnect storm nearly all requests are alike: a plain GET for the stream of a room that is in memory.
-For each Tornado makes a stream, a parser, a coroutine, a request and a handler, and throws them away as soon
-as the head is answered; that is ten times the work of accepting, reading and answering.
+In a reconnect storm nearly all requests are alike: a plain GET for the stream of a room. For each Tornado
+makes a stream, a parser, a coroutine, a request and a handler, and throws them away as soon as the head is
+answered; that is ten times the work of accepting, reading and answering.
 
 So a new connection is peeked at: its first bytes are read, and left in the kernel. If they are one whole and
-plain stream request, and the answer is in memory, they are consumed and the hub holds the socket. Anything
-else (a part of a head, more than a head, another method, version, path or Accept, an Origin, a body) is
-Tornado's business: it gets the socket untouched, and never knows. A refusal here costs time, never
+plain stream request, and there is a plan for it, at once or when the log has been read, they are consumed and
+the hub holds the socket. Anything else (a part of a head, more than a head, another method, version, path or
+Accept, an Origin, a body, a stream that is refused) is Tornado's business: it gets the socket untouched, and
+never knows. A refusal here costs time, never
 correctness; so what is plain is narrow: one pattern for all of the head, and a list of harmless headers.
 Any other one (Authorization, say, or what is invented tomorrow) is Tornado's business, as is one that comes
 twice. Cookie is on the list: browsers send it with every request, and the only cookie there is remembers a
@@ -31,13 +32,13 @@ from urllib.parse import unquote
 
 from tornado.httputil import format_timestamp
 
-from ..errors import Refused
+from ..errors import FlychatError, Refused
 from ..messages import room_name
 from ..seldom import Seldom
 from ..streams import STREAM_HEADERS, StreamPlan, StreamRequest, answer_head
+from .application import BaseApplication
 from .base import DEFAULT_HEADERS
 from .listener import Listener
-from .visitor import Visitor
 
 PEEK_BYTES = 4096  # of a new connection; a longer head is unusual
 ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
@@ -88,21 +89,18 @@ def plain_request(head: bytes) -> tuple[StreamRequest, Mapping[str, str]] | None
 
 
 class StreamShortcut(Listener):
-    """The HTTP server, which has plain stream requests held by `hold` if `plan` can answer them at once.
-
-    `visitor` says of headers and a peer who asks.
-    """
+    """The HTTP server of an application, which has plain stream requests held by `hold`."""
 
     def initialize(  # type: ignore[override]
         self,
+        application: BaseApplication,
         *args: Any,
-        plan: Callable[[StreamRequest, str], StreamPlan | None],
         hold: Callable[[StreamPlan, socket.socket, bytes, str], None],
-        visitor: Callable[[Mapping[str, str], str], Visitor],
         **kwargs: Any,
     ) -> None:
-        super().initialize(*args, **kwargs)
-        self._plan, self._hold, self._visitor = plan, hold, visitor
+        super().initialize(application, *args, **kwargs)
+        self._application, self._hold = application, hold
+        self._waiting: set[asyncio.Task[None]] = set()  # for a plan
         self._head = (0, b"")
         self._refused = Seldom(logger, logging.ERROR)
 
@@ -139,28 +137,61 @@ class StreamShortcut(Listener):
             self._handle_connection(connection, address)
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
-        if not self._admit(connection, address[0]):
+        if not self._take(connection, address):
             super()._handle_connection(connection, address)
 
-    def _admit(self, connection: socket.socket, peer: str) -> bool:
+    def _take(self, connection: socket.socket, address: Any) -> bool:
+        """Takes the connection if its request is plain; says whether it did."""
         try:
             head = connection.recv(PEEK_BYTES, socket.MSG_PEEK)
-            plain = plain_request(head)
-            if plain is None:
-                return False
-            request, headers = plain
-            visitor = self._visitor(headers, peer)
-            plan = self._plan(request, visitor.address)
-            if plan is None:
-                return False
-            connection.recv(len(head))
         except OSError:  # nothing is there yet, or the client has gone
             return False
+        plain = plain_request(head)
+        if plain is None:
+            return False
+        request, headers = plain
+        client = self._application.visitor(headers, address[0]).address
+        plan = self._application.chat.plan_at_once(request, client)
+        if plan is not None:
+            self._answer(connection, head, plan, client)
+        else:
+            task = asyncio.create_task(self._wait(connection, address, head, request, client))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+        return True
+
+    async def _wait(
+        self, connection: socket.socket, address: Any, head: bytes, request: StreamRequest, client: str
+    ) -> None:
+        """Answers when there is a plan. Where there will be none, Tornado refuses what it asks for itself."""
+        self._application.begin(connection)
         try:
-            self._hold(plan, connection, self._stream_head(int(time.time())), visitor.address)
+            plan = await self._application.chat.plan(request, client)
+        except FlychatError:
+            super()._handle_connection(connection, address)
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            self._answer(connection, head, plan, client)
+        finally:
+            self._application.end(connection)
+
+    def _answer(self, connection: socket.socket, head: bytes, plan: StreamPlan, client: str) -> None:
+        try:
+            connection.recv(len(head))
+        except OSError:  # the client has gone
+            return connection.close()
+        try:
+            self._hold(plan, connection, self._stream_head(int(time.time())), client)
         except OSError as error:  # it has closed the connection, whose request is consumed
             self._refused.tell("a stream cannot be held: %s", error.strerror)
-        return True
+        return None
+
+    async def close_all_connections(self) -> None:
+        for task in self._waiting:
+            task.cancel()
+        await super().close_all_connections()
 
     def _stream_head(self, now: int) -> bytes:
         """The head that Tornado would write; made once a second, as it tells the time."""

@@ -22,9 +22,7 @@ async def two_ports():
 
         application = chat.application
         application.trust_proxy = True
-        shortcut = StreamShortcut(
-            application, plan=application.chat.plan_at_once, hold=hold, visitor=application.visitor
-        )
+        shortcut = StreamShortcut(application, hold=hold)
         sockets = bind_sockets(0, "127.0.0.1")
         shortcut.add_sockets(sockets)
         try:

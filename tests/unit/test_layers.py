@@ -94,7 +94,7 @@ ALLOWED = {
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"},
     "web.listener": {"web.visitor"},
-    "web.shortcut": PURE | {"seldom", "web.base", "web.listener", "web.visitor"},
+    "web.shortcut": PURE | {"seldom", "web.application", "web.base", "web.listener"},
     "config": {"__init__", "errors"},
     "client.follower": PURE,
     "client.http": {"__init__"} | PURE,

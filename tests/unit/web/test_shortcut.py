@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flychat.storage import Broken
 from flychat.streams import StreamRequest
 from flychat.web.shortcut import HARMLESS, PEEK_BYTES, StreamShortcut, plain_request
 from tests.support.served import WAIT
@@ -79,7 +80,6 @@ UNUSUAL = {
     "a room that is too long": PLAIN.replace(b"/room/", b"/" + b"r" * 65 + b"/"),
     "a reserved room": PLAIN.replace(b"/room/", b"/metrics/"),
     "a bad escape": PLAIN.replace(b"/room/", b"/%zz/"),
-    "a cold room": PLAIN.replace(b"/room/", b"/cold/"),
     "an oversized head": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * PEEK_BYTES + b"\r\n"),
     "a head beyond all limits": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * 70_000 + b"\r\n"),
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2,
@@ -92,7 +92,7 @@ UNUSUAL = {
 @pytest.mark.gen_test
 async def test_the_head_of_a_stream_tells_the_time():
     async with two_ports() as (chat, _port, _held):
-        shortcut = StreamShortcut(chat.application, plan=None, hold=None, visitor=None)
+        shortcut = StreamShortcut(chat.application, hold=None)
         heads = [shortcut._stream_head(now) for now in (1, 1, 86_401)]
         assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in heads[1]
         assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in heads[2]
@@ -155,6 +155,59 @@ async def test_a_plain_request_gets_the_same_answer_from_the_shortcut(query):
         assert len(held) == 1
         assert sorted(ours.split(b"\r\n")) == sorted(theirs.split(b"\r\n"))
         assert ours.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_room_that_is_not_in_memory_is_waited_for_and_answered_alike():
+    async with two_ports() as (chat, port, held):
+        theirs = await answer(chat.port, PLAIN)
+        chat.log._rooms.clear()
+        chat.engine.calls.clear()
+        ours = await answer(port, PLAIN)
+        assert chat.engine.calls["tail"] == 1
+        assert len(held) == 1
+        assert sorted(ours.split(b"\r\n")) == sorted(theirs.split(b"\r\n"))
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize("why", ["full", "the store is broken"])
+async def test_a_stream_that_is_refused_is_refused_by_tornado(why):
+    async with two_ports() as (chat, port, held):
+        if why == "full":
+            chat.hub.admits = lambda client: False
+        answers = []
+        for each in (port, chat.port):
+            chat.log._rooms.clear()
+            chat.engine.read_faults.extend([Broken("away")] * (0 if why == "full" else 2))
+            answers.append(await answer(each, PLAIN))
+            chat.engine.read_faults.clear()
+        ours, theirs = (re.sub(rb"X-Request-Id: .*\r\n", b"", each) for each in answers)  # of what is logged
+        assert ours == theirs
+        assert ours.startswith(b"HTTP/1.1 503 ")
+        assert not held
+        assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_stream_that_waits_for_its_room_is_a_request_under_way():
+    """So an ending server answers it before the hub lets the streams go."""
+    async with two_ports() as (chat, port, held):
+        chat.log._rooms.clear()
+        reading, go, tail = asyncio.Event(), asyncio.Event(), chat.engine.tail
+
+        async def slow(room, limit):
+            reading.set()
+            await go.wait()
+            return await tail(room, limit)
+
+        chat.engine.tail = slow
+        waiting = asyncio.create_task(answer(port, PLAIN))
+        await reading.wait()
+        assert not chat.application.idle.is_set()
+        go.set()
+        await chat.application.idle.wait()
+        assert len(held) == 1
+        assert (await waiting).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 @pytest.mark.gen_test(timeout=20)
