@@ -10,7 +10,7 @@ import pytest
 
 from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
-from flychat.hub.local import LocalHub
+from flychat.hub.local import LocalHub, _Room
 from flychat.hub.sockets import Audience, Connections
 from flychat.log import MessageLog
 from flychat.messages import Commit
@@ -179,6 +179,27 @@ async def test_a_recovery_waits_for_a_store_that_is_down():
         chat.engine.read_faults.extend([Unknown()] * 3)
         await chat.post()
         assert await client.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_many_quiet_rooms_are_kept_alive_some_in_each_turn_of_the_loop(monkeypatch):
+    monkeypatch.setattr(local_module, "ROOMS_AT_ONCE", 2)
+    async with served(keep_alive=60) as chat:
+        names = [f"room {number}" for number in range(5)]
+        clients = [await chat.stream(room=name.replace(" ", "%20")) for name in names]
+        for room in chat.hub.rooms.values():
+            room.fed -= 61
+        await chat.post("not quiet", room="room 1")
+        kept, feed = [], _Room.feed
+        monkeypatch.setattr(_Room, "feed", lambda room, block: (kept.append(room.name), feed(room, block)))
+        chat.hub._feed_quiet()
+        assert kept == ["room 0", "room 2"]
+        while len(kept) < 4:  # noqa: ASYNC110 - each turn of the loop counts
+            await asyncio.sleep(0)
+        assert kept == ["room 0", "room 2", "room 3", "room 4"]
+        for client in (clients[0], *clients[2:]):
+            assert (await client.next()).type == "keep-alive"
+        assert list(chat.hub.rooms) == ["room 1", *kept]
 
 
 @pytest.fixture
