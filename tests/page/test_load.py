@@ -60,7 +60,7 @@ def test_no_module_is_waited_for_that_was_not_announced_by_the_page(window: Open
     ann = window()
     with ann.page.expect_response(url + ann.room + "?user=Ann") as answer:
         ann.open()
-    announced = set(re.findall(r'rel="modulepreload" href="(/static/\w+/\w+\.js)"', answer.value.text()))
+    announced = set(re.findall(r'rel="modulepreload"[^>]* href="(/static/\w+/\w+\.js)"', answer.value.text()))
     loaded = ann.page.evaluate(
         """() => performance.getEntriesByType("resource").map(entry => new URL(entry.name).pathname)"""
     )
