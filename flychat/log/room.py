@@ -85,6 +85,7 @@ class Room(View):
         if self.window is None or self._doubtful or self.old():
             return False
         self._settle()
+        self._drop_late(in_doubt=False)
         drafts = batch(self._waiting, COMMIT_MESSAGES)
         if not drafts:
             return True
@@ -137,7 +138,7 @@ class Room(View):
             if failed is not None:
                 drafts, failure = failed
                 raise failure
-            self._drop_late(began, pace)
+            self._drop_late(in_doubt=pace.in_doubt)
             window = await self.warm(keys=any(waiter.seen is None for waiter in self._waiting))
             if pace.must_read or self.old():
                 await self._catch_up()
@@ -168,12 +169,13 @@ class Room(View):
             if drafts and longest:
                 await asyncio.sleep(self._common.rng.uniform(0, longest))
 
-    def _drop_late(self, now: float, pace: Pace) -> None:
+    def _drop_late(self, *, in_doubt: bool) -> None:
         """Refuses the drafts that have waited for DEADLINE; in doubt, they may have been stored."""
+        now = asyncio.get_running_loop().time()
         late = [waiter for waiter in self._waiting if now - waiter.began > DEADLINE]
-        if pace.in_doubt:
+        if in_doubt:
             self._give_up(late)
-        else:
+        elif late:
             self._drop(late, Unavailable("too many messages are waiting for the store"))
 
     async def _put(self, place: int, drafts: list[Draft]) -> None:
