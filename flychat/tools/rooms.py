@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
@@ -26,6 +26,7 @@ from .terminal import interruptible, json_line
 
 T = TypeVar("T")
 Missing: TypeAlias = Callable[[int, int], None]
+Act: TypeAlias = Callable[[Engine, str], Awaitable[None]]
 
 PAGE = 1000  # messages that are read at once
 TRIES, PAUSE = 10, 1.0  # seconds between two
@@ -120,21 +121,20 @@ def _missing(first: int, last: int) -> None:
     print(f"flychat: messages {first} to {last} are missing in the store", file=sys.stderr)
 
 
-async def _export(room: str, place: tuple[str, str]) -> None:
-    engine = await open_engine(*place, os.environ)
-    try:
-        async for message in export(engine, room, _missing):
-            print(json_line(wire_json(message)), flush=True)
-    finally:
-        await engine.close()
+async def _export(engine: Engine, room: str) -> None:
+    async for message in export(engine, room, _missing):
+        print(json_line(wire_json(message)), flush=True)
 
 
-async def _clear(room: str, place: tuple[str, str]) -> None:
+async def _clear(engine: Engine, room: str) -> None:
+    last = await clear(engine, room)
+    print(f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY, flush=True)
+
+
+async def _at(place: tuple[str, str], act: Act, room: str) -> None:
     engine = await open_engine(*place, os.environ)
     try:
-        last = await clear(engine, room)
-        text = f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY
-        print(text, flush=True)
+        await act(engine, room)
     finally:
         await engine.close()
 
@@ -162,9 +162,7 @@ def clear_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
 
 
 def _command(
-    parser: argparse.ArgumentParser,
-    description: str,
-    act: Callable[[str, tuple[str, str]], Coroutine[None, None, None]],
+    parser: argparse.ArgumentParser, description: str, act: Act
 ) -> Callable[[argparse.Namespace], int]:
     parser.description = description
     parser.add_argument("room")
@@ -175,7 +173,8 @@ def _command(
     )
 
     def run(given: argparse.Namespace) -> int:
-        interruptible(act(_room(given.room), _place(given.store)))
+        room = _room(given.room)
+        interruptible(_at(_place(given.store), act, room))
         return 0
 
     return run
