@@ -44,8 +44,7 @@ class MeasuredEngine:
         began = time.perf_counter()
 
         def measured(failure: StoreFailed | None) -> None:
-            PUTS.labels(type(failure).__name__.lower() if failure else "stored").inc()
-            PUT_SECONDS.observe(time.perf_counter() - began)
+            _count(PUTS, PUT_SECONDS, _named(failure) if failure else "stored", began)
             if failure is None:
                 MESSAGES.observe(len(commit.messages))
             done(failure)
@@ -89,8 +88,16 @@ async def _measured(call: Awaitable[T], outcomes: Counter, seconds: Histogram, s
         outcome = success
         return result
     except StoreFailed as failure:
-        outcome = type(failure).__name__.lower()
+        outcome = _named(failure)
         raise
     finally:
-        outcomes.labels(outcome).inc()
-        seconds.observe(time.perf_counter() - began)
+        _count(outcomes, seconds, outcome, began)
+
+
+def _count(outcomes: Counter, seconds: Histogram, outcome: str, began: float) -> None:
+    outcomes.labels(outcome).inc()
+    seconds.observe(time.perf_counter() - began)
+
+
+def _named(failure: StoreFailed) -> str:
+    return type(failure).__name__.lower()

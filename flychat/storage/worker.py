@@ -54,11 +54,6 @@ class _Put(Generic[Item]):
             self.done(error)
 
 
-def _fail(future: asyncio.Future[Any], why: str) -> None:
-    if not future.done():
-        future.set_exception(Unknown(why))
-
-
 class Part:
     """The part of a job that is under way: `over` says when it is time for the next one."""
 
@@ -109,15 +104,21 @@ class Worker(Generic[Item]):
 
     async def do(self, job: Job[T], rank: int = READING) -> T:
         """What the job returns or raises; Unknown if the store does not answer."""
-        future = self._future()
+        self._check_open()
+        future: asyncio.Future[T] = self._loop.create_future()
         self._jobs[rank].append(_Asked(job, future))
-        result: T = await self._outcome(future)
-        return result
+        self._ring()
+        self._waiting.add(future)
+        self._watch_over()
+        try:
+            return await future
+        finally:
+            self._waiting.discard(future)
 
     async def close(self, last: Job[None]) -> None:
         """Ends after all that was asked for, but for idle jobs, which are given up, and after `last`."""
         for asked in self._jobs[IDLE]:
-            _fail(asked.future, "the store is being closed")
+            _settle(asked.future, None, Unknown("the store is being closed"))
         try:
             await self.do(last, IDLE)
         except Unknown:  # the disk hangs, and the thread with it
@@ -128,22 +129,9 @@ class Worker(Generic[Item]):
         if self._thread is not None:
             self._thread.join()
 
-    def _future(self) -> asyncio.Future[Any]:
-        self._check_open()
-        return self._loop.create_future()
-
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the store is closed")
-
-    async def _outcome(self, future: asyncio.Future[T]) -> T:
-        self._ring()
-        self._waiting.add(future)
-        self._watch_over()
-        try:
-            return await future
-        finally:
-            self._waiting.discard(future)
 
     def _ring(self) -> None:
         if not self._ringing:
@@ -166,17 +154,13 @@ class Worker(Generic[Item]):
         due = self._due
         if due is not None and monotonic() > due:
             for future in self._waiting:
-                _fail(future, "the disk does not answer")
+                _settle(future, None, Unknown("the disk does not answer"))
             silent, self._untold = self._untold, set()
             for put in silent:
                 put.tell(Unknown("the disk does not answer"))
         self._watching = bool(self._waiting or self._untold)
         if self._watching:
             self._loop.call_later(WATCH_SECONDS, self._watch)
-
-    def _tell_all(self, tell: Sequence[Callable[[], None]]) -> None:
-        for each in tell:
-            each()
 
     def _stored(self, put: _Put[Item], error: StoreFailed | None) -> None:
         self._untold.discard(put)
@@ -225,10 +209,15 @@ class Worker(Generic[Item]):
 
     def _answer(self, tell: Sequence[Callable[[], None]]) -> None:
         if self._thread is None:
-            return self._tell_all(tell)
-        with suppress(RuntimeError):  # the loop is closed, and nobody there to hear it
-            self._loop.call_soon_threadsafe(self._tell_all, tell)
-        return None
+            _tell_all(tell)
+        else:
+            with suppress(RuntimeError):  # the loop is closed, and nobody there to hear it
+                self._loop.call_soon_threadsafe(_tell_all, tell)
+
+
+def _tell_all(tell: Sequence[Callable[[], None]]) -> None:
+    for each in tell:
+        each()
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
