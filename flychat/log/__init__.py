@@ -28,12 +28,12 @@ from ..errors import Unavailable
 from ..messages import COMMIT_MESSAGES, Commit, Draft, Message
 from ..storage import Engine, Hole, StoreFailed
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
-from .reading import Reader, SharedReads, messages_of
+from .reading import Reader, messages_of
 from .room import DEADLINE, Room
 from .view import FIRST, Common, Searched, View
 from .window import Window
 
-__all__ = ["MessageLog", "Searched", "SharedReads", "Window", "not_told"]
+__all__ = ["MessageLog", "Searched", "not_told"]
 
 PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
 MEMORY = 256 << 20  # bytes of all windows

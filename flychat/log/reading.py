@@ -120,7 +120,7 @@ class Reader:
             del self._under_way[turn]
 
     async def _patient_and_shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        return await self._shared.get(key, lambda: self.patient(read))
+        return await self.share(key, lambda: self.patient(read))
 
     async def _newest(self, room: str, limit: int) -> Page:
         self._check_open()  # it may be the second step of a reading

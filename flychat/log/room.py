@@ -209,7 +209,7 @@ class Room(View):
         window = self.window
         if window is None:
             return
-        mine = self._awaited()
+        mine = set() if own else self._awaited()
         for commit in commits:
             if window.fold(commit, self._common.now()) and self._announce(commit, own, mine):
                 self._settle()  # now: the window may have moved past it when all are folded in

@@ -31,9 +31,10 @@ from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
-from flychat.log import MessageLog, SharedReads
+from flychat.log import MessageLog
 from flychat.log import drafts as drafts_module
 from flychat.log import reading as reading_module
+from flychat.log.reading import SharedReads
 from flychat.log.room import Room
 from flychat.log.view import View
 from flychat.log.window import Keys, Window

@@ -11,10 +11,11 @@ import pytest
 
 from flychat import log as log_module
 from flychat.errors import Conflict, Unavailable, Unstorable
-from flychat.log import MessageLog, SharedReads
+from flychat.log import MessageLog
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.log import view as view_module
+from flychat.log.reading import SharedReads
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
 from flychat.storage import Broken, Taken, Throttled, Unknown
 from flychat.storage.sqlite import SqliteEngine
