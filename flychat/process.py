@@ -1,4 +1,4 @@
-"""What a server asks of its process: many files, a collector that seldom looks; and how late its loop is."""
+"""What a server asks of its process: many open files, little garbage collection; and how late its loop is."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOP_LAG = Histogram(
     "How late the event loop was",
     buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3),
 )
-LAG_SECONDS = 0.5  # between two looks at it
+LAG_SECONDS = 0.5  # between two measurements of it
 
 
 def allow_files() -> None:

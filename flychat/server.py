@@ -44,10 +44,10 @@ from .web.shortcut import StreamShortcut
 if TYPE_CHECKING:
     from .private_pushpin import PushpinChild
 
-SWEEP_SECONDS = 3600.0  # between two looks for messages that are too old
+SWEEP_SECONDS = 3600.0  # between two deletions of messages that are too old
 
 BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
-HEAD_SECONDS = 20.0  # for a request's head; so long an idle connection waits for its next request
+HEAD_SECONDS = 20.0  # for a request's head, and for the next request of an idle connection
 BODY_SECONDS = 10.0
 HEAD_BYTES = 16_384
 DRAIN_SECONDS = 7.0  # of the 10 within which the process is gone

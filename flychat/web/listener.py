@@ -38,7 +38,7 @@ from tornado.iostream import IOStream, UnsatisfiableReadError
 from .visitor import client_of
 
 STALL = 30.0  # seconds without taking a byte until an answer is given up
-TICK = 1.0  # seconds between two checks for such answers
+TICK = 1.0  # seconds between two checks for answers that are not taken
 UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, all together
 LINGER = 2.0  # seconds that a client may go on sending to a connection that we have ended
 LINGER_BYTES = 1 << 20  # of what it sends are read and dropped meanwhile

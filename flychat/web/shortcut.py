@@ -8,11 +8,11 @@ So a new connection is peeked at: its first bytes are read, and left in the kern
 plain stream request, and there is a plan for it, at once or when the log has been read, they are consumed and
 the hub holds the socket. Anything else (a part of a head, more than a head, another method, version, path or
 Accept, an Origin, a body, a stream that is refused) is Tornado's business: it gets the socket untouched, and
-never knows. A refusal here costs time, never
-correctness; so what is plain is narrow: one pattern for all of the head, and a list of harmless headers.
-Any other one (Authorization, say, or what is invented tomorrow) is Tornado's business, as is one that comes
-twice. Cookie is on the list: browsers send it with every request, and the only cookie there is remembers a
-name, which no stream depends on. Once a cookie can carry a right, Cookie has to leave the list.
+never knows. A refusal here costs time, never correctness; so what is plain is narrow: one pattern for all of
+the head, and a list of harmless headers. Any other one (Authorization, say, or what is invented tomorrow) is
+Tornado's business, as is one that comes twice. Cookie is on the list: browsers send it with every request,
+and the only cookie there is remembers a name, which no stream depends on. Once a cookie can carry a right,
+Cookie has to leave the list.
 
 The kernel is asked to tell of a connection only when it has something to say (TCP_DEFER_ACCEPT, where that
 exists): else one that is accepted in a quiet moment would always be peeked at too early.
