@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import Counter
 
-from .errors import Conflict, FlychatError, Full
+from .errors import FlychatError, Full
 from .hub import Hub, Response
 from .log import MessageLog, Searched, not_told
 from .messages import Draft, Message
-from .streams import HISTORY, Page, StreamPlan, StreamRequest, provisional
+from .showing import Showing
+from .streams import HISTORY, Page, StreamPlan, StreamRequest
 
 STREAMS = Counter("flychat_streams_opened", "Plans made: first, resumed, or a proxy's recovery", ["kind"])
 RESETS = Counter("flychat_stream_resets", "Plans that begin with a stream-reset", ["reason"])
@@ -23,14 +24,15 @@ def _count(request: StreamRequest, plan: StreamPlan) -> None:
 
 
 class Chat:
-    """Every room, over one log and one hub."""
+    """Every room, over one log and one hub; `showing` says when a draft is shown."""
 
-    def __init__(self, log: MessageLog, hub: Hub) -> None:
+    def __init__(self, log: MessageLog, hub: Hub, showing: Showing) -> None:
         self._log = log
         self._hub = hub
+        self._showing = showing
 
     async def post(self, draft: Draft, searched: Searched = not_told) -> Message:
-        """Shows the draft to everybody, then stores it; takes it back if that fails.
+        """Stores the draft, and shows it to everybody until it is stored; takes it back if that fails.
 
         A draft that is in the log already is answered from there, and neither shown nor stored again;
         `searched` is told how many ids the store was searched for it.
@@ -39,15 +41,14 @@ class Chat:
         known = await self._log.recall(draft, searched)
         if isinstance(known, Message):
             return known
-        draft = known
-        self._hub.publish(provisional(draft))
+        ended = self._showing.show(known)
         try:
-            return await self._log.commit(draft, searched)
-        except Conflict:
-            raise  # the provisional id stands for a message that is stored
-        except FlychatError:
-            self._hub.publish(provisional(draft, retracted=True))
+            message = await self._log.commit(known, searched)
+        except FlychatError as error:
+            ended(error)
             raise
+        ended(None)
+        return message
 
     async def stream(self, request: StreamRequest, response: Response, client: str) -> None:
         """Opens, or mends, the stream that is asked for. Raises Full, Unavailable."""

@@ -31,6 +31,7 @@ from .log import MessageLog
 from .messages import iso_date
 from .packaged import folder
 from .process import allow_files, collect_less, watch_loop
+from .showing import AtOnce, Publish, Showing
 from .storage import Engine
 from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
@@ -65,6 +66,7 @@ class Mode(NamedTuple):
 
     memory: bool  # readers are answered from what the log knows
     recovery: Recovery | None  # how what a GRIP proxy asks for is read
+    showing: Callable[[Publish], Showing]  # when a draft is shown
     hold: Callable[[MessageLog, Engine, Sequence[str]], Hold]  # the last ones are the proxies' addresses
 
 
@@ -125,7 +127,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         hub, listener = mode.hold(log, engine, [pushpin.grip_url] if pushpin else config.grip_urls)
         undo.push_async_callback(hub.close)
         application = ChatApplication(
-            Chat(log, hub),
+            Chat(log, hub, mode.showing(hub.publish)),
             hub.way,
             cors_origins=config.cors_origins,
             public_url=pushpin.url if pushpin else None,
@@ -156,10 +158,10 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
 def mode_of(config: Config) -> Mode:
     """The mode is decided here, and nowhere else."""
     if config.mode == "standalone":
-        return Mode(memory=True, recovery=None, hold=partial(hold_here, config))
+        return Mode(memory=True, recovery=None, showing=AtOnce, hold=partial(hold_here, config))
     from .hub.grip import read_grip_last
 
-    return Mode(memory=False, recovery=read_grip_last, hold=held_by_proxies)
+    return Mode(memory=False, recovery=read_grip_last, showing=AtOnce, hold=held_by_proxies)
 
 
 def hold_here(config: Config, log: MessageLog, engine: Engine, grip_urls: Sequence[str]) -> Hold:

@@ -151,7 +151,8 @@ def show_and_forget(patch: pytest.MonkeyPatch) -> None:
     provisional = streams.provisional
     empty = streams.Publication("nowhere", "nowhere", b"")
     patch.setattr(
-        "flychat.chat.provisional", lambda draft, retracted=False: empty if retracted else provisional(draft)
+        "flychat.showing.provisional",
+        lambda draft, retracted=False: empty if retracted else provisional(draft),
     )
 
 

@@ -14,6 +14,7 @@ from flychat.hub.local import LocalHub
 from flychat.log import MessageLog
 from flychat.messages import Draft
 from flychat.server import HEAD_BYTES
+from flychat.showing import AtOnce
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import committed
 from flychat.web import ChatApplication
@@ -140,7 +141,7 @@ async def served(
     engine = FaultyEngine(engine, faults)
     log = MessageLog(engine, memory=True, committed=lambda commit: serving.committed(commit))
     hub = LocalHub(log.plan, polls=shared, **hub_options)
-    application = ChatApplication(Chat(log, hub), hub.way)
+    application = ChatApplication(Chat(log, hub, AtOnce(hub.publish)), hub.way)
     server = Listener(application, max_header_size=HEAD_BYTES)
     sockets = bind_sockets(0, "127.0.0.1")
     if send:

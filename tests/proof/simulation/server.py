@@ -19,6 +19,7 @@ from flychat.hub.pushpin import PushpinHub
 from flychat.log import MessageLog
 from flychat.messages import Draft, Message, iso_date
 from flychat.server import sweep
+from flychat.showing import AtOnce
 from flychat.streams import Publication, StreamRequest, committed
 
 from .kernel import Response, Socket
@@ -71,7 +72,8 @@ class Server:
             self.hub = types.SimpleNamespace(publish=lambda publication: None, close=_nothing)
         if world.expires:
             self.sweep = world.loop.create_task(sweep(self.log, RETENTION))
-        self.chat = Chat(self.log, Disturbed(self) if self.mode == "standalone" else self.hub)
+        hub = Disturbed(self) if self.mode == "standalone" else self.hub
+        self.chat = Chat(self.log, hub, AtOnce(hub.publish))
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         return self.world.loop.create_task(work, context=self.context.copy())
