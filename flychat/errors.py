@@ -6,6 +6,8 @@ FlychatError
 │   ├── Invalid          a field breaks its rule
 │   ├── NotFound         no such thing
 │   ├── Forbidden        not from this origin
+│   │   └── NotAllowed       the token does not give the right
+│   ├── Unauthorized     a token is needed, or a good one
 │   ├── Conflict         the provisional id stands for another text
 │   ├── TooOld           sent again so late that the log is not searched for it
 │   ├── Unstorable       the store will never take this content
@@ -59,7 +61,22 @@ class NotFound(Refused):
 
 
 class Forbidden(Refused):
-    """The request comes from a page of another origin."""
+    """The request comes from a page of another origin, or asks for what its visitor may not do."""
+
+
+class NotAllowed(Forbidden):
+    """The token is good, and does not give the right that is needed."""
+
+    def __init__(self, text: str = "the token does not give this right here") -> None:
+        super().__init__(text)
+
+
+class Unauthorized(Refused):
+    """Not without a token; or the one that came is not good (`bad`)."""
+
+    def __init__(self, *, bad: bool = False) -> None:
+        super().__init__("this token is not valid, or no longer" if bad else "this takes a token")
+        self.bad = bad
 
 
 class Conflict(Refused):

@@ -13,6 +13,7 @@ from prometheus_client import Counter
 from tornado import httputil
 from tornado.web import Application
 
+from ..access.gate import Access
 from ..chat import Chat
 from ..hub import Way
 from ..names import UNSEEN, name_to_show
@@ -44,6 +45,7 @@ class BaseApplication(Application):
         rate_limit: RateLimit | None = None,
         trust_proxy: bool = False,
         recovery: Recovery | None = None,
+        access: Access | None = None,
     ) -> None:
         """`way` says of headers how a request came.
 
@@ -53,6 +55,7 @@ class BaseApplication(Application):
         self.way = way
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
+        self.access = access or Access()
         self.recovery = recovery
         self.proxy_address = f"the GRIP proxy: {public_url or PROXY}"
         self._bypassed = Seldom(logger)

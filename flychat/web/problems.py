@@ -19,6 +19,7 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Invalid: (HTTPStatus.BAD_REQUEST, "invalid"),
     errors.Unstorable: (HTTPStatus.BAD_REQUEST, "rejected"),
     errors.Forbidden: (HTTPStatus.FORBIDDEN, "forbidden"),
+    errors.Unauthorized: (HTTPStatus.UNAUTHORIZED, "unauthorized"),
     errors.NotFound: (HTTPStatus.NOT_FOUND, "not_found"),
     errors.Conflict: (HTTPStatus.CONFLICT, "conflict"),
     errors.TooOld: (HTTPStatus.CONFLICT, "too_old"),
@@ -67,6 +68,8 @@ def problem_of(error: object, status: int = 500, *, allowed: str = "", again: st
     headers = {"Cache-Control": "no-store"}
     if status == 405:
         headers["Allow"] = allowed
+    elif isinstance(error, errors.Unauthorized):  # RFC 6750: why, if a token came
+        headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if error.bad else "Bearer"
     elif isinstance(error, errors.TooMany):
         headers["Retry-After"] = str(math.ceil(error.seconds))
     elif status == 503:

@@ -11,6 +11,21 @@ STORE = "The message store does not answer. Please try again; nothing is sent tw
 ROWS = [
     (errors.Invalid("text", "must be a string"), 400, "invalid", "text: must be a string", NO_STORE),
     (errors.Forbidden("not from here"), 403, "forbidden", "not from here", NO_STORE),
+    (errors.NotAllowed(), 403, "forbidden", "the token does not give this right here", NO_STORE),
+    (
+        errors.Unauthorized(),
+        401,
+        "unauthorized",
+        "this takes a token",
+        {**NO_STORE, "WWW-Authenticate": "Bearer"},
+    ),
+    (
+        errors.Unauthorized(bad=True),
+        401,
+        "unauthorized",
+        "this token is not valid, or no longer",
+        {**NO_STORE, "WWW-Authenticate": 'Bearer error="invalid_token"'},
+    ),
     (errors.NotFound("no such room"), 404, "not_found", "no such room", NO_STORE),
     (errors.Conflict("another text"), 409, "conflict", "another text", NO_STORE),
     (

@@ -1,0 +1,153 @@
+"""Who may do what in which room: rights, rules that give them, tokens, and passes. Pure.
+
+*A right decides whether a plan is given, never what is in it.* So plans stay shared among all who are given
+them, and the log knows nothing of rights:
+
+    visitor      who asks, perhaps with a Token; asked about once, before anything is read (gate.py)
+    rights       r read, w write, m moderate: what the rules give everybody, and besides what a token says
+    pass         what a hold in a room that not everybody may read carries: who it is for, and until when
+
+A GRIP proxy tells of a hold nothing but its channels and their positions. So a pass is one more channel, with
+a position that never changes: every recovery then brings it back, and is a check of the right.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..errors import FlychatError, Invalid
+from ..messages import room_name
+from ..sse import read_position
+
+READ, WRITE, MODERATE = "r", "w", "m"
+SECRET, JWKS, HEADER = "secret", "jwks", "header"  # what vouches for a token
+LIFE = 400 * 86_400  # seconds for which a token is believed; a browser keeps a cookie for as long
+ID_CHARACTERS = 16  # of the 43 of a hash: 96 bits
+
+Rights: TypeAlias = frozenset[str]
+NONE: Rights = frozenset()
+
+_PASS = re.compile(r"([0-9]{1,12})-([0-9]{1,12})(?:-([0-9a-f]{8}))?(?:-([0-9a-f]{8}))?", re.ASCII)
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class BadToken(FlychatError):
+    """The token is not to be believed."""
+
+
+class KeyMissing(BadToken):
+    """The key with which it is signed is not known, and may be learned."""
+
+
+def read_rights(letters: str, known: str = READ + WRITE + MODERATE) -> Rights:
+    """The rights that these letters stand for. Raises Invalid."""
+    if not set(letters) <= set(known) or len(set(letters)) < len(letters):
+        raise Invalid("rights", f"must be some of the letters {known}, each once")
+    return frozenset(letters)
+
+
+def read_pattern(text: str) -> str:
+    """A pattern: the name of a room, or the beginning of names and a `*`. Raises Invalid."""
+    if not text.endswith("*"):
+        return room_name(text)
+    beginning = unicodedata.normalize("NFC", text[:256])
+    if "/" in beginning or len(beginning) > 65 or CONTROL.search(beginning):
+        raise Invalid("pattern", "must be the name of a room, or its beginning and *")
+    return beginning
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Rights by patterns: for a room the longest that fits decides; where none fits, there are none."""
+
+    rules: tuple[tuple[str, Rights], ...] = ()  # longest pattern first
+
+    @classmethod
+    def of_rules(cls, rules: Iterable[tuple[str, Rights]]) -> Rules:
+        """Of rules in any order. A name goes before a beginning of the same length."""
+        return cls(tuple(sorted(rules, key=lambda rule: (-len(rule[0].rstrip("*")), rule[0].endswith("*")))))
+
+    def of(self, room: str) -> Rights:
+        for pattern, rights in self.rules:
+            if pattern == room or (pattern.endswith("*") and room.startswith(pattern[:-1])):
+                return rights
+        return NONE
+
+    def everywhere(self, right: str) -> bool:
+        """Whether they give a right in every room."""
+        return all(right in rights for _, rights in self.rules) and "*" in dict(self.rules)
+
+
+EVERYBODY = Rules((("*", frozenset((READ, WRITE))),))  # what everybody may where nothing else is said
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What somebody trusted says of a visitor, from `issued` until before `expires` (whole seconds)."""
+
+    sub: str  # who it is, for the one that issued it
+    name: str | None  # under which they write; None: under any
+    rooms: Rules
+    issued: int
+    expires: int
+    kind: str  # of the one that vouches for it
+    key: str = ""  # the id of the key in --secret with which it is signed
+    password: str = ""  # the id of the password for which it was given
+
+    @property
+    def is_guest(self) -> bool:
+        return bool(self.password)
+
+    def pass_(self) -> Pass:
+        """What a hold of its bearer carries."""
+        return Pass(pass_id(self.kind, self.sub), self.issued, self.expires, self.key, self.password)
+
+
+def pass_id(kind: str, sub: str) -> str:
+    """Whom a pass is for: no name, since a proxy's log has it."""
+    digest = hashlib.sha256(f"{kind}\0{sub}".encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode()[:ID_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The right that a hold carries: whose, and what it depends on. Not the token, which is a secret."""
+
+    id: str
+    issued: int
+    expires: int
+    key: str = ""
+    password: str = ""
+
+    @property
+    def channel(self) -> str:
+        return pass_channel(self.id)
+
+    @property
+    def position(self) -> str:
+        """All but the id, as the prev-id of its channel: IAT-EXP, and the ids of key and password if any."""
+        parts = [str(self.issued), str(self.expires), self.key, self.password]
+        return "-".join(part for part in parts if part)
+
+    @classmethod
+    def read(cls, channel: str, position: str) -> Pass | None:
+        """The pass of a channel at a position, if it is one."""
+        prefix, dash, id = channel.partition("-")
+        match = _PASS.fullmatch(position)
+        if prefix + dash != "pass-" or match is None or len(id) != ID_CHARACTERS:
+            return None
+        issued, expires = read_position(match[1]), read_position(match[2])
+        assert issued is not None
+        assert expires is not None
+        return cls(id, issued, expires, match[3] or "", match[4] or "")
+
+
+def pass_channel(id: str) -> str:
+    """The channel that all holds of one bearer are subscribed to."""
+    return f"pass-{id}"

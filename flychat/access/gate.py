@@ -1,0 +1,117 @@
+"""The one question: may this visitor do this in this room? No I/O.
+
+It is asked by page, JSON, stream, HEAD, POST and shortcut before anything is read; and of a hold that is
+there already, at every recovery, by `ended`. Where nothing of it is configured, everybody may read and write.
+
+What ends the right of a hold: its token expires, is revoked, or is no longer vouched for: its key has left
+--secret, or the password for which it was given has left the options. A key that is not known here may also
+be one that was not there yet when --secret was read; then the token is younger than that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from . import EVERYBODY, HEADER, READ, BadToken, Pass, Rules, Token
+from .revocations import Revocations
+
+if TYPE_CHECKING:  # what they import takes its time, and is not needed where no tokens are taken
+    from .tokens import Secret, Tokens
+
+_SESSION = re.compile(r"flychat\s*=")  # the cookie of a session, under each of its names
+
+
+class Bearer(Protocol):
+    """A visitor, as far as rights go."""
+
+    @property
+    def token(self) -> Token | None: ...
+
+
+class Access:
+    """Rules for everybody, and tokens that add to them."""
+
+    def __init__(
+        self,
+        rules: Rules = EVERYBODY,
+        tokens: Tokens | None = None,
+        *,
+        passwords: Collection[str] = (),
+        user_header: str = "",
+    ) -> None:
+        """`passwords` are the ids of those that are in use."""
+        self.rules = rules
+        self.tokens = tokens
+        self.secret: Secret | None = None
+        self.passwords = passwords
+        self.user_header = user_header.lower()
+        self.revocations = Revocations()
+        self.on = rules != EVERYBODY or tokens is not None or bool(user_header)
+
+    def may(self, visitor: Bearer, room: str, right: str) -> bool:
+        """Whether the visitor has the right in the room."""
+        if right in self.rules.of(room):
+            return True
+        token = self.identity(visitor, room)
+        return token is not None and right in token.rooms.of(room)
+
+    def identity(self, visitor: Bearer, room: str) -> Token | None:
+        """The visitor's token, unless it is revoked in the room."""
+        token = visitor.token
+        if token is None or self.is_revoked(token, room):
+            return None
+        return token
+
+    def is_revoked(self, token: Token, room: str) -> bool:
+        return token.kind != HEADER and token.issued <= self.revocations.moment(token.pass_().id, room)
+
+    def is_public(self, room: str) -> bool:
+        """Whether everybody may read the room: then no hold needs a pass."""
+        return READ in self.rules.of(room)
+
+    def public(self, room: str, right: str, headers: Mapping[str, str]) -> bool:
+        """Whether everybody has the right, and nothing in the request can say who asks.
+
+        The headers are by their names in small letters. In doubt: no.
+        """
+        return not self.on or (
+            right in self.rules.of(room)
+            and "authorization" not in headers
+            and (not self.user_header or self.user_header not in headers)
+            and not _SESSION.search(headers.get("cookie", ""))
+        )
+
+    def pass_of(self, visitor: Bearer, room: str) -> Pass | None:
+        """What the visitor's hold in the room is to carry; None where none is needed."""
+        token = visitor.token
+        return None if self.is_public(room) or token is None else token.pass_()
+
+    def ended(self, room: str, pass_: Pass | None, now: float) -> str | None:
+        """Why a hold in the room, with this pass, has no right any more; None: it has."""
+        if self.is_public(room):
+            return None
+        if pass_ is None:
+            return "private"
+        if pass_.expires <= now:
+            return "expired"
+        if pass_.issued <= self.revocations.moment(pass_.id, room) or not self._vouched(pass_):
+            return "revoked"
+        return None
+
+    def token(self, text: str, now: float) -> Token:
+        """The token of this text. Raises BadToken."""
+        if self.tokens is None:
+            raise BadToken("no tokens are taken here")
+        token = self.tokens.read(text, now)
+        if token.password and token.password not in self.passwords:
+            raise BadToken("the password has changed")
+        return token
+
+    def _vouched(self, pass_: Pass) -> bool:
+        secret = self.secret
+        key_is_good = not pass_.key or (
+            secret is not None and (pass_.key in secret.keys or pass_.issued > secret.read_at)
+        )
+        return key_is_good and (not pass_.password or pass_.password in self.passwords)

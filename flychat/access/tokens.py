@@ -1,0 +1,191 @@
+"""Tokens, read and made: JSON Web Tokens (RFC 7519) with a few claims of our own. No I/O, no clock.
+
+Which algorithm is right is decided by the configuration, never by the token: what is signed with a key of
+--secret is HS256, and a key of --jwks is RS256, ES256 or EdDSA, each tried with its own kind of keys only.
+
+The claims: `sub`, `iat`, `exp` are required; `name` is who its bearer writes as, `rooms` has rights by
+patterns; what else there is does not matter. Clocks differ: `iat` and `nbf` may lie a minute ahead; `exp` is
+exact. A token is believed for LIFE after its `iat`, whatever its `exp`: no revocation is needed for longer.
+
+Verifying takes 0.1 ms and more, and a client comes back with the same token: what was verified is remembered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jwt
+from jwt.types import Options
+
+from ..errors import Invalid, Misconfigured, NotFound
+from ..messages import sender_name
+from . import CONTROL, LIFE, SECRET, BadToken, KeyMissing, Rules, Token, read_pattern, read_rights
+
+ALGORITHM = "HS256"
+ASYMMETRIC = ("RS256", "ES256", "EdDSA")
+KEY_BYTES = 32  # a key of HS256 has at the least
+LEEWAY = 60  # seconds
+TOKEN_CHARACTERS = 4096  # a cookie has no more
+SUB_CHARACTERS = 255
+ROOMS = 100  # patterns of one token
+REMEMBERED = 10_000
+LAST_DATE = 10**11  # the year 5138
+
+# Claims are checked by `token_of`, with a clock that is handed in.
+SIGNATURE_ONLY: Options = {
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+    "verify_sub": False,
+    "verify_jti": False,
+    "verify_aud": False,
+    "verify_iss": False,
+}
+
+
+class Signed(NamedTuple):
+    """What a token claims, once its signature is right."""
+
+    claims: Mapping[str, Any]
+    kind: str
+    key: str = ""  # the id of its key, if that is one of --secret
+
+
+class Verifier(Protocol):
+    """Keys of one kind."""
+
+    def verify(self, text: str) -> Signed:
+        """Raises BadToken."""
+
+
+class Secret:
+    """The keys of --secret: the first one signs, all verify. `read_at` is when they were read."""
+
+    def __init__(self, keys: Sequence[bytes], read_at: int = 0) -> None:
+        """Raises Misconfigured."""
+        if not keys or min(map(len, keys)) < KEY_BYTES:
+            raise Misconfigured(
+                f"--secret must name a file of keys, one a line, of {KEY_BYTES} bytes or more"
+            )
+        self.read_at = read_at
+        self.signing = keys[0]
+        self.keys = {key_id(key): key for key in keys}
+        try:
+            for key in keys:
+                jwt.encode({}, key, ALGORITHM)
+        except jwt.PyJWTError:  # a public key in PEM: what is known to all keeps no secret
+            raise Misconfigured("--secret must not hold keys of certificates or SSH") from None
+
+    @classmethod
+    def of_lines(cls, data: bytes, read_at: int = 0) -> Secret:
+        """A key is the bytes of its line; empty lines are none. Raises Misconfigured."""
+        return cls([line for line in map(_without_end, data.split(b"\n")) if line], read_at)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the key that signs: if processes differ in it, they refuse each other's tokens."""
+        return key_id(self.signing)
+
+    def verify(self, text: str) -> Signed:
+        for id, key in self.keys.items():
+            try:
+                return Signed(jwt.decode(text, key, [ALGORITHM], options=SIGNATURE_ONLY), SECRET, id)
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, ValueError, RecursionError) as error:
+                raise BadToken("it is no token of ours") from error
+        raise BadToken("it is not signed with a key of ours")
+
+    def sign(self, claims: Mapping[str, Any]) -> str:
+        return jwt.encode(dict(claims), self.signing, ALGORITHM)
+
+
+def _without_end(line: bytes) -> bytes:
+    return line.removesuffix(b"\r")
+
+
+def key_id(key: bytes) -> str:
+    """Names a key, and does not tell it."""
+    return hashlib.sha256(b"flychat key\0" + key).hexdigest()[:8]
+
+
+class Tokens:
+    """Reads tokens, each once as long as it is remembered and good."""
+
+    def __init__(self, verifiers: Sequence[Verifier]) -> None:
+        self.verifiers = verifiers
+        self._known: OrderedDict[bytes, Token] = OrderedDict()  # by a hash of the text
+
+    def forget(self) -> None:
+        """Keys have changed."""
+        self._known.clear()
+
+    def read(self, text: str, now: float) -> Token:
+        """The token of this text, if it is good now. Raises BadToken."""
+        if len(text) > TOKEN_CHARACTERS or not text.isascii():
+            raise BadToken("it is too long, or not in ASCII")
+        digest = hashlib.sha256(text.encode()).digest()
+        token = self._known.get(digest)
+        if token is None:
+            token = token_of(self._verify(text), now)
+            self._known[digest] = token
+        self._known.move_to_end(digest)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        if token.expires <= now or token.issued + LIFE <= now:
+            del self._known[digest]
+            raise BadToken("it has expired")
+        return token
+
+    def _verify(self, text: str) -> Signed:
+        bad = BadToken("no tokens are taken here")
+        for verifier in self.verifiers:
+            try:
+                return verifier.verify(text)
+            except BadToken as error:
+                bad = bad if isinstance(bad, KeyMissing) else error
+        raise bad
+
+
+def token_of(signed: Signed, now: float) -> Token:
+    """The token with these claims. Raises BadToken."""
+    claims, sub = signed.claims, signed.claims.get("sub")
+    if not isinstance(sub, str) or not 1 <= len(sub) <= SUB_CHARACTERS or CONTROL.search(sub):
+        raise BadToken("sub is missing, or not a short string")
+    issued, expires = (_date(claims.get(claim), claim) for claim in ("iat", "exp"))
+    starts = [issued] if "nbf" not in claims else [issued, _date(claims["nbf"], "nbf")]
+    if max(starts) > now + LEEWAY:
+        raise BadToken("it is not valid yet")
+    try:
+        name = None if claims.get("name") is None else sender_name(claims["name"])
+        rooms = _rooms(claims.get("rooms", {}))
+    except (Invalid, NotFound, TypeError, AttributeError):
+        raise BadToken("name or rooms are not as they must be") from None
+    password = claims.get("pw", "") if signed.kind == SECRET else ""
+    if not isinstance(password, str):
+        raise BadToken("pw is not a string")
+    return Token(sub, name, rooms, issued, expires, signed.kind, signed.key, password)
+
+
+def _rooms(rooms: Mapping[str, str]) -> Rules:
+    if len(rooms) > ROOMS:
+        raise BadToken("it has too many rooms")
+    return Rules.of_rules((read_pattern(pattern), read_rights(rights)) for pattern, rights in rooms.items())
+
+
+def _date(value: Any, claim: str) -> int:
+    """A NumericDate, in whole seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < LAST_DATE:
+        raise BadToken(f"{claim} is missing, or not a date")
+    return int(value)
+
+
+def claims_of(
+    sub: str, rooms: Mapping[str, str], *, issued: int, expires: int, name: str | None = None, pw: str = ""
+) -> dict[str, Any]:
+    """The claims of a token that is to be signed here."""
+    claims: dict[str, Any] = {"sub": sub, "rooms": dict(rooms), "iat": issued, "exp": expires}
+    return claims | ({} if name is None else {"name": name}) | ({"pw": pw} if pw else {})
