@@ -80,7 +80,7 @@ class Unauthorized(Refused):
 
 
 class Conflict(Refused):
-    """(from, provisionalId) already stands for a message with another text."""
+    """(user, from, provisionalId) already stands for a message with another text."""
 
 
 class TooOld(Refused):

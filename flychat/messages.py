@@ -1,12 +1,13 @@
 """The vocabulary: a draft is committed to a room's log and becomes a message.
 
-The rules of the fields stand here and nowhere else. They are checked where they come in, by `room_name`
-and `Draft.create`: whatever is inside can be encoded as UTF-8, JSON, a DynamoDB string and an SSE
+The rules of the fields stand here and nowhere else. They are checked where they come in, by `room_name`,
+`user_id` and `Draft.create`: whatever is inside can be encoded as UTF-8, JSON, a DynamoDB string and an SSE
 line. So all text is free of lone surrogates and of control characters (but newline and tab in `text`).
 
-A message is a value: neither its id nor its content ever changes. Its key, (from, provisionalId),
-is how a message is recognised when it comes again; the sender is part of it, or else one user could
-swallow the message of another.
+A message is a value: neither its id nor its content ever changes. Its key, (user, from, provisionalId), is
+how a message is recognised when it comes again. Everybody is shown the provisional id of a message before it
+is stored, so the key has what others cannot take: `user`, which only a token gives (None: anonymous). Else
+who is quick could post another text under the id of somebody else's message, and have that refused.
 
 A commit is what the log stores at once: 1 to 64 messages with consecutive ids. 64 is part of the
 stored format, because readers search the places X-63..X for the commit that holds id X.
@@ -25,12 +26,13 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from .errors import Invalid, NotFound
+from .errors import Forbidden, Invalid, NotFound
 from .sse import Event, compact_json, read_position, to_json
 
 ROOM_CHARACTERS = 64
 NFC_SHRINKS = 4  # characters become one at the most
 SENDER_CHARACTERS = 64
+USER_CHARACTERS = 255  # as OpenID Connect has it for a `sub`
 TEXT_CHARACTERS = 4096
 COMMIT_MESSAGES = 64
 COMMIT_BYTES = 65_536  # of `Commit.payload` in UTF-8; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
@@ -43,7 +45,7 @@ RESERVED_ROOMS = frozenset(
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
-Key: TypeAlias = tuple[str, str]
+Key: TypeAlias = tuple[str | None, str, str]  # user, from, provisionalId
 
 
 def room_name(name: str) -> str:
@@ -69,6 +71,11 @@ def sender_name(name: str) -> str:
     return _check("from", name, SENDER_CHARACTERS)
 
 
+def user_id(sub: str) -> str:
+    """`sub` itself, if it may stand as the user of a message. Raises Invalid."""
+    return _check("user", sub, USER_CHARACTERS)
+
+
 def iso_date(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 UTC with milliseconds: 2026-01-31T12:00:00.123Z."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
@@ -83,6 +90,7 @@ class Draft:
     text: str
     date: str
     provisional_id: str
+    user: str | None = None  # who the token says it is from
     since: int | None = field(default=None, compare=False)  # what its author had when it was first sent
 
     @classmethod
@@ -92,30 +100,36 @@ class Draft:
         fields: Mapping[str, Any],
         *,
         now: float,
+        user: str | None = None,
+        name: str | None = None,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> Draft:
         """The draft that a POST describes: `from`, `text`, and optionally `provisionalId` and `lastEventId`.
 
-        A line break may be CRLF, as HTML forms send it, and is kept as LF. Raises Invalid.
+        `user` and `name` are its token's: no field can say another. With a name, `from` may be left out.
+        A line break may be CRLF, as HTML forms send it, and is kept as LF. Raises Invalid, Forbidden.
         """
-        sender = sender_name(_string(fields, "from"))
+        if name is not None and fields.get("from") not in (None, name):
+            raise Forbidden("from: must be the name in the token, or absent")
+        sender = sender_name(_string(fields, "from") if name is None else name)
         text = _string(fields, "text").replace("\r\n", "\n")
         text = _check("text", text, TEXT_CHARACTERS, _CONTROL_IN_TEXT)
         given = fields.get("provisionalId")
         provisional_id = new_id() if given is None else _uuid(_string(fields, "provisionalId"))
         since = _position(fields.get("lastEventId"))
-        return cls(room, sender, text, iso_date(now), str(provisional_id), since)
+        return cls(room, sender, text, iso_date(now), str(provisional_id), user, since)
 
     @property
     def key(self) -> Key:
-        return (self.sender, self.provisional_id)
+        return (self.user, self.sender, self.provisional_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """An official message: `id` is its place in the log of its room, from 1 and without gaps.
 
-    `extra` is what a later version has stored with it: not understood here, but kept if it is stored again.
+    `user` is who the token of its author said it is, None without one. `extra` is what a later version has
+    stored with it: not understood here, but kept if it is stored again.
     """
 
     id: int
@@ -123,12 +137,13 @@ class Message:
     text: str
     date: str
     provisional_id: str
+    user: str | None = None
     extra: Mapping[str, Any] | None = field(default=None, hash=False)
     _block: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @property
     def key(self) -> Key:
-        return (self.sender, self.provisional_id)
+        return (self.user, self.sender, self.provisional_id)
 
     @property
     def block(self) -> bytes:
@@ -157,7 +172,7 @@ class Commit:
     def of(cls, first: int, drafts: list[Draft]) -> Commit:
         """The drafts (all of one room) as the messages first, first + 1, ..."""
         messages = tuple(
-            Message(id, draft.sender, draft.text, draft.date, draft.provisional_id)
+            Message(id, draft.sender, draft.text, draft.date, draft.provisional_id, draft.user)
             for id, draft in enumerate(drafts, first)
         )
         return cls(drafts[0].room, messages)
@@ -202,31 +217,43 @@ class Commit:
 
 
 def wire_json(message: Draft | Message) -> dict[str, Any]:
-    """{"id", "from", "text", "date", "provisionalId"}, as on the wire; without "id" it is provisional."""
+    """{"id", "from", "text", "date", "provisionalId"}, as on the wire; without "id" it is provisional.
+
+    "user" follows where there is one.
+    """
     fields = {
         "from": message.sender,
         "text": message.text,
         "date": message.date,
         "provisionalId": message.provisional_id,
     }
+    if message.user is not None:
+        fields["user"] = message.user
     return {"id": message.id, **fields} if isinstance(message, Message) else fields
 
 
 def payload_item(message: Draft | Message) -> str:
     """One message in a payload: [from, text, date, provisionalId], and perhaps an object with more.
 
-    Not in ASCII: its escapes make an emoji three times as long. Payloads in ASCII, of before, are still read.
+    In that, "u" is its user; what else there is, a later version has written. Not in ASCII: its escapes make
+    an emoji three times as long. Payloads in ASCII, of before, are still read.
     """
     item: list[Any] = [message.sender, message.text, message.date, message.provisional_id]
+    more: dict[str, Any] = {} if message.user is None else {"u": message.user}
     if isinstance(message, Message) and message.extra is not None:
-        item.append(message.extra)
+        more |= message.extra
+    if more:
+        item.append(more)
     return compact_json(item)
 
 
 def _stored(id: int, sender: str, text: str, date: str, provisional_id: str, *rest: Any) -> Message:
     """A message as it was stored, perhaps by a later version: what is not understood does not matter."""
-    extra = rest[0] if rest and isinstance(rest[0], dict) else None
-    return Message(id, sender, text, date, provisional_id, extra)
+    if not rest or not isinstance(rest[0], dict):
+        return Message(id, sender, text, date, provisional_id)
+    extra = rest[0]
+    user = extra.pop("u") if isinstance(extra.get("u"), str) else None
+    return Message(id, sender, text, date, provisional_id, user, extra or None)
 
 
 def _string(fields: Mapping[str, Any], name: str) -> str:

@@ -190,9 +190,14 @@ def size(messages: Iterable[Message]) -> int:
 
 
 def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
-    """The draft, shown before it is stored, or the news that it was not: out of sequence, no id."""
+    """The draft, shown before it is stored, or the news that it was not: out of sequence, no id.
+
+    A retraction says whose message is meant, where there is a user: or else, by sending one under the
+    provisional id of somebody else's that cannot be stored, anybody could have that withdrawn.
+    """
     if retracted:
-        event = Event("retraction", to_json({"provisionalId": draft.provisional_id}))
+        whose = {} if draft.user is None else {"user": draft.user}
+        event = Event("retraction", to_json({"provisionalId": draft.provisional_id, **whose}))
     else:
         event = Event("message", to_json(wire_json(draft)))
     return Publication(draft.room, live_channel(draft.room), event.encode())

@@ -4,9 +4,10 @@
 //   old one (ignored), or it lies beyond a gap (the stream is asked again from `last`). `stream-reset` drops
 //   what is shown and begins anew; the next official message is then taken, whichever it is.
 //
-// A message is recognised by its key, (from, provisionalId). What is not official yet is loose: it stands
-// below the official ones until the official message of its key takes its place. Own messages are loose too,
-// made before they are sent; a retry repeats the key, so it is always safe.
+// A message is recognised by its key, (user, from, provisionalId); the user, whom only a token gives, is absent
+// without one, and then means no user. What is not official yet is loose: it stands below the official ones
+// until the official message of its key takes its place. Own messages are loose too, made before they are sent;
+// a retry repeats the key, so it is always safe. A retraction is for the provisional id of one user.
 //
 // As old events are ignored, a stream may be opened from any earlier place at any time: it mends every fault.
 //
@@ -14,7 +15,8 @@
 
 const KEYS = 2_000; // of official messages that are remembered: their provisional ones may come late
 
-export const keyOf = (message) => `${message.provisionalId} ${message.from}`;
+// No part of it has a line break.
+export const keyOf = ({ user, from, provisionalId }) => [user, from, provisionalId].join("\n");
 
 export class Conversation {
   #keys = new Set(); // of official messages
@@ -39,7 +41,7 @@ export class Conversation {
   take({ type, data, id }) {
     const value = data ? JSON.parse(data) : {};
     if (type === "stream-reset") return this.#reset(value, Number(id));
-    if (type === "retraction") return this.#retract(value.provisionalId);
+    if (type === "retraction") return this.#retract(value);
     if (value.id) return this.#official(value);
     return type === "message" ? this.#provisional(value) : { kind: "nothing" };
   }
@@ -96,8 +98,9 @@ export class Conversation {
   }
 
   // It may come again, or be official after all.
-  #retract(provisionalId) {
-    const rows = [...this.loose.values()].filter(({ message }) => message.provisionalId === provisionalId);
+  #retract({ provisionalId, user }) {
+    const meant = ({ message }) => message.provisionalId === provisionalId && message.user === user;
+    const rows = [...this.loose.values()].filter(meant);
     for (const row of rows) row.withdrawn = !row.own;
     return { kind: "retraction", rows };
   }

@@ -36,10 +36,10 @@ export class Row {
 
   static read(item) {
     const text = (name) => item.querySelector(name).textContent;
-    const { id, key } = item.dataset;
+    const { id, key, user } = item.dataset;
     const date = text("time").replace(" ", "T");
     const from = item.querySelector("bdi").dataset.name ?? text("bdi");
-    return { id: Number(id), from, text: text("p"), date, provisionalId: key };
+    return { id: Number(id), from, text: text("p"), date, provisionalId: key, user };
   }
 
   become(message) {

@@ -16,7 +16,8 @@ passes on nothing at or below the position, and takes an id that skips one for a
 to wait is the server's to say (`retry:`, `Retry-After`); it grows with every failure, and is random, lest all
 clients return at once.
 
-What makes a post safe to repeat is its provisional id: the server knows a message by (from, provisionalId).
+What makes a post safe to repeat is its provisional id: the server knows a message by its user (whom a token
+says; None without one), its sender and that.
 With the last id that the sender knew at the first attempt it does so however late: it looks from there.
 
 A connection is for one request, through the proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,

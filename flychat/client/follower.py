@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..messages import Draft, Message
+from ..messages import Draft, Key, Message
 from ..sse import BEYOND_ANY_LOG, Event
 
 REMEMBERED = 256  # messages that are not shown as provisional again
@@ -21,9 +21,10 @@ REMEMBERED = 256  # messages that are not shown as provisional again
 
 @dataclass(frozen=True, slots=True)
 class Retraction:
-    """The provisional message with this id was not stored."""
+    """The provisional message with this id was not stored: that of this user, or without one."""
 
     provisional_id: str
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Follower:
     def __init__(self, room: str, last_id: int | None) -> None:
         self.position = self._last = last_id
         self._room = room
-        self._shown: deque[tuple[str, str]] = deque(maxlen=REMEMBERED)
+        self._shown: deque[Key] = deque(maxlen=REMEMBERED)
 
     def connected(self) -> None:
         """A new connection: its answer is to what was asked."""
@@ -61,7 +62,8 @@ class Follower:
                     fields = json.loads(event.data)
                     return self._official(read_message(fields)) if "id" in fields else self._draft(fields)
                 case "retraction":
-                    return self._retract(_text(json.loads(event.data), "provisionalId"))
+                    fields = json.loads(event.data)
+                    return self._retract(Retraction(_text(fields, "provisionalId"), _user(fields)))
                 case "stream-reset":
                     fields = json.loads(event.data)
                     reset = Reset(_text(fields, "reason"), read_id(fields, "lastEventId"))
@@ -86,9 +88,10 @@ class Follower:
         self._shown.append(draft.key)
         return draft
 
-    def _retract(self, provisional_id: str) -> Retraction:
-        self._shown = deque((key for key in self._shown if key[1] != provisional_id), REMEMBERED)
-        return Retraction(provisional_id)
+    def _retract(self, retraction: Retraction) -> Retraction:
+        meant = (retraction.user, retraction.provisional_id)
+        self._shown = deque((key for key in self._shown if (key[0], key[2]) != meant), REMEMBERED)
+        return retraction
 
     def _reset(self, reset: Reset, position: int) -> Reset:
         """The next id may be any; a client that is cut off before it came is given all, or another reset."""
@@ -109,13 +112,18 @@ def read_message(fields: dict[str, Any]) -> Message:
     return Message(read_id(fields, "id"), *_content(fields))
 
 
-def _content(fields: dict[str, Any]) -> tuple[str, str, str, str]:
+def _content(fields: dict[str, Any]) -> tuple[str, str, str, str, str | None]:
     return (
         _text(fields, "from"),
         _text(fields, "text"),
         _text(fields, "date"),
         _text(fields, "provisionalId"),
+        _user(fields),
     )
+
+
+def _user(fields: dict[str, Any]) -> str | None:
+    return _text(fields, "user") if "user" in fields else None
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

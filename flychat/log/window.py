@@ -36,7 +36,8 @@ def cost(message: Message) -> int:
     """
     text = message.text
     block = 6 * len(text) if len(text) < LONG else len(message.block)
-    return MESSAGE_BYTES + sys.getsizeof(text) + block
+    user = 0 if message.user is None else sys.getsizeof(message.user)
+    return MESSAGE_BYTES + sys.getsizeof(text) + user + block
 
 
 def same_text(message: Message, draft: Draft) -> Message:

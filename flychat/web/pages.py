@@ -80,7 +80,9 @@ class RoomHandler(BaseHandler):
             sender, date = message.sender, f"{message.date[:10]} {message.date[11:19]}Z"
             shown, own = name_to_show(sender), sender == user
             rows.append(
-                template.row(message.id, sender, shown, message.provisional_id, date, message.text, own)
+                template.row(
+                    message.id, sender, shown, message.provisional_id, date, message.text, own, message.user
+                )
             )
             left -= len(rows[-1].encode())
             if left < 0 and len(rows) > 1:

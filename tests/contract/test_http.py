@@ -8,6 +8,7 @@ import re
 import time
 import types
 import uuid
+from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -23,7 +24,7 @@ from flychat.web.messages import BODY_BYTES, MessagesHandler
 from flychat.web.rate import RateLimit
 from tests.support.asking import BROWSER, FORM, JSON, ROOM, ask, error, post
 from tests.support.fakes import raising
-from tests.support.served import fields, served
+from tests.support.served import draft, fields, served
 
 
 @pytest.mark.gen_test
@@ -81,6 +82,23 @@ async def test_pages_allow_nothing_but_what_is_ours_and_contain_nothing_inline()
             assert not re.search(
                 r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|javascript:|https?://", page
             ), path
+
+
+@pytest.mark.gen_test
+async def test_a_message_says_its_user_where_it_has_one_and_no_field_of_a_post_does():
+    user = 'ann"<b>@example.org'
+    async with served() as chat:
+        stream = await chat.stream()
+        await chat.log.commit(replace(draft(), user=user))
+        await post(chat, {"from": "ann", "text": "hi", "user": user, "u": user})
+        given = [fields(await stream.next()), fields(await stream.next()), fields(await stream.next())]
+        page = json.loads((await ask(chat, "/rooms/room/messages/")).body)["messages"]
+        for messages in (given, page):
+            assert [message.get("user") for message in messages if "id" in message] == [user, None]
+        (sight,) = (message for message in given if "id" not in message)
+        assert "user" not in sight
+        rows = (await ask(chat, "/room?user=ann")).body.decode()
+        assert [html.unescape(found) for found in re.findall(r'data-user="([^"]*)">', rows)] == [user]
 
 
 @pytest.mark.gen_test

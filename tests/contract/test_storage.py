@@ -150,7 +150,7 @@ async def test_a_log_that_a_later_version_has_written_is_read(engine):
     """In a roll-out both versions write to one table."""
     message = ["ann", "hi", "2026-01-31T12:00:00.000Z", str(uuid.uuid4())]
     later = commit(1)
-    later.__dict__["payload"] = json.dumps([[*message, {"removes": [1], "data": {"a": 1}}, 7]])
+    later.__dict__["payload"] = json.dumps([[*message, {"removes": [1], "u": "ann", "data": {"a": 1}}, 7]])
     await engine.put(later)
     log = MessageLog(engine, memory=False)
     newer = Draft.create("room", {"from": "ann", "text": "newer"}, now=0)
@@ -158,7 +158,7 @@ async def test_a_log_that_a_later_version_has_written_is_read(engine):
     plan = await log.plan(StreamRequest("room", 0))
     assert [(m.id, m.text) for m in plan.messages] == [(1, "hi"), (2, "newer")]
     assert plan.messages[0].extra == {"removes": [1], "data": {"a": 1}}
-    assert [m.id async for m in export(engine, "room")] == [1, 2]
+    assert [(m.id, m.user) async for m in export(engine, "room")] == [(1, "ann"), (2, None)]
 
 
 @gen_test

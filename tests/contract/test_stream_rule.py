@@ -17,13 +17,14 @@ CASES = {case["name"]: case for case in TABLE["cases"]}
 EVENTS = {"open": "stream-open", "keep-alive": "keep-alive", "news": "news"}
 
 
-def fields(key: int) -> dict[str, str]:
-    return {
+def fields(key: int, user: str | None = None) -> dict[str, str]:
+    content = {
         "from": "Ann",
         "text": f"text {key}",
         "date": "2026-01-31T12:00:00.000Z",
         "provisionalId": f"00000000-0000-4000-8000-{key:012}",
     }
+    return content if user is None else {**content, "user": user}
 
 
 class Client:
@@ -33,7 +34,7 @@ class Client:
         self.follower = Follower("tea", begins)
         self.asked: int | None = None
         self.official: list[int] = []
-        self.loose: list[int] = []
+        self.loose: list[tuple[str | None, int]] = []  # user, key
         self.follower.connected()
 
     def take(self, event: Event) -> None:
@@ -46,23 +47,26 @@ class Client:
         match seen:
             case Message():
                 self.official.append(seen.id)
-                self._drop(seen.provisional_id)
+                self._drop(seen)
             case Draft():
-                self.loose.append(int(seen.provisional_id[-12:]))
+                self.loose.append((seen.user, int(seen.provisional_id[-12:])))
             case Retraction():
-                self._drop(seen.provisional_id)
+                self._drop(seen)
             case Reset():
                 self.official.clear()
                 self.loose.clear()
 
-    def _drop(self, provisional_id: str) -> None:
-        self.loose = [key for key in self.loose if key != int(provisional_id[-12:])]
+    def _drop(self, seen: Message | Retraction) -> None:
+        gone = (seen.user, int(seen.provisional_id[-12:]))
+        self.loose = [each for each in self.loose if each != gone]
 
     def step(self, step: str) -> None:
+        step, _, user = step.partition(" by ")
+        by = (user or None,)
         match step.split():
             case ["shows", *words]:
                 official, _, loose = " ".join(words).partition("/")
-                assert (self.official, self.loose) == (
+                assert (self.official, [key for _, key in self.loose]) == (
                     [*map(int, official.split())],
                     [*map(int, loose.split())],
                 )
@@ -74,12 +78,14 @@ class Client:
                 assert self.follower.position == int(position)
                 self.follower.connected()
             case ["official", id, *key]:
-                about = {"id": int(id), **fields(int(key[1] if key else id))}
+                about = {"id": int(id), **fields(int(key[1] if key else id), *by)}
                 self.take(Event("message", to_json(about), id=int(id)))
             case ["provisional", key]:
-                self.take(Event("message", to_json(fields(int(key)))))
+                self.take(Event("message", to_json(fields(int(key), *by))))
             case ["retraction", key]:
-                self.take(Event("retraction", to_json({"provisionalId": fields(int(key))["provisionalId"]})))
+                about = fields(int(key), *by)
+                whose = {name: about[name] for name in ("provisionalId", "user") if name in about}
+                self.take(Event("retraction", to_json(whose)))
             case ["reset", reason, last, "at", id]:
                 about = {"reason": reason, "lastEventId": int(last)}
                 self.take(Event("stream-reset", to_json(about), id=int(id)))

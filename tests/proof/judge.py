@@ -11,7 +11,7 @@ knows the wire contract and nothing of flychat's code.
   names.
 - For the senders (Ledger) and the store: the ids that were not cleared have no gap; what was answered with 200 is
   stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers; nothing is
-  stored that nobody sent.
+  stored that nobody sent; and nobody, who sends one text under a key, is told that it stands for another.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPLAY = 1000
 REPLAY_BYTES = 1 << 20
 BOUND = {"standalone": 15.0, "grip": 55.0}  # seconds from the last fault until every client has the whole log
 
-Key = tuple[str, str]  # from, provisionalId
+Key = tuple[str | None, str, str]  # user, from, provisionalId
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,21 @@ class Stored:
     sender: str
     text: str
     provisional_id: str
+    user: str | None = None
 
     @classmethod
     def read(cls, message: Mapping) -> Stored:
-        return cls(message["id"], message["from"], message["text"], message["provisionalId"])
+        user, sender, provisional_id = key_of(message)
+        return cls(message["id"], sender, message["text"], provisional_id, user)
+
+    @property
+    def key(self) -> Key:
+        return (self.user, self.sender, self.provisional_id)
+
+
+def key_of(message: Mapping) -> Key:
+    """Of a message as it is on the wire."""
+    return (message.get("user"), message["from"], message["provisionalId"])
 
 
 class Log:
@@ -118,8 +129,8 @@ class Witness:
         self.position = position
         self.started = None if invented else position  # the id after which it must have everything
         self.seen: dict[int, Stored] = {}
-        self.pending: dict[str, None] = {}  # provisional ids that are neither official nor retracted yet
-        self.official: set[str] = set()
+        self.pending: dict[Key, None] = {}  # provisional messages that are neither official nor retracted yet
+        self.official: set[Key] = set()
         self.broken: list[str] = []
         self.counts: Counter[str] = Counter()
         self._invented = invented
@@ -151,10 +162,12 @@ class Witness:
             fields = json.loads(event.data)
             if "id" in fields:
                 self._official(Stored.read(fields), event)
-            elif fields["provisionalId"] not in self.official:
-                self.pending[fields["provisionalId"]] = None
+            elif key_of(fields) not in self.official:
+                self.pending[key_of(fields)] = None
         elif event.type == "retraction":
-            self.pending.pop(json.loads(event.data)["provisionalId"], None)
+            fields = json.loads(event.data)
+            meant = (fields.get("user"), fields["provisionalId"])
+            self.pending = {key: None for key in self.pending if (key[0], key[2]) != meant}
         elif event.type == "stream-reset":
             self._reset(event.last_id, **json.loads(event.data))
 
@@ -175,8 +188,8 @@ class Witness:
         self.position = self.reached = id
         self._expected = id + 1
         self._invented = False
-        self.pending.pop(message.provisional_id, None)
-        self.official.add(message.provisional_id)
+        self.pending.pop(message.key, None)
+        self.official.add(message.key)
 
     def _reset(self, id: str, reason: str, lastEventId: int) -> None:
         self.counts["resets"] += 1
@@ -212,10 +225,12 @@ class Ledger:
     def answer(self, key: Key, status: int, message: Stored | None = None, floor: int = 0) -> None:
         """`status` 0: no answer. `floor`: the id up to which the log is cleared by now."""
         self.answers[status] += 1
+        if status == 409:
+            self.broken.append(f"{key} was told that it stands for another text")
         if status != 200:
             return
         assert message is not None
-        if (message.sender, message.provisional_id, message.text) != (*key, self.sent[key]):
+        if (message.key, message.text) != (key, self.sent[key]):
             self.broken.append(f"{key} was answered with another message: {message}")
         before = self.acknowledged.setdefault(key, message.id)
         if floor < before != message.id > floor:
@@ -227,7 +242,7 @@ class Ledger:
         self.acknowledged = {
             key: id
             for key, id in self.acknowledged.items()
-            if Stored(id, key[0], self.sent[key], key[1]) not in lost
+            if Stored(id, key[1], self.sent[key], key[2], key[0]) not in lost
         }
 
     def judge(self, stored: Iterable[Stored], floor: int = 0) -> list[str]:
@@ -238,7 +253,7 @@ class Ledger:
             broken.append(f"the ids in the store are {ids}")
         places: dict[Key, list[int]] = {}
         for message in stored:
-            key = (message.sender, message.provisional_id)
+            key = message.key
             places.setdefault(key, []).append(message.id)
             if self.sent.get(key) != message.text:
                 broken.append(f"{message} is stored, but was not sent like this")
@@ -251,16 +266,14 @@ class Ledger:
         return broken
 
 
-Excused = Callable[[str], bool]  # whether a provisional message may stay unresolved
+Excused = Callable[[str], bool]  # whether the provisional messages with this id may stay unresolved
 
 
-def unresolved(witness: Witness, ever: Iterable[Stored], excused: Excused) -> list[str]:
+def unresolved(witness: Witness, ever: Iterable[Stored], excused: Excused) -> list[Key]:
     """The provisional messages that it should have heard more of. `ever`: all that the log ever had."""
     upto = max(witness.started or 0, witness.log.floor, witness.log.twice)
-    older = {
-        m.provisional_id for m in ever if m.id <= upto
-    }  # it comes late, or again: the client has it no more
-    return [id for id in witness.pending if id not in older and not excused(id)]
+    older = {m.key for m in ever if m.id <= upto}  # it comes late, or again: the client has it no more
+    return [key for key in witness.pending if key not in older and not excused(key[2])]
 
 
 def at_the_end(witness: Witness, stored: list[Stored]) -> bool:
@@ -285,6 +298,6 @@ def judge_witness(
         and message not in witness.log.lost
     ]
     missed = unresolved(witness, stored if ever is None else ever, excused)
-    broken += [f"the provisional {id} was neither stored nor retracted" for id in missed]
+    broken += [f"the provisional {key} was neither stored nor retracted" for key in missed]
     witness.counts["provisionals excused"] += len(witness.pending) - len(missed)
     return broken

@@ -14,7 +14,7 @@ from dataclasses import replace
 from flychat.errors import Unavailable
 from flychat.log import MessageLog
 from flychat.log.room import Room
-from flychat.messages import Commit, Draft, Message
+from flychat.messages import Commit, Draft, Key, Message
 from flychat.storage import Engine, Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.fakes import FaultyEngine, random_faults
@@ -57,18 +57,18 @@ async def converse(
         for n, e in enumerate(engines)
     ]
     violations: list[str] = []
-    acknowledged: dict[tuple[str, str], Message] = {}
+    acknowledged: dict[Key, Message] = {}
 
     async def send(sender: str) -> None:
         for n in range(messages):
             fields = {"from": sender, "text": f"{sender} {n}", "provisionalId": str(uuid.UUID(int=n))}
             draft = Draft.create("room", fields, now=0)
-            while (sender, draft.provisional_id) not in acknowledged:
+            while draft.key not in acknowledged:
                 try:
                     # an impatient sender sends the same again, to another server, before it is answered
                     answers = [chance.choice(logs).commit(draft) for _ in range(chance.choice((1, 1, 2)))]
                     for message in await asyncio.gather(*answers):
-                        if acknowledged.setdefault((sender, draft.provisional_id), message) != message:
+                        if acknowledged.setdefault(draft.key, message) != message:
                             violations.append("acknowledged as two messages")
                 except Unavailable:
                     pass
@@ -102,7 +102,7 @@ def check(stored, acknowledged, published, count) -> None:
         raise Violation("a message is stored twice")
     if len(stored) != count:
         raise Violation(f"{count} messages sent, {len(stored)} stored")
-    for (sender, provisional_id), message in acknowledged.items():
+    for (_, sender, provisional_id), message in acknowledged.items():
         if (message.sender, message.provisional_id) != (sender, provisional_id):
             raise Violation("answered with the message of another")
         if stored[message.id - 1] != message:
@@ -158,6 +158,12 @@ def forget_the_sender(monkeypatch):
     monkeypatch.setattr(Draft, "key", property(lambda draft: draft.provisional_id))
     monkeypatch.setattr(Message, "key", property(lambda message: message.provisional_id))
     monkeypatch.setattr("flychat.log.window.same_text", lambda message, draft: message)  # no Conflict
+
+
+def forget_the_user(monkeypatch):
+    """Anybody's message under the same sender and provisional id is taken for the author's."""
+    monkeypatch.setattr(Draft, "key", property(lambda draft: (None, draft.sender, draft.provisional_id)))
+    monkeypatch.setattr(Message, "key", Draft.key)
 
 
 def guess_the_tail(monkeypatch):

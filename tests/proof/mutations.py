@@ -635,6 +635,27 @@ LINES = [
     ),
     (
         line(
+            "retract_for_everybody",
+            "A retraction names no user: who sends what cannot be stored under another's id withdraws that.",
+            *(streams, "provisional", "if draft.user is None", "if True"),
+        ),
+        "unit/test_streams.py::test_a_retraction_says_whose_message_it_is_where_there_is_a_user",
+    ),
+    (
+        line(
+            "retract_anybodys",
+            "The client takes a retraction for all messages of that provisional id.",
+            *(
+                Follower,
+                "_retract",
+                "(key[0], key[2]) != meant",
+                "key[2] != meant[1]",
+            ),
+        ),
+        "unit/client/test_client.py::test_a_retraction_is_for_the_message_of_its_user",
+    ),
+    (
+        line(
             "skip_ids",
             "The client takes a message that skips an id.",
             *(Follower, "_official", "message.id > self._last + 1", "message.id < 0"),
@@ -726,6 +747,11 @@ MUTATIONS = [
     Mutation(the_id_of_a_reset_by_count, "large"),
     Mutation(wait_two_minutes, "grip"),
     Mutation(prev_id_unchecked, "grip"),
+    Mutation(log_rules.forget_the_user, "forge"),
+    Mutation(
+        log_rules.forget_the_user,
+        "unit/log/test_log.py::test_a_forged_provisional_id_is_no_conflict_for_the_author_and_a_message_of_its_own",
+    ),
     Mutation(
         give_up_in_silence,
         "unit/hub/test_pushpin_hub.py::test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else",

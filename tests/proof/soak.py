@@ -40,7 +40,7 @@ from flychat.storage import Unknown
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from tests.conftest import dynamo_environment
-from tests.proof.judge import BOUND, Ledger, Log, Stored, Witness, judge_witness, unresolved
+from tests.proof.judge import BOUND, Key, Ledger, Log, Stored, Witness, judge_witness, unresolved
 from tests.proof.oracle import post, read_chunk, read_head
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.pushpin_proxy import DEPLOY, KEY, App, ControlProxy, free_port
@@ -149,7 +149,7 @@ class Room:
     async def send(self, sender: str, until: Callable[[], bool]) -> None:
         chance = self.stage.chance
         while not until():
-            key = (sender, str(uuid.UUID(int=chance.getrandbits(128))))
+            key = (None, sender, str(uuid.UUID(int=chance.getrandbits(128))))
             text = f"{sender} says {len(self.ledger.sent)} " + "x" * chance.choice((10, 100, 3000))
             self.ledger.send(key, text)
             while key not in self.ledger.acknowledged:
@@ -161,14 +161,14 @@ class Room:
                     await asyncio.sleep(chance.uniform(0.1, 1))
             await asyncio.sleep(chance.uniform(0, 2 * PAUSE))
 
-    async def _post(self, key: tuple[str, str], text: str) -> None:
+    async def _post(self, key: Key, text: str) -> None:
         status, answer = 0, {}
         self.busy += 1
         try:
             url = self.stage.post_url()
             with contextlib.suppress(OSError, EOFError, TimeoutError, ValueError):
                 status, answer = await asyncio.wait_for(
-                    post(url, self.name, text, key[1], key[0]), self.stage.chance.choice((2, 20))
+                    post(url, self.name, text, key[2], key[1]), self.stage.chance.choice((2, 20))
                 )
         finally:
             self.busy -= 1
@@ -309,13 +309,15 @@ class Stage:
         """Read around flychat."""
         if self.store == "dynamodb":
             commits = await self._read(room)
-            return [Stored(m.id, m.sender, m.text, m.provisional_id) for c in commits for m in c.messages]
+            return [
+                Stored(m.id, m.sender, m.text, m.provisional_id, m.user) for c in commits for m in c.messages
+            ]
         with contextlib.closing(sqlite3.connect(self.disk / "chat.db", timeout=10)) as db:
             rows = db.execute("SELECT seq, m FROM log WHERE room = ? ORDER BY seq", (room.name,)).fetchall()
         return [
-            Stored(id, sender, text, key)
+            Stored(id, sender, text, key, *(each["u"] for each in more))
             for first, payload in rows
-            for id, (sender, text, _, key) in enumerate(json.loads(payload), first)
+            for id, (sender, text, _, key, *more) in enumerate(json.loads(payload), first)
         ]
 
     async def _read(self, room: Room) -> list[Commit]:

@@ -167,13 +167,44 @@ def test_a_client_that_is_cut_after_a_reset_is_judged_by_all_that_follows_the_re
 def test_the_judge_of_a_store():
     ledger = Ledger()
     for n in (1, 2):
-        ledger.send(("a", f"key {n}"), "t")
-    ledger.answer(("a", "key 1"), 503)
-    ledger.answer(("a", "key 2"), 200, log(2)[1])
+        ledger.send((None, "a", f"key {n}"), "t")
+    ledger.answer((None, "a", "key 1"), 503)
+    ledger.answer((None, "a", "key 2"), 200, log(2)[1])
     assert ledger.judge(log(2)) == []
     assert "answered as 2" in ledger.judge(log(1))[0], "what was acknowledged is missing"
     assert "not sent" in ledger.judge(log(3))[0]
     assert "the ids in the store" in ledger.judge(log(2)[1:])[0]
     assert "stored as [1, 3]" in ledger.judge([*log(2), Stored(3, "a", "t", "key 1")])[0]
-    ledger.answer(("a", "key 2"), 200, Stored(3, "a", "t", "key 2"))
+    ledger.answer((None, "a", "key 2"), 200, Stored(3, "a", "t", "key 2"))
     assert "answered as 2 and as 3" in ledger.judge(log(2))[0]
+    ledger.answer((None, "a", "key 2"), 409)
+    assert "stands for another text" in ledger.judge(log(2))[1]
+
+
+def test_the_judge_tells_users_apart():
+    ledger = Ledger()
+    stored = [
+        Stored(1, "a", "t", "key"),
+        Stored(2, "a", "forged", "key", "eve"),
+        Stored(3, "a", "t", "key", "a"),
+    ]
+    for message in stored:
+        ledger.send(message.key, message.text)
+        ledger.answer(message.key, 200, message)
+    assert ledger.judge(stored) == []
+    ledger.answer(("a", "a", "key"), 200, stored[0])
+    assert "answered with another message" in ledger.judge(stored)[0]
+
+
+def test_the_judge_takes_a_retraction_for_its_users_message():
+    def shown(event: str, **fields: object) -> bytes:
+        return f"event: {event}\ndata: {json.dumps(fields)}\n\n".encode()
+
+    about = {"from": "a", "text": "t", "provisionalId": "key"}
+    witness = Witness(Log(lambda: 0), 0)
+    witness.connected()
+    for user in ({}, {"user": "eve"}):
+        witness.read(shown("message", **about, **user))
+    witness.read(shown("retraction", provisionalId="key", user="eve"))
+    (missed,) = judge_witness(witness, [], lambda key: False)
+    assert "(None, 'a', 'key') was neither" in missed

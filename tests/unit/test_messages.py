@@ -1,5 +1,6 @@
 """The rules of the fields, as tables, and what is stored of a commit."""
 
+import contextlib
 import json
 import time
 import unicodedata
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flychat import messages
-from flychat.errors import Invalid, NotFound
+from flychat.errors import Forbidden, Invalid, NotFound
 from flychat.messages import (
     COMMIT_BYTES,
     NFC_SHRINKS,
@@ -19,6 +20,7 @@ from flychat.messages import (
     Message,
     payload_item,
     room_name,
+    user_id,
     wire_json,
 )
 
@@ -193,3 +195,69 @@ def test_what_a_later_version_has_stored_is_read_and_what_it_means_is_left_to_th
     assert wire_json(commit.messages[0]) == {**wire_json(commit.messages[2]), "id": 7}
     again = Commit.read("room", 7, Commit("room", commit.messages).payload)
     assert again.messages == commit.messages, "and it is not lost where it is stored again"
+
+
+def test_the_user_is_the_tokens_and_no_field_says_another():
+    fields = {"from": "ann", "text": "hi", "provisionalId": ID, "user": "eve", "u": "eve"}
+    by_nobody = Draft.create("room", fields, now=0)
+    assert by_nobody.user is None
+    assert "user" not in wire_json(by_nobody)
+    by_ann = Draft.create("room", fields, now=0, user="ann@example.org")
+    assert by_ann.user == "ann@example.org"
+    assert wire_json(by_ann) == {**wire_json(by_nobody), "user": "ann@example.org"}
+    assert list(wire_json(by_ann))[-1] == "user"
+    assert by_ann.key != by_nobody.key
+
+
+@pytest.mark.parametrize("given", [{}, {"from": None}, {"from": "Ann"}])
+def test_with_a_name_in_the_token_from_is_absent_or_the_same(given):
+    made = Draft.create("room", {"text": "hi", **given}, now=0, user="ann", name="Ann")
+    assert (made.user, made.sender) == ("ann", "Ann")
+
+
+@pytest.mark.parametrize("given", ["ann", "Ann ", "", ["Ann"], 7, True])
+def test_another_name_than_the_tokens_is_forbidden(given):
+    with pytest.raises(Forbidden) as refusal:
+        Draft.create("room", {"text": "hi", "from": given}, now=0, user="ann", name="Ann")
+    assert not any(character.isupper() for character in str(refusal.value)), "nothing is repeated"
+
+
+def test_a_name_in_a_token_has_to_be_one():
+    with pytest.raises(Invalid):
+        Draft.create("room", {"text": "hi"}, now=0, user="ann", name="a\nb")
+
+
+@pytest.mark.parametrize(("sub", "good"), [("a", True), ("x" * 255, True), ("", False), ("x" * 256, False)])
+def test_a_user_has_1_to_255_characters(sub, good):
+    with contextlib.nullcontext() if good else pytest.raises(Invalid):
+        assert user_id(sub) == sub
+
+
+@pytest.mark.parametrize("sub", ["a\nb", "\ud800", "\0", "\x85"])
+def test_a_user_has_no_characters_that_break_what_it_stands_in(sub):
+    with pytest.raises(Invalid):
+        user_id(sub)
+
+
+def test_a_user_is_stored_and_comes_back_whatever_else_a_later_version_has_put_there():
+    by_ann = Draft.create("room", {"from": "a", "text": "b", "provisionalId": ID}, now=0, user="ann")
+    payload = Commit.of(1, [by_ann, draft()]).payload
+    assert [fields[4:] for fields in json.loads(payload)] == [[{"u": "ann"}], []]
+    assert [m.user for m in Commit.read("room", 1, payload).messages] == ["ann", None]
+    assert Commit.read("room", 1, payload) == Commit.of(1, [by_ann, draft()])
+    fields = ["ann", "hi", "2026-01-31T12:00:00.000Z", "p"]
+    mores = [{"data": [1], "u": "ann"}, {"u": {"of": "later"}}, {"u": None}]
+    later = Commit.read("room", 1, json.dumps([[*fields, more] for more in mores]))
+    assert [(m.user, m.extra) for m in later.messages] == [
+        ("ann", {"data": [1]}),
+        *((None, m) for m in mores[1:]),
+    ]
+    again = Commit.read("room", 1, Commit("room", later.messages).payload)
+    assert again.messages == later.messages
+
+
+def test_the_largest_message_of_a_user_fits_a_commit():
+    face = "\N{GRINNING FACE}"
+    fields = {"from": face * 64, "text": face * 4096}
+    largest = Draft.create("room", fields, now=0, user=user_id(face * 255))
+    assert len(payload_item(largest).encode()) + 2 <= COMMIT_BYTES / 3

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flychat import streams
 from flychat.messages import Commit, Draft, Message
 from flychat.streams import (
     HISTORY,
@@ -177,3 +178,11 @@ def test_a_provisional_message_has_no_id_and_can_be_retracted():
     assert (event.type, "id" in json.loads(event.data)) == ("message", False)
     (event,) = parse(retracted.content)
     assert (event.type, json.loads(event.data)) == ("retraction", {"provisionalId": draft.provisional_id})
+
+
+def test_a_retraction_says_whose_message_it_is_where_there_is_a_user():
+    draft = replace(drafts(1)[0], user="ann")
+    (event,) = parse(streams.provisional(draft, retracted=True).content)
+    assert json.loads(event.data) == {"provisionalId": draft.provisional_id, "user": "ann"}
+    (event,) = parse(streams.provisional(draft).content)
+    assert json.loads(event.data)["user"] == "ann"

@@ -45,6 +45,7 @@ FAULTS = {
     "asleep": "all servers sleep for longer than messages are kept, while another one writes",
     "large": "some messages are large, for the bytes that a replay may have",
     "again": "what was sent long ago is sent again, with the position at which it was first sent",
+    "forge": "another user sends other texts under the sender and the provisional id of somebody's messages",
     "expire": "messages are kept for some seconds, and by DynamoDB's TTL those places become free at some time",
 }
 GRIP_ONLY = {"refused", "unsaid", "restart", "two"}

@@ -133,7 +133,7 @@ def replay_bytes(world: World) -> int:
 
 
 def _stored(commit: Commit) -> list[Stored]:
-    return [Stored(m.id, m.sender, m.text, m.provisional_id) for m in commit.messages]
+    return [Stored(m.id, m.sender, m.text, m.provisional_id, m.user) for m in commit.messages]
 
 
 class Way:

@@ -14,7 +14,7 @@ from typing import Any
 from flychat import streams
 from flychat.errors import Conflict, Unavailable
 from flychat.hub.grip import read_grip_last
-from flychat.messages import Commit, Draft, iso_date
+from flychat.messages import Commit, Draft, iso_date, wire_json
 from flychat.streams import StreamRequest
 
 from ..judge import BOUND, Ledger, Stored, at_the_end, judge_witness, unresolved
@@ -261,13 +261,14 @@ class World:
         await asyncio.sleep(chance.uniform(0, self.span / 2))
         for n in range(messages or self.scenario.messages):
             draft = self.draft(sender, f"{sender} says {n}")
-            key = (sender, draft.provisional_id)
             drafts.append(draft)
-            while key not in self.ledger.acknowledged:
+            while draft.key not in self.ledger.acknowledged:
                 copies = 2 if "impatient" in self.scenario.faults and chance.random() < 0.5 else 1
                 posts = [self.loop.create_task(self.post(draft)) for _ in range(copies)]
+                if "forge" in self.scenario.faults and chance.random() < 0.5:
+                    posts.append(self.loop.create_task(self.forge(draft)))
                 await asyncio.wait(posts)
-                if key not in self.ledger.acknowledged:
+                if draft.key not in self.ledger.acknowledged:
                     if chance.random() < self.impatience:
                         break  # it gives up
                     await asyncio.sleep(chance.uniform(0.05, 2))
@@ -281,13 +282,22 @@ class World:
         if "large" in self.scenario.faults and self.chance.random() < 0.4:
             self.report.suffered["large"] += 1
             text += " and so on" * (LARGE // 10)
-        key = (sender, str(uuid.UUID(int=self.chance.getrandbits(128))))
+        provisional_id = str(uuid.UUID(int=self.chance.getrandbits(128)))
         since = self.store.last_id() if "again" in self.scenario.faults else None
         if since is not None:
             since = self.chance.choice((since, max(0, since - 2), 0))
-        draft = Draft(ROOM, sender, text, iso_date(self.wall()), key[1], since)
-        self.ledger.send(key, draft.text)
+        user = f"the user {sender}" if "forge" in self.scenario.faults else None
+        draft = Draft(ROOM, sender, text, iso_date(self.wall()), provisional_id, user, since)
+        self.ledger.send(draft.key, draft.text)
         return draft
+
+    async def forge(self, draft: Draft) -> None:
+        """Somebody else is perhaps quicker."""
+        self.report.suffered["forge"] += 1
+        user = self.chance.choice((None, "mallory"))
+        forged = replace(draft, user=user, text="not that", since=None)
+        self.ledger.send(forged.key, forged.text)
+        await self.post(forged)
 
     async def post(self, draft: Draft) -> None:
         chance, status, stored = self.chance, 0, None
@@ -301,7 +311,7 @@ class World:
                     async with asyncio.timeout(chance.choice((20, 1)) if self.scenario.faults else 20):
                         message = await chance.choice(up).post(draft)
                     status = 200
-                    stored = Stored(message.id, message.sender, message.text, message.provisional_id)
+                    stored = Stored.read(wire_json(message))
                 except Unavailable:
                     status = 503
                 except Conflict:
@@ -309,8 +319,7 @@ class World:
         if self.fate("post", "unanswered") == "unanswered":
             status = 0
         self.note(f"{draft.sender}, {draft.text!r}: {status}", draft.provisional_id)
-        key = (draft.sender, draft.provisional_id)
-        self.ledger.answer(key, status, stored, self.store.floor())
+        self.ledger.answer(draft.key, status, stored, self.store.floor())
 
     async def use_another_room(self) -> None:
         """Where it is looked for rooms that are in nobody's use."""

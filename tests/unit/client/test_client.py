@@ -8,6 +8,7 @@ import contextlib
 import json
 import time
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -111,6 +112,8 @@ def test_the_follower(name):
         ),
         (None, Event("retraction", '{"provisionalId": 7}')),
         (None, Event("retraction", "{}")),
+        (None, Event("retraction", '{"provisionalId": "p", "user": 7}')),
+        (None, Event("message", '{"from": "", "text": "", "date": "", "provisionalId": "", "user": null}')),
         (None, Event("stream-reset", "null")),
     ],
 )
@@ -119,6 +122,20 @@ def test_an_event_that_cannot_be_right_ends_the_connection(position, event):
     with pytest.raises(ConnectionError):
         follower.take(event)
     assert follower.position == position
+
+
+def test_a_retraction_is_for_the_message_of_its_user():
+    """What was retracted may be shown again; what was not, is known already."""
+    by_ann = replace(draft(4), user="ann")
+    follower = Follower("tea", 3)
+    follower.connected()
+    sight, others = Event("message", to_json(wire_json(by_ann))), shown(4)
+    assert [follower.take(each) for each in (sight, others, sight)] == [by_ann, draft(4), None]
+    retraction = Event("retraction", to_json({"provisionalId": "pid-4", "user": "ann"}))
+    assert follower.take(retraction) == Retraction("pid-4", "ann")
+    assert [follower.take(each) for each in (others, sight)] == [None, by_ann]
+    assert follower.take(retracted(4)) == Retraction("pid-4")
+    assert [follower.take(each) for each in (sight, others)] == [None, draft(4)]
 
 
 def connected(follower: Follower, log: list[Message]) -> list[StreamEvent]:

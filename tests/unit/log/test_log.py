@@ -6,6 +6,7 @@ import itertools
 import random
 import uuid
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -157,6 +158,25 @@ async def test_the_sender_is_part_of_the_key():
         messages = await asyncio.gather(log.commit(one), log.commit(other))
         assert [m.sender for m in messages] == ["ann", "bob"]
         assert len(await stored(engine)) == 2
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("forged_first", [True, False])
+async def test_a_forged_provisional_id_is_no_conflict_for_the_author_and_a_message_of_its_own(forged_first):
+    """Everybody sees a provisional id before it is stored, so anybody can post another text under it."""
+    async with opened() as (log, engine, _):
+        by_ann = draft("one")
+        by_ann = replace(by_ann, user="ann@example.org")
+        forged = [replace(by_ann, user=user, text="not that") for user in (None, "eve")]
+        order = [*forged, by_ann] if forged_first else [by_ann, *forged]
+        messages = [await log.commit(each) for each in order]
+        assert [(m.user, m.text) for m in messages] == [(each.user, each.text) for each in order]
+        assert await log.recall(by_ann) == await log.commit(by_ann) == messages[order.index(by_ann)]
+        together = [replace(each, provisional_id=str(uuid.uuid4())) for each in order]
+        messages += await asyncio.gather(*map(log.commit, together))
+        assert await stored(engine) == messages
+        with pytest.raises(Conflict):
+            await log.commit(replace(by_ann, text="nor that"))
 
 
 @pytest.mark.gen_test

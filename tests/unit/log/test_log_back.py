@@ -6,6 +6,7 @@ import itertools
 import time
 import uuid
 from collections import deque
+from dataclasses import replace
 
 import pytest
 
@@ -96,6 +97,23 @@ async def test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown(memory)
         assert await log.recall(one) == message
         with pytest.raises(Conflict):
             await log.recall(draft("other", since=0, provisional_id=one.provisional_id))
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_what_another_user_stored_under_the_same_provisional_id_is_not_found_in_the_log(memory):
+    async with opened(memory) as (log, engine):
+        one = replace(draft("once", since=0), user="ann")
+        forged = [await log.commit(replace(one, user=user, text="not that")) for user in (None, "eve")]
+        message = await log.commit(one)
+        await fill(engine, 6000, first=4)
+        late = MessageLog(engine, memory=memory)
+        await late.commit(draft(since=6003))
+        assert await late.commit(one) == await late.recall(one) == message
+        new = replace(one, user="bob", text="a third one")
+        assert (await late.commit(new)).id == 6005
+        assert [message.id for message in forged] == [1, 2]
+        await late.close()
 
 
 @modes

@@ -41,6 +41,19 @@ test("the same provisional id of another author is another message", () => {
   assert.notEqual(keyOf(message("a", "Ann")), keyOf(message("a")));
 });
 
+test("the same author and provisional id of another user are another message", () => {
+  const keys = [undefined, "ann", "eve"].map((user) => keyOf({ ...message("a"), user }));
+  assert.equal(new Set(keys).size, 3);
+  assert.equal(keyOf(JSON.parse(JSON.stringify(message("a")))), keys[0]);
+  assert.notEqual(keyOf({ ...message("a", "b\u0020c"), user: "a" }), keyOf({ ...message("a", "c"), user: "a b" }));
+  const conversation = new Conversation(0);
+  const row = { message: { ...message("a"), user: "ann" }, own: true, pending: true };
+  conversation.add(row);
+  assert.equal(conversation.take(official(1, "a")).row, undefined);
+  const mine = { id: 2, ...row.message };
+  assert.equal(conversation.take({ type: "message", data: JSON.stringify(mine), id: "2" }).row, row);
+});
+
 test("the echo of an own message is not shown a second time", () => {
   const conversation = new Conversation(0);
   conversation.add({ message: message("a"), own: true, pending: true });

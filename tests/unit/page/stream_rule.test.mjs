@@ -7,11 +7,12 @@ import { Conversation } from "../../../static/conversation.js";
 
 const table = JSON.parse(readFileSync(new URL("../../contract/stream_rule.json", import.meta.url)));
 
-const message = (key) => ({
+const message = (key, user) => ({
   from: "Ann",
   text: `text ${key}`,
   date: "2026-01-31T12:00:00.000Z",
   provisionalId: `00000000-0000-4000-8000-${String(key).padStart(12, "0")}`,
+  user,
 });
 const numbers = (words) => (words.match(/\d+/g) ?? []).map(Number);
 
@@ -42,7 +43,8 @@ class Client {
   }
 
   step(step) {
-    const [verb, first, second, ...rest] = step.split(" ");
+    const [words, user] = step.split(" by ");
+    const [verb, first, second, ...rest] = words.split(" ");
     if (verb === "shows") {
       const [official, loose = ""] = step.split("/");
       assert.deepEqual([this.official, this.loose], [numbers(official), numbers(loose)]);
@@ -52,9 +54,10 @@ class Client {
     } else if (verb === "cut") assert.equal(this.conversation.last, Number(first));
     else if (verb === "official") {
       const id = Number(first);
-      this.take("message", { id, ...message(second ? rest[0] : id) }, id);
-    } else if (verb === "provisional") this.take("message", message(first));
-    else if (verb === "retraction") this.take("retraction", { provisionalId: message(first).provisionalId });
+      this.take("message", { id, ...message(second ? rest[0] : id, user) }, id);
+    } else if (verb === "provisional") this.take("message", message(first, user));
+    else if (verb === "retraction")
+      this.take("retraction", { provisionalId: message(first).provisionalId, user });
     else if (verb === "reset") this.take("stream-reset", { reason: first, lastEventId: Number(second) }, rest[1]);
     else this.take({ open: "stream-open" }[verb] ?? verb, {});
   }
