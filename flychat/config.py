@@ -128,8 +128,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory",
         metavar="MB",
-        help="for the messages of all rooms in memory; the least recently used room leaves first "
-        "(default: 256)",
+        help="for the messages of all rooms in memory; the least recently used room leaves first, those with "
+        "held streams last (default: 256)",
     )
     parser.add_argument(
         "--max-streams", metavar="N", help="with --standalone: streams held at once (default: 0, no cap)"

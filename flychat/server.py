@@ -168,6 +168,7 @@ def hold_here(config: Config, log: MessageLog, engine: Engine, grip_urls: Sequen
     hub = LocalHub(
         log.plan,
         polls=engine.shared,
+        holds=log.hold,
         max_streams=config.max_streams,
         max_streams_per_client=config.max_streams_per_client,
     )

@@ -55,6 +55,10 @@ POLL_SECONDS = 10.0  # between two readings of a room for what other processes w
 COMEBACK = (1000, 8000)  # milliseconds over which clients spread their return when the hub closes
 
 
+def nobody_told(room: str, held: bool) -> None:
+    """Nobody asks which rooms are held."""
+
+
 class LocalHub:
     """Holds by `plan`, which answers a recovery.
 
@@ -66,11 +70,12 @@ class LocalHub:
         plan: Callable[[StreamRequest], Awaitable[StreamPlan]],
         *,
         polls: bool = False,
+        holds: Callable[[str, bool], None] = nobody_told,
         keep_alive: float = KEEP_ALIVE_SECONDS,
         max_streams: int = 0,
         max_streams_per_client: int = 0,
     ) -> None:
-        """A cap of 0 is none."""
+        """A cap of 0 is none. `holds` is told when a room has its first stream, and when it has none."""
         self.plan = plan
         self.connections = Connections()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -79,6 +84,7 @@ class LocalHub:
         self._most = max_streams or sys.maxsize
         self._most_per_client = max_streams_per_client or sys.maxsize
         self._polls = polls
+        self.holds = holds
         self._unrecovered = Seldom(logger)
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
 
@@ -143,6 +149,7 @@ class LocalHub:
         room = self.rooms.get(name)
         if room is None:
             room = self.rooms[name] = _Room(self, plan)
+            self.holds(name, True)
         return room
 
     def _tick(self) -> None:
@@ -259,5 +266,5 @@ class _Room:
             audience.feed(block)
 
     def _forget_if_empty(self) -> None:
-        if not self._expected and not self.inhabited:
-            self._hub.rooms.pop(self.name, None)
+        if not self._expected and not self.inhabited and self._hub.rooms.pop(self.name, None) is not None:
+            self._hub.holds(self.name, False)

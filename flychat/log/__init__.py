@@ -11,7 +11,7 @@ Reading. Where the process is alone in holding the streams (`memory`) and in wri
 are served from the window (window.py). Else every read goes to the engine, and equal ones are shared
 (reading.py).
 
-Memory. Windows are bounded in bytes, all together; the least recently used leaves first, and is read again.
+Memory. Rooms are bounded in bytes, all together; which of them leaves, and is read again, says memory.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -28,17 +27,17 @@ from ..errors import Unavailable
 from ..messages import COMMIT_MESSAGES, Commit, Draft, Message
 from ..storage import Engine, Hole, StoreFailed
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
+from .memory import Rooms
 from .reading import Reader, messages_of
 from .room import DEADLINE, Room
-from .view import FIRST, Common, Searched, View
+from .view import FIRST, Common, Searched
 from .window import Window
 
 __all__ = ["MessageLog", "Searched", "not_told"]
 
 PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
-MEMORY = 256 << 20  # bytes of all windows
-ROOMS = 2000  # rooms kept in memory
-IDLE = 600.0  # seconds until an unused room leaves memory
+MEMORY = 256 << 20  # bytes of all rooms
+EXPIRED_AT_ONCE = 1000  # rooms that are looked at in one turn of the loop
 
 
 def not_published(commit: Commit) -> None:
@@ -69,15 +68,13 @@ class MessageLog:
     ) -> None:
         """`most_bytes` of memory, about, are used for all rooms; `now` is the wall clock."""
         self._memory = memory and not engine.shared
-        self._most_bytes = most_bytes
-        self._bytes = 0
-        self._rooms: OrderedDict[str, Room] = OrderedDict()
+        self._rooms = Rooms(lambda name: Room(name, self._common), most_bytes)
         self._reader = Reader(engine)
         self._common = Common(
             engine,
             self._reader,
             committed=committed,
-            weighed=self._weigh,
+            weighed=self._rooms.weigh,
             # A commit of our own is to be in the window as a whole when its drafts are answered from there.
             limit=REPLAY if self._memory else max(FIRST, COMMIT_MESSAGES),
             now=now,
@@ -106,7 +103,7 @@ class MessageLog:
         """
         if self._common.closing:  # the engine may be closed already
             raise Unavailable("this process is ending")
-        return await self._room(draft.room).commit(draft, searched)
+        return await self._rooms.use(draft.room).commit(draft, searched)
 
     # Reading
 
@@ -120,11 +117,11 @@ class MessageLog:
         if after is not None:
             return await self._page_after(name, after, limit)
         if self._memory:
-            window = await self._room(name).warm()
+            window = await self._rooms.use(name).warm()
             end = window.tail if before is None else before - 1
             page = window.page(end, limit)
             if page is None and end > window.tail - REPLAY:
-                await self._room(name).deepen(window)
+                await self._rooms.use(name).deepen(window)
                 page = window.page(end, limit)
             if page is not None:
                 return _up_to(page)
@@ -139,7 +136,7 @@ class MessageLog:
         return _up_to(Page(tuple(m for m in messages_of(commits) if m.id < end)[-limit:], tail, stored=True))
 
     async def _page_after(self, name: str, after: int, limit: int) -> Page:
-        page = (await self._room(name).warm()).page(after + limit, limit) if self._memory else None
+        page = (await self._rooms.use(name).warm()).page(after + limit, limit) if self._memory else None
         beyond: int | None = None
         if page is not None:
             tail, found = page.last_id, page.messages
@@ -160,9 +157,9 @@ class MessageLog:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
         name, last_id = request.room, request.last_id
         if self._memory:
-            window = await self._room(name).warm()
+            window = await self._rooms.use(name).warm()
             if window.lacks(request):
-                await self._room(name).deepen(window)
+                await self._rooms.use(name).deepen(window)
             return self._planned(name, window, request)
         if last_id is None:
             page = await self._reader.newest(name, HISTORY)
@@ -181,7 +178,7 @@ class MessageLog:
 
     def _planned(self, name: str, window: Window, request: StreamRequest) -> StreamPlan:
         plan = window.plan(request)
-        self._weigh(self._room(name))
+        self._rooms.weigh(self._rooms.use(name))
         return plan
 
     # The store
@@ -192,7 +189,9 @@ class MessageLog:
             await self._common.engine.expire(before)
         except StoreFailed as error:
             raise Unavailable(str(error)) from error
-        for room in list(self._rooms.values()):
+        for number, room in enumerate(list(self._rooms.values())):
+            if number % EXPIRED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             room.expire(before)
 
     async def check(self) -> None:
@@ -227,33 +226,9 @@ class MessageLog:
 
     # Memory
 
-    def _weigh(self, room: View) -> None:
-        """Counts a room's bytes anew, and lets others leave if there are too many."""
-        if self._rooms.get(room.name) is not room:
-            return
-        now = room.window.bytes if room.window is not None else 0
-        self._bytes += now - room.bytes
-        room.bytes = now
-        if self._bytes > self._most_bytes:
-            self._room(room.name)
-
-    def _room(self, name: str) -> Room:
-        """The room, marked as used; rooms that are in nobody's use leave, the longest unused first."""
-        now = asyncio.get_running_loop().time()
-        room = self._rooms.get(name)
-        if room is None:
-            room = self._rooms[name] = Room(name, self._common)
-        room.used = now
-        self._rooms.move_to_end(name)
-        while (oldest := next(iter(self._rooms.values()))) is not room:
-            if oldest.busy:
-                self._rooms.move_to_end(oldest.name)
-            elif len(self._rooms) > ROOMS or now - oldest.used > IDLE or self._bytes > self._most_bytes:
-                self._bytes -= oldest.bytes
-                del self._rooms[oldest.name]
-            else:
-                break
-        return room
+    def hold(self, room: str, held: bool) -> None:
+        """Takes note that streams are held in a room, or are no longer: it is among the last to leave."""
+        self._rooms.hold(room, held)
 
 
 def _up_to(page: Page) -> Page:

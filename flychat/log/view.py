@@ -170,6 +170,11 @@ class View:
         while not window.covers(None, self._common.now()) and window.tail - window.keys.first < SEARCHED:
             await self._prepend(window, window.keys.first, KEYS)
 
+    def shorten(self) -> None:
+        """Lets go of all but what is read of a room at first; who uses the window has it as it was."""
+        if self.window is not None:
+            self.window = self.window.shortened(FIRST)
+
     def forget(self) -> None:
         self.window = None
         self._common.weighed(self)

@@ -152,6 +152,18 @@ class Window:
         del self.messages[:gone]
         self.whole = self._bottom = False
 
+    def shortened(self, most: int) -> Window:
+        """A window of the newest messages of this one, `most` of them, and of their keys."""
+        short = Window((), self._limit, 0.0)
+        short.tail = self.tail
+        short.messages = self.messages[-most:]
+        short.whole = self.whole and len(self.messages) <= most
+        short.keys = Keys(self.keys.first if short.whole else short.oldest)
+        for message in short.messages:
+            short.keys.append(message)
+            short._bytes += cost(message)
+        return short
+
     def prepend(self, commits: Sequence[Commit], below: int) -> None:
         """Takes in what was read of the log below id `below`: nothing, if the log has nothing that joins."""
         if commits and commits[-1].last < below - 1:  # there is a hole

@@ -34,6 +34,7 @@ from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog
 from flychat.log import drafts as drafts_module
 from flychat.log import reading as reading_module
+from flychat.log.memory import Rooms
 from flychat.log.reading import SharedReads
 from flychat.log.room import Room
 from flychat.log.view import View
@@ -502,9 +503,49 @@ LINES = [
         line(
             "evict_the_busy",
             "A room that is being written leaves memory.",
-            *(MessageLog, "_room", "if oldest.busy:", "if False:"),
+            *(Rooms, "_let_leave", " and not oldest.busy", ""),
         ),
         "unit/log/test_log.py::test_a_room_that_is_being_written_does_not_leave_memory",
+    ),
+    (
+        line(
+            "let_the_held_leave_as_others_do",
+            "A room with held streams leaves as soon as a room that nobody holds.",
+            *(Rooms, "_line_up", "if room.name in self._held", "if False"),
+        ),
+        "unit/log/test_memory.py::test_a_flood_of_other_rooms_leaves_a_room_with_held_streams_in_memory",
+    ),
+    (
+        line(
+            "let_nobody_leave_who_is_held",
+            "Rooms with held streams fill memory without an end.",
+            *(Rooms, "_let_leave", "self._give_way(self._shallow, staying, self._leave)", "pass"),
+        ),
+        "unit/log/test_memory.py::test_rooms_with_held_streams_leave_when_nothing_else_is_left",
+    ),
+    (
+        line(
+            "count_no_empty_rooms",
+            "A room without a message takes no memory.",
+            *(Rooms, "_count", "ROOM_BYTES + ", ""),
+        ),
+        "unit/log/test_memory.py::test_rooms_without_a_message_fill_memory_too",
+    ),
+    (
+        line(
+            "keep_the_reach_of_what_was_shortened",
+            "A window that was shortened says of the drafts that it let go of that they are new.",
+            *(Window, "shortened", "if short.whole else short.oldest", ""),
+        ),
+        "unit/log/test_memory.py::test_a_shortened_window_says_of_no_draft_that_it_is_new",
+    ),
+    (
+        line(
+            "never_tell_that_nobody_is_there",
+            "A room in which streams were held once counts as held for ever.",
+            *(_Room, "_forget_if_empty", "self._hub.holds(self.name, False)", "pass"),
+        ),
+        "unit/hub/test_local.py::test_the_log_is_told_when_a_room_has_its_first_stream_and_when_it_has_none",
     ),
     (
         line(

@@ -22,6 +22,7 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
 from flychat.log import drafts as drafts_module
+from flychat.log import memory as memory_module
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.log import view as view_module
@@ -93,7 +94,7 @@ def _chosen(world: World) -> Iterator[tuple[Any, str, Any]]:
     yield publisher_module, "random", world.chance
     yield local_module, "random", world.chance
     if "evict" in faults:
-        yield log_module, "IDLE", 2.0
+        yield memory_module, "IDLE", 2.0
     if world.expires:
         yield view_module, "TAIL_SECONDS", 1.0
     if "large" in faults:

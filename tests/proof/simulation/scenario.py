@@ -25,7 +25,7 @@ FAULTS = {
     "down": "the store does not answer for up to 35 s",
     "kill": "a server is killed, and started again",
     "term": "a server is asked to end, and started again",
-    "evict": "rooms leave a server's memory after 2 s without use",
+    "evict": "rooms leave a server's memory after 2 s without use, or as it is full",
     "cut": "a client's connection breaks",
     "stall": "a client does not read for up to 20 s",
     "unanswered": "the answer to a POST is lost, so it is sent again",

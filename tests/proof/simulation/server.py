@@ -65,7 +65,7 @@ class Server:
             now=self.time,
         )
         if self.mode == "standalone":
-            self.hub: Any = LocalHub(self.log.plan, polls=engine.shared)
+            self.hub: Any = LocalHub(self.log.plan, polls=engine.shared, holds=self.log.hold)
         elif self.mode == "grip":
             self.hub = PushpinHub([f"http://proxy:{number}/" for number in range(1, 1 + len(world.proxies))])
         else:

@@ -322,13 +322,16 @@ class World:
         self.ledger.answer(draft.key, status, stored, self.store.floor())
 
     async def use_another_room(self) -> None:
-        """Where it is looked for rooms that are in nobody's use."""
+        """Where it is looked for rooms that are in nobody's use; memory is full at times, and little is to leave."""
         while not self.healed:
             await asyncio.sleep(self.chance.uniform(0.5, 3))
             for server in self.servers:
                 if server.up and not server.draining:
-                    server.log._room("elsewhere")
-                    self.report.suffered["evict"] += ROOM not in server.log._rooms
+                    rooms = server.log._rooms
+                    most, rooms._most = rooms._most, self.chance.choice((rooms._most, rooms.bytes - 1, 0))
+                    rooms.use("elsewhere")
+                    rooms._most = most
+                    self.report.suffered["evict"] += ROOM not in rooms
 
     async def trouble(self, fault: str) -> None:
         """One event of its kind, and its end."""

@@ -18,6 +18,7 @@ from flychat.storage import Unknown
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.proof.local_rules import MUTATIONS
 from tests.support.fakes import MemoryEngine
+from tests.support.pushpin_proxy import eventually
 from tests.support.served import draft, fields, served
 from tests.support.sse_parser import parse
 
@@ -179,6 +180,31 @@ async def test_a_recovery_waits_for_a_store_that_is_down():
         chat.engine.read_faults.extend([Unknown()] * 3)
         await chat.post()
         assert await client.until_id(2) == [1, 2]
+
+
+@pytest.mark.gen_test
+async def test_the_log_is_told_when_a_room_has_its_first_stream_and_when_it_has_none():
+    async with served() as chat:
+        told = []
+        chat.hub.holds = lambda *news: told.append(news)
+        clients = [await chat.stream(room=room) for room in ("tea", "tea", "milk")]
+        assert told == [("tea", True), ("milk", True)]
+        clients[0].close()
+        clients[2].close()
+        await eventually(lambda: len(told) > 2)
+        clients[1].close()
+        await eventually(lambda: len(told) > 3)
+        assert told[2:] == [("milk", False), ("tea", False)]
+
+
+@pytest.mark.gen_test
+async def test_a_room_whose_streams_are_held_stays_in_memory():
+    async with served() as chat:
+        await chat.stream(room="tea")
+        chat.log._rooms._most = 2 * chat.log._rooms.bytes
+        for number in range(9):
+            await chat.log.plan(StreamRequest(f"other {number}"))
+        assert list(chat.log._rooms) == ["tea", "other 8"]
 
 
 @pytest.mark.gen_test

@@ -10,12 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from flychat import log as log_module
 from flychat.errors import Conflict, Unavailable, Unstorable
 from flychat.log import MessageLog
+from flychat.log import memory as memory_module
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.log import view as view_module
+from flychat.log.memory import ROOM_BYTES
 from flychat.log.reading import SharedReads
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
 from flychat.storage import Broken, Taken, Throttled, Unknown
@@ -56,11 +57,11 @@ class GatedEngine(FaultyEngine):
 
 
 @contextlib.asynccontextmanager
-async def opened(*faults, memory=False):
+async def opened(*faults, **options):
     """(log, engine, published commits)"""
     engine = GatedEngine(await SqliteEngine.open(":memory:"), faults)
     published: list[Commit] = []
-    log = MessageLog(engine, memory=memory, committed=published.append)
+    log = MessageLog(engine, **{"memory": False, **options}, committed=published.append)
     try:
         yield log, engine, published
     finally:
@@ -271,7 +272,7 @@ async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotte
             await super().put(commit)
 
     log = MessageLog(engine := Slow(MemoryEngine(shared=not submitted)), memory=False)
-    await log._room("room").warm()
+    await log._rooms.use("room").warm()
     engine.calls.clear()
     outcomes = await asyncio.gather(*(log.commit(draft()) for _ in range(200)), return_exceptions=True)
     stored = 1 if submitted else 64  # the first one is put at once, before the others come
@@ -449,10 +450,9 @@ async def test_what_was_given_up_stays_in_doubt_when_more_is_given_up():
 
 
 @pytest.mark.gen_test
-async def test_a_room_that_is_being_written_does_not_leave_memory(monkeypatch):
+async def test_a_room_that_is_being_written_does_not_leave_memory():
     """Else there would be two of it, and the one that is read would not learn what the other writes."""
-    monkeypatch.setattr(log_module, "ROOMS", 1)
-    async with opened(memory=True) as (log, engine, _):
+    async with opened(memory=True, most_bytes=1) as (log, engine, _):
         await log.commit(draft())
         engine.gate.clear()
         engine.at_gate.clear()
@@ -608,8 +608,7 @@ async def test_a_store_that_others_write_to_is_read_and_not_remembered():
 
 @pytest.mark.gen_test
 async def test_unused_rooms_leave_memory_and_busy_ones_stay(monkeypatch):
-    monkeypatch.setattr(log_module, "ROOMS", 3)
-    async with opened(memory=True) as (log, engine, _):
+    async with opened(memory=True, most_bytes=4 * ROOM_BYTES) as (log, engine, _):
         engine.gate.clear()
         busy = asyncio.create_task(log.commit(draft(room="busy")))
         await engine.at_gate.wait()
@@ -621,6 +620,6 @@ async def test_unused_rooms_leave_memory_and_busy_ones_stay(monkeypatch):
         engine.calls.clear()
         await log.plan(StreamRequest("room 9"))
         assert not engine.calls
-        monkeypatch.setattr(log_module, "IDLE", -1.0)
+        monkeypatch.setattr(memory_module, "IDLE", -1.0)
         await log.plan(StreamRequest("room 9"))
         assert list(log._rooms) == ["room 9"]

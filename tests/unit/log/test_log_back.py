@@ -16,6 +16,7 @@ from flychat.log import MessageLog
 from flychat.log import reading as reading_module
 from flychat.log import view as view_module
 from flychat.log import window as window_module
+from flychat.log.memory import ROOM_BYTES
 from flychat.messages import TEXT_CHARACTERS, Commit, Draft
 from flychat.storage import Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
@@ -429,8 +430,8 @@ async def test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves(
             await fill(engine, 40, text=LARGE, room=f"room {n}")
             await log.plan(StreamRequest(f"room {n}", 0))
             await log.commit(draft(room=f"room {n}", since=40))
-            assert log._bytes == sum(room.bytes for room in log._rooms.values())
-            assert log._bytes <= most + window_module.WINDOW_BYTES
+            assert log._rooms.bytes == sum(room.bytes for room in log._rooms.values())
+            assert log._rooms.bytes <= most + window_module.WINDOW_BYTES
         assert "room 0" not in log._rooms
         assert "room 59" in log._rooms
         engine.calls.clear()
@@ -440,13 +441,13 @@ async def test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves(
 
 
 @pytest.mark.gen_test
-async def test_a_room_that_was_forgotten_weighs_nothing():
+async def test_a_room_that_was_forgotten_weighs_no_more_than_an_empty_one():
     async with opened(True) as (log, engine):
         await fill(engine, 50)
         await log.plan(StreamRequest("room"))
-        assert log._bytes == log._rooms["room"].bytes > 0
+        assert log._rooms.bytes == log._rooms["room"].bytes > ROOM_BYTES
         log._rooms["room"].forget()
-        assert log._bytes == log._rooms["room"].bytes == 0
+        assert log._rooms.bytes == log._rooms["room"].bytes == ROOM_BYTES
 
 
 @pytest.mark.gen_test

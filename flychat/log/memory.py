@@ -1,0 +1,134 @@
+"""Which rooms are in memory: as many as fit into a bound in bytes, those with held streams to the last.
+
+The rooms stand in three queues, each in the order of their last use. While there are too many bytes, the one
+that was used longest ago gives way, of the first queue that has one:
+
+    free      no streams are held in it: the room leaves
+    deep      streams are held: its window is shortened, and it goes to the end of the next queue
+    shallow   streams are held, and nobody has used the room since it was shortened: it leaves as well
+
+A free room leaves also when nobody has used it for IDLE seconds. What has left is read again when it is
+needed: that costs time, and no message. A room that is being written, or searched, stays, or else there would
+be two of it. There is no bound by number: a room without messages has its bytes, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+
+from .room import Room
+from .view import View
+
+IDLE = 600.0  # seconds until an unused room leaves memory
+ROOM_BYTES = 2000  # that a room takes beside its messages, their keys and plans
+BUSY = 8  # rooms that are passed over at once because they are being written
+
+
+class Rooms(Mapping[str, Room]):
+    """The rooms in memory, by their names; `make` makes a new one. `bytes` is what they take, about."""
+
+    def __init__(self, make: Callable[[str], Room], most_bytes: int) -> None:
+        self.bytes = 0
+        self._make, self._most = make, most_bytes
+        self._rooms: dict[str, Room] = {}
+        self._held: set[str] = set()  # the rooms with held streams, whether or not they are in memory
+        self._free: OrderedDict[str, Room] = OrderedDict()
+        self._deep: OrderedDict[str, Room] = OrderedDict()
+        self._shallow: OrderedDict[str, Room] = OrderedDict()
+
+    def __getitem__(self, name: str) -> Room:
+        return self._rooms[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rooms)
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def clear(self) -> None:
+        """Lets every room leave."""
+        for each in (self._rooms, self._free, self._deep, self._shallow):
+            each.clear()
+        self.bytes = 0
+
+    def use(self, name: str) -> Room:
+        """The room, marked as used; others may have to leave."""
+        room = self._rooms.get(name)
+        if room is None:
+            room = self._rooms[name] = self._make(name)
+            self._count(room)
+        room.used = asyncio.get_running_loop().time()
+        self._line_up(room)
+        self._let_leave(room)
+        return room
+
+    def weigh(self, view: View) -> None:
+        """Counts a room's bytes anew; others may have to leave."""
+        room = self._rooms.get(view.name)
+        if room is not None and room is view:
+            self._count(room)
+            if self.bytes > self._most:
+                self.use(room.name)
+
+    def hold(self, name: str, held: bool) -> None:
+        """Takes note that streams are held in the room from now on, or are no longer."""
+        if held:
+            self._held.add(name)
+        else:
+            self._held.discard(name)
+        if (room := self._rooms.get(name)) is not None:
+            self._line_up(room)
+
+    def _line_up(self, room: Room) -> None:
+        """Puts the room at the end of its queue."""
+        queue = self._deep if room.name in self._held else self._free
+        if room.name not in queue:
+            self._leave_queues(room.name)
+            queue[room.name] = room
+        else:
+            queue.move_to_end(room.name)
+
+    def _leave_queues(self, name: str) -> None:
+        for queue in (self._free, self._deep, self._shallow):
+            queue.pop(name, None)
+
+    def _let_leave(self, staying: Room) -> None:
+        """Has rooms give way, but not `staying`, which has just been used."""
+        while (oldest := next(iter(self._free.values()), staying)) is not staying and not oldest.busy:
+            if staying.used - oldest.used <= IDLE and self.bytes <= self._most:
+                break
+            self._leave(oldest)
+        if self.bytes > self._most:
+            self._give_way(self._free, staying, self._leave)
+            self._give_way(self._deep, staying, self._shorten)
+            self._give_way(self._shallow, staying, self._leave)
+
+    def _give_way(self, queue: OrderedDict[str, Room], staying: Room, how: Callable[[Room], None]) -> None:
+        busy = 0
+        while self.bytes > self._most and busy < BUSY:
+            oldest = next(iter(queue.values()), staying)
+            if oldest is staying:
+                break
+            if oldest.busy:
+                queue.move_to_end(oldest.name)
+                busy += 1
+            else:
+                how(oldest)
+
+    def _leave(self, room: Room) -> None:
+        self.bytes -= room.bytes
+        self._leave_queues(room.name)
+        del self._rooms[room.name]
+
+    def _shorten(self, room: Room) -> None:
+        self._leave_queues(room.name)
+        self._shallow[room.name] = room
+        room.shorten()
+        self._count(room)
+
+    def _count(self, room: Room) -> None:
+        now = ROOM_BYTES + (room.window.bytes if room.window is not None else 0)
+        self.bytes += now - room.bytes
+        room.bytes = now

@@ -1,0 +1,181 @@
+"""Which rooms are in memory: those with held streams to the last, and all of them within their bytes."""
+
+import contextlib
+import itertools
+
+import pytest
+
+from flychat.log import MessageLog
+from flychat.log import memory as memory_module
+from flychat.log.memory import BUSY, ROOM_BYTES
+from flychat.log.room import Room
+from flychat.log.view import FIRST
+from flychat.messages import Commit, Draft
+from flychat.streams import StreamRequest
+from tests.support.fakes import FaultyEngine, MemoryEngine
+
+FLOOD = 200  # rooms
+BYTES = 100 * ROOM_BYTES  # far less than they take
+
+
+@contextlib.asynccontextmanager
+async def opened(most_bytes=BYTES):
+    engine = FaultyEngine(MemoryEngine())
+    log = MessageLog(engine, memory=True, most_bytes=most_bytes)
+    try:
+        yield log, engine
+    finally:
+        await log.close()
+
+
+def draft(room, text="hi") -> Draft:
+    return Draft.create(room, {"from": "ann", "text": text}, now=0.0)
+
+
+async def fill(engine, room, number, text="hi"):
+    for first in range(1, number + 1, 50):
+        drafts = [draft(room, text) for _ in range(min(50, number + 1 - first))]
+        await engine.engine.put(Commit.of(first, drafts))
+
+
+async def flood(log, number=FLOOD):
+    for n in range(number):
+        await log.plan(StreamRequest(f"flood {n}"))
+
+
+def known(log, room, last_id=None):
+    """Whether the room's streams are opened without a reading."""
+    return log.plan_at_once(StreamRequest(room, last_id)) is not None
+
+
+@pytest.mark.gen_test
+async def test_a_flood_of_other_rooms_leaves_a_room_with_held_streams_in_memory():
+    async with opened() as (log, _):
+        for room in ("held", "free"):
+            await log.plan(StreamRequest(room))
+        log.hold("held", True)
+        await flood(log)
+        assert known(log, "held")
+        assert not known(log, "free")
+
+
+@pytest.mark.gen_test
+async def test_a_room_with_held_streams_may_be_quiet_for_any_time(monkeypatch):
+    async with opened() as (log, _):
+        for room in ("held", "free"):
+            await log.plan(StreamRequest(room))
+        log.hold("held", True)
+        monkeypatch.setattr(memory_module, "IDLE", -1.0)
+        await log.plan(StreamRequest("other"))
+        assert known(log, "held")
+        assert not known(log, "free")
+
+
+@pytest.mark.gen_test
+async def test_a_room_that_is_held_before_it_is_in_memory_counts_as_held():
+    async with opened() as (log, _):
+        log.hold("held", True)
+        await log.plan(StreamRequest("held"))
+        await flood(log)
+        assert known(log, "held")
+
+
+@pytest.mark.gen_test
+async def test_once_its_last_stream_has_gone_a_room_leaves_like_others():
+    async with opened() as (log, _):
+        await log.plan(StreamRequest("held"))
+        log.hold("held", True)
+        log.hold("held", False)
+        assert known(log, "held")
+        await flood(log)
+        assert not known(log, "held")
+
+
+@pytest.mark.gen_test
+async def test_rooms_are_bounded_in_bytes_and_not_in_number():
+    async with opened(most_bytes=64 << 20) as (log, engine):
+        await flood(log, 2500)
+        reads = engine.calls.copy()
+        await flood(log, 2500)
+        assert engine.calls == reads
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("held", [False, True])
+async def test_rooms_without_a_message_fill_memory_too(held):
+    """Else whoever asks for a room after the other would have a server use all that there is."""
+    async with opened() as (log, _):
+        for n in range(FLOOD):
+            await log.plan(StreamRequest(f"room {n}"))
+            log.hold(f"room {n}", held)
+            assert log._rooms.bytes <= BYTES + ROOM_BYTES + (4 << 10)
+        assert len(log._rooms) <= BYTES / ROOM_BYTES
+
+
+@pytest.mark.gen_test
+async def test_the_past_of_rooms_with_held_streams_gives_way_before_the_rooms_do():
+    """First rooms that nobody holds leave; then what is deep in the windows of the others; then these."""
+    async with opened(most_bytes=2 << 20) as (log, engine):
+        for room in ("one", "two"):
+            await fill(engine, room, 500)
+            await log.plan(StreamRequest(room, 0))
+            log.hold(room, True)
+        await log.plan(StreamRequest("free"))
+        rooms = log._rooms
+        assert len(rooms["one"].window.messages) == 500
+        for n in itertools.count():
+            if len(rooms["one"].window.messages) < 500:
+                break
+            await log.plan(StreamRequest(f"another {n}"))
+            log.hold(f"another {n}", True)
+        assert "free" not in rooms
+        assert len(rooms["one"].window.messages) == FIRST
+        assert known(log, "one", 500 - FIRST)
+        assert known(log, "one")
+        assert known(log, "two", 0), "it was used later"
+        deep = (await log.plan(StreamRequest("one", 0))).messages
+        assert [message.id for message in deep] == list(range(1, 501)), "it is read again"
+
+
+@pytest.mark.gen_test
+async def test_rooms_with_held_streams_leave_when_nothing_else_is_left():
+    async with opened() as (log, _):
+        for n in range(FLOOD):
+            await log.plan(StreamRequest(f"room {n}"))
+            log.hold(f"room {n}", True)
+        assert not known(log, "room 0")
+        assert known(log, f"room {FLOOD - 1}")
+        await log.plan(StreamRequest("room 0"))
+        assert known(log, "room 0"), "it is read again, and is the one that was used last"
+
+
+@pytest.mark.gen_test
+async def test_a_shortened_window_says_of_no_draft_that_it_is_new():
+    """A draft whose key has left memory with its message is searched for in the log."""
+    async with opened(most_bytes=1 << 20) as (log, engine):
+        await fill(engine, "room", 200)
+        await log.plan(StreamRequest("room", 0))
+        log.hold("room", True)
+        first = engine.engine.commits["room", 1].messages[0]
+        log._rooms["room"].shorten()
+        again = Draft("room", first.sender, first.text, first.date, first.provisional_id, since=0)
+        assert (await log.commit(again)).id == 1
+        assert (await log.commit(draft("room"))).id == 201
+
+
+@pytest.mark.gen_test
+async def test_rooms_that_are_being_written_are_passed_over_some_at_a_time(monkeypatch):
+    """Else each use of a room would look at all of them, for as long as the store does not answer."""
+    async with opened() as (log, _):
+        asked = []
+        monkeypatch.setattr(Room, "busy", property(lambda room: asked.append(room.name) or True))
+        for n in range(FLOOD):
+            log.hold(f"busy {n}", n % 2 == 0)
+            log._rooms.use(f"busy {n}")
+        assert len(log._rooms) == FLOOD
+        asked.clear()
+        log._rooms.use("one more")
+        assert 0 < len(asked) <= 1 + 3 * BUSY
+        monkeypatch.undo()
+        log._rooms.use("one more")
+        assert log._rooms.bytes <= BYTES
