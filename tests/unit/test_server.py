@@ -152,3 +152,13 @@ async def test_what_was_started_ends_with_the_server(mode, parts):
     assert ended == started.keys() - {"sockets"} | {"listening"}
     assert all(sock.fileno() == -1 for sock in started["sockets"])
     await ended_but(tasks)
+
+
+@pytest.mark.gen_test
+async def test_the_log_is_told_by_the_hub_which_rooms_are_held():
+    running = await server.start(read("standalone"))
+    try:
+        assert running.hub.holds == running.log.hold
+        assert running.hub.plan == running.log.plan
+    finally:
+        await running.stop()
