@@ -1,4 +1,4 @@
-"""All figures: tables to docs/benchmarks.md, a plot to docs/benchmarks.svg. 30 minutes; --quick yes: 5.
+"""All figures: tables to docs/benchmarks.md, a plot to docs/benchmarks.svg. 45 minutes; --quick yes: 7.
 
 python -m benchmarks [--quick yes] [--rounds 3] [--peers flychat,nchan]
 """
@@ -12,20 +12,22 @@ import subprocess
 import time
 from importlib.metadata import version
 
-from . import burst, fanout, harness, ingest, latency, memory, page, storm
-from .options import options
+from . import burst, fanout, harness, ingest, latency, memory, overload, page, restart, rooms, storm
+from .options import chosen, options
 from .plot import plot
 
 MANY = (100, 1000, 10_000, 19_000)
+STARLETTE_VERSION = "import starlette; print(starlette.__version__)"
 
 
 def main() -> None:
     given = options(__doc__, rounds=3, quick="")
     rounds, many, peers = given.rounds, list(MANY), given.peers
+    chats = chosen(given.named, harness.CHATS)
     if given.quick:
         rounds, many = 1, [100, 1000]
     most = min(10_000, many[-1])
-    started, parts = time.time(), [_head(peers)]
+    started, parts = time.time(), [_head([*peers, *chats])]
 
     def part(title: str, text: str) -> None:
         parts.append(f"## {title}\n\n{text}")
@@ -33,6 +35,8 @@ def main() -> None:
         document = "\n\n".join([*parts, f"({harness.load()} at the end)"])
         (harness.ROOT / "docs" / "benchmarks.md").write_text(document + "\n")
 
+    posts = 2000 if given.quick else rooms.POSTS
+    part("The ordinary chat", rooms.render(rooms.title(), *rooms.run(chats, rounds, posts=posts)))
     fans = fanout.run(many, rounds, peers)
     part("Fan-out", f"![CPU and memory by the number of clients](benchmarks.svg)\n\n{fanout.render(fans)}")
     (harness.ROOT / "docs" / "benchmarks.svg").write_text(picture(fans))
@@ -46,6 +50,16 @@ def main() -> None:
     offered = harness.interleaved(quick, lambda p: burst.offered(p, most), rounds)
     part("More than a pass can carry", burst.render(title, *offered))
     part("Reconnect storm", storm.render(most, *storm.run(most, rounds, peers)))
+    sizes = (1000, 200) if given.quick else (restart.CLIENTS, restart.ROOMS)
+    returning, backs = chosen(given.named, restart.PEERS), []
+    for busy in (False, True):
+        results = restart.run(returning, rounds, busy, *sizes)
+        backs.append(restart.render(restart.title(busy, *sizes), *results))
+    part("Restart", "\n\n".join(backs))
+    seconds = 3.0 if given.quick else overload.SECONDS
+    part(
+        "Overload", overload.render(overload.title(seconds=seconds), *overload.run(chats, 1, seconds=seconds))
+    )
     rate = 5.0 if most == 10_000 else 50.0
     title = f"{most:,} clients, {rate:g} events/s"
     part("Latency", latency.render(title, *latency.run(most, rate, 10.0, rounds, peers)))
@@ -88,17 +102,20 @@ def _head(peers: list[harness.Peer]) -> str:
 def _versions(peers: list[harness.Peer]) -> list[str]:
     """Of what is measured, as far as it is on this machine."""
     versions = [f"Python {platform.python_version()}", f"Tornado {version('tornado')}"]
-    for peer, name, program, *arguments in (
-        (harness.NCHAN, "nginx", "nginx", "-v"),
-        (harness.NCHAN, "nchan", "dpkg-query", "-W", "-f=${Version}", "libnginx-mod-nchan"),
-        (harness.NODE, "Node", "node", "--version"),
-        (harness.STARLETTE, "Starlette", "", "-c", "import starlette; print(starlette.__version__)"),
+    for peer, name, find, *command in (
+        (harness.NCHAN, "nginx", lambda: harness._program("nginx"), "-v"),
+        (harness.NCHAN, "nchan", lambda: "dpkg-query", "-W", "-f=${Version}", "libnginx-mod-nchan"),
+        (harness.NODE, "Node", lambda: harness._program("node"), "--version"),
+        (harness.BUN_CHAT, "Bun", harness.bun, "--version"),
+        (harness.STARLETTE, "Starlette", harness.starlette_python, "-c", STARLETTE_VERSION),
     ):
         with contextlib.suppress(harness.Skipped, OSError, subprocess.CalledProcessError):
             if peer in peers:
-                found = harness._program(program) if program else harness.starlette_python()
-                told = subprocess.run([found, *arguments], capture_output=True, text=True, check=True)
+                told = subprocess.run([find(), *command], capture_output=True, text=True, check=True)
                 versions.append(f"{name} {_number(told.stdout + told.stderr)}")
+    with contextlib.suppress(harness.Skipped):
+        if harness.CENTRIFUGO in peers and harness.centrifugo():
+            versions.append(f"Centrifugo {_number(harness.CENTRIFUGO_MODULE)}")
     return versions
 
 

@@ -1,10 +1,11 @@
 /* The other side of every benchmark: one process that holds up to 20,000 streams, publishes to them, and
    checks that each of them got every message once and in order.
 
-   client PORT GET POST TYPE BODY ORDER SIGHT
+   client PORT GET POST TYPE BODY ORDER SIGHT ROOMS
      GET    path of the stream                      POST, TYPE   path and content type of a publication
-            {r} in the path is a number from 0 to 99
      BODY   its body, in which {n} is the number of the message and {u} a UUID of it
+     ROOMS  {r} in GET, POST and BODY is the number of a room, from 0 to ROOMS - 1: the streams and the messages
+            go through all rooms in turn. With {r} in GET, open as many streams in each room
      ORDER  text before a number that must count up by one on every stream; with "=" in front: before numbers
             that every stream must have once each and in the same order (for several SENDERS)
      SIGHT  text before the number of the message, by which a latency is measured (may equal ORDER)
@@ -12,10 +13,11 @@
    Commands, one a line on stdin, each answered by one line of JSON:
      open COUNT BEHIND TAIL WINDOW   more streams, WINDOW connects at a time. With TAIL > 0 they come back with a
                                      Last-Event-ID of up to BEHIND before TAIL, and are open once TAIL was seen;
-                                     BEHIND < 1: without a Last-Event-ID, and open once TAIL was seen
+                                     BEHIND < 1: without a Last-Event-ID, and open once TAIL was seen.
+                                     Any other status than 200 is a refusal, and not tried again
      lock COUNT                      messages, one in flight: the next when every stream has the one before
      burst COUNT SENDERS             messages as fast as SENDERS connections get their POSTs answered
-     rate COUNT PER_SECOND SENDERS   messages at even intervals
+     rate COUNT PER_SECOND SENDERS   messages at even intervals, until the next command at most
      idle MILLISECONDS               reads what comes, for so long
      close */
 #define _GNU_SOURCE
@@ -24,6 +26,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +40,7 @@ enum { STREAMS = 20000, SENDERS = 512, MESSAGES = 1 << 20, BUCKETS = 4096, PER_A
 enum { CONNECTING, HEAD, READING, GONE };
 
 typedef struct {
-    int fd, state, matched_order, matched_sight, head_matched;
+    int fd, state, matched_order, matched_sight, head_length, head_matched;
     long number, sight;        /* the digits being read, -1 outside of a number */
     long expected;             /* the next number of ORDER, 0 not known yet */
     int count;                 /* numbers of ORDER so far */
@@ -51,10 +54,10 @@ typedef struct { int fd, busy, matched, status; long left, number; double sent; 
 
 static Stream streams[STREAMS];
 static Sender senders[SENDERS];
-static int stream_count, open_count, sender_count, gone_count, ep;
+static int stream_count, open_count, sender_count, gone_count, refused_count, ep;
 static long order_errors, failed_posts, events, sightings, bytes_read, numbers_done, tail_seen;
 static const char *get_path, *post_path, *post_type, *post_body, *order, *sight;
-static int port, same_order, same_marker;
+static int port, rooms, many_rooms, step = 1, same_order, same_marker;
 static double *sent_at;
 static int common[MESSAGES], common_count; /* with "=": the order in which the first to have them had them */
 static char had[MESSAGES];
@@ -123,6 +126,15 @@ static void begin_stream(int i, long behind, long tail) {
     watch(s->fd, EPOLLOUT, i, EPOLL_CTL_ADD);
 }
 
+/* The template with its {r} filled in. */
+static const char *in_room(const char *template, long room) {
+    static char text[1024];
+    const char *place = strstr(template, "{r}");
+    if (!place) return template;
+    snprintf(text, sizeof text, "%.*s%ld%s", (int)(place - template), template, room, place + 3);
+    return text;
+}
+
 static void opened(Stream *s) {
     double took = now() - s->began;
     s->open = 1;
@@ -145,7 +157,8 @@ static void request_stream(int i) {
         "Accept-Encoding: gzip, deflate, br, zstd\r\nReferer: http://127.0.0.1:%d/room?user=ann\r\n"
         "Connection: keep-alive\r\nCookie: flychat_user=ann\r\n%s"
         "Sec-Fetch-Dest: empty\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Site: same-origin\r\n"
-        "Pragma: no-cache\r\nCache-Control: no-cache\r\n\r\n", get_path, port, port, position);
+        "Pragma: no-cache\r\nCache-Control: no-cache\r\n\r\n",
+        in_room(get_path, i % rooms), port, port, position);
     if (write(s->fd, text, length) != length) { s->state = GONE; gone_count++; close(s->fd); return; }
     s->state = HEAD;
     watch(s->fd, EPOLLIN, i, EPOLL_CTL_MOD);
@@ -159,7 +172,7 @@ static void ordered(Stream *s, long n) {
         had[n] = 1;
     }
     if (n != wanted && order_errors++ < 3) fprintf(stderr, "client: %ld instead of %ld\n", n, wanted);
-    s->expected = n + 1;
+    s->expected = n + step;
     numbers_done++;
     if (n > tail_seen) tail_seen = n;
     if (!s->open && s->done_at && n >= s->done_at) opened(s);
@@ -175,6 +188,12 @@ static void take(Stream *s, const char *data, int length, double at) {
     for (int i = 0; i < length; i++) {
         char c = data[i];
         if (s->state == HEAD) {
+            if (s->head_length++ == 9 && c != '2') {
+                s->state = GONE;
+                refused_count++;
+                close(s->fd);
+                return;
+            }
             s->head_matched = c == "\r\n\r\n"[s->head_matched] ? s->head_matched + 1 : c == '\r';
             if (s->head_matched == 4) {
                 s->state = READING;
@@ -238,16 +257,14 @@ static void send_message(Sender *p, long n) {
     char *to = body;
     for (const char *from = post_body; *from; from++) {
         if (!strncmp(from, "{n}", 3)) { to += sprintf(to, "%08ld", n); from += 2; }
+        else if (!strncmp(from, "{r}", 3)) { to += sprintf(to, "%ld", n % rooms); from += 2; }
         else if (!strncmp(from, "{u}", 3)) { to += sprintf(to, "00000000-0000-4000-8000-%012ld", n); from += 2; }
         else *to++ = *from;
     }
     int length = to - body;
-    char path[1024], *room = strstr(post_path, "{r}");
-    snprintf(path, sizeof path, "%s", post_path);
-    if (room) sprintf(path + (room - post_path), "%ld%s", n % 100, room + 3);
     int size = snprintf(text, sizeof text,
         "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n",
-        path, port, post_type, length);
+        in_room(post_path, n % rooms), port, post_type, length);
     memcpy(text + size, body, length);
     if (n < MESSAGES) sent_at[n] = now();
     p->sent = now();
@@ -303,15 +320,24 @@ static double cpu(void) {
 
 static void report(double began, double cpu_began, int complete) {
     printf("{\"complete\": %s, \"seconds\": %.6f, \"client_cpu\": %.4f, \"streams\": %d, \"gone\": %d, "
-           "\"order_errors\": %ld, \"failed_posts\": %ld, \"events\": %ld, \"numbers\": %ld, \"sightings\": %ld, "
-           "\"bytes\": %ld, \"tail\": %ld, \"delivery_ms\": [%.3f, %.3f, %.3f], \"post_ms\": [%.3f, %.3f, %.3f], "
+           "\"refused\": %d, \"order_errors\": %ld, \"failed_posts\": %ld, \"events\": %ld, \"numbers\": %ld, "
+           "\"sightings\": %ld, \"bytes\": %ld, \"tail\": %ld, \"delivery_ms\": [%.3f, %.3f, %.3f], \"post_ms\": [%.3f, %.3f, %.3f], "
            "\"open_ms\": [%.3f, %.3f, %.3f]}\n",
-           complete ? "true" : "false", now() - began, cpu() - cpu_began, open_count, gone_count, order_errors,
-           failed_posts, events, numbers_done, sightings, bytes_read, tail_seen, percentile(delivery, 0.5),
+           complete ? "true" : "false", now() - began, cpu() - cpu_began, open_count, gone_count, refused_count,
+           order_errors, failed_posts, events, numbers_done, sightings, bytes_read, tail_seen, percentile(delivery, 0.5),
            percentile(delivery, 0.99), percentile(delivery, 1), percentile(posting, 0.5),
            percentile(posting, 0.99), percentile(posting, 1), percentile(opening, 0.5),
            percentile(opening, 0.99), slowest_open * 1e3);
     fflush(stdout);
+}
+
+static long audience(void) {
+    return many_rooms ? open_count / rooms : open_count;
+}
+
+static int told_more(void) {
+    struct pollfd input = {.fd = 0, .events = POLLIN};
+    return poll(&input, 1, 0) > 0;
 }
 
 static int busy_senders(void) {
@@ -326,16 +352,20 @@ static Sender *free_sender(int count) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 8) { fprintf(stderr, "client PORT GET POST TYPE BODY ORDER SIGHT\n"); return 2; }
+    if (argc != 9) { fprintf(stderr, "client PORT GET POST TYPE BODY ORDER SIGHT ROOMS\n"); return 2; }
     port = atoi(argv[1]); get_path = argv[2]; post_path = argv[3]; post_type = argv[4]; post_body = argv[5];
     same_order = argv[6][0] == '=';
     order = argv[6] + same_order;
     sight = argv[7];
+    rooms = atoi(argv[8]);
     same_marker = !strcmp(order, sight);
+    many_rooms = strstr(get_path, "{r}") != NULL;
+    if (many_rooms && same_marker) step = rooms; /* a room has each ROOMSth message */
     sent_at = calloc(MESSAGES, sizeof *sent_at);
     ep = epoll_create1(0);
     char line[256];
     while (fgets(line, sizeof line, stdin)) {
+        if (!strcmp(line, "stop\n")) continue; /* it has ended a rate */
         char command[32];
         double a = 0, b = 0, c = 0, d = 0;
         if (sscanf(line, "%31s %lf %lf %lf %lf", command, &a, &b, &c, &d) < 1) continue;
@@ -344,19 +374,20 @@ int main(int argc, char **argv) {
         int complete = 1;
         if (!strcmp(command, "open")) {
             int goal = stream_count + (int)a, from = stream_count, window = (int)d;
-            while (open_count + gone_count < goal && now() < limit) {
+            while (open_count + gone_count + refused_count < goal && now() < limit) {
                 int started = 0;
-                while (stream_count < goal && stream_count - open_count - gone_count < window && started++ < 64) {
+                while (stream_count < goal && started++ < 64 &&
+                       stream_count - open_count - gone_count - refused_count < window) {
                     long behind = b < 1 ? -1 : 1 + (stream_count - from) % (long)b;
                     begin_stream(stream_count++, behind, (long)c);
                 }
                 turn(stream_count < goal ? 0 : 20);
             }
-            complete = open_count + gone_count == goal && !gone_count;
+            complete = open_count == goal;
         } else if (!strcmp(command, "lock")) {
             begin_senders(1);
             for (long k = 0; k < (long)a && now() < limit; k++) {
-                long goal = numbers_done + open_count;
+                long goal = numbers_done + audience();
                 send_message(&senders[0], next_number++);
                 while ((numbers_done < goal || senders[0].busy) && now() < limit) turn(100);
                 complete = numbers_done >= goal;
@@ -364,10 +395,14 @@ int main(int argc, char **argv) {
         } else if (!strcmp(command, "burst") || !strcmp(command, "rate")) {
             double rate = command[0] == 'r' ? b : 0, due = now();
             int count = rate ? (int)c : (int)b;
-            long left = (long)a, goal = (long)a * open_count;
+            long left = (long)a, goal = left * audience();
             begin_senders(count);
+            long failed = failed_posts;
             while ((left || numbers_done < goal || sightings < goal || busy_senders()) && now() < limit) {
                 Sender *p;
+                if (rate && left && told_more()) { goal -= left * audience(); left = 0; }
+                goal -= (failed_posts - failed) * audience();
+                failed = failed_posts;
                 while (left && (!rate || now() >= due) && (p = free_sender(count))) {
                     due += rate ? 1 / rate : 0;
                     send_message(p, next_number++);
@@ -387,7 +422,7 @@ int main(int argc, char **argv) {
                     setsockopt(streams[i].fd, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
                     close(streams[i].fd);
                 }
-            stream_count = open_count = gone_count = 0;
+            stream_count = open_count = gone_count = refused_count = 0;
         } else { fprintf(stderr, "client: what is %s?\n", command); return 2; }
         report(began, cpu_began, complete);
     }

@@ -20,7 +20,7 @@ import time
 import urllib.request
 import venv
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -30,6 +30,7 @@ BUILD = Path(
     os.environ.get("FLYCHAT_BENCH_BUILD", Path(tempfile.gettempdir()) / f"flychat-bench-{os.getuid()}")
 )
 NCHAN_MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+CENTRIFUGO_MODULE = "github.com/centrifugal/centrifugo/v6@v6.9.1"
 TICKS = os.sysconf("SC_CLK_TCK")
 BLOCK = 150  # bytes of a message on the wire, framing of HTTP aside
 STREAM = "/rooms/room/messages/"
@@ -56,6 +57,7 @@ class Peer:
     events: int = 1
     arguments: tuple[str, ...] = ()
     replay: str = ""  # where a returning client goes, if not to `get`; and it sends no Last-Event-ID then
+    rooms: int = 1  # `{r}` in get, post and body is one of so many
 
     def command(self, port: int, folder: Path) -> list[str]:
         match self.name.partition(",")[0]:
@@ -79,6 +81,12 @@ class Peer:
                 ]
             case "Node http":
                 return [_program("node"), str(PEERS / "node_sse.js"), str(port)]
+            case "Node":
+                return [_program("node"), str(PEERS / "node_chat.js"), str(port)]
+            case "Bun":
+                return [bun(), str(PEERS / "bun_chat.js"), str(port)]
+            case "Centrifugo":
+                return [centrifugo(), "-c", str(PEERS / "centrifugo.json"), "--http_server.port", str(port)]
             case "Tornado handlers":
                 return [sys.executable, str(PEERS / "tornado_handlers.py"), str(port)]
             case "Starlette":
@@ -117,6 +125,25 @@ TORNADO = Peer("Tornado handlers", "/", "/", _block())
 STARLETTE = Peer("Starlette", "/", "/", _block())
 ALL = (C_LOOP, FLYCHAT, POSTED, NCHAN, NODE, TORNADO, STARLETTE)
 
+# The ordinary chat, of many rooms: each peer takes messages in its own way, and keeps a room's newest 50.
+TYPED = f"from=ann&text=@{{n}}+{'x' * 50}&provisionalId={{u}}"
+ROOM = "/rooms/room{r}/messages/"
+URLENCODED = "application/x-www-form-urlencoded"
+CHAT = Peer("flychat", ROOM, ROOM, TYPED, "\nid: ", "@", URLENCODED, 2, arguments=MEMORY)
+FILE = ("--standalone", "--store", "sqlite:chat.db")
+CHAT_ON_DISK = replace(CHAT, name="flychat, SQLite file", arguments=FILE)
+NCHAN_CHAT = replace(NCHAN, get="/sub/room{r}", post="/pub/room{r}", body=TYPED, replay="")
+NODE_CHAT = Peer("Node", "/room{r}", "/room{r}", TYPED, "\nid: ", "@", URLENCODED)
+BUN_CHAT = replace(NODE_CHAT, name="Bun")
+CENTRIFUGO = Peer(
+    "Centrifugo",
+    "/connection/uni_sse?cf_connect=%7B%22subs%22:%7B%22room{r}%22:%7B%7D%7D%7D",
+    "/api/publish",
+    f'{{"channel":"room{{r}}","data":{{"from":"ann","text":"@{{n}} {"x" * 50}","provisionalId":"{{u}}"}}}}',
+    type="application/json",
+)
+CHATS = (CHAT, CHAT_ON_DISK, NCHAN_CHAT, NODE_CHAT, BUN_CHAT, CENTRIFUGO)
+
 
 def compiled(name: str) -> Path:
     """The program of a C file, compiled if it is older than the file."""
@@ -137,11 +164,39 @@ def starlette_python() -> str:
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         venv.create(folder, with_pip=True, clear=True)
-        install = [python, "-m", "pip", "-q", "install", "-r", HERE / "requirements.txt"]
-        if subprocess.run(install, capture_output=True).returncode:
-            raise Skipped("benchmarks/requirements.txt cannot be installed")
+        _install([python, "-m", "pip", "-q", "install", "-r", HERE / "requirements.txt"])
         (folder / "complete").touch()
     return str(python)
+
+
+def bun() -> str:
+    """Bun, from its npm package."""
+    if given := os.environ.get("FLYCHAT_BENCH_BUN"):
+        return given
+    folder = BUILD / "bun"
+    program = folder / "node_modules" / ".bin" / "bun"
+    if not program.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _install([_program("npm"), "install", "--no-audit", "--no-fund", "--prefix", folder, "bun"])
+    return str(program)
+
+
+def centrifugo() -> str:
+    """Centrifugo, compiled by Go once, which takes minutes."""
+    if given := os.environ.get("FLYCHAT_BENCH_CENTRIFUGO"):
+        return given
+    program = BUILD / "centrifugo"
+    if not program.exists():
+        place = {"GOPATH": str(BUILD / "go"), "GOBIN": str(BUILD), "GOFLAGS": "-modcacherw"}
+        _install([_program("go"), "install", CENTRIFUGO_MODULE], place)
+        shutil.rmtree(BUILD / "go")  # its sources, 1 GB
+    return str(program)
+
+
+def _install(command: list, environ: dict[str, str] | None = None) -> None:
+    note(f"installing: {' '.join(map(str, command))}")
+    if subprocess.run(command, env={**os.environ, **(environ or {})}, capture_output=True).returncode:
+        raise Skipped(f"{command[-1]} cannot be installed")
 
 
 def _program(name: str) -> str:
@@ -276,15 +331,20 @@ class Client:
     """client.c, on a running peer; `do` gives it a command and returns what it reports, checked.
 
     With `replay` its streams come back with a position. With `several` senders the order is the server's to
-    choose: it must be the same for all streams.
+    choose: it must be the same for all streams. Where it is not `whole`, a stream or a POST may be refused.
     """
 
-    def __init__(self, server: Running, *, replay: bool = False, several: bool = False) -> None:
+    def __init__(
+        self, server: Running, *, replay: bool = False, several: bool = False, whole: bool = True
+    ) -> None:
         peer = server.peer
         get = peer.replay if replay and peer.replay else peer.get
+        self._faults = ["order_errors"] + (["gone", "refused", "failed_posts"] if whole else [])
+        self._whole = whole
         self.returns = not (replay and peer.replay)
-        order = "=@" if several and peer.order == "@" else peer.order
-        arguments = [str(server.port), get, peer.post, peer.type, peer.body, order, peer.sight]
+        order = "=@" if several and peer.order == "@" and peer.rooms == 1 else peer.order
+        publication = [peer.post, peer.type, peer.body, order, peer.sight]
+        arguments = [str(server.port), get, *publication, str(peer.rooms)]
         self._process = subprocess.Popen(
             [compiled("client.c"), *arguments],
             stdin=subprocess.PIPE,
@@ -304,8 +364,8 @@ class Client:
         if not line:
             raise RuntimeError(f"the client ended with {self._process.wait()}")
         report = json.loads(line)
-        problems = {name: report[name] for name in ("gone", "order_errors", "failed_posts") if report[name]}
-        if problems or not report["complete"]:
+        problems = {name: report[name] for name in self._faults if report[name]}
+        if problems or (self._whole and not report["complete"]):
             raise RuntimeError(f"not every client got every message in order: {problems} {report}")
         return report
 

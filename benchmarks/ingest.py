@@ -35,7 +35,7 @@ def measure(store: str, rooms: int, senders: int, messages: int, mode: str = "--
         if mode == "--grip":
             sink = stack.enter_context(harness.helper("grip_sink.py"))
             arguments += ["--grip-url", f"http://127.0.0.1:{sink}"]
-        peer = replace(harness.POSTED, post=path, body=BODY, arguments=tuple(arguments))
+        peer = replace(harness.POSTED, post=path, body=BODY, rooms=rooms, arguments=tuple(arguments))
         server = stack.enter_context(harness.running(peer, environ))
         client = stack.enter_context(harness.Client(server))
         client.do("burst", min(messages, 200), senders)  # warm

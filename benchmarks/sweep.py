@@ -27,21 +27,21 @@ DAY = 86_400
 NOTHING, EVERYTHING = iso_date(0), iso_date(time.time())
 
 
-def rows(messages: int, rooms: int) -> Iterator[tuple[str, int, int, str, str]]:
+def rows(messages: int, rooms: int, name: str) -> Iterator[tuple[str, int, int, str]]:
     """Of a log whose messages are from 30 days ago until yesterday, room by room."""
     key, now = str(uuid.uuid4()), time.time()
     count = messages // rooms
     for room in range(rooms):
         for id in range(1, count + 1):
             date = iso_date(now - DAY - 29 * DAY * (1 - id / count))
-            yield f"room {room:06}", id, 1, f"[{payload_item(Message(id, 'ann', 'x' * 50, date, key))}]"
+            yield name.format(room), id, 1, f"[{payload_item(Message(id, 'ann', 'x' * 50, date, key))}]"
 
 
-async def fill(path: str, messages: int, rooms: int) -> None:
+async def fill(path: str, messages: int, rooms: int, name: str = "room {:06}") -> None:
     await (await SqliteEngine.open(path)).close()  # makes the table
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("BEGIN")
-    db.executemany("INSERT INTO log VALUES (?, ?, ?, ?)", rows(messages, rooms))
+    db.executemany("INSERT INTO log VALUES (?, ?, ?, ?)", rows(messages, rooms, name))
     db.execute("COMMIT")
     db.close()
 

@@ -1,4 +1,5 @@
-"""A stand-in for DynamoDB that is fast: as much of it as flychat uses, in memory. PORT, SECONDS per answer.
+"""A stand-in for DynamoDB that is fast: as much of it as flychat uses, in memory. PORT, SECONDS per answer,
+and perhaps MESSAGES that each room has from the beginning.
 
 A GET tells how many PutItems there were and how many write units they cost (a unit is 1 KB, begun).
 """
@@ -19,8 +20,24 @@ DESCRIPTION = {
 }
 
 
+class Rooms(dict):
+    """Each room's items by their places; of the first `messages`, one message each, a room is made with."""
+
+    messages = 0
+
+    def __missing__(self, room: str) -> dict[int, dict]:
+        self[room] = {id: self.item(room, id) for id in range(1, self.messages + 1)}
+        return self[room]
+
+    @staticmethod
+    def item(room: str, id: int) -> dict:
+        date, key = "2026-01-01T00:00:00.000Z", f"00000000-0000-4000-9000-{id:012}"
+        payload = json.dumps([["ann", "x" * 50, date, key]])
+        return {"room": {"S": room}, "seq": {"N": str(id)}, "n": {"N": "1"}, "m": {"S": payload}}
+
+
 class Table(RequestHandler):
-    rooms: dict[str, dict[int, dict]] = {}
+    rooms = Rooms()
     counts = {"puts": 0, "units": 0}
     seconds = 0.0
 
@@ -40,7 +57,7 @@ class Table(RequestHandler):
 
     def putitem(self, asked: dict) -> dict:
         item = asked["Item"]
-        room = self.rooms.setdefault(item["room"]["S"], {})
+        room = self.rooms[item["room"]["S"]]
         place = int(item["seq"]["N"])
         self.counts["puts"] += 1
         self.counts["units"] += -(-sum(len(k) + len(*v.values()) for k, v in item.items()) // 1024)
@@ -52,7 +69,7 @@ class Table(RequestHandler):
 
     def query(self, asked: dict) -> dict:
         values = asked["ExpressionAttributeValues"]
-        room, edge = self.rooms.get(values[":room"]["S"], {}), int(values[":edge"]["N"])
+        room, edge = self.rooms[values[":room"]["S"]], int(values[":edge"]["N"])
         forward = asked["ScanIndexForward"]
         start = asked.get("ExclusiveStartKey")
         if start:
@@ -65,10 +82,11 @@ class Table(RequestHandler):
         return answer
 
 
-async def main(port: int, seconds: float) -> None:
+async def main(port: int, seconds: float, messages: int = 0) -> None:
     Table.seconds = seconds
+    Table.rooms.messages = messages
     Application([("/", Table)]).listen(port, "127.0.0.1")
     await asyncio.Event().wait()
 
 
-asyncio.run(main(int(sys.argv[1]), float(sys.argv[2])))
+asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:])))

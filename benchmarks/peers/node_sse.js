@@ -1,5 +1,5 @@
 // What one writes with Node's http module: a response per stream, a write per message and stream.
-const http = require('http')
+import http from 'node:http'
 
 const streams = new Set()
 const kept = [] // kept[n - 1] is message n
