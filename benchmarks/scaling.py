@@ -202,8 +202,8 @@ seconds, while those who are back are served.
 
 ## The formula
 
-For `L` listeners in rooms with `r` events/s each (a message is two events: provisional and official), and a
-keep-alive every {keep_alive} s:
+For `L` listeners in rooms with `r` events/s each (a message is two events: provisional and official; in GRIP mode
+one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
 
     deliveries/s  d = L * (r + 1/{keep_alive})
     standalone      = d * {delivery} us of one core (events that come together: down to {burst}), one file per listener

@@ -31,7 +31,7 @@ from .log import MessageLog
 from .messages import iso_date
 from .packaged import folder
 from .process import allow_files, collect_less, watch_loop
-from .showing import AtOnce, Publish, Showing
+from .showing import AtOnce, Patient, Publish, Showing
 from .storage import Engine
 from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
@@ -161,7 +161,7 @@ def mode_of(config: Config) -> Mode:
         return Mode(memory=True, recovery=None, showing=AtOnce, hold=partial(hold_here, config))
     from .hub.grip import read_grip_last
 
-    return Mode(memory=False, recovery=read_grip_last, showing=AtOnce, hold=held_by_proxies)
+    return Mode(memory=False, recovery=read_grip_last, showing=Patient, hold=held_by_proxies)
 
 
 def hold_here(config: Config, log: MessageLog, engine: Engine, grip_urls: Sequence[str]) -> Hold:

@@ -9,11 +9,12 @@ import uuid
 
 import pytest
 
+from flychat import showing
 from flychat.hub import grip as grip_module
 from flychat.hub import local as local_module
 from tests.proof import oracle
 from tests.support.asking import ROOM
-from tests.support.modes import MODES, standing
+from tests.support.modes import MODES, Place, standing
 from tests.support.served import Client, fields
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
@@ -141,26 +142,32 @@ async def test_no_client_has_a_gap_whenever_it_comes(mode, tmp_path):
             assert await client.until_id(60) == list(range(1, 61))
 
 
+def hold_puts(chat: Place) -> tuple[asyncio.Event, asyncio.Event]:
+    """(a put has begun, let it go on). Behind a proxy, what is stored in 3 ms is not shown before."""
+    putting, go_on = asyncio.Event(), asyncio.Event()
+    put = chat.engine.put
+
+    async def held(commit):
+        putting.set()
+        await go_on.wait()
+        await put(commit)
+
+    chat.engine.put = held  # type: ignore[method-assign]
+    return putting, go_on
+
+
 @gen_test
 async def test_a_provisional_message_is_seen_before_the_store_has_it(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
         client = await chat.settled()
-        putting, stored = asyncio.Event(), asyncio.Event()
-        put = chat.engine.engine.put
-
-        async def slow_put(commit):
-            putting.set()
-            await stored.wait()
-            await put(commit)
-
-        chat.engine.engine.put = slow_put
+        putting, go_on = hold_puts(chat)
         posting = asyncio.create_task(chat.post())
         shown = await client.next()
         assert (shown.type, shown.last_id, fields(shown)["text"]) == ("message", "", "hi")
         assert b"\nid:" not in client.blocks[-1]
         await putting.wait()
         assert not posting.done()
-        stored.set()
+        go_on.set()
         official = await client.next()
         assert fields(official) == await posting
         assert fields(shown) == {name: value for name, value in (await posting).items() if name != "id"}
@@ -171,9 +178,12 @@ async def test_what_was_not_stored_is_retracted(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
         client = await chat.settled()
         chat.engine.rejects_over = 0
+        _, go_on = hold_puts(chat)
         key = str(uuid.uuid4())
-        assert (await oracle.post(chat.url, "room", "never", key))[0] == 400
+        posting = asyncio.create_task(oracle.post(chat.url, "room", "never", key))
         assert fields(await client.next())["provisionalId"] == key
+        go_on.set()
+        assert (await posting)[0] == 400
         retraction = await client.next()
         assert (retraction.type, retraction.last_id) == ("retraction", "")
         assert client.blocks[-1] == b'event: retraction\ndata: {"provisionalId":"%s"}\n\n' % key.encode()
@@ -190,6 +200,24 @@ async def test_a_text_that_is_refused_as_a_conflict_retracts_nothing(mode, tmp_p
         await chat.post("the last")
         assert await client.until_id(2) == [1, 2]
         assert not any(b"event: retraction" in each for each in client.blocks)
+
+
+@gen_test
+async def test_behind_a_proxy_what_is_stored_in_time_is_seen_once_and_what_fails_in_time_never(
+    mode, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(showing, "PATIENCE", 60)  # whatever else this machine does, the store is in time
+    async with standing(mode, tmp_path) as chat:
+        client = await chat.settled()
+        await chat.post()
+        chat.engine.rejects_over = 0
+        assert (await oracle.post(chat.url, "room", "never"))[0] == 400
+        chat.engine.rejects_over = None
+        await chat.post()
+        assert await client.until_id(2) == [1, 2]
+        each = 2 if mode == "standalone" else 1
+        assert [b"event: message" in block for block in client.blocks].count(True) == each * 2 + (each - 1)
+        assert any(b"event: retraction" in block for block in client.blocks) == (mode == "standalone")
 
 
 @gen_test

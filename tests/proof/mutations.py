@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from flychat import streams
+from flychat import showing, streams
 from flychat.chat import Chat
 from flychat.client.follower import Follower
 from flychat.errors import Unavailable
@@ -40,6 +40,7 @@ from flychat.log.room import Room
 from flychat.log.view import View
 from flychat.log.window import Keys, Window
 from flychat.messages import Message
+from flychat.showing import Patient
 from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.worker import Worker
@@ -591,6 +592,59 @@ LINES = [
             *(View, "recall", "found = await self.search(draft, searched)", "return draft"),
         ),
         "unit/log/test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
+    ),
+    *(
+        (line(name, says, *what), f"unit/test_showing.py::{test}")
+        for name, says, what, test in (
+            (
+                "retract_what_was_not_shown",
+                "What a quick store refuses is retracted, though nobody has seen it.",
+                (Patient, "_ended", "if waiting.shown and", "if"),
+                "test_what_was_neither_shown_nor_stored_is_not_retracted",
+            ),
+            (
+                "forget_to_retract",
+                "What was shown because the store was slow stays when it is refused.",
+                (Patient, "_show", "waiting.shown = True", "pass"),
+                "test_what_was_shown_and_not_stored_is_retracted",
+            ),
+            (
+                "retract_a_conflict",
+                "A provisional id that stands for a stored message is retracted, when its text is another.",
+                (showing, "_is_retracted", "not isinstance(failure, Conflict)", "True"),
+                "test_a_conflict_retracts_nothing",
+            ),
+            (
+                "patience_for_ever",
+                "Nothing is shown before it is stored, however long that takes.",
+                (Patient, "show", "+ PATIENCE", "+ 1000 * PATIENCE"),
+                "test_a_draft_is_shown_when_the_store_has_not_answered_in_time",
+            ),
+            (
+                "patience_each_time",
+                "A store that is always slow is given time for every draft.",
+                (Patient, "_lose_patience", "self._slow = True", "pass"),
+                "test_behind_a_store_that_was_slow_the_last_time_a_draft_is_shown_at_once",
+            ),
+            (
+                "no_patience_any_more",
+                "A store that was slow once is given no time again.",
+                (Patient, "_ended", "self._slow = False", "pass"),
+                "test_a_store_that_is_quick_again_is_given_time_again",
+            ),
+            (
+                "show_what_is_over",
+                "A draft is shown though its end is known.",
+                (Patient, "_ended", "del self._waiting[waiting]", "pass"),
+                "test_what_is_stored_in_time_is_not_shown_before",
+            ),
+            (
+                "show_behind_the_official",
+                "A draft is shown in the turn in which it is stored, behind its official event.",
+                (Patient, "_wake_at", "self._loop.call_soon, ", ""),
+                "test_what_is_stored_in_the_turn_in_which_its_time_ends_is_not_shown_after_its_official_event",
+            ),
+        )
     ),
     (
         line(

@@ -116,8 +116,10 @@ async def test_publications_of_two_processes_that_cross_on_the_way_are_delivered
 
 
 @gen_test
-async def test_a_doubled_publication_is_delivered_once(stage):
-    pushpin, control, app = await one_of_each(stage)
+async def test_a_doubled_publication_is_delivered_once(stage, dynamo_table):
+    store, environ, dynamo = dynamo_table
+    pushpin, control, app = await one_of_each(stage, store=store, environ=environ)
+    dynamo.delay = 0.02  # so that there are provisional events
     crowd = await quiet_crowd(stage, pushpin, app.url)  # a recovery drops provisional ones on their way
     room = crowd.listeners[0].room
     control.fate = lambda item: "double"

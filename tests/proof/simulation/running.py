@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from flychat import log as log_module
 from flychat import server as server_module
+from flychat import showing as showing_module
 from flychat import storage, streams
 from flychat.errors import FlychatError
 from flychat.hub import local as local_module
@@ -38,6 +39,7 @@ from .world import World
 BACKLOG_BYTES = 1500
 LOG_MODULES = (log_module, reading_module, room_module, view_module, window_module)
 SEND_BYTES = 700
+PATIENCE = 0.02  # of a quick store's puts half take longer, and of a slow one's nearly all
 EXPECTED = (type(None), FlychatError, OSError, TimeoutError)  # of a task
 
 
@@ -59,6 +61,7 @@ def simulated() -> Iterator[None]:
             (pushpin_module, "time", clock),
             (server_module, "time", clock),
             (server_module, "SWEEP_SECONDS", 3.0),
+            (showing_module, "PATIENCE", PATIENCE),
             (rooms, "TRIES", 3),
             (streams, "HISTORY", HISTORY),
             (streams, "REPLAY", REPLAY),

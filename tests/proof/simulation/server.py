@@ -19,7 +19,7 @@ from flychat.hub.pushpin import PushpinHub
 from flychat.log import MessageLog
 from flychat.messages import Draft, Message, iso_date
 from flychat.server import sweep
-from flychat.showing import AtOnce
+from flychat.showing import AtOnce, Patient
 from flychat.streams import Publication, StreamRequest, committed
 
 from .kernel import Response, Socket
@@ -73,7 +73,8 @@ class Server:
         if world.expires:
             self.sweep = world.loop.create_task(sweep(self.log, RETENTION))
         hub = Disturbed(self) if self.mode == "standalone" else self.hub
-        self.chat = Chat(self.log, hub, AtOnce(hub.publish))
+        showing = Patient if self.mode == "grip" else AtOnce
+        self.chat = Chat(self.log, hub, showing(hub.publish))
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         return self.world.loop.create_task(work, context=self.context.copy())
