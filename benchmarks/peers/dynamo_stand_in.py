@@ -1,14 +1,14 @@
 """A stand-in for DynamoDB that is fast: as much of it as flychat uses, in memory. PORT, SECONDS per answer,
 and perhaps MESSAGES that each room has from the beginning.
 
-A GET tells how many PutItems there were and how many write units they cost (a unit is 1 KB, begun).
+It is one process beside a service of thousands, so it does as little as it can: bare HTTP, and items are kept
+as the JSON that they are asked for in. A GET tells how many PutItems there were and how many write units they
+cost (a unit is 1 KB, begun).
 """
 
 import asyncio
 import json
 import sys
-
-from tornado.web import Application, RequestHandler
 
 KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
 DESCRIPTION = {
@@ -25,68 +25,94 @@ class Rooms(dict):
 
     messages = 0
 
-    def __missing__(self, room: str) -> dict[int, dict]:
+    def __missing__(self, room: str) -> dict[int, str]:
         self[room] = {id: self.item(room, id) for id in range(1, self.messages + 1)}
         return self[room]
 
     @staticmethod
-    def item(room: str, id: int) -> dict:
+    def item(room: str, id: int) -> str:
         date, key = "2026-01-01T00:00:00.000Z", f"00000000-0000-4000-9000-{id:012}"
         payload = json.dumps([["ann", "x" * 50, date, key]])
-        return {"room": {"S": room}, "seq": {"N": str(id)}, "n": {"N": "1"}, "m": {"S": payload}}
+        return json.dumps({"room": {"S": room}, "seq": {"N": str(id)}, "n": {"N": "1"}, "m": {"S": payload}})
 
 
-class Table(RequestHandler):
-    rooms = Rooms()
-    counts = {"puts": 0, "units": 0}
-    seconds = 0.0
+class Table:
+    def __init__(self, seconds: float, messages: int) -> None:
+        self.seconds = seconds
+        self.rooms = Rooms()
+        self.rooms.messages = messages
+        self.counts = {"puts": 0, "units": 0}
 
-    async def post(self) -> None:
-        action = self.request.headers["X-Amz-Target"].partition(".")[2]
-        answer = getattr(self, action.lower())(json.loads(self.request.body))
-        if self.seconds and action in ("PutItem", "Query"):
-            await asyncio.sleep(self.seconds)
-        self.set_header("Content-Type", "application/x-amz-json-1.0")
-        self.write(answer)
+    def describetable(self, asked: dict) -> tuple[int, str]:
+        return 200, json.dumps(DESCRIPTION)
 
-    def get(self) -> None:
-        self.write(self.counts)
-
-    def describetable(self, asked: dict) -> dict:
-        return DESCRIPTION
-
-    def putitem(self, asked: dict) -> dict:
+    def putitem(self, asked: dict) -> tuple[int, str]:
         item = asked["Item"]
         room = self.rooms[item["room"]["S"]]
         place = int(item["seq"]["N"])
         self.counts["puts"] += 1
         self.counts["units"] += -(-sum(len(k) + len(*v.values()) for k, v in item.items()) // 1024)
         if place in room:
-            self.set_status(400)
-            return {"__type": "com.amazonaws#ConditionalCheckFailedException", "Item": room[place]}
-        room[place] = item
-        return {}
+            code = "com.amazonaws#ConditionalCheckFailedException"
+            return 400, f'{{"__type": "{code}", "Item": {room[place]}}}'
+        room[place] = json.dumps(item)
+        return 200, "{}"
 
-    def query(self, asked: dict) -> dict:
+    def query(self, asked: dict) -> tuple[int, str]:
         values = asked["ExpressionAttributeValues"]
-        room, edge = self.rooms[values[":room"]["S"]], int(values[":edge"]["N"])
-        forward = asked["ScanIndexForward"]
+        name, edge = values[":room"]["S"], int(values[":edge"]["N"])
+        room, forward = self.rooms[name], asked["ScanIndexForward"]
         start = asked.get("ExclusiveStartKey")
         if start:
             edge = int(start["seq"]["N"])
         places = sorted((n for n in room if (n > edge if forward else n < edge)), reverse=not forward)
-        items = [room[n] for n in places[: asked["Limit"]]]
-        answer = {"Items": items, "Count": len(items)}
-        if len(places) > len(items):
-            answer["LastEvaluatedKey"] = {key: items[-1][key] for key in ("room", "seq")}
-        return answer
+        page = places[: asked["Limit"]]
+        more = ""
+        if len(places) > len(page):
+            key = {"room": {"S": name}, "seq": {"N": str(page[-1])}}
+            more = f', "LastEvaluatedKey": {json.dumps(key)}'
+        return 200, f'{{"Items": [{", ".join(room[n] for n in page)}], "Count": {len(page)}{more}}}'
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.buffer = b""
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while b"\r\n\r\n" in self.buffer:
+            head, _, rest = self.buffer.partition(b"\r\n\r\n")
+            first, *lines = head.decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            length = int(headers.get("content-length", 0))
+            if len(rest) < length:
+                return
+            body, self.buffer = rest[:length], rest[length:]
+            if first.startswith("GET "):
+                self.answer(200, json.dumps(self.table.counts))
+                continue
+            action = headers["x-amz-target"].partition(".")[2]
+            answer = getattr(self.table, action.lower())(json.loads(body))
+            seconds = self.table.seconds if action in ("PutItem", "Query") else 0
+            asyncio.get_running_loop().call_later(seconds, self.answer, *answer)
+
+    def answer(self, status: int, body: str) -> None:
+        kind = "application/x-amz-json-1.0"
+        data = body.encode()
+        head = f"HTTP/1.1 {status} -\r\nContent-Type: {kind}\r\nContent-Length: {len(data)}\r\n\r\n"
+        self.transport.write(head.encode() + data)
 
 
 async def main(port: int, seconds: float, messages: int = 0) -> None:
-    Table.seconds = seconds
-    Table.rooms.messages = messages
-    Application([("/", Table)]).listen(port, "127.0.0.1")
-    await asyncio.Event().wait()
+    table = Table(seconds, messages)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(table), "127.0.0.1", port, backlog=1024
+    )
+    await server.serve_forever()
 
 
 asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]), *map(int, sys.argv[3:])))
