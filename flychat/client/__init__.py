@@ -20,6 +20,10 @@ What makes a post safe to repeat is its provisional id: the server knows a messa
 says; None without one), its sender and that.
 With the last id that the sender knew at the first attempt it does so however late: it looks from there.
 
+A `token` goes along as `Authorization: Bearer`: a string, or an async function that gives one, called before
+each request, so that a right may be renewed while a stream goes on. Where it does not suffice (401, 403), or
+no longer, that is a refusal like any other: Denied, at once.
+
 A connection is for one request, through the proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
 NO_PROXY); certificates are checked (SSL_CERT_FILE names others than the system's), redirections not followed.
 What is read is bounded, an event and an answer alike: whatever is longer is a broken connection.
@@ -41,7 +45,7 @@ from ..errors import Unavailable
 from ..messages import Draft, Message
 from ..streams import HISTORY
 from .follower import Follower, Reset, Retraction, StreamEvent, flychats, read_id, read_message
-from .http import Denied, Later, connect, fetch, is_final, messages_url
+from .http import Denied, Later, Token, bearing, connect, fetch, is_final, messages_url
 
 __all__ = [
     "Denied",
@@ -51,6 +55,7 @@ __all__ = [
     "Page",
     "Reset",
     "Retraction",
+    "Token",
     "page",
     "position",
     "post",
@@ -81,7 +86,12 @@ class Page:
 
 
 async def stream(
-    url: str, room: str, last_id: int | None = None, *, provisional: bool = True
+    url: str,
+    room: str,
+    last_id: int | None = None,
+    *,
+    provisional: bool = True,
+    token: Token | None = None,
 ) -> AsyncGenerator[StreamEvent, None]:
     """The room at the server `url`, without an end: what follows `last_id`, else the newest messages and on.
 
@@ -92,7 +102,8 @@ async def stream(
     while True:
         asked = 0.0
         try:
-            async with connect(url, room, follower.position) as (_, events):
+            headers = await bearing(token)
+            async with connect(url, room, follower.position, headers=headers) as (_, events):
                 follower.connected()
                 opened = True
                 async for event in events:
@@ -115,14 +126,17 @@ async def stream(
 async def post(
     url: str,
     room: str,
-    sender: str,
+    sender: str | None,
     text: str,
     *,
     provisional_id: str | None = None,
     last_id: int | None = None,
     seconds: float = 60.0,
+    token: Token | None = None,
 ) -> Message:
     """Posts until it is known what became of it: the message as it is stored, once.
+
+    With a token that has a name, the `sender` is that name, or None.
 
     `last_id` is the newest id of the room that you know. With it the server finds an earlier attempt however
     late it is repeated, without it for RECOGNISED seconds (so the room is asked for it first where `seconds`
@@ -131,29 +145,36 @@ async def post(
     Raises Denied; and Unavailable after `seconds`, when it may be stored or not: to go on, post it again with
     the same provisional id and the same last id.
     """
-    fields: dict[str, Any] = {"from": sender, "text": text}
+    fields: dict[str, Any] = {"text": text} if sender is None else {"from": sender, "text": text}
     fields["provisionalId"] = provisional_id or str(uuid.uuid4())
     if last_id is not None:
         fields["lastEventId"] = last_id
 
     async def attempt() -> Message:
         if "lastEventId" not in fields and seconds > RECOGNISED:
-            fields["lastEventId"] = (await page(url, room, limit=1)).last_id
+            fields["lastEventId"] = (await page(url, room, limit=1, token=token)).last_id
         body = json.dumps(fields).encode()
-        answer = await fetch(messages_url(url, room), {"Content-Type": "application/json"}, body)
+        headers = {"Content-Type": "application/json", **await bearing(token)}
+        answer = await fetch(messages_url(url, room), headers, body)
         with flychats():
             return read_message(json.loads(answer))
 
     return await _patiently(attempt, seconds)
 
 
-async def position(url: str, room: str, *, seconds: float = 60.0) -> int:
+async def position(url: str, room: str, *, seconds: float = 60.0, token: Token | None = None) -> int:
     """The last id of the room's log, asked for until it is told. Raises Denied, Unavailable."""
-    return (await _patiently(lambda: page(url, room, limit=1), seconds)).last_id
+    return (await _patiently(lambda: page(url, room, limit=1, token=token), seconds)).last_id
 
 
 async def page(
-    url: str, room: str, before: int | None = None, limit: int = HISTORY, *, after: int | None = None
+    url: str,
+    room: str,
+    before: int | None = None,
+    limit: int = HISTORY,
+    *,
+    after: int | None = None,
+    token: Token | None = None,
 ) -> Page:
     """The newest `limit` (at most 200) messages of a room, or those before an id, or the first after one.
 
@@ -161,7 +182,8 @@ async def page(
     """
     asked = {"limit": limit, "before": before, "after": after}
     query = urlencode({name: value for name, value in asked.items() if value is not None})
-    body = await fetch(f"{messages_url(url, room)}?{query}", {"Accept": "application/json"})
+    headers = {"Accept": "application/json", **await bearing(token)}
+    body = await fetch(f"{messages_url(url, room)}?{query}", headers)
     with flychats():
         fields = json.loads(body)
         messages = tuple(map(read_message, fields["messages"]))

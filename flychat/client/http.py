@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
+from typing import TypeAlias
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
 
@@ -28,6 +30,8 @@ from .. import __version__
 from ..errors import Misconfigured, Refused, without_password
 from ..sse import Event, Parser, read_position
 
+Token: TypeAlias = str | Callable[[], Awaitable[str]]
+
 SILENCE = 50.0  # seconds: the server says something every 20
 ANSWER_SECONDS = 15.0  # for a connection, and for the head of an answer
 REASON_SECONDS, REASON_BYTES = 2.0, 65_536  # of a refusal's body are read: it may be without an end
@@ -35,6 +39,7 @@ REASON_CHARACTERS = 1000
 UNPROXIED = "unproxied"  # flychat's 501: the address is that of the app, not of its proxy, and stays so
 LONGEST_ASKED = 120.0  # a server may ask for more patience than that, but is asked again by then
 ANSWER_BYTES = 8 << 20  # of an answer that is no stream are read; a page of flychat has 256 KiB at the most
+_TOKEN = re.compile("[!-~]+")
 AGAIN = {408, 425, 429}  # besides all from 500 on: statuses after which the same request may succeed
 
 
@@ -56,6 +61,19 @@ class Later(ConnectionError):
 
 def messages_url(url: str, room: str) -> str:
     return f"{url.rstrip('/')}/rooms/{quote(room, safe='')}/messages/"
+
+
+async def bearing(token: Token | None) -> dict[str, str]:
+    """The headers of a request with this token, which is asked for where it may have changed.
+
+    Raises Misconfigured for one that cannot be sent, without telling it.
+    """
+    if token is None:
+        return {}
+    text = token if isinstance(token, str) else await token()
+    if not _TOKEN.fullmatch(text):
+        raise Misconfigured("the token must be one word of ASCII")
+    return {"Authorization": f"Bearer {text}"}
 
 
 @contextlib.asynccontextmanager

@@ -1,11 +1,17 @@
-"""What is given to commands: each function reads one argument, or says what it must be."""
+"""What is given to commands: each function reads one argument, or says what it must be.
+
+A token is no argument, since everybody on the machine can read those: it is in FLYCHAT_TOKEN, or in a file.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ..errors import Refused
+from ..errors import Misconfigured, Refused
 from ..messages import room_name
 from ..sse import read_position
 
@@ -37,6 +43,35 @@ def as_utf8(value: str) -> str:
     except UnicodeEncodeError:
         raise argparse.ArgumentTypeError("must be UTF-8") from None
     return value
+
+
+def token_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="of a token, for rooms that ask for one; else it is in the variable FLYCHAT_TOKEN",
+    )
+
+
+def token_given(file: str | None) -> str | Callable[[], Awaitable[str]] | None:
+    """The token, None if there is none. A file is read at every request, so it may be replaced meanwhile.
+
+    Raises Misconfigured.
+    """
+    if file is None:
+        return os.environ.get("FLYCHAT_TOKEN", "").strip() or None
+
+    def read() -> str:
+        return Path(file).read_text("ascii", errors="replace").strip()
+
+    async def token() -> str:
+        return read()
+
+    try:
+        read()
+    except OSError as error:
+        raise Misconfigured(f'--token-file "{file}" cannot be read: {error.strerror}') from None
+    return token
 
 
 def as_number(value: str) -> int:

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 from .. import client
 from ..client.follower import StreamEvent
-from ..errors import FlychatError, Invalid
+from ..errors import FlychatError, Invalid, Misconfigured
 from ..messages import TEXT_CHARACTERS, Message, wire_json
-from .arguments import as_number, as_place, as_utf8
+from .arguments import as_number, as_place, as_utf8, token_given, token_option
 from .terminal import interruptible, json_line, printable, until_interrupted, while_read
 
 LINE_BYTES = 4 * TEXT_CHARACTERS  # of the input: more cannot be a message
@@ -30,12 +30,20 @@ FRESH = 60.0  # seconds for which the end of a room is taken as known
 
 
 async def tail(
-    url: str, room: str, *, since: int | None, count: int | None, official: bool, as_json: bool
+    url: str,
+    room: str,
+    *,
+    since: int | None,
+    count: int | None,
+    official: bool,
+    as_json: bool,
+    token: client.Token | None = None,
 ) -> int:
     """Prints the room as it goes on; ends after `count` official messages, or when nobody reads it."""
     if count == 0:
         return 0
-    async with contextlib.aclosing(client.stream(url, room, since, provisional=not official)) as events:
+    stream = client.stream(url, room, since, provisional=not official, token=token)
+    async with contextlib.aclosing(stream) as events:
         with while_read():
             async for event in events:
                 print(_json_line(event) if as_json else _line(event), flush=True)
@@ -46,7 +54,14 @@ async def tail(
     return 0
 
 
-def say(url: str, room: str, *, sender: str, texts: Iterable[tuple[str, str]]) -> int:
+def say(
+    url: str,
+    room: str,
+    *,
+    sender: str | None,
+    texts: Iterable[tuple[str, str]],
+    token: client.Token | None = None,
+) -> int:
     """Posts the texts, one after the other; prints what they have become. An error begins with a text's name.
 
     A post carries the end of the room as it is known before, so that it is stored once, however late. The
@@ -57,8 +72,11 @@ def say(url: str, room: str, *, sender: str, texts: Iterable[tuple[str, str]]) -
         for name, text in texts:
             try:
                 if time.monotonic() - known > FRESH:
-                    last_id = runner.run(until_interrupted(client.position(url, room)))
-                message = runner.run(until_interrupted(client.post(url, room, sender, text, last_id=last_id)))
+                    last_id = runner.run(until_interrupted(client.position(url, room, token=token)))
+                posting = client.post(url, room, sender, text, last_id=last_id, token=token)
+                message = runner.run(until_interrupted(posting))
+            except Misconfigured:
+                raise
             except FlychatError as error:
                 raise FlychatError(f"{name}{error}") from None
             print(_line(message), flush=True)
@@ -84,19 +102,24 @@ def _lines(source: BinaryIO) -> Iterator[tuple[str, str]]:
 
 
 def _line(event: StreamEvent) -> str:
-    """One event for people: `12 ann: text`, with ... for the id of what is not stored yet."""
+    """One event for people: `12 ann: text`, with ... for the id of what is not stored yet.
+
+    A * after the id says that a token vouches for the sender: no name can look like that.
+    """
     if isinstance(event, client.Retraction):
         return f"--- not stored: {printable(event.provisional_id)}"
     if isinstance(event, client.Reset):
         return f"--- what is above is void ({printable(event.reason)}); the log ends at {event.last_id}"
     id = event.id if isinstance(event, Message) else "..."
-    return f"{id} {printable(event.sender)}: {printable(event.text)}"
+    mark = "" if event.user is None else "*"
+    return f"{id}{mark} {printable(event.sender)}: {printable(event.text)}"
 
 
 def _json_line(event: StreamEvent) -> str:
     """One event for programs: the data of the wire, with the type of what is no message as "event"."""
     if isinstance(event, client.Retraction):
-        return json_line({"event": "retraction", "provisionalId": event.provisional_id})
+        whose = {} if event.user is None else {"user": event.user}
+        return json_line({"event": "retraction", "provisionalId": event.provisional_id, **whose})
     if isinstance(event, client.Reset):
         return json_line({"event": "stream-reset", "reason": event.reason, "lastEventId": event.last_id})
     return json_line(wire_json(event))
@@ -111,9 +134,10 @@ def tail_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     parser.add_argument("--count", type=as_number, metavar="N", help="end after N official messages")
     parser.add_argument("--official", action="store_true", help="only what is stored, nothing provisional")
     parser.add_argument("--json", action="store_true", help="one JSON object on a line")
+    token_option(parser)
 
     def run(given: argparse.Namespace) -> int:
-        shown = {"official": given.official, "as_json": given.json}
+        shown = {"official": given.official, "as_json": given.json, "token": token_given(given.token_file)}
         return interruptible(tail(*given.place, since=given.since, count=given.count, **shown))
 
     return run
@@ -126,13 +150,20 @@ def say_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace
         "text", nargs="*", type=as_utf8, metavar="TEXT", help="if absent, each line of the input is one"
     )
     parser.add_argument(
-        "--from", dest="sender", type=as_utf8, default=_user(), metavar="NAME", help="default: %(default)s"
+        "--from",
+        dest="sender",
+        type=as_utf8,
+        metavar="NAME",
+        help="default: the name of your user here; with a token, the one in it",
     )
+    token_option(parser)
 
     def run(given: argparse.Namespace) -> int:
         read = _lines(sys.stdin.buffer) if sys.stdin else ()
         texts = [("", " ".join(given.text))] if given.text else read
-        return say(*given.place, sender=given.sender, texts=texts)
+        token = token_given(given.token_file)
+        sender = given.sender if given.sender or token else _user()
+        return say(*given.place, sender=sender, texts=texts, token=token)
 
     return run
 

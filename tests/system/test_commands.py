@@ -562,6 +562,69 @@ def test_tail_does_not_take_what_is_typed_for_a_reader_that_goes(tmp_path):
                 assert tail.wait(START_SECONDS) == 1
 
 
+TOKENS = {
+    "in a variable": ({"FLYCHAT_TOKEN": "the.token"}, (), "Bearer the.token"),
+    "in a file": ({}, ("--token-file", "token"), "Bearer of.the.file"),
+    "the file goes first": ({"FLYCHAT_TOKEN": "x"}, ("--token-file=token",), "Bearer of.the.file"),
+    "none": ({"FLYCHAT_TOKEN": ""}, (), None),
+}
+
+
+@pytest.mark.parametrize("where", TOKENS)
+@gen_test
+async def test_tail_and_say_take_their_token_from_where_nobody_else_reads_it(tmp_path, where):
+    environ, options, expected = TOKENS[where]
+    (tmp_path / "token").write_text("of.the.file\n")
+    of_ann = Message(9, "Ann", "hi", "", "", user="ann" if expected else None)
+    event = Event("message", json.dumps(wire_json(of_ann)), id=9).encode()
+    gone = Event("retraction", '{"provisionalId":"p","user":"ann"}').encode()
+    asked = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        length = re.search(r"Content-Length: (\d+)", head)
+        body = json.loads(await reader.readexactly(int(length[1])) if length else "{}")
+        bearer = re.search(r"Authorization: (.*)\r\n", head)
+        asked.append((bearer and bearer[1], body.get("from")))
+        if "text/event-stream" in head:
+            answer, kind = gone + event, "text/event-stream"
+        else:
+            value = wire_json(of_ann) if body else {"messages": [], "lastEventId": 8}
+            answer, kind = json.dumps(value).encode(), "application/json"
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n".encode())
+        writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(answer), answer))
+        writer.close()
+
+    mark = "*" if expected else ""
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        room = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/tea"
+        in_time = functools.partial(asyncio.to_thread, run, cwd=tmp_path, **environ)
+        assert await in_time("say", room, "hi", *options) == (0, f"9{mark} Ann: hi\n", "")
+        assert (await in_time("tail", room, "--count=1", *options))[1].endswith(f"\n9{mark} Ann: hi\n")
+        told = (await in_time("tail", room, "--count=1", "--json", *options))[1].splitlines()
+    assert json.loads(told[0])["user"] == "ann"
+    assert json.loads(told[1]).get("user") == of_ann.user
+    assert {bearer for bearer, _ in asked} == {expected}
+    assert (asked[1][1] is None) == bool(expected), "a token says the name"
+
+
+def test_a_token_that_is_not_there_is_said_before_anything_is_asked(tmp_path):
+    (tmp_path / "empty").touch()
+    for file, why in (
+        ("nothing", "cannot be read: No such file"),
+        (".", "Is a directory"),
+        ("empty", "one word"),
+    ):
+        code, out, err = run("tail", "http://127.0.0.1:1/tea", "--token-file", file, cwd=tmp_path)
+        assert (code, out) == (2, "")
+        assert err.startswith("flychat: ")
+        assert why in err
+    code, _, err = run("say", "http://127.0.0.1:1/tea", "a", cwd=tmp_path, FLYCHAT_TOKEN="two words")
+    assert (code, err) == (2, "flychat: the token must be one word of ASCII\n")
+    assert "two words" not in err
+    assert run("say", "http://127.0.0.1:1/tea", "a", "--token", "secret", cwd=tmp_path)[0] == 2
+
+
 def test_tail_of_no_message_prints_none(tmp_path):
     assert run("tail", "http://127.0.0.1:1/tea", "--count", "0", cwd=tmp_path) == (0, "", "")
 

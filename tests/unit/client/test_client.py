@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import time
 import uuid
@@ -629,3 +630,73 @@ async def test_a_room_of_large_messages_is_read_page_by_page_both_ways(tmp_path)
     assert len(forwards) > 1
     assert [message for messages in forwards for message in messages] == sent
     assert [message for messages in reversed(backwards) for message in messages] == sent
+
+
+# With a token
+
+
+def bearers(server: Scripted) -> list[str | None]:
+    lines = [dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line) for head in server.heads]
+    return [each.get("Authorization") for each in lines]
+
+
+@gen_test
+async def test_a_token_goes_with_every_request_and_is_asked_for_anew_each_time():
+    count = itertools.count(1)
+
+    async def token() -> str:
+        return f"token-{next(count)}"
+
+    ok = answered(200, wire_json(replace(message(2), user="ann")))
+    answers = [
+        streamed(OPEN, *official_events(1)),
+        refusal(503),
+        streamed(OPEN, *official_events(2), cut=False),
+        answered(200, {"messages": [], "lastEventId": 1}),
+        refusal(503),
+        ok,
+        answered(200, {"messages": [], "lastEventId": 1}),
+    ]
+    async with Scripted(answers) as server:
+        await followed(server.url, 2, token=token)
+        made = await client.post(server.url, "tea", None, "hi", seconds=200, token=token)
+        await client.position(server.url, "tea", token="fixed.one")
+    assert (made.user, made.key) == ("ann", ("ann", "ann", "pid-2"))
+    assert bearers(server) == [*(f"Bearer token-{n}" for n in range(1, 7)), "Bearer fixed.one"]
+    assert "from" not in json.loads(server.bodies[5]), "the token says it"
+
+
+@gen_test
+async def test_without_a_token_nothing_of_it_is_sent():
+    async with Scripted([streamed(OPEN, *official_events(1), cut=False)]) as server:
+        await followed(server.url, 1)
+        assert "authorization" not in server.heads[0].lower()
+
+
+@pytest.mark.parametrize("token", ["", "two words", "a\r\nCookie: b", "\xfc", "a\n"])
+@gen_test
+async def test_a_token_that_cannot_be_sent_is_refused_and_not_told(token):
+    async with Scripted([]) as server:
+        with pytest.raises(Misconfigured) as refused:
+            await client.page(server.url, "tea", token=token)
+        assert str(refused.value) == "the token must be one word of ASCII"
+        assert server.heads == []
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthorized"), (403, "forbidden")])
+@gen_test
+async def test_a_right_that_is_missing_or_has_ended_ends_the_stream_and_the_post(status, code):
+    """After `stream-end` the stream is asked for once more: with a token that may be a new one."""
+    end = Event("stream-end", '{"reason":"expired"}')
+    no = refusal(status, code=code)
+    async with Scripted([no, streamed(OPEN, *official_events(1), end), no, no]) as server:
+        with pytest.raises(Denied) as denied:
+            await followed(server.url, 1, token="t")
+        events = client.stream(server.url, "tea", token="t")
+        assert await anext(events) == message(1)
+        with pytest.raises(Denied):
+            await anext(events)
+        with pytest.raises(Denied):
+            await client.post(server.url, "tea", "ann", "hi", last_id=1, token="t")
+        assert (denied.value.status, denied.value.code) == (status, code)
+        assert len(server.heads) == 4
