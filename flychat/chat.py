@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+
 from prometheus_client import Counter
 
 from .errors import FlychatError, Full
 from .hub import Hub, Response
 from .log import MessageLog, Searched, not_told
 from .messages import Draft, Message
-from .showing import Showing
+from .showing import Ended, Showing
 from .streams import HISTORY, Page, StreamPlan, StreamRequest
 
 STREAMS = Counter("flychat_streams_opened", "Plans made: first, resumed, or a proxy's recovery", ["kind"])
@@ -23,6 +26,11 @@ def _count(request: StreamRequest, plan: StreamPlan) -> None:
         RESETS.labels("behind" if plan.position > (request.last_id or 0) else "ahead").inc()
 
 
+def _tell(ended: Ended, stored: asyncio.Future[Message]) -> None:
+    error = stored.exception()
+    ended(error if isinstance(error, FlychatError) else None)
+
+
 class Chat:
     """Every room, over one log and one hub; `showing` says when a draft is shown."""
 
@@ -35,20 +43,34 @@ class Chat:
         """Stores the draft, and shows it to everybody until it is stored; takes it back if that fails.
 
         A draft that is in the log already is answered from there, and neither shown nor stored again;
-        `searched` is told how many ids the store was searched for it.
+        `searched` is told how many ids the store was searched for it. If this is cancelled before the store
+        was given the draft, it never is.
         Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Unstorable.
         """
         known = await self._log.recall(draft, searched)
         if isinstance(known, Message):
             return known
-        ended = self._showing.show(known)
+        stored = self.submit(known, searched)
         try:
-            message = await self._log.commit(known, searched)
-        except FlychatError as error:
-            ended(error)
+            return await asyncio.shield(stored)
+        except asyncio.CancelledError:
+            self.withdraw(known)
             raise
-        ended(None)
-        return message
+
+    def is_new(self, draft: Draft) -> bool:
+        """Whether it is known without reading that `submit` may be given the draft. Raises Refused."""
+        return isinstance(self._log.recall_at_once(draft), Draft)
+
+    def submit(self, draft: Draft, searched: Searched = not_told) -> asyncio.Future[Message]:
+        """Stores and shows a new draft, as `post` does, without waiting."""
+        ended = self._showing.show(draft)
+        stored = self._log.submit(draft, searched)
+        stored.add_done_callback(partial(_tell, ended))
+        return stored
+
+    def withdraw(self, draft: Draft) -> None:
+        """Nobody waits for the draft any more: if the store was not given it yet, it never is."""
+        self._log.withdraw(draft)
 
     async def stream(self, request: StreamRequest, response: Response, client: str) -> None:
         """Opens, or mends, the stream that is asked for. Raises Full, Unavailable."""

@@ -96,14 +96,33 @@ class MessageLog:
             return draft
         return await room.recall(draft, searched)
 
+    def recall_at_once(self, draft: Draft) -> Message | Draft | None:
+        """The same, without reading; None if that does not tell. Raises Conflict, Overloaded."""
+        room = self._rooms.get(draft.room)
+        if room is None:
+            self._reader.check_load()
+            return draft
+        return room.recall_at_once(draft)
+
     async def commit(self, draft: Draft, searched: Searched = not_told) -> Message:
         """The draft as a message of the log.
 
         Raises Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
         """
+        return await self.submit(draft, searched)
+
+    def submit(self, draft: Draft, searched: Searched = not_told) -> asyncio.Future[Message]:
+        """The same, without waiting: it is on its way."""
         if self._common.closing:  # the engine may be closed already
-            raise Unavailable("this process is ending")
-        return await self._rooms.use(draft.room).commit(draft, searched)
+            ending: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+            ending.set_exception(Unavailable("this process is ending"))
+            return ending
+        return self._rooms.use(draft.room).submit(draft, searched)
+
+    def withdraw(self, draft: Draft) -> None:
+        """Nobody waits for the draft any more: it is refused if no put of it has begun."""
+        if (room := self._rooms.get(draft.room)) is not None:
+            room.withdraw(draft)
 
     # Reading
 

@@ -12,16 +12,18 @@ from .view import Searched
 class Waiter:
     """A draft on its way, since when (loop time), and the future that its POST awaits.
 
-    It is known not to be in the log from `since`, when it was first sent, up to `seen`.
+    It is known not to be in the log from `since`, when it was first sent, up to `seen`. Once it was `tried`,
+    it may be there.
     """
 
-    __slots__ = ("began", "draft", "future", "searched", "seen")
+    __slots__ = ("began", "draft", "future", "searched", "seen", "tried")
 
     def __init__(self, draft: Draft, searched: Searched) -> None:
         loop = asyncio.get_running_loop()
         self.draft, self.began = draft, loop.time()
         self.searched = searched
         self.seen = draft.since
+        self.tried = False
         self.future: asyncio.Future[Message] = loop.create_future()
 
     def answer(self, message: Message) -> None:
@@ -34,15 +36,17 @@ class Waiter:
 
 
 def batch(waiting: list[Waiter], most: int) -> list[Draft]:
-    """The drafts of the next commit: each key once, within the limits of a commit."""
+    """The drafts of the next commit, which is tried: each key once, within the limits of a commit."""
     drafts: dict[Key, Draft] = {}
     size = 1
     for waiter in waiting:
         draft = waiter.draft
         if draft.key in drafts:
+            waiter.tried = True
             continue
         size += len(payload_item(draft).encode()) + 1
         if drafts and (len(drafts) == most or size > COMMIT_BYTES):
             break
         drafts[draft.key] = draft
+        waiter.tried = True
     return list(drafts.values())

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ..errors import Overloaded, Unavailable
 from ..messages import Commit, Message
-from ..storage import Engine, Hole, Throttled, Unknown
+from ..storage import READ_BYTES, Engine, Hole, Throttled, Unknown
 from ..streams import HISTORY, REPLAY, Page, replay
 
 T = TypeVar("T")
@@ -150,3 +150,8 @@ def messages_of(commits: Iterable[Commit]) -> tuple[Message, ...]:
             messages.clear()
         messages.extend(commit.messages)
     return tuple(messages)
+
+
+def is_full(commits: list[Commit], limit: int) -> bool:
+    """Whether a reading may have ended before the log did."""
+    return sum(commit.ids for commit in commits) >= limit or sum(c.size for c in commits) >= READ_BYTES

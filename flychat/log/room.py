@@ -27,10 +27,11 @@ from typing import TypeAlias
 
 from ..errors import Conflict, FlychatError, Unavailable, Unstorable
 from ..messages import COMMIT_MESSAGES, Commit, Draft, Key, Message
-from ..storage import READ_BYTES, Broken, Rejected, StoreFailed, Taken, Throttled, Unknown
+from ..storage import Broken, Rejected, StoreFailed, Taken, Throttled, Unknown
 from ..streams import REPLAY
 from .drafts import Waiter, batch
 from .pace import Pace
+from .reading import is_full
 from .view import Common, Searched, View
 
 Failed: TypeAlias = tuple[list[Draft], StoreFailed]
@@ -59,14 +60,17 @@ class Room(View):
     def writing(self) -> bool:
         return self.writer is not None or self._flying is not None
 
-    async def commit(self, draft: Draft, searched: Searched) -> Message:
-        """The draft as a message of the log.
-
-        Raises Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
-        """
+    def submit(self, draft: Draft, searched: Searched) -> asyncio.Future[Message]:
+        """See MessageLog."""
         waiter = Waiter(draft, searched)
         self._admit(waiter)
-        return await waiter.future
+        return waiter.future
+
+    def withdraw(self, draft: Draft) -> None:
+        """See MessageLog."""
+        untried = {w for w in (*self._waiting, *self._searching) if w.draft is draft and not w.tried}
+        self._searching -= untried
+        self._drop(list(untried), Unavailable("nobody waits for it any more"))
 
     def _admit(self, waiter: Waiter) -> None:
         self._waiting.append(waiter)
@@ -195,7 +199,7 @@ class Room(View):
             if (commits[0].first > tail + 1) if commits else (tail > 0):
                 self.forget()
             self._learn(commits)
-            if window.tail == tail or not _is_full(commits, REPLAY):
+            if window.tail == tail or not is_full(commits, REPLAY):
                 self.renewed(asked)
                 return
 
@@ -256,7 +260,7 @@ class Room(View):
                 raise Unavailable("this process is ending")
             if isinstance(found, Message):
                 waiter.answer(found)
-            else:
+            elif waiter in self._searching:  # else it was withdrawn
                 waiter.seen = found
                 self._admit(waiter)
         except asyncio.CancelledError:
@@ -291,8 +295,3 @@ class Room(View):
         self._waiting = [waiter for waiter in self._waiting if waiter not in gone]
         for waiter in waiters:
             waiter.refuse(error)
-
-
-def _is_full(commits: list[Commit], limit: int) -> bool:
-    """Whether a reading may have ended before the log did."""
-    return sum(commit.ids for commit in commits) >= limit or sum(c.size for c in commits) >= READ_BYTES

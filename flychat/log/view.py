@@ -120,16 +120,21 @@ class View:
         Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
         the log was searched. A room that is not in memory is not searched here. Raises as `commit` does.
         """
+        known = self.recall_at_once(draft)
+        if known is not None:
+            return known
+        found = await self.search(draft, searched)
+        return found if isinstance(found, Message) else replace(draft, since=found)
+
+    def recall_at_once(self, draft: Draft) -> Message | Draft | None:
+        """The same, without reading; None if that does not tell. Raises Conflict, Overloaded."""
         if self.window is None:
             self._common.reader.check_load()
             return draft
         found = self.window.find(draft)
-        if isinstance(found, Message):
-            return found
         if found is None and self.window.covers(draft.since, self._common.now()):
             return draft
-        found = await self.search(draft, searched)
-        return found if isinstance(found, Message) else replace(draft, since=found)
+        return found if isinstance(found, Message) else None
 
     async def search(self, draft: Draft, searched: Searched) -> Message | int:
         """The draft's message, or up to which id the log does not have it.

@@ -621,7 +621,9 @@ async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
 )
 async def test_a_post_that_is_too_old_or_one_too_many_is_told_so(refusal, expected):
     async with served() as chat:
-        chat.log.commit = raising(refusal)
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(refusal)
+        chat.log.submit = lambda draft, searched: refused
         response = await post(chat, {"from": "ann", "text": "hi"})
         assert error(response) == expected
         assert json.loads(response.body)["error"]["message"] == str(refusal)

@@ -1,0 +1,171 @@
+"""Connections between requests: accepted, peeked at, waited for, and given up when they say nothing.
+
+What a connection costs here until its next request is its socket and a place in a selector of our own, which
+the event loop watches as a single file. A subclass answers what they say (`serve`).
+
+The kernel is asked to tell of a connection only when it has something to say (TCP_DEFER_ACCEPT, where that
+exists): else one that is accepted in a quiet moment would always be peeked at too early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import selectors
+import socket
+from collections import deque
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from ..messages import Draft
+from ..seldom import Seldom
+from .listener import Listener
+
+PEEK_BYTES = 8192  # of a request; a longer one is unusual
+ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
+SERVED_AT_ONCE = 64  # requests on connections that were there before
+FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
+DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
+TICK = 1.0  # seconds between two looks for connections that have been idle for too long
+
+logger = logging.getLogger(__name__)
+
+
+class Client:
+    """A connection, from one request to the next. While `posted` is there, its POST is under way."""
+
+    __slots__ = ("address", "posted", "since", "socket", "watched")
+
+    def __init__(self, connection: socket.socket, address: Any) -> None:
+        self.socket, self.address = connection, address
+        self.posted: Draft | None = None
+        self.watched = False
+        self.since = 0.0  # when it was last idle, loop time
+
+
+class ClientListener(Listener):
+    """An HTTP server that keeps its clients' connections itself, until it takes them to Tornado."""
+
+    def initialize(  # type: ignore[override]
+        self, *args: Any, idle_connection_timeout: float = 3600, **kwargs: Any
+    ) -> None:
+        super().initialize(*args, idle_connection_timeout=idle_connection_timeout, **kwargs)
+        self.refused = Seldom(logger, logging.ERROR)
+        self._patience = idle_connection_timeout
+        self._loop = asyncio.get_running_loop()
+        self._selector = selectors.DefaultSelector()
+        self._due: deque[Client] = deque()
+        self._idle: dict[Client, None] = {}  # the one that has been so for longest first
+        self._loop.add_reader(self._selector, self._ready)
+        self._tick()
+
+    def serve(self, client: Client, data: bytes) -> None:
+        """Answers what these bytes ask, which the kernel still has, if they are the whole request."""
+        raise NotImplementedError
+
+    def interrupted(self, client: Client, *, gone: bool) -> None:
+        """A client that waits for its answer has gone, or says more."""
+        raise NotImplementedError
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Accepts a few connections at a time, where Tornado takes 128: others are waiting for messages."""
+        for sock in sockets:
+            if hasattr(socket, "TCP_DEFER_ACCEPT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
+            self._sockets[sock.fileno()] = sock
+            self._handlers[sock.fileno()] = partial(self._accept_no_more, sock)  # called by HTTPServer.stop
+            self._accept_again(sock)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if listening.fileno() >= 0:  # else the server has stopped
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept_no_more(self, listening: socket.socket) -> None:
+        self._loop.remove_reader(listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                connection, address = listening.accept()
+            except ConnectionAbortedError:
+                continue
+            except BlockingIOError:
+                return
+            except OSError as error:  # most likely no more files may be open: those who wait go on waiting
+                self.refused.tell("no connection can be accepted: %s", error.strerror)
+                self._accept_no_more(listening)
+                self._loop.call_later(FULL_SECONDS, self._accept_again, listening)
+                return
+            connection.setblocking(False)  # accepted sockets block, whatever the listening one does
+            self.look(Client(connection, address))
+
+    def _ready(self) -> None:
+        """Serves those who have something to say, in turns: the loop calls again while there is somebody."""
+        if not self._due:
+            self._due.extend(key.data for key, _ in self._selector.select(0))
+        for _ in range(min(SERVED_AT_ONCE, len(self._due))):
+            client = self._due.popleft()
+            if client.watched:  # else it was closed meanwhile
+                self.look(client)
+
+    def look(self, client: Client) -> None:
+        """Serves the client if it has said something; else waits for that."""
+        try:
+            data = client.socket.recv(PEEK_BYTES if client.posted is None else 1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return None if client.posted else self.wait_for(client)
+        except OSError:
+            data = b""
+        if client.posted is not None:
+            self.interrupted(client, gone=not data)
+        elif data:
+            self.serve(client, data)
+        else:
+            self.drop(client)
+        return None
+
+    def wait_for(self, client: Client) -> None:
+        """Waits for the client's next request, but not for ever."""
+        client.since = self._loop.time()
+        self._idle[client] = None
+        self._watch(client)
+
+    def busy(self, client: Client) -> None:
+        """The client is being answered: however long that takes, it is not idle."""
+        self._idle.pop(client, None)
+        self._watch(client)
+
+    def _watch(self, client: Client) -> None:
+        if not client.watched:
+            client.watched = True
+            self._selector.register(client.socket, selectors.EVENT_READ, client)
+
+    def forget(self, client: Client) -> None:
+        """Somebody else has the socket, or tells when to wait for it again."""
+        self._idle.pop(client, None)
+        if client.watched:
+            client.watched = False
+            self._selector.unregister(client.socket)
+
+    def drop(self, client: Client) -> None:
+        self.forget(client)
+        client.socket.close()
+
+    def hand_over(self, client: Client, unsent: bytes = b"") -> None:
+        """To Tornado, which first sends what is left of an answer."""
+        self.forget(client)
+        self.take(client.socket, client.address, unsent)
+
+    def _tick(self) -> None:
+        self._idle_timer = self._loop.call_later(TICK, self._tick)
+        while self._idle and (oldest := next(iter(self._idle))).since < self._loop.time() - self._patience:
+            self.drop(oldest)
+
+    async def close_all_connections(self) -> None:
+        self._idle_timer.cancel()
+        for key in list(self._selector.get_map().values()):
+            self.drop(key.data)
+        self._loop.remove_reader(self._selector)
+        self._selector.close()
+        await super().close_all_connections()

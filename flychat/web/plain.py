@@ -1,0 +1,124 @@
+"""What is plain: the requests that the shortcut answers without Tornado. One table, from bytes to values.
+
+A request is plain if it is a stream or a POST of a room, whole, in the one form that nearly all have: one
+pattern for all of its head, and no header that is not known to change nothing, or is not read here. Any other
+one (Authorization, say, or what is invented tomorrow) makes it unusual, as does one that comes twice, another
+method, version, path or media type, an Origin that is not ours, or a byte too few or too many. What is
+unusual is Tornado's business: so to take too little here costs time, never correctness. The differential test
+sends thousands of requests both ways and compares the answers.
+
+Cookie is harmless: browsers send it with every request, and the only cookie there is remembers a name, on
+which neither a stream nor a POST depends. Once a cookie can carry a right, it is not any more.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from ..errors import Refused
+from ..messages import room_name
+from ..streams import StreamRequest
+from .negotiation import prefers
+
+# Headers that are read: here, or by the visitor (x-forwarded-for).
+READ_OF_BOTH = "accept host x-forwarded-for"
+READ_OF_STREAMS = f"{READ_OF_BOTH} last-event-id"
+READ_OF_POSTS = f"{READ_OF_BOTH} connection content-length content-type origin"
+# Headers that change no answer.
+OF_CLIENTS = (
+    "accept-encoding accept-language cache-control cookie dnt keep-alive last-event-id pragma priority "
+    "referer save-data sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode "
+    "sec-fetch-site sec-gpc user-agent"
+)
+OF_PROXIES = "forwarded via x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id"
+HARMLESS = frozenset(f"{OF_CLIENTS} {OF_PROXIES}".split(" "))
+KNOWN = {  # a stream ends with its connection, whatever is said of that
+    "GET": HARMLESS.union(READ_OF_STREAMS.split(" "), ["connection"]),
+    "POST": HARMLESS.union(READ_OF_POSTS.split(" ")),
+}
+
+_HEAD = re.compile(
+    r"(GET|POST) /rooms/((?:[\w.~-]|%[0-9A-Fa-f]{2})+)/messages/?(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1"
+    r"\r\n((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n",
+    re.ASCII,
+)
+_EVENTS = re.compile(r" *text/event-stream *", re.IGNORECASE | re.ASCII)
+_HOST = re.compile(r" *([A-Za-z0-9_.:\[\]-]{0,255}) *")
+_POSITION = re.compile(r" *[0-9]{1,18} *")
+_FIELDS = re.compile(
+    r" *(application/(?:json|x-www-form-urlencoded)(?: *; *charset=utf-8)?) *", re.IGNORECASE | re.ASCII
+)
+_KEEP_ALIVE = re.compile(r" *keep-alive *", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainStream:
+    """A request for a stream. The headers are by their names in small letters, with the space around them."""
+
+    request: StreamRequest
+    headers: Mapping[str, str]
+
+    @property
+    def room(self) -> str:
+        return self.request.room
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPost:
+    """A POST of a message to `room`, whose body is of a type that is understood."""
+
+    room: str
+    headers: Mapping[str, str]
+    content_type: str
+    body: bytes
+    origin: str  # in small letters; "": none
+
+
+Plain: TypeAlias = PlainStream | PlainPost
+
+
+def plain_request(data: bytes) -> Plain | None:
+    """What these bytes ask for, if they are one whole, plain request; else None."""
+    match = _HEAD.match(data.decode("latin-1"))
+    if match is None:
+        return None
+    method, room, query, lines = match.groups()
+    pairs = [line.partition(":") for line in lines.splitlines()]
+    headers = {name.lower(): value for name, _, value in pairs}
+    host = _HOST.fullmatch(headers.get("host", "?"))
+    if host is None or len(headers) < len(pairs) or not KNOWN[method].issuperset(headers):
+        return None
+    try:
+        room = room_name(unquote(room, errors="strict"))
+    except (UnicodeDecodeError, Refused):
+        return None
+    if method == "GET":
+        return _stream(room, query, headers) if match.end() == len(data) else None
+    return None if query else _post(room, headers, host[1].lower(), data[match.end() :])
+
+
+def _stream(room: str, query: str | None, headers: Mapping[str, str]) -> PlainStream | None:
+    if not _EVENTS.fullmatch(headers.get("accept", "")):
+        return None
+    position = headers.get("last-event-id", query)
+    if position is not None and not _POSITION.fullmatch(position):
+        return None
+    return PlainStream(StreamRequest(room, None if position is None else int(position)), headers)
+
+
+def _post(room: str, headers: Mapping[str, str], host: str, body: bytes) -> PlainPost | None:
+    fields = _FIELDS.fullmatch(headers.get("content-type", ""))
+    if fields is None or headers.get("content-length", "").strip(" ") != str(len(body)):
+        return None
+    if not _KEEP_ALIVE.fullmatch(headers.get("connection", "keep-alive")):
+        return None
+    if prefers(headers.get("accept", "*/*"), "text/html", "application/json"):
+        return None
+    origin = headers.get("origin", "").strip(" ").lower()
+    if "origin" in headers and origin not in (f"http://{host}", f"https://{host}"):
+        return None
+    return PlainPost(room, headers, fields[1], body, origin)

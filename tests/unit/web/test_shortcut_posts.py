@@ -1,0 +1,392 @@
+"""Plain POSTs by the shortcut: the same answers as Tornado's, on connections that stay and come back."""
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import uuid
+from collections import Counter
+from typing import ClassVar
+from urllib.parse import quote
+
+import pytest
+
+from flychat import errors
+from flychat.access import Rules
+from flychat.access.gate import Access
+from flychat.web.plain import PlainPost, plain_request
+from flychat.web.rate import RateLimit
+from tests.support.served import WAIT
+from tests.support.two_ports import two_ports as two_ports_of_it
+
+FORM = b"from=ann&text=hello"
+
+
+def a_post(
+    body: bytes = FORM, kind: str = "application/x-www-form-urlencoded", room="room", more=""
+) -> bytes:
+    head = f"POST /rooms/{room}/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n{more}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+class Connection:
+    """A client's connection, kept open from one request to the next."""
+
+    opened: ClassVar[list["Connection"]] = []
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+        self.opened.append(self)
+
+    @classmethod
+    async def open(cls, port: int, **options) -> "Connection":
+        return cls(*await asyncio.open_connection("127.0.0.1", port, **options))
+
+    async def answer(self) -> bytes:
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), WAIT)
+        length = re.search(rb"Content-Length: (\d+)", head)
+        return head + await asyncio.wait_for(self.reader.readexactly(int(length[1]) if length else 0), WAIT)
+
+    async def ask(self, request: bytes) -> bytes:
+        self.writer.write(request)
+        return await self.answer()
+
+
+@contextlib.asynccontextmanager
+async def two_ports(**options):
+    """As it is, and what was connected is closed in the end."""
+    async with two_ports_of_it(**options) as parts:
+        yield parts
+        while Connection.opened:
+            Connection.opened.pop().writer.close()
+
+
+async def asked(port: int, request: bytes) -> bytes:
+    """The answer, but for the time, and for what is made up for each."""
+    connection = await Connection.open(port)
+    try:
+        got = await connection.ask(request)
+    finally:
+        connection.writer.close()
+    got = re.sub(rb'("date": ?"|Date: )[^"\r]*', b"", got)
+    got = re.sub(rb"X-Request-Id: [0-9a-f]{16}", b"", got)
+    return re.sub(rb"[0-9a-f]{8}-[0-9a-f-]{27}", b"", got)
+
+
+def through_tornado(chat) -> Counter:
+    """Counts, from now on, the requests that reach a handler of Tornado."""
+    counted, visitor = Counter(), chat.application.visitor
+
+    def note(headers, peer):
+        counted["requests"] += 1
+        return visitor(headers, peer)
+
+    chat.application.visitor = note
+    return counted
+
+
+# What the requests of the differential test are made of: what is ordinary first, then what lies just beside it.
+ROOMS = ["room", "caf%C3%A9", "other", "cold", "", "x" * 65, "a%2Fb", "metrics", "%ff", ".."]
+KINDS = [
+    "application/x-www-form-urlencoded", "application/json", "application/json; charset=utf-8",
+    "application/x-www-form-urlencoded;charset=UTF-8", "application/json;charset=latin-1", "text/plain",
+    "multipart/form-data; boundary=b", "application/json;x=y", "",
+]  # fmt: skip
+TEXTS = [
+    "hello",
+    "two\r\nlines",
+    "\u00fcn\u00ef \U0001f600 \u2028 &=+%",
+    "x" * 4096,
+    "x" * 4097,
+    "",
+    "\0",
+    "\ud800",
+    " ",
+    7,
+    None,
+]
+NAMES = ["ann", "b\u00f6b", "x" * 64, "x" * 65, "", "a\tb", None, ["ann"]]
+IDS = [None, "new", "again", "not a uuid", "", 5]
+POSITIONS = [None, 0, "2", 10**18, -1, True, "x"]
+HEADERS = {
+    "Accept": [
+        "*/*",
+        "application/json",
+        "text/html",
+        "text/html;q=0.1, application/json",
+        "text/html, */*",
+        "",
+    ],
+    "Origin": ["http://x", "https://X", "http://y", "null", ""],
+    "Connection": ["keep-alive", "Keep-Alive", "close", "Upgrade"],
+    "Cookie": ["flychat_user=ann", "a=b"],
+    "X-Forwarded-For": ["1.2.3.4", "junk", "1.2.3.4, ::1"],
+    "User-Agent": ["Mozilla/5.0"],
+    "Referer": ["http://x/room"],
+    "Sec-Fetch-Site": ["same-origin", "cross-site"],
+    "Last-Event-ID": ["7"],
+    "Content-Encoding": ["identity", "gzip"],
+    "Grip-Sig": ["x"],
+}
+
+
+def made_up(chance: random.Random, used: list[dict]) -> bytes:
+    """A POST, with something odd in it, or nothing."""
+
+    def some(values, odd=0.1):
+        return chance.choice(values) if chance.random() < odd else values[0]
+
+    fields = {
+        "from": some(NAMES),
+        "text": some(TEXTS, 0.3),
+        "provisionalId": some(IDS, 0.5),
+        "lastEventId": some(POSITIONS),
+        "unknown": some([None, "x"]),
+    }
+    if fields["provisionalId"] == "new":
+        fields["provisionalId"] = str(uuid.UUID(int=chance.getrandbits(128)))
+        used.append(dict(fields))
+    elif fields["provisionalId"] == "again" and used:
+        fields = {**chance.choice(used), **({"text": "other"} if chance.random() < 0.3 else {})}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    kind = some(KINDS, 0.5)
+    if "json" in kind:
+        body = json.dumps(some([fields, [], 3], 0.03)).encode()
+    elif "multipart" in kind:
+        part = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+        body = ("".join(part.format(*each) for each in fields.items()) + "--b--\r\n").encode(errors="replace")
+    else:
+        quoted = {name: quote(str(value), errors="replace") for name, value in fields.items()}
+        body = "&".join(f"{name}={value}" for name, value in quoted.items()).encode()
+        body = some([body, body + b"&text=last", body + b"&_charset_=latin-1", body + b"%", b"%ff=%ff"], 0.05)
+    lines = [f"POST /rooms/{some(ROOMS, 0.4)}/messages{some(['/', '', '/?x=1'])} HTTP/1.1", "Host: x"]
+    lines += [f"Content-Type: {kind}"] if kind or chance.random() < 0.5 else []
+    lines += [f"{name}: {some(HEADERS[name], 0.5)}" for name in HEADERS if chance.random() < 0.15]
+    chance.shuffle(lines[1:])
+    length = some([len(body), f"0{len(body)}", f"+{len(body)}"], 0.02)
+    return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode() + body
+
+
+@pytest.mark.gen_test(timeout=180)
+async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
+    """The same POSTs in the same order to two chats, one without the shortcut: what is stored is alike as well."""
+    chance, used, plain, statuses = random.Random(5), [], 0, Counter()
+    async with two_ports() as (ours, port, _), two_ports() as (theirs, _, _):
+        counted = through_tornado(ours)
+        for _ in range(3000):
+            request = made_up(chance, used)
+            if not isinstance(plain_request(request), PlainPost) and chance.random() < 0.8:
+                continue
+            plain += isinstance(plain_request(request), PlainPost)
+            got, expected = await asked(port, request), await asked(theirs.port, request)
+            assert got == expected, request
+            statuses[got[9:12]] += 1
+        for room in ("room", "caf\u00e9", "other", "cold"):
+            mine, other = [(await chat.log.page(room)).messages for chat in (ours, theirs)]
+            assert [(m.id, m.sender, m.text) for m in mine] == [(m.id, m.sender, m.text) for m in other]
+        assert ours.application.idle.is_set()
+    taken = statuses.total() - counted["requests"]
+    assert plain > 1000
+    assert taken > 800
+    assert statuses.keys() >= {b"200", b"303", b"400", b"403", b"404", b"409", b"415"}
+
+
+FAILURES = [
+    errors.Conflict("no"),
+    errors.TooOld(),
+    errors.Unstorable(),
+    errors.Overloaded(),
+    errors.Unavailable("away"),
+]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+@pytest.mark.parametrize("body", [FORM, FORM + b"&provisionalId=" + str(uuid.UUID(int=1)).encode()])
+async def test_what_fails_after_a_message_was_taken_is_told_as_tornado_tells_it(failure, body, caplog):
+    def failing(_draft, _searched):
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(failure)
+        return future
+
+    answers = []
+    for shortened in (True, False):
+        async with two_ports() as (chat, port, _):
+            chat.log.submit = failing
+            answers.append(await asked(port if shortened else chat.port, a_post(body)))
+            assert chat.application.idle.is_set()
+    assert answers[0] == answers[1]
+    assert not answers[0].startswith(b"HTTP/1.1 200")
+    assert len(caplog.messages) % 2 == 0  # both are logged, or neither
+
+
+@pytest.mark.gen_test
+async def test_a_client_over_its_limit_is_told_so_by_tornado_and_is_charged_once():
+    async with two_ports() as (chat, port, _):
+        chat.application.rate_limit = RateLimit(0.001, 3)
+        counted = through_tornado(chat)
+        connection = await Connection.open(port)
+        answers = [await connection.ask(a_post()) for _ in range(5)]
+        assert [answer[9:12] for answer in answers] == [b"200"] * 3 + [b"429"] * 2
+        assert counted["requests"] == 2
+        assert (await chat.log.page("room")).last_id == 3 + 3
+
+
+@pytest.mark.gen_test
+async def test_a_connection_comes_back_from_tornado():
+    async with two_ports() as (chat, port, _):
+        counted = through_tornado(chat)
+        connection = await Connection.open(port)
+        for _ in range(3):
+            page = await connection.ask(b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert page.startswith(b"HTTP/1.1 200")
+            assert (await connection.ask(a_post())).startswith(b"HTTP/1.1 200")
+            assert (await connection.ask(a_post())).startswith(b"HTTP/1.1 200")
+        assert counted["requests"] == 0  # the JSON page asks nobody who they are
+        assert (await chat.log.page("room")).last_id == 3 + 6
+
+
+@pytest.mark.gen_test
+async def test_a_stream_may_follow_on_a_connection_that_comes_back():
+    async with two_ports() as (chat, port, held):
+        connection = await Connection.open(port)
+        await connection.ask(b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        stream = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+        connection.writer.write(stream)
+        assert b"200 OK" in await asyncio.wait_for(connection.reader.readuntil(b"stream-open"), WAIT)
+        assert len(held) == 1
+        await chat.post("four")
+        await asyncio.wait_for(connection.reader.readuntil(b"id: 4\n"), WAIT)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("cut", [1, 30, -19, -1])
+async def test_a_post_in_two_pieces_and_two_in_one_are_answered_in_order(cut):
+    async with two_ports() as (chat, port, _):
+        connection = await Connection.open(port)
+        for number in range(3):
+            request = a_post(f"from=ann&text=piece{number:05d}".encode())
+            connection.writer.write(request[:cut])
+            await connection.writer.drain()
+            await asyncio.sleep(0)
+            connection.writer.write(request[cut:])
+            assert f"piece{number:05d}".encode() in await connection.answer()
+            connection.writer.write(a_post(b"from=ann&text=first") + a_post(b"from=ann&text=second"))
+            assert b'"first"' in await connection.answer()
+            assert b'"second"' in await connection.answer()
+        assert (await chat.log.page("room")).last_id == 3 + 9
+
+
+def holding(chat) -> asyncio.Event:
+    """From now on nothing that is put is answered before the event is set."""
+    go, submit = asyncio.Event(), chat.engine.submit
+
+    def held(commit, done):
+        async def later():
+            await go.wait()
+            assert submit(commit, done)
+
+        chat.held = [*getattr(chat, "held", []), asyncio.create_task(later())]
+        return True
+
+    chat.engine.submit = held
+    return go
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("shortened", [True, False])
+async def test_a_message_whose_client_has_gone_is_not_stored_unless_the_store_has_it(shortened):
+    async with two_ports() as (chat, port, _):
+        port = port if shortened else chat.port
+        listener = await chat.stream()
+        await listener.until_id(3)
+        go = holding(chat)
+        for text in (b"first", b"second", b"third"):
+            connection = await Connection.open(port)
+            connection.writer.write(a_post(b"from=ann&text=" + text))
+            event = await listener.next("keep-alive")
+            assert json.loads(event.data)["text"].encode() == text
+            if text != b"third":
+                connection.writer.close()
+            if text == b"second":  # the first is on its way
+                retraction = await listener.next("keep-alive")
+                assert retraction.type == "retraction"
+                assert json.loads(event.data)["provisionalId"] in retraction.data
+        go.set()
+        assert b'"third"' in await connection.answer()
+        page = await chat.log.page("room")
+        assert [message.text for message in page.messages[3:]] == ["first", "third"]
+
+
+@pytest.mark.gen_test
+async def test_a_request_that_comes_before_the_last_answer_waits_for_it():
+    async with two_ports() as (chat, port, _):
+        go = holding(chat)
+        connection = await Connection.open(port)
+        connection.writer.write(a_post(b"from=ann&text=first"))
+        await busy(chat)
+        connection.writer.write(a_post(b"from=ann&text=second"))
+        await busy(chat)
+        go.set()
+        assert b'"first"' in await connection.answer()
+        assert b'"second"' in await connection.answer()
+
+
+async def busy(chat) -> None:
+    while chat.application.idle.is_set():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_who_does_not_read_the_answers_gets_them_whole_later():
+    async with two_ports(send=2048) as (chat, port, _):
+        connection = await Connection.open(port, limit=1024)
+        connection.writer.transport.pause_reading()
+        for number in range(300):
+            connection.writer.write(a_post(b"from=ann&text=%05d" % number))
+            while (await chat.log.page("room")).last_id < number + 4:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        connection.writer.transport.resume_reading()
+        for number in range(300):
+            assert b'"%05d"' % number in await connection.answer()
+
+
+@pytest.mark.gen_test
+async def test_a_connection_that_says_nothing_is_given_up():
+    async with two_ports(idle_connection_timeout=0.05) as (_chat, port, _):
+        fresh = await Connection.open(port)
+        used = await Connection.open(port)
+        assert (await used.ask(a_post())).startswith(b"HTTP/1.1 200")
+        for connection in (fresh, used):
+            assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("why", ["draining", "access", "cors"])
+async def test_what_stands_against_a_plain_post_is_tornados_business(why):
+    async with two_ports() as (chat, port, _):
+        counted = through_tornado(chat)
+        if why == "draining":
+            chat.application.draining = True
+        elif why == "access":
+            chat.application.access = Access(Rules((("*", frozenset("r")),)))
+        else:
+            chat.application.cors_origins = frozenset({"http://x"})
+        answer = await asked(port, a_post(more="Origin: http://x\r\n"))
+        assert counted["requests"] == 1
+        assert (b"Access-Control-Allow-Origin" in answer) == (why == "cors")
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_resets_its_connection_harms_nobody():
+    async with two_ports() as (chat, port, _):
+        go = holding(chat)
+        for _ in range(5):
+            connection = await Connection.open(port)
+            connection.writer.write(a_post())
+            await busy(chat)
+            connection.writer.transport.abort()
+        go.set()
+        assert (await asked(port, a_post(b"from=ann&text=last"))).startswith(b"HTTP/1.1 200")
+        await chat.application.idle.wait()
