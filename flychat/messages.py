@@ -156,6 +156,13 @@ class Message:
             object.__setattr__(self, "_block", block)
         return self._block
 
+    @property
+    def json(self) -> bytes:
+        """The message as its POST is answered: a line of JSON, the one in its block."""
+        block = self.block
+        start = block.index(b"\ndata: ") + 7
+        return block[start : block.index(b"\n", start) + 1]
+
 
 @dataclass(frozen=True)
 class Commit:

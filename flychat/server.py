@@ -40,7 +40,7 @@ from .web import ChatApplication
 from .web.application import Recovery
 from .web.listener import Listener
 from .web.rate import RateLimit
-from .web.shortcut import StreamShortcut
+from .web.shortcut import Shortcut
 
 if TYPE_CHECKING:
     from .private_pushpin import PushpinChild
@@ -174,7 +174,7 @@ def hold_here(config: Config, log: MessageLog, engine: Engine, grip_urls: Sequen
     )
 
     def listener(application: ChatApplication, **options: Any) -> Listener:
-        return StreamShortcut(application, hold=hub.hold_socket, **options)
+        return Shortcut(application, hold=hub.hold_socket, **options)
 
     return hub, listener
 

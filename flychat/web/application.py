@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from prometheus_client import Counter
-from tornado import httputil
 from tornado.web import Application
 
 from ..access.gate import Access
@@ -20,10 +20,13 @@ from ..names import UNSEEN, name_to_show
 from ..packaged import folder
 from ..seldom import Seldom
 from ..streams import StreamRequest
-from .rate import RateLimit
-from .visitor import Visitor, read_visitor
+from .problems import Problem
+from .rate import RateLimit, cost_of
+from .visitor import Visitor, address_of, read_visitor
 
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
+
+SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is not sent, and not decoded
 
 FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
 
@@ -79,17 +82,29 @@ class BaseApplication(Application):
         """A client came around the proxy."""
         self._bypassed.tell("around the proxy nothing is live: clients are to go to %s", self.proxy_address)
 
-    def failed(self, request: httputil.HTTPServerRequest, status: int, code: str) -> str | None:
+    def failed(self, method: str | None, path: str | None, problem: Problem) -> str | None:
         """An answer is our fault: counted, and logged with the id that is returned, each 500 and some 503."""
+        status, code, id = problem.status, problem.code, secrets.token_hex(8)
         FAILURES.labels(code).inc()
-        id = secrets.token_hex(8)
         seldom = Seldom(logger) if status == 500 else self._failed.setdefault(code, Seldom(logger))
-        told = seldom.tell("%s %s: %d %s (request %s)", request.method, request.path, status, code, id)
+        told = seldom.tell("%s %s: %d %s (request %s)", method, path, status, code, id)
         return id if told else None
 
     def visitor(self, headers: Mapping[str, str], peer: str) -> Visitor:
         """Who asks, with these headers, from that address."""
         return read_visitor(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
+
+    def address_of(self, headers: Mapping[str, str], peer: str) -> str:
+        """The visitor's address alone."""
+        return address_of(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
+
+    def charge(self, address: str, size: int) -> None:
+        """Counts so many bytes, which the store has to read for a client."""
+        self.rate_limit.charge(address, time.monotonic(), cost_of(size))
+
+    def charge_search(self, address: str, ids: int) -> None:
+        """Counts so many ids, among which the store has to search for a client's message."""
+        self.charge(address, ids * SEARCHED_BYTES)
 
     def begin(self, request: object) -> None:
         """A request is under way, from now until its `end`."""

@@ -26,7 +26,6 @@ from ..sse import to_json
 from .application import BaseApplication
 from .negotiation import prefers, takes_gzip
 from .problems import Problem, problem_of
-from .rate import cost_of
 from .visitor import Visitor
 
 PAGE_POLICY = (
@@ -39,6 +38,7 @@ DEFAULT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+JSON = "application/json; charset=utf-8"
 PAGE_LEVEL = 3  # of gzip: level 6 takes three times as long, for 4% less of a page
 POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])
 
@@ -131,7 +131,7 @@ class BaseHandler(RequestHandler):
 
     def charge(self, size: int) -> None:
         """Counts so many bytes, which the store has to read for the client."""
-        self.application.rate_limit.charge(self.visitor.address, time.monotonic(), cost_of(size))
+        self.application.charge(self.visitor.address, size)
 
     def query_value(self, name: str) -> str | None:
         """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
@@ -156,7 +156,7 @@ class BaseHandler(RequestHandler):
         problem: Problem = kwargs["problem"]
         for header, value in problem.headers.items():
             self.set_header(header, value)
-        if problem.ours and (id := self.application.failed(self.request, status_code, problem.code)):
+        if problem.ours and (id := self.application.failed(self.request.method, self.request.path, problem)):
             self.set_header("X-Request-Id", id)
         self.allow_origin()
         if self.answers_pages or self.accepts("text/html"):
@@ -169,7 +169,8 @@ class BaseHandler(RequestHandler):
                 form=self.form_again(kwargs.get("exc_info", (None, None))[1]),
             )
         else:
-            self.write_json({"error": {"code": problem.code, "message": problem.text}})
+            self.set_header("Content-Type", JSON)
+            self.write(problem.json)
 
     def again(self) -> str:
         """How the sentence ends that asks to try again."""
@@ -185,7 +186,7 @@ class BaseHandler(RequestHandler):
             super().log_exception(typ, value, tb)
 
     def write_json(self, value: dict[str, Any]) -> None:
-        self.set_header("Content-Type", "application/json; charset=utf-8")
+        self.set_header("Content-Type", JSON)
         self.write(to_json(value) + "\n")
 
     def write_page(self, template: str, **values: Any) -> None:

@@ -33,6 +33,7 @@ from tornado.httputil import (
     RequestStartLine,
     ResponseStartLine,
 )
+from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from .visitor import client_of
@@ -54,23 +55,32 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what the kernel still has is drop
 class Connection(IOStream):
     """A client's connection, which tells its listener how much of an answer waits to be taken."""
 
-    def __init__(self, sock: socket.socket, client: str, listener: Listener, **options: Any) -> None:
-        self.client = client
+    def __init__(self, sock: socket.socket, address: Any, listener: Listener, **options: Any) -> None:
+        self.address = address
+        self.client = client_of(address[0]) if address else "unknown"
         self.unsent = 0  # bytes of answers
         self.counted = 0  # of these, those that the listener knows of: all, or else none had to wait
         self.took = 0.0  # when it last took bytes
         self._listener = listener
         self._answered = self._reads_head = self._reset = False
+        self._requests = 0  # with the one that is read
         self._refusal = b""
         super().__init__(sock, **options)
 
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         self._reads_head, self._answered = True, False
+        self._requests += 1
         return super().read_until_regex(regex, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         self._reads_head = False
         return super().read_until(delimiter, max_bytes)
+
+    def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        begins = self._reads_head and self._requests > 1 and not self._read_buffer_size
+        if begins and self._listener.diverts(self):
+            return None  # as if nothing were there
+        return super().read_from_fd(buf)
 
     def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
         self._answered = True
@@ -120,7 +130,7 @@ class Connection(IOStream):
 
 
 class Listener(HTTPServer):
-    """The server. `account` and `linger` are for its connections."""
+    """The server. `diverts`, `account` and `linger` are for its connections."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         super().initialize(*args, **kwargs)
@@ -128,6 +138,10 @@ class Listener(HTTPServer):
         self._unread: dict[Connection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._lingering: dict[socket.socket, tuple[asyncio.TimerHandle, list[int]]] = {}
+
+    def diverts(self, connection: Connection) -> bool:
+        """Whether the request that comes next is not for Tornado. Not asked for a connection's first one."""
+        return False
 
     def account(self, connection: Connection) -> None:
         """Takes note of how much waits there now."""
@@ -201,9 +215,24 @@ class Listener(HTTPServer):
         return _Targets(super().start_request(server_conn, request_conn))
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
+        self.take(connection, address)
+
+    def take(self, connection: socket.socket, address: Any, unsent: bytes = b"") -> None:
+        """Serves a connection, on which something may be left to be sent first."""
         options = {"max_buffer_size": self.max_buffer_size, "read_chunk_size": self.read_chunk_size}
-        client = client_of(address[0]) if address else "unknown"
-        self.handle_stream(Connection(connection, client, self, **options), address)
+        stream = Connection(connection, address, self, **options)
+        if unsent:
+            stream.write(unsent)
+        self.handle_stream(stream, address)
+
+
+def taken_from(stream: IOStream) -> socket.socket:
+    """The stream's socket, which the stream forgets. (To duplicate it would take one more open file.)"""
+    IOLoop.current().remove_handler(stream.socket)
+    sock = socket.socket(fileno=stream.socket.detach())
+    stream.close()
+    sock.setblocking(False)
+    return sock
 
 
 class _Targets(HTTPMessageDelegate):

@@ -7,12 +7,11 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from tornado.http1connection import HTTP1Connection
-from tornado.ioloop import IOLoop
-from tornado.iostream import IOStream
 from tornado.web import stream_request_body
 
 from .. import errors, streams
@@ -22,12 +21,12 @@ from ..sse import read_position
 from .application import Recovery
 from .base import BaseHandler, messages_path, room_path
 from .forms import read_fields
+from .listener import taken_from
 from .rate import cost_of
 
 BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
 PAGE_LIMIT = 200  # messages that one request into the past is given at the most
-SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is not sent, and not decoded
 
 
 class StreamHandler(BaseHandler):
@@ -62,15 +61,6 @@ class StreamHandler(BaseHandler):
         if stream is None or stream.closed():
             return None
         return taken_from(stream), head, chunked
-
-
-def taken_from(stream: IOStream) -> socket.socket:
-    """The stream's socket, which the stream forgets. (To duplicate it would take one more open file.)"""
-    IOLoop.current().remove_handler(stream.socket)
-    sock = socket.socket(fileno=stream.socket.detach())
-    stream.close()
-    sock.setblocking(False)
-    return sock
 
 
 @stream_request_body
@@ -124,7 +114,9 @@ class MessagesHandler(StreamHandler):
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         self._fields, is_form = self._read_fields()
         draft = Draft.create(self.room, self._fields, now=time.time())
-        message = await self.chat.post(draft, lambda ids: self.charge(ids * SEARCHED_BYTES))
+        message = await self.while_here(
+            self.chat.post(draft, partial(self.application.charge_search, self.visitor.address))
+        )
         if is_form and self.accepts("text/html"):
             remembered = self.visitor.name == message.sender
             query = "" if remembered else "?user=" + quote(message.sender, safe="")
@@ -140,9 +132,7 @@ class MessagesHandler(StreamHandler):
     def again(self) -> str:
         if self.request.method != "POST":
             return super().again()
-        if self._fields.get("provisionalId") is not None:
-            return "; nothing is sent twice."
-        return ". Look first: the message may have been stored."
+        return again(self._fields)
 
     def form_again(self, error: object) -> dict[str, str] | None:
         """With its text, and to be recognised when it is sent again, unless this is what was wrong."""
@@ -176,6 +166,13 @@ class MessagesHandler(StreamHandler):
         if value is not None and (number is None or number < least):
             raise Invalid(name, f"must be a whole number from {least}")
         return number
+
+
+def again(fields: Mapping[str, Any]) -> str:
+    """How the sentence ends that asks to post the same again."""
+    if fields.get("provisionalId") is not None:
+        return "; nothing is sent twice."
+    return ". Look first: the message may have been stored."
 
 
 class RecoveryHandler(StreamHandler):

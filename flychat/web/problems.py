@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from .. import errors
 from ..errors import FlychatError
+from ..sse import to_json
 
 RETRY_AFTER = 2  # seconds
 STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
@@ -47,6 +48,11 @@ class Problem:
     @property
     def title(self) -> str:
         return HTTPStatus(self.status).phrase
+
+    @property
+    def json(self) -> str:
+        """The body for programs."""
+        return to_json({"error": {"code": self.code, "message": self.text}}) + "\n"
 
     @property
     def ours(self) -> bool:

@@ -37,9 +37,14 @@ class Visitor:
 
 def read_visitor(headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool) -> Visitor:
     """The visitor whose request has these headers (one that came twice is joined by commas)."""
+    address = address_of(headers, peer, way, trust_proxy=trust_proxy)
+    return Visitor(address, _remembered(headers.get("cookie")), *way)
+
+
+def address_of(headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool) -> str:
+    """The visitor's address alone, which is much cheaper."""
     believed = trust_proxy or way.vouched
-    forwarded = headers.get("x-forwarded-for", "") if believed else ""
-    return Visitor(client_behind(forwarded, peer), _remembered(headers.get("cookie")), *way)
+    return client_behind(headers.get("x-forwarded-for", "") if believed else "", peer)
 
 
 def client_behind(forwarded: str, peer: str) -> str:

@@ -1,16 +1,20 @@
-"""One chat behind two ports: Tornado's own, and the short way for plain stream requests."""
+"""One chat behind two ports: Tornado's own, and the short way for plain requests."""
 
 import contextlib
+import socket
 
 from tornado.netutil import bind_sockets
 
-from flychat.web.shortcut import StreamShortcut
+from flychat.web.shortcut import Shortcut
 from tests.support.served import served
 
 
 @contextlib.asynccontextmanager
-async def two_ports():
-    """A chat on two ports, Tornado's own and one with the shortcut; `held` are the plans of those who took it."""
+async def two_ports(*, send: int = 0, **options):
+    """A chat on two ports, Tornado's own and one with the shortcut; `held` are the plans of those who took it.
+
+    The options are the shortcut's; `send` bounds the socket buffers of its connections.
+    """
     async with served() as chat:
         for text in ("one", "two", "three"):
             await chat.post(text)
@@ -22,8 +26,10 @@ async def two_ports():
 
         application = chat.application
         application.trust_proxy = True
-        shortcut = StreamShortcut(application, hold=hold)
+        shortcut = Shortcut(application, hold=hold, **options)
         sockets = bind_sockets(0, "127.0.0.1")
+        if send:
+            sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
         shortcut.add_sockets(sockets)
         try:
             yield chat, sockets[0].getsockname()[1], held

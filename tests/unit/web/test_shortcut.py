@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from flychat.storage import Broken
 from flychat.streams import StreamRequest
-from flychat.web.shortcut import HARMLESS, PEEK_BYTES, StreamShortcut, plain_request
+from flychat.web.clients import PEEK_BYTES
+from flychat.web.plain import KNOWN, PlainStream, plain_request
+from flychat.web.shortcut import Shortcut
 from tests.support.served import WAIT
 from tests.support.two_ports import two_ports
 
@@ -92,10 +94,12 @@ UNUSUAL = {
 @pytest.mark.gen_test
 async def test_the_head_of_a_stream_tells_the_time():
     async with two_ports() as (chat, _port, _held):
-        shortcut = StreamShortcut(chat.application, hold=None)
-        heads = [shortcut._stream_head(now) for now in (1, 1, 86_401)]
-        assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in heads[1]
-        assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in heads[2]
+        shortcut = Shortcut(chat.application, hold=None)
+        heads = [shortcut._heads_at(now) for now in (1, 1, 86_401)]
+        for of_stream, of_message in zip(*(each[1:] for each in heads[1:]), strict=True):
+            assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in of_stream
+            assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in of_message
+        await shortcut.close_all_connections()
 
 
 async def answer(port: int, *pieces: bytes) -> bytes:
@@ -138,7 +142,7 @@ def raising(error: Exception):
 
 def asked_by(head: bytes) -> StreamRequest | None:
     plain = plain_request(head)
-    return plain and plain[0]
+    return plain.request if isinstance(plain, PlainStream) else None
 
 
 @pytest.mark.parametrize(("head", "request_"), ORDINARY.items())
@@ -301,7 +305,7 @@ def test_usual_clients_and_proxies_are_plain(name):
 @example("Upgrade")
 def test_a_header_that_is_not_known_to_change_nothing_is_tornados_business(name):
     head = PLAIN.replace(HOST, HOST + f"{name}: 1\r\n".encode())
-    assert plain_request(head) is None or name.lower() in HARMLESS - {"accept", "host"}
+    assert plain_request(head) is None or name.lower() in KNOWN["GET"] - {"accept", "host"}
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -311,7 +315,7 @@ async def test_what_is_called_harmless_changes_no_answer_of_tornados():
     async with two_ports() as (chat, _port, _held):
         chat.application.cors_origins = frozenset(values)
         usual = sorted(await opening(chat.port, PLAIN))
-        for name in sorted(HARMLESS - {"accept", "host", "last-event-id"}):
+        for name in sorted(KNOWN["GET"] - {"accept", "host", "last-event-id"}):
             for value in values:
                 head = PLAIN.replace(HOST, HOST + f"{name}: {value}\r\n".encode())
                 assert sorted(await opening(chat.port, head)) == usual, head

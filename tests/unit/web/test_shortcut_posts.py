@@ -174,7 +174,7 @@ async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
     chance, used, plain, statuses = random.Random(5), [], 0, Counter()
     async with two_ports() as (ours, port, _), two_ports() as (theirs, _, _):
         counted = through_tornado(ours)
-        for _ in range(3000):
+        for _ in range(4000):
             request = made_up(chance, used)
             if not isinstance(plain_request(request), PlainPost) and chance.random() < 0.8:
                 continue
