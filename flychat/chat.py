@@ -7,6 +7,7 @@ from functools import partial
 
 from prometheus_client import Counter
 
+from .access import Pass
 from .errors import FlychatError, Full
 from .hub import Hub, Response
 from .log import MessageLog, Searched, not_told
@@ -72,9 +73,11 @@ class Chat:
         """Nobody waits for the draft any more: if the store was not given it yet, it never is."""
         self._log.withdraw(draft)
 
-    async def stream(self, request: StreamRequest, response: Response, client: str) -> None:
-        """Opens, or mends, the stream that is asked for. Raises Full, Unavailable."""
-        self._hub.hold(await self.plan(request, client), response, client)
+    async def stream(
+        self, request: StreamRequest, response: Response, client: str, pass_: Pass | None = None
+    ) -> None:
+        """Opens, or mends, the stream that is asked for, with the pass. Raises Full, Unavailable."""
+        self._hub.hold(await self.plan(request, client), response, client, pass_)
 
     async def plan(self, request: StreamRequest, client: str) -> StreamPlan:
         """The plan of the stream that is asked for. Raises Full, Unavailable."""

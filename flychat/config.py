@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from . import __version__
+from .access.options import AccessOptions, add_options
 from .errors import Misconfigured
 
 CREATE_TABLE = "create-table"
@@ -40,6 +41,7 @@ class Config:
     grip_urls: tuple[str, ...] = ()
     with_pushpin: bool = False
     pushpin_port: int = 7999
+    access: AccessOptions = field(default_factory=AccessOptions)
 
     @classmethod
     def read(cls, arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
@@ -62,6 +64,7 @@ class Config:
         if with_pushpin and given.grip_url:
             raise Misconfigured("--with-pushpin brings a proxy of its own: leave --grip-url out")
         grip_urls = _several(option("grip_url", environ.get("GRIP_URL") or "http://localhost:5561"))
+        trust_proxy = bool(given.trust_proxy) or _flag(environ, "trust-proxy")
         return cls(
             mode=mode,
             engine=engine,
@@ -72,13 +75,14 @@ class Config:
             log_format=_log_format(option("log_format", "plain")),
             retention=_retention(option("retention", "0")),
             rate_limit=_rate(option("rate_limit", "10")),
-            trust_proxy=bool(given.trust_proxy) or _flag(environ, "trust-proxy"),
+            trust_proxy=trust_proxy,
             memory=_memory(option("memory", "256")),
             max_streams=_cap("max_streams", option("max_streams", "0")),
             max_streams_per_client=_cap("max_streams_per_client", option("max_streams_per_client", "0")),
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
             with_pushpin=with_pushpin,
             pushpin_port=_port(option("pushpin_port", "7999"), "--pushpin-port"),
+            access=AccessOptions.read(option, trust_proxy=trust_proxy),
         )
 
 
@@ -156,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         "--with-pushpin", action="store_true", help="with --grip: start a Pushpin too, to try it out locally"
     )
     parser.add_argument("--pushpin-port", metavar="PORT", help="where that Pushpin listens (default: 7999)")
+    add_options(parser)
     parser.add_argument("--version", action="version", version=f"flychat {__version__}")
     return parser
 

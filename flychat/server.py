@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from tornado.netutil import bind_sockets
 
 from . import logging_setup
+from .access.gate import Access
+from .access.opened import open_access
 from .chat import Chat
 from .config import Config, reachable
 from .errors import Misconfigured, Unavailable
@@ -67,7 +69,8 @@ class Mode(NamedTuple):
     memory: bool  # readers are answered from what the log knows
     recovery: Recovery | None  # how what a GRIP proxy asks for is read
     showing: Callable[[Publish], Showing]  # when a draft is shown
-    hold: Callable[[MessageLog, Engine, Sequence[str]], Hold]  # the last ones are the proxies' addresses
+    # the last ones are the addresses of the proxies
+    hold: Callable[[MessageLog, Engine, Access, Sequence[str]], Hold]
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
     Whatever fails, what was started before it is ended.
     """
     mode = mode_of(config)
+    access = open_access(config.access)
     async with contextlib.AsyncExitStack() as undo:
         engine = MeasuredEngine(await open_engine(config.engine, config.location, environ, config.retention))
         undo.push_async_callback(engine.close)
@@ -124,7 +128,8 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         pushpin = await start_pushpin(config, sockets) if config.with_pushpin else None
         if pushpin:
             undo.push_async_callback(pushpin.stop)
-        hub, listener = mode.hold(log, engine, [pushpin.grip_url] if pushpin else config.grip_urls)
+        grip_urls = [pushpin.grip_url] if pushpin else config.grip_urls
+        hub, listener = mode.hold(log, engine, access, grip_urls)
         undo.push_async_callback(hub.close)
         application = ChatApplication(
             Chat(log, hub, mode.showing(hub.publish)),
@@ -134,6 +139,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),
             trust_proxy=config.trust_proxy,
             recovery=mode.recovery,
+            access=access,
         )
         http = listener(
             application,
@@ -164,13 +170,16 @@ def mode_of(config: Config) -> Mode:
     return Mode(memory=False, recovery=read_grip_last, showing=Patient, hold=held_by_proxies)
 
 
-def hold_here(config: Config, log: MessageLog, engine: Engine, grip_urls: Sequence[str]) -> Hold:
+def hold_here(
+    config: Config, log: MessageLog, engine: Engine, access: Access, grip_urls: Sequence[str]
+) -> Hold:
     hub = LocalHub(
         log.plan,
         polls=engine.shared,
         holds=log.hold,
         max_streams=config.max_streams,
         max_streams_per_client=config.max_streams_per_client,
+        ended=access.ended,
     )
 
     def listener(application: ChatApplication, **options: Any) -> Listener:
@@ -179,10 +188,10 @@ def hold_here(config: Config, log: MessageLog, engine: Engine, grip_urls: Sequen
     return hub, listener
 
 
-def held_by_proxies(log: MessageLog, engine: Engine, grip_urls: Sequence[str]) -> Hold:
+def held_by_proxies(log: MessageLog, engine: Engine, access: Access, grip_urls: Sequence[str]) -> Hold:
     from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
 
-    return PushpinHub(grip_urls), Listener
+    return PushpinHub(grip_urls, all_verified=not access.all_public), Listener
 
 
 async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:

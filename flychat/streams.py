@@ -210,6 +210,11 @@ def committed(commit: Commit) -> Publication:
     return Publication(commit.room, channel, content, commit.last, commit.first - 1)
 
 
+def stream_end(reason: str) -> Event:
+    """The last words of a stream whose right has ended: `expired`, `revoked` or `private`."""
+    return Event("stream-end", to_json({"reason": reason}))
+
+
 def answer_head(headers: Iterable[tuple[str, str]], *, chunked: bool) -> bytes:
     """The head of an answer in chunks, as HTTP/1.1 has them; or of one that ends with its connection."""
     framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"

@@ -48,6 +48,7 @@ class Access:
         self.passwords = passwords
         self.user_header = user_header.lower()
         self.revocations = Revocations()
+        self.all_public = rules.everywhere(READ)  # no room is private
         self.on = rules != EVERYBODY or tokens is not None or bool(user_header)
 
     def may(self, visitor: Bearer, room: str, right: str) -> bool:

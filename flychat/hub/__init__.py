@@ -9,7 +9,8 @@ import socket
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-from ..streams import Publication, StreamPlan
+from ..access import Pass
+from ..streams import Publication, StreamPlan, StreamRequest
 
 
 class Way(NamedTuple):
@@ -17,6 +18,13 @@ class Way(NamedTuple):
 
     proxied: bool  # through whatever holds streams: its answer can be held
     vouched: bool  # signed by the proxy: what it says of its client can be believed
+
+
+class Asked(NamedTuple):
+    """What a proxy asks for, to go on with a hold: a stream, and the pass that the hold carries."""
+
+    request: StreamRequest
+    pass_: Pass | None
 
 
 class Response(Protocol):
@@ -39,13 +47,22 @@ class Hub(Protocol):
     def admits(self, client: str) -> bool:
         """Whether one more stream may be held for this client (an address)."""
 
-    def hold(self, plan: StreamPlan, response: Response, client: str) -> None:
-        """Answers the request with the plan: its events at once, its channels from then on."""
+    def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
+        """Answers the request with the plan: its events at once, its channels from then on.
+
+        The hold carries the pass, and ends, with last words, when that gives no right any more.
+        """
 
     def publish(self, publication: Publication) -> None:
         """Hands the publication on, in the order of the calls. Never waits, never fails.
 
         What cannot be delivered is repaired by recovery.
+        """
+
+    def recheck(self, id: str | None) -> None:
+        """Has all holds with the pass of this id judged again; None: of any. Never waits, never fails.
+
+        What is lost on the way is repaired by recovery.
         """
 
     def way(self, headers: Mapping[str, str]) -> Way:

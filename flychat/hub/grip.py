@@ -22,6 +22,7 @@ from gripcontrol import (
 )
 from pubcontrol import Item
 
+from ..access import Pass
 from ..errors import Misconfigured, Refused
 from ..messages import room_name
 from ..sse import read_position
@@ -34,13 +35,19 @@ from ..streams import (
     StreamRequest,
     live_channel,
 )
+from . import Asked
 
 TOKEN_SECONDS = 3600
 
 
-def grip_headers(plan: StreamPlan, seconds: int) -> dict[str, str]:
-    """The plan, except for its events, as instructions to the proxy; its link is for this many seconds."""
+def grip_headers(plan: StreamPlan, seconds: int, pass_: Pass | None = None) -> dict[str, str]:
+    """The plan, except for its events, as instructions to the proxy; its link is for this many seconds.
+
+    The pass is a channel as well: what has a prev-id is what the proxy tells of when it recovers the hold.
+    """
     channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
+    if pass_ is not None:
+        channels.append(Channel(pass_.channel, pass_.position))
     keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
     return {
         "Grip-Hold": "stream",
@@ -50,23 +57,29 @@ def grip_headers(plan: StreamPlan, seconds: int) -> dict[str, str]:
     }
 
 
-def read_grip_last(values: Sequence[str]) -> StreamRequest | None:
-    """The recovery that `Grip-Last` headers ask for: `messages-ROOM; last-id=N`, also comma-joined.
+def read_grip_last(values: Sequence[str]) -> Asked | None:
+    """What `Grip-Last` headers ask for: `messages-ROOM; last-id=N` and perhaps a pass, also comma-joined.
 
     None if no part names the official channel of a room, with a position.
     """
+    request, pass_ = None, None
     for part in ",".join(values).split(","):
         channel, *parameters = (piece.strip() for piece in part.split(";"))
-        prefix, _, room = channel.partition("-")
-        last_id = next(
-            (read_position(p.removeprefix("last-id=")) for p in parameters if p.startswith("last-id=")), None
-        )
-        if prefix == "messages" and last_id is not None:
-            try:
-                return StreamRequest(room_name(unquote(room)), last_id, recover=True)
-            except Refused:
-                continue
-    return None
+        last_id = next((p.removeprefix("last-id=") for p in parameters if p.startswith("last-id=")), "")
+        request = request or _recovery(channel, last_id)
+        pass_ = pass_ or Pass.read(channel, last_id)
+    return None if request is None else Asked(request, pass_)
+
+
+def _recovery(channel: str, last_id: str) -> StreamRequest | None:
+    prefix, _, room = channel.partition("-")
+    position = read_position(last_id)
+    if prefix != "messages" or position is None:
+        return None
+    try:
+        return StreamRequest(room_name(unquote(room)), position, recover=True)
+    except Refused:
+        return None
 
 
 def grip_item(publication: Publication) -> bytes:

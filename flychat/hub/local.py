@@ -28,6 +28,7 @@ from itertools import islice
 
 from prometheus_client import Counter
 
+from ..access import Pass
 from ..errors import Unavailable
 from ..seldom import Seldom
 from ..streams import (
@@ -38,6 +39,7 @@ from ..streams import (
     StreamRequest,
 )
 from . import Response, Way
+from .passes import Ended, Passes, never
 from .sockets import Audience, Connection, Connections
 from .waiting import batches
 
@@ -74,10 +76,15 @@ class LocalHub:
         keep_alive: float = KEEP_ALIVE_SECONDS,
         max_streams: int = 0,
         max_streams_per_client: int = 0,
+        ended: Ended = never,
     ) -> None:
-        """A cap of 0 is none. `holds` is told when a room has its first stream, and when it has none."""
+        """A cap of 0 is none. `holds` is told when a room has its first stream, and when it has none.
+
+        `ended` says why the pass of a hold gives no right any more.
+        """
         self.plan = plan
         self.connections = Connections()
+        self.passes = Passes(self.connections, ended)
         self.tasks: set[asyncio.Task[None]] = set()
         self.rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was fed longest ago first
         self._keep_alive = keep_alive
@@ -91,19 +98,28 @@ class LocalHub:
     def admits(self, client: str) -> bool:
         return len(self.connections) < self._most and self.connections.clients[client] < self._most_per_client
 
-    def hold(self, plan: StreamPlan, response: Response, client: str) -> None:
+    def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
         if taken := response.take():  # else the client left while the plan was made
             sock, head, chunked = taken
-            self.hold_socket(plan, sock, head, client, chunked=chunked)
+            self.hold_socket(plan, sock, head, client, chunked=chunked, pass_=pass_)
 
     def hold_socket(
-        self, plan: StreamPlan, sock: socket.socket, head: bytes, client: str, *, chunked: bool = True
+        self,
+        plan: StreamPlan,
+        sock: socket.socket,
+        head: bytes,
+        client: str,
+        *,
+        chunked: bool = True,
+        pass_: Pass | None = None,
     ) -> None:
         """Answers on a bare connection, and holds it."""
         room = self._room(plan)
         audience = room.audience(chunked=chunked)
         held = self.connections.hold(sock, client, audience)
         self.connections.owe(held, head, plan.parts, plan.size)
+        if pass_ is not None and not held.closed:
+            self.passes.carry(held, room.name, pass_)
         if held.closed:
             return
         if room.inhabited and room.position == plan.position:
@@ -115,6 +131,9 @@ class LocalHub:
         room = self.rooms.get(publication.room)
         if room is not None:
             room.publish(publication)
+
+    def recheck(self, id: str | None) -> None:
+        self.passes.recheck(id)
 
     def way(self, headers: Mapping[str, str]) -> Way:
         return HERE
@@ -156,6 +175,7 @@ class LocalHub:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(TICK, self._tick)
         self.connections.cut_stalled()
+        self.passes.tick()
         self._feed_quiet()
         if self._polls:
             for room in list(self.rooms.values()):
@@ -201,7 +221,7 @@ class _Room:
         for audience in self.audiences:
             if audience.chunked == chunked:
                 return audience
-        audience = Audience(self._hub.connections, self._forget_if_empty, chunked=chunked)
+        audience = Audience(self._hub.connections, self._left, chunked=chunked)
         self.audiences += (audience,)
         return audience
 
@@ -264,6 +284,10 @@ class _Room:
         self._hub.fed(self)
         for audience in self.audiences:
             audience.feed(block)
+
+    def _left(self, held: Connection) -> None:
+        self._hub.passes.forget(held)
+        self._forget_if_empty()
 
     def _forget_if_empty(self) -> None:
         if not self._expected and not self.inhabited and self._hub.rooms.pop(self.name, None) is not None:

@@ -97,6 +97,12 @@ class Publisher:
         self._idle.clear()
         self._wake.set()
 
+    def recover_all(self) -> None:
+        """Has the proxy asked to recover everybody, before anything else."""
+        self.must_recover_all = True
+        self._idle.clear()
+        self._wake.set()
+
     async def close(self) -> None:
         """Lets the queue drain, for a short time."""
         with contextlib.suppress(TimeoutError):

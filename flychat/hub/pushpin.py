@@ -20,7 +20,8 @@ message, and its link ends after a second, in case the publication is lost.
 Which requests came through the proxy? Where a --grip-url has a verify-key: those with a `Grip-Sig` made with
 it. Else: those that have a `Grip-Sig` or a `Grip-Feature` header at all, as Pushpin sends both. That shows
 the way to whoever opened the wrong port, and is no protection: who reaches this server directly can pretend
-to be a proxy. It would gain nothing but to read, with `Grip-Last`, what every client may read.
+to be a proxy. It would gain nothing but to read, with `Grip-Last`, what every client may read; where not
+every client may read every room, each URL must have a key.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from zlib import crc32
 
+from ..access import Pass, pass_channel
+from ..errors import Misconfigured
 from ..messages import iso_date
 from ..streams import Publication, StreamPlan
 from . import Response, Way
-from .grip import GripUrl, grip_headers, grip_item, hint_channel
+from .grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
 from .publisher import Publisher, QueuedItem
 
 LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, by room
@@ -68,21 +71,26 @@ def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
 class PushpinHub:
     """Holds and publishes through the proxies at `urls`."""
 
-    def __init__(self, urls: Sequence[str]) -> None:
-        """Raises Misconfigured."""
+    def __init__(self, urls: Sequence[str], *, all_verified: bool = False) -> None:
+        """`all_verified`: each URL must have a verify-key. Raises Misconfigured."""
         targets = list(map(GripUrl.read, dict.fromkeys(urls)))
         self._signers = [target for target in targets if target.verify_key is not None]
+        if all_verified and len(self._signers) < len(targets):
+            raise Misconfigured(
+                "--access makes private rooms: then every --grip-url needs a verify-key, "
+                "or else whoever reaches this server could read them"
+            )
         self.publishers = list(map(Publisher, targets))
         self._published: deque[tuple[float, str, int]] = deque()  # what, lately: (when, channel, id)
 
     def admits(self, client: str) -> bool:
         return True  # the proxy has limits of its own
 
-    def hold(self, plan: StreamPlan, response: Response, client: str) -> None:
+    def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
         published = self._published_before(response.asked, plan.official.name)
         answer = without_young(plan, published, time.time())
         seconds = link_seconds(plan) if answer is plan else YOUNG_SECONDS
-        response.send(grip_headers(answer, seconds), answer.body())
+        response.send(grip_headers(answer, seconds, pass_), answer.body())
 
     def publish(self, publication: Publication) -> None:
         if publication.id is not None:
@@ -93,6 +101,13 @@ class PushpinHub:
         item = QueuedItem(grip_item(publication), hint_channel(publication))
         for publisher in self.publishers:
             publisher.put(item)
+
+    def recheck(self, id: str | None) -> None:
+        for publisher in self.publishers:
+            if id is None:
+                publisher.recover_all()
+            else:
+                publisher.put(QueuedItem(grip_hint(pass_channel(id)), pass_channel(id)))
 
     def _published_before(self, asked: float, channel: str) -> int:
         """The last id that the proxies had of the channel, as far as this process lately published it."""

@@ -44,8 +44,8 @@ OWED_BYTES, HURRY = 32 << 20, 0.5  # where over 32 MiB of plans wait for clients
 
 HELD = prometheus_client.Gauge("flychat_streams", "Streams that are held in this process")
 LAGGING = prometheus_client.Gauge("flychat_streams_lagging", "Of these, those whose clients cannot keep up")
-_ENDED = prometheus_client.Counter("flychat_streams_ended", "Streams that ended here, and why", ["why"])
-ENDED = {why: _ENDED.labels(why) for why in ("left", "behind", "stalled", "drained")}
+ENDINGS = prometheus_client.Counter("flychat_streams_ended", "Streams that ended here, and why", ["why"])
+ENDED = {why: ENDINGS.labels(why) for why in ("left", "behind", "stalled", "drained")}
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -73,9 +73,9 @@ class Connection:
 
 
 class Audience:
-    """The connections that are sent the same bytes. `left` is called when one has gone."""
+    """The connections that are sent the same bytes. `left` is called with one that has gone."""
 
-    def __init__(self, connections: Connections, left: Callable[[], None], *, chunked: bool) -> None:
+    def __init__(self, connections: Connections, left: Callable[..., None], *, chunked: bool) -> None:
         self.chunked = chunked
         self.frame = chunk if chunked else bare
         self.last = LAST_CHUNK if chunked else b""
@@ -92,7 +92,7 @@ class Audience:
 
     def leave(self, held: Connection) -> None:
         self.members.pop(held, None)
-        self._left()
+        self._left(held)
 
     def feed(self, block: bytes) -> None:
         """Has the block sent to every member, soon."""

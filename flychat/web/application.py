@@ -15,11 +15,11 @@ from tornado.web import Application
 
 from ..access.gate import Access
 from ..chat import Chat
-from ..hub import Way
+from ..hub import Asked, Way
 from ..names import UNSEEN, name_to_show
 from ..packaged import folder
 from ..seldom import Seldom
-from ..streams import StreamRequest
+from .credentials import NOBODY, identify
 from .problems import Problem
 from .rate import RateLimit, cost_of
 from .visitor import Visitor, address_of, read_visitor
@@ -32,7 +32,7 @@ FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in t
 
 logger = logging.getLogger(__name__)
 
-Recovery = Callable[[Sequence[str]], StreamRequest | None]  # what the values of Grip-Last ask for
+Recovery = Callable[[Sequence[str]], Asked | None]  # what the values of Grip-Last ask for
 
 
 class BaseApplication(Application):
@@ -92,7 +92,11 @@ class BaseApplication(Application):
 
     def visitor(self, headers: Mapping[str, str], peer: str) -> Visitor:
         """Who asks, with these headers, from that address."""
-        return read_visitor(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
+        identity = NOBODY
+        if self.access.on:
+            identity = identify(headers, self.access, time.time(), trust_proxy=self.trust_proxy)
+        way = self.way(headers)
+        return read_visitor(headers, peer, way, trust_proxy=self.trust_proxy, identity=identity)
 
     def address_of(self, headers: Mapping[str, str], peer: str) -> str:
         """The visitor's address alone."""

@@ -11,10 +11,12 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
 from tornado.web import stream_request_body
 
 from .. import errors, streams
+from ..access import READ, WRITE, Pass
 from ..errors import Invalid
 from ..messages import Draft, room_name, sender_name, wire_json
 from ..sse import read_position
@@ -27,13 +29,14 @@ from .rate import cost_of
 BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
 PAGE_LIMIT = 200  # messages that one request into the past is given at the most
+REFUSED = Counter("flychat_recoveries_refused", "Recoveries of holds without a right any more", ["reason"])
 
 
 class StreamHandler(BaseHandler):
     """Answers a request for a stream: what the hub's port calls a Response."""
 
-    async def stream(self, request: streams.StreamRequest) -> None:
-        """Answers with a stream. Raises Unproxied, Unavailable."""
+    async def stream(self, request: streams.StreamRequest, pass_: Pass | None = None) -> None:
+        """Answers with a stream, whose hold carries the pass. Raises Unproxied, Unavailable."""
         if not self.visitor.proxied:
             self.application.warn_bypassed()
             raise errors.Unproxied(
@@ -41,9 +44,10 @@ class StreamHandler(BaseHandler):
             )
         for header, value in streams.STREAM_HEADERS.items():
             self.set_header(header, value)
+        self.keep_private()
         self.allow_origin()
         if self.request.method != "HEAD":
-            await self.while_here(self.chat.stream(request, self, self.visitor.address))
+            await self.while_here(self.chat.stream(request, self, self.visitor.address, pass_))
 
     @property
     def asked(self) -> float:
@@ -56,7 +60,8 @@ class StreamHandler(BaseHandler):
 
     def take(self) -> tuple[socket.socket, bytes, bool] | None:
         chunked = self.request.version != "HTTP/1.0"
-        head = streams.answer_head(self._headers.get_all(), chunked=chunked)
+        cookies = [("Set-Cookie", cookie.OutputString(None)) for cookie in self.cookies_to_set()]
+        head = streams.answer_head([*self._headers.get_all(), *cookies], chunked=chunked)
         stream = self.detach()
         if stream is None or stream.closed():
             return None
@@ -86,10 +91,12 @@ class MessagesHandler(StreamHandler):
 
     async def get(self, name: str) -> None:
         room = self.room = room_name(name)
+        await self.require(room, READ)
         if self.accepts("text/event-stream"):
             given = self.request.query_arguments.get("lastEventId", [])
             positions = [value.decode("latin-1") for value in given]
-            await self.stream(streams.read_request(room, self.request.headers, positions))
+            request = streams.read_request(room, self.request.headers, positions)
+            await self.stream(request, self.application.access.pass_of(self.visitor, room))
         else:
             before, after, limit = self._number("before"), self._number("after", 0), self._number("limit")
             if before is not None and after is not None:
@@ -98,6 +105,7 @@ class MessagesHandler(StreamHandler):
             page = await self.read(room, before, after, limit)
             self.set_header("Cache-Control", "no-cache")
             self.set_header("Vary", "Accept")
+            self.keep_private()
             self.allow_origin()
             more = {} if page.more is None else {"before" if after is None else "after": page.more}
             messages = list(map(wire_json, page.messages))
@@ -106,16 +114,17 @@ class MessagesHandler(StreamHandler):
     head = get
 
     async def post(self, name: str) -> None:
-        self.room = room_name(name)
+        room = self.room = room_name(name)
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
+        await self.require(room, WRITE)
         self.admit(cost_of(len(self._body)))
         if len(self._body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         self._fields, is_form = self._read_fields()
-        draft = Draft.create(self.room, self._fields, now=time.time())
+        draft = Draft.create(room, self._fields, now=time.time())
         message = await self.while_here(
-            self.chat.post(draft, partial(self.application.charge_search, self.visitor.address))
+            self.chat.post(draft, partial(self.application.charge_search, self.visitor.client))
         )
         if is_form and self.accepts("text/html"):
             remembered = self.visitor.name == message.sender
@@ -157,7 +166,8 @@ class MessagesHandler(StreamHandler):
         self.set_header("Allow", self.allowed_methods())
         if self.allow_origin():
             self.set_header("Access-Control-Allow-Methods", "GET, POST")
-            self.set_header("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID")
+            more = ", Authorization" if self.application.access.on else ""
+            self.set_header("Access-Control-Allow-Headers", f"Content-Type, Last-Event-ID{more}")
             self.set_header("Access-Control-Max-Age", "600")
 
     def _number(self, name: str, least: int = 1) -> int | None:
@@ -182,7 +192,19 @@ class RecoveryHandler(StreamHandler):
         self._read = read
 
     async def get(self) -> None:
-        request = self._read(self.request.headers.get_list("Grip-Last"))
-        if request is None:
+        asked = self._read(self.request.headers.get_list("Grip-Last"))
+        access = self.application.access
+        if asked is None or not (self.visitor.vouched or access.all_public):
             raise errors.NotFound("this is for the GRIP proxy")
-        await self.stream(request)
+        self.room = asked.request.room
+        if reason := access.ended(self.room, asked.pass_, time.time()):
+            self._refuse(reason)
+        else:
+            await self.stream(asked.request, None if access.is_public(self.room) else asked.pass_)
+
+    def _refuse(self, reason: str) -> None:
+        """Ends the stream, with last words: at a 4xx the proxy would let its client wait, and ask again."""
+        REFUSED.labels(reason).inc()
+        for header, value in streams.STREAM_HEADERS.items():
+            self.set_header(header, value)
+        self.write(streams.stream_end(reason).encode())

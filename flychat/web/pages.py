@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from ..access import READ
 from ..errors import Invalid
 from ..messages import Message, room_name, sender_name
 from ..names import name_to_show
@@ -41,9 +42,11 @@ class RoomHandler(BaseHandler):
 
     async def get(self, name: str) -> None:
         room = self.room = room_name(name)
+        await self.require(room, READ)
         self.set_header("Cache-Control", "no-cache")
         if "user" not in self.request.query_arguments:
             self.set_header("Vary", "Cookie")  # it decides whether this is the room or its join form
+        self.keep_private()
         values: dict[str, Any] = {"room": room, "room_path": room_path(room), "user": "", "error": None}
         try:
             user = values["user"] = self._user()

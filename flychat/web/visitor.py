@@ -1,7 +1,8 @@
 """Who asks: read once from a request, by one function for the handlers and the shortcut.
 
 What proxies say of a request is believed if it is signed, or if the server is told to trust its neighbour.
-An IPv6 client has a whole /64 to itself, so that, not the address, is who it is. The name is only a claim.
+An IPv6 client has a whole /64 to itself, so that, not the address, is who it is. The name is only a claim;
+who somebody is for sure is said by their token.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from urllib.parse import unquote
 
 from tornado.httputil import parse_cookie
 
+from ..access import Token
 from ..errors import Invalid
 from ..hub import Way
 from ..messages import sender_name
+from .credentials import NOBODY, Identity
 
 USER_COOKIE = "flychat_user"
 
@@ -33,12 +36,28 @@ class Visitor:
     name: str  # that the cookie remembers, or ""
     proxied: bool  # through whatever holds streams
     vouched: bool  # by the signature of a GRIP proxy
+    identity: Identity = NOBODY
+
+    @property
+    def token(self) -> Token | None:
+        return self.identity.token
+
+    @property
+    def client(self) -> str:
+        """As whom limits on posting count them: many may come from one address, or one from many.
+
+        A guest is counted by the address, since a password gives any number of tokens.
+        """
+        token = self.token
+        return self.address if token is None or token.is_guest else f"user {token.kind} {token.sub}"
 
 
-def read_visitor(headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool) -> Visitor:
+def read_visitor(
+    headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool, identity: Identity = NOBODY
+) -> Visitor:
     """The visitor whose request has these headers (one that came twice is joined by commas)."""
     address = address_of(headers, peer, way, trust_proxy=trust_proxy)
-    return Visitor(address, _remembered(headers.get("cookie")), *way)
+    return Visitor(address, _remembered(headers.get("cookie")), *way, identity)
 
 
 def address_of(headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
+import jwt
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders
@@ -13,6 +14,8 @@ from tornado.web import Application, RequestHandler
 
 from tests.proof.pushpin_model import Answer, Headers, Pushpin
 
+ISSUER, KEY = "model", "a-key-that-is-known-to-the-tests-and-has-32-bytes"
+SIGNATURE = jwt.encode({"iss": ISSUER, "exp": 2**33}, KEY, "HS256")
 OWN = {"connection", "content-length", "date", "server", "transfer-encoding"}  # of each connection
 
 
@@ -25,7 +28,8 @@ class StandIn:
         self._servers: list[HTTPServer] = []
         options = {"proxy": self}
         self.url = self._listen(Application([("/.*", _Client, options)], log_function=_silent))
-        self.grip_url = self._listen(Application([("/(.*)/", _Control, options)], log_function=_silent))
+        control = self._listen(Application([("/(.*)/", _Control, options)], log_function=_silent))
+        self.grip_url = f"{control}?verify-iss={ISSUER}&verify-key={KEY}"
 
     def _listen(self, application: Application) -> str:
         (socket,) = bind_sockets(0, "127.0.0.1")
@@ -37,7 +41,7 @@ class StandIn:
     async def ask(
         self, path: str, headers: HTTPHeaders, method: str = "GET", body: bytes = b""
     ) -> HTTPResponse:
-        headers["Grip-Sig"] = "not checked"
+        headers["Grip-Sig"] = SIGNATURE
         return await AsyncHTTPClient().fetch(
             self._app + path,
             method=method,

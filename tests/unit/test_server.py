@@ -72,8 +72,8 @@ def parts(monkeypatch):
         return started["pushpin"]
 
     class Hub(pushpin_module.PushpinHub):
-        def __init__(self, *given):
-            super().__init__(*given)
+        def __init__(self, *given, **options):
+            super().__init__(*given, **options)
             watched("hub", self, "close")
 
     def local(*given, **options):

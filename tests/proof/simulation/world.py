@@ -139,8 +139,9 @@ class World:
         if not up:
             raise ConnectionRefusedError
         if path == "/recover/":
-            request = read_grip_last([value for name, value in headers])
-            assert request is not None
+            asked = read_grip_last([value for name, value in headers])
+            assert asked is not None
+            request = asked.request
         else:
             request = streams.read_request(ROOM, dict(headers), [])
         response = Response()

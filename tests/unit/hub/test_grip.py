@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flychat.hub.grip import read_grip_last
-from flychat.streams import StreamRequest
+from flychat.access import Pass
+from flychat.hub import Asked
+from flychat.hub.grip import grip_headers, read_grip_last
+from flychat.streams import Page, StreamRequest, plan_stream
 
 
 @pytest.mark.parametrize(
@@ -28,10 +30,37 @@ from flychat.streams import StreamRequest
     ],
 )
 def test_a_recovery_is_read_from_grip_last(headers, request_):
-    assert read_grip_last(headers) == request_
+    assert read_grip_last(headers) == (request_ and Asked(request_, None))
+
+
+P = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("headers", "pass_"),
+    [
+        ([f"messages-a; last-id=1, pass-{P}; last-id=5-9"], Pass(P, 5, 9)),
+        ([f"pass-{P}; last-id=5-9-00000000", "messages-a; last-id=1"], Pass(P, 5, 9, "00000000")),
+        ([f"messages-a; last-id=1, pass-{P}; last-id=x, pass-{P}"], None),
+    ],
+)
+def test_a_recovery_brings_back_the_pass_of_its_hold(headers, pass_):
+    assert read_grip_last(headers) == Asked(StreamRequest("a", 1, recover=True), pass_)
+
+
+def test_a_pass_is_a_channel_with_a_position_and_without_one_nothing_changes():
+    plan = plan_stream(StreamRequest("a"), Page((), 7))
+    channels = "messages-a; prev-id=7, provisional-a"
+    assert grip_headers(plan, 20)["Grip-Channel"] == channels
+    given = Pass(P, 5, 9, "01234567", "89abcdef")
+    with_pass = grip_headers(plan, 20, given)
+    assert with_pass["Grip-Channel"] == f"{channels}, pass-{P}; prev-id=5-9-01234567-89abcdef"
+    assert with_pass | {"Grip-Channel": channels} == grip_headers(plan, 20)
+    last = [part.replace("prev-id", "last-id") for part in with_pass["Grip-Channel"].split(", ")]
+    assert read_grip_last(last) == Asked(StreamRequest("a", 7, recover=True), given)
 
 
 @given(st.lists(st.text()))
 def test_any_grip_last_is_a_recovery_or_nothing(values):
-    request = read_grip_last(values)
-    assert request is None or (request.recover and request.last_id is not None)
+    asked = read_grip_last(values)
+    assert asked is None or (asked.request.recover and asked.request.last_id is not None)

@@ -455,7 +455,7 @@ async def test_nothing_overtakes_what_a_client_is_owed():
                 while data := client.recv(1 << 20):
                     read += data
 
-        room = Audience(connections, lambda: None, chunked=False)
+        room = Audience(connections, lambda held: None, chunked=False)
         held = connections.hold(sock, "client", room)
         for number in range(4):
             part, mended, fed = f"{number}".encode() * (8 << 20), f"mended {number}".encode(), b"fed"

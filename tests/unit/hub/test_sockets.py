@@ -89,7 +89,7 @@ def lagging():
         client.settimeout(5)
         sock.setblocking(False)
         connections = Connections()
-        held = connections.hold(sock, "client", Audience(connections, lambda: None, chunked=False))
+        held = connections.hold(sock, "client", Audience(connections, lambda held: None, chunked=False))
         size = 1000 * waiting_module.SEND_BYTES
         connections.owe(held, b"", (b"x" * waiting_module.SEND_BYTES,) * 1000, size)
         while not held.owed:

@@ -446,7 +446,7 @@ async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
             asked.append(client)
             return admits(client)
 
-        async def note_request(request, response, client):
+        async def note_request(request, response, client, pass_=None):
             asked.append(request)
             await stream(request, response, client)
 

@@ -1,0 +1,87 @@
+"""The options of access: read, checked, frozen. In a variable, rules stand apart by spaces."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import Invalid, Misconfigured, NotFound
+from . import EVERYBODY, READ, WRITE, Rules, read_pattern, read_rights
+
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+OURS = {"authorization", "cookie", "host", "origin", "x-forwarded-for", "x-forwarded-proto"}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessOptions:
+    """Who may do what, and whose word is taken for it."""
+
+    rules: Rules = EVERYBODY
+    secret: str = ""  # the file's name
+    user_header: str = ""
+
+    @classmethod
+    def read(cls, option: Callable[..., Any], *, trust_proxy: bool) -> AccessOptions:
+        """`option` gives the value of an option by its name. Raises Misconfigured."""
+        options = cls(
+            rules=_rules(_several(option("access", ()))),
+            secret=option("secret", ""),
+            user_header=_header(option("user_header", "")),
+        )
+        if options.user_header and not trust_proxy:
+            raise Misconfigured("--user-header is for --trust-proxy: else anybody could send that header")
+        if not options.secret and not all(READ in rights for _, rights in options.rules.rules):
+            raise Misconfigured("--access makes rooms that nobody could enter: tokens need --secret")
+        return options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--access",
+        action="append",
+        metavar="PATTERN=RIGHTS",
+        help="what everybody may in a room, or in those whose names begin with what stands before a *: "
+        "r read, w write, rw, or nothing; the longest pattern decides (repeatable; default: *=rw)",
+    )
+    parser.add_argument(
+        "--secret",
+        metavar="FILE",
+        help="take tokens that are signed with a key of this file: one a line, 32 bytes or more; the first "
+        "one signs, all are believed. SIGHUP has it read again",
+    )
+    parser.add_argument(
+        "--user-header",
+        metavar="NAME",
+        help="with --trust-proxy: a proxy in front has found out who it is, and always sets this header",
+    )
+
+
+def _rules(values: Sequence[str]) -> Rules:
+    given: dict[str, frozenset[str]] = {}
+    for value in values:
+        text, equals, letters = value.rpartition("=")
+        try:
+            pattern, rights = read_pattern(text), read_rights(letters, READ + WRITE)
+        except (Invalid, NotFound):
+            equals = ""
+        if not equals:
+            raise Misconfigured(
+                "--access must be like staff-*=rw: a room or its beginning and *, and r, w or rw"
+            )
+        if pattern in given:
+            raise Misconfigured("--access says two things of one pattern")
+        given[pattern] = rights
+    return Rules.of_rules((dict(EVERYBODY.rules) | given).items())
+
+
+def _header(name: str) -> str:
+    if name and (not _HEADER.fullmatch(name) or name.lower() in OURS):
+        raise Misconfigured("--user-header must be the name of a header of its own, such as X-Forwarded-User")
+    return name
+
+
+def _several(value: str | Sequence[str]) -> Sequence[str]:
+    return value.split() if isinstance(value, str) else value

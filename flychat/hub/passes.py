@@ -1,0 +1,91 @@
+"""The holds that carry a pass, and how they end.
+
+Whether a pass still gives its right is not known here: that is asked of `ended` when the hold begins, when
+the pass expires, and whenever somebody says that it may have changed (`recheck`). A hold that ends is told
+why, if its socket has room; what was published before is sent first, and nothing of what comes later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ..access import Pass
+from ..streams import stream_end
+from .sockets import ENDED, ENDINGS, SLICE, Connection, Connections
+
+ENDED |= {why: ENDINGS.labels(why) for why in ("expired", "revoked", "private")}
+
+Ended: TypeAlias = Callable[[str, Pass | None, float], str | None]  # (room, pass, now) -> why, or None
+
+
+def never(room: str, pass_: Pass | None, now: float) -> str | None:
+    """Nothing takes a right away."""
+    return None
+
+
+class Passes:
+    """By hold, by pass, and by when the pass expires."""
+
+    def __init__(self, connections: Connections, ended: Ended) -> None:
+        self.ended = ended
+        self._connections = connections
+        self._carried: dict[Connection, tuple[str, Pass]] = {}
+        self._by_id: dict[str, dict[Connection, None]] = {}
+        self._expiring: list[tuple[int, int, Connection]] = []  # a heap; some of them may be gone
+        self._number = itertools.count()  # connections cannot be compared
+
+    def __len__(self) -> int:
+        return len(self._carried)
+
+    def carry(self, held: Connection, room: str, pass_: Pass) -> None:
+        """The hold carries the pass from now on."""
+        self._carried[held] = (room, pass_)
+        self._by_id.setdefault(pass_.id, {})[held] = None
+        heapq.heappush(self._expiring, (pass_.expires, next(self._number), held))
+        self._judge([held])  # it may have been revoked while the plan was made
+
+    def forget(self, held: Connection) -> None:
+        """The hold has ended."""
+        carried = self._carried.pop(held, None)
+        if carried is None:
+            return
+        id = carried[1].id
+        del self._by_id[id][held]
+        if not self._by_id[id]:
+            del self._by_id[id]
+        if len(self._expiring) > 2 * len(self._carried) + SLICE:
+            self._expiring = [entry for entry in self._expiring if entry[2] in self._carried]
+            heapq.heapify(self._expiring)
+
+    def recheck(self, id: str | None) -> None:
+        """Ends the holds of this pass, or of any, that have no right any more."""
+        self._judge(list(self._carried if id is None else self._by_id.get(id, ())))
+
+    def tick(self) -> None:
+        """Ends the holds that have expired. To be called now and then."""
+        due = []
+        while self._expiring and self._expiring[0][0] <= time.time():
+            due.append(heapq.heappop(self._expiring)[2])
+        self._judge(due)
+
+    def _judge(self, holds: list[Connection], at: int = 0) -> None:
+        """A slice of them at once, the others when the loop has had its turn."""
+        for held in holds[at : at + SLICE]:
+            if held in self._carried and (why := self.ended(*self._carried[held], time.time())):
+                let_go(self._connections, held, stream_end(why).encode(), why)
+        if at + SLICE < len(holds):
+            asyncio.get_running_loop().call_soon(self._judge, holds, at + SLICE)
+
+
+def let_go(connections: Connections, held: Connection, words: bytes, why: str) -> None:
+    """Ends the hold, with last words where its socket has room for them."""
+    audience = held.audience
+    if audience is not None and not held.lagging:
+        unsent = audience.backlog.read(held.cursor)
+        connections.send(held, unsent + audience.frame(words) + audience.last)
+    connections.cut(held, why)

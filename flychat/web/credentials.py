@@ -1,0 +1,75 @@
+"""Who a request says it is from: the token that it carries, where it may travel, and what is wrong with it.
+
+A token travels in the header Authorization (`Bearer`), which wins, or in a cookie that no script can read.
+Never in an address: those stand in the logs of every proxy. Another scheme of Authorization is none of ours.
+Where a proxy in front knows the visitor, its header has the name, if nothing else says who it is.
+
+On https the cookie is `__Host-flychat`, which only this very host can set, and no page over http.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tornado.httputil import HTTPHeaders, parse_cookie
+
+from ..access import HEADER, BadToken, KeyMissing, Rules, Token
+from ..access.gate import Access
+from ..errors import Invalid
+from ..messages import sender_name
+
+BEARER, COOKIE = "bearer", "cookie"
+NAMES = {True: "__Host-flychat", False: "flychat"}  # of the cookie, by whether it is https
+
+
+class Identity(NamedTuple):
+    """Who somebody is: a token, or what carried one that is not good. `unsure`: that cannot be told now."""
+
+    token: Token | None = None
+    bad: str = ""  # BEARER, COOKIE or HEADER
+    unsure: bool = False
+
+
+NOBODY = Identity()
+
+
+def is_https(headers: Mapping[str, str], *, trust_proxy: bool) -> bool:
+    """Whether the client's own connection is encrypted: only a proxy can know, for we never are."""
+    return trust_proxy and headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower() == "https"
+
+
+def identify(headers: Mapping[str, str], access: Access, now: float, *, trust_proxy: bool) -> Identity:
+    """Who the request with these headers is from."""
+    text, by = _sent(headers, is_https(headers, trust_proxy=trust_proxy))
+    if by:
+        try:
+            return Identity(access.token(text, now))
+        except KeyMissing:
+            return Identity(None, "", unsure=True)
+        except BadToken:
+            return Identity(None, by)
+    if access.user_header and trust_proxy and (name := headers.get(access.user_header)):
+        return _named(headers, access.user_header, name, int(now))
+    return NOBODY
+
+
+def _sent(headers: Mapping[str, str], https: bool) -> tuple[str, str]:
+    """The text of the token, and what carries it; ("", "") if nothing does."""
+    scheme, _, text = headers.get("authorization", "").strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return text.strip(), BEARER
+    cookie = headers.get("cookie")
+    text = parse_cookie(cookie).get(NAMES[https], "") if cookie else ""
+    return (text, COOKIE) if text else ("", "")
+
+
+def _named(headers: Mapping[str, str], header: str, name: str, now: int) -> Identity:
+    """Whom the proxy names: once, or else one of the two names was the client's own."""
+    if isinstance(headers, HTTPHeaders) and len(headers.get_list(header)) > 1:
+        return Identity(None, HEADER)
+    try:
+        name = sender_name(name.encode("latin-1").decode())
+    except (Invalid, UnicodeError):
+        return Identity(None, HEADER)
+    return Identity(Token(name, name, Rules(), now, now + 1, HEADER))

@@ -1,0 +1,292 @@
+"""Rights: who is let in, who is not, and what they are told. The same in every mode."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import urlencode
+
+import jwt
+import pytest
+from tornado.httpclient import AsyncHTTPClient, HTTPResponse
+from tornado.simple_httpclient import HTTPTimeoutError
+
+from flychat.messages import Draft
+from tests.support.asking import BROWSER, FORM, JSON
+from tests.support.modes import MODES, Place, standing
+from tests.support.served import Client, fields
+
+gen_test = pytest.mark.gen_test(timeout=60)
+each_mode = pytest.mark.parametrize("mode", MODES)
+KEY = "a key of 32 bytes or more, as it has to be"
+STAFF = "/rooms/staff/messages/"
+RULES = ("--access", "staff=", "--access", "news=r")
+
+
+def options(directory: Path, *more: str) -> tuple[str, ...]:
+    """A server with a private room, staff, and one that not everybody may write to, news."""
+    (directory / "secret").write_text(KEY + "\n")
+    return ("--secret", str(directory / "secret"), *RULES, *more)
+
+
+def token(
+    sub: str = "ann", *, rooms: dict[str, str] | None = None, life: float = 600, key: str = KEY, **claims
+) -> str:
+    now = int(time.time())
+    rooms = {"staff": "rw"} if rooms is None else rooms
+    return jwt.encode({"sub": sub, "rooms": rooms, "iat": now, "exp": now + life, **claims}, key)
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+async def ask(
+    chat: Place, path: str, method: str = "GET", body: str | None = None, **headers: str
+) -> HTTPResponse:
+    for _ in range(2):  # a Pushpin that has just started may lose the first request
+        with contextlib.suppress(HTTPTimeoutError):
+            return await fetch(chat, path, method, body, headers)
+    return await fetch(chat, path, method, body, headers)
+
+
+async def fetch(
+    chat: Place, path: str, method: str, body: str | None, headers: dict[str, str]
+) -> HTTPResponse:
+    return await AsyncHTTPClient().fetch(
+        chat.url.rstrip("/") + path,
+        method=method,
+        body=body,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+        follow_redirects=False,
+        raise_error=False,
+        allow_nonstandard_methods=True,
+        decompress_response=False,
+        request_timeout=3,
+    )
+
+
+async def post(chat: Place, room: str, text: str = "hi", kind: str = JSON, **headers: str) -> HTTPResponse:
+    content = {"from": "ann", "text": text}
+    body = json.dumps(content) if kind == JSON else urlencode(content)
+    return await ask(chat, f"/rooms/{room}/messages/", "POST", body, Content_Type=kind, **headers)
+
+
+def code(response: HTTPResponse) -> tuple[int, str]:
+    return response.code, json.loads(response.body)["error"]["code"]
+
+
+@each_mode
+@gen_test
+async def test_who_has_no_token_is_not_let_into_a_private_room_by_any_way(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        await chat.fill(3, "staff")
+        reads = chat.engine.calls.total()
+        for headers in ({}, {"Authorization": "Basic YTpi"}, {"Cookie": "flychat=x.y.z; flychat_user=ann"}):
+            for accept in ("text/event-stream", "*/*"):
+                answer = await ask(chat, STAFF, Accept=accept, **headers)
+                assert code(answer) == (401, "unauthorized")
+                assert answer.headers["WWW-Authenticate"] == "Bearer"
+                assert answer.headers["Cache-Control"] == "no-store"
+                assert (await ask(chat, STAFF, "HEAD", Accept=accept, **headers)).code == 401
+            assert code(await ask(chat, STAFF + "?before=2", **headers)) == (401, "unauthorized")
+            assert code(await post(chat, "staff", **headers)) == (401, "unauthorized")
+            for path in ("/staff", "/staff?user=ann", "/staff?before=2&user=ann"):
+                page = await ask(chat, path, Accept=BROWSER, **headers)
+                assert page.code == 401
+                assert "text 0" not in page.body.decode()
+                assert "private" in page.body.decode()
+                assert "Content-Encoding" not in page.headers
+        form = await post(chat, "staff", kind=FORM, Accept=BROWSER)
+        assert form.code == 401
+        assert form.headers["Content-Type"].startswith("text/html")
+        assert chat.engine.calls.total() == reads, "nothing is read for them"
+
+
+@each_mode
+@gen_test
+async def test_a_token_lets_in_by_header_and_by_cookie(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        text = token()
+        for headers in (
+            bearer(text),
+            {"Cookie": f"flychat_user=x; flychat={text}"},
+            {"Authorization": f"bEARER  {text}"},
+        ):
+            assert (await post(chat, "staff", "hello", **headers)).code == 200
+            answer = await ask(chat, STAFF, **headers)
+            assert json.loads(answer.body)["messages"][-1]["text"] == "hello"
+            assert answer.headers["Cache-Control"] == "private, no-cache"
+            assert ", ".join(answer.headers.get_list("Vary")) == "Accept, Cookie, Authorization"
+            page = await ask(chat, "/staff?user=ann", Accept=BROWSER, Accept_Encoding="gzip", **headers)
+            assert "hello" in page.body.decode(), "no secret in a compressed answer"
+            assert page.headers["Cache-Control"] == "private, no-cache"
+            assert "Cookie, Authorization" in page.headers.get_list("Vary")
+            (name, value), *_ = headers.items()
+            stream = await chat.stream(None, f"{name}: {value}", room="staff")
+            assert (await stream.next()).type == "stream-open"
+            assert fields(await stream.next())["text"] == "hello"
+            assert b"private, no-cache, no-transform" in stream.head
+        await post(chat, "staff", "for all three", **bearer(text))
+        for client in chat.clients:
+            assert await client.until_id(4)
+
+
+@each_mode
+@gen_test
+async def test_a_token_without_the_right_is_told_so(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        reader, other = bearer(token(rooms={"staff": "r"})), bearer(token(rooms={"tea": "rwm"}))
+        assert (await ask(chat, STAFF, **reader)).code == 200
+        assert code(await post(chat, "staff", **reader)) == (403, "forbidden")
+        assert code(await ask(chat, STAFF, **other)) == (403, "forbidden")
+        page = await ask(chat, "/staff", Accept=BROWSER, **other)
+        assert page.code == 403
+        assert "private" in page.body.decode()
+        assert (await ask(chat, "/rooms/news/messages/")).code == 200
+        assert code(await post(chat, "news")) == (401, "unauthorized")
+        assert code(await post(chat, "news", **reader)) == (403, "forbidden")
+        assert (await post(chat, "news", **bearer(token(rooms={"news": "w"})))).code == 200
+
+
+BAD = {
+    "expired": lambda: token(life=-1),
+    "of another key": lambda: token(key=KEY + KEY),
+    "not signed": lambda: jwt.encode({"sub": "ann"}, None, "none"),
+    "nonsense": lambda: "nonsense",
+    "nothing": lambda: "",
+    "of the future": lambda: token(iat=int(time.time()) + 90),
+}
+
+
+@each_mode
+@gen_test
+async def test_a_bad_token_is_401_in_the_header_everywhere_and_counts_as_none_in_a_cookie(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        for bad in (make() for make in BAD.values()):
+            for room in ("staff", "tea"):
+                path = f"/rooms/{room}/messages/"
+                for accept in ("text/event-stream", "*/*"):
+                    answer = await ask(chat, path, Accept=accept, **bearer(bad))
+                    assert code(answer) == (401, "unauthorized")
+                    assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+                assert code(await post(chat, room, **bearer(bad))) == (401, "unauthorized")
+                assert (await ask(chat, f"/{room}?user=ann", **bearer(bad))).code == 401
+            if not bad:
+                continue
+            cookie = {"Cookie": f"flychat={bad}"}
+            answer = await ask(chat, "/rooms/tea/messages/", **cookie)
+            assert answer.code == 200
+            assert re.match(
+                r'flychat=""; expires=.* HttpOnly; Path=/; SameSite=Lax$', answer.headers["Set-Cookie"]
+            )
+            assert (await post(chat, "tea", **cookie)).code == 200
+            stream = await chat.stream(None, f"Cookie: flychat={bad}", room="tea")
+            assert b'Set-Cookie: flychat=""; expires=' in stream.head
+            assert code(await ask(chat, STAFF, **cookie)) == (401, "unauthorized")
+
+
+@each_mode
+@gen_test
+async def test_a_stream_ends_when_its_token_expires_and_others_go_on(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        short = await chat.stream(None, f"Authorization: Bearer {token(life=4)}", room="staff")
+        long = await chat.stream(None, f"Authorization: Bearer {token('bob')}", room="staff")
+        everybodys = await chat.stream(None, f"Authorization: Bearer {token(life=4)}", room="tea")
+        assert [(await stream.next()).type for stream in (short, long, everybodys)] == ["stream-open"] * 3
+        await asyncio.sleep(4.5)
+        if mode != "standalone":
+            chat.server.hub.recheck(None)  # in half a minute they would be asked for anyway
+        end = await short.next("keep-alive")
+        assert (end.type, json.loads(end.data)) == ("stream-end", {"reason": "expired"})
+        assert await rest(short) == b""
+        await post(chat, "staff", "still here?", **bearer(token("bob")))
+        await post(chat, "tea")
+        assert await long.until_id(1)
+        assert await everybodys.until_id(1)
+        assert short.ids == []
+
+
+async def rest(client: Client) -> bytes:
+    """What still comes until the stream ends, as one does that is not cut."""
+    seen = client._pending
+    while not client.body.ended:
+        data = await asyncio.wait_for(client.reader.read(4096), 5)
+        assert data, "it was cut"
+        seen += client.body.take(data)
+    return seen
+
+
+async def everything(mode: str, directory: Path, *arguments: str, **headers: str) -> list:
+    """What is answered, by whatever way, to a request with these headers."""
+    async with standing(mode, directory, *arguments) as chat:
+        for n in (1, 2):
+            content = {"from": "ann", "text": f"text {n}", "provisionalId": str(uuid.UUID(int=n))}
+            await chat.server.log.commit(Draft.create("room", content, now=0))
+        seen: list = []
+        for path in (
+            "/rooms/room/messages/",
+            "/room?user=ann",
+            "/rooms/room/messages/?before=0",
+            "/healthz",
+            "/x/y",
+        ):
+            for accept in ("*/*", BROWSER):
+                answer = await ask(chat, path, Accept=accept, **headers)
+                unlike = {"Date", "Set-Cookie"}
+                kept = [header for header in answer.headers.get_all() if header[0] not in unlike]
+                seen.append(
+                    (path, answer.code, kept, re.sub(rb'(provisionalId" value=")[^"]*', rb"\1", answer.body))
+                )
+        answer = await ask(chat, "/rooms/room/messages/", "OPTIONS", **headers)
+        seen.append((answer.code, [header for header in answer.headers.get_all() if header[0] != "Date"]))
+        stream = await chat.stream(None, *[f"{name}: {value}" for name, value in headers.items()])
+        await stream.until_id(2)
+        lines = [line for line in stream.head.splitlines() if not line.lower().startswith(b"date:")]
+        return [*seen, sorted(lines), stream.blocks]
+
+
+@each_mode
+@gen_test
+async def test_without_options_of_access_no_token_is_looked_at_and_no_byte_differs(mode, tmp_path):
+    plain = await everything(mode, tmp_path)
+    assert plain == await everything(mode, tmp_path, **bearer("nonsense"))
+    assert plain == await everything(mode, tmp_path, Cookie="flychat=nonsense")
+    assert plain == await everything(mode, tmp_path, "--access", "*=rw")
+
+
+@each_mode
+@gen_test
+async def test_where_tokens_are_taken_a_public_room_is_what_it_was_for_everybody(mode, tmp_path):
+    plain = await everything(mode, tmp_path)
+    now = await everything(mode, tmp_path, *options(tmp_path))
+    differ = [(old, new) for old, new in zip(plain, now, strict=True) if old != new]
+    (_, _, headers, body), (_, _, new_headers, new_body) = differ[0]
+    assert body == new_body
+    assert set(new_headers) - set(headers) == {("Vary", "Cookie, Authorization")}, (
+        "of the page, and of it only"
+    )
+    assert [old[0] for old, _ in differ] == ["/room?user=ann", "/room?user=ann", 204]
+
+
+@pytest.mark.parametrize("mode", ["standalone"])
+@gen_test
+async def test_preflights_allow_authorization_and_never_credentials(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path, "--cors-origin", "https://example.org")) as chat:
+        asked = {"Origin": "https://example.org", "Access-Control-Request-Headers": "authorization"}
+        answer = await ask(chat, STAFF, "OPTIONS", **asked)
+        assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type, Last-Event-ID, Authorization"
+        refused = await ask(chat, STAFF, Origin="https://example.org")
+        assert refused.code == 401
+        for each in (
+            answer,
+            refused,
+            await ask(chat, STAFF, Origin="https://example.org", **bearer(token())),
+        ):
+            assert each.headers["Access-Control-Allow-Origin"] == "https://example.org"
+            assert "Access-Control-Allow-Credentials" not in each.headers
