@@ -34,7 +34,7 @@ Rights: TypeAlias = frozenset[str]
 NONE: Rights = frozenset()
 
 _PASS = re.compile(r"([0-9]{1,12})-([0-9]{1,12})(?:-([0-9a-f]{8}))?(?:-([0-9a-f]{8}))?", re.ASCII)
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class BadToken(FlychatError):
@@ -57,7 +57,7 @@ def read_pattern(text: str) -> str:
     if not text.endswith("*"):
         return room_name(text)
     beginning = unicodedata.normalize("NFC", text[:256])
-    if "/" in beginning or len(beginning) > 65 or CONTROL.search(beginning):
+    if "/" in beginning or len(beginning) > 65 or _CONTROL.search(beginning):
         raise Invalid("pattern", "must be the name of a room, or its beginning and *")
     return beginning
 

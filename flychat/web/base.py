@@ -21,7 +21,7 @@ from tornado.iostream import IOStream
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from .. import errors, streams
-from ..access import HEADER
+from ..access import HEADER, Token
 from ..chat import Chat
 from ..errors import FlychatError, Invalid
 from ..sse import to_json
@@ -55,6 +55,7 @@ class BaseHandler(RequestHandler):
     application: BaseApplication
     answers_pages = False  # whether errors are a page, whatever the request accepts
     room: str | None = None  # the request is about
+    identity: Token | None = None  # who asks, as far as that is vouched for in the room; set by `require`
     _work: asyncio.Task[Any] | None = None  # that ends when the client goes
     _gone = False
 
@@ -121,17 +122,18 @@ class BaseHandler(RequestHandler):
         access = self.application.access
         if not access.on:
             return
-        identity = self.visitor.identity
-        if identity.bad == COOKIE:
+        sent = self.visitor.identity
+        if sent.bad == COOKIE:
             self.clear_session()
-        if identity.bad in (BEARER, HEADER):
+        if sent.bad in (BEARER, HEADER):
             ACCESS.labels("bad_token").inc()
             raise errors.Unauthorized(bad=True)
+        self.identity = access.identity(self.visitor, room)
         if access.may(self.visitor, room, right):
             ACCESS.labels("allowed").inc()
-        elif identity.token is None:
+        elif self.identity is None:
             ACCESS.labels("unauthorized").inc()
-            raise errors.Unauthorized
+            raise errors.Unauthorized(bad=sent.token is not None)
         else:
             ACCESS.labels("forbidden").inc()
             raise errors.NotAllowed

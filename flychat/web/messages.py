@@ -122,12 +122,14 @@ class MessagesHandler(StreamHandler):
         if len(self._body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         self._fields, is_form = self._read_fields()
-        draft = Draft.create(room, self._fields, now=time.time())
+        who = self.identity
+        user, named = (None, None) if who is None else (who.sub, who.name)
+        draft = Draft.create(room, self._fields, now=time.time(), user=user, name=named)
         message = await self.while_here(
             self.chat.post(draft, partial(self.application.charge_search, self.visitor.client))
         )
         if is_form and self.accepts("text/html"):
-            remembered = self.visitor.name == message.sender
+            remembered = message.sender in (self.visitor.name, named)
             query = "" if remembered else "?user=" + quote(message.sender, safe="")
             self.redirect(room_path(draft.room) + query, status=303)
         else:

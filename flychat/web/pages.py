@@ -98,7 +98,9 @@ class RoomHandler(BaseHandler):
         return f"Not live: this page was opened around the proxy. Open it at {self.application.proxy_address}"
 
     def _user(self) -> str:
-        """`?user=`, which is remembered, else the one remembered. Raises Invalid."""
+        """The token's, else `?user=`, which is remembered, else the one remembered. Raises Invalid."""
+        if self.identity is not None and self.identity.name is not None:
+            return self.identity.name
         given = self.query_value("user")
         if given is None:
             return self.visitor.name

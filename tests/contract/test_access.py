@@ -16,10 +16,14 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
 from tornado.simple_httpclient import HTTPTimeoutError
 
+from flychat.access.opened import open_access
+from flychat.config import Config
+from flychat.errors import Misconfigured
 from flychat.messages import Draft
 from tests.support.asking import BROWSER, FORM, JSON
 from tests.support.modes import MODES, Place, standing
 from tests.support.served import Client, fields
+from tests.support.started import started
 
 gen_test = pytest.mark.gen_test(timeout=60)
 each_mode = pytest.mark.parametrize("mode", MODES)
@@ -290,3 +294,90 @@ async def test_preflights_allow_authorization_and_never_credentials(mode, tmp_pa
         ):
             assert each.headers["Access-Control-Allow-Origin"] == "https://example.org"
             assert "Access-Control-Allow-Credentials" not in each.headers
+
+
+@each_mode
+@gen_test
+async def test_a_token_with_a_name_writes_under_it_and_nobody_else_can_say_who_they_are(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+
+        async def said(content: dict, **headers: str) -> tuple[int, dict]:
+            body = json.dumps({"text": "hi", **content})
+            answer = await ask(chat, "/rooms/tea/messages/", "POST", body, Content_Type=JSON, **headers)
+            return answer.code, json.loads(answer.body)
+
+        ann = bearer(token("ann@example.org", name="Ann"))
+        for content in ({}, {"from": "Ann"}, {"from": "Ann", "user": "bob"}):
+            status, message = await said(content, **ann)
+            assert (status, message["from"], message["user"]) == (200, "Ann", "ann@example.org")
+        assert (await said({"from": "Bob"}, **ann))[0] == 403
+        status, message = await said({"from": "Bob"}, **bearer(token("ann")))
+        assert (status, message["from"], message["user"]) == (200, "Bob", "ann"), "without a name, any"
+        status, message = await said({"from": "Ann", "user": "ann@example.org"})
+        assert (status, "user" in message) == (200, False)
+        page = (await ask(chat, "/tea?user=Bob", Accept=BROWSER, **ann)).body.decode()
+        assert 'value="Ann"' in page
+
+
+@pytest.mark.parametrize("mode", ["standalone"])
+@gen_test
+async def test_the_header_of_a_proxy_names_who_asks_if_the_proxy_is_trusted(mode, tmp_path):
+    options = ("--access", "news=r", "--user-header", "X-User", "--trust-proxy")
+    async with standing(mode, tmp_path, *options) as chat:
+
+        async def said(room: str = "tea", **headers: str) -> tuple[int, dict]:
+            body = json.dumps({"text": "hi"})
+            answer = await ask(chat, f"/rooms/{room}/messages/", "POST", body, Content_Type=JSON, **headers)
+            return answer.code, json.loads(answer.body)
+
+        status, message = await said(X_User="Ann \N{TEACUP WITHOUT HANDLE}".encode().decode("latin-1"))
+        assert (status, message["from"], message["user"]) == (200, *["Ann \N{TEACUP WITHOUT HANDLE}"] * 2)
+        assert (await said())[0] == 400, "it says who it is, or has to say a name"
+        assert (await said(X_User="x" * 65))[0] == 401, "what can be no name counts as a bad token"
+        assert (await said("news", X_User="Ann"))[0] == 403, "no right comes with it"
+        twice = await chat.request("GET /rooms/tea/messages/ HTTP/1.1\nX-User: ann\nX-User: bob")
+        assert b" 401 " in await asyncio.wait_for(twice.reader.readline(), 5)
+
+
+def test_secrets_and_headers_that_are_not_to_be_believed_are_refused(tmp_path):
+    good, short = tmp_path / "good", tmp_path / "short"
+    good.write_text(KEY)
+    short.write_text("short")
+    for refused in (
+        ["--access", "tea="],
+        ["--access", "tea=w"],
+        ["--access", "*=", "--user-header", "X-User", "--trust-proxy"],
+        ["--access", "tea"],
+        ["--access", "tea=rwm"],
+        ["--access", "tea=x"],
+        ["--access", "a/b=r"],
+        ["--access", "healthz=r"],
+        ["--access", "tea=r", "--access", "tea=rw"],
+        ["--secret", str(tmp_path / "missing")],
+        ["--secret", str(tmp_path)],
+        ["--secret", str(short)],
+        ["--user-header", "X-User"],
+        ["--user-header", "X User", "--trust-proxy"],
+        ["--user-header", "Cookie", "--trust-proxy"],
+    ):
+        with pytest.raises(Misconfigured) as raised:
+            open_access(Config.read(["--standalone", *refused], {}).access)
+        assert "\n" not in str(raised.value)
+    variables = {"FLYCHAT_ACCESS": "tea=r staff-*=", "FLYCHAT_SECRET": str(good)}
+    read = Config.read(["--standalone"], variables).access
+    assert [pattern for pattern, _ in read.rules.rules] == ["staff-*", "tea", "*"]
+    assert read.rules.of("coffee") == {"r", "w"}
+    closed = Config.read(["--standalone", "--access", "*="], variables).access
+    assert closed.rules.of("coffee") == frozenset(), "the last rule is another one if it is said"
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "urls", [["http://127.0.0.1:1/"], ["http://127.0.0.1:1/?verify-key=base64:YWJj", "http://127.0.0.1:2/"]]
+)
+async def test_behind_a_proxy_a_private_room_takes_a_verify_key_on_every_url(urls, tmp_path):
+    arguments = [f"--grip-url={url}" for url in urls]
+    with pytest.raises(Misconfigured, match="verify-key") as raised:
+        async with started(*arguments, *options(tmp_path), mode=("--grip",)):
+            pass
+    assert "\n" not in str(raised.value)
