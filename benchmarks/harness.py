@@ -227,11 +227,15 @@ class Running:
 
     def cpu(self) -> float:
         """Seconds of user and system time, of all processes."""
-        total = 0
+        return sum(self.times())
+
+    def times(self) -> tuple[float, float]:
+        """Seconds of user and of system time, of all processes."""
+        user = system = 0
         for pid in self.pids():
             values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += int(values[11]) + int(values[12])
-        return total / TICKS
+            user, system = user + int(values[11]), system + int(values[12])
+        return user / TICKS, system / TICKS
 
     def memory(self) -> int:
         """Bytes of anonymous memory, of all processes."""
