@@ -140,7 +140,7 @@ class MessageLog:
             end = window.tail if before is None else before - 1
             page = window.page(end, limit)
             if page is None and end > window.tail - REPLAY:
-                await self._rooms.use(name).deepen(window)
+                await self._rooms.use(name).deepen(window, max(1, end + 1 - limit))
                 page = window.page(end, limit)
             if page is not None:
                 return _up_to(page)
@@ -176,9 +176,9 @@ class MessageLog:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
         name, last_id = request.room, request.last_id
         if self._memory:
-            window = await self._rooms.use(name).warm()
-            if window.lacks(request):
-                await self._rooms.use(name).deepen(window)
+            window = await self._rooms.use(name).warm(last_id)
+            if first := window.lacks(request):
+                await self._rooms.use(name).deepen(window, first)
             return self._planned(name, window, request)
         if last_id is None:
             page = await self._reader.newest(name, HISTORY)

@@ -50,7 +50,6 @@ class Room(View):
         self._flying: Commit | None = None  # put without the writer
         self._waiting: list[Waiter] = []
         self._searching: set[Waiter] = set()  # for which the log is being searched
-        self._doubtful: set[Key] = set()  # given up, but perhaps in the log
 
     @property
     def busy(self) -> bool:

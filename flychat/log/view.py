@@ -13,19 +13,22 @@ import logging
 import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeAlias
 
 from ..errors import TooOld, Unavailable
-from ..messages import Commit, Draft, Message
+from ..messages import Commit, Draft, Key, Message
 from ..seldom import Seldom
-from ..storage import Engine, Hole
+from ..sse import BEYOND_ANY_LOG
+from ..storage import READ_BYTES, Engine, Hole
 from ..streams import HISTORY, REPLAY
 from .reading import Reader, messages_of
 from .window import KEYS, Window, same_text
 
 logger = logging.getLogger(__name__)
 
-FIRST = HISTORY + 10  # messages that are read of a room at first
+FIRST = HISTORY + 10  # messages that are read of a room at first, at the most
+NEAR = 10  # of these are before the position of who asks first: others of the room are not far from there
 SEARCHED = 100_000  # messages, at the most, in which a draft that is sent again is searched for
 SEARCHES = 2  # at once: a search is the dearest thing that one request can cause
 SEARCH_SECONDS = 10.0  # for one of them
@@ -72,19 +75,27 @@ class View:
         self.bytes = 0  # of the window, as last counted
         self._common = common
         self._known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
+        self._doubtful: set[Key] = set()  # of drafts that were given up, but are perhaps in the log
 
-    async def warm(self, *, keys: bool = False) -> Window:
-        """The window; if it is not known, FIRST messages are read.
+    async def warm(self, position: int | None = None, *, keys: bool = False) -> Window:
+        """The window; if it is not known, what follows a position is read, or else FIRST messages.
 
         With `keys` it is KEYS, by which drafts without a position are recognised. Raises Unavailable.
         """
+        load = partial(self._load, KEYS if keys else FIRST, position)
         while self.window is None:
-            await self._common.reader.share(self.name, lambda: self._load(KEYS if keys else FIRST))
+            await self._common.reader.share(self.name, load)
         return self.window
 
-    async def _load(self, few: int) -> None:
+    async def _load(self, few: int, position: int | None) -> None:
+        if self.window is not None:  # since this was asked for
+            return
         common, asked = self._common, self.clocks()
-        commits = await common.reader.patient(lambda: common.engine.tail(self.name, few))
+        commits: list[Commit] = []
+        if position is not None and not self._doubtful:
+            commits = await self._since(max(0, position - NEAR))
+        if not commits:
+            commits = await common.reader.patient(lambda: common.engine.tail(self.name, few))
         if self.window is None:  # else another reading was faster, and may have gone on from there
             self.window = Window(commits, common.limit, common.now())
             self.renewed(asked)
@@ -94,11 +105,23 @@ class View:
     def _loaded(self, commits: list[Commit]) -> None:
         """The window has just been read: from these."""
 
-    async def deepen(self, window: Window) -> None:
-        """Reads as much of the past into the window as a replay may need. Raises as `warm`."""
-        await self._common.reader.share(
-            (self.name, "past"), lambda: self._prepend(window, window.oldest, REPLAY)
+    async def _since(self, position: int) -> list[Commit]:
+        """The end of the log from a position on, if that is fewer than FIRST messages; else nothing."""
+        commits = await self.after(position, FIRST)
+        full = (
+            not commits or commits[-1].last - position >= FIRST or sum(c.size for c in commits) >= READ_BYTES
         )
+        return [] if full else commits
+
+    async def deepen(self, window: Window, first: int) -> None:
+        """Reads the past into the window, back to the id `first` if it can be had. Raises as `warm`."""
+        oldest = BEYOND_ANY_LOG
+        while first < window.oldest < oldest and not window.at_bottom:
+            oldest = window.oldest
+            limit = FIRST if oldest - first <= FIRST else REPLAY
+            await self._common.reader.share(
+                (self.name, "past"), partial(self._prepend, window, oldest, limit)
+            )
 
     async def _prepend(self, window: Window, below: int, limit: int) -> None:
         common = self._common

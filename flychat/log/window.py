@@ -207,13 +207,22 @@ class Window:
             self.keys.reach(now) if since is None else self.keys.first <= since + 1
         )
 
-    def lacks(self, request: StreamRequest) -> bool:
-        """Whether older messages than these are needed for a plan, and there may be some."""
-        if request.last_id is None or self.whole or self._bottom:
-            return False
-        return 0 <= self.tail - request.last_id <= REPLAY and (
-            request.last_id + 1 < self.oldest and size(self.messages) <= REPLAY_BYTES
-        )
+    @property
+    def at_bottom(self) -> bool:
+        """Whether nothing older can be had."""
+        return self.whole or self._bottom
+
+    def lacks(self, request: StreamRequest) -> int:
+        """The id from which on older messages are needed for a plan, if there may be some; else 0."""
+        first = max(1, self.tail + 1 - self._missing(request))
+        if first >= self.oldest or self.at_bottom or size(self.messages) > REPLAY_BYTES:
+            return 0
+        return first
+
+    def _missing(self, request: StreamRequest) -> int:
+        """How many messages a plan is made of, if the log has them."""
+        missing = HISTORY if request.last_id is None else self.tail - request.last_id
+        return missing if 0 <= missing <= REPLAY else HISTORY
 
     def page(self, end: int, limit: int) -> Page | None:
         """`limit` messages up to id `end`, or all there are; None if older ones than these are needed."""
@@ -228,8 +237,7 @@ class Window:
         """How to open or mend a stream: the very same plan for equal requests, until the next commit."""
         plan = self._plans.get(request)
         if plan is None:
-            missing = HISTORY if request.last_id is None else self.tail - request.last_id
-            plan = plan_stream(request, self.newest(missing if 0 <= missing <= REPLAY else HISTORY))
+            plan = plan_stream(request, self.newest(self._missing(request)))
             if self._planned > PLANS:
                 self._forget_plans()
             self._planned += PLAN_BYTES + 16 * len(plan.messages)

@@ -118,12 +118,17 @@ class SqliteEngine:
         return await self.before(room, BEYOND_ANY_LOG, limit)
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        job = self._read(Run(limit, above=id), room, "seq > ? ORDER BY seq", id - COMMIT_MESSAGES)
-        return (await self._worker.do(job)).to_the_end()
+        return (await self._worker.do(self._after(Run(limit, above=id), room))).to_the_end()
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
         job = self._read(Run(limit, below=id), room, "seq < ? ORDER BY seq DESC", id)
         return (await self._worker.do(job)).oldest_first()
+
+    def _after(self, run: Run, room: str) -> Job[Run]:
+        start = self._sql(
+            "SELECT ifnull(max(seq), 1) FROM log WHERE room = ? AND seq <= ?", (room, run.above)
+        )
+        return (yield from self._read(run, room, "seq > ? ORDER BY seq", start[0][0] - 1))
 
     def _read(self, run: Run, room: str, condition: str, edge: int) -> Job[Run]:
         while True:
@@ -226,10 +231,7 @@ class SqliteEngine:
         return await self._worker.do(_once(partial(job, *values)), IDLE)
 
     async def close(self) -> None:
-        await self._worker.close(_once(self._close))
-
-    def _close(self) -> None:
-        self._opened.close()
+        await self._worker.close(_once(self._opened.close))
 
     async def _run(self, job: Callable[[], T], rank: int = READING) -> T:
         return await self._worker.do(_once(job), rank)

@@ -846,7 +846,7 @@ async def test_a_put_passes_between_the_parts_of_a_long_reading(sqlite, monkeypa
     ):
         words = await put_during(sqlite, "SELECT", read(call))
         kinds = [word for word in words if word in ("SELECT", "INSERT")]
-        assert kinds[:3] == ["SELECT", "INSERT", "SELECT"]
+        assert kinds.index("INSERT") <= 2, "after the first part: `after` first looks for where to begin"
         assert len(kinds) > 40
     assert results == [log, log, [log[30]]]
 

@@ -510,6 +510,38 @@ LINES = [
     ),
     (
         line(
+            "read_a_cold_room_for_each",
+            "Who comes while a cold room is read has it read once more.",
+            *(View, "_load", "if self.window is not None:", "if False:"),
+        ),
+        "unit/log/test_cold.py::test_who_comes_while_a_cold_room_is_read_has_it_read_no_second_time",
+    ),
+    (
+        line(
+            "look_for_no_doubt",
+            "What was given up is not looked for where a client is that asks first.",
+            *(View, "_load", " and not self._doubtful", ""),
+        ),
+        "unit/log/test_cold.py::test_what_is_in_doubt_is_looked_for_among_the_newest_whoever_asks_first",
+    ),
+    (
+        line(
+            "take_what_was_read_for_the_end",
+            "A reading from a position that stopped at its limit is taken for the end of the log.",
+            *(View, "_since", "commits[-1].last - position >= FIRST", "False"),
+        ),
+        "unit/log/test_cold.py::test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give",
+    ),
+    (
+        line(
+            "deepen_once",
+            "Who needs much of the past is given what another one, who needed little, had read.",
+            *(View, "deepen", "while first", "if first"),
+        ),
+        "unit/log/test_cold.py::test_those_who_need_little_and_much_of_the_past_at_once_are_each_given_all",
+    ),
+    (
+        line(
             "let_the_held_leave_as_others_do",
             "A room with held streams leaves as soon as a room that nobody holds.",
             *(Rooms, "_line_up", "if room.name in self._held", "if False"),

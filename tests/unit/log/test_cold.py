@@ -1,0 +1,161 @@
+"""How a room that is not in memory is read: no more than those who ask need, and once for all of them."""
+
+import asyncio
+import contextlib
+import itertools
+
+import pytest
+
+from flychat.log import MessageLog
+from flychat.log.view import FIRST, NEAR
+from flychat.messages import Commit, Draft
+from flychat.storage import Unknown
+from flychat.storage.sqlite import SqliteEngine
+from flychat.streams import HISTORY, REPLAY, StreamRequest
+from tests.support.fakes import FaultyEngine, MemoryEngine
+
+TAIL = 140
+
+
+def draft(text="hi", room="room") -> Draft:
+    return Draft.create(room, {"from": "ann", "text": text}, now=0.0)
+
+
+async def fill(engine, number=TAIL, *, first=1, commits=(1, 5, 2)):
+    sizes = itertools.cycle(commits)
+    while first <= number:
+        size = min(next(sizes), number + 1 - first)
+        await engine.put(Commit.of(first, [draft() for _ in range(size)]))
+        first += size
+
+
+async def cleared(engine):
+    """Cleared at 100, and gone on from there."""
+    await fill(engine, 99)
+    await engine.put(Commit("room", (), void=(100, 1)))
+    await fill(engine, first=101)
+
+
+async def holed(engine):
+    await fill(engine, 90)
+    await fill(engine, first=95)
+
+
+async def without_beginning(engine):
+    await fill(engine, first=61)
+
+
+async def long(engine):
+    await fill(engine, REPLAY + 200, commits=(64, 1))
+
+
+LOGS = {"whole": fill, "cleared": cleared, "holed": holed, "cut": without_beginning, "long": long}
+POSITIONS = [None, 0, 1, 60, 90, 93, 99, 100, 101, 120, TAIL - 1, TAIL, TAIL + 1, REPLAY, 10**17]
+
+
+@contextlib.asynccontextmanager
+async def opened(kind="whole"):
+    """An engine with a log in it that several MessageLogs may read."""
+    engine = FaultyEngine(await SqliteEngine.open(":memory:"))
+    await LOGS[kind](engine.engine)
+    yield engine
+    await engine.engine.close()
+
+
+def fresh(engine, *, memory=True):
+    return MessageLog(engine, memory=memory)
+
+
+@pytest.mark.parametrize("kind", LOGS)
+@pytest.mark.gen_test(timeout=30)
+async def test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give(kind):
+    async with opened(kind) as engine:
+        reference = fresh(engine, memory=False)
+        plans = {position: await reference.plan(StreamRequest("room", position)) for position in POSITIONS}
+        for first, second in itertools.product(POSITIONS, POSITIONS):
+            log = fresh(engine)
+            assert await log.plan(StreamRequest("room", first)) == plans[first]
+            assert await log.plan(StreamRequest("room", second)) == plans[second], (first, second)
+            assert log.plan_at_once(StreamRequest("room", second)) == plans[second]
+            assert (await log.page("room")).messages == (await reference.page("room")).messages
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_comes_back_has_no_more_read_than_it_missed_and_a_few():
+    async with opened() as engine:
+        log = fresh(engine)
+        await log.plan(StreamRequest("room", TAIL - 3))
+        assert engine.calls == {"after": 1}
+        assert len(log._rooms["room"].window.messages) <= NEAR + 3 + 5
+
+
+@pytest.mark.gen_test
+async def test_a_newcomer_to_a_room_of_which_little_is_known_has_the_history_read():
+    async with opened("long") as engine:
+        log = fresh(engine)
+        await log.plan(StreamRequest("room", REPLAY + 200))
+        plan = await log.plan(StreamRequest("room"))
+        assert len(plan.messages) == HISTORY
+        assert engine.calls == {"after": 1, "before": 1}
+        assert len(log._rooms["room"].window.messages) < FIRST + 2 * 64 + NEAR, (
+            "and not all that can be replayed"
+        )
+
+
+@pytest.mark.gen_test
+async def test_those_who_need_little_and_much_of_the_past_at_once_are_each_given_all():
+    async with opened("long") as engine:
+        log = fresh(engine)
+        await log.plan(StreamRequest("room", REPLAY + 200))
+        positions = [REPLAY + 150, 300, None, 250]
+        plans = await asyncio.gather(*(log.plan(StreamRequest("room", each)) for each in positions))
+        assert [len(plan.messages) for plan in plans] == [50, 900, HISTORY, 950]
+
+
+@pytest.mark.gen_test
+async def test_who_comes_while_a_cold_room_is_read_has_it_read_no_second_time():
+    """In a storm the clients of a room come one after the other."""
+    async with opened() as engine:
+        log = fresh(engine)
+        reading = [asyncio.ensure_future(log.plan(StreamRequest("room", TAIL)))]
+        while not engine.calls:  # noqa: ASYNC110 - each turn of the loop counts
+            await asyncio.sleep(0)
+        reading += [asyncio.ensure_future(log.plan(StreamRequest("room", TAIL))) for _ in range(4)]
+        await asyncio.gather(*reading)
+        assert engine.calls == {"after": 1}
+
+
+@pytest.mark.gen_test
+async def test_what_is_in_doubt_is_looked_for_among_the_newest_whoever_asks_first():
+    """Else a client that is ahead of it would have the doubt forgotten, and nobody told."""
+    engine = FaultyEngine(MemoryEngine())
+    published = []
+    log = MessageLog(engine, memory=True, committed=published.append)
+    await fill(engine.engine, 20)
+    room = log._rooms.use("room")
+    lost = engine.engine.commits["room", 1].messages[0]
+    room._doubtful = {lost.key}
+    await log.plan(StreamRequest("room", 20))
+    assert [commit.first for commit in published] == [1]
+    await log.close()
+
+
+@pytest.mark.gen_test
+async def test_a_cold_room_is_read_when_the_store_has_recovered():
+    async with opened() as engine:
+        log = fresh(engine)
+        engine.read_faults.extend([Unknown()] * 3)
+        assert len((await log.plan(StreamRequest("room", TAIL - 3))).messages) == 3
+
+
+@pytest.mark.gen_test
+async def test_sqlite_reads_on_at_a_position_without_reading_what_is_before_it(monkeypatch):
+    """The commit that holds an id may begin at any of 64 places; a reader of single messages would read them all."""
+    async with opened() as engine:
+        read, once = [], Commit.read
+        monkeypatch.setattr(
+            Commit, "read", lambda room, first, *rest: read.append(first) or once(room, first, *rest)
+        )
+        commits = await engine.after("room", TAIL - 3, 100)
+        assert commits[0].first <= TAIL - 3 <= commits[0].last
+        assert len(read) == len(commits)
