@@ -103,7 +103,7 @@ def _chosen(world: World) -> Iterator[tuple[Any, str, Any]]:
     if "large" in faults:
         for module in (streams, window_module):
             yield module, "REPLAY_BYTES", REPLAY_BYTES
-        for module in (storage, room_module):
+        for module in (storage, reading_module, view_module):
             yield module, "READ_BYTES", REPLAY_BYTES + 2 * LARGE
         yield drafts_module, "COMMIT_BYTES", 2 * LARGE
     if "again" in faults:
