@@ -39,7 +39,7 @@ def measure(store: str, rooms: int, senders: int, messages: int, mode: str = "--
         server = stack.enter_context(harness.running(peer, environ))
         client = stack.enter_context(harness.Client(server))
         client.do("burst", min(messages, 200), senders)  # warm
-        before = {port: _counts(port) for port in (dynamo, sink) if port}
+        before = {port: counted(port) for port in (dynamo, sink) if port}
         with server.measured() as used:
             report = client.do("burst", messages, senders)
         result = {
@@ -49,15 +49,15 @@ def measure(store: str, rooms: int, senders: int, messages: int, mode: str = "--
             "p99_ms": report["post_ms"][1],
         }
         if dynamo:
-            result["units"] = (_counts(dynamo)["units"] - before[dynamo]["units"]) / messages
+            result["units"] = (counted(dynamo)["units"] - before[dynamo]["units"]) / messages
         if sink:
-            after = _counts(sink)
+            after = counted(sink)
             result["publishes"] = (after["posts"] - before[sink]["posts"]) / messages
             result["items"] = (after["items"] - before[sink]["items"]) / messages
         return result
 
 
-def _counts(port: int, path: str = "/") -> dict:
+def counted(port: int, path: str = "/") -> dict:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
         counts: dict = json.load(answer)
         return counts

@@ -7,25 +7,17 @@ what the proxy asks for with `Grip-Last` is a request for a stream.
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import jwt
-from gripcontrol import (
-    Channel,
-    HttpStreamFormat,
-    create_grip_channel_header,
-    parse_grip_uri,
-    validate_sig,
-)
-from pubcontrol import Item
+from gripcontrol import Channel, create_grip_channel_header, parse_grip_uri, validate_sig
 
 from ..access import Pass
 from ..errors import Misconfigured, Refused
 from ..messages import room_name
-from ..sse import read_position
+from ..sse import compact_json, read_position
 from ..streams import (
     KEEP_ALIVE,
     KEEP_ALIVE_SECONDS,
@@ -83,10 +75,15 @@ def _recovery(channel: str, last_id: str) -> StreamRequest | None:
 
 
 def grip_item(publication: Publication) -> bytes:
-    """The publication as an item of a POST to the proxy. Ids are strings there."""
-    id, prev_id = (None if n is None else str(n) for n in (publication.id, publication.prev_id))
-    item = Item(HttpStreamFormat(publication.content.decode()), id, prev_id)
-    return item_json(publication.channel, item)
+    """The publication as an item of a POST to the proxy. Ids are strings there.
+
+    Written out, in the words of pubcontrol's Item, whose objects and dictionaries took 20 us of 23.
+    """
+    ids = ""
+    if publication.id is not None:
+        ids = f'"id":"{publication.id}","prev-id":"{publication.prev_id}",'
+    channel, content = compact_json(publication.channel), compact_json(publication.content.decode())
+    return f'{{"channel":{channel},{ids}"http-stream":{{"content":{content}}}}}'.encode()
 
 
 def hint_channel(publication: Publication) -> str:
@@ -94,19 +91,12 @@ def hint_channel(publication: Publication) -> str:
     return "" if publication.id is None else live_channel(publication.room)
 
 
-def item_json(channel: str, item: Item) -> bytes:
-    """The item, for a channel, in the body of a POST."""
-    return json.dumps(
-        {"channel": channel, **item.export()}, ensure_ascii=False, separators=(",", ":")
-    ).encode()
-
-
 def grip_hint(channel: str) -> bytes:
     """The item that has the proxy recover all clients of a channel.
 
     For the provisional one: on the official one it would count as a publication without an id.
     """
-    return item_json(channel, Item(HttpStreamFormat(action="hint")))
+    return f'{{"channel":{compact_json(channel)},"http-stream":{{"action":"hint"}}}}'.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +148,9 @@ class GripUrl:
             token = jwt.encode({"iss": self.iss, "exp": int(now) + TOKEN_SECONDS}, self.key, "HS256")
         return {"Authorization": f"Bearer {token}"}
 
-    def signed(self, headers: Mapping[str, str]) -> bool:
-        return bool(validate_sig(headers.get("Grip-Sig", ""), self.verify_key, self.verify_iss))
+    def signed(self, signature: str) -> bool:
+        """Whether a `Grip-Sig` was made with the verify-key."""
+        return bool(validate_sig(signature, self.verify_key, self.verify_iss))
 
 
 def _is_key(value: str) -> bool:

@@ -28,7 +28,8 @@ from flychat.client.follower import Follower
 from flychat.errors import Unavailable
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub.local import LocalHub, _Room
-from flychat.hub.publisher import Publisher
+from flychat.hub.publisher import Publisher, Resolver
+from flychat.hub.pushpin import Signer
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog
@@ -624,6 +625,30 @@ LINES = [
             *(View, "recall", "found = await self.search(draft, searched)", "return draft"),
         ),
         "unit/log/test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
+    ),
+    (
+        line(
+            "believe_a_signature_for_ever",
+            "A signature of a proxy that was right once is right for ever.",
+            *(Signer, "signed", "and now < self._until", ""),
+        ),
+        "unit/hub/test_pushpin_hub.py::test_a_signature_that_was_right_is_not_checked_again_for_a_second",
+    ),
+    (
+        line(
+            "believe_any_signature",
+            "After one right signature, each other one is right for a second.",
+            *(Signer, "signed", "and signature == self._right", ""),
+        ),
+        "unit/hub/test_pushpin_hub.py::test_a_signature_that_was_right_is_not_checked_again_for_a_second",
+    ),
+    (
+        line(
+            "stay_at_an_address",
+            "The address of a proxy is looked up once.",
+            *(Resolver, "resolve", "now >= self._until", "not self._found"),
+        ),
+        "unit/hub/test_pushpin_hub.py::test_the_proxys_name_is_looked_up_again_after_ten_seconds_or_a_failure",
     ),
     *(
         (line(name, says, *what), f"unit/test_showing.py::{test}")

@@ -201,7 +201,7 @@ class Disturbed:
 class HttpClient:
     """The AsyncHTTPClient of a Publisher: a way to the proxy's control port."""
 
-    def __init__(self, force_instance: bool) -> None:
+    def __init__(self, force_instance: bool, resolver: object) -> None:
         server = OWNER.get()
         assert server is not None
         self.server, self.world = server, server.world

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import time
+import types
 import uuid
+from dataclasses import replace
 
 import jwt
 import prometheus_client
 import pytest
+from gripcontrol import HttpStreamFormat
+from pubcontrol import Item
 
 from flychat.config import Config
 from flychat.errors import Misconfigured
+from flychat.hub import grip as grip_module
 from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
-from flychat.hub.grip import GripUrl, grip_headers, grip_item, hint_channel
+from flychat.hub.grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
 from flychat.hub.publisher import Publisher, QueuedItem
 from flychat.hub.pushpin import LINK_SECONDS, PushpinHub, link_seconds, without_young
 from flychat.messages import Commit, Draft, iso_date
@@ -74,6 +80,31 @@ def test_a_provisional_event_has_no_ids_and_needs_no_hint():
     assert item["http-stream"]["content"].encode() == publication.content
     assert hint_channel(publication) == ""
     assert hint_channel(committed(commit(3, 0))) == "provisional-a%20b"
+
+
+@pytest.mark.parametrize(
+    "publication",
+    [
+        committed(commit(7, 0, 0)),
+        committed(Commit.of(1, [replace(draft('"\\ \x7f \u2028 ünïcödé \U0001f600\n\t\x01'), room='"ä\\')])),
+        provisional(draft()),
+        provisional(draft(), retracted=True),
+    ],
+    ids=["a commit", "all that may be to escape", "a provisional event", "a retraction"],
+)
+def test_an_item_is_written_as_gripcontrol_would(publication):
+    ids = (None if n is None else str(n) for n in (publication.id, publication.prev_id))
+    item = Item(HttpStreamFormat(publication.content.decode()), *ids)
+    assert grip_item(publication) == exported(publication.channel, item)
+
+
+def test_a_hint_is_written_as_gripcontrol_would():
+    assert grip_hint("provisional-ä") == exported("provisional-ä", Item(HttpStreamFormat(action="hint")))
+
+
+def exported(channel: str, item: Item) -> bytes:
+    whole = {"channel": channel, **item.export()}
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @pytest.mark.parametrize(
@@ -206,6 +237,37 @@ async def test_with_a_verify_key_only_signed_requests_are_proxied(headers, proxi
 
 
 @gen_test
+async def test_a_signature_that_was_right_is_not_checked_again_for_a_second(monkeypatch):
+    checked, now = [], [100.0]
+    validate = grip_module.validate_sig
+
+    def counted(signature, *keys):
+        checked.append(signature)
+        return validate(signature, *keys)
+
+    monkeypatch.setattr(grip_module, "validate_sig", counted)
+    monkeypatch.setattr(
+        pushpin_module, "time", types.SimpleNamespace(monotonic=lambda: now[0], time=time.time)
+    )
+    hub = PushpinHub([f"http://127.0.0.1:1/?verify-iss=proxy&verify-key={KEY}"])
+    right, wrong = signature(), signature(b"x" * 32)
+    for _ in range(3):
+        assert hub.way(right).vouched
+    assert len(checked) == 1
+    for _ in range(2):
+        assert not hub.way(wrong).vouched
+    assert len(checked) == 3, "what was wrong is checked each time"
+    assert hub.way(right).vouched
+    assert len(checked) == 3
+    assert hub.way(signature(age=1)).vouched
+    assert len(checked) == 4, "another second's"
+    now[0] += 1
+    assert hub.way(signature(age=1)).vouched
+    assert len(checked) == 5, "a second later"
+    await hub.close()
+
+
+@gen_test
 async def test_without_a_verify_key_the_headers_of_a_proxy_are_believed():
     hub = PushpinHub(["http://127.0.0.1:1/"])
     assert hub.way({"Grip-Sig": "whatever"}) == (True, False)
@@ -215,6 +277,38 @@ async def test_without_a_verify_key_the_headers_of_a_proxy_are_believed():
 
 
 # The queue
+
+
+@gen_test
+async def test_the_proxys_name_is_looked_up_again_after_ten_seconds_or_a_failure(
+    started, control, monkeypatch
+):
+    looked_up, now = [], [100.0]
+
+    async def resolve(self, host, port, family=0):
+        looked_up.append((host, port))
+        return [(socket.AF_INET, ("127.0.0.1", control.port))]
+
+    monkeypatch.setattr(publisher.DefaultLoopResolver, "resolve", resolve)
+    monkeypatch.setattr(publisher, "time", types.SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    queue = started(url=f"http://proxy.test:{control.port}/")
+
+    async def put(n: int) -> int:
+        queue.put(item(n))
+        await control.until(lambda: ids(control.items)[-1:] == [n])
+        return len(looked_up)
+
+    assert [await put(n) for n in (1, 2, 3)] == [1, 1, 1]
+    now[0] += 10
+    assert [await put(n) for n in (4, 5)] == [2, 2]
+    await control.refuse()
+    queue.put(item(6))
+    await eventually(lambda: queue._failing)
+    before = len(looked_up)
+    control.listen()
+    await control.until(lambda: ids(control.items)[-1:] == [6])
+    assert len(looked_up) > before
+    assert looked_up[0] == ("proxy.test", control.port)
 
 
 class FakeControl(ControlProxy):
