@@ -347,7 +347,8 @@ class Client:
         self._whole = whole
         self.returns = not (replay and peer.replay)
         order = "=@" if several and peer.order == "@" and peer.rooms == 1 else peer.order
-        publication = [peer.post, peer.type, peer.body, order, peer.sight]
+        kind = peer.type.replace("{port}", str(server.port))
+        publication = [peer.post, kind, peer.body, order, peer.sight]
         arguments = [str(server.port), get, *publication, str(peer.rooms)]
         self._process = subprocess.Popen(
             [compiled("client.c"), *arguments],

@@ -3,8 +3,10 @@
 CPU time of the server per POST, with all of its deliveries, and per stream that is opened in rooms of which
 the server knows nothing yet. Every listener must get every message of its room once and in order.
 
-python -m benchmarks.rooms [--rooms 1000] [--listeners 5] [--posts 10000] [--senders 16] [--rounds 3]
-    [--peers flychat,nchan,node]
+python -m benchmarks.rooms [--rooms 1000] [--listeners 5] [--posts 10000] [--senders 16] [--head short]
+    [--rounds 3] [--peers flychat,nchan,node]
+
+--head browser: the POSTs have what a browser sends with a fetch, 600 bytes; else it is a program's 120.
 """
 
 from __future__ import annotations
@@ -15,6 +17,23 @@ from . import harness
 from .options import options
 
 ROOMS, LISTENERS, POSTS, SENDERS = 1000, 5, 10_000, 16
+BROWSER = "\r\n".join(
+    (
+        "",
+        "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+        "Accept: application/json",
+        "Accept-Language: en-US,en;q=0.5",
+        "Accept-Encoding: gzip, deflate, br, zstd",
+        "Referer: http://127.0.0.1:{port}/room1?user=ann",
+        "Origin: http://127.0.0.1:{port}",
+        "Connection: keep-alive",
+        "Cookie: flychat_user=ann",
+        "Sec-Fetch-Dest: empty",
+        "Sec-Fetch-Mode: cors",
+        "Sec-Fetch-Site: same-origin",
+        "Priority: u=0",
+    )
+)
 
 
 def measure(peer: harness.Peer, listeners: int, posts: int, senders: int) -> dict:
@@ -78,8 +97,17 @@ def title(rooms: int = ROOMS, listeners: int = LISTENERS, senders: int = SENDERS
 
 if __name__ == "__main__":
     given = options(
-        __doc__, harness.CHATS, rooms=ROOMS, listeners=LISTENERS, posts=POSTS, senders=SENDERS, rounds=3
+        __doc__,
+        harness.CHATS,
+        rooms=ROOMS,
+        listeners=LISTENERS,
+        posts=POSTS,
+        senders=SENDERS,
+        head="short",
+        rounds=3,
     )
+    if given.head == "browser":
+        given.peers = [replace(peer, type=peer.type + BROWSER) for peer in given.peers]
     sizes = given.rooms, given.listeners, given.posts, given.senders
     print(render(title(given.rooms, given.listeners, given.senders), *run(given.peers, given.rounds, *sizes)))
     print(harness.load())
