@@ -22,6 +22,7 @@ from ..seldom import Seldom
 from .credentials import NOBODY, identify
 from .problems import Problem
 from .rate import RateLimit, cost_of
+from .shedding import Shedding
 from .visitor import Visitor, address_of, read_visitor
 
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
@@ -64,6 +65,7 @@ class BaseApplication(Application):
         self._bypassed = Seldom(logger)
         self._failed: dict[str, Seldom] = {}  # by code
         self.cors_origins = frozenset(cors_origins)
+        self.shedding = Shedding()
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()

@@ -13,7 +13,6 @@ import time
 from collections.abc import Coroutine, Iterable
 from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
@@ -27,7 +26,9 @@ from ..errors import FlychatError, Invalid
 from ..sse import to_json
 from .application import BaseApplication
 from .credentials import BEARER, COOKIE, NAMES, is_https
+from .listener import is_shed
 from .negotiation import prefers, takes_gzip
+from .paths import room_path
 from .problems import Problem, problem_of
 from .visitor import Visitor
 
@@ -161,6 +162,11 @@ class BaseHandler(RequestHandler):
         if self.is_private or (self.answers_pages and self.application.access.on):
             self.add_header("Vary", "Cookie, Authorization")
 
+    def admit_in_time(self) -> None:
+        """Raises Overloaded if the request has waited for too long."""
+        if is_shed(self.request.connection, self.application.shedding):
+            raise errors.Overloaded
+
     def admit(self, cost: float) -> None:
         """Counts the request against its client's limit. Raises TooMany."""
         if wait := self.application.rate_limit.wait(self.visitor.client, time.monotonic(), cost):
@@ -290,11 +296,3 @@ class MissingHandler(BaseHandler):
     def prepare(self) -> None:
         super().prepare()
         raise HTTPError(404)
-
-
-def room_path(room: str) -> str:
-    return "/" + quote(room, safe="")
-
-
-def messages_path(room: str) -> str:
-    return f"/rooms/{quote(room, safe='')}/messages/"

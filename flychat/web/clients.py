@@ -21,12 +21,14 @@ from typing import Any
 from ..messages import Draft
 from ..seldom import Seldom
 from .listener import Listener
+from .shedding import PAUSE
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
 ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
 SERVED_AT_ONCE = 64  # requests on connections that were there before
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
+PAUSES = 0.05  # seconds between two looks for clients whose pause is over
 TICK = 1.0  # seconds between two looks for connections that have been idle for too long
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ class Client:
         self.socket, self.address = connection, address
         self.posted: Draft | None = None
         self.watched = False
-        self.since = 0.0  # when it was last idle, loop time
+        self.since = 0.0  # since when its next request is waited for, loop time
 
 
 class ClientListener(Listener):
@@ -56,6 +58,7 @@ class ClientListener(Listener):
         self._loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
         self._due: deque[Client] = deque()
+        self._paused: deque[Client] = deque()  # the one that is for longest first
         self._idle: dict[Client, None] = {}  # the one that has been so for longest first
         self._loop.add_reader(self._selector, self._ready)
         self._tick()
@@ -157,6 +160,20 @@ class ClientListener(Listener):
         self.forget(client)
         self.take(client.socket, client.address, unsent)
 
+    def pause(self, client: Client) -> None:
+        """Waits for the client's next request, but not yet."""
+        self.forget(client)
+        if not self._paused:
+            self._loop.call_later(PAUSE, self._go_on)
+        client.since = self._loop.time() + PAUSE
+        self._paused.append(client)
+
+    def _go_on(self) -> None:
+        while self._paused and self._paused[0].since <= self._loop.time():
+            self.wait_for(self._paused.popleft())
+        if self._paused:
+            self._loop.call_at(max(self._paused[0].since, self._loop.time() + PAUSES), self._go_on)
+
     def _tick(self) -> None:
         self._idle_timer = self._loop.call_later(TICK, self._tick)
         while self._idle and (oldest := next(iter(self._idle))).since < self._loop.time() - self._patience:
@@ -164,8 +181,9 @@ class ClientListener(Listener):
 
     async def close_all_connections(self) -> None:
         self._idle_timer.cancel()
-        for key in list(self._selector.get_map().values()):
-            self.drop(key.data)
+        for client in [*self._paused, *(key.data for key in self._selector.get_map().values())]:
+            self.drop(client)
+        self._paused.clear()
         self._loop.remove_reader(self._selector)
         self._selector.close()
         await super().close_all_connections()

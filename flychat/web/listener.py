@@ -36,6 +36,7 @@ from tornado.httputil import (
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
+from .shedding import SHED, Shedding, waited
 from .visitor import client_of
 
 STALL = 30.0  # seconds without taking a byte until an answer is given up
@@ -77,10 +78,15 @@ class Connection(IOStream):
         return super().read_until(delimiter, max_bytes)
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
-        begins = self._reads_head and self._requests > 1 and not self._read_buffer_size
+        begins = self._reads_head and not self.is_new and not self._read_buffer_size
         if begins and self._listener.diverts(self):
             return None  # as if nothing were there
         return super().read_from_fd(buf)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether its first request is being read, or answered."""
+        return self._requests < 2
 
     def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
         self._answered = True
@@ -224,6 +230,18 @@ class Listener(HTTPServer):
         if unsent:
             stream.write(unsent)
         self.handle_stream(stream, address)
+
+
+def is_shed(connection: HTTPConnection | None, shedding: Shedding) -> bool:
+    """Whether a request is refused which waits for us since its last byte came."""
+    stream = getattr(connection, "stream", None)
+    if not isinstance(stream, Connection) or stream.closed():
+        return False
+    seconds, gone = waited(stream.socket)
+    refused = shedding.refuses(seconds, new=stream.is_new)
+    if refused:
+        SHED.labels("gone" if gone else "refused").inc()
+    return refused
 
 
 def taken_from(stream: IOStream) -> socket.socket:

@@ -21,9 +21,10 @@ from ..errors import Invalid
 from ..messages import Draft, room_name, sender_name, wire_json
 from ..sse import read_position
 from .application import Recovery
-from .base import BaseHandler, messages_path, room_path
+from .base import BaseHandler
 from .forms import read_fields
 from .listener import taken_from
+from .paths import messages_path, room_path
 from .rate import cost_of
 
 BODY_BYTES = 65_536
@@ -98,6 +99,7 @@ class MessagesHandler(StreamHandler):
             request = streams.read_request(room, self.request.headers, positions)
             await self.stream(request, self.application.access.pass_of(self.visitor, room))
         else:
+            self.admit_in_time()
             before, after, limit = self._number("before"), self._number("after", 0), self._number("limit")
             if before is not None and after is not None:
                 raise Invalid("after", "must not come with before")
@@ -114,6 +116,7 @@ class MessagesHandler(StreamHandler):
     head = get
 
     async def post(self, name: str) -> None:
+        self.admit_in_time()
         room = self.room = room_name(name)
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")

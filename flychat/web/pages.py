@@ -12,7 +12,8 @@ from ..errors import Invalid
 from ..messages import Message, room_name, sender_name
 from ..names import name_to_show
 from ..sse import read_position
-from .base import BaseHandler, messages_path, room_path
+from .base import BaseHandler
+from .paths import messages_path, room_path
 from .visitor import USER_COOKIE
 
 # Of the rows in a room's page; the scripts load the rest. A first load transfers 60 kB at most: half of it is
@@ -41,6 +42,7 @@ class RoomHandler(BaseHandler):
     answers_pages = True
 
     async def get(self, name: str) -> None:
+        self.admit_in_time()
         room = self.room = room_name(name)
         await self.require(room, READ)
         self.set_header("Cache-Control", "no-cache")

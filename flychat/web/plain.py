@@ -52,6 +52,15 @@ _POSITION = re.compile(r" *[0-9]{1,18} *")
 _FIELDS = re.compile(
     r" *(application/(?:json|x-www-form-urlencoded)(?: *; *charset=utf-8)?) *", re.IGNORECASE | re.ASCII
 )
+_OTHER_LINES = (
+    rb"(?:(?!content-length|transfer-encoding|expect|connection)[A-Za-z0-9-]+:[ -~]*\r\n"
+    rb"|connection: keep-alive\r\n)*"
+)
+_WHOLE_POST = re.compile(
+    rb"POST /rooms/[!-~]+ HTTP/1\.1\r\n%b(?:content-length: *([0-9]{1,5}) *\r\n)%b\r\n"
+    % (_OTHER_LINES, _OTHER_LINES),
+    re.IGNORECASE,
+)
 _KEEP_ALIVE = re.compile(r" *keep-alive *", re.IGNORECASE | re.ASCII)
 
 
@@ -99,6 +108,12 @@ def plain_request(data: bytes) -> Plain | None:
     if method == "GET":
         return _stream(room, query, headers) if match.end() == len(data) else None
     return None if query else _post(room, headers, host[1].lower(), data[match.end() :])
+
+
+def is_whole_post(data: bytes) -> bool:
+    """Whether these bytes are a POST to a room, with its whole body: no more is looked at."""
+    match = _WHOLE_POST.match(data)
+    return match is not None and int(match[1]) == len(data) - match.end()
 
 
 def _stream(room: str, query: str | None, headers: Mapping[str, str]) -> PlainStream | None:

@@ -24,25 +24,28 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from tornado.httputil import format_timestamp
 
 from ..access import READ, WRITE
-from ..errors import FlychatError
+from ..errors import FlychatError, Overloaded
 from ..messages import Draft, Message
 from ..streams import STREAM_HEADERS, StreamPlan, answer_head
 from .application import BaseApplication
-from .base import DEFAULT_HEADERS, JSON, POSTS, messages_path
+from .base import DEFAULT_HEADERS, JSON, POSTS
 from .clients import PEEK_BYTES, Client, ClientListener
 from .forms import read_fields
 from .listener import Connection, taken_from
 from .messages import again
-from .plain import PlainPost, PlainStream, plain_request
-from .problems import problem_of
+from .paths import messages_path
+from .plain import PlainPost, PlainStream, is_whole_post, plain_request
+from .problems import Problem, problem_of
 from .rate import cost_of
+from .shedding import SHED, waited
 
 POSTED = POSTS.labels("200")
+SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
 
 
 class Shortcut(ClientListener):
@@ -58,7 +61,7 @@ class Shortcut(ClientListener):
         super().initialize(application, *args, **kwargs)
         self._application, self._hold = application, hold
         self._waiting: set[asyncio.Task[None]] = set()  # for a plan
-        self._heads = (0, b"", b"")
+        self._heads = Heads.at(0)
 
     def diverts(self, connection: Connection) -> bool:
         if self._application.draining:
@@ -76,9 +79,29 @@ class Shortcut(ClientListener):
             self.look(Client(taken_from(connection), connection.address))
 
     def serve(self, client: Client, data: bytes) -> None:
+        if data.startswith(b"POST"):
+            seconds, gone = waited(client.socket)
+            here = self._loop.time() - client.since
+            refuses = self._application.shedding.refuses(min(seconds, here), new=not client.watched)
+            if refuses and self._shed(client, data, gone=gone):
+                return
         plain = None if self._application.draining else plain_request(data)
         if plain is None or not self._answer(client, plain, len(data)):
             self.hand_over(client)
+
+    def _shed(self, client: Client, data: bytes, *, gone: bool) -> bool:
+        """Refuses a POST as cheaply as can be; False if it is unusual, and Tornado has to."""
+        if gone:
+            SHED_GONE.inc()
+            self.drop(client)
+            return True
+        if not is_whole_post(data):
+            return False
+        SHED_REFUSED.inc()
+        client.socket.recv(len(data))
+        if self._send(client, self._heads_now().shed):
+            self.pause(client)
+        return True
 
     async def close_all_connections(self) -> None:
         for task in self._waiting:
@@ -124,7 +147,7 @@ class Shortcut(ClientListener):
         except OSError:  # the client has gone
             return client.socket.close()
         try:
-            self._hold(plan, client.socket, self._heads_at(int(time.time()))[1], address)
+            self._hold(plan, client.socket, self._heads_now().stream, address)
         except OSError as error:  # it has closed the connection, whose request is consumed
             self.refused.tell("a stream cannot be held: %s", error.strerror)
         return None
@@ -170,43 +193,73 @@ class Shortcut(ClientListener):
         if (error := stored.exception()) is None:
             POSTED.inc()
             body = stored.result().json
-            answer = _with_body(self._heads_at(int(time.time()))[2], body)
+            answer = _with_body(self._heads_now().message, body)
         else:
             answer = self._refusal(error, draft.room, fields)
+        if self._send(client, answer):
+            self.wait_for(client)
+        return None
+
+    def _send(self, client: Client, answer: bytes) -> bool:
+        """Says whether the answer is out; else nothing more is to be done for the client here."""
         try:
             sent = client.socket.send(answer)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
-            return self.drop(client)
+            self.drop(client)
+            return False
         if sent < len(answer):
             self.hand_over(client, answer[sent:])
-        else:
-            self.wait_for(client)
-        return None
+        return sent == len(answer)
 
     def _refusal(self, error: BaseException, room: str, fields: dict[str, Any]) -> bytes:
         """As BaseHandler.write_error."""
         problem = problem_of(error, again=again(fields))
         POSTS.labels(str(problem.status)).inc()
-        headers = dict(problem.headers)
-        if problem.ours and (id := self._application.failed("POST", messages_path(room), problem)):
-            headers["X-Request-Id"] = id
-        body = problem.json.encode()
-        head = json_head(f"{problem.status} {problem.title}", int(time.time()), headers)
-        return _with_body(head, body)
+        id = self._application.failed("POST", messages_path(room), problem) if problem.ours else None
+        return refusal(problem, int(time.time()), id)
 
-    def _heads_at(self, now: int) -> tuple[int, bytes, bytes]:
-        """The heads of a stream and of a message; made once a second, as they tell the time."""
-        if self._heads[0] != now:
-            stream = {**DEFAULT_HEADERS, **STREAM_HEADERS, "Date": format_timestamp(now)}
-            self._heads = (now, answer_head(stream.items(), chunked=True), json_head("200 OK", now, {}))
+    def _heads_now(self) -> Heads:
+        if self._heads.second != (now := int(time.time())):
+            self._heads = Heads.at(now)
         return self._heads
 
 
-def json_head(status: str, now: int, more: Mapping[str, str]) -> bytes:
+class Heads(NamedTuple):
+    """What is the same in all answers of a second, as they tell the time."""
+
+    second: int
+    stream: bytes  # the head of one
+    message: bytes  # the head of one, up to the length of its body
+    shed: bytes  # a POST is refused: a whole answer
+
+    @classmethod
+    def at(cls, second: int) -> Heads:
+        stream = {**DEFAULT_HEADERS, **STREAM_HEADERS, "Date": format_timestamp(second)}
+        return cls(
+            second,
+            answer_head(stream.items(), chunked=True),
+            _json_head("200 OK", second, {}),
+            refusal(problem_of(Overloaded()), second),
+        )
+
+
+def refusal(problem: Problem, second: int, id: str | None = None) -> bytes:
+    """As BaseHandler.write_error answers at this time; `id` is that of what is logged."""
+    headers = {**problem.headers, **({} if id is None else {"X-Request-Id": id})}
+    return _with_body(_json_head(f"{problem.status} {problem.title}", second, headers), problem.json.encode())
+
+
+def _json_head(status: str, second: int, more: Mapping[str, str]) -> bytes:
     """The head that Tornado would write, up to the length of the body."""
-    headers = {"Server": "", "Content-Type": JSON, "Date": format_timestamp(now), **DEFAULT_HEADERS, **more}
+    headers = {
+        "Server": "",
+        "Content-Type": JSON,
+        "Date": format_timestamp(second),
+        **DEFAULT_HEADERS,
+        **more,
+    }
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items()), ""]
     return "\r\n".join(lines).encode("latin-1")
 

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from flychat import showing, streams
+from flychat.access.gate import Access
 from flychat.chat import Chat
 from flychat.client.follower import Follower
 from flychat.errors import Unavailable
@@ -46,6 +47,9 @@ from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.worker import Worker
 from flychat.tools import rooms
+from flychat.web import plain as plain_module
+from flychat.web.shedding import Shedding
+from flychat.web.shortcut import Shortcut
 from tests.proof import local_rules, log_rules
 from tests.proof.simulation.running import first_failure
 from tests.proof.simulation.scenario import FAULTS, Report
@@ -383,6 +387,51 @@ def a_hole_is_the_end(patch: pytest.MonkeyPatch) -> None:
 def any_size(patch: pytest.MonkeyPatch) -> None:
     """A commit may have any number of bytes."""
     patch.setattr(drafts_module, "COMMIT_BYTES", 1 << 30)
+
+
+def refused_are_answered(patch: pytest.MonkeyPatch) -> None:
+    """What is late is served all the same."""
+    patch.setattr(Shedding, "refuses", lambda self, waited, new: False)
+
+
+def one_pause_is_overload(patch: pytest.MonkeyPatch) -> None:
+    """Who has waited is refused, after a single pause too."""
+    patch.setattr(Shedding, "refuses", lambda self, waited, new: waited >= 0.5)
+
+
+def late_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """After its pause a client that was refused has waited since it sent."""
+    rewrite(patch, Shortcut, "serve", "min(seconds, here)", "seconds")
+
+
+def gone_are_stored(patch: pytest.MonkeyPatch) -> None:
+    """A message is stored although its client has gone before the store had it."""
+    patch.setattr(MessageLog, "withdraw", lambda self, draft: None)
+
+
+def stored_is_withdrawn(patch: pytest.MonkeyPatch) -> None:
+    """A message is refused, and taken back, that the store has been given already."""
+    rewrite(patch, Room, "withdraw", "and not w.tried", "")
+
+
+def any_header(patch: pytest.MonkeyPatch) -> None:
+    """A header that nobody knows is plain."""
+    patch.setattr(plain_module, "KNOWN", dict.fromkeys(("GET", "POST"), _Everything()))
+
+
+def any_origin(patch: pytest.MonkeyPatch) -> None:
+    """A plain POST may come from a page of any origin."""
+    rewrite(patch, plain_module, "_post", '"origin" in headers and', "False and")
+
+
+def any_access(patch: pytest.MonkeyPatch) -> None:
+    """The shortcut does not ask whether everybody may."""
+    patch.setattr(Access, "public", lambda self, room, right, headers: True)
+
+
+class _Everything:
+    def issuperset(self, _names: object) -> bool:
+        return True
 
 
 # One line each, that a maintainer might write
@@ -861,6 +910,19 @@ class Mutation:
             return self.noticed if _fails(self.noticed, self.patch) else ""
 
 
+SHED = [
+    (refused_are_answered, "test_who_is_refused"),
+    (one_pause_is_overload, "test_who_is_refused"),
+    (late_for_ever, "test_after_the_pause_a_request_has_waited_for_nothing"),
+]
+SHORTENED = [
+    (gone_are_stored, "test_a_message_whose_client_has_gone_is_not_stored_unless_the_store_has_it"),
+    (stored_is_withdrawn, "test_a_message_whose_client_has_gone_is_not_stored_unless_the_store_has_it"),
+    (any_header, "test_what_the_shortcut_takes_tornado_would_have_answered_alike"),
+    (any_origin, "test_what_the_shortcut_takes_tornado_would_have_answered_alike"),
+    (any_access, "test_what_stands_against_a_plain_post_is_tornados_business"),
+]
+
 MUTATIONS = [
     Mutation(answer_below_grip_last, "grip"),
     Mutation(
@@ -926,6 +988,8 @@ MUTATIONS = [
         "contract/test_storage.py::test_a_reading_never_takes_a_hole_for_the_end_of_the_log",
     ),
     Mutation(any_size, "unit/log/test_log.py::test_a_commit_stays_within_its_bytes"),
+    *(Mutation(patch, f"unit/web/test_shedding.py::{test}") for patch, test in SHED),
+    *(Mutation(patch, f"unit/web/test_shortcut_posts.py::{test}") for patch, test in SHORTENED),
     *(Mutation(patch, "log_rules") for patch in log_rules.MUTATIONS),
     *(Mutation(patch, noticed) for patch, noticed in LINES),
     *(Mutation(patch, fault) for patch, _ in LINES for name, fault in ALSO.items() if patch.__name__ == name),

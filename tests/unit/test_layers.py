@@ -20,7 +20,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "web.shortcut": {"server"},
     "web.plain": {"web.shortcut"},
     "web.clients": {"web.shortcut"},
-    "web.listener": {"server", "web.clients", "web.messages", "web.shortcut"},
+    "web.listener": {"server", "web.base", "web.clients", "web.messages", "web.shortcut"},
     "private_pushpin": {"server"},
     "server": {"__main__"},
     "tools": {"__main__"},
@@ -94,6 +94,8 @@ ALLOWED = {
     "process": set(),
     "web.negotiation": set(),
     "web.rate": set(),
+    "web.paths": set(),
+    "web.shedding": set(),
     "web.credentials": PURE | {"access.gate"},
     "web.visitor": PURE | {"hub", "web.credentials"},
     **dict.fromkeys(("web.problems", "web.forms"), PURE),
@@ -108,22 +110,24 @@ ALLOWED = {
         "packaged",
         "web.problems",
         "web.rate",
+        "web.shedding",
         "web.visitor",
     },
     "web.base": PURE
-    | {"chat", "web.application", "web.credentials", "web.negotiation"}
-    | {"web.problems", "web.rate", "web.visitor"},
-    "web.messages": PURE | {"web.application", "web.base", "web.forms", "web.listener", "web.rate"},
+    | {"chat", "web.application", "web.credentials", "web.listener", "web.negotiation", "web.paths"}
+    | {"web.problems", "web.rate", "web.shedding", "web.visitor"},
+    "web.messages": PURE
+    | {"web.application", "web.base", "web.forms", "web.listener", "web.paths", "web.rate"},
     "web.assets": {"web.base", "web.negotiation"},
     "web.status": PURE | {"web.base"},
-    "web.pages": PURE | {"web.base", "web.visitor"},
+    "web.pages": PURE | {"web.base", "web.paths", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"},
-    "web.listener": {"web.visitor"},
-    "web.clients": PURE | {"seldom", "web.listener"},
+    "web.listener": {"web.shedding", "web.visitor"},
+    "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.shortcut": PURE
-    | {"web.application", "web.base", "web.clients", "web.forms", "web.listener", "web.messages", "web.plain"}
-    | {"web.problems", "web.rate"},
+    | {"web.application", "web.base", "web.clients", "web.forms", "web.listener", "web.messages", "web.paths"}
+    | {"web.plain", "web.problems", "web.rate", "web.shedding"},
     "config": {"__init__", "errors", "access.options"},
     "client.follower": PURE,
     "client.http": {"__init__"} | PURE,

@@ -16,7 +16,7 @@ from flychat.storage import Broken
 from flychat.streams import StreamRequest
 from flychat.web.clients import PEEK_BYTES
 from flychat.web.plain import KNOWN, PlainStream, plain_request
-from flychat.web.shortcut import Shortcut
+from flychat.web.shortcut import Heads
 from tests.support.served import WAIT
 from tests.support.two_ports import two_ports
 
@@ -91,15 +91,9 @@ UNUSUAL = {
 }
 
 
-@pytest.mark.gen_test
-async def test_the_head_of_a_stream_tells_the_time():
-    async with two_ports() as (chat, _port, _held):
-        shortcut = Shortcut(chat.application, hold=None)
-        heads = [shortcut._heads_at(now) for now in (1, 1, 86_401)]
-        for of_stream, of_message in zip(*(each[1:] for each in heads[1:]), strict=True):
-            assert b"Date: Thu, 01 Jan 1970 00:00:01 GMT\r\n" in of_stream
-            assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in of_message
-        await shortcut.close_all_connections()
+def test_the_heads_tell_the_time():
+    for head in Heads.at(86_401)[1:]:
+        assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in head
 
 
 async def answer(port: int, *pieces: bytes) -> bytes:

@@ -57,9 +57,11 @@ class Connection:
 async def two_ports(**options):
     """As it is, and what was connected is closed in the end."""
     async with two_ports_of_it(**options) as parts:
-        yield parts
-        while Connection.opened:
-            Connection.opened.pop().writer.close()
+        try:
+            yield parts
+        finally:
+            while Connection.opened:
+                Connection.opened.pop().writer.close()
 
 
 async def asked(port: int, request: bytes) -> bytes:
