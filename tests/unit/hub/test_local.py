@@ -14,6 +14,7 @@ from flychat.hub.local import LocalHub, _Room
 from flychat.hub.sockets import Audience, Connections
 from flychat.log import MessageLog
 from flychat.messages import Commit
+from flychat.sse import Event
 from flychat.storage import Unknown
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.proof.local_rules import MUTATIONS
@@ -209,7 +210,7 @@ async def test_a_room_whose_streams_are_held_stays_in_memory():
 
 @pytest.mark.gen_test
 async def test_many_quiet_rooms_are_kept_alive_some_in_each_turn_of_the_loop(monkeypatch):
-    monkeypatch.setattr(local_module, "ROOMS_AT_ONCE", 2)
+    monkeypatch.setattr(local_module, "STREAMS_AT_ONCE", 2)
     async with served(keep_alive=60) as chat:
         names = [f"room {number}" for number in range(5)]
         clients = [await chat.stream(room=name.replace(" ", "%20")) for name in names]
@@ -218,7 +219,9 @@ async def test_many_quiet_rooms_are_kept_alive_some_in_each_turn_of_the_loop(mon
         await chat.post("not quiet", room="room 1")
         kept, feed = [], _Room.feed
         monkeypatch.setattr(_Room, "feed", lambda room, block: (kept.append(room.name), feed(room, block)))
-        chat.hub._feed_quiet()
+        with monkeypatch.context() as patch:
+            patch.setattr(Event, "encode", None)  # it has been encoded once, for all rooms
+            chat.hub._feed_quiet()
         assert kept == ["room 0", "room 2"]
         while len(kept) < 4:  # noqa: ASYNC110 - each turn of the loop counts
             await asyncio.sleep(0)
@@ -226,6 +229,33 @@ async def test_many_quiet_rooms_are_kept_alive_some_in_each_turn_of_the_loop(mon
         for client in (clients[0], *clients[2:]):
             assert (await client.next()).type == "keep-alive"
         assert list(chat.hub.rooms) == ["room 1", *kept]
+
+
+@pytest.mark.gen_test
+async def test_it_is_streams_and_not_rooms_that_are_counted_where_quiet_rooms_are_kept_alive(monkeypatch):
+    """Else a hundred rooms of a hundred listeners would be given theirs in one turn, for 70 ms."""
+    monkeypatch.setattr(local_module, "STREAMS_AT_ONCE", 3)
+    async with served(keep_alive=60) as chat:
+        for number, listeners in enumerate((2, 2, 4, 1)):
+            for _ in range(listeners):
+                await chat.stream(room=f"room-{number}")
+        for room in chat.hub.rooms.values():
+            room.fed -= 61
+        kept, feed = [], _Room.feed
+        monkeypatch.setattr(_Room, "feed", lambda room, block: (kept.append(room.name), feed(room, block)))
+        chat.hub._feed_quiet()
+        assert kept == ["room-0", "room-1"]
+        await asyncio.sleep(0)
+        assert kept == ["room-0", "room-1", "room-2"]
+
+
+@pytest.mark.gen_test
+async def test_rooms_that_were_opened_together_are_not_polled_together(monkeypatch):
+    async with served(shared=True) as chat:
+        for number in range(20):
+            await chat.stream(room=f"room-{number}")
+        polled = sorted(room.polled for room in chat.hub.rooms.values())
+        assert polled[-1] - polled[0] > local_module.POLL_SECONDS / 4
 
 
 @pytest.fixture
