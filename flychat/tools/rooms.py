@@ -122,8 +122,21 @@ def _missing(first: int, last: int) -> None:
 
 
 async def _export(engine: Engine, room: str) -> None:
-    async for message in export(engine, room, _missing):
-        print(json_line(wire_json(message)), flush=True)
+    lines: list[str] = []
+    try:
+        async for message in export(engine, room, _missing):
+            lines.append(json_line(wire_json(message)))
+            if len(lines) == PAGE:
+                _print(lines)
+    finally:
+        _print(lines)
+
+
+def _print(lines: list[str]) -> None:
+    """Prints whole lines, in one go. They are no longer to be printed, even if it fails."""
+    printed = "".join(f"{line}\n" for line in lines)
+    lines.clear()
+    print(printed, end="", flush=True)
 
 
 async def _clear(engine: Engine, room: str) -> None:

@@ -765,6 +765,21 @@ async def test_a_sweep_ends_with_a_write_ahead_log_that_is_empty(sqlite, tmp_pat
 
 
 @gen_test
+async def test_the_write_ahead_log_does_not_keep_the_size_that_it_once_had(sqlite, tmp_path):
+    """A large transaction, or a reader that was long at it, would leave it as large until the end."""
+    await sqlite._idle(sqlite._sql, "PRAGMA wal_autocheckpoint = 0")
+    log = [commit(first, text="x" * 60_000) for first in range(1, 91)]
+    for each in log[:88]:
+        await sqlite.put(each)
+    wal = tmp_path / "chat.db-wal"
+    assert wal.stat().st_size > 5 << 20
+    await sqlite._idle(sqlite._sql, "PRAGMA wal_autocheckpoint = 1000")
+    for each in log[88:]:
+        await sqlite.put(each)
+    assert wal.stat().st_size <= 4 << 20
+
+
+@gen_test
 async def test_a_sweep_that_finds_nothing_takes_no_longer_for_more_messages(sqlite):
     """It looks at the oldest commit of each room. (Counted are the instructions of SQLite's machine.)"""
     ticks: list[int] = []

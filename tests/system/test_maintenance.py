@@ -1,6 +1,7 @@
 """What an operator does to the store: export, clear, retention. Ids go on, and streams stay right."""
 
 import asyncio
+import io
 import json
 import random
 import subprocess
@@ -25,6 +26,7 @@ from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
+from flychat.tools import rooms
 from flychat.tools.rooms import clear, export
 from tests.support.fakes import FaultyEngine, empty
 from tests.support.program import STANDALONE, command, environment, messages, post, refused, running
@@ -553,6 +555,56 @@ def maintain(*arguments: str, cwd) -> subprocess.CompletedProcess:
         timeout=30,
         check=False,
     )
+
+
+class Written(io.StringIO):
+    """A stdout that remembers what was written in one go; it is `closed_after` so many."""
+
+    def __init__(self, closed_after: int = 99) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+        self._closed_after = closed_after
+
+    def write(self, text: str) -> int:
+        if len(self.pieces) == self._closed_after:
+            raise BrokenPipeError
+        if text:
+            self.pieces.append(text)
+        return len(text)
+
+    @property
+    def ids(self) -> list[int]:
+        assert all(piece.endswith("\n") for piece in self.pieces), "whole lines"
+        return [json.loads(line)["id"] for line in "".join(self.pieces).splitlines()]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_an_export_is_written_a_page_at_a_time_and_in_whole_lines(monkeypatch):
+    """A write for each message was half of its time. Whatever ends it, nothing is left half-written."""
+    monkeypatch.setattr(rooms, "PAGE", 10)
+    engine = FaultyEngine(await SqliteEngine.open(":memory:"))
+    await fill(engine.engine, 25)
+    monkeypatch.setattr(sys, "stdout", Written())
+    await rooms._export(engine, "room")
+    assert sys.stdout.ids == list(range(1, 26))
+    assert len(sys.stdout.pieces) <= 4
+
+    monkeypatch.setattr(sys, "stdout", Written(closed_after=1))
+    with pytest.raises(BrokenPipeError):
+        await rooms._export(engine, "room")
+    assert sys.stdout.ids == list(range(1, 11))
+
+    async def interrupted(engine, room, missing):
+        for message in [message async for message in export(engine, room)][:13]:
+            yield message
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(sys, "stdout", Written())
+    monkeypatch.setattr(rooms, "export", interrupted)
+    with pytest.raises(asyncio.CancelledError):
+        await rooms._export(engine, "room")
+    assert sys.stdout.ids == list(range(1, 14)), "what has been read is written all the same"
+    await engine.close()
 
 
 def test_rooms_are_exported_and_cleared_from_the_command_line(tmp_path):
