@@ -6,7 +6,8 @@ FlychatError
 │   ├── Invalid          a field breaks its rule
 │   ├── NotFound         no such thing
 │   ├── Forbidden        not from this origin
-│   │   └── NotAllowed       the token does not give the right
+│   │   └── NotAllowed       the token does not give the right, or
+│   │       └── WrongPassword    the password does not open the room
 │   ├── Unauthorized     a token is needed, or a good one
 │   ├── Conflict         the provisional id stands for another text
 │   ├── TooOld           sent again so late that the log is not searched for it
@@ -69,6 +70,13 @@ class NotAllowed(Forbidden):
 
     def __init__(self, text: str = "the token does not give this right here") -> None:
         super().__init__(text)
+
+
+class WrongPassword(NotAllowed):
+    """It does not open the room."""
+
+    def __init__(self) -> None:
+        super().__init__("this is not the password of the room")
 
 
 class Unauthorized(Refused):

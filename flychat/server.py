@@ -23,7 +23,8 @@ from tornado.netutil import bind_sockets
 
 from . import logging_setup
 from .access.gate import Access
-from .access.opened import open_access
+from .access.keeper import Keeper
+from .access.opened import open_access, open_keeper
 from .chat import Chat
 from .config import Config, reachable
 from .errors import Misconfigured, Unavailable
@@ -83,6 +84,7 @@ class Server:
     application: ChatApplication
     http: Listener
     tasks: Sequence[asyncio.Task[None]]
+    keeper: Keeper
     pushpin: PushpinChild | None
 
     async def stop(self) -> None:
@@ -91,6 +93,7 @@ class Server:
         self.application.draining = True
         self.http.stop()
         await cancelled(self.tasks)
+        await self.keeper.close()
         await self._answered(DRAIN_SECONDS)
         await self.log.close(max(0.1, deadline - time.monotonic()))
         await self._answered(LAST_ANSWERS_SECONDS)  # those that the log has just refused
@@ -131,6 +134,9 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         grip_urls = [pushpin.grip_url] if pushpin else config.grip_urls
         hub, listener = mode.hold(log, engine, access, grip_urls)
         undo.push_async_callback(hub.close)
+        keeper = open_keeper(access, config.access, engine, holds_here=mode.memory)
+        undo.push_async_callback(keeper.close)
+        keeper.start(hub)
         application = ChatApplication(
             Chat(log, hub, mode.showing(hub.publish)),
             hub.way,
@@ -140,6 +146,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             trust_proxy=config.trust_proxy,
             recovery=mode.recovery,
             access=access,
+            keeper=keeper,
         )
         http = listener(
             application,
@@ -156,7 +163,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         if engine.retention is not None:
             tasks.append(asyncio.create_task(sweep(log, engine.retention)))
         http.add_sockets(sockets)
-        server = Server(url, log, hub, application, http, tasks, pushpin)
+        server = Server(url, log, hub, application, http, tasks, keeper, pushpin)
         undo.pop_all()
     return server
 
@@ -240,6 +247,8 @@ async def serve(config: Config) -> int:
     server = await start(config)
     collect_less()
     loop = asyncio.get_running_loop()
+    if config.access.secret:
+        loop.add_signal_handler(signal.SIGHUP, server.keeper.reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: os._exit(1) if stopping.is_set() else stopping.set())
     print(

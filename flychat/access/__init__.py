@@ -62,6 +62,15 @@ def read_pattern(text: str) -> str:
     return beginning
 
 
+def covers(pattern: str, room: str) -> bool:
+    return pattern == room or (pattern.endswith("*") and room.startswith(pattern[:-1]))
+
+
+def vagueness(pattern: str) -> tuple[int, bool]:
+    """Orders patterns: the longest first, and a name before a beginning of the same length."""
+    return -len(pattern.removesuffix("*")), pattern.endswith("*")
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Rights by patterns: for a room the longest that fits decides; where none fits, there are none."""
@@ -70,12 +79,12 @@ class Rules:
 
     @classmethod
     def of_rules(cls, rules: Iterable[tuple[str, Rights]]) -> Rules:
-        """Of rules in any order. A name goes before a beginning of the same length."""
-        return cls(tuple(sorted(rules, key=lambda rule: (-len(rule[0].rstrip("*")), rule[0].endswith("*")))))
+        """Of rules in any order."""
+        return cls(tuple(sorted(rules, key=lambda rule: vagueness(rule[0]))))
 
     def of(self, room: str) -> Rights:
         for pattern, rights in self.rules:
-            if pattern == room or (pattern.endswith("*") and room.startswith(pattern[:-1])):
+            if covers(pattern, room):
                 return rights
         return NONE
 

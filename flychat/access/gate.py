@@ -11,10 +11,11 @@ be one that was not there yet when --secret was read; then the token is younger 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from . import EVERYBODY, HEADER, READ, BadToken, Pass, Rules, Token
+from .passwords import Passwords
 from .revocations import Revocations
 
 if TYPE_CHECKING:  # what they import takes its time, and is not needed where no tokens are taken
@@ -38,16 +39,16 @@ class Access:
         rules: Rules = EVERYBODY,
         tokens: Tokens | None = None,
         *,
-        passwords: Collection[str] = (),
+        passwords: Passwords | None = None,
         user_header: str = "",
     ) -> None:
-        """`passwords` are the ids of those that are in use."""
         self.rules = rules
         self.tokens = tokens
         self.secret: Secret | None = None
-        self.passwords = passwords
+        self.passwords = passwords or Passwords()
         self.user_header = user_header.lower()
         self.revocations = Revocations()
+        self.doubtful = False  # for too long it could not be read what is revoked
         self.all_public = rules.everywhere(READ)  # no room is private
         self.on = rules != EVERYBODY or tokens is not None or bool(user_header)
 
@@ -90,7 +91,10 @@ class Access:
         return None if self.is_public(room) or token is None else token.pass_()
 
     def ended(self, room: str, pass_: Pass | None, now: float) -> str | None:
-        """Why a hold in the room, with this pass, has no right any more; None: it has."""
+        """Why a hold in the room, with this pass, has no right any more; None: it has.
+
+        `unsure`: nobody knows, so it must not go on, but may be asked for again.
+        """
         if self.is_public(room):
             return None
         if pass_ is None:
@@ -99,14 +103,14 @@ class Access:
             return "expired"
         if pass_.issued <= self.revocations.moment(pass_.id, room) or not self._vouched(pass_):
             return "revoked"
-        return None
+        return "unsure" if self.doubtful else None
 
     def token(self, text: str, now: float) -> Token:
         """The token of this text. Raises BadToken."""
         if self.tokens is None:
             raise BadToken("no tokens are taken here")
         token = self.tokens.read(text, now)
-        if token.password and token.password not in self.passwords:
+        if token.password and token.password not in self.passwords.by_id:
             raise BadToken("the password has changed")
         return token
 
@@ -115,4 +119,4 @@ class Access:
         key_is_good = not pass_.key or (
             secret is not None and (pass_.key in secret.keys or pass_.issued > secret.read_at)
         )
-        return key_is_good and (not pass_.password or pass_.password in self.passwords)
+        return key_is_good and (not pass_.password or pass_.password in self.passwords.by_id)

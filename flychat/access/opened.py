@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import time
-
 from ..errors import Misconfigured
+from ..storage import Engine
 from .gate import Access
+from .keeper import Keeper, take_secret
 from .options import AccessOptions
+from .passwords import Passwords
 
 
 def open_access(options: AccessOptions) -> Access:
     """What answers the one question. Raises Misconfigured."""
-    access = Access(options.rules, user_header=options.user_header)
+    passwords = Passwords(options.passwords)
+    access = Access(options.rules, passwords=passwords, user_header=options.user_header)
+    if options.secret or options.jwks:
+        from .tokens import Tokens  # with all that it imports, which is not needed without them
+
+        access.tokens = Tokens([])
+        access.on = True
     if options.secret:
         take_secret(access, options.secret)
+    if options.jwks:
+        _check_cryptography()
     return access
 
 
-def take_secret(access: Access, file: str) -> None:
-    """Reads the keys of the file, from now on the ones that are believed. Raises Misconfigured."""
-    from .tokens import Secret, Tokens
+def open_keeper(access: Access, options: AccessOptions, engine: Engine, *, holds_here: bool) -> Keeper:
+    """Who keeps that up to date, over this store. To be called in the loop."""
+    keeper = Keeper(access, options.secret, engine, holds_here=holds_here)
+    if options.jwks and access.tokens is not None:
+        from .jwks import KeySet
 
-    try:
-        with open(file, "rb") as opened:
-            secret = Secret.of_lines(opened.read(), int(time.time()))
-    except OSError as error:
-        raise Misconfigured(f"--secret: {file} cannot be read: {error.strerror}") from None
-    access.secret = secret
-    access.tokens = access.tokens or Tokens([])
-    access.tokens.verifiers = [secret]
-    access.tokens.forget()
-    access.on = True
+        keeper.key_set = KeySet(options.jwks, options.audience, options.issuer, access.tokens.forget)
+        access.tokens.verifiers = [*access.tokens.verifiers, keeper.key_set]
+    return keeper
+
+
+def _check_cryptography() -> None:
+    from jwt.algorithms import has_crypto
+
+    if not has_crypto:
+        raise Misconfigured("--jwks takes the package cryptography: pip install 'flychat[jwks]'")

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import Invalid, Misconfigured, NotFound
 from . import EVERYBODY, READ, WRITE, Rules, read_pattern, read_rights
+from .passwords import Password
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 OURS = {"authorization", "cookie", "host", "origin", "x-forwarded-for", "x-forwarded-proto"}
@@ -21,6 +22,10 @@ class AccessOptions:
 
     rules: Rules = EVERYBODY
     secret: str = ""  # the file's name
+    jwks: str = ""
+    audience: str = ""
+    issuer: str = ""
+    passwords: tuple[Password, ...] = ()
     user_header: str = ""
 
     @classmethod
@@ -29,12 +34,37 @@ class AccessOptions:
         options = cls(
             rules=_rules(_several(option("access", ()))),
             secret=option("secret", ""),
+            jwks=_url(option("jwks", "")),
+            audience=option("audience", ""),
+            issuer=option("issuer", ""),
+            passwords=tuple(map(Password.read, dict.fromkeys(_several(option("password", ()))))),
             user_header=_header(option("user_header", "")),
         )
-        if options.user_header and not trust_proxy:
-            raise Misconfigured("--user-header is for --trust-proxy: else anybody could send that header")
-        if not options.secret and not all(READ in rights for _, rights in options.rules.rules):
-            raise Misconfigured("--access makes rooms that nobody could enter: tokens need --secret")
+        closed = [pattern for pattern, rights in options.rules.rules if READ not in rights]
+        for wrong, why in (
+            (
+                options.user_header and not trust_proxy,
+                "--user-header is for --trust-proxy: else anybody could say it",
+            ),
+            (
+                options.passwords and not options.secret,
+                "--password takes --secret, with which guests' tokens are signed",
+            ),
+            (
+                options.jwks and not options.audience,
+                "--jwks takes --audience: else tokens for others would be good here",
+            ),
+            (
+                not options.jwks and (options.audience or options.issuer),
+                "--audience and --issuer are for --jwks",
+            ),
+            (
+                closed and not (options.secret or options.jwks),
+                "--access makes rooms that nobody could enter: that takes --secret or --jwks",
+            ),
+        ):
+            if wrong:
+                raise Misconfigured(why)
         return options
 
 
@@ -51,6 +81,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="take tokens that are signed with a key of this file: one a line, 32 bytes or more; the first "
         "one signs, all are believed. SIGHUP has it read again",
+    )
+    parser.add_argument(
+        "--jwks",
+        metavar="URL",
+        help="take tokens of others too: where the issuer shows its public keys (RS256, ES256, EdDSA)",
+    )
+    parser.add_argument("--audience", help="with --jwks: what the tokens must have as their aud")
+    parser.add_argument("--issuer", help="with --jwks: what they must have as their iss (default: any)")
+    parser.add_argument(
+        "--password",
+        action="append",
+        metavar="PATTERN=HASH",
+        help="with --secret: who knows it may read and write there; the hash is what "
+        "`python -m flychat password` prints (repeatable)",
     )
     parser.add_argument(
         "--user-header",
@@ -81,6 +125,12 @@ def _header(name: str) -> str:
     if name and (not _HEADER.fullmatch(name) or name.lower() in OURS):
         raise Misconfigured("--user-header must be the name of a header of its own, such as X-Forwarded-User")
     return name
+
+
+def _url(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s/?#@]+[^\s#]*", value):
+        raise Misconfigured("--jwks must be an address such as https://login.example.org/keys")
+    return value
 
 
 def _several(value: str | Sequence[str]) -> Sequence[str]:

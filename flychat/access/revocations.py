@@ -39,6 +39,11 @@ class Revocations:
         }
         return Revocations(kept | {(id, room): now for id in ids})
 
+    def joined(self, other: Revocations) -> Revocations:
+        """What is revoked here or there: a reading may be older than what was written meanwhile."""
+        both = {key: max(at, other.moments.get(key, NEVER)) for key, at in self.moments.items()}
+        return Revocations({**other.moments, **both})
+
     def beyond(self, older: Revocations) -> set[str]:
         """The passes that were revoked since."""
         return {id for (id, room), at in self.moments.items() if at > older.moments.get((id, room), NEVER)}

@@ -18,7 +18,8 @@ from ..access import Pass
 from ..streams import stream_end
 from .sockets import ENDED, ENDINGS, SLICE, Connection, Connections
 
-ENDED |= {why: ENDINGS.labels(why) for why in ("expired", "revoked", "private")}
+UNSURE = "unsure"  # whether the right is still there: such a hold is cut, without a word, and may come back
+ENDED |= {why: ENDINGS.labels(why) for why in ("expired", "revoked", "private", UNSURE)}
 
 Ended: TypeAlias = Callable[[str, Pass | None, float], str | None]  # (room, pass, now) -> why, or None
 
@@ -77,7 +78,10 @@ class Passes:
         """A slice of them at once, the others when the loop has had its turn."""
         for held in holds[at : at + SLICE]:
             if held in self._carried and (why := self.ended(*self._carried[held], time.time())):
-                let_go(self._connections, held, stream_end(why).encode(), why)
+                if why == UNSURE:
+                    self._connections.cut(held, why)
+                else:
+                    let_go(self._connections, held, stream_end(why).encode(), why)
         if at + SLICE < len(holds):
             asyncio.get_running_loop().call_soon(self._judge, holds, at + SLICE)
 

@@ -11,7 +11,11 @@ from .assets import AssetHandler, Assets
 from .base import MissingHandler
 from .messages import MessagesHandler, RecoveryHandler
 from .pages import RoomHandler, RootHandler
+from .revocations import RevocationsHandler
+from .session import SessionHandler
 from .status import HealthHandler, MetricsHandler, ReadyHandler
+
+TOKEN_ROUTES: list[Any] = [(r"/(session)", SessionHandler), (r"/revocations/", RevocationsHandler)]
 
 
 class ChatApplication(BaseApplication):
@@ -30,6 +34,7 @@ class ChatApplication(BaseApplication):
                 (r"/(favicon\.ico|openapi\.json|robots\.txt)", AssetHandler, {"assets": assets}),
                 (r"/static/(.*)", AssetHandler, {"assets": assets}),
                 (r"/rooms/([^/]+)/messages/?", MessagesHandler),
+                *(TOKEN_ROUTES if self.access.tokens is not None else []),
                 (r"/([^/]+)", RoomHandler),
             ],
             "default_handler_class": MissingHandler,

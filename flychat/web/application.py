@@ -14,7 +14,9 @@ from prometheus_client import Counter
 from tornado.web import Application
 
 from ..access.gate import Access
+from ..access.keeper import Keeper
 from ..chat import Chat
+from ..errors import NotFound
 from ..hub import Asked, Way
 from ..names import UNSEEN, name_to_show
 from ..packaged import folder
@@ -25,6 +27,7 @@ from .rate import RateLimit, cost_of
 from .shedding import Shedding
 from .visitor import Visitor, address_of, read_visitor
 
+TRIES_PER_MINUTE = 5  # of passwords, for each address
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 
 SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is not sent, and not decoded
@@ -50,8 +53,9 @@ class BaseApplication(Application):
         trust_proxy: bool = False,
         recovery: Recovery | None = None,
         access: Access | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
-        """`way` says of headers how a request came.
+        """`way` says of headers how a request came; `keeper` keeps what `access` knows up to date.
 
         `public_url` is where the GRIP proxy is, if that is known; `recovery` reads what it asks for.
         """
@@ -60,6 +64,8 @@ class BaseApplication(Application):
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
         self.access = access or Access()
+        self.password_tries = RateLimit(TRIES_PER_MINUTE / 60, TRIES_PER_MINUTE)
+        self._keeper = keeper
         self.recovery = recovery
         self.proxy_address = f"the GRIP proxy: {public_url or PROXY}"
         self._bypassed = Seldom(logger)
@@ -111,6 +117,25 @@ class BaseApplication(Application):
     def charge_search(self, address: str, ids: int) -> None:
         """Counts so many ids, among which the store has to search for a client's message."""
         self.charge(address, ids * SEARCHED_BYTES)
+
+    async def fresh(self) -> None:
+        """Returns when what is known of revocations is new enough for a private room. Raises Unavailable."""
+        if self._keeper is not None:
+            await self._keeper.fresh()
+
+    async def learn(self) -> None:
+        """Asks for keys that are not known."""
+        if self._keeper is not None:
+            await self._keeper.learn()
+
+    async def revoke(self, user: str, room: str) -> int:
+        """Revokes what somebody may in a room, or in all (""); gives the moment.
+
+        Raises TooLarge, Unavailable.
+        """
+        if self._keeper is None:
+            raise NotFound("no tokens are taken here")
+        return await self._keeper.revoke(user, room)
 
     def begin(self, request: object) -> None:
         """A request is under way, from now until its `end`."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import http.cookies
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -20,12 +19,10 @@ from tornado.iostream import IOStream
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from .. import errors, streams
-from ..access import HEADER, Token
 from ..chat import Chat
 from ..errors import FlychatError, Invalid
 from ..sse import to_json
 from .application import BaseApplication
-from .credentials import BEARER, COOKIE, NAMES, is_https
 from .listener import is_shed
 from .negotiation import prefers, takes_gzip
 from .paths import room_path
@@ -44,7 +41,6 @@ DEFAULT_HEADERS = {
 }
 JSON = "application/json; charset=utf-8"
 PAGE_LEVEL = 3  # of gzip: level 6 takes three times as long, for 4% less of a page
-ACCESS = Counter("flychat_access", "Times that a right was asked for, and how that came out", ["outcome"])
 POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])
 
 T = TypeVar("T")
@@ -56,7 +52,7 @@ class BaseHandler(RequestHandler):
     application: BaseApplication
     answers_pages = False  # whether errors are a page, whatever the request accepts
     room: str | None = None  # the request is about
-    identity: Token | None = None  # who asks, as far as that is vouched for in the room; set by `require`
+    is_private = False  # whether the answer is about a room that not everybody may read
     _work: asyncio.Task[Any] | None = None  # that ends when the client goes
     _gone = False
 
@@ -115,53 +111,6 @@ class BaseHandler(RequestHandler):
     def visitor(self) -> Visitor:
         return self.application.visitor(self.request.headers, self.request.remote_ip or "")
 
-    async def require(self, room: str, right: str) -> None:
-        """Goes on if the visitor has the right in the room. Before anything is read of it.
-
-        Raises Unauthorized, NotAllowed, Unavailable.
-        """
-        access = self.application.access
-        if not access.on:
-            return
-        sent = self.visitor.identity
-        if sent.bad == COOKIE:
-            self.clear_session()
-        if sent.bad in (BEARER, HEADER):
-            ACCESS.labels("bad_token").inc()
-            raise errors.Unauthorized(bad=True)
-        self.identity = access.identity(self.visitor, room)
-        if access.may(self.visitor, room, right):
-            ACCESS.labels("allowed").inc()
-        elif self.identity is None:
-            ACCESS.labels("unauthorized").inc()
-            raise errors.Unauthorized(bad=sent.token is not None)
-        else:
-            ACCESS.labels("forbidden").inc()
-            raise errors.NotAllowed
-
-    @property
-    def https(self) -> bool:
-        return is_https(self.request.headers, trust_proxy=self.application.trust_proxy)
-
-    def clear_session(self) -> None:
-        self.clear_cookie(NAMES[self.https], path="/", secure=self.https, httponly=True, samesite="Lax")
-
-    def cookies_to_set(self) -> Iterable[http.cookies.Morsel[str]]:
-        """What Tornado adds to the head when it writes it."""
-        return getattr(self, "_new_cookie", {}).values()
-
-    @property
-    def is_private(self) -> bool:
-        """Whether the answer is about a room that not everybody may read."""
-        return self.room is not None and not self.application.access.is_public(self.room)
-
-    def keep_private(self) -> None:
-        """Has nobody on the way keep the answer for somebody else: of a private room, or a page."""
-        if self.is_private:
-            self.set_header("Cache-Control", f"private, {self._headers.get('Cache-Control', 'no-cache')}")
-        if self.is_private or (self.answers_pages and self.application.access.on):
-            self.add_header("Vary", "Cookie, Authorization")
-
     def admit_in_time(self) -> None:
         """Raises Overloaded if the request has waited for too long."""
         if is_shed(self.request.connection, self.application.shedding):
@@ -217,33 +166,18 @@ class BaseHandler(RequestHandler):
         if problem.ours and (id := self.application.failed(self.request.method, self.request.path, problem)):
             self.set_header("X-Request-Id", id)
         self.allow_origin()
-        error = kwargs.get("exc_info", (None, None))[1]
-        if isinstance(error, errors.Unauthorized | errors.NotAllowed):
-            self.add_header("Vary", "Cookie, Authorization")
         if self.answers_pages or self.accepts("text/html"):
-            if isinstance(error, errors.Unauthorized | errors.NotAllowed) and self.room is not None:
-                return self.write_page("private.html", **self.way_in(self.room, error))
             self.write_page(
                 "error.html",
                 status=status_code,
                 title=problem.title,
                 message=problem.text,
                 room_path=self.room and room_path(self.room),
-                form=self.form_again(error),
+                form=self.form_again(kwargs.get("exc_info", (None, None))[1]),
             )
         else:
             self.set_header("Content-Type", JSON)
             self.write(problem.json)
-        return None
-
-    def way_in(self, room: str, error: errors.Unauthorized | errors.NotAllowed) -> dict[str, Any]:
-        """What the page says of a room that the visitor may not enter, or not write to."""
-        return {
-            "room": room,
-            "room_path": room_path(room),
-            "token": self.visitor.token,
-            "bad": isinstance(error, errors.Unauthorized) and error.bad,
-        }
 
     def again(self) -> str:
         """How the sentence ends that asks to try again."""

@@ -21,11 +21,11 @@ from ..errors import Invalid
 from ..messages import Draft, room_name, sender_name, wire_json
 from ..sse import read_position
 from .application import Recovery
-from .base import BaseHandler
 from .forms import read_fields
 from .listener import taken_from
 from .paths import messages_path, room_path
 from .rate import cost_of
+from .rights import RightsHandler
 
 BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
@@ -33,7 +33,7 @@ PAGE_LIMIT = 200  # messages that one request into the past is given at the most
 REFUSED = Counter("flychat_recoveries_refused", "Recoveries of holds without a right any more", ["reason"])
 
 
-class StreamHandler(BaseHandler):
+class StreamHandler(RightsHandler):
     """Answers a request for a stream: what the hub's port calls a Response."""
 
     async def stream(self, request: streams.StreamRequest, pass_: Pass | None = None) -> None:
@@ -202,6 +202,8 @@ class RecoveryHandler(StreamHandler):
         if asked is None or not (self.visitor.vouched or access.all_public):
             raise errors.NotFound("this is for the GRIP proxy")
         self.room = asked.request.room
+        if not access.is_public(self.room):
+            await self.application.fresh()
         if reason := access.ended(self.room, asked.pass_, time.time()):
             self._refuse(reason)
         else:

@@ -14,6 +14,7 @@ from ..names import name_to_show
 from ..sse import read_position
 from .base import BaseHandler
 from .paths import messages_path, room_path
+from .rights import RightsHandler
 from .visitor import USER_COOKIE
 
 # Of the rows in a room's page; the scripts load the rest. A first load transfers 60 kB at most: half of it is
@@ -36,7 +37,7 @@ class RootHandler(BaseHandler):
     head = get
 
 
-class RoomHandler(BaseHandler):
+class RoomHandler(RightsHandler):
     """The page of a room, with its history; the stream goes on from there."""
 
     answers_pages = True

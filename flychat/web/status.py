@@ -27,7 +27,8 @@ class ReadyHandler(BaseHandler):
             await self.while_here(self.chat.check())
         except errors.Unavailable:
             raise errors.NotReady("not ready: the message store does not answer") from None
-        self.write_json({"status": "ok"})
+        secret = self.application.access.secret
+        self.write_json({"status": "ok"} if secret is None else {"status": "ok", "key": secret.fingerprint})
 
     head = get
 

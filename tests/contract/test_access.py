@@ -3,86 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import time
 import uuid
 from pathlib import Path
-from urllib.parse import urlencode
 
 import jwt
 import pytest
-from tornado.httpclient import AsyncHTTPClient, HTTPResponse
-from tornado.simple_httpclient import HTTPTimeoutError
 
 from flychat.access.opened import open_access
 from flychat.config import Config
 from flychat.errors import Misconfigured
 from flychat.messages import Draft
 from tests.support.asking import BROWSER, FORM, JSON
-from tests.support.modes import MODES, Place, standing
-from tests.support.served import Client, fields
+from tests.support.modes import MODES, standing
+from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, rest, token
+from tests.support.served import fields
 from tests.support.started import started
 
 gen_test = pytest.mark.gen_test(timeout=60)
 each_mode = pytest.mark.parametrize("mode", MODES)
-KEY = "a key of 32 bytes or more, as it has to be"
-STAFF = "/rooms/staff/messages/"
-RULES = ("--access", "staff=", "--access", "news=r")
-
-
-def options(directory: Path, *more: str) -> tuple[str, ...]:
-    """A server with a private room, staff, and one that not everybody may write to, news."""
-    (directory / "secret").write_text(KEY + "\n")
-    return ("--secret", str(directory / "secret"), *RULES, *more)
-
-
-def token(
-    sub: str = "ann", *, rooms: dict[str, str] | None = None, life: float = 600, key: str = KEY, **claims
-) -> str:
-    now = int(time.time())
-    rooms = {"staff": "rw"} if rooms is None else rooms
-    return jwt.encode({"sub": sub, "rooms": rooms, "iat": now, "exp": now + life, **claims}, key)
-
-
-def bearer(text: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {text}"}
-
-
-async def ask(
-    chat: Place, path: str, method: str = "GET", body: str | None = None, **headers: str
-) -> HTTPResponse:
-    for _ in range(2):  # a Pushpin that has just started may lose the first request
-        with contextlib.suppress(HTTPTimeoutError):
-            return await fetch(chat, path, method, body, headers)
-    return await fetch(chat, path, method, body, headers)
-
-
-async def fetch(
-    chat: Place, path: str, method: str, body: str | None, headers: dict[str, str]
-) -> HTTPResponse:
-    return await AsyncHTTPClient().fetch(
-        chat.url.rstrip("/") + path,
-        method=method,
-        body=body,
-        headers={name.replace("_", "-"): value for name, value in headers.items()},
-        follow_redirects=False,
-        raise_error=False,
-        allow_nonstandard_methods=True,
-        decompress_response=False,
-        request_timeout=3,
-    )
-
-
-async def post(chat: Place, room: str, text: str = "hi", kind: str = JSON, **headers: str) -> HTTPResponse:
-    content = {"from": "ann", "text": text}
-    body = json.dumps(content) if kind == JSON else urlencode(content)
-    return await ask(chat, f"/rooms/{room}/messages/", "POST", body, Content_Type=kind, **headers)
-
-
-def code(response: HTTPResponse) -> tuple[int, str]:
-    return response.code, json.loads(response.body)["error"]["code"]
 
 
 @each_mode
@@ -214,16 +155,6 @@ async def test_a_stream_ends_when_its_token_expires_and_others_go_on(mode, tmp_p
         assert await long.until_id(1)
         assert await everybodys.until_id(1)
         assert short.ids == []
-
-
-async def rest(client: Client) -> bytes:
-    """What still comes until the stream ends, as one does that is not cut."""
-    seen = client._pending
-    while not client.body.ended:
-        data = await asyncio.wait_for(client.reader.read(4096), 5)
-        assert data, "it was cut"
-        seen += client.body.take(data)
-    return seen
 
 
 async def everything(mode: str, directory: Path, *arguments: str, **headers: str) -> list:

@@ -33,14 +33,14 @@ class Place:
         server: Server,
         engine: FaultyEngine,
         url: str,
-        start: Callable[[], Awaitable[Server]],
+        start: Callable[..., Awaitable[Server]],
     ) -> None:
         self.mode, self.server, self.engine, self.url, self._start = mode, server, engine, url, start
         self.clients: list[Client] = []
 
-    async def begin_again(self) -> None:
-        """Another server on the same port, once this one has ended."""
-        self.server = await self._start()
+    async def begin_again(self, *arguments: str) -> None:
+        """Another server on the same port, once this one has ended, with these options besides."""
+        self.server = await self._start(*arguments)
         self.engine = faulty(self.server)
 
     async def request(self, head: str) -> Client:
@@ -98,8 +98,8 @@ async def standing(mode: str, directory: Path, *arguments: str) -> AsyncIterator
         url, grip_url = await _proxy(ending, mode, directory, port)
         running = ("--standalone",) if mode == "standalone" else ("--grip", f"--grip-url={grip_url}")
 
-        async def start() -> Server:
-            options = ("--rate-limit", "0", "--port", str(port), *arguments)
+        async def start(*more: str) -> Server:
+            options = ("--rate-limit", "0", "--port", str(port), *arguments, *more)
             server, _ = await ending.enter_async_context(started(*options, mode=running))
             return server
 

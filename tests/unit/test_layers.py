@@ -38,12 +38,15 @@ TORNADO = {
     "messages",
     "pages",
     "shortcut",
+    "revocations",
+    "rights",
+    "session",
     "status",
     "visitor",
 }
 TECHNOLOGY = {
-    "jwt": {"access.tokens", "hub.grip"},
-    "tornado": {"hub.publisher", "server"} | {f"web.{part}" for part in TORNADO},
+    "jwt": {"access.jwks", "access.opened", "access.tokens", "hub.grip"},
+    "tornado": {"access.jwks", "hub.publisher", "server"} | {f"web.{part}" for part in TORNADO},
     "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
     "sqlite3": {"storage.sqlite"},
@@ -65,9 +68,17 @@ ALLOWED = {
     "storage.opened": {"storage", "storage.dynamodb_table"} | ENGINES,
     "access.tokens": PURE,
     "access.revocations": PURE,
-    "access.options": PURE,
-    "access.opened": PURE | {"access.gate", "access.options", "access.tokens"},
-    "access.gate": PURE | {"access.revocations", "access.tokens"},
+    "access.passwords": PURE,
+    "access.options": PURE | {"access.passwords"},
+    "access.gate": PURE | {"access.passwords", "access.revocations", "access.tokens"},
+    "access.rulebook": PURE | {"access.revocations", "storage"},
+    "access.jwks": PURE | {"access.tokens", "seldom"},
+    "access.keeper": PURE
+    | {"access.gate", "access.jwks", "access.revocations", "access.rulebook", "access.tokens"}
+    | {"seldom", "storage"},
+    "access.opened": PURE
+    | {"access.gate", "access.jwks", "access.keeper", "access.options", "access.passwords", "access.tokens"}
+    | {"storage"},
     "hub.waiting": set(),
     "hub.sockets": {"hub.waiting"},
     "hub.passes": PURE | {"hub.sockets"},
@@ -101,28 +112,24 @@ ALLOWED = {
     **dict.fromkeys(("web.problems", "web.forms"), PURE),
     "web.plain": PURE | {"web.negotiation"},
     "web.application": PURE
-    | {
-        "access.gate",
-        "web.credentials",
-        "chat",
-        "hub",
-        "seldom",
-        "packaged",
-        "web.problems",
-        "web.rate",
-        "web.shedding",
-        "web.visitor",
-    },
+    | {"access.gate", "access.keeper", "chat", "hub", "seldom", "packaged"}
+    | {"web.credentials", "web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.base": PURE
-    | {"chat", "web.application", "web.credentials", "web.listener", "web.negotiation", "web.paths"}
+    | {"chat", "web.application", "web.listener", "web.negotiation", "web.paths"}
     | {"web.problems", "web.rate", "web.shedding", "web.visitor"},
+    "web.rights": PURE | {"web.base", "web.credentials", "web.paths"},
     "web.messages": PURE
-    | {"web.application", "web.base", "web.forms", "web.listener", "web.paths", "web.rate"},
+    | {"web.application", "web.base", "web.forms", "web.listener", "web.paths", "web.rate", "web.rights"},
+    "web.session": PURE
+    | {"access.revocations", "access.tokens", "web.credentials", "web.forms", "web.messages"}
+    | {"web.pages", "web.paths"},
+    "web.revocations": PURE | {"access.revocations", "web.forms", "web.rights"},
     "web.assets": {"web.base", "web.negotiation"},
     "web.status": PURE | {"web.base"},
-    "web.pages": PURE | {"web.base", "web.paths", "web.visitor"},
+    "web.pages": PURE | {"web.base", "web.paths", "web.rights", "web.visitor"},
     "web": PURE
-    | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"},
+    | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
+    | {"web.revocations", "web.session"},
     "web.listener": {"web.shedding", "web.visitor"},
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.shortcut": PURE

@@ -6,6 +6,7 @@ import pytest
 
 from flychat.access import HEADER, JWKS, READ, SECRET, WRITE, BadToken, Pass, Rules, Token, read_rights
 from flychat.access.gate import Access
+from flychat.access.passwords import Password, Passwords
 from flychat.access.revocations import ALL_ROOMS, NEVER, Revocations
 from flychat.access.tokens import Secret, Tokens, claims_of
 
@@ -121,6 +122,10 @@ SECRETS = Secret([b"k" * 32], read_at=NOW)
 P = "0123456789abcdef"
 
 
+def password(id: str) -> Passwords:
+    return Passwords([Password("staff", 1 << 14, 8, 1, b"", b"", id)])
+
+
 @pytest.mark.parametrize(
     ("room", "given", "reason"),
     [
@@ -141,7 +146,7 @@ P = "0123456789abcdef"
     ],
 )
 def test_why_a_hold_has_no_right_any_more(room, given, reason):
-    access = Access(PRIVATE, passwords={"11111111"})
+    access = Access(PRIVATE, passwords=password("11111111"))
     access.secret = SECRETS
     access.revocations = Revocations(
         {("revoked-in-staff", "staff"): NOW - 5, ("revoked-for-good", ""): NOW - 5}
@@ -155,8 +160,8 @@ def test_a_pass_of_a_key_ends_where_no_secret_is_left():
 
 def test_a_guests_token_is_good_as_long_as_its_password():
     text = SECRETS.sign(claims_of("guest-1", {"staff": "rw"}, issued=NOW, expires=NOW + 9, pw="11111111"))
-    assert Access(PRIVATE, Tokens([SECRETS]), passwords={"11111111"}).token(text, NOW).is_guest
-    for passwords in ((), {"22222222"}):
+    assert Access(PRIVATE, Tokens([SECRETS]), passwords=password("11111111")).token(text, NOW).is_guest
+    for passwords in (None, password("22222222")):
         with pytest.raises(BadToken):
             Access(PRIVATE, Tokens([SECRETS]), passwords=passwords).token(text, NOW)
     with pytest.raises(BadToken):

@@ -1,0 +1,138 @@
+"""Tokens of others: their public keys (RFC 7517), which the issuer shows at an address, and may change.
+
+They are fetched in the loop, which never waits for them; verifying needs the package `cryptography`. The set
+is fetched again each REFRESH_SECONDS, and when a token names a key that is not in it, but not more often
+than each RETRY_SECONDS, or else anybody could have the issuer asked for ever. While that fails the old set
+is good, for a day.
+
+Only the keys of ASYMMETRIC algorithms count: a secret one in a public set would be none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+from tornado.httpclient import AsyncHTTPClient
+
+from ..errors import FlychatError
+from ..seldom import Seldom
+from . import JWKS, BadToken, KeyMissing
+from .tokens import ASYMMETRIC, SIGNATURE_ONLY, Signed
+
+REFRESH_SECONDS = 300.0
+RETRY_SECONDS = 10.0
+KEPT_SECONDS = 86_400.0
+ANSWER_SECONDS = 5.0
+SET_BYTES = 1 << 20
+
+logger = logging.getLogger(__name__)
+
+
+class KeySet:
+    """The keys at `url`. `changed` is called when they have."""
+
+    def __init__(self, url: str, audience: str, issuer: str, changed: Callable[[], None]) -> None:
+        self._url, self._audience, self._issuer, self._changed = url, audience, issuer, changed
+        self._keys: list[jwt.PyJWK] = []
+        self._seen: Any = None
+        self._fetched_at = self._tried_at = -math.inf  # loop time
+        self._fetching: asyncio.Task[None] | None = None
+        self._failed = Seldom(logger)
+        self._client = AsyncHTTPClient(force_instance=True, max_body_size=SET_BYTES)
+
+    def verify(self, text: str) -> Signed:
+        """Raises BadToken; KeyMissing where `learn` may help."""
+        try:
+            kid = jwt.get_unverified_header(text).get("kid")
+        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+            raise BadToken("it is no token") from error
+        fitting = [key for key in self._keys if kid is None or key.key_id == kid]
+        if not self._keys or (not fitting and self._is_due):
+            raise KeyMissing("its key is not known")
+        for key in fitting:
+            try:
+                return Signed(self._decoded(text, key), JWKS)
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.PyJWTError, ValueError, RecursionError) as error:
+                raise BadToken("it is no token for us") from error
+        raise BadToken("it is not signed with a key of its issuer")
+
+    def _decoded(self, text: str, key: jwt.PyJWK) -> dict[str, Any]:
+        options = SIGNATURE_ONLY | {"verify_aud": True, "verify_iss": bool(self._issuer)}
+        claims: dict[str, Any] = jwt.decode(
+            text, key, ASYMMETRIC, options, audience=self._audience, issuer=self._issuer or None
+        )
+        return claims
+
+    @property
+    def _is_due(self) -> bool:
+        return asyncio.get_running_loop().time() - self._tried_at >= RETRY_SECONDS
+
+    async def learn(self) -> None:
+        """Fetches the set, or waits for who does; not if that was tried just now. Never fails."""
+        if self._fetching is None and self._is_due:
+            self._tried_at = asyncio.get_running_loop().time()
+            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching.add_done_callback(self._done)
+        if self._fetching is not None:
+            await asyncio.shield(self._fetching)
+
+    async def keep(self) -> None:
+        """Fetches it now and then."""
+        while True:
+            await self.learn()
+            old = asyncio.get_running_loop().time() - self._fetched_at
+            if old > KEPT_SECONDS:
+                self._take({"keys": []})
+            await asyncio.sleep(REFRESH_SECONDS if old < REFRESH_SECONDS else RETRY_SECONDS)
+
+    def close(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+        self._client.close()
+
+    def _done(self, fetching: asyncio.Task[None]) -> None:
+        self._fetching = None
+
+    async def _fetch(self) -> None:
+        try:
+            answer = await self._client.fetch(
+                self._url, connect_timeout=ANSWER_SECONDS, request_timeout=ANSWER_SECONDS, max_redirects=3
+            )
+            self._take(json.loads(answer.body))
+            self._fetched_at = asyncio.get_running_loop().time()
+        except Exception as error:  # whatever it is, the keys that are known stay
+            self._failed.tell(
+                "the keys at %s cannot be fetched: %s", self._url, error or type(error).__name__
+            )
+
+    def _take(self, found: Any) -> None:
+        """Raises FlychatError unless it is a set with a key for us."""
+        if found == self._seen:
+            return
+        keys = found.get("keys") if isinstance(found, dict) else None
+        if not isinstance(keys, list):
+            raise FlychatError("that is no set of keys")
+        self._keys = [key for key in map(_read_key, keys) if key is not None]
+        self._seen = found
+        self._changed()
+        if not self._keys and keys:
+            raise FlychatError(f"there is no key for {', '.join(ASYMMETRIC)}")
+
+
+def _read_key(given: Any) -> jwt.PyJWK | None:
+    """A key, if it is one for signatures that are taken here."""
+    if not isinstance(given, dict) or given.get("use", "sig") != "sig":
+        return None
+    try:
+        key = jwt.PyJWK(given)
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+        return None
+    return key if key.algorithm_name in ASYMMETRIC else None

@@ -1,0 +1,195 @@
+"""What changes while the server runs: what is revoked, and which keys are believed.
+
+A revocation is written by one process, and ends the holds of its pass in three ways, of which any is enough:
+
+- the process that writes it has the pass judged again at once, wherever its holds are, and once more when the
+  copies that other processes have must be new;
+- every process reads what is revoked each READ_SECONDS, and has judged again what it learns;
+- whoever asks for a private room, a proxy's recovery included, is answered from a copy that is not older than
+  FRESH_SECONDS; so the next recovery of a hold is its end, whatever was lost.
+
+Where the store belongs to this process alone, the copy is always new. Where it is shared, and cannot be read
+for DOUBT_SECONDS, the streams held here are cut: nobody can say whether they have a right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import Misconfigured, Unavailable
+from ..seldom import Seldom
+from ..storage import Engine
+from . import JWKS, SECRET, pass_id
+from .gate import Access
+from .revocations import Revocations
+from .rulebook import Rulebook
+
+if TYPE_CHECKING:
+    from .jwks import KeySet
+
+READ_SECONDS = 5.0
+FRESH_SECONDS = 1.0
+AGAIN_SECONDS = (
+    2.0  # a copy is not older than FRESH_SECONDS when it is asked for, and takes its time to be used
+)
+DOUBT_SECONDS = 20.0  # with the time that it takes to notice: less than the 32 s that are promised
+
+logger = logging.getLogger(__name__)
+
+
+class Holds(Protocol):
+    """The hub, as far as rights go."""
+
+    def recheck(self, id: str | None) -> None: ...
+
+
+class Keeper:
+    """Keeps what `access` knows up to date. `holds_here`: the streams are in this process."""
+
+    def __init__(
+        self,
+        access: Access,
+        secret: str,
+        engine: Engine,
+        *,
+        holds_here: bool = False,
+    ) -> None:
+        """`secret` is the name of the file of keys, if there is one."""
+        self.access = access
+        self.key_set: KeySet | None = None
+        self._secret = secret
+        self._rulebook = Rulebook(engine)
+        self._shared = engine.shared
+        self._holds_here = holds_here
+        self._hub: Holds | None = None
+        self._read_at = -math.inf  # when the reading began of which we have the copy (loop time)
+        self._reading: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unread = Seldom(logger)
+
+    def start(self, hub: Holds) -> None:
+        """From now on, what is learned ends holds."""
+        self._hub = hub
+        if self.access.tokens is not None:
+            self._tasks.append(asyncio.create_task(self._keep()))
+            if self.key_set is not None:
+                self._tasks.append(asyncio.create_task(self.key_set.keep()))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.key_set is not None:
+            self.key_set.close()
+
+    async def fresh(self) -> None:
+        """Returns when the copy of what is revoked is new enough. Raises Unavailable."""
+        if self.access.tokens is None:
+            return
+        asked = asyncio.get_running_loop().time()
+        while not self._is_newer_than(asked - FRESH_SECONDS):
+            await self._read()
+
+    async def revoke(self, sub: str, room: str) -> int:
+        """Revokes all passes of somebody for a room, or for all (""); gives the moment.
+
+        Raises TooLarge, Unavailable.
+        """
+        ids = passes_of(sub)
+        revocations, moment = await self._rulebook.revoke(ids, room)
+        self._learn(revocations)
+        loop = asyncio.get_running_loop()
+        for id in ids:
+            self._recheck(id)
+            loop.call_later(AGAIN_SECONDS, self._recheck, id)
+        return moment
+
+    async def learn(self) -> None:
+        """A token's key is not known: asks its issuer, unless that was done just now."""
+        if self.key_set is not None:
+            await self.key_set.learn()
+
+    def reload(self) -> None:
+        """Reads the keys of --secret again; where that fails, those that are known stay."""
+        old = self.access.secret
+        try:
+            take_secret(self.access, self._secret)
+        except Misconfigured as error:
+            logger.error("the keys stay as they are: %s", error)
+            return
+        logger.info("the keys of --secret are read again")
+        if old is not None and self.access.secret is not None and old.keys.keys() - self.access.secret.keys:
+            self._recheck(None)  # a key has left, and with it the rights of all that it had signed
+
+    def _is_newer_than(self, moment: float) -> bool:
+        return self._read_at >= moment or (not self._shared and self._read_at > -math.inf)
+
+    async def _read(self) -> None:
+        """One reading, for all who ask while it is under way."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_now())
+            self._reading.add_done_callback(self._has_read)
+        await asyncio.shield(self._reading)
+
+    def _has_read(self, reading: asyncio.Task[None]) -> None:
+        self._reading = None
+        reading.cancelled() or reading.exception()
+
+    async def _read_now(self) -> None:
+        began = asyncio.get_running_loop().time()
+        self._learn(await self._rulebook.read(), began)
+
+    def _learn(self, revocations: Revocations, began: float | None = None) -> None:
+        """Takes note of what is revoked, as it was when a reading began, or as it was written just now."""
+        new = revocations.beyond(self.access.revocations)
+        known = self._read_at > -math.inf
+        self.access.revocations = self.access.revocations.joined(revocations)
+        if began is not None:
+            self._read_at = max(began, self._read_at)
+            self.access.doubtful = False
+        for id in new if known else ():
+            self._recheck(id)
+
+    def _recheck(self, id: str | None) -> None:
+        if self._hub is not None:
+            self._hub.recheck(id)
+
+    async def _keep(self) -> None:
+        """Reads now and then what others may have revoked."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            try:
+                if not self._is_newer_than(math.inf):
+                    await self._read()
+            except Unavailable as error:
+                self._unread.tell("what is revoked cannot be read: %s", error)
+                if self._holds_here and loop.time() - max(began, self._read_at) > DOUBT_SECONDS:
+                    self.access.doubtful = True
+                    self._recheck(None)
+            await asyncio.sleep(READ_SECONDS)
+
+
+def take_secret(access: Access, file: str) -> None:
+    """Reads the keys of the file, from now on the ones that are believed. Raises Misconfigured."""
+    from .tokens import Secret
+
+    try:
+        with open(file, "rb") as opened:
+            secret = Secret.of_lines(opened.read(), int(time.time()))
+    except OSError as error:
+        raise Misconfigured(f"--secret: {file} cannot be read: {error.strerror}") from None
+    assert access.tokens is not None
+    others = [verifier for verifier in access.tokens.verifiers if verifier is not access.secret]
+    access.tokens.verifiers = [secret, *others]
+    access.tokens.forget()
+    access.secret = secret
+
+
+def passes_of(sub: str) -> list[str]:
+    """The ids of all passes that somebody may have."""
+    return [pass_id(kind, sub) for kind in (SECRET, JWKS)]

@@ -1,0 +1,103 @@
+"""Passwords of rooms: who knows one is given a token, as a guest. Kept as scrypt$N$r$p$SALT$HASH.
+
+A guest's token says for which password it was given, and is good as long as that is among the options: so to
+change it is to have everybody enter the new one. To hash one takes 60 ms and 16 MB, which is what makes
+guessing dear; it is done in a thread, two at a time, and each address has few tries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import Invalid, Misconfigured, NotFound
+from . import covers, read_pattern, vagueness
+
+COST, BLOCK, PARALLEL = 1 << 14, 8, 1
+SALT_BYTES, HASH_BYTES = 16, 32
+COSTS = range(1 << 14, (1 << 17) + 1)  # that are taken
+MEMORY = 256 << 20
+AT_ONCE = 2
+LONGEST = 256  # characters of a password
+FORM = "--password must be like staff-*=scrypt$..., as python -m flychat password prints it"
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """One that opens the rooms of a pattern. `id` names it, and does not tell it."""
+
+    pattern: str
+    cost: int
+    block: int
+    parallel: int
+    salt: bytes
+    hash: bytes
+    id: str
+
+    @classmethod
+    def read(cls, option: str) -> Password:
+        """PATTERN=HASH. Raises Misconfigured."""
+        text, equals, kept = option.partition("=scrypt$")
+        try:
+            pattern = read_pattern(text)
+            cost, block, parallel, salt, digest = kept.split("$")
+            numbers = int(cost), int(block), int(parallel)
+            salts, hashes = (base64.b64decode(part, validate=True) for part in (salt, digest))
+        except (ValueError, Invalid, NotFound):
+            raise Misconfigured(FORM) from None
+        if (
+            not equals
+            or numbers[0] not in COSTS
+            or numbers[0] & (numbers[0] - 1)
+            or len(hashes) != HASH_BYTES
+        ):
+            raise Misconfigured(FORM)
+        if numbers[1:] != (BLOCK, PARALLEL) or len(salts) < SALT_BYTES:
+            raise Misconfigured(FORM)
+        return cls(pattern, *numbers, salts, hashes, hashlib.sha256(option.encode()).hexdigest()[:8])
+
+    def fits(self, password: str) -> bool:
+        """Whether it is this one. Takes its time."""
+        given = scrypt(password.encode(errors="replace"), self.salt, self.cost, self.block, self.parallel)
+        return hmac.compare_digest(given, self.hash)
+
+
+def hashed(password: str) -> str:
+    """The password as it is kept."""
+    salt = os.urandom(SALT_BYTES)
+    digest = scrypt(password.encode(), salt, COST, BLOCK, PARALLEL)
+    parts = (base64.b64encode(part).decode() for part in (salt, digest))
+    return "$".join(["scrypt", str(COST), str(BLOCK), str(PARALLEL), *parts])
+
+
+def scrypt(password: bytes, salt: bytes, cost: int, block: int, parallel: int) -> bytes:
+    return hashlib.scrypt(password, salt=salt, n=cost, r=block, p=parallel, maxmem=MEMORY, dklen=HASH_BYTES)
+
+
+class Passwords:
+    """All that are in use."""
+
+    def __init__(self, passwords: Sequence[Password] = ()) -> None:
+        self.by_id = {password.id: password for password in passwords}
+        self._turn = asyncio.Semaphore(AT_ONCE)
+
+    def of(self, room: str) -> list[Password]:
+        """Those that open the room: of the longest pattern that fits."""
+        fitting = [password for password in self.by_id.values() if covers(password.pattern, room)]
+        longest = min((vagueness(password.pattern) for password in fitting), default=None)
+        return [password for password in fitting if vagueness(password.pattern) == longest]
+
+    async def find(self, room: str, given: str) -> Password | None:
+        """The password of the room that this is."""
+        if len(given) > LONGEST:
+            return None
+        async with self._turn:
+            for password in self.of(room):
+                if await asyncio.to_thread(password.fits, given):
+                    return password
+        return None

@@ -1,0 +1,91 @@
+"""Where revocations are kept: in the log of a room that nobody can name.
+
+    /rules    [commit 1: state][commit 2: state][commit 3: state]    the last one counts
+
+Each entry is one message whose text is the whole state, put at the end of the log on condition, as any commit
+is: two who revoke at once cannot overwrite each other, and the one that loses reads again. What became of a
+put that was not answered is found out by putting the same entry again, at the same place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeVar
+
+from ..errors import TooLarge, Unavailable
+from ..messages import COMMIT_BYTES, Commit, Draft, iso_date
+from ..storage import Engine, Rejected, Taken, Throttled, Unknown
+from .revocations import Revocations
+
+RULES = "/rules"  # no room: a name is without a slash
+AUTHOR = "flychat"
+PATIENCE = 5.0  # seconds for which what fails is tried again
+PAUSE = 0.2
+
+T = TypeVar("T")
+
+
+class Rulebook:
+    """Reads and writes the revocations of one store."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def read(self) -> Revocations:
+        """All that is revoked. Raises Unavailable."""
+        return (await self._newest())[0]
+
+    async def revoke(self, ids: Collection[str], room: str) -> tuple[Revocations, int]:
+        """Revokes these passes for a room, or for all; says what is revoked now, and the moment.
+
+        Raises TooLarge, Unavailable: then it may be done, and may be tried again.
+        """
+        while True:
+            revocations, last = await self._newest()
+            now = int(time.time())
+            new = revocations.with_these(ids, room, now)
+            entry = Draft(RULES, AUTHOR, new.text(), iso_date(now), str(uuid.uuid4()))
+            commit = Commit.of(last + 1, [entry])
+            if commit.size > COMMIT_BYTES:
+                raise TooLarge("too much is revoked: let the tokens expire sooner, or change the secret")
+            if await self._put(commit):
+                return new, now
+
+    async def _newest(self) -> tuple[Revocations, int]:
+        """The state, and the id at which it is stored."""
+        commits = await _patiently(lambda: self._engine.tail(RULES, 1))
+        if not commits:
+            return Revocations(), 0
+        try:
+            return Revocations.read(commits[-1].messages[-1].text), commits[-1].last
+        except (IndexError, ValueError) as error:
+            raise Unavailable("the revocations in the store are not understood") from error
+
+    async def _put(self, commit: Commit) -> bool:
+        """Whether it is stored now; False: its place is another one's."""
+        try:
+            await _patiently(lambda: self._engine.put(commit))
+        except Taken:  # by somebody else, or by an earlier try of our own
+            commits = await _patiently(lambda: self._engine.after(RULES, commit.first - 1, 1))
+            keys = {
+                message.key for each in commits for message in each.messages if message.id == commit.first
+            }
+            return commit.messages[0].key in keys
+        except Rejected as error:
+            raise Unavailable("the store does not take the revocation") from error
+        return True
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Tries again what failed, or may have. Raises Unavailable when that takes too long."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while True:
+        try:
+            return await call()
+        except (Unknown, Throttled) as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable("the message store does not answer") from error
+            await asyncio.sleep(PAUSE)

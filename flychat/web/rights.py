@@ -1,0 +1,103 @@
+"""What every handler of a room does: it asks whether its visitor may, before anything is read of the room.
+
+    401    no token came, or one that is not good (a bad cookie counts as none, and is cleared)
+    403    a good token came, and does not suffice
+
+A browser's page then is the way in, under the address of the room. What is private is not kept by caches,
+and is not compressed.
+"""
+
+from __future__ import annotations
+
+import http.cookies
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client import Counter
+
+from .. import errors
+from ..access import HEADER, WRITE, Token
+from .base import BaseHandler
+from .credentials import BEARER, COOKIE, NAMES, is_https
+from .paths import room_path
+
+DEPENDS = "Cookie, Authorization"  # on who asks
+ACCESS = Counter("flychat_access", "Times that a right was asked for, and how that came out", ["outcome"])
+OUTCOMES = {name: ACCESS.labels(name) for name in ("allowed", "unauthorized", "forbidden", "bad_token")}
+
+
+class RightsHandler(BaseHandler):
+    """`identity` is who asks, as far as that is vouched for in the room; set by `require`."""
+
+    identity: Token | None = None
+
+    async def require(self, room: str, right: str) -> None:
+        """Goes on if the visitor has the right in the room. Raises Unauthorized, NotAllowed, Unavailable."""
+        access = self.application.access
+        if not access.on:
+            return
+        sent = self.visitor.identity
+        if sent.unsure:
+            await self.while_here(self.application.learn())
+            del self.visitor
+            sent = self.visitor.identity
+        if sent.token is not None and right not in access.rules.of(room):
+            await self.while_here(self.application.fresh())
+        if sent.bad == COOKIE:
+            self.clear_session()
+        if sent.bad in (BEARER, HEADER):
+            OUTCOMES["bad_token"].inc()
+            raise errors.Unauthorized(bad=True)
+        self.identity = access.identity(self.visitor, room)
+        may = access.may(self.visitor, room, right)
+        if sent.unsure and (right == WRITE or not may):  # public rooms can be read all the same
+            raise errors.Unavailable("the keys of tokens cannot be fetched")
+        if may:
+            OUTCOMES["allowed"].inc()
+        elif self.identity is None:
+            OUTCOMES["unauthorized"].inc()
+            raise errors.Unauthorized(bad=sent.token is not None)
+        else:
+            OUTCOMES["forbidden"].inc()
+            raise errors.NotAllowed
+
+    @property
+    def https(self) -> bool:
+        return is_https(self.request.headers, trust_proxy=self.application.trust_proxy)
+
+    def clear_session(self) -> None:
+        self.clear_cookie(NAMES[self.https], path="/", secure=self.https, httponly=True, samesite="Lax")
+
+    def cookies_to_set(self) -> Iterable[http.cookies.Morsel[str]]:
+        """What Tornado adds to the head when it writes it."""
+        return getattr(self, "_new_cookie", {}).values()
+
+    @property
+    def is_private(self) -> bool:  # type: ignore[override]
+        return self.room is not None and not self.application.access.is_public(self.room)
+
+    def keep_private(self) -> None:
+        """Has nobody on the way keep the answer for somebody else: of a private room, or a page."""
+        if self.is_private:
+            self.set_header("Cache-Control", f"private, {self._headers.get('Cache-Control', 'no-cache')}")
+        if self.is_private or (self.answers_pages and self.application.access.on):
+            self.add_header("Vary", DEPENDS)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None))[1]
+        if not isinstance(error, errors.Unauthorized | errors.NotAllowed):
+            return super().write_error(status_code, **kwargs)
+        self.add_header("Vary", DEPENDS)
+        if self.room is None or not (self.answers_pages or self.accepts("text/html")):
+            return super().write_error(status_code, **kwargs)
+        for header, value in kwargs["problem"].headers.items():
+            self.set_header(header, value)
+        return self.write_page(
+            "private.html",
+            room=self.room,
+            room_path=room_path(self.room),
+            has_password=bool(self.application.access.passwords.of(self.room)),
+            token=self.visitor.token,
+            bad=isinstance(error, errors.Unauthorized) and error.bad,
+            wrong=isinstance(error, errors.WrongPassword),
+        )

@@ -1,0 +1,116 @@
+"""A browser's session: a token in a cookie that no script can read; begun by a token, or a room's password.
+
+The forms work without a script; a script may send the same as JSON. Only pages of this very host may do
+either, or else a foreign page could enter somebody as somebody else.
+
+`/session` is also the page of a room of that name.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from .. import errors
+from ..access import READ, WRITE, BadToken, KeyMissing, Token
+from ..access.revocations import ALL_ROOMS
+from ..errors import Invalid, Unauthorized, Unavailable
+from ..messages import room_name
+from .credentials import NAMES
+from .forms import read_fields, text_field
+from .messages import BODY_BYTES
+from .pages import RoomHandler
+from .paths import room_path
+
+GUEST_SECONDS = 30 * 86_400  # for which a password lets somebody in
+
+
+class SessionHandler(RoomHandler):
+    """Begins and ends the session."""
+
+    answers_pages = False
+
+    async def get(self, name: str) -> None:
+        self.answers_pages = True
+        await super().get(name)
+
+    head = get
+
+    async def post(self, name: str) -> None:
+        if not self.allow_origin() or self.is_listed():
+            raise errors.Forbidden("this origin may not begin a session here")
+        if len(self.request.body) > BODY_BYTES:
+            raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
+        fields, is_form = read_fields(self.request.headers.get("Content-Type", ""), self.request.body)
+        room = self.room = room_name(text_field(fields, "room")) if fields.get("room") else None
+        if fields.get("leave"):
+            return self._answer(None, room, is_form)
+        if fields.get("password") is not None:
+            text = await self._guest(room, text_field(fields, "password"))
+        else:
+            text = text_field(fields, "token").rpartition("#invite=")[2].strip()  # or the whole link
+        token = await self._token(text)
+        self.set_cookie(
+            NAMES[self.https],
+            text,
+            path="/",
+            expires=token.expires,
+            httponly=True,
+            secure=self.https,
+            samesite="Lax",
+        )
+        return self._answer(token, room, is_form)
+
+    async def delete(self, name: str) -> None:
+        if not self.allow_origin() or self.is_listed():
+            raise errors.Forbidden("this origin may not end a session here")
+        self._answer(None, None, False)
+
+    def _answer(self, token: Token | None, room: str | None, is_form: bool) -> None:
+        if token is None:
+            self.clear_session()
+        self.set_header("Cache-Control", "no-store")
+        if is_form and self.accepts("text/html"):
+            self.redirect(room_path(room) if room else "/", status=303)
+        elif token is None:
+            self.set_status(204)
+        else:
+            self.write_json({"user": token.sub, "name": token.name, "expires": token.expires})
+
+    async def _token(self, text: str) -> Token:
+        """Raises Unauthorized, Unavailable."""
+        access = self.application.access
+        await self.application.fresh()
+        for tries in (1, 2):
+            try:
+                token = access.token(text, time.time())
+                break
+            except KeyMissing:
+                if tries == 2:
+                    raise Unavailable("the keys of tokens cannot be fetched") from None
+                await self.application.learn()
+            except BadToken:
+                raise Unauthorized(bad=True) from None
+        if access.is_revoked(token, ALL_ROOMS):
+            raise Unauthorized(bad=True)
+        return token
+
+    async def _guest(self, room: str | None, password: str) -> str:
+        """The text of a token for who knows the password of the room. Raises WrongPassword, TooMany."""
+        access = self.application.access
+        if room is None:
+            raise Invalid("room", "is missing")
+        if wait := self.application.password_tries.wait(self.visitor.address, time.monotonic()):
+            raise errors.TooMany(wait)
+        found = await access.passwords.find(room, password)
+        if found is None or access.secret is None:
+            raise errors.WrongPassword
+        from ..access.tokens import claims_of  # which is imported already, where there is a secret
+
+        now = int(time.time())
+        sub = f"guest-{secrets.token_hex(8)}"
+        rooms = {found.pattern: READ + WRITE}
+        return access.secret.sign(claims_of(sub, rooms, issued=now, expires=now + GUEST_SECONDS, pw=found.id))
+
+    def is_listed(self) -> bool:
+        return self.request.headers.get("Origin", "").lower() in self.application.cors_origins

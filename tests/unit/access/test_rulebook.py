@@ -1,0 +1,298 @@
+"""Revocations in the store, and the keeper of what is known of them."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from flychat.access import Pass, Rules
+from flychat.access import keeper as keeper_module
+from flychat.access import rulebook as rulebook_module
+from flychat.access.gate import Access
+from flychat.access.keeper import Keeper, passes_of
+from flychat.access.revocations import Revocations
+from flychat.access.rulebook import RULES, Rulebook
+from flychat.access.tokens import Tokens
+from flychat.errors import TooLarge, Unavailable
+from flychat.messages import Commit
+from flychat.storage import Broken, Unknown
+from flychat.storage.sqlite import SqliteEngine
+from tests.support.fakes import FaultyEngine, MemoryEngine
+
+gen_test = pytest.mark.gen_test
+A, B = passes_of("ann")[0], passes_of("bob")[0]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(rulebook_module, "PAUSE", 0.001)
+    monkeypatch.setattr(rulebook_module, "PATIENCE", 0.2)
+
+
+@gen_test
+async def test_each_entry_is_the_whole_state_and_the_log_is_the_audit():
+    engine = MemoryEngine()
+    book = Rulebook(engine)
+    assert await book.read() == Revocations()
+    _, first = await book.revoke([A], "tea")
+    revoked, second = await book.revoke([B], "")
+    assert revoked.moments == {(A, "tea"): first, (B, ""): second}
+    assert await Rulebook(engine).read() == revoked
+    assert [Revocations.read(c.messages[0].text).moments.keys() for c in engine.of(RULES)] == [
+        {(A, "tea")},
+        {(A, "tea"), (B, "")},
+    ]
+
+
+@gen_test
+async def test_both_stores_take_a_room_that_nobody_can_name():
+    engine = await SqliteEngine.open(":memory:")
+    _, moment = await Rulebook(engine).revoke([A], "tea")
+    assert (await Rulebook(engine).read()).moment(A, "tea") == moment
+    await engine.close()
+
+
+@gen_test
+async def test_two_who_revoke_at_once_do_not_overwrite_each_other():
+    engine = MemoryEngine()
+    await asyncio.gather(*(Rulebook(engine).revoke([f"pass{n}"], "") for n in range(20)))
+    revoked = await Rulebook(engine).read()
+    assert len(revoked.moments) == 20
+    assert [commit.first for commit in engine.of(RULES)] == list(range(1, 21))
+
+
+@gen_test
+@pytest.mark.parametrize(
+    "faults", [["drop"], ["lose"], ["throttle"], ["late"], ["lose", "drop"], ["drop", "pass"]]
+)
+async def test_what_became_of_a_put_without_an_answer_is_found_out(faults):
+    engine = FaultyEngine(MemoryEngine(), faults)
+    await Rulebook(engine).revoke([A], "tea")
+    await engine.release()
+    await Rulebook(engine).revoke([B], "tea")
+    assert set((await Rulebook(engine).read()).moments) == {(A, "tea"), (B, "tea")}
+    assert len(engine.engine.of(RULES)) == 2, "once each"
+
+
+@gen_test
+async def test_a_put_whose_place_was_taken_goes_on_behind():
+    engine = FaultyEngine(MemoryEngine(), [])
+    engine.hides_winner = True
+    real, stale = engine.tail, [[]]
+
+    async def tail(room, limit):
+        return stale.pop() if stale else await real(room, limit)
+
+    await Rulebook(engine).revoke([A], "")
+    engine.tail = tail
+    await Rulebook(engine).revoke([B], "")
+    assert set((await Rulebook(engine).read()).moments) == {(A, ""), (B, "")}
+
+
+@gen_test
+async def test_a_store_that_does_not_answer_is_said_to_be_unavailable():
+    engine = FaultyEngine(MemoryEngine(), itertools.repeat("lose"))
+    with pytest.raises(Unavailable):
+        await Rulebook(engine).revoke([A], "")
+    engine.read_faults.append(Broken("no table"))
+    with pytest.raises(Unavailable):
+        await Rulebook(engine).read()
+
+
+@gen_test
+async def test_a_state_that_is_not_understood_is_not_taken_for_none():
+    engine = MemoryEngine()
+    await engine.put(Commit.read(RULES, 1, '[["flychat","{}","2026-01-01T00:00:00.000Z","x"]]'))
+    with pytest.raises(Unavailable):
+        await Rulebook(engine).read()
+    with pytest.raises(Unavailable):
+        await Rulebook(engine).revoke([A], "")
+
+
+@gen_test
+async def test_more_than_a_commit_holds_is_refused():
+    book = Rulebook(MemoryEngine())
+    with pytest.raises(TooLarge):
+        await book.revoke([f"{n:016}" for n in range(1200)], "")
+    await book.revoke([f"{n:016}" for n in range(500)], "")
+
+
+# The keeper
+
+PRIVATE = Rules.of_rules([("*", frozenset())])
+
+
+class Hub:
+    def __init__(self):
+        self.rechecked = []
+
+    def recheck(self, id):
+        self.rechecked.append(id)
+
+
+class Clock:
+    """The loop's time, which goes on when the test says so."""
+
+    def __init__(self, monkeypatch):
+        loop = asyncio.get_running_loop()
+        self.ahead = 0.0
+        real = loop.time
+        monkeypatch.setattr(loop, "time", lambda: real() + self.ahead)
+
+
+def kept(engine, **options) -> tuple[Keeper, Hub]:
+    keeper, hub = Keeper(Access(PRIVATE, Tokens([])), "", engine, **options), Hub()
+    keeper._hub = hub
+    return keeper, hub
+
+
+@gen_test
+async def test_who_revokes_has_the_pass_judged_at_once_and_once_more(monkeypatch):
+    monkeypatch.setattr(keeper_module, "AGAIN_SECONDS", 0.01)
+    keeper, hub = kept(MemoryEngine(shared=True))
+    moment = await keeper.revoke("ann", "tea")
+    assert hub.rechecked == passes_of("ann")
+    assert keeper.access.ended("tea", Pass(A, moment, moment + 9), moment) == "revoked"
+    assert keeper.access.ended("tea", Pass(A, moment + 1, moment + 9), moment) is None
+    while len(hub.rechecked) < 4:  # noqa: ASYNC110 - once more
+        await asyncio.sleep(0.005)
+    assert hub.rechecked == passes_of("ann") * 2
+
+
+@gen_test
+async def test_what_another_process_revoked_is_learned_and_has_the_pass_judged(monkeypatch):
+    monkeypatch.setattr(keeper_module, "READ_SECONDS", 0.01)
+    engine = MemoryEngine(shared=True)
+    await Rulebook(engine).revoke([B], "")
+    keeper, _ = kept(engine)
+    hub = Hub()
+    keeper.start(hub)
+    await keeper.fresh()
+    assert hub.rechecked == [], "holds of before have been asked for at the start"
+    await Rulebook(engine).revoke([A], "tea")
+    while not hub.rechecked:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    assert hub.rechecked == [A]
+    await asyncio.sleep(0.05)
+    assert hub.rechecked == [A], "it is learned once"
+    await keeper.close()
+
+
+@gen_test
+async def test_a_copy_that_is_older_than_a_second_is_read_again_before_anybody_is_answered(monkeypatch):
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    keeper, _ = kept(engine)
+    clock = Clock(monkeypatch)
+    await asyncio.gather(*(keeper.fresh() for _ in range(50)))
+    assert engine.calls["tail"] == 1, "one reading for all"
+    await keeper.fresh()
+    clock.ahead = 0.9
+    await keeper.fresh()
+    assert engine.calls["tail"] == 1
+    clock.ahead = 1.1
+    await keeper.fresh()
+    assert engine.calls["tail"] == 2
+    clock.ahead = 2.5
+    engine.read_faults.extend([Unknown("slow")] * 5000)
+    with pytest.raises(Unavailable):
+        await keeper.fresh()
+
+
+@gen_test
+async def test_a_reading_that_began_before_the_question_by_more_than_a_second_is_not_enough(monkeypatch):
+    engine = MemoryEngine(shared=True)
+    keeper, _ = kept(engine)
+    clock = Clock(monkeypatch)
+    gate, reads = asyncio.Event(), []
+    real = engine.tail
+
+    async def tail(room, limit):
+        reads.append(room)
+        found = await real(room, limit)
+        await gate.wait()
+        return found
+
+    engine.tail = tail
+    first = asyncio.create_task(keeper.fresh())
+    while not reads:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    clock.ahead = 1.5
+    second = asyncio.create_task(keeper.fresh())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, second)
+    assert len(reads) == 2
+
+
+@gen_test
+async def test_where_nobody_else_writes_what_is_revoked_is_read_once():
+    engine = FaultyEngine(MemoryEngine())
+    keeper, _ = kept(engine)
+    for _ in range(3):
+        await keeper.fresh()
+    assert engine.calls["tail"] == 1
+
+
+@gen_test
+async def test_an_older_reading_does_not_take_back_what_was_revoked_meanwhile():
+    keeper, hub = kept(MemoryEngine(shared=True))
+    moment = await keeper.revoke("ann", "")
+    keeper._learn(Revocations(), 1.0)
+    assert keeper.access.revocations.moment(A, "tea") == moment
+    assert hub.rechecked == passes_of("ann")
+
+
+@gen_test
+@pytest.mark.parametrize("holds_here", [True, False])
+async def test_streams_of_this_process_do_not_go_on_while_nobody_knows_what_is_revoked(
+    monkeypatch, holds_here
+):
+    monkeypatch.setattr(keeper_module, "READ_SECONDS", 0.01)
+    monkeypatch.setattr(keeper_module, "DOUBT_SECONDS", 0.05)
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    keeper, _ = kept(engine, holds_here=holds_here)
+    hub = Hub()
+    await keeper.fresh()
+    engine.read_faults.extend([Broken("away")] * 10_000)
+    keeper.start(hub)
+    await asyncio.sleep(0.2)
+    assert (None in hub.rechecked) is holds_here
+    assert (keeper.access.ended("tea", Pass(A, 1, 2**33), 2) == "unsure") is holds_here
+    engine.read_faults.clear()
+    while keeper.access.doubtful:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    assert keeper.access.ended("tea", Pass(A, 1, 2**33), 2) is None
+    await keeper.close()
+
+
+@gen_test
+async def test_without_tokens_nothing_is_read():
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    keeper = Keeper(Access(PRIVATE), "", engine)
+    keeper.start(Hub())
+    await keeper.fresh()
+    await keeper.close()
+    assert not engine.calls
+
+
+@gen_test
+async def test_a_key_that_has_left_the_file_ends_what_it_had_signed_and_a_bad_file_changes_nothing(
+    tmp_path, caplog
+):
+    file = tmp_path / "secret"
+    file.write_text("a" * 32 + "\n" + "b" * 32)
+    access = Access(PRIVATE, Tokens([]))
+    keeper_module.take_secret(access, str(file))
+    keeper = Keeper(access, str(file), MemoryEngine())
+    hub = keeper._hub = Hub()
+    file.write_text("short")
+    keeper.reload()
+    assert "stay as they are" in caplog.text
+    assert len(access.secret.keys) == 2
+    file.write_text("c" * 32 + "\n" + "a" * 32 + "\n" + "b" * 32)
+    keeper.reload()
+    assert hub.rechecked == [], "a new key takes nothing away"
+    assert access.secret.signing == b"c" * 32
+    file.write_text("c" * 32)
+    keeper.reload()
+    assert hub.rechecked == [None]
