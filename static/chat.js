@@ -1,19 +1,22 @@
 // The script of every page: the join form, the menu, the names and rooms that were used before; and the room.
 
 import { byId, element, paint } from "./dom.js";
+import { Invitation } from "./invite.js";
 import { browser, recall, remember, tab } from "./memory.js";
 import { Room } from "./room.js";
 
 const RECENT = 6; // rooms
 
-// The address is to be shared, without the name; a tab keeps its name, although the cookie is common.
-function keepsName({ user }) {
+// The address is to be shared, without the name; a tab keeps its name, although the cookie is common. But a name
+// that is in a token is that of the session, and so of all tabs.
+function keepsName({ user, named: given }) {
   const path = location.pathname;
-  const named = new URLSearchParams(location.search).has("user");
+  const asked = new URLSearchParams(location.search).has("user");
+  const named = asked || given !== undefined;
   const before = recall(tab, "user", user);
   remember(tab, "user", user);
-  if (named) history.replaceState(null, "", path);
-  else if (before !== user) location.replace(`${path}?user=${encodeURIComponent(before)}`);
+  if (asked) history.replaceState(null, "", path);
+  else if (!named && before !== user) location.replace(`${path}?user=${encodeURIComponent(before)}`);
   return named || before === user;
 }
 
@@ -28,9 +31,9 @@ function offerRooms(current) {
   list.hidden = !rooms.length;
 }
 
-function furnishMenu(user) {
+function furnishMenu({ user, sub }) {
   const menu = document.querySelector(".menu");
-  for (const part of menu.querySelectorAll(".face, .me")) paint(part, user);
+  for (const part of menu.querySelectorAll(".face, .me")) paint(part, sub ?? user);
   for (const name of ["click", "focusin"])
     addEventListener(name, ({ target }) => (menu.open &&= menu.contains(target)));
   addEventListener("keydown", ({ key }) => {
@@ -50,10 +53,11 @@ function furnishLink(button) {
 
 document.documentElement.classList.add("js");
 const room = byId("room")?.dataset;
-offerRooms(room?.room);
+new Invitation(document.querySelector("main").dataset).take();
+if (document.querySelector(".recent")) offerRooms(room?.room);
 if (byId("name")) byId("name").value ||= recall(tab, "user", "");
 if (room && keepsName(room)) {
-  furnishMenu(room.user);
+  furnishMenu(room);
   furnishLink(byId("share"));
   new Room(room);
 }

@@ -35,8 +35,15 @@ export class Composer {
     this.#draw();
   }
 
+  // What is written stays, to be copied.
+  close() {
+    this.#field.readOnly = true;
+    this.#form.querySelector("button").disabled = true;
+  }
+
   #submit(event) {
     event.preventDefault();
+    if (this.#field.readOnly) return;
     const text = cleaned(this.#field.value);
     if (!text.trim() || count(text).excess > 0) return;
     this.#field.value = "";
@@ -56,7 +63,7 @@ export class Composer {
     counter.textContent = over ? `${excess} too many` : `${-excess} left`;
     counter.classList.toggle("over", over);
     field.ariaInvalid = `${over}`;
-    this.#form.querySelector("button").disabled = over;
+    this.#form.querySelector("button").disabled = over || field.disabled;
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
     remember(tab, this.name, field.value);

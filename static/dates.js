@@ -16,9 +16,11 @@ export function dayName(date, now = new Date()) {
   return longDay.format(date);
 }
 
-// Whether a message is of the same day as the one above it, and goes under its heading. Both: { date, from }.
+// Whether a message is of the same day as the one above it, and goes under its heading, which a token may vouch
+// for. Both: { date, from, user }.
 export function grouping(previous, next) {
   const sameDay = previous?.date.toDateString() === next.date.toDateString();
   const span = ({ date }) => Math.floor(date / GROUP);
-  return { sameDay, sameHeading: sameDay && previous.from === next.from && span(previous) === span(next) };
+  const sameAuthor = previous?.from === next.from && previous.user === next.user;
+  return { sameDay, sameHeading: sameDay && sameAuthor && span(previous) === span(next) };
 }

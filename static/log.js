@@ -22,12 +22,12 @@ export class Log {
   stuck = true; // the reader is at the bottom
   #top = 0; // the scroller's, when last measured
 
-  constructor(user, last, hasOlder) {
+  constructor(identity, last, hasOlder) {
     this.#conversation = new Conversation(last);
-    Object.assign(this, { user, hasOlder });
+    Object.assign(this, { identity, hasOlder });
     this.#quietly(() => {
       for (const item of [...this.#list.children]) {
-        const row = new Row(Row.read(item), item);
+        const row = this.#row(Row.read(item), item);
         this.#conversation.settle(row.message);
         this.#push(row);
       }
@@ -114,7 +114,7 @@ export class Log {
 
   #showOfficial({ message, row = this.#make(message), news, afresh }) {
     if (afresh) this.hasOlder = message.id > 1;
-    if (message.from !== this.user && news) this.onUnread();
+    if (news && !this.identity.owns(message)) this.onUnread();
     if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
     row.becomeOfficial(message);
     if (this.live) this.#push(row);
@@ -200,8 +200,11 @@ export class Log {
   }
 
   #make(message) {
-    const item = byId("row").content.firstElementChild.cloneNode(true);
-    item.classList.toggle("own", message.from === this.user);
+    return this.#row(message, byId("row").content.firstElementChild.cloneNode(true));
+  }
+
+  #row(message, item) {
+    item.classList.toggle("own", this.identity.owns(message));
     return new Row(message, item);
   }
 

@@ -16,7 +16,8 @@ export class Outbox {
   #busy = false;
 
   constructor(path, log) {
-    Object.assign(this, { path, log, name: `outbox:${path}:${log.user}` });
+    const { name, user } = log.identity;
+    Object.assign(this, { path, log, name: ["outbox", path, name, ...(user ? [user] : [])].join(":") });
     for (const message of recall(tab, this.name, []))
       if (!log.isOfficial(message))
         this.#fail(this.#enter(message), "Not confirmed before the page was left.");
@@ -24,13 +25,14 @@ export class Outbox {
   }
 
   send(text) {
-    const message = { from: this.log.user, text, date: new Date().toISOString(), provisionalId: uuid() };
-    this.#queue(this.#enter(message));
+    const message = { text, date: new Date().toISOString(), provisionalId: uuid() };
+    this.#queue(this.#enter(this.log.identity.sign(message)));
     this.#save();
   }
 
   #enter(message) {
     let row;
+    this.log.identity.sends(message);
     this.log.change(() => (row = this.log.add(message)));
     const entry = { message, row, tries: 0 };
     row.own = row.pending = true;
@@ -60,9 +62,10 @@ export class Outbox {
     entry.state = "sending";
     entry.message.lastEventId ??= this.log.last; // a repeat says it again
     this.#save();
+    const { user, ...fields } = entry.message; // which the token says
     let answer, body;
     try {
-      [answer, body] = await ask(this.path, { method: "POST", body: JSON.stringify(entry.message) });
+      [answer, body] = await ask(this.path, { method: "POST", body: JSON.stringify(fields) });
     } catch {
       // Those behind it would wait as long, in turn.
       const late = this.#entries.filter(({ state }) => state === "queued");
@@ -82,10 +85,11 @@ export class Outbox {
   }
 
   // The server has it, and the stream brings it, unless it is past that place, or a reset comes first.
-  #stored(entry, { id }) {
+  // Under another user, if the session is not that of the page any more: then the stream's is a row of its own.
+  #stored(entry, { id, user }) {
     this.#done(entry);
     entry.row.pending = false;
-    if (id <= this.log.last) this.log.remove(entry.row);
+    if (id <= this.log.last || user !== entry.message.user) this.log.remove(entry.row);
     else entry.row.say("stored");
   }
 

@@ -4,34 +4,47 @@
 import { Composer } from "./composer.js";
 import { byId } from "./dom.js";
 import { History } from "./history.js";
+import { Identity } from "./identity.js";
 import { Log } from "./log.js";
+import { notice } from "./notice.js";
 import { Outbox } from "./outbox.js";
 import { Status } from "./status.js";
 import { Tabs } from "./tabs.js";
 import { Unread } from "./unread.js";
 
 const BATCH = 16; // ms in which events are gathered, to be shown at once
+const ENDS = {
+  expired: "Your access to this room has expired.",
+  revoked: "Your access to this room was withdrawn.",
+  private: "This room is private, and you may not read it any more.",
+};
 
 export class Room {
   #inbox = [];
+  #ended = false;
 
-  constructor({ user, last, older }) {
+  constructor({ user, sub, session, private: guarded, last, older }) {
     const path = byId("composer").getAttribute("action");
-    const log = (this.log = new Log(user, Number(last), older !== undefined));
+    const log = (this.log = new Log(new Identity(user, sub), Number(last), older !== undefined));
     this.status = new Status();
     this.history = new History(path, log);
     this.unread = new Unread(log, () => this.#jump());
     log.onChange = () => this.unread.draw();
     this.outbox = new Outbox(path, log);
     this.composer = new Composer(path, (text) => this.#send(text));
-    const take = (news) => (news.kind === "event" ? this.#receive(news) : this.status.show(news));
-    this.tabs = new Tabs(path, () => log.last, take);
+    const take = (news) => {
+      if (news.kind === "event") return this.#receive(news);
+      this.status.show(news);
+      if (news.kind === "ended") this.#end(news);
+    };
+    this.tabs = new Tabs(path, () => log.last, take, { session, isPrivate: guarded !== undefined });
     this.#listen();
     this.tabs.start();
   }
 
   #listen() {
     const wake = () => {
+      if (this.#ended) return;
       if (document.hidden) return this.tabs.rest();
       this.log.nameDays();
       this.unread.draw();
@@ -39,12 +52,21 @@ export class Room {
     };
     addEventListener("online", () => {
       this.status.show();
-      this.tabs.hello("online");
+      if (!this.#ended) this.tabs.hello("online");
     });
     addEventListener("offline", () => this.status.show());
     document.addEventListener("visibilitychange", wake);
     addEventListener("pagehide", () => this.tabs.stop());
-    addEventListener("pageshow", ({ persisted }) => (persisted ? this.tabs.start() : wake()));
+    addEventListener("pageshow", ({ persisted }) => (persisted && !this.#ended ? this.tabs.start() : wake()));
+  }
+
+  // The right to read has ended: what is shown stays, and nothing is asked for any more.
+  #end({ reason }) {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.tabs.stop();
+    this.composer.close();
+    notice(ENDS[reason] ?? ENDS.private, ["Enter again", location.pathname]);
   }
 
   #receive(event) {

@@ -10,11 +10,14 @@ function linked(text) {
   return partsOf(text).map((part) => (part.href ? link(part) : part.text));
 }
 
+// What cannot be seen in a name can be with this.
+const unseen = new RegExp(byId("room")?.dataset.unseen, "gu");
+const shown = (name) => name.replace(unseen, (_, seen) => seen ?? "\ufffd");
+
 // One message on the page. What it stands for is decided elsewhere (conversation.js, outbox.js), which set:
 //   own, pending, withdrawn   see conversation.js
 //   onOfficial, onRetract     called when the stream says so
 export class Row {
-  static unseen = new RegExp(byId("room")?.dataset.unseen, "gu"); // in names: shown
   timer = new Timer();
   day = element("div", { className: "day" });
 
@@ -22,15 +25,16 @@ export class Row {
     this.item = item;
     this.time = item.querySelector("time");
     this.time.ariaLive = "off"; // a minute that is corrected is no news
-    const name = message.from.replace(Row.unseen, (_, seen) => seen ?? "\ufffd");
+    const name = shown(message.from);
     const face = element("span", { className: "face", ariaHidden: "true" });
     face.dataset.initial = [...name][0].toUpperCase();
     item.prepend(face);
     const author = item.querySelector("bdi");
     author.textContent = name;
     if (name !== message.from) author.dataset.name = message.from;
+    if (message.user) this.#vouch(message.user, author);
     item.querySelector("p").replaceChildren(...linked(message.text));
-    paint(item, message.from);
+    paint(item, message.user ?? message.from);
     this.become(message);
   }
 
@@ -40,6 +44,13 @@ export class Row {
     const date = text("time").replace(" ", "T");
     const from = item.querySelector("bdi").dataset.name ?? text("bdi");
     return { id: Number(id), from, text: text("p"), date, provisionalId: key, user };
+  }
+
+  // The mark is drawn by the style sheet, in a place where no name can stand.
+  #vouch(user, author) {
+    this.item.dataset.user = user;
+    this.item.querySelector(".face").title = author.title = `Verified: ${shown(user)}`;
+    author.after(element("span", { className: "unseen" }, "verified"));
   }
 
   become(message) {
@@ -59,6 +70,9 @@ export class Row {
 
   get from() {
     return this.message.from;
+  }
+  get user() {
+    return this.message.user;
   }
 
   becomeOfficial(message) {

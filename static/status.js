@@ -19,6 +19,7 @@ export class Status {
   show(state = this.#state) {
     this.#state = state;
     this.#timer.stop();
+    if (state?.kind === "ended") return this.#write("ended", "Ended");
     if (state?.kind === "open" && navigator.onLine) {
       this.#since = 0;
       return this.#write("connected", "Connected");

@@ -1,17 +1,25 @@
+import { ask } from "./server.js";
 import { Timer } from "./timer.js";
 
 const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
+const END = "stream-end";
 const KEEP_ALIVE = 22_000; // ms: the server is silent for 20 s at most
 export const SILENCE = 50_000; // ms: a stream that is silent for so long is dead
 const STABLE = 10_000; // ms: one that lived for so long forgets earlier failures
 const FIRST_DELAY = 2_000; // ms until it is opened again, at most; doubled by each failure
 const LAST_DELAY = 30_000; // ms, to which it is doubled
+const DOUBT = 3; // failures in a row, after which it is asked whether the room may still be read
 
-// One EventSource, made anew after any failure, from the position of that moment. Its news, by `tell`:
+// One EventSource, made anew after any failure, from the position of that moment. Why it failed, a browser does
+// not tell. So in a private room, or after some failures, the page of messages is asked for as well: its answer
+// has a status, and says whether the right to read has ended. Then no stream is asked for any more.
+//
+// Its news, by `tell`:
 //   { kind: "opening" }           a stream is asked for
 //   { kind: "open" }              the server has answered: with each event, but not before `stream-open`
 //   { kind: "event", type, data, id }   an event, as it came: strings
 //   { kind: "waiting", until }    it failed, and is opened again at that time (ms)
+//   { kind: "ended", reason }     for good: "expired", "revoked", "private"
 export class Stream {
   #source = null;
   #next = new Timer();
@@ -20,10 +28,11 @@ export class Stream {
   #live = false;
   #heard = 0;
   #wanted = null; // an earlier position
+  #reason = null; // that the server gave for an end
   reached = 0; // the last id that came
 
-  constructor(path, position, tell) {
-    Object.assign(this, { path, position, tell });
+  constructor(path, position, tell, isPrivate = false) {
+    Object.assign(this, { path, position, tell, isPrivate });
   }
 
   open() {
@@ -33,6 +42,7 @@ export class Stream {
     const source = new EventSource(`${this.path}?lastEventId=${this.#wanted ?? this.position()}`);
     this.#wanted = null;
     for (const name of EVENTS) source.addEventListener(name, (event) => this.#event(event));
+    source.addEventListener(END, ({ data }) => this.#fail(JSON.parse(data).reason));
     source.onerror = () => this.#fail(); // by itself it gives up after a 502, and knows no back-off
     this.#source = source;
     this.#watch();
@@ -71,12 +81,28 @@ export class Stream {
     this.#next.set(() => this.#fail(), SILENCE);
   }
 
-  #fail() {
+  #fail(reason) {
     this.close();
     if (Date.now() - this.#opened > STABLE) this.#failures = 0;
     const delay = Math.min(FIRST_DELAY * 2 ** this.#failures, LAST_DELAY) * (0.25 + 0.75 * Math.random());
     this.#failures += 1;
     this.#next.set(() => this.open(), delay);
     this.tell({ kind: "waiting", until: Date.now() + delay });
+    this.#reason = reason ?? this.#reason;
+    if (this.isPrivate || this.#reason || this.#failures >= DOUBT) this.#doubt();
+  }
+
+  async #doubt() {
+    const opened = this.#opened;
+    let status;
+    try {
+      [{ status }] = await ask(`${this.path}?limit=1`);
+    } catch {
+      return; // the server cannot be reached: it is asked again after the next failure
+    }
+    if (this.#opened !== opened && this.#live) return; // a stream that was opened meanwhile is a better answer
+    if (status !== 401 && status !== 403) return (this.#reason = null);
+    this.close();
+    this.tell({ kind: "ended", reason: this.#reason ?? "private" });
   }
 }

@@ -5,7 +5,7 @@ const SLOTS = 4; // streams that tabs out of sight may keep, of the six connecti
 const ANSWER = 5_000; // ms: a leader that does not answer a follower within them is replaced
 const LATE = 1_000; // ms that a leader may be late with what it has announced
 
-// One stream for all tabs of a room: a browser opens six connections to a server and no more. The tab that
+// One stream for all tabs of a room and a session: a browser opens six connections to a server and no more. The tab that
 // holds the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello`
 // with its position, and a leader that is beyond it rewinds. A leader that does not answer loses the lock.
 //
@@ -31,13 +31,15 @@ export class Tabs {
   #silence = new Timer();
   #state = null;
 
-  constructor(path, position, take) {
-    Object.assign(this, { path, position, take });
-    this.stream = new Stream(path, position, (news) => {
+  // The session is in the name: another one, in the same browser, may have other rights.
+  constructor(path, position, take, { session, isPrivate } = {}) {
+    Object.assign(this, { position, take, name: ["flychat", ...(session ? [session] : []), path].join(":") });
+    const tell = (news) => {
       if (news.kind !== "event") this.#state = news;
       this.#post(news);
       take(news);
-    });
+    };
+    this.stream = new Stream(path, position, tell, isPrivate);
   }
 
   get #leads() {
@@ -46,7 +48,7 @@ export class Tabs {
 
   start() {
     if (!navigator.locks) return this.#open(); // plain http: one each
-    this.#channel = new BroadcastChannel(`flychat:${this.path}`);
+    this.#channel = new BroadcastChannel(this.name);
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#ask();
     this.hello();
@@ -108,7 +110,7 @@ export class Tabs {
     const asking = (this.#asking = new AbortController());
     try {
       const how = steal ? { steal } : { signal: asking.signal };
-      await navigator.locks.request(`flychat:${this.path}`, how, () => this.#lead());
+      await navigator.locks.request(this.name, how, () => this.#lead());
     } catch (error) {
       if (this.#asking !== asking) return; // by this tab itself
       this.stop();

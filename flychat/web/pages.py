@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from ..access import READ
+from ..access import HEADER, READ, WRITE, Token
 from ..errors import Invalid
 from ..messages import Message, room_name, sender_name
 from ..names import name_to_show
@@ -50,7 +50,14 @@ class RoomHandler(RightsHandler):
         if "user" not in self.request.query_arguments:
             self.set_header("Vary", "Cookie")  # it decides whether this is the room or its join form
         self.keep_private()
-        values: dict[str, Any] = {"room": room, "room_path": room_path(room), "user": "", "error": None}
+        token = self.identity
+        values: dict[str, Any] = {
+            "room": room,
+            "room_path": room_path(room),
+            "user": "",
+            "error": None,
+            "token": token,
+        }
         try:
             user = values["user"] = self._user()
         except Invalid as invalid:
@@ -61,7 +68,7 @@ class RoomHandler(RightsHandler):
         if not user:
             return self.write_page("join.html", **values)
         page = await self.read(room, read_position(self.query_value("before")) or None)
-        rows = self._rows(page.messages, user)
+        rows = self._rows(page.messages, token)
         first_id = page.messages[-len(rows)].id if rows else 0
         return self.write_page(
             "room.html",
@@ -73,18 +80,24 @@ class RoomHandler(RightsHandler):
             last_id=page.last_id,
             has_older=first_id > 1,
             banner=None if self.visitor.proxied else self._banner(),
+            session=token and session_of(token),
+            is_private=self.is_private,
+            may_write=self.application.access.may(self.visitor, room, WRITE),
         )
 
     head = get
 
-    def _rows(self, messages: Sequence[Message], user: str) -> list[str]:
-        """The newest messages as they stand in the page: at least one, and as many as it has room for."""
+    def _rows(self, messages: Sequence[Message], token: Token | None) -> list[str]:
+        """The newest messages as they stand in the page: at least one, and as many as it has room for.
+
+        Own ones are the user's. A name can be anybody's: without a user, the browser knows what it sent.
+        """
         template: Any = self.application.templates.get_template("message.html").module
         rows: list[str] = []
         left = ROWS_BYTES
         for message in reversed(messages):
             sender, date = message.sender, f"{message.date[:10]} {message.date[11:19]}Z"
-            shown, own = name_to_show(sender), sender == user
+            shown, own = name_to_show(sender), token is not None and message.user == token.sub
             rows.append(
                 template.row(
                     message.id, sender, shown, message.provisional_id, date, message.text, own, message.user
@@ -114,3 +127,9 @@ class RoomHandler(RightsHandler):
                 USER_COOKIE, quote(given, safe=""), expires_days=COOKIE_DAYS, httponly=True, samesite="Lax"
             )
         return given
+
+
+def session_of(token: Token) -> str:
+    """Names a session, without telling its token: the tabs of one share a stream, and no others hear it."""
+    id = token.pass_().id
+    return id if token.kind == HEADER else f"{id}-{token.issued}"  # a header has no date

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import jwt
 import pytest
+from tornado.httpclient import HTTPResponse
 
 from flychat.access.opened import open_access
 from flychat.config import Config
 from flychat.errors import Misconfigured
 from flychat.messages import Draft
 from tests.support.asking import BROWSER, FORM, JSON
-from tests.support.modes import MODES, standing
+from tests.support.modes import MODES, Place, standing
 from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, rest, token
 from tests.support.served import fields
 from tests.support.started import started
@@ -312,3 +313,50 @@ async def test_behind_a_proxy_a_private_room_takes_a_verify_key_on_every_url(url
         async with started(*arguments, *options(tmp_path), mode=("--grip",)):
             pass
     assert "\n" not in str(raised.value)
+
+
+# Who wrote it
+
+
+async def said(chat: Place, room: str, content: dict[str, str], **headers: str) -> HTTPResponse:
+    body = json.dumps({"text": "hi", **content})
+    return await ask(chat, f"/rooms/{room}/messages/", "POST", body, Content_Type=JSON, **headers)
+
+
+@each_mode
+@gen_test
+async def test_who_posts_under_somebodys_provisional_id_does_not_take_it_from_them(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        ann, eve = (bearer(token(sub)) for sub in ("ann", "eve"))
+        id = str(uuid.uuid4())
+        forged = {"from": "Ann", "text": "not that", "provisionalId": id}
+        first = [await said(chat, "tea", forged, **who) for who in ({}, eve)]
+        mine = [await said(chat, "tea", {**forged, "text": "hello"}, **ann) for _ in range(2)]
+        ids = [json.loads(answer.body).get("id") for answer in (*first, *mine)]
+        assert ids == [1, 2, 3, 3]
+        assert code(await said(chat, "tea", {**forged, "text": "other"}, **ann)) == (409, "conflict")
+
+
+@gen_test
+async def test_the_page_knows_its_user_and_what_is_theirs(tmp_path):
+    async with standing("standalone", tmp_path, *options(tmp_path)) as chat:
+        ann = token("ann", name="Ann")
+        await said(chat, "staff", {}, **bearer(ann))
+        await said(chat, "staff", {"from": "Ann"}, **bearer(token("eve")))
+        page = (await ask(chat, "/staff", Cookie=f"flychat={ann}")).body.decode()
+        rows = re.findall(r'<li( class=own)? data-id=(\d) data-key="[^"]*" data-user="(\w+)"', page)
+        assert rows == [(" class=own", "1", "ann"), ("", "2", "eve")]
+        assert 'data-user="Ann" data-sub="ann"' in page
+        assert "data-private" in page
+        (session,) = re.findall(r' data-session="([^"]+)"', page)
+        assert ann not in page
+        again = (await ask(chat, "/staff?user=Bob", Cookie=f"flychat={ann}")).body.decode()
+        assert 'data-user="Ann"' in again, "the token says the name"
+        assert f'data-session="{session}"' in again
+        other = token("ann", name="Ann", iat=int(time.time()) - 5)
+        assert session not in (await ask(chat, "/staff", Cookie=f"flychat={other}")).body.decode()
+        public = (await ask(chat, "/tea?user=Ann")).body.decode()
+        assert not re.search("data-sub|data-session|data-private", public)
+        reader = (await ask(chat, "/news?user=Ann")).body.decode()
+        assert "You may read here, but not write" in reader
+        assert "You may read here, but not write" not in public

@@ -116,7 +116,7 @@ def test_names_that_differ_in_what_nobody_sees_do_not_look_alike(window: Open, u
         for name, look in zip(names, looks, strict=False):
             assert ("\ufffd" in look) == (name in DISGUISES), ascii(name)
     classes = ann.rows.evaluate_all("rows => rows.map(row => row.className)")
-    assert [name for name, each in zip(names * 2, classes, strict=True) if "own" in each] == ["ann", "ann"]
+    assert not any("own" in each for each in classes), "a name, were it the same, is nobody's alone"
     assert not any("more" in each for each in classes)
     disguised = window("an\u200bn").open()
     expect(disguised.page.locator(".sheet .me")).to_have_text("an\ufffdn")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -112,6 +113,8 @@ def test_screenshots(
     if not history(url, room):
         talk(url, room)
     ann = window(room=room, color_scheme=scheme, viewport={"width": width, "height": height})
+    sent = ["\n".join(["", m["from"], m["provisionalId"]]) for m in history(url, room) if m["from"] == "Ann"]
+    ann.context.add_init_script(f"localStorage.setItem('flychat:sent', {json.dumps(json.dumps(sent))})")
     ann.open()
     folder = Path(os.environ.get("FLYCHAT_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)

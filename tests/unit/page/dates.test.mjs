@@ -6,7 +6,7 @@ import test from "node:test";
 process.env.TZ = "Asia/Kolkata"; // before the module is loaded
 const { clock, dayName, fullDate, grouping } = await import("../../../static/dates.js");
 
-const at = (date, from = "Bob") => ({ date: new Date(date), from });
+const at = (date, from = "Bob", user) => ({ date: new Date(date), from, user });
 
 test("days have names, by the reader's midnight", () => {
   const now = new Date("2026-01-30T18:31:00Z"); // 00:01 on the 31st
@@ -36,6 +36,24 @@ for (const [name, previous, next, wanted] of [
     [true, false],
   ],
   ["of another author", at("2026-01-31T12:00:00Z"), at("2026-01-31T12:01:00Z", "Cid"), [true, false]],
+  [
+    "of somebody who calls himself like one whom a token vouches for",
+    at("2026-01-31T12:00:00Z", "Bob", "bob"),
+    at("2026-01-31T12:01:00Z"),
+    [true, false],
+  ],
+  [
+    "of another user of the same name",
+    at("2026-01-31T12:00:00Z", "Bob", "bob"),
+    at("2026-01-31T12:01:00Z", "Bob", "eve"),
+    [true, false],
+  ],
+  [
+    "of the same user",
+    at("2026-01-31T12:00:00Z", "Bob", "bob"),
+    at("2026-01-31T12:01:00Z", "Bob", "bob"),
+    [true, true],
+  ],
   ["much later", at("2026-01-31T12:00:00Z"), at("2026-01-31T13:00:00Z"), [true, false]],
   ["after midnight", at("2026-01-30T18:29:59Z"), at("2026-01-30T18:30:01Z"), [false, false]],
   ["at the same time on another day", at("2026-01-29T12:00:00Z"), at("2026-01-30T12:00:00Z"), [false, false]],

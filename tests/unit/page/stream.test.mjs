@@ -29,9 +29,17 @@ class Source {
   }
 }
 
-function open(test, position = 0) {
+// `answers` are the statuses with which the page of messages is answered: 0 is none at all.
+function open(test, position = 0, { isPrivate, answers = [] } = {}) {
   Source.all = [];
   globalThis.EventSource = Source;
+  const asked = [];
+  globalThis.fetch = async (path) => {
+    asked.push(path);
+    const status = answers.shift();
+    if (!status) throw new TypeError("no network");
+    return { status, json: async () => ({}) };
+  };
   const clock = new Clock(test);
   const place = { position };
   const news = [];
@@ -39,10 +47,11 @@ function open(test, position = 0) {
     "/rooms/tea/messages/",
     () => place.position,
     (each) => news.push(each),
+    isPrivate,
   );
   stream.open();
   const count = () => Source.all.length;
-  return { clock, place, news, stream, count };
+  return { clock, place, news, stream, count, asked };
 }
 
 // Lets the stream fail, and says after how many ms it was opened again.
@@ -186,4 +195,78 @@ test("a closed stream stays closed", (t) => {
   clock.run(600_000);
   stream.rewind(3);
   assert.equal(count(), 1);
+});
+
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+const ended = (news) => news.filter(({ kind }) => kind === "ended");
+
+for (const status of [401, 403])
+  test(`in a private room a failure has the status asked for, and a ${status} is the end`, async (t) => {
+    const { clock, news, count, asked } = open(t, 7, { isPrivate: true, answers: [status] });
+    Source.last.onerror();
+    await settled();
+    assert.deepEqual(asked, ["/rooms/tea/messages/?limit=1"]);
+    assert.deepEqual(news.at(-1), { kind: "ended", reason: "private" });
+    clock.run(600_000);
+    await settled();
+    assert.deepEqual([count(), asked.length, ended(news).length], [1, 1, 1]);
+  });
+
+for (const reason of ["expired", "revoked", "private"])
+  test(`a stream that the server ends because the right is ${reason} is asked about at once`, async (t) => {
+    const { clock, news, count, asked } = open(t, 7, { answers: [401] });
+    Source.last.say("stream-open");
+    Source.last.say("stream-end", JSON.stringify({ reason }));
+    assert.ok(Source.last.closed);
+    await settled();
+    assert.deepEqual([asked.length, news.at(-1)], [1, { kind: "ended", reason }]);
+    clock.run(600_000);
+    assert.equal(count(), 1);
+  });
+
+test("with a right that was renewed meanwhile it goes on, and the old reason is forgotten", async (t) => {
+  const { clock, news, count, asked } = open(t, 7, { isPrivate: true, answers: [200, 401] });
+  Source.last.say("stream-end", '{"reason":"expired"}');
+  await settled();
+  clock.run(2_000);
+  assert.deepEqual([count(), asked.length, ended(news)], [2, 1, []]);
+  Source.last.onerror();
+  await settled();
+  assert.deepEqual(news.at(-1), { kind: "ended", reason: "private" });
+});
+
+test("while the server cannot say why, the stream is asked for again, and the reason is kept", async (t) => {
+  const { clock, news, count } = open(t, 7, { answers: [0, 503, 401] });
+  Source.last.say("stream-end", '{"reason":"revoked"}');
+  await settled();
+  clock.run(2_000);
+  assert.equal(count(), 2);
+  Source.last.onerror();
+  await settled();
+  assert.deepEqual(ended(news), []);
+});
+
+test("in a public room only the third failure in a row has it asked", async (t) => {
+  const { clock, news, asked } = open(t, 7, { answers: [200, 403] });
+  for (const wanted of [0, 0, 1]) {
+    delay(clock);
+    await settled();
+    assert.equal(asked.length, wanted);
+  }
+  assert.deepEqual(ended(news), []);
+  Source.last.onerror();
+  await settled();
+  assert.deepEqual(news.at(-1), { kind: "ended", reason: "private" });
+});
+
+test("a stream that was opened meanwhile is believed", async (t) => {
+  const { clock, news, count } = open(t, 7, { isPrivate: true });
+  let answer;
+  globalThis.fetch = () => new Promise((resolve) => (answer = resolve));
+  Source.last.onerror();
+  clock.run(2_000);
+  Source.last.say("stream-open");
+  answer({ status: 401, json: async () => ({}) });
+  await settled();
+  assert.deepEqual([count(), ended(news), Source.last.closed], [2, [], false]);
 });

@@ -1,0 +1,55 @@
+import { notice } from "./notice.js";
+import { ask } from "./server.js";
+
+const MARK = "#invite=";
+const SESSION = "/session";
+
+// The claims of a token, as far as they can be read; whether they are true is the server's to say.
+export function claimsOf(token) {
+  try {
+    const [, claims] = token.split(".");
+    const bytes = Uint8Array.from(atob(claims.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes)) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+// An invitation stands behind the # of an address, which no server is sent and no log has. It leaves the address
+// at once, and becomes a session of this browser. Who has one already is asked first: anybody can send a link.
+export class Invitation {
+  // Of a page whose session is that of the user `sub`, called `user`; or that has none.
+  constructor({ sub, user } = {}) {
+    Object.assign(this, { sub, user });
+    addEventListener("hashchange", () => this.take());
+  }
+
+  // Whether there is one: then this page is about to be another one.
+  take() {
+    if (!location.hash.startsWith(MARK)) return false;
+    const token = location.hash.slice(MARK.length);
+    history.replaceState(history.state, "", location.pathname + location.search);
+    const { sub, name } = claimsOf(token);
+    if (!this.sub || sub === this.sub) this.#use(token);
+    else
+      notice(
+        `This is an invitation for ${name ?? sub ?? "somebody else"}. You are signed in as ${this.user}.`,
+        ["Use it", () => this.#use(token)],
+        ["Stay", ({ target }) => target.closest(".notice").remove()],
+      );
+    return true;
+  }
+
+  async #use(token) {
+    const again = ["Try again", () => this.#use(token)];
+    let answer;
+    try {
+      [answer] = await ask(SESSION, { method: "POST", body: JSON.stringify({ token }) });
+    } catch {
+      return notice("The invitation could not be used: the server cannot be reached.", again);
+    }
+    if (answer.ok) location.replace(location.pathname);
+    else if (answer.status > 499 || answer.status === 429) notice("The server is busy.", again);
+    else notice("This invitation is not valid, or no longer valid.");
+  }
+}
