@@ -13,17 +13,20 @@ from typing import Any
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
 from ..errors import Misconfigured
+from .dynamodb_put import put_directly
 from .turns import answered_within
 
 KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
 STARTING_SECONDS = 15  # for the answer to the first calls
 CREATING_SECONDS = 60
 NEVER = 3600  # botocore's time-outs count what is not the store's: see turns.py
+PUT_VARIABLE = "FLYCHAT_DYNAMODB_PUT"
 PUTS, READS, ASIDE = 32, 32, 8  # calls at once; aside: what is written of ends and by `clear`
 
 READY = ("ACTIVE", "UPDATING")
@@ -85,14 +88,19 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     keys = {name.lower(): environ[name] for name in names if environ.get(name)}
+    way = environ.get(PUT_VARIABLE) or "aioboto3"
+    if way not in ("aioboto3", "direct"):
+        raise Misconfigured(f"{PUT_VARIABLE} must be aioboto3 or direct")
     try:
         session = aioboto3.Session(region_name=region, **keys)
-        if await session.get_credentials() is None:
+        credentials = await session.get_credentials()
+        if credentials is None:
             if not endpoint:
                 raise Misconfigured(
                     f"no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, {INSTEAD}"
                 )
             keys = {"aws_access_key_id": "flychat", "aws_secret_access_key": "flychat"}
+            credentials = AioCredentials("flychat", "flychat")
         region = session.region_name or (endpoint and "us-east-1")
         if not region:
             raise Misconfigured(f"no AWS region: set AWS_REGION, for example to eu-west-1, {INSTEAD}")
@@ -107,9 +115,13 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
             user_agent="flychat",
             parameter_validation=False,
         )
-        client = session.client("dynamodb", region, endpoint_url=endpoint, config=config, **keys)
-        return await stack.enter_async_context(client), endpoint or f"region {region}"
-    except (BotoCoreError, ValueError) as error:
+        client = await stack.enter_async_context(
+            session.client("dynamodb", region, endpoint_url=endpoint, config=config, **keys)
+        )
+        if way == "direct":
+            await put_directly(stack, client, credentials, environ.get("AWS_CA_BUNDLE"))
+        return client, endpoint or f"region {region}"
+    except (BotoCoreError, ValueError, OSError) as error:
         raise Misconfigured(f"DynamoDB cannot be used: {text_of(error)}") from error
 
 

@@ -99,10 +99,14 @@ def proxied(io_loop, moto_endpoint):
     io_loop.run_sync(proxy.close)
 
 
+DIRECT = {"FLYCHAT_DYNAMODB_PUT": "direct"}
+put_by_both = pytest.mark.parametrize("put_by", [{}, DIRECT], ids=["aioboto3", "direct"])
+
 ENGINES = [
     "sqlite file",
     "sqlite memory",
     "moto",
+    "moto, put directly",
     "moto that hides the winner",
     *(["endpoint"] * bool(ENDPOINT)),
 ]
@@ -121,6 +125,8 @@ def engine(request, io_loop, tmp_path):
         environ = dynamo_environment(ENDPOINT)
     elif request.param == "moto":
         environ = dynamo_environment(request.getfixturevalue("moto_endpoint"))
+    elif request.param == "moto, put directly":
+        environ = dynamo_environment(request.getfixturevalue("moto_endpoint")) | DIRECT
     else:
         proxy, environ = request.getfixturevalue("proxied")
         proxy.strip_item = True
@@ -408,11 +414,12 @@ async def test_a_log_that_lost_its_beginning_answers_from_its_oldest_commit(engi
     assert await engine.tail("room", 50) == log
 
 
+@put_by_both
 @gen_test
-async def test_close_waits_for_the_puts_under_way(io_loop, tmp_path, proxied, dynamo):
+async def test_close_waits_for_the_puts_under_way(io_loop, tmp_path, proxied, dynamo, put_by):
     proxy, environ = proxied
     proxy.delay = 0.05
-    for engine in (await SqliteEngine.open(str(tmp_path / "chat.db")), await dynamo(environ)):
+    for engine in (await SqliteEngine.open(str(tmp_path / "chat.db")), await dynamo(environ | put_by)):
         puts = [asyncio.ensure_future(outcome(engine.put(commit(1, room=f"{i}")))) for i in range(3)]
         await asyncio.sleep(0)  # let them begin
         await engine.close()
@@ -992,14 +999,15 @@ async def test_the_lock_is_free_again_after_a_failed_start(tmp_path):
         ("deny", Broken, False),
     ],
 )
+@put_by_both
 @gen_test
 async def test_each_fault_has_its_class_and_the_put_is_sent_once(
-    proxied, dynamo, fault, error, applied, monkeypatch
+    proxied, dynamo, put_by, fault, error, applied, monkeypatch
 ):
     proxy, environ = proxied
     if fault == "hang":
         monkeypatch.setattr("flychat.storage.dynamodb.PUT_SECONDS", 0.2)
-    engine = await dynamo(environ)
+    engine = await dynamo(environ | put_by)
     proxy.script("PutItem", fault)
     failure = await outcome(engine.put(commit(1)))
     assert type(failure) is error
@@ -1032,10 +1040,11 @@ async def test_a_read_fails_with_the_class_of_the_fault(proxied, dynamo, fault, 
     assert type(await outcome(engine.check())) is error
 
 
+@put_by_both
 @gen_test
-async def test_a_zombie_finds_its_place_taken(proxied, dynamo):
+async def test_a_zombie_finds_its_place_taken(proxied, dynamo, put_by):
     proxy, environ = proxied
-    engine = await dynamo(environ)
+    engine = await dynamo(environ | put_by)
     proxy.script("PutItem", "late", "pass", "late")
     assert isinstance(await outcome(engine.put(commit(1, text="zombie"))), Unknown)
     again = commit(1, text="again")
@@ -1046,10 +1055,11 @@ async def test_a_zombie_finds_its_place_taken(proxied, dynamo):
     assert len(await engine.tail("room", 50)) == 2
 
 
+@put_by_both
 @gen_test
-async def test_nobody_listening_is_unknown(proxied, dynamo):
+async def test_nobody_listening_is_unknown(proxied, dynamo, put_by):
     proxy, environ = proxied
-    engine = await dynamo(environ)
+    engine = await dynamo(environ | put_by)
     proxy.refusing = True
     assert isinstance(await outcome(engine.put(commit(1))), Unknown)
     proxy.refusing = False
@@ -1058,9 +1068,10 @@ async def test_nobody_listening_is_unknown(proxied, dynamo):
     assert isinstance(await outcome(engine.put(commit(1))), Unknown)
 
 
+@put_by_both
 @gen_test
-async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo_environ):
-    engine = await dynamo(dynamo_environ)
+async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo_environ, put_by):
+    engine = await dynamo(dynamo_environ | put_by)
     huge = Commit("room", (Message(1, "Ann", "x" * 450_000, DATE, ""),))
     assert isinstance(await outcome(engine.put(huge)), Rejected)
 

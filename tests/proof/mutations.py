@@ -45,6 +45,7 @@ from flychat.messages import Message
 from flychat.showing import Patient
 from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.dynamodb_put import DirectPut
 from flychat.storage.worker import Worker
 from flychat.tools import rooms
 from flychat.web import plain as plain_module
@@ -674,6 +675,27 @@ LINES = [
             *(View, "recall", "found = await self.search(draft, searched)", "return draft"),
         ),
         "unit/log/test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
+    ),
+    (
+        line(
+            "keep_the_keys",
+            "All puts are signed with the keys of the first one.",
+            *(
+                DirectPut,
+                "put_item",
+                "keys = await self._credentials.get_frozen_credentials()",
+                "keys = self.first = getattr(self, 'first', None) or await self._credentials.get_frozen_credentials()",
+            ),
+        ),
+        "unit/storage/test_dynamodb_put.py::test_each_put_is_signed_with_the_keys_of_its_time",
+    ),
+    (
+        line(
+            "take_any_answer",
+            "A put is stored, whatever the table answers.",
+            *(DirectPut, "put_item", "if status != 200:", "if False:"),
+        ),
+        "contract/test_storage.py::test_each_fault_has_its_class_and_the_put_is_sent_once",
     ),
     (
         line(

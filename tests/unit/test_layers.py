@@ -15,6 +15,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "hub.pushpin": {"server"},
     "storage.sqlite": {"storage.opened"},
     "storage.dynamodb": {"storage.opened"},
+    "storage.dynamodb_put": {"storage.dynamodb_table"},
     "storage.dynamodb_table": {"storage.dynamodb", "storage.opened"},
     "storage.metrics": {"server"},
     "web.shortcut": {"server"},
@@ -50,17 +51,18 @@ TECHNOLOGY = {
     "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
     "sqlite3": {"storage.sqlite"},
-    "aiohttp": {"client.http", "private_pushpin"},
+    "aiohttp": {"client.http", "private_pushpin", "storage.dynamodb_put"},
     "aioboto3": {"storage.dynamodb_table"},
     "aiobotocore": {"storage.dynamodb_table"},
-    "botocore": {"storage.dynamodb", "storage.dynamodb_table"},
+    "botocore": {"storage.dynamodb", "storage.dynamodb_put", "storage.dynamodb_table"},
 }
 ALLOWED = {
     "__init__": set(),
     **dict.fromkeys(PURE | PORTS, PURE),
     "storage.sqlite": PURE | {"storage", "storage.files", "storage.worker"},
     "storage.dynamodb": PURE | {"storage", "storage.dynamodb_table", "storage.turns", "seldom"},
-    "storage.dynamodb_table": PURE | {"storage.turns"},
+    "storage.dynamodb_put": set(),
+    "storage.dynamodb_table": PURE | {"storage.dynamodb_put", "storage.turns"},
     **{
         part: PURE | {"storage"}
         for part in ("storage.files", "storage.metrics", "storage.turns", "storage.worker")
