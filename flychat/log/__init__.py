@@ -215,6 +215,7 @@ class MessageLog:
 
     async def check(self) -> None:
         """One round trip. Raises Unavailable if the store does not answer."""
+        self._reader.check_load()
         await self._reader.patient(self._common.engine.check)
 
     async def close(self, seconds: float = DEADLINE) -> None:

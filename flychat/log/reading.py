@@ -1,8 +1,12 @@
 """How the log is read: equal reads in flight are one, what fails is tried again, and commits become pages.
 
 A read is shared only by those who asked before it began, so nobody is given an answer that is older than the
-question. A reading has no deadline of its own: the engine has one for the store's answer. How long reads wait
-for each other is bounded as well: while one has waited for OVERLOAD_SECONDS, no other is begun.
+question. READS go on at once; the others wait for their turn, and have not begun: so the more there is to
+read, the more share it. After a restart, when all come back, those of a room have it read once or twice.
+
+A reading has no deadline of its own: the engine has one for the store's answer. How long reads wait for each
+other is bounded: while one has waited for OVERLOAD_SECONDS, no other is taken on. What was taken on is done,
+unless the store has been found to be mute meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from ..streams import HISTORY, REPLAY, Page, replay
 T = TypeVar("T")
 
 READ_SECONDS = 2.0  # for which a reading that fails is tried again
-OVERLOAD_SECONDS = 5.0  # that the oldest reading may have waited when another one is begun
+OVERLOAD_SECONDS = 15.0  # that the oldest reading may have waited when another one is asked for
+READS = 32  # at once: the store is never idle, and those who wait can share what has not begun
 
 
 class SharedReads:
@@ -29,6 +34,11 @@ class SharedReads:
     def __init__(self) -> None:
         self._next: dict[Hashable, asyncio.Task[Any]] = {}  # not yet begun
         self._running: dict[Hashable, asyncio.Task[Any]] = {}
+        self._turns = asyncio.Semaphore(READS)
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether there is a read to share."""
+        return key in self._next
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         """What `read` returns or raises, called by this or by an equal request."""
@@ -41,12 +51,13 @@ class SharedReads:
     async def _begin(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         if (running := self._running.get(key)) is not None:
             await asyncio.wait([running])
-        task = self._running[key] = self._next.pop(key)
-        try:
-            return await read()
-        finally:
-            if self._running.get(key) is task:
-                del self._running[key]
+        async with self._turns:
+            task = self._running[key] = self._next.pop(key)
+            try:
+                return await read()
+            finally:
+                if self._running.get(key) is task:
+                    del self._running[key]
 
 
 class Reader:
@@ -56,6 +67,7 @@ class Reader:
         self._engine = engine
         self._shared = SharedReads()
         self._under_way: dict[object, float] = {}  # since when (loop time), oldest first
+        self._answered = self._mute = -math.inf  # when the store last did answer, and was last given up
         self._closed = False
 
     def close(self) -> None:
@@ -63,8 +75,24 @@ class Reader:
         self._closed = True
 
     async def share(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """What one call of `read` returns, or raises, for all who ask for `key` before it begins."""
-        return await self._shared.get(key, read)
+        """What one call of `read` returns, or raises, for all who ask for `key` before it begins.
+
+        Raises Overloaded before anything is read.
+        """
+        if key not in self._shared:
+            self.check_load()
+        turn, asked = object(), asyncio.get_running_loop().time()
+
+        async def begin() -> T:
+            if self._mute > asked:  # or else those at the end of a long queue would wait for minutes
+                raise Unavailable("the message store does not answer")
+            return await read()
+
+        self._under_way[turn] = asked
+        try:
+            return await self._shared.get(key, begin)
+        finally:
+            del self._under_way[turn]
 
     async def newest(self, room: str, limit: int) -> Page:
         """The newest `limit` messages of a room. Raises Overloaded, Unavailable."""
@@ -97,27 +125,26 @@ class Reader:
     async def patient(self, read: Callable[[], Awaitable[T]]) -> T:
         """Tries a read that fails again, for READ_SECONDS: it changes nothing, and a connection may be stale.
 
-        Raises Overloaded before anything is read, Hole, Broken, Unavailable.
+        Raises Hole, Broken, Unavailable.
         """
-        self.check_load()
         loop = asyncio.get_running_loop()
-        turn = object()
-        self._under_way[turn] = loop.time()
         pause, failed = 0.0, 0.0
-        try:
-            while True:
-                self._check_open()
-                began = loop.time()
-                try:
-                    return await read()
-                except (Unknown, Throttled) as error:
-                    failed = failed or began
-                    if loop.time() - failed >= READ_SECONDS:
-                        raise Unavailable("the message store is slow") from error
-                await asyncio.sleep(pause)
-                pause = min(0.5, max(0.02, 2 * pause))
-        finally:
-            del self._under_way[turn]
+        while True:
+            self._check_open()
+            began = loop.time()
+            try:
+                result = await read()
+            except (Unknown, Throttled) as error:
+                failed = failed or began
+                if loop.time() - failed >= READ_SECONDS:
+                    if self._answered < failed:
+                        self._mute = loop.time()
+                    raise Unavailable("the message store is slow") from error
+            else:
+                self._answered = loop.time()
+                return result
+            await asyncio.sleep(pause)
+            pause = min(0.5, max(0.02, 2 * pause))
 
     async def _patient_and_shared(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         return await self.share(key, lambda: self.patient(read))

@@ -188,7 +188,8 @@ class DynamoEngine:
         while more:
             items, more = await self._page(query)
             with _failures():
-                more = all(run.take(_commit(item)) for item in items if not _expired(item)) and more
+                told = (item for item in items if not _expired(item) and _last(item) >= run.above)
+                more = all(run.take(_commit(item)) for item in told) and more
         return run
 
     async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
@@ -287,6 +288,10 @@ def _due(commit: Commit, retention: float) -> int:
 def _expired(item: dict[str, Any]) -> bool:
     """TTL deletes days later, and in any order: what has expired is gone at once."""
     return "exp" in item and int(item["exp"]["N"]) <= time.time()
+
+
+def _last(item: dict[str, Any]) -> int:
+    return int(item["seq"]["N"]) + int(item["n"]["N"]) - 1
 
 
 def _commit(item: dict[str, Any]) -> Commit:

@@ -772,6 +772,18 @@ async def test_a_sweep_ends_with_a_write_ahead_log_that_is_empty(sqlite, tmp_pat
 
 
 @gen_test
+async def test_what_follows_an_id_is_read_without_unpacking_what_is_before_it(engine, monkeypatch):
+    """The commit that holds an id may begin at any of 64 places, and single messages fill them all."""
+    log = log_of(*[1] * 70)
+    for each in log:
+        await engine.put(each)
+    unpacked, read = [], Commit.read
+    monkeypatch.setattr(Commit, "read", lambda *given: unpacked.append(given[1]) or read(*given))
+    assert await engine.after("room", 68, 99) == log[67:]
+    assert unpacked == [68, 69, 70]
+
+
+@gen_test
 async def test_the_write_ahead_log_does_not_keep_the_size_that_it_once_had(sqlite, tmp_path):
     """A large transaction, or a reader that was long at it, would leave it as large until the end."""
     await sqlite._idle(sqlite._sql, "PRAGMA wal_autocheckpoint = 0")

@@ -37,7 +37,7 @@ from flychat.log import MessageLog
 from flychat.log import drafts as drafts_module
 from flychat.log import reading as reading_module
 from flychat.log.memory import Rooms
-from flychat.log.reading import SharedReads
+from flychat.log.reading import Reader, SharedReads
 from flychat.log.room import Room
 from flychat.log.view import View
 from flychat.log.window import Keys, Window
@@ -558,6 +558,31 @@ LINES = [
             *(Rooms, "_let_leave", " and not oldest.busy", ""),
         ),
         "unit/log/test_log.py::test_a_room_that_is_being_written_does_not_leave_memory",
+    ),
+    (
+        line(
+            "begin_all_reads_at_once",
+            "A reading that waits for its turn counts as begun, and those who come meanwhile have another one.",
+            *(SharedReads, "__init__", "asyncio.Semaphore(READS)", "asyncio.Semaphore(10**6)"),
+        ),
+        "unit/log/test_log_back.py::test_those_who_wait_for_their_turn_share_what_has_not_begun",
+    ),
+    (
+        line(
+            "find_out_one_by_one",
+            "Those who wait for their turn are not told that the store is mute.",
+            *(Reader, "patient", "self._mute = loop.time()", "pass"),
+        ),
+        "unit/log/test_log_back.py::"
+        "test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_at_a_time",
+    ),
+    (
+        line(
+            "take_one_room_for_all",
+            "A room that cannot be read has all who wait for another one refused.",
+            *(Reader, "patient", "if self._answered < failed:", "if True:"),
+        ),
+        "unit/log/test_log_back.py::test_a_room_that_cannot_be_read_has_nobody_refused_who_waits_for_another",
     ),
     (
         line(

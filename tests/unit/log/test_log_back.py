@@ -600,6 +600,75 @@ async def test_a_store_that_does_not_answer_in_its_time_is_told_so_at_once(memor
     await engine.engine.close()
 
 
+@modes
+@in_virtual_time
+async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_at_a_time(
+    memory, monkeypatch
+):
+    monkeypatch.setattr(reading_module, "READS", 2)
+
+    class Dead(FaultyEngine):
+        async def tail(self, room, limit):
+            await asyncio.sleep(reading_module.READ_SECONDS)
+            raise Unknown("no answer")
+
+    log = MessageLog(Dead(MemoryEngine()), memory=memory)
+    began = asyncio.get_running_loop().time()
+    asked = [log.plan(StreamRequest(f"room {n}")) for n in range(50)]
+    refused = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(error) for error in refused} == {Unavailable}
+    assert asyncio.get_running_loop().time() - began <= 2 * reading_module.READ_SECONDS
+    await log.close()
+
+
+@modes
+@in_virtual_time
+async def test_a_room_that_cannot_be_read_has_nobody_refused_who_waits_for_another(memory, monkeypatch):
+    """The store answers, if not for every room: one may be throttled."""
+    monkeypatch.setattr(reading_module, "READS", 2)
+
+    class Throttling(FaultyEngine):
+        async def tail(self, room, limit):
+            await asyncio.sleep(0.2)
+            if room == "hot":
+                raise Unknown("throttled")
+            return await super().tail(room, limit)
+
+    log = MessageLog(Throttling(MemoryEngine()), memory=memory)
+    rooms = ["hot", *(f"room {n}" for n in range(50))]
+    answers = await asyncio.gather(*(log.plan(StreamRequest(room)) for room in rooms), return_exceptions=True)
+    assert [type(answer) is Unavailable for answer in answers] == [True] + [False] * 50
+    await log.close()
+
+
+@modes
+@in_virtual_time
+async def test_those_who_wait_for_their_turn_share_what_has_not_begun(memory, monkeypatch):
+    """After a restart the clients of a room come one after the other, while others are read."""
+    monkeypatch.setattr(reading_module, "READS", 3)
+
+    class Far(FaultyEngine):
+        at_once = most = 0
+
+        async def tail(self, room, limit):
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
+            await asyncio.sleep(0.01)
+            self.at_once -= 1
+            return await super().tail(room, limit)
+
+    engine = Far(MemoryEngine())
+    log = MessageLog(engine, memory=memory)
+    asked = []
+    for n in range(300 * 5):  # those of a room are far from each other
+        asked.append(asyncio.ensure_future(log.plan(StreamRequest(f"room {n % 300}"))))
+        await asyncio.sleep(0.0005)
+    await asyncio.gather(*asked)
+    assert engine.most == 3
+    assert engine.calls["tail"] <= 2 * 300, "and not once for each of the 1,500"
+    await log.close()
+
+
 @pytest.mark.gen_test
 async def test_a_hole_is_not_hidden_by_the_readings_that_are_shared():
     async with opened(False) as (log, engine):
