@@ -145,6 +145,11 @@ CENTRIFUGO = Peer(
 CHATS = (CHAT, CHAT_ON_DISK, NCHAN_CHAT, NODE_CHAT, BUN_CHAT, CENTRIFUGO)
 
 
+def unordered(peer: Peer) -> Peer:
+    """The peer, for streams that get messages of several clients: ids are in order, numbers are not."""
+    return peer if peer.order != peer.sight else replace(peer, order="~")
+
+
 def compiled(name: str) -> Path:
     """The program of a C file, compiled if it is older than the file."""
     source, program = HERE / name, BUILD / Path(name).stem

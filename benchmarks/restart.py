@@ -66,7 +66,8 @@ def measure(peer: harness.Peer, clients: int, rooms: int, history: int, file: Pa
         server = started(stack, peer, "--standalone", history, file)
         first = replace(server, peer=replace(peer, rooms=min(LIVE_ROOMS, rooms)))
         back = stack.enter_context(harness.Client(first, whole=False))
-        returning = stack.enter_context(harness.Client(server, whole=False))
+        others = replace(server, peer=harness.unordered(server.peer))
+        returning = stack.enter_context(harness.Client(others, whole=False))
         if busy:
             stack.enter_context(busy_loops(2))
         with server.measured() as used:
@@ -79,6 +80,7 @@ def measure(peer: harness.Peer, clients: int, rooms: int, history: int, file: Pa
         return {
             "opened": report["streams"],
             "refused": report["refused"],
+            "closed": report["gone"],
             "lost": clients - report["streams"] - report["refused"],
             "wait_p50_ms": report["open_ms"][0],
             "wait_ms": report["open_ms"][2],
