@@ -124,6 +124,11 @@ def pass_id(kind: str, sub: str) -> str:
     return base64.urlsafe_b64encode(digest).decode()[:ID_CHARACTERS]
 
 
+def passes_of(sub: str) -> list[str]:
+    """The ids of all passes that somebody may have."""
+    return [pass_id(kind, sub) for kind in (SECRET, JWKS)]
+
+
 @dataclass(frozen=True, slots=True)
 class Pass:
     """The right that a hold carries: whose, and what it depends on. Not the token, which is a secret."""

@@ -17,13 +17,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import time
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Misconfigured, Unavailable
 from ..seldom import Seldom
 from ..storage import Engine
-from . import JWKS, SECRET, pass_id
+from . import passes_of
 from .gate import Access
 from .revocations import Revocations
 from .rulebook import Rulebook
@@ -176,20 +175,11 @@ class Keeper:
 
 def take_secret(access: Access, file: str) -> None:
     """Reads the keys of the file, from now on the ones that are believed. Raises Misconfigured."""
-    from .tokens import Secret
+    from .secret_file import read_secret  # with what it imports, which is not needed without it
 
-    try:
-        with open(file, "rb") as opened:
-            secret = Secret.of_lines(opened.read(), int(time.time()))
-    except OSError as error:
-        raise Misconfigured(f"--secret: {file} cannot be read: {error.strerror}") from None
+    secret = read_secret(file)
     assert access.tokens is not None
     others = [verifier for verifier in access.tokens.verifiers if verifier is not access.secret]
     access.tokens.verifiers = [secret, *others]
     access.tokens.forget()
     access.secret = secret
-
-
-def passes_of(sub: str) -> list[str]:
-    """The ids of all passes that somebody may have."""
-    return [pass_id(kind, sub) for kind in (SECRET, JWKS)]

@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias, TypeVar
 
+from ..access.rulebook import RULES
 from ..config import store
 from ..errors import Misconfigured, Refused
 from ..messages import Commit, Message, room_name, wire_json
@@ -152,14 +153,14 @@ async def _at(place: tuple[str, str], act: Act, room: str) -> None:
         await engine.close()
 
 
-def _room(name: str) -> str:
+def named_room(name: str) -> str:
     try:
         return room_name(name)
     except Refused as error:
         raise Misconfigured(f"there is no such room: {error}") from None
 
 
-def _place(value: str) -> tuple[str, str]:
+def existing_store(value: str) -> tuple[str, str]:
     kind, location = store(value)
     if kind == "sqlite" and not os.path.exists(location):  # it would be created, and found empty
         raise Misconfigured(f'there is no file "{location}": say where messages are kept with --store')
@@ -167,7 +168,7 @@ def _place(value: str) -> tuple[str, str]:
 
 
 def export_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    return _command(parser, "print all messages of a room, a line of JSON each", _export)
+    return _command(parser, "print all messages of a room, a line of JSON each", _export, RULES)
 
 
 def clear_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
@@ -175,7 +176,7 @@ def clear_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
 
 
 def _command(
-    parser: argparse.ArgumentParser, description: str, act: Act
+    parser: argparse.ArgumentParser, description: str, act: Act, *also: str
 ) -> Callable[[argparse.Namespace], int]:
     parser.description = description
     parser.add_argument("room")
@@ -186,8 +187,8 @@ def _command(
     )
 
     def run(given: argparse.Namespace) -> int:
-        room = _room(given.room)
-        interruptible(_at(_place(given.store), act, room))
+        room = given.room if given.room in also else named_room(given.room)
+        interruptible(_at(existing_store(given.store), act, room))
         return 0
 
     return run

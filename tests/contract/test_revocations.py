@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from flychat.access.keeper import passes_of
+from flychat.access import passes_of
 from flychat.access.rulebook import Rulebook
 from flychat.hub import pushpin as pushpin_module
 from tests.support.asking import BROWSER, JSON

@@ -28,6 +28,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
 }
 CLIENT = {"client", "client.follower", "client.http"}
 STORE = {"config", "storage", "storage.opened"}
+ACCESS = {"access.passwords", "access.revocations", "access.rulebook", "access.secret_file", "access.tokens"}
 LINES = 300
 TORNADO = {
     "application",
@@ -73,10 +74,11 @@ ALLOWED = {
     "access.passwords": PURE,
     "access.options": PURE | {"access.passwords"},
     "access.gate": PURE | {"access.passwords", "access.revocations", "access.tokens"},
+    "access.secret_file": PURE | {"access.tokens"},
     "access.rulebook": PURE | {"access.revocations", "storage"},
     "access.jwks": PURE | {"access.tokens", "seldom"},
     "access.keeper": PURE
-    | {"access.gate", "access.jwks", "access.revocations", "access.rulebook", "access.tokens"}
+    | {"access.gate", "access.jwks", "access.revocations", "access.rulebook", "access.secret_file"}
     | {"seldom", "storage"},
     "access.opened": PURE
     | {"access.gate", "access.jwks", "access.keeper", "access.options", "access.passwords", "access.tokens"}
@@ -148,10 +150,17 @@ ALLOWED = {
     | {"tools.arguments", "tools.check_page", "tools.findings", "tools.terminal"}
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
-    "tools.rooms": {"storage", "storage.opened", "config", "tools.terminal"} | PURE,
+    "tools.rooms": {"access.rulebook", "storage", "storage.opened", "config", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
     "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
     "tools.arguments": PURE,
+    "tools.operator": {"access.secret_file", "access.tokens", "client.http", "tools.arguments"} | PURE,
+    "tools.tokens": {"access.passwords", "access.secret_file", "access.tokens"}
+    | {"tools.arguments", "tools.operator"}
+    | PURE,
+    "tools.revoke": {"access.revocations", "access.rulebook", "storage.opened"}
+    | {"tools.operator", "tools.rooms", "tools.terminal"}
+    | PURE,
     "__main__": {"errors", "server", "tools", "tools.terminal"},
 }
 
@@ -214,7 +223,7 @@ def test_the_server_is_without_the_client_and_the_tools():
 @pytest.mark.parametrize("name", [name for name, _ in modules() if name.startswith("tools.")])
 def test_a_tool_is_a_client_or_works_on_the_store(name):
     beyond = {each for each in ours(name) - PURE - {"__init__"} if not each.startswith("tools")}
-    assert beyond <= CLIENT or beyond <= STORE
+    assert beyond <= CLIENT | ACCESS or beyond <= STORE | ACCESS
 
 
 def test_no_file_is_too_long():

@@ -5,11 +5,11 @@ import itertools
 
 import pytest
 
-from flychat.access import Pass, Rules
+from flychat.access import Pass, Rules, passes_of
 from flychat.access import keeper as keeper_module
 from flychat.access import rulebook as rulebook_module
 from flychat.access.gate import Access
-from flychat.access.keeper import Keeper, passes_of
+from flychat.access.keeper import Keeper
 from flychat.access.revocations import Revocations
 from flychat.access.rulebook import RULES, Rulebook
 from flychat.access.tokens import Tokens

@@ -1,0 +1,52 @@
+"""What an operator asks of a running server: with a token that is made for this one request."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from typing import Any
+
+from ..access import MODERATE
+from ..access.secret_file import read_secret
+from ..access.tokens import claims_of
+from ..client import http
+from ..errors import Misconfigured
+from .arguments import as_url
+
+OPERATOR = "operator"
+SECONDS = 60
+
+
+def server_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--url", type=as_url, metavar="URL", help="ask the server at this address")
+    secret_option(parser, "with --url: the server's file of keys")
+
+
+def secret_option(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument(
+        "--secret",
+        metavar="FILE",
+        default=os.environ.get("FLYCHAT_SECRET"),
+        help=f"{help} (default: the variable FLYCHAT_SECRET)",
+    )
+
+
+def secret_given(file: str | None) -> str:
+    """Raises Misconfigured."""
+    if not file:
+        raise Misconfigured("say with --secret where the server's keys are")
+    return file
+
+
+async def ask_server(url: str, secret: str | None, path: str, pattern: str, content: dict[str, Any]) -> Any:
+    """The answer to a POST of somebody who may moderate these rooms.
+
+    Raises Misconfigured, Denied, Later, OSError.
+    """
+    now = int(time.time())
+    claims = claims_of(OPERATOR, {pattern: MODERATE}, issued=now, expires=now + SECONDS)
+    text = read_secret(secret_given(secret)).sign(claims)
+    headers = {"Content-Type": "application/json", **await http.bearing(text)}
+    return json.loads(await http.fetch(url + path, headers, json.dumps(content).encode()))

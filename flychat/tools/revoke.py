@@ -1,0 +1,64 @@
+"""`revoke SUB`: ends what somebody may, through a running server, or in the store itself."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+from ..access import passes_of
+from ..access.revocations import ALL_ROOMS
+from ..access.rulebook import Rulebook
+from ..errors import Invalid, Misconfigured
+from ..messages import user_id
+from ..storage.opened import open_engine
+from .operator import ask_server, server_options
+from .rooms import existing_store, named_room
+from .terminal import interruptible, printable
+
+
+def revoke_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.description = (
+        "Refuses all tokens that somebody has by now, and ends the streams that were opened with them."
+    )
+    parser.add_argument("sub", help="whose: the `user` of their messages")
+    parser.add_argument("--room", help="in this room only (default: in all)")
+    server_options(parser)
+    parser.add_argument(
+        "--store",
+        default=os.environ.get("FLYCHAT_STORE") or "sqlite:flychat.db",
+        help="else in sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
+    )
+
+    def run(given: argparse.Namespace) -> int:
+        try:
+            sub = user_id(given.sub)
+        except Invalid as error:
+            raise Misconfigured(f"nobody can be called so: {error}") from None
+        where = ALL_ROOMS if given.room is None else named_room(given.room)
+        work = (
+            _through(given.url, given.secret, sub, where)
+            if given.url
+            else _into(existing_store(given.store), sub, where)
+        )
+        interruptible(work)
+        print(
+            f"flychat: {printable(sub)} is revoked {f'in {printable(where)}' if where else 'in all rooms'}",
+            flush=True,
+        )
+        return 0
+
+    return run
+
+
+async def _through(url: str, secret: str | None, sub: str, where: str) -> None:
+    content = {"user": sub} | ({"room": where} if where else {})
+    await ask_server(url, secret, "/revocations/", where or "*", content)
+
+
+async def _into(store: tuple[str, str], sub: str, where: str) -> None:
+    engine = await open_engine(*store, os.environ)
+    try:
+        await Rulebook(engine).revoke(passes_of(sub), where)
+    finally:
+        await engine.close()

@@ -1,0 +1,302 @@
+"""Private rooms, as an operator sets them up and a guest meets them: from the secret to the end of the stream."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import secrets
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import jwt
+import pytest
+
+from flychat.access.passwords import hashed
+from tests.conftest import need
+from tests.support.program import STANDALONE, START_SECONDS, Program, command, environment, refused, running
+
+GRIP = ("--grip", "--with-pushpin", "--pushpin-port", "0", "--port", "0", "--store", "sqlite:chat.db")
+MODES = {"standalone": STANDALONE, "grip": GRIP}
+
+
+def secret(directory: Path, *keys: str) -> str:
+    """The file of keys; a new one without any."""
+    made = base64.b64encode(secrets.token_bytes(32)).decode()
+    (directory / "secret").write_text("".join(f"{key}\n" for key in keys or [made]))
+    return str(directory / "secret")
+
+
+def told(*arguments: str, cwd: Path, typed: str = "", code: int = 0) -> str:
+    """What a command prints."""
+    ended = subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(),
+        input=typed,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == code, ended
+    return (ended.stdout or ended.stderr).removesuffix("\n")
+
+
+def asked(url: str, body: dict | None = None, **headers: str) -> tuple[int, dict[str, str], str]:
+    """(status, headers, body)"""
+    headers = {
+        "Accept": "application/json",
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    data = None if body is None else json.dumps(body).encode()
+    if data is not None:
+        headers["Content-Type"] = "application/json"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as response:
+            return response.status, dict(response.headers), response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read().decode()
+
+
+def stream(program: Program, room: str, **headers: str) -> Iterator[str]:
+    """The lines of a stream, until it ends; opened when this returns."""
+    request = urllib.request.Request(
+        f"{program.url}/rooms/{room}/messages/", headers={"Accept": "text/event-stream", **headers}
+    )
+    response = urllib.request.urlopen(request, timeout=40)
+    lines = (line.decode().rstrip("\n") for line in response)
+    assert until(lines, "event: ")[-1] == "event: stream-open"
+    return lines
+
+
+def until(lines: Iterator[str], wanted: str) -> list[str]:
+    seen = []
+    for line in lines:
+        seen.append(line)
+        if line.startswith(wanted):
+            return seen
+    pytest.fail(f"{wanted!r} is not in {seen}")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_newcomer_makes_a_room_private_invites_somebody_and_shows_them_out(mode, tmp_path):
+    if mode == "grip":
+        need("pushpin")
+    keys = secret(tmp_path)
+    with running(*MODES[mode], "--secret", keys, "--access", "staff=", cwd=tmp_path) as program:
+        link = told(
+            "token",
+            "--secret",
+            keys,
+            "--name",
+            "Ann",
+            "--room",
+            "staff=rw",
+            "--link",
+            program.url,
+            cwd=tmp_path,
+        )
+        page, _, token = link.partition("#invite=")
+        assert page == f"{program.url}/staff"
+        status, _, body = asked(page, Accept="text/html")
+        assert (status, "This room is private" in body) == (401, True)
+        status, headers, _ = asked(f"{program.url}/session", {"token": token})
+        assert status == 200
+        cookie = headers["Set-Cookie"].partition(";")[0]
+        status, _, body = asked(page, Accept="text/html", Cookie=cookie)
+        assert (status, 'role="log"' in body) == (200, True)
+        lines = stream(program, "staff", Cookie=cookie)
+        status, _, body = asked(f"{program.url}/rooms/staff/messages/", {"text": "hello"}, Cookie=cookie)
+        assert (status, json.loads(body)["user"]) == (200, "Ann")
+        until(lines, "id: 1")
+        began = time.monotonic()
+        said = told("revoke", "Ann", "--url", program.url, "--secret", keys, cwd=tmp_path)
+        assert said == "flychat: Ann is revoked in all rooms"
+        until(lines, "event: stream-end")
+        assert next(lines) == 'data: {"reason":"revoked"}'
+        assert list(lines) == [""]
+        assert time.monotonic() - began < 10
+        assert asked(page, Accept="text/html", Cookie=cookie)[0] == 401
+        late = told("token", "--secret", keys, "--name", "Ann", "--room", "staff=r", cwd=tmp_path)
+        time.sleep(1.1)  # a token counts by whole seconds
+        later = told("token", "--secret", keys, "--name", "Ann", "--room", "staff=r", cwd=tmp_path)
+        assert asked(f"{program.url}/rooms/staff/messages/", Authorization=f"Bearer {later}")[0] == 200
+        assert late != later
+        assert json.loads(asked(f"{program.url}/readyz")[2])["status"] == "ok"
+        assert 'flychat_access_total{outcome="allowed"}' in asked(f"{program.url}/metrics")[2]
+        code, errors = program.end()
+    assert (code, errors) == (0, "")
+
+
+def test_what_was_revoked_stays_so_and_may_be_revoked_while_no_server_runs(tmp_path):
+    keys = secret(tmp_path)
+    options = (*STANDALONE, "--store", "sqlite:chat.db", "--secret", keys, "--access", "staff=")
+    told("export", "x", "--store", "sqlite:chat.db", cwd=tmp_path, code=2)  # there is no store yet
+    tokens = {
+        name: told("token", "--secret", keys, "--sub", name, "--room", "*=rw", cwd=tmp_path)
+        for name in ("ann", "bob")
+    }
+
+    def statuses(program: Program, room: str) -> list[int]:
+        path = f"{program.url}/rooms/{room}/messages/"
+        return [asked(path, Authorization=f"Bearer {token}")[0] for token in tokens.values()]
+
+    with running(*options, cwd=tmp_path) as program:
+        assert statuses(program, "staff") == [200, 200]
+        told("revoke", "ann", "--room", "staff", "--url", program.url, "--secret", keys, cwd=tmp_path)
+        assert "another flychat is using it" in told(
+            "revoke", "bob", "--store", "sqlite:chat.db", cwd=tmp_path, code=2
+        )
+    said = told("revoke", "bob", "--store", "sqlite:chat.db", cwd=tmp_path)
+    assert said == "flychat: bob is revoked in all rooms"
+    with running(*options, cwd=tmp_path) as program:
+        assert statuses(program, "staff") == [401, 401]
+        assert statuses(program, "tea") == [200, 200]
+    audit = told("export", "/rules", "--store", "sqlite:chat.db", cwd=tmp_path).splitlines()
+    assert [len(json.loads(json.loads(line)["text"])["revoked"]) for line in audit] == [2, 4]
+
+
+def test_keys_are_rotated_by_a_new_first_line_and_a_signal(tmp_path):
+    old, new = "o" * 32, "n" * 32
+    keys = secret(tmp_path, old)
+    now = int(time.time())
+    claims = {"sub": "ann", "rooms": {"staff": "r"}, "iat": now - 60, "exp": now + 600}
+    with running(*STANDALONE, "--secret", keys, "--access", "staff=", cwd=tmp_path) as program:
+
+        def statuses() -> list[int]:
+            headers = [f"Bearer {jwt.encode(claims, key)}" for key in (old, new)]
+            return [
+                asked(f"{program.url}/rooms/staff/messages/", Authorization=header)[0] for header in headers
+            ]
+
+        def reloaded(*lines: str) -> None:
+            """Returns when it has been read."""
+            before = fingerprint()
+            secret(tmp_path, *lines)
+            program.process.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + 10
+            while fingerprint() == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
+        def fingerprint() -> str:
+            return json.loads(asked(f"{program.url}/readyz")[2])["key"]
+
+        assert statuses() == [200, 401]
+        lines = stream(program, "staff", Authorization=f"Bearer {jwt.encode(claims, old)}")
+        reloaded(new, old)
+        assert statuses() == [200, 200]
+        reloaded(new + "x", new)
+        assert statuses() == [401, 200]
+        until(lines, "event: stream-end")
+        assert next(lines) == 'data: {"reason":"revoked"}', "its key has left"
+        secret(tmp_path, "short")
+        program.process.send_signal(signal.SIGHUP)
+        assert statuses() == [401, 200], "a bad file changes nothing"
+        code, errors = program.end()
+    assert code == 0
+    assert "the keys stay as they are" in errors
+
+
+def test_a_password_is_typed_hashed_and_known(tmp_path):
+    keys = secret(tmp_path)
+    hash = told("password", cwd=tmp_path, typed="open sesame\n")
+    options = ("--secret", keys, "--access", "staff=", "--password", f"staff={hash}")
+    with running(*STANDALONE, *options, cwd=tmp_path) as program:
+        status, headers, body = asked(f"{program.url}/session", {"room": "staff", "password": "open sesame"})
+        assert (status, re.fullmatch(r"guest-[0-9a-f]{16}", json.loads(body)["user"]) is not None) == (
+            200,
+            True,
+        )
+        cookie = headers["Set-Cookie"].partition(";")[0]
+        assert asked(f"{program.url}/rooms/staff/messages/", Cookie=cookie)[0] == 200
+
+
+def test_every_combination_that_cannot_be_meant_is_refused_in_one_line(tmp_path):
+    keys = secret(tmp_path)
+    for arguments, why in (
+        (("--access", "tea="), "nobody could enter"),
+        (("--access", "*=", "--user-header", "X-User", "--trust-proxy"), "nobody could enter"),
+        (("--access", "tea=x"), "--access must be"),
+        (("--access", "tea=r", "--access", "tea="), "two things"),
+        (("--secret", "missing"), "cannot be read"),
+        (("--jwks", "https://login.example.org/keys"), "--audience"),
+        (("--audience", "chat"), "--jwks"),
+        (("--issuer", "https://login.example.org"), "--jwks"),
+        (("--jwks", "login.example.org", "--audience", "chat"), "must be an address"),
+        (("--password", f"tea={hashed('x')}"), "--secret"),
+        (("--password", "tea=x", "--secret", keys), "--password must be"),
+        (("--user-header", "X-User"), "--trust-proxy"),
+        (("--user-header", "Authorization", "--trust-proxy"), "a header of its own"),
+    ):
+        assert why in refused(*STANDALONE, *arguments, cwd=tmp_path), arguments
+    proxied = ("--grip", "--port", "0", "--store", "sqlite::memory:", "--secret", keys, "--access", "tea=")
+    assert "verify-key" in refused(*proxied, cwd=tmp_path)
+    assert "verify-key" in refused(
+        *proxied,
+        "--grip-url",
+        "http://127.0.0.1:1/?verify-key=base64:YWJj",
+        "--grip-url",
+        "http://127.0.0.1:2/",
+        cwd=tmp_path,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("token", "--room", "tea=r"), "--name or --sub"),
+        (("token", "--name", "Ann", "--room", "tea=r"), "--secret"),
+        (("token", "--secret", "missing", "--name", "Ann"), "cannot be read"),
+        (("token", "--secret", "secret", "--name", "Ann", "--room", "tea"), "--room must be"),
+        (("token", "--secret", "secret", "--name", "Ann", "--room", "tea="), "--room must be"),
+        (("token", "--secret", "secret", "--name", "x" * 65), "from:"),
+        (("token", "--secret", "secret", "--name", "Ann", "--days", "0"), "--days"),
+        (("token", "--secret", "secret", "--name", "Ann", "--days", "401"), "--days"),
+        (("token", "--secret", "secret", "--name", "Ann", "--room", "a-*=r", "--link", "http://x"), "--to"),
+        (("revoke", "Ann"), "there is no file"),
+        (("revoke", "Ann", "--url", "http://127.0.0.1:1"), "--secret"),
+        (("revoke", "a\nb"), "nobody"),
+        (("revoke", "Ann", "--room", "a/b"), "no such room"),
+        (("password",), "a password has"),
+    ],
+    ids=lambda part: " ".join(part)[:40] if isinstance(part, tuple) else "",
+)
+def test_a_command_says_what_is_missing(arguments, why, tmp_path):
+    secret(tmp_path)
+    said = told(*arguments, cwd=tmp_path, code=2, typed="\n")
+    assert said.startswith("flychat: ")
+    assert why in said
+    assert "\n" not in said
+
+
+def test_a_link_leads_to_a_room_and_its_token_is_sent_to_nobody(tmp_path):
+    secret(tmp_path)
+    given = (
+        "token",
+        "--secret",
+        "secret",
+        "--sub",
+        "ann",
+        "--days",
+        "2",
+        "--link",
+        "https://chat.example.org",
+    )
+    for more, path in (
+        (("--room", "staff=rw"), "staff"),
+        (("--room", "Grüße=r", "--room", "a*=r"), "Gr%C3%BC%C3%9Fe"),
+        (("--room", "a*=r", "--to", "a/b"[:1]), "a"),
+    ):
+        address, token = told(*given, *more, cwd=tmp_path).split("#invite=")
+        assert address == f"https://chat.example.org/{path}"
+        claims = jwt.decode(token, (tmp_path / "secret").read_bytes().strip(), ["HS256"])
+        assert claims["sub"] == "ann"
+        assert "name" not in claims
+        assert claims["exp"] - claims["iat"] == 2 * 86_400
