@@ -49,13 +49,16 @@ class KeySet:
     def verify(self, text: str) -> Signed:
         """Raises BadToken; KeyMissing where `learn` may help."""
         try:
-            kid = jwt.get_unverified_header(text).get("kid")
+            header = jwt.get_unverified_header(text)
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise BadToken("it is no token") from error
-        fitting = [key for key in self._keys if kid is None or key.key_id == kid]
+        kid, algorithm = header.get("kid"), header.get("alg")
+        fitting = [key for key in self._keys if kid in (None, key.key_id)]
         if not self._keys or (not fitting and self._is_due):
             raise KeyMissing("its key is not known")
         for key in fitting:
+            if key.algorithm_name != algorithm:
+                continue
             try:
                 return Signed(self._decoded(text, key), JWKS)
             except jwt.InvalidSignatureError:
@@ -120,11 +123,11 @@ class KeySet:
         keys = found.get("keys") if isinstance(found, dict) else None
         if not isinstance(keys, list):
             raise FlychatError("that is no set of keys")
-        self._keys = [key for key in map(_read_key, keys) if key is not None]
-        self._seen = found
-        self._changed()
-        if not self._keys and keys:
+        usable = [key for key in map(_read_key, keys) if key is not None]
+        if keys and not usable:
             raise FlychatError(f"there is no key for {', '.join(ASYMMETRIC)}")
+        self._keys, self._seen = usable, found
+        self._changed()
 
 
 def _read_key(given: Any) -> jwt.PyJWK | None:
