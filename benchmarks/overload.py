@@ -49,10 +49,10 @@ class Phase:
 
 
 def measure(peer: harness.Peer, times: float, seconds: float, clients: int, rooms: int) -> dict:
-    peer = harness.unordered(replace(peer, rooms=rooms))
-    with harness.running(peer) as server:
+    with harness.running(replace(peer, rooms=rooms)) as server:
         capacity = capacity_of(server)
-        with harness.Client(server, whole=False) as listeners:
+        others = replace(server, peer=harness.unordered(server.peer))
+        with harness.Client(others, whole=False) as listeners:
             listeners.do("open", rooms, 0, 0, 256)
             calm = CALM * capacity, CALM_SECONDS
             plan = [*calm, times * capacity, seconds, CALM * capacity, AFTER_SECONDS]
