@@ -23,11 +23,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 from .errors import Forbidden, Invalid, NotFound
-from .sse import Event, compact_json, read_position, to_json
+from .sse import Event, compact_json, json_string, read_position
 
 ROOM_CHARACTERS = 64
 NFC_SHRINKS = 4  # characters become one at the most
@@ -43,6 +43,7 @@ RESERVED_ROOMS = frozenset(
 
 # The categories Cc and Cs, which Unicode will never change.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 Key: TypeAlias = tuple[str | None, str, str]  # user, from, provisionalId
@@ -78,7 +79,13 @@ def user_id(sub: str) -> str:
 
 def iso_date(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 UTC with milliseconds: 2026-01-31T12:00:00.123Z."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    micros = round(seconds * 1_000_000)  # as datetime rounds
+    return f"{_iso_second(micros // 1_000_000)}.{micros % 1_000_000 // 1000:03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +122,9 @@ class Draft:
         text = _string(fields, "text").replace("\r\n", "\n")
         text = _check("text", text, TEXT_CHARACTERS, _CONTROL_IN_TEXT)
         given = fields.get("provisionalId")
-        provisional_id = new_id() if given is None else _uuid(_string(fields, "provisionalId"))
+        provisional_id = str(new_id()) if given is None else _uuid(_string(fields, "provisionalId"))
         since = _position(fields.get("lastEventId"))
-        return cls(room, sender, text, iso_date(now), str(provisional_id), user, since)
+        return cls(room, sender, text, iso_date(now), provisional_id, user, since)
 
     @property
     def key(self) -> Key:
@@ -152,8 +159,7 @@ class Message:
         Made once for each message, and shared by every plan that it is in.
         """
         if not self._block:
-            block = Event("message", to_json(wire_json(self)), id=self.id).encode()
-            object.__setattr__(self, "_block", block)
+            object.__setattr__(self, "_block", Event("message", wire_text(self), id=self.id).encode())
         return self._block
 
     @property
@@ -239,19 +245,28 @@ def wire_json(message: Draft | Message) -> dict[str, Any]:
     return {"id": message.id, **fields} if isinstance(message, Message) else fields
 
 
+def wire_text(message: Draft | Message) -> str:
+    """`wire_json` on one line, as `to_json` writes it, in a third of the time."""
+    id = f'"id":{message.id},' if isinstance(message, Message) else ""
+    user = "" if message.user is None else f',"user":{json_string(message.user)}'
+    return (
+        f'{{{id}"from":{json_string(message.sender)},"text":{json_string(message.text)},'
+        f'"date":{json_string(message.date)},"provisionalId":{json_string(message.provisional_id)}{user}}}'
+    )
+
+
 def payload_item(message: Draft | Message) -> str:
     """One message in a payload: [from, text, date, provisionalId], and perhaps an object with more.
 
     In that, "u" is its user; what else there is, a later version has written. Not in ASCII: its escapes make
     an emoji three times as long. Payloads in ASCII, of before, are still read.
     """
-    item: list[Any] = [message.sender, message.text, message.date, message.provisional_id]
+    item = [message.sender, message.text, message.date, message.provisional_id]
     more: dict[str, Any] = {} if message.user is None else {"u": message.user}
     if isinstance(message, Message) and message.extra is not None:
         more |= message.extra
-    if more:
-        item.append(more)
-    return compact_json(item)
+    # One string at a time, which is three times as fast as a list.
+    return f"[{','.join(map(compact_json, [*item, more] if more else item))}]"
 
 
 def _stored(id: int, sender: str, text: str, date: str, provisional_id: str, *rest: Any) -> Message:
@@ -285,11 +300,7 @@ def _position(value: Any) -> int | None:
     return read_position(value) if isinstance(value, str) else None
 
 
-def _uuid(value: str) -> uuid.UUID:
-    try:
-        parsed = uuid.UUID(value)
-    except ValueError:
-        parsed = None
-    if parsed is None or str(parsed) != value.lower():  # uuid.UUID also takes braces, urn: and bare hex
+def _uuid(value: str) -> str:
+    if not _UUID.fullmatch(value):  # uuid.UUID also takes braces, urn: and bare hex
         raise Invalid("provisionalId", "must be a UUID")
-    return parsed
+    return value.lower()

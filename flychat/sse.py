@@ -39,6 +39,11 @@ class Event:
         return f"{retry_line}event: {self.name}\n{data_line}{id_line}\n".encode()
 
 
+def json_string(text: str) -> str:
+    """A string as `to_json` writes it."""
+    return compact_json(text).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
 def to_json(value: dict[str, Any]) -> str:
     """JSON on one line: control characters and Unicode's line breaks are escaped, all else is left readable.
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from urllib.parse import quote
 
-from .messages import Commit, Draft, Message, wire_json
+from .messages import Commit, Draft, Message, wire_text
 from .sse import Event, read_position, to_json
 
 HISTORY = 50  # messages that open a stream, or follow a reset
@@ -199,7 +199,7 @@ def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
         whose = {} if draft.user is None else {"user": draft.user}
         event = Event("retraction", to_json({"provisionalId": draft.provisional_id, **whose}))
     else:
-        event = Event("message", to_json(wire_json(draft)))
+        event = Event("message", wire_text(draft))
     return Publication(draft.room, live_channel(draft.room), event.encode())
 
 

@@ -37,6 +37,9 @@ class Waiter:
 
 def batch(waiting: list[Waiter], most: int) -> list[Draft]:
     """The drafts of the next commit, which is tried: each key once, within the limits of a commit."""
+    if len(waiting) == 1:  # most are: any draft fits
+        waiting[0].tried = True
+        return [waiting[0].draft]
     drafts: dict[Key, Draft] = {}
     size = 1
     for waiter in waiting:

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from ..errors import Refused
@@ -64,8 +63,7 @@ _WHOLE_POST = re.compile(
 _KEEP_ALIVE = re.compile(r" *keep-alive *", re.IGNORECASE | re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class PlainStream:
+class PlainStream(NamedTuple):
     """A request for a stream. The headers are by their names in small letters, with the space around them."""
 
     request: StreamRequest
@@ -76,8 +74,7 @@ class PlainStream:
         return self.request.room
 
 
-@dataclass(frozen=True, slots=True)
-class PlainPost:
+class PlainPost(NamedTuple):
     """A POST of a message to `room`, whose body is of a type that is understood."""
 
     room: str

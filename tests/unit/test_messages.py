@@ -5,9 +5,11 @@ import json
 import time
 import unicodedata
 import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flychat import messages
@@ -18,11 +20,14 @@ from flychat.messages import (
     Commit,
     Draft,
     Message,
+    iso_date,
     payload_item,
     room_name,
     user_id,
     wire_json,
+    wire_text,
 )
+from flychat.sse import to_json
 
 ID = "c0a80101-0000-4000-8000-000000000001"
 
@@ -137,6 +142,23 @@ def test_a_message_on_the_wire_has_an_id_and_a_draft_has_none():
     fields = {"from": "ann", "text": "hi", "date": "1970-01-01T00:00:00.000Z", "provisionalId": ID}
     assert wire_json(message) == {"id": 7, **fields}
     assert wire_json(draft()) == fields
+
+
+@given(texts, texts, st.none() | texts, st.integers(1, 10**18))
+@example("\u2028", '\u2029 "\\\n\t\x7f', "\N{GRINNING FACE}", 1)
+def test_the_text_on_the_wire_is_the_json_of_the_fields(sender, text, user, id):
+    message = Message(id, sender, text, "1970-01-01T00:00:00.000Z", ID, user)
+    assert wire_text(message) == to_json(wire_json(message))
+    assert json.loads(message.json) == wire_json(message)
+    one = replace(draft(), sender=sender, text=text, user=user)
+    assert wire_text(one) == to_json(wire_json(one))
+
+
+@given(st.floats(0, 4e9))
+def test_dates_are_those_of_the_calendar(seconds):
+    expected = datetime.fromtimestamp(seconds, UTC)
+    ours = datetime.fromisoformat(iso_date(seconds))
+    assert timedelta(0) <= expected - ours <= timedelta(microseconds=1001)
 
 
 @given(st.lists(texts, min_size=1, max_size=64), st.integers(1, 10**12))
