@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 from urllib.parse import quote
 
 from .messages import Commit, Draft, Message, wire_text
@@ -89,8 +90,7 @@ class StreamPlan:
         return b"".join(self.parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """Event blocks for a room's channel; with an id they are official, and follow those up to `prev_id`."""
 
     room: str

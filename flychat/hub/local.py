@@ -94,7 +94,8 @@ class LocalHub:
         self._polls = polls
         self.holds = holds
         self._unrecovered = Seldom(logger)
-        self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
+        self.loop = self.connections.loop
+        self._timer = self.loop.call_later(TICK, self._tick)
 
     def admits(self, client: str) -> bool:
         return len(self.connections) < self._most and self.connections.clients[client] < self._most_per_client
@@ -173,7 +174,7 @@ class LocalHub:
         return room
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self.loop
         self._timer = loop.call_later(TICK, self._tick)
         self.connections.cut_stalled()
         self.passes.tick()
@@ -186,7 +187,7 @@ class LocalHub:
 
     def _feed_quiet(self) -> None:
         """Keeps the streams of quiet rooms alive: a bounded number, or one room, in each turn of the loop."""
-        loop, given = asyncio.get_running_loop(), 0
+        loop, given = self.loop, 0
         for room in list(islice(self.rooms.values(), STREAMS_AT_ONCE)):
             if loop.time() - room.fed < self._keep_alive:
                 return
@@ -210,7 +211,7 @@ class _Room:
         self.name = plan.recovery.room
         self.position = plan.position
         self.audiences: tuple[Audience, ...] = ()
-        self.fed = asyncio.get_running_loop().time()
+        self.fed = hub.loop.time()
         # Rooms that were opened together, after a restart, are not to be read together for ever.
         self.polled = self.fed - random.uniform(0, POLL_SECONDS)
         self._hub = hub
@@ -286,7 +287,7 @@ class _Room:
             self._recovering = None
 
     def feed(self, block: bytes) -> None:
-        self.fed = asyncio.get_running_loop().time()
+        self.fed = self._hub.loop.time()
         self._hub.fed(self)
         for audience in self.audiences:
             audience.feed(block)

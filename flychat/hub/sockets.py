@@ -81,7 +81,7 @@ class Audience:
         self.last = LAST_CHUNK if chunked else b""
         self.members: dict[Connection, None] = {}
         self.backlog = Backlog()
-        self._connections = connections
+        self._connections, self._loop = connections, connections.loop
         self._left = left
         self._passing = False
 
@@ -101,11 +101,10 @@ class Audience:
         self.backlog.append(self.frame(block))
         if not self._passing:
             self._passing = True
-            loop = asyncio.get_running_loop()
             if len(self.members) < MANY:
-                loop.call_soon(self._begin_pass)
+                self._loop.call_soon(self._begin_pass)
             else:
-                loop.call_later(GATHER, self._begin_pass)
+                self._loop.call_later(GATHER, self._begin_pass)
 
     def _begin_pass(self) -> None:
         self._pass(list(self.members), 0, self.backlog.end)
@@ -127,7 +126,7 @@ class Audience:
             held.cursor = end if sent == len(data) else cursor + sent
             given += sent
         if at < len(members):
-            asyncio.get_running_loop().call_soon(self._pass, members, at, upto)
+            self._loop.call_soon(self._pass, members, at, upto)
         else:
             self._end_pass(upto)
 
@@ -139,19 +138,19 @@ class Audience:
                 self._connections.cut(held, "behind")
         self._passing = self.backlog.end > upto
         if self._passing:
-            asyncio.get_running_loop().call_soon(self._begin_pass)
+            self._loop.call_soon(self._begin_pass)
 
 
 class Connections:
     """All held connections: sends, notices what closes, resumes what lags."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
         self._lagging: dict[Connection, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
         self.clients: Counter[str] = Counter()  # connections of each
-        self._loop.add_reader(self._selector, self._ready)
+        self.loop.add_reader(self._selector, self._ready)
         HELD.set_function(self.__len__)
         LAGGING.set_function(self._lagging.__len__)
 
@@ -202,7 +201,7 @@ class Connections:
     def _lag(self, held: Connection) -> None:
         """From now on the selector tells when it can take more."""
         if not held.lagging:
-            held.lagging, held.took = True, self._loop.time()
+            held.lagging, held.took = True, self.loop.time()
             self._lagging[held] = None
             self._selector.modify(held.socket, READ | WRITE, held)
 
@@ -225,7 +224,7 @@ class Connections:
         """Cuts what took nothing for STALL seconds. To be called now and then."""
         patience = STALL if self._owing() <= OWED_BYTES else HURRY
         for held in list(self._lagging):
-            if self._loop.time() - held.took > patience:
+            if self.loop.time() - held.took > patience:
                 self.cut(held, "stalled")
 
     def _owing(self) -> int:
@@ -244,7 +243,7 @@ class Connections:
                 unsent = audience.backlog.read(held.cursor)
                 self.send(held, unsent + audience.frame(farewell()) + audience.last)
             self.cut(held, "drained")
-        self._loop.remove_reader(self._selector)
+        self.loop.remove_reader(self._selector)
         self._selector.close()
 
     def _ready(self) -> None:
@@ -279,7 +278,7 @@ class Connections:
         """
         audience = held.audience
         assert audience is not None
-        held.took = self._loop.time()
+        held.took = self.loop.time()
         if held.owed:
             owed = held.owed[0]
             sent = self.send(held, data := owed.next())

@@ -18,8 +18,7 @@ class Waiter:
 
     __slots__ = ("began", "draft", "future", "searched", "seen", "tried")
 
-    def __init__(self, draft: Draft, searched: Searched) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, draft: Draft, searched: Searched, loop: asyncio.AbstractEventLoop) -> None:
         self.draft, self.began = draft, loop.time()
         self.searched = searched
         self.seen = draft.since

@@ -31,6 +31,7 @@ class Rooms(Mapping[str, Room]):
 
     def __init__(self, make: Callable[[str], Room], most_bytes: int) -> None:
         self.bytes = 0
+        self._loop = asyncio.get_running_loop()
         self._make, self._most = make, most_bytes
         self._rooms: dict[str, Room] = {}
         self._held: set[str] = set()  # the rooms with held streams, whether or not they are in memory
@@ -59,7 +60,7 @@ class Rooms(Mapping[str, Room]):
         if room is None:
             room = self._rooms[name] = self._make(name)
             self._count(room)
-        room.used = asyncio.get_running_loop().time()
+        room.used = self._loop.time()
         self._line_up(room)
         self._let_leave(room)
         return room

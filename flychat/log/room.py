@@ -61,7 +61,7 @@ class Room(View):
 
     def submit(self, draft: Draft, searched: Searched) -> asyncio.Future[Message]:
         """See MessageLog."""
-        waiter = Waiter(draft, searched)
+        waiter = Waiter(draft, searched, self._common.loop)
         self._admit(waiter)
         return waiter.future
 
@@ -134,7 +134,7 @@ class Room(View):
 
     async def _attempt(self, pace: Pace, failed: Failed | None) -> None:
         """One round of the writer: a reading of the log, or a put of the drafts that are not in it yet."""
-        loop = asyncio.get_running_loop()
+        loop = self._common.loop
         began = loop.time()
         drafts: list[Draft] = []
         try:
@@ -174,7 +174,7 @@ class Room(View):
 
     def _drop_late(self, *, in_doubt: bool) -> None:
         """Refuses the drafts that have waited for DEADLINE; in doubt, they may have been stored."""
-        now = asyncio.get_running_loop().time()
+        now = self._common.loop.time()
         late = [waiter for waiter in self._waiting if now - waiter.began > DEADLINE]
         if in_doubt:
             self._give_up(late)

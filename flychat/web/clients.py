@@ -21,7 +21,7 @@ from typing import Any
 from ..messages import Draft
 from ..seldom import Seldom
 from .listener import Listener
-from .shedding import PAUSE
+from .shedding import LATE, PAUSE, waited
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
 ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
@@ -58,6 +58,7 @@ class ClientListener(Listener):
         self._loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
         self._due: deque[Client] = deque()
+        self._asked = (0.0, 0.0)  # when the selector was, the time before last, and last; loop time
         self._paused: deque[Client] = deque()  # the one that is for longest first
         self._idle: dict[Client, None] = {}  # the one that has been so for longest first
         self._loop.add_reader(self._selector, self._ready)
@@ -107,6 +108,7 @@ class ClientListener(Listener):
         """Serves those who have something to say, in turns: the loop calls again while there is somebody."""
         if not self._due:
             self._due.extend(key.data for key, _ in self._selector.select(0))
+            self._asked = self._asked[1], self._loop.time()
         for _ in range(min(SERVED_AT_ONCE, len(self._due))):
             client = self._due.popleft()
             if client.watched:  # else it was closed meanwhile
@@ -159,6 +161,18 @@ class ClientListener(Listener):
         """To Tornado, which first sends what is left of an answer."""
         self.forget(client)
         self.take(client.socket, client.address, unsent)
+
+    def waited(self, client: Client) -> tuple[float, bool]:
+        """How long the client's request has waited, at the most, and whether it has gone, if that is known.
+
+        What the selector told of has come since it was asked before. The kernel is asked where that was long
+        ago, and of connections that have just been accepted.
+        """
+        now = self._loop.time()
+        if client.watched and now - self._asked[0] < LATE / 2:
+            return now - self._asked[0], False
+        seconds, gone = waited(client.socket)
+        return min(seconds, now - client.since), gone
 
     def pause(self, client: Client) -> None:
         """Waits for the client's next request, but not yet."""

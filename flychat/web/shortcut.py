@@ -42,7 +42,7 @@ from .paths import messages_path
 from .plain import PlainPost, PlainStream, is_whole_post, plain_request
 from .problems import Problem, problem_of
 from .rate import cost_of
-from .shedding import SHED, waited
+from .shedding import SHED
 
 POSTED = POSTS.labels("200")
 SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
@@ -80,9 +80,8 @@ class Shortcut(ClientListener):
 
     def serve(self, client: Client, data: bytes) -> None:
         if data.startswith(b"POST"):
-            seconds, gone = waited(client.socket)
-            here = self._loop.time() - client.since
-            refuses = self._application.shedding.refuses(min(seconds, here), new=not client.watched)
+            seconds, gone = self.waited(client)
+            refuses = self._application.shedding.refuses(seconds, new=not client.watched)
             if refuses and self._shed(client, data, gone=gone):
                 return
         plain = None if self._application.draining else plain_request(data)

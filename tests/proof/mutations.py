@@ -49,8 +49,8 @@ from flychat.storage.dynamodb_put import DirectPut
 from flychat.storage.worker import Worker
 from flychat.tools import rooms
 from flychat.web import plain as plain_module
+from flychat.web.clients import ClientListener
 from flychat.web.shedding import Shedding
-from flychat.web.shortcut import Shortcut
 from tests.proof import local_rules, log_rules
 from tests.proof.simulation.running import first_failure
 from tests.proof.simulation.scenario import FAULTS, Report
@@ -402,7 +402,7 @@ def one_pause_is_overload(patch: pytest.MonkeyPatch) -> None:
 
 def late_for_ever(patch: pytest.MonkeyPatch) -> None:
     """After its pause a client that was refused has waited since it sent."""
-    rewrite(patch, Shortcut, "serve", "min(seconds, here)", "seconds")
+    rewrite(patch, ClientListener, "waited", "min(seconds, now - client.since)", "seconds")
 
 
 def gone_are_stored(patch: pytest.MonkeyPatch) -> None:

@@ -112,8 +112,8 @@ async def test_the_farewell_is_not_put_into_the_middle_of_what_a_slow_client_is_
 async def test_a_client_that_takes_little_but_steadily_is_not_cut():
     with lagging() as (client, connections, held):
         now = 0.0
-        connections._loop = types.SimpleNamespace(
-            time=lambda: now, remove_reader=connections._loop.remove_reader
+        connections.loop = types.SimpleNamespace(
+            time=lambda: now, remove_reader=connections.loop.remove_reader
         )
         held.took = now
         for _ in range(5):

@@ -101,7 +101,7 @@ class Late:
     def __init__(self, monkeypatch, chat) -> None:
         self.gone = False
         chat.application.shedding.refuses = lambda seconds, new: True
-        for module in ("flychat.web.shortcut", "flychat.web.listener"):
+        for module in ("flychat.web.clients", "flychat.web.listener"):
             monkeypatch.setattr(f"{module}.waited", lambda sock: (60.0, self.gone))
 
 
@@ -183,7 +183,7 @@ async def test_after_the_pause_a_request_has_waited_for_nothing(monkeypatch):
         asked = []
         refuses = lambda seconds, new: asked.append(seconds) or len(asked) < 2  # noqa: E731
         chat.application.shedding.refuses = refuses
-        monkeypatch.setattr("flychat.web.shortcut.waited", lambda sock: (60.0, False))
+        monkeypatch.setattr("flychat.web.clients.waited", lambda sock: (60.0, False))
         heads = await ask(port, GOOD, GOOD)
         assert [head[9:12] for head in heads] == [b"503", b"200"]
         assert asked[1] < 30
