@@ -17,7 +17,8 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from flychat.messages import Commit, Message, iso_date, payload_item
+from flychat.fields import iso_date
+from flychat.messages import Commit, Message, payload_item
 from flychat.storage.sqlite import SqliteEngine
 
 from . import harness

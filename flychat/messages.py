@@ -1,9 +1,5 @@
 """The vocabulary: a draft is committed to a room's log and becomes a message.
 
-The rules of the fields stand here and nowhere else. They are checked where they come in, by `room_name`,
-`user_id` and `Draft.create`: whatever is inside can be encoded as UTF-8, JSON, a DynamoDB string and an SSE
-line. So all text is free of lone surrogates and of control characters (but newline and tab in `text`).
-
 A message is a value: neither its id nor its content ever changes. Its key, (user, from, provisionalId), is
 how a message is recognised when it comes again. Everybody is shown the provisional id of a message before it
 is stored, so the key has what others cannot take: `user`, which only a token gives (None: anonymous). Else
@@ -17,75 +13,29 @@ A commit of a room that was cleared is void: its messages are gone, and its ids 
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypeAlias
 
-from .errors import Forbidden, Invalid, NotFound
-from .sse import Event, compact_json, json_string, read_position
+from .errors import Forbidden
+from .fields import (
+    CONTROL_IN_TEXT,
+    TEXT_CHARACTERS,
+    checked,
+    iso_date,
+    position_field,
+    sender_name,
+    string_field,
+    uuid_field,
+)
+from .sse import Event, compact_json, json_string
 
-ROOM_CHARACTERS = 64
-NFC_SHRINKS = 4  # characters become one at the most
-SENDER_CHARACTERS = 64
-USER_CHARACTERS = 255  # as OpenID Connect has it for a `sub`
-TEXT_CHARACTERS = 4096
 COMMIT_MESSAGES = 64
 COMMIT_BYTES = 65_536  # of `Commit.payload` in UTF-8; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
 
-RESERVED_ROOMS = frozenset(
-    {"healthz", "readyz", "metrics", "static", "robots.txt", "favicon.ico", "openapi.json"}
-)
-
-# The categories Cc and Cs, which Unicode will never change.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-
 Key: TypeAlias = tuple[str | None, str, str]  # user, from, provisionalId
-
-
-def room_name(name: str) -> str:
-    """The room that `name` (already percent-decoded) stands for: its NFC form.
-
-    Raises Invalid for a name that breaks the rules, NotFound for a reserved one.
-    """
-    if len(name) > NFC_SHRINKS * ROOM_CHARACTERS:  # to normalise a long name can take as long as its square
-        raise Invalid("room", f"must have 1 to {ROOM_CHARACTERS} characters")
-    name = unicodedata.normalize("NFC", name)
-    if "/" in name:
-        raise Invalid("room", "must not contain '/'")
-    _check("room", name, ROOM_CHARACTERS)
-    if name in (".", ".."):  # however it is written, a browser takes it for a place in a path
-        raise Invalid("room", "must not be '.' or '..'")
-    if name in RESERVED_ROOMS:
-        raise NotFound("this name is reserved")
-    return name
-
-
-def sender_name(name: str) -> str:
-    """`name` itself, if it may stand as the sender of a message. Raises Invalid."""
-    return _check("from", name, SENDER_CHARACTERS)
-
-
-def user_id(sub: str) -> str:
-    """`sub` itself, if it may stand as the user of a message. Raises Invalid."""
-    return _check("user", sub, USER_CHARACTERS)
-
-
-def iso_date(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 UTC with milliseconds: 2026-01-31T12:00:00.123Z."""
-    micros = round(seconds * 1_000_000)  # as datetime rounds
-    return f"{_iso_second(micros // 1_000_000)}.{micros % 1_000_000 // 1000:03d}Z"
-
-
-@lru_cache(maxsize=4)
-def _iso_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +68,12 @@ class Draft:
         """
         if name is not None and fields.get("from") not in (None, name):
             raise Forbidden("from: must be the name in the token, or absent")
-        sender = sender_name(_string(fields, "from") if name is None else name)
-        text = _string(fields, "text").replace("\r\n", "\n")
-        text = _check("text", text, TEXT_CHARACTERS, _CONTROL_IN_TEXT)
+        sender = sender_name(string_field(fields, "from") if name is None else name)
+        text = string_field(fields, "text").replace("\r\n", "\n")
+        text = checked("text", text, TEXT_CHARACTERS, CONTROL_IN_TEXT)
         given = fields.get("provisionalId")
-        provisional_id = str(new_id()) if given is None else _uuid(_string(fields, "provisionalId"))
-        since = _position(fields.get("lastEventId"))
+        provisional_id = str(new_id()) if given is None else uuid_field(string_field(fields, "provisionalId"))
+        since = position_field(fields.get("lastEventId"))
         return cls(room, sender, text, iso_date(now), provisional_id, user, since)
 
     @property
@@ -276,31 +226,3 @@ def _stored(id: int, sender: str, text: str, date: str, provisional_id: str, *re
     extra = rest[0]
     user = extra.pop("u") if isinstance(extra.get("u"), str) else None
     return Message(id, sender, text, date, provisional_id, user, extra or None)
-
-
-def _string(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise Invalid(name, "is missing" if value is None else "must be a string")
-    return value
-
-
-def _check(field: str, value: str, most: int, forbidden: re.Pattern[str] = _CONTROL) -> str:
-    if not 1 <= len(value) <= most:
-        raise Invalid(field, f"must have 1 to {most} characters")
-    if forbidden.search(value):
-        raise Invalid(field, "must not contain control characters")
-    return value
-
-
-def _position(value: Any) -> int | None:
-    """A position as JSON has it, or as a form does: as everywhere, what is none counts as absent."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    return read_position(value) if isinstance(value, str) else None
-
-
-def _uuid(value: str) -> str:
-    if not _UUID.fullmatch(value):  # uuid.UUID also takes braces, urn: and bare hex
-        raise Invalid("provisionalId", "must be a UUID")
-    return value.lower()

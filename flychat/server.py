@@ -28,10 +28,10 @@ from .access.opened import open_access, open_keeper
 from .chat import Chat
 from .config import Config, reachable
 from .errors import Misconfigured, Unavailable
+from .fields import iso_date
 from .hub import Hub
 from .hub.local import LocalHub
 from .log import MessageLog
-from .messages import iso_date
 from .packaged import folder
 from .process import allow_files, collect_less, watch_loop
 from .showing import AtOnce, Patient, Publish, Showing

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..errors import FlychatError, Invalid
-from ..messages import room_name
+from ..fields import room_name
 from ..sse import read_position
 
 READ, WRITE, MODERATE = "r", "w", "m"

@@ -16,7 +16,8 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from ..errors import TooLarge, Unavailable
-from ..messages import COMMIT_BYTES, Commit, Draft, iso_date
+from ..fields import iso_date
+from ..messages import COMMIT_BYTES, Commit, Draft
 from ..storage import Engine, Rejected, Taken, Throttled, Unknown
 from .revocations import Revocations
 

@@ -21,7 +21,7 @@ import jwt
 from jwt.types import Options
 
 from ..errors import Invalid, Misconfigured, NotFound
-from ..messages import sender_name, user_id
+from ..fields import sender_name, user_id
 from . import LIFE, SECRET, BadToken, KeyMissing, Rules, Token, read_pattern, read_rights
 
 ALGORITHM = "HS256"

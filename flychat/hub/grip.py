@@ -16,7 +16,7 @@ from gripcontrol import Channel, create_grip_channel_header, parse_grip_uri, val
 
 from ..access import Pass
 from ..errors import Misconfigured, Refused
-from ..messages import room_name
+from ..fields import room_name
 from ..sse import compact_json, read_position
 from ..streams import (
     KEEP_ALIVE,

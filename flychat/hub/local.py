@@ -174,15 +174,14 @@ class LocalHub:
         return room
 
     def _tick(self) -> None:
-        loop = self.loop
-        self._timer = loop.call_later(TICK, self._tick)
+        self._timer = self.loop.call_later(TICK, self._tick)
         self.connections.cut_stalled()
         self.passes.tick()
         self._feed_quiet()
         if self._polls:
             for room in list(self.rooms.values()):
-                if loop.time() - room.polled >= POLL_SECONDS:
-                    room.polled = loop.time()
+                if self.loop.time() - room.polled >= POLL_SECONDS:
+                    room.polled = self.loop.time()
                     room.recover()
 
     def _feed_quiet(self) -> None:

@@ -35,7 +35,7 @@ from zlib import crc32
 
 from ..access import Pass, pass_channel
 from ..errors import Misconfigured
-from ..messages import iso_date
+from ..fields import iso_date
 from ..streams import Publication, StreamPlan
 from . import Response, Way
 from .grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel

@@ -15,7 +15,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from ..errors import Conflict
-from ..messages import Commit, Draft, Key, Message, iso_date
+from ..fields import iso_date
+from ..messages import Commit, Draft, Key, Message
 from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
 from .reading import messages_of
 

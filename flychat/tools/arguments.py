@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from ..errors import Misconfigured, Refused
-from ..messages import room_name
+from ..fields import room_name
 from ..sse import read_position
 
 

@@ -20,7 +20,8 @@ from typing import TypeAlias, TypeVar
 from ..access.rulebook import RULES
 from ..config import store
 from ..errors import Misconfigured, Refused
-from ..messages import Commit, Message, room_name, wire_json
+from ..fields import room_name
+from ..messages import Commit, Message, wire_json
 from ..storage import Engine, Hole, Taken, Throttled, Unknown
 from ..storage.opened import open_engine
 from .terminal import interruptible, json_line

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 from .. import client
 from ..client.follower import StreamEvent
 from ..errors import FlychatError, Invalid, Misconfigured
-from ..messages import TEXT_CHARACTERS, Message, wire_json
+from ..fields import TEXT_CHARACTERS
+from ..messages import Message, wire_json
 from .arguments import as_number, as_place, as_utf8, token_given, token_option
 from .terminal import interruptible, json_line, printable, until_interrupted, while_read
 

@@ -17,7 +17,7 @@ from tornado.httputil import HTTPHeaders, parse_cookie
 from ..access import HEADER, BadToken, KeyMissing, Rules, Token
 from ..access.gate import Access
 from ..errors import Invalid
-from ..messages import sender_name
+from ..fields import sender_name
 
 BEARER, COOKIE = "bearer", "cookie"
 NAMES = {True: "__Host-flychat", False: "flychat"}  # of the cookie, by whether it is https

@@ -18,7 +18,8 @@ from tornado.web import stream_request_body
 from .. import errors, streams
 from ..access import READ, WRITE, Pass
 from ..errors import Invalid
-from ..messages import Draft, room_name, sender_name, wire_json
+from ..fields import room_name, sender_name
+from ..messages import Draft, wire_json
 from ..sse import read_position
 from .application import Recovery
 from .forms import read_fields

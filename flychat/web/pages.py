@@ -9,7 +9,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from ..access import HEADER, READ, WRITE, Token
 from ..errors import Invalid
-from ..messages import Message, room_name, sender_name
+from ..fields import room_name, sender_name
+from ..messages import Message
 from ..names import name_to_show
 from ..sse import read_position
 from .base import BaseHandler

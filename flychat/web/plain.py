@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
 from ..errors import Refused
-from ..messages import room_name
+from ..fields import room_name
 from ..streams import StreamRequest
 from .negotiation import prefers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import errors
 from ..access import MODERATE
 from ..access.revocations import ALL_ROOMS
-from ..messages import room_name, user_id
+from ..fields import room_name, user_id
 from .forms import read_fields, text_field
 from .rights import RightsHandler
 

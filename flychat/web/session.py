@@ -15,7 +15,7 @@ from .. import errors
 from ..access import READ, WRITE, BadToken, KeyMissing, Token
 from ..access.revocations import ALL_ROOMS
 from ..errors import Invalid, Unauthorized, Unavailable
-from ..messages import room_name
+from ..fields import room_name
 from .credentials import NAMES
 from .forms import read_fields, text_field
 from .messages import BODY_BYTES

@@ -17,8 +17,8 @@ from tornado.httputil import parse_cookie
 
 from ..access import Token
 from ..errors import Invalid
+from ..fields import sender_name
 from ..hub import Way
-from ..messages import sender_name
 from .credentials import NOBODY, Identity
 
 USER_COOKIE = "flychat_user"

@@ -7,7 +7,7 @@ import sys
 import jsonschema
 import pytest
 
-from flychat.messages import RESERVED_ROOMS
+from flychat.fields import RESERVED_ROOMS
 from tests.conftest import need
 from tests.support.asking import ask
 from tests.support.program import ROOT, running

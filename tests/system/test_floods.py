@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from flychat.messages import COMMIT_BYTES, TEXT_CHARACTERS, Commit, Draft
+from flychat.fields import TEXT_CHARACTERS
+from flychat.messages import COMMIT_BYTES, Commit, Draft
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.program import running
 

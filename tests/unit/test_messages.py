@@ -12,21 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flychat import messages
+from flychat import fields
 from flychat.errors import Forbidden, Invalid, NotFound
-from flychat.messages import (
-    COMMIT_BYTES,
-    NFC_SHRINKS,
-    Commit,
-    Draft,
-    Message,
-    iso_date,
-    payload_item,
-    room_name,
-    user_id,
-    wire_json,
-    wire_text,
-)
+from flychat.fields import NFC_SHRINKS, iso_date, room_name, user_id
+from flychat.messages import COMMIT_BYTES, Commit, Draft, Message, payload_item, wire_json, wire_text
 from flychat.sse import to_json
 
 ID = "c0a80101-0000-4000-8000-000000000001"
@@ -186,8 +175,8 @@ def test_the_largest_message_fits_a_commit():
 def test_the_forbidden_characters_are_those_of_two_categories():
     for character in map(chr, range(0x110000)):
         forbidden = unicodedata.category(character) in ("Cc", "Cs")
-        assert bool(messages._CONTROL.search(character)) == forbidden
-        assert bool(messages._CONTROL_IN_TEXT.search(character)) == (forbidden and character not in "\n\t")
+        assert bool(fields.CONTROL.search(character)) == forbidden
+        assert bool(fields.CONTROL_IN_TEXT.search(character)) == (forbidden and character not in "\n\t")
 
 
 def test_a_room_is_not_normalised_before_it_is_known_to_be_short():

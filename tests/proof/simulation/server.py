@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 from flychat import streams
 from flychat.chat import Chat
 from flychat.errors import Unavailable
+from flychat.fields import iso_date
 from flychat.hub.local import LocalHub
 from flychat.hub.pushpin import PushpinHub
 from flychat.log import MessageLog
-from flychat.messages import Draft, Message, iso_date
+from flychat.messages import Draft, Message
 from flychat.server import sweep
 from flychat.showing import AtOnce, Patient
 from flychat.streams import Publication, StreamRequest, committed

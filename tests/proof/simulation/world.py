@@ -13,8 +13,9 @@ from typing import Any
 
 from flychat import streams
 from flychat.errors import Conflict, Unavailable
+from flychat.fields import iso_date
 from flychat.hub.grip import read_grip_last
-from flychat.messages import Commit, Draft, iso_date, wire_json
+from flychat.messages import Commit, Draft, wire_json
 from flychat.streams import StreamRequest
 
 from ..judge import BOUND, Ledger, Stored, at_the_end, judge_witness, unresolved

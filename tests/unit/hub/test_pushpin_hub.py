@@ -18,13 +18,14 @@ from pubcontrol import Item
 
 from flychat.config import Config
 from flychat.errors import Misconfigured
+from flychat.fields import iso_date
 from flychat.hub import grip as grip_module
 from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub.grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
 from flychat.hub.publisher import Publisher, QueuedItem
 from flychat.hub.pushpin import LINK_SECONDS, PushpinHub, link_seconds, without_young
-from flychat.messages import Commit, Draft, iso_date
+from flychat.messages import Commit, Draft
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.support.pushpin_proxy import ControlProxy, eventually
 

@@ -12,12 +12,13 @@ import pytest
 
 from flychat import log as log_module
 from flychat.errors import Conflict, Overloaded, TooOld, Unavailable
+from flychat.fields import TEXT_CHARACTERS
 from flychat.log import MessageLog
 from flychat.log import reading as reading_module
 from flychat.log import view as view_module
 from flychat.log import window as window_module
 from flychat.log.memory import ROOM_BYTES
-from flychat.messages import TEXT_CHARACTERS, Commit, Draft
+from flychat.messages import Commit, Draft
 from flychat.storage import Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size

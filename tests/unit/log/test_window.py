@@ -6,9 +6,10 @@ import uuid
 import pytest
 
 from flychat.errors import Conflict
+from flychat.fields import TEXT_CHARACTERS
 from flychat.log import window as window_module
 from flychat.log.window import KEY_SECONDS, KEYS, WINDOW_BYTES, Window, cost
-from flychat.messages import TEXT_CHARACTERS, Commit, Draft
+from flychat.messages import Commit, Draft
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
 
 NOW = 1_000_000.0
