@@ -10,7 +10,7 @@ from ..access import passes_of
 from ..access.revocations import ALL_ROOMS
 from ..access.rulebook import Rulebook
 from ..errors import Invalid, Misconfigured
-from ..messages import user_id
+from ..fields import user_id
 from ..storage.opened import open_engine
 from .operator import ask_server, server_options
 from .rooms import existing_store, named_room

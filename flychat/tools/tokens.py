@@ -14,7 +14,7 @@ from ..access.passwords import LONGEST, hashed
 from ..access.secret_file import read_secret
 from ..access.tokens import TOKEN_CHARACTERS, claims_of
 from ..errors import Misconfigured, Refused
-from ..messages import room_name, sender_name, user_id
+from ..fields import room_name, sender_name, user_id
 from .arguments import as_number, as_url
 from .operator import secret_given, secret_option
 
