@@ -66,6 +66,7 @@ class Reader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._shared = SharedReads()
+        self._lowest: dict[str, int] = {}  # position of those who wait for what follows theirs in a room
         self._under_way: dict[object, float] = {}  # since when (loop time), oldest first
         self._answered = self._mute = -math.inf  # when the store last did answer, and was last given up
         self._closed = False
@@ -100,6 +101,21 @@ class Reader:
 
     async def following(self, room: str, last_id: int) -> Page:
         """What follows a position, if it can be replayed; else the newest HISTORY. Raises as `newest`."""
+        key = (room, "after")
+        self._lowest[room] = min(last_id, self._lowest[room]) if key in self._shared else last_id
+
+        async def read() -> tuple[int, Page]:
+            lowest = self._lowest.pop(room)
+            return lowest, await self.patient(lambda: self._following(room, lowest))
+
+        try:
+            lowest, page = await self.share(key, read)
+        finally:
+            if key not in self._shared:
+                self._lowest.pop(room, None)  # where the reading was refused
+        if lowest == last_id or replay(page, last_id) is not None:
+            return page
+        # It is of no use here: the lowest position was too far behind, or this one is ahead of the log.
         return await self._patient_and_shared(
             (room, "after", last_id), lambda: self._following(room, last_id)
         )

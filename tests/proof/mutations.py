@@ -561,6 +561,14 @@ LINES = [
     ),
     (
         line(
+            "share_whatever_the_position",
+            "Who shares the reading of a client that is far behind is reset as that one is.",
+            *(Reader, "following", "replay(page, last_id) is not None", "True"),
+        ),
+        "unit/log/test_cold.py::test_those_who_share_a_reading_are_each_given_what_they_would_be_given_alone",
+    ),
+    (
+        line(
             "begin_all_reads_at_once",
             "A reading that waits for its turn counts as begun, and those who come meanwhile have another one.",
             *(SharedReads, "__init__", "asyncio.Semaphore(READS)", "asyncio.Semaphore(10**6)"),

@@ -80,6 +80,29 @@ async def test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give
             assert (await log.page("room")).messages == (await reference.page("room")).messages
 
 
+@pytest.mark.parametrize("kind", LOGS)
+@pytest.mark.gen_test(timeout=30)
+async def test_those_who_share_a_reading_are_each_given_what_they_would_be_given_alone(kind):
+    async with opened(kind) as engine:
+        alone = fresh(engine, memory=False)
+        plans = {position: await alone.plan(StreamRequest("room", position)) for position in POSITIONS}
+        for both in itertools.product(POSITIONS, POSITIONS):
+            log = fresh(engine, memory=False)
+            together = await asyncio.gather(*(log.plan(StreamRequest("room", each)) for each in both))
+            assert together == [plans[each] for each in both], both
+
+
+@pytest.mark.gen_test
+async def test_the_clients_of_a_room_share_a_reading_wherever_they_are():
+    """After a restart some have missed a message more than others."""
+    async with opened() as engine:
+        log = fresh(engine, memory=False)
+        positions = [TAIL - 1, TAIL - 9, TAIL, TAIL - 3]
+        plans = await asyncio.gather(*(log.plan(StreamRequest("room", each)) for each in positions))
+        assert [len(plan.messages) for plan in plans] == [1, 9, 0, 3]
+        assert engine.calls == {"after": 1}
+
+
 @pytest.mark.gen_test
 async def test_a_client_that_comes_back_has_no_more_read_than_it_missed_and_a_few():
     async with opened() as engine:

@@ -613,11 +613,15 @@ async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_
             await asyncio.sleep(reading_module.READ_SECONDS)
             raise Unknown("no answer")
 
+        async def after(self, room, id, limit):
+            return await self.tail(room, limit)
+
     log = MessageLog(Dead(MemoryEngine()), memory=memory)
     began = asyncio.get_running_loop().time()
-    asked = [log.plan(StreamRequest(f"room {n}")) for n in range(50)]
+    asked = [log.plan(StreamRequest(f"room {n}", n % 2 or None)) for n in range(50)]
     refused = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(error) for error in refused} == {Unavailable}
+    assert not log._reader._lowest
     assert asyncio.get_running_loop().time() - began <= 2 * reading_module.READ_SECONDS
     await log.close()
 
