@@ -227,6 +227,14 @@ one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
   store 7 ms away one sender gets 89 messages/s into a room, 256 senders 2,934.
 - **A table**: a room is a partition key of its own, so rooms spread over partitions by themselves.
 
+## A restart
+
+All clients come back at once to a server that has no room in memory. A room is read from where its clients are, so
+a few messages of each, and once or twice for all of them: 32 readings go on at once, and who comes while others wait
+shares what has not begun. Whoever was let in is served, however long the queue; only where a reading has waited for 15 s
+are further ones refused, with 503. A store that is mute is found out once for all who wait. `benchmarks.restart` has
+the figures. What is read stays in memory, within `--memory`, as long as streams are held in the room.
+
 ## 1,000,000 listeners in many rooms
 
 A client may be on any proxy, since every publication goes to all of them, so begin with a plain load balancer. With
