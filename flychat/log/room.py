@@ -257,20 +257,22 @@ class Room(View):
             found = await self.search(replace(waiter.draft, since=waiter.seen), waiter.searched)
             if self._common.closing:
                 raise Unavailable("this process is ending")
-            if isinstance(found, Message):
-                waiter.answer(found)
-            elif waiter in self._searching:  # else it was withdrawn
-                waiter.seen = found
-                self._admit(waiter)
         except asyncio.CancelledError:
+            self._searching.discard(waiter)
             waiter.refuse(Unavailable("this process is ending"))
             raise
         except FlychatError as error:
             if isinstance(error, Unavailable):  # it may be in the log, from an attempt before
                 self._doubt([waiter])
             waiter.refuse(error)
-        finally:
-            self._searching.discard(waiter)
+        else:
+            if isinstance(found, Message):
+                waiter.answer(found)
+            elif waiter in self._searching:  # else it was withdrawn
+                waiter.seen = found
+                self._searching.remove(waiter)  # before it is admitted: it may be searched for again at once
+                return self._admit(waiter)
+        self._searching.discard(waiter)
 
     def expire(self, before: str) -> None:
         """What is older than a date was deleted: a view that may show some is forgotten, but no writer's."""

@@ -101,6 +101,33 @@ async def test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown(memory)
             await log.recall(draft("other", since=0, provisional_id=one.provisional_id))
 
 
+@pytest.mark.gen_test
+async def test_a_draft_that_has_to_be_searched_for_again_at_once_is_answered(monkeypatch):
+    """The window has moved on while the log was searched, and does not reach back to where that ended."""
+    async with opened(True) as (log, engine):
+        await fill(engine, 1000)
+        await log.page("room")
+        find, searches, begun, goes_on = engine.find, [], asyncio.Event(), asyncio.Event()
+
+        async def slow(*asked):
+            searches.append(asked)
+            begun.set()
+            await goes_on.wait()
+            return await find(*asked)
+
+        monkeypatch.setattr(engine, "find", slow)
+        waiting = asyncio.create_task(log.commit(one := draft("once", since=0)))
+        await begun.wait()
+        await fill(engine, 1000, first=1001)
+        log._rooms["room"].forget()
+        await log.commit(draft(since=2000))
+        goes_on.set()
+        async with asyncio.timeout(5):
+            message = await waiting
+        assert (message.text, len(searches)) == ("once", 2)
+        assert await ids_of(engine, one) == [message.id]
+
+
 @modes
 @pytest.mark.gen_test(timeout=60)
 async def test_what_another_user_stored_under_the_same_provisional_id_is_not_found_in_the_log(memory):
