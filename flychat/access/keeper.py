@@ -129,7 +129,9 @@ class Keeper:
 
     async def _read(self) -> None:
         """One reading, for all who ask while it is under way."""
-        if self._reading is None:
+        if (
+            self._reading is None or self._reading.done()
+        ):  # to wait for a task that is done lets nobody else run
             self._reading = asyncio.create_task(self._read_now())
             self._reading.add_done_callback(self._has_read)
         await asyncio.shield(self._reading)

@@ -225,6 +225,25 @@ async def test_a_reading_that_began_before_the_question_by_more_than_a_second_is
 
 
 @gen_test
+async def test_a_reading_that_has_just_ended_is_not_waited_for():
+    """Its callbacks have not run yet, and never would: who waits for what is done lets nobody else run."""
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    keeper, _ = kept(engine)
+    keeper._reading = asyncio.create_task(asyncio.sleep(0))
+    await keeper._reading
+    asked, is_newer = [], keeper._is_newer_than
+
+    def counted(moment):
+        asked.append(moment)
+        assert len(asked) < 100
+        return is_newer(moment)
+
+    keeper._is_newer_than = counted
+    await keeper.fresh()
+    assert engine.calls["tail"] == 1
+
+
+@gen_test
 async def test_where_nobody_else_writes_what_is_revoked_is_read_once():
     engine = FaultyEngine(MemoryEngine())
     keeper, _ = kept(engine)
