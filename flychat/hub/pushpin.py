@@ -17,6 +17,10 @@ end, and nothing was seen there before it was stored. So a message younger than 
 publication, unless that was sent from here before the recovery was asked for: the answer ends before the
 message, and its link ends after a second, in case the publication is lost.
 
+A hold with a pass is recovered when the pass expires, which is its end. Its link would do that too, but not
+always: Pushpin 1.36 forgets the link of a hold whose client did not read for a while, until all its channels
+have brought something, and that of a pass never does.
+
 Which requests came through the proxy? Where a --grip-url has a verify-key: those with a `Grip-Sig` made with
 it. Else: those that have a `Grip-Sig` or a `Grip-Feature` header at all, as Pushpin sends both. That shows
 the way to whoever opened the wrong port, and is no protection: who reaches this server directly can pretend
@@ -45,6 +49,8 @@ LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, 
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
 RECENT_SECONDS = 5.0  # a publication is remembered: longer than a recovery takes, and a message is young
 SENDING_SECONDS = 0.1  # a publication is on its way to the proxy
+EXPIRED_SECONDS = 0.3, 3.0  # after its pass has expired a hold is recovered: twice, as clocks differ
+EXPIRING = 100_000  # passes whose end is waited for
 SIGNED_SECONDS = 1.0  # a signature that was right is taken for right
 
 
@@ -105,6 +111,7 @@ class PushpinHub:
             )
         self.publishers = list(map(Publisher, targets))
         self._published: deque[tuple[float, str, int]] = deque()  # what, lately: (when, channel, id)
+        self._expiring: dict[tuple[str, int], asyncio.TimerHandle] = {}  # by pass, and by when it expires
 
     def admits(self, client: str) -> bool:
         return True  # the proxy has limits of its own
@@ -114,6 +121,8 @@ class PushpinHub:
         answer = without_young(plan, published, time.time())
         seconds = link_seconds(plan) if answer is plan else YOUNG_SECONDS
         response.send(grip_headers(answer, seconds, pass_), answer.body())
+        if pass_ is not None:
+            self._expect(pass_)
 
     def publish(self, publication: Publication) -> None:
         if publication.id is not None:
@@ -132,6 +141,22 @@ class PushpinHub:
             else:
                 publisher.put(QueuedItem(grip_hint(pass_channel(id)), pass_channel(id)))
 
+    def _expect(self, pass_: Pass) -> None:
+        """Has the holds of the pass recovered when it has expired."""
+        key = (pass_.id, pass_.expires)
+        if key not in self._expiring and len(self._expiring) < EXPIRING:
+            seconds = pass_.expires - time.time() + EXPIRED_SECONDS[0]
+            self._expiring[key] = asyncio.get_running_loop().call_later(seconds, self._expired, key)
+
+    def _expired(self, key: tuple[str, int]) -> None:
+        self.recheck(key[0])
+        seconds = EXPIRED_SECONDS[1] - EXPIRED_SECONDS[0]
+        self._expiring[key] = asyncio.get_running_loop().call_later(seconds, self._expired_twice, key)
+
+    def _expired_twice(self, key: tuple[str, int]) -> None:
+        del self._expiring[key]
+        self.recheck(key[0])
+
     def _published_before(self, asked: float, channel: str) -> int:
         """The last id that the proxies had of the channel, as far as this process lately published it."""
         had = asked - SENDING_SECONDS
@@ -143,4 +168,6 @@ class PushpinHub:
         return Way(proxied=signed if self._signers else named, vouched=signed)
 
     async def close(self) -> None:
+        for handle in self._expiring.values():
+            handle.cancel()
         await asyncio.gather(*(publisher.close() for publisher in self.publishers))

@@ -9,6 +9,8 @@ knows the wire contract and nothing of flychat's code.
   before them, which is the client's position from then on. Each provisional message is resolved by its official or
   its retraction while the connection lasts, or is excused: counted, and only for a reason that docs/streams.md
   names.
+- For a client whose right to read ends (Right): its stream is a prefix of the log, and is given nothing any more LOST
+  seconds after the right had ended, whatever is lost; and nobody else is told that a right has ended.
 - For the senders (Ledger) and the store: the ids that were not cleared have no gap; what was answered with 200 is
   stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers; nothing is
   stored that nobody sent; and nobody, who sends one text under a key, is told that it stands for another.
@@ -17,6 +19,7 @@ knows the wire contract and nothing of flychat's code.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +30,11 @@ HISTORY = 50
 REPLAY = 1000
 REPLAY_BYTES = 1 << 20
 BOUND = {"standalone": 15.0, "grip": 55.0}  # seconds from the last fault until every client has the whole log
+LOST = 32.0  # seconds after a right has ended in which its stream ends, whatever is lost
+FROZEN = {
+    "standalone": 0.0,
+    "grip": 34.0,
+}  # and more in which it is given nothing, where its proxy asks in vain
 
 Key = tuple[str | None, str, str]  # user, from, provisionalId
 
@@ -266,6 +274,33 @@ class Ledger:
         return broken
 
 
+@dataclass(eq=False)
+class Right:
+    """A client's right to read: it may have ended from `perhaps` on, and has from `surely` on (in any clock)."""
+
+    perhaps: float = math.inf
+    surely: float = math.inf
+    broken: list[str] = field(default_factory=list)
+
+    def end(self, perhaps: float, surely: float = math.inf) -> None:
+        self.perhaps, self.surely = min(self.perhaps, perhaps), min(self.surely, surely)
+
+    def told(self, now: float, what: str) -> None:
+        """The client is told that its right has ended."""
+        if now < self.perhaps:
+            self.broken.append(f"was told {what} at {now:.1f}, and had the right")
+
+    def given(self, now: float, data: bytes) -> None:
+        """A stream that was opened by this right is given something. A farewell is always right."""
+        if now > self.surely + LOST and b"event: stream-end" not in data:
+            self.broken.append(f"was given {data[:60]!r} {now - self.surely:.1f} s after the right had ended")
+
+    def ended(self, now: float, mode: str) -> None:
+        """A stream that was opened by this right ends."""
+        if now > self.surely + LOST + FROZEN[mode]:
+            self.broken.append(f"was cut {now - self.surely:.1f} s after the right had ended")
+
+
 Excused = Callable[[str], bool]  # whether the provisional messages with this id may stay unresolved
 
 
@@ -282,21 +317,25 @@ def at_the_end(witness: Witness, stored: list[Stored]) -> bool:
     return witness.position is not None and witness.reached == witness.log.newest() <= witness.log.twice
 
 
-def judge_witness(
-    witness: Witness, stored: list[Stored], excused: Excused, ever: Iterable[Stored] | None = None
-) -> list[str]:
-    """What is wrong at the end with a client that is connected, and should have everything by now."""
+def judge_prefix(witness: Witness, stored: list[Stored]) -> list[str]:
+    """What is wrong with what a client was given, as far as that goes."""
     log = {message.id: message for message in stored}
-    broken = list(witness.broken)
-    if not at_the_end(witness, stored):
-        broken.append(f"at {witness.position}, while the log ends at {stored[-1].id if stored else 0}")
-    broken += [
+    return witness.broken + [
         f"{message} was given, but is not stored"
         for message in witness.seen.values()
         if message.id > witness.log.floor
         and log.get(message.id) != message
         and message not in witness.log.lost
     ]
+
+
+def judge_witness(
+    witness: Witness, stored: list[Stored], excused: Excused, ever: Iterable[Stored] | None = None
+) -> list[str]:
+    """What is wrong at the end with a client that is connected, and should have everything by now."""
+    broken = judge_prefix(witness, stored)
+    if not at_the_end(witness, stored):
+        broken.append(f"at {witness.position}, while the log ends at {stored[-1].id if stored else 0}")
     missed = unresolved(witness, stored if ever is None else ever, excused)
     broken += [f"the provisional {key} was neither stored nor retracted" for key in missed]
     witness.counts["provisionals excused"] += len(witness.pending) - len(missed)

@@ -24,13 +24,14 @@ import pytest
 
 from flychat import showing, streams
 from flychat.access.gate import Access
+from flychat.access.keeper import Keeper
 from flychat.chat import Chat
 from flychat.client.follower import Follower
 from flychat.errors import Unavailable
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher, Resolver
-from flychat.hub.pushpin import Signer
+from flychat.hub.pushpin import PushpinHub, Signer
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog
@@ -929,6 +930,55 @@ LINES = [
 ]
 
 
+PASSES = [
+    (
+        line(
+            "a_pass_without_a_position",
+            "A proxy that recovers a hold does not tell of its pass.",
+            *(
+                pushpin_module,
+                "grip_headers",
+                "Channel(pass_.channel, pass_.position)",
+                "Channel(pass_.channel)",
+            ),
+        ),
+        "revoke grip",
+    ),
+    (
+        line(
+            "a_pass_never_expires",
+            "What has expired is not asked about a hold.",
+            *(Access, "ended", "pass_.expires <= now", "False"),
+        ),
+        "lapse",
+    ),
+    (
+        line(
+            "what_is_revoked_is_read_once",
+            "The copy of what is revoked is never too old.",
+            *(Keeper, "_is_newer_than", "self._read_at >= moment", "self._read_at > -math.inf"),
+        ),
+        "revoke",
+    ),
+    (
+        line(
+            "a_key_that_left_is_believed",
+            "A hold goes on with a token whose key is no key any more.",
+            *(Access, "ended", " or not self._vouched(pass_)", ""),
+        ),
+        "rotate",
+    ),
+    (
+        line(
+            "a_link_is_not_forgotten",
+            "The end of a pass is left to the link, which Pushpin 1.36 forgets of a client that did not read.",
+            *(PushpinHub, "hold", "if pass_ is not None:", "if False:"),
+        ),
+        "lapse stall grip",
+    ),
+]
+
+
 ALSO = {  # noticed by the simulation as well, where there is this fault
     "put_without_a_search": "again",
     "sleep_is_no_time": "asleep",
@@ -1017,6 +1067,7 @@ MUTATIONS = [
     Mutation(wait_two_minutes, "grip"),
     Mutation(prev_id_unchecked, "grip"),
     Mutation(log_rules.forget_the_user, "forge"),
+    *(Mutation(patch, noticed) for patch, noticed in PASSES),
     Mutation(
         log_rules.forget_the_user,
         "unit/log/test_log.py::test_a_forged_provisional_id_is_no_conflict_for_the_author_and_a_message_of_its_own",

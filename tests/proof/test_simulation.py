@@ -16,7 +16,7 @@ import pytest
 from flychat.chat import Chat
 from flychat.errors import Unavailable
 from flychat.messages import Message
-from tests.proof.judge import BOUND, Ledger, Log, Stored, Witness, judge_witness
+from tests.proof.judge import BOUND, LOST, Ledger, Log, Right, Stored, Witness, judge_prefix, judge_witness
 from tests.proof.simulation.command import chosen, parser
 from tests.proof.simulation.running import Summary, converse, explain, first_failure, run_seeds, simulated
 from tests.proof.simulation.scenario import FAULTS, Scenario
@@ -208,3 +208,33 @@ def test_the_judge_takes_a_retraction_for_its_users_message():
     witness.read(shown("retraction", provisionalId="key", user="eve"))
     (missed,) = judge_witness(witness, [], lambda key: False)
     assert "(None, 'a', 'key') was neither" in missed
+
+
+def test_the_judge_of_a_right():
+    """A stream is a prefix that ends within the bound after its right ended, and nobody else is cut."""
+    said, farewell = b"event: message\n", b'event: stream-end\ndata: {"reason":"revoked"}\n\n'
+    right = Right()
+    right.given(10**6, said)
+    right.told(5, "401")
+    assert right.broken == ["was told 401 at 5.0, and had the right"]
+    right = Right()
+    right.end(10)  # somebody is about to revoke it
+    right.told(10, "401")
+    right.end(10, 12)
+    right.given(12 + LOST, said)
+    right.given(90, farewell)
+    right.ended(12 + LOST, "standalone")
+    assert right.broken == []
+    right.given(13 + LOST, said)
+    right.ended(13 + LOST, "standalone")
+    right.ended(13 + LOST, "grip")
+    assert [line.split(" ")[1] for line in right.broken] == ["given", "cut"]
+
+
+def test_a_stream_whose_right_has_ended_is_judged_as_far_as_it_goes():
+    witness = Witness(Log(lambda: 3), 0)
+    witness.connected()
+    witness.read(block(1) + block(2))
+    assert judge_prefix(witness, log(3)) == []
+    witness.read(block(3, "other"))
+    assert "is not stored" in judge_prefix(witness, log(3))[0]

@@ -9,6 +9,7 @@ from ..judge import Witness
 from .kernel import Wire
 
 if TYPE_CHECKING:
+    from .passes import Pass
     from .world import World
 
 
@@ -19,10 +20,14 @@ class Client:
         self.witness = Witness(world.store.log, position, invented=invented)
         self.wire: Wire | None = None
         self.on = self.left = self.stalled = False
+        self.pass_: Pass | None = None  # by which it enters, where the room is private
+        self.shut_out = False  # it was told that its right has ended, and does not come back
 
     async def live(self) -> None:
         pause = 0.5
-        while not self.left:
+        if self.world.scenario.private:
+            self.pass_ = await self.world.passes.issued()
+        while not (self.left or self.shut_out):
             self.over: asyncio.Future[None] = self.world.loop.create_future()
             wire = self.wire = Wire(self, self.world.socket_room)
             self.witness.connected()
@@ -33,8 +38,37 @@ class Client:
                 await self.over
             wire.cut()
             self.on = False
+            if status in (401, 403):
+                await self.refused(status)
             await asyncio.sleep(self.world.chance.uniform(pause / 2, pause))
             pause = min(4.0, 2 * pause)
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is to have everything at the end."""
+        now = self.world.loop.time()
+        return not (self.left or self.shut_out or (self.pass_ and self.pass_.right.surely <= now))
+
+    async def refused(self, status: int) -> None:
+        """Its right has ended, or it is told so. It may be given another token."""
+        assert self.pass_ is not None
+        self.pass_.right.told(self.world.loop.time(), str(status))
+        self.shut_out = True
+        if renewed := await self.world.passes.renewed(self.pass_):
+            self.pass_, self.shut_out = renewed, False
+            self.world.note(f"{self.name} has another token")
+
+    def given(self, wire: Wire, data: bytes) -> None:
+        if wire.pass_ is not None:
+            now = self.world.loop.time()
+            wire.pass_.right.given(now, data)
+            if b"event: stream-end" in data:
+                wire.pass_.right.told(now, "by a stream-end")
+                self.world.report.counts["farewells"] += 1
+
+    def let_go(self, wire: Wire) -> None:
+        if wire.pass_ is not None:
+            wire.pass_.right.ended(self.world.loop.time(), self.world.scenario.mode)
 
     def read(self, data: bytes) -> None:
         broken = len(self.witness.broken)

@@ -21,6 +21,7 @@ class Wire:
         self.client, self.room = client, room
         self.buffer = bytearray()
         self.stalled = client.stalled
+        self.pass_ = client.pass_  # by which it is opened
         self.gone = self.ended = False
         self.socket: Socket | None = None
         self._body: Body | None = None  # once the head of the answer is read
@@ -29,12 +30,15 @@ class Wire:
     def write(self, data: bytes) -> int:
         taken = min(len(data), self.room - len(self.buffer))
         if taken > 0 and not self.gone:
+            self.client.given(self, data[:taken])
             self.buffer += data[:taken]
             self._soon()
         return taken
 
     def end(self) -> None:
         """By the server."""
+        if not self.ended and not self.gone:
+            self.client.let_go(self)
         self.ended = True
         self._soon()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import logging
 import types
 from collections import Counter
@@ -16,8 +17,11 @@ from flychat import log as log_module
 from flychat import server as server_module
 from flychat import showing as showing_module
 from flychat import storage, streams
+from flychat.access import rulebook as rulebook_module
+from flychat.access import secret_file as secret_module
 from flychat.errors import FlychatError
 from flychat.hub import local as local_module
+from flychat.hub import passes as passes_module
 from flychat.hub import publisher as publisher_module
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub import sockets as sockets_module
@@ -60,6 +64,9 @@ def simulated() -> Iterator[None]:
             (publisher_module, "time", clock),
             (pushpin_module, "time", clock),
             (server_module, "time", clock),
+            (passes_module, "time", clock),
+            (rulebook_module, "time", clock),
+            (secret_module, "time", clock),
             (server_module, "SWEEP_SECONDS", 3.0),
             (showing_module, "PATIENCE", PATIENCE),
             (rooms, "TRIES", 3),
@@ -83,7 +90,7 @@ def converse(scenario: Scenario, trace: bool = False) -> Report:
     world = World(scenario, loop, trace)
     with contextlib.ExitStack() as stack:
         for module, name, value in _chosen(world):
-            stack.enter_context(patch.object(module, name, value))
+            stack.enter_context(patch.object(module, name, value, create=name == "open"))
         try:
             loop.run_until_complete(_guarded(world))
         finally:
@@ -96,6 +103,7 @@ def _chosen(world: World) -> Iterator[tuple[Any, str, Any]]:
     faults = world.scenario.faults
     yield publisher_module, "random", world.chance
     yield local_module, "random", world.chance
+    yield secret_module, "open", lambda file, mode: io.BytesIO(world.passes.file())
     if "evict" in faults:
         yield memory_module, "IDLE", 2.0
     if world.expires:

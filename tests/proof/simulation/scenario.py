@@ -46,10 +46,16 @@ FAULTS = {
     "large": "some messages are large, for the bytes that a replay may have",
     "again": "what was sent long ago is sent again, with the position at which it was first sent",
     "forge": "another user sends other texts under the sender and the provisional id of somebody's messages",
+    "lapse": "tokens expire: the room is private then, as with the next two",
+    "revoke": "somebody's tokens are revoked, by any process",
+    "rotate": "the key of tokens is replaced, and processes hear of it one after the other",
     "expire": "messages are kept for some seconds, and by DynamoDB's TTL those places become free at some time",
 }
 GRIP_ONLY = {"refused", "unsaid", "restart", "two"}
 STANDALONE_ONLY = {"foreign"}
+PASSES = {"lapse", "revoke", "rotate"}
+# A wrong clock judges tokens wrongly; and a store that goes on as an older copy has lost what was revoked since.
+NOT_WITH_PASSES = {"clock", "restored", "asleep"}
 COUNTS = ("servers", "clients", "senders", "messages")
 
 
@@ -68,15 +74,22 @@ class Scenario:
         chance = random.Random(f"{seed}/scenario")
         mode = chance.choice(("standalone", "grip"))
         possible = sorted(set(FAULTS) - (GRIP_ONLY if mode == "standalone" else STANDALONE_ONLY))
+        faults = set(chance.sample(possible, chance.choice((1, 2, 3, 4, 6, 9))))
+        if faults & PASSES:
+            faults -= NOT_WITH_PASSES
         return cls(
             seed,
             mode,
-            tuple(sorted(chance.sample(possible, chance.choice((1, 2, 3, 4, 6, 9))))),
+            tuple(sorted(faults)),
             chance.randint(1, 3) if mode == "grip" else 1,
             chance.randint(1, 4),
             chance.randint(1, 3),
             chance.choice((1, 2, 3, 3, 8)),
         )
+
+    @property
+    def private(self) -> bool:
+        return bool(PASSES & set(self.faults))
 
     def without(self, faults: set[str]) -> Scenario:
         return replace(self, faults=tuple(fault for fault in self.faults if fault not in faults))

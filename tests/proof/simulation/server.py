@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flychat import streams
+from flychat.access import READ, BadToken
+from flychat.access.opened import open_access, open_keeper
+from flychat.access.options import AccessOptions
 from flychat.chat import Chat
 from flychat.errors import Unavailable
 from flychat.fields import iso_date
+from flychat.hub import Asked
 from flychat.hub.local import LocalHub
 from flychat.hub.pushpin import PushpinHub
 from flychat.log import MessageLog
@@ -24,7 +28,8 @@ from flychat.showing import AtOnce, Patient
 from flychat.streams import Publication, StreamRequest, committed
 
 from .kernel import Response, Socket
-from .scenario import RETENTION
+from .passes import OPTIONS
+from .scenario import RETENTION, ROOM
 from .store import Way
 
 if TYPE_CHECKING:
@@ -65,12 +70,17 @@ class Server:
             rng=world.chance,
             now=self.time,
         )
+        self.access = open_access(OPTIONS if world.scenario.private else AccessOptions())
         if self.mode == "standalone":
-            self.hub: Any = LocalHub(self.log.plan, polls=engine.shared, holds=self.log.hold)
+            self.hub: Any = LocalHub(
+                self.log.plan, polls=engine.shared, holds=self.log.hold, ended=self.access.ended
+            )
         elif self.mode == "grip":
             self.hub = PushpinHub([f"http://proxy:{number}/" for number in range(1, 1 + len(world.proxies))])
         else:
-            self.hub = types.SimpleNamespace(publish=lambda publication: None, close=_nothing)
+            self.hub = types.SimpleNamespace(publish=_nobody, recheck=_nobody, close=_nothing)
+        self.keeper = open_keeper(self.access, OPTIONS, engine, holds_here=self.mode == "standalone")
+        self.keeper.start(self.hub)
         if world.expires:
             self.sweep = world.loop.create_task(sweep(self.log, RETENTION))
         hub = Disturbed(self) if self.mode == "standalone" else self.hub
@@ -108,17 +118,26 @@ class Server:
     def time(self) -> float:
         return self.world.wall() + self.ahead
 
-    async def stream(self, request: StreamRequest, response: Response) -> int:
+    async def stream(self, request: StreamRequest, response: Response, bearer: str = "") -> int:
+        """A client's own request, with its token."""
+        return await self._answer(self._stream(request, response, bearer))
+
+    async def recover(self, asked: Asked, response: Response) -> int:
+        """A proxy's."""
+        return await self._answer(self._recover(asked, response))
+
+    async def _answer(self, work: Coroutine[Any, Any, int]) -> int:
         try:
-            await self.ask(self._stream(request, response))
+            return await self.ask(work)
         except Unavailable:
             return 503
         except RuntimeError:
             return 500
-        return 200
 
-    async def _stream(self, request: StreamRequest, response: Response) -> None:
+    async def _stream(self, request: StreamRequest, response: Response, bearer: str) -> int:
         """Through a handler, or, as web/shortcut.py does, on the bare connection."""
+        if self.world.scenario.private:
+            return await self._private_stream(request, response, bearer)
         plan = None
         plain = self.mode == "standalone" and self.world.chance.random() < 0.5
         if plain and response.chunked:
@@ -127,6 +146,34 @@ class Server:
             await self.chat.stream(request, response, CLIENT)
         else:
             self.hub.hold_socket(plan, response.socket, streams.answer_head([], chunked=True), CLIENT)
+        return 200
+
+    async def _private_stream(self, request: StreamRequest, response: Response, bearer: str) -> int:
+        """As web/rights.py and the handler do it."""
+        try:
+            visitor = types.SimpleNamespace(token=self.access.token(bearer, self.time()))
+        except BadToken:
+            return 401
+        await self.keeper.fresh()
+        if not self.access.may(visitor, ROOM, READ):
+            return 403
+        await self.chat.stream(request, response, CLIENT, self.access.pass_of(visitor, ROOM))
+        return 200
+
+    async def _recover(self, asked: Asked, response: Response) -> int:
+        """As the handler does it."""
+        if not self.access.is_public(ROOM):
+            await self.keeper.fresh()
+        if reason := self.access.ended(ROOM, asked.pass_, self.time()):
+            response.send({}, streams.stream_end(reason).encode())
+        else:
+            await self.chat.stream(asked.request, response, CLIENT, asked.pass_)
+        return 200
+
+    def reload(self) -> None:
+        """SIGHUP."""
+        if self.up:
+            self.context.copy().run(self.keeper.reload)
 
     def kill(self) -> None:
         if not self.up:
@@ -152,6 +199,7 @@ class Server:
         began = self.world.loop.time()
         if self.world.expires:
             self.sweep.cancel()
+        await self.keeper.close()
         await self._answered(8)
         await self.log.close(max(0.1, 8 - (self.world.loop.time() - began)))
         await self._answered(0.5)
@@ -169,6 +217,8 @@ class Server:
                 self.world.excuse(data)
 
     def _forget(self) -> None:
+        self.keeper._hub = None
+        self.hub.recheck = _nobody
         if self.mode == "standalone":
             self.hub._timer.cancel()
         for sock in self.sockets:
@@ -249,6 +299,10 @@ class HttpClient:
 
     def close(self) -> None:
         pass
+
+
+def _nobody(told: object) -> None:
+    pass
 
 
 async def _nothing() -> None:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from flychat import streams
+from flychat.access.rulebook import RULES
 from flychat.messages import COMMIT_MESSAGES, Commit, Draft
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Run, StoreFailed, Taken, Throttled, Unknown
@@ -38,9 +39,13 @@ class Store:
         self.coming = 0  # puts that will be applied
         self.stuck_until = 0.0  # by puts that are applied late
         self.free_at = 0.0  # when an embedded store's one thread is through with what was asked of it
+        self.rules: dict[int, Commit] = {}  # the log of what is revoked
 
     def apply(self, commit: Commit) -> Commit | None:
         """The winner of the place, if it is another."""
+        if commit.room == RULES:
+            winner = self.rules.setdefault(commit.first, commit)
+            return None if winner is commit else winner
         self._delete_some()
         winner = self.commits.get(commit.first)
         if winner is None:
@@ -145,7 +150,7 @@ class Way:
 
     async def put(self, commit: Commit) -> None:
         world = self.world
-        self._check()
+        self._check(commit.room)
         fault = world.fate("put", "lose", "drop", "late", "hang", "throttle", "deny")
         there, back = world.lag(), world.lag()
         if fault == "throttle":
@@ -180,7 +185,9 @@ class Way:
         task.add_done_callback(lambda task: task.cancelled() or done(task.exception()))
         return True
 
-    def _check(self) -> None:
+    def _check(self, room: str) -> None:
+        if self.closed and room == RULES:  # by who was still revoking when the process ended
+            raise Unknown("the store is closed")
         if self.closed:
             self.world.report.broken.append("the store is asked though it is closed")
             raise RuntimeError("the store is closed")
@@ -208,10 +215,10 @@ class Way:
             answer.set_exception(Taken(None if "hide" in self.world.scenario.faults else winner))
 
     async def _read(
-        self, run: Run, wanted: Callable[[Commit], bool], step: int, *, again: bool = False
+        self, room: str, run: Run, wanted: Callable[[Commit], bool], step: int, *, again: bool = False
     ) -> Run:
         world = self.world
-        self._check()
+        self._check(room)
         began = world.loop.time()
         fault = world.fate("read", "unread", "torn", "deny")
         await asyncio.sleep(self._turn(world.lag()))
@@ -222,8 +229,10 @@ class Way:
             raise Unknown("no answer")
         elif fault == "deny":
             raise Broken("expired")
-        commits = [commit for commit in world.seen_by(self) if wanted(commit)]
-        torn = fault == "torn" and step == 1 and not again
+        rules = world.store.rules
+        seen = [rules[first] for first in sorted(rules)] if room == RULES else world.seen_by(self)
+        commits = [commit for commit in seen if wanted(commit)]
+        torn = room != RULES and fault == "torn" and step == 1 and not again
         if torn and any(world.store.when[c.first] > began for c in commits[-2:-1]):
             del commits[-2]  # it was stored meanwhile; backwards, it would be read after its successor
         for commit in commits[::step]:
@@ -239,13 +248,13 @@ class Way:
         def wanted(commit: Commit) -> bool:
             return commit.first > id - COMMIT_MESSAGES
 
-        run = await self._read(Run(limit, above=id), wanted, 1)
+        run = await self._read(room, Run(limit, above=id), wanted, 1)
         if run.beyond is not None:
-            run = await self._read(Run(limit, above=id), wanted, 1, again=True)
+            run = await self._read(room, Run(limit, above=id), wanted, 1, again=True)
         return run.to_the_end()
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        return (await self._read(Run(limit, below=id), lambda c: c.first < id, -1)).oldest_first()
+        return (await self._read(room, Run(limit, below=id), lambda c: c.first < id, -1)).oldest_first()
 
     async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
         def wanted(commit: Commit) -> bool:

@@ -91,6 +91,15 @@ async def asleep(world: World) -> None:
         world.store.in_order()  # time has passed
 
 
+async def revoke(world: World) -> None:
+    await world.passes.revoke()
+
+
+async def rotate(world: World) -> None:
+    async with world.operator:
+        await world.passes.rotate()
+
+
 async def cut(world: World) -> None:
     if world.clients:
         world.chance.choice(world.clients).cut()
@@ -112,5 +121,6 @@ async def nothing_comes(world: World) -> None:
 
 
 TROUBLES: dict[str, Callable[[World], Awaitable[None]]] = {
-    event.__name__: event for event in (down, kill, term, restart, clock, clear, restored, asleep, cut, stall)
+    event.__name__: event
+    for event in (down, kill, term, restart, clock, clear, restored, asleep, revoke, rotate, cut, stall)
 }

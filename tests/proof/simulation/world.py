@@ -18,10 +18,11 @@ from flychat.hub.grip import read_grip_last
 from flychat.messages import Commit, Draft, wire_json
 from flychat.streams import StreamRequest
 
-from ..judge import BOUND, Ledger, Stored, at_the_end, judge_witness, unresolved
+from ..judge import BOUND, Ledger, Stored, at_the_end, judge_prefix, judge_witness, unresolved
 from ..pushpin_model import ID_CACHE, Answer, Headers, Pushpin
 from .client import Client
 from .kernel import Response, Socket, Wire
+from .passes import Passes
 from .scenario import FAULTS, LARGE, ROOM, Report, Scenario
 from .server import OWNER, Server
 from .store import Store, Way
@@ -43,6 +44,7 @@ class World:
         self.report = Report(scenario)
         self.chance = random.Random(scenario.seed)
         self.store = Store(self)
+        self.passes = Passes(self)
         self.ledger = Ledger()
         self.excused: set[str] = set()
         self.context = contextvars.copy_context()  # in which no server owns anything
@@ -123,13 +125,16 @@ class World:
             if proxy is None:
                 return 0
             headers = [] if position is None else [("Last-Event-ID", str(position))]
+            if wire.pass_ is not None:
+                headers.append(("Authorization", wire.pass_.text))
             return await proxy.open(wire, f"/rooms/{ROOM}/messages/", headers)
         server = self.servers[0]
         sock = Socket(wire)
         if server.up:
             server.sockets.append(sock)
         try:
-            return await server.stream(StreamRequest(ROOM, position), Response(sock))
+            bearer = wire.pass_.text if wire.pass_ is not None else ""
+            return await server.stream(StreamRequest(ROOM, position), Response(sock), bearer)
         except OSError:
             return 0
 
@@ -139,14 +144,14 @@ class World:
         up = [server for server in self.servers if server.up]
         if not up:
             raise ConnectionRefusedError
+        response, server = Response(), self.chance.choice(up)
         if path == "/recover/":
             asked = read_grip_last([value for name, value in headers])
             assert asked is not None
-            request = asked.request
+            status = await server.recover(asked, response)
         else:
             request = streams.read_request(ROOM, dict(headers), [])
-        response = Response()
-        status = await self.chance.choice(up).stream(request, response)
+            status = await server.stream(request, response, dict(headers).get("Authorization", ""))
         await asyncio.sleep(self.lag())
         return status, response.headers, response.body
 
@@ -205,8 +210,9 @@ class World:
             now, stored, ever = self.loop.time(), self.store.messages(), self.store.ever.values()
             applied = self.store.applied[-1][0] if self.store.applied else 0.0
             last = max(healed_at, applied, self.store.stuck_until, self.published_at)
-            here = [client for client in self.clients if not client.left]
+            here = [client for client in self.clients if client.stays]
             whole = all(client.on and at_the_end(client.witness, stored) for client in here)
+            whole = whole and not any(client.on for client in self.clients if not client.stays)
             if not whole:
                 self.report.converged = now - last
             busy = self.store.coming or any(server.busy() for server in self.servers)
@@ -226,10 +232,15 @@ class World:
             witness = client.witness
             if client.left:
                 report.broken += [f"{client.name}: {line}" for line in witness.broken]
+            elif not client.stays:
+                report.broken += [f"{client.name}: {line}" for line in judge_prefix(witness, stored)]
+                report.counts["prefixes"] += 1
             else:
                 broken = judge_witness(witness, stored, self.excused.__contains__, self.store.ever.values())
                 report.broken += [f"{client.name}: {line}" for line in broken]
             report.counts += witness.counts
+        for each in self.passes.all:
+            report.broken += [f"{each.sub}, of {each.issued}: {line}" for line in each.right.broken]
         report.counts["messages"] += len(stored)
         for status, count in self.ledger.answers.items():
             report.counts[f"answers {status}"] += count
@@ -297,7 +308,7 @@ class World:
         """Somebody else is perhaps quicker."""
         self.report.suffered["forge"] += 1
         user = self.chance.choice((None, "mallory"))
-        forged = replace(draft, user=user, text="not that", since=None)
+        forged = replace(draft, user=user, text="not that")
         self.ledger.send(forged.key, forged.text)
         await self.post(forged)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -16,6 +17,7 @@ import pytest
 from gripcontrol import HttpStreamFormat
 from pubcontrol import Item
 
+from flychat.access import Pass
 from flychat.config import Config
 from flychat.errors import Misconfigured
 from flychat.fields import iso_date
@@ -27,6 +29,7 @@ from flychat.hub.publisher import Publisher, QueuedItem
 from flychat.hub.pushpin import LINK_SECONDS, PushpinHub, link_seconds, without_young
 from flychat.messages import Commit, Draft
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
+from tests.proof.simulation.virtual import in_virtual_time
 from tests.support.pushpin_proxy import ControlProxy, eventually
 
 gen_test = pytest.mark.gen_test(timeout=20)
@@ -602,3 +605,33 @@ async def test_publications_are_signed(control, started):
     assert control.headers["Content-Type"] == "application/json"
     bearer = control.headers["Authorization"].removeprefix("Bearer ")
     assert jwt.decode(bearer, b"k" * 32, ["HS256"])["iss"] == "me"
+
+
+# Passes
+
+
+@in_virtual_time
+async def test_the_holds_of_a_pass_are_recovered_when_it_expires_and_once_more_for_clocks_that_are_behind(
+    monkeypatch,
+):
+    loop = asyncio.get_running_loop()
+    clock = types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW + loop.time())
+    monkeypatch.setattr(pushpin_module, "time", clock)
+    monkeypatch.setattr(pushpin_module, "EXPIRING", 2)
+    hub = PushpinHub([])
+    rechecked = []
+    monkeypatch.setattr(hub, "recheck", lambda id: rechecked.append((id, round(loop.time(), 1))))
+    plan = plan_stream(StreamRequest("r"), Page((), 0))
+    response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: None)
+    began = round(loop.time())
+    soon, later, too_many = (
+        Pass(id, int(NOW), int(NOW) + began + n) for id, n in (("a", 5), ("b", 9), ("c", 7))
+    )
+    for pass_ in (soon, soon, later, None, too_many):
+        hub.hold(plan, response, "client", pass_)
+    await asyncio.sleep(60)
+    assert rechecked == [(id, began + n) for id, n in (("a", 5.3), ("a", 8.0), ("b", 9.3), ("b", 12.0))]
+    hub.hold(plan, response, "client", Pass("d", 0, int(NOW) + began + 100))
+    await hub.close()
+    await asyncio.sleep(100)
+    assert len(rechecked) == 4, "a hub that is closed asks for nothing"
