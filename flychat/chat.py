@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import partial
+from typing import TypeAlias
 
 from prometheus_client import Counter
 
@@ -14,6 +16,8 @@ from .log import MessageLog, Searched, not_told
 from .messages import Draft, Message
 from .showing import Ended, Showing
 from .streams import HISTORY, Page, StreamPlan, StreamRequest
+
+Stored: TypeAlias = Callable[[asyncio.Future[Message]], None]
 
 STREAMS = Counter("flychat_streams_opened", "Plans made: first, resumed, or a proxy's recovery", ["kind"])
 RESETS = Counter("flychat_stream_resets", "Plans that begin with a stream-reset", ["reason"])
@@ -27,9 +31,11 @@ def _count(request: StreamRequest, plan: StreamPlan) -> None:
         RESETS.labels("behind" if plan.position > (request.last_id or 0) else "ahead").inc()
 
 
-def _tell(ended: Ended, stored: asyncio.Future[Message]) -> None:
+def _tell(ended: Ended, done: Stored | None, stored: asyncio.Future[Message]) -> None:
     error = stored.exception()
     ended(error if isinstance(error, FlychatError) else None)
+    if done is not None:
+        done(stored)
 
 
 class Chat:
@@ -62,11 +68,13 @@ class Chat:
         """Whether it is known without reading that `submit` may be given the draft. Raises Refused."""
         return isinstance(self._log.recall_at_once(draft), Draft)
 
-    def submit(self, draft: Draft, searched: Searched = not_told) -> asyncio.Future[Message]:
-        """Stores and shows a new draft, as `post` does, without waiting."""
+    def submit(
+        self, draft: Draft, searched: Searched = not_told, done: Stored | None = None
+    ) -> asyncio.Future[Message]:
+        """Stores and shows a new draft, as `post` does, without waiting; `done` is called in the end."""
         ended = self._showing.show(draft)
         stored = self._log.submit(draft, searched)
-        stored.add_done_callback(partial(_tell, ended))
+        stored.add_done_callback(partial(_tell, ended, done))
         return stored
 
     def withdraw(self, draft: Draft) -> None:

@@ -13,7 +13,6 @@ A commit of a room that was cleared is void: its messages are gone, and its ids 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +24,7 @@ from .fields import (
     TEXT_CHARACTERS,
     checked,
     iso_date,
+    new_id,
     position_field,
     sender_name,
     string_field,
@@ -59,7 +59,7 @@ class Draft:
         now: float,
         user: str | None = None,
         name: str | None = None,
-        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+        new_id: Callable[[], str] = new_id,
     ) -> Draft:
         """The draft that a POST describes: `from`, `text`, and optionally `provisionalId` and `lastEventId`.
 
@@ -72,7 +72,7 @@ class Draft:
         text = string_field(fields, "text").replace("\r\n", "\n")
         text = checked("text", text, TEXT_CHARACTERS, CONTROL_IN_TEXT)
         given = fields.get("provisionalId")
-        provisional_id = str(new_id()) if given is None else uuid_field(string_field(fields, "provisionalId"))
+        provisional_id = new_id() if given is None else uuid_field(string_field(fields, "provisionalId"))
         since = position_field(fields.get("lastEventId"))
         return cls(room, sender, text, iso_date(now), provisional_id, user, since)
 

@@ -85,7 +85,8 @@ class Room(View):
 
     def _put_at_once(self) -> bool:
         """Puts what waits without the writer's task, if nothing is in doubt; says whether it did."""
-        if self.window is None or self._doubtful or self.old():
+        asked = self.clocks()
+        if self.window is None or self._doubtful or self.old(asked):
             return False
         self._settle()
         self._drop_late(in_doubt=False)
@@ -93,7 +94,7 @@ class Room(View):
         if not drafts:
             return True
         commit = Commit.of(self.window.tail + 1, drafts)
-        if not self._common.engine.submit(commit, partial(self._landed, commit, drafts, self.clocks())):
+        if not self._common.engine.submit(commit, partial(self._landed, commit, drafts, asked)):
             return False
         self._flying = commit
         return True

@@ -216,7 +216,7 @@ class View:
         """The window was known to be up to date when the clocks were so."""
         self._known = asked
 
-    def old(self) -> bool:
+    def old(self, now: tuple[float, float] | None = None) -> bool:
         """Whether the log must be read before the tail is used. The loop's clock stands still in sleep."""
-        (loop_time, wall_time), (known_loop, known_wall) = self.clocks(), self._known
+        (loop_time, wall_time), (known_loop, known_wall) = now or self.clocks(), self._known
         return loop_time - known_loop > TAIL_SECONDS or abs(wall_time - known_wall) > TAIL_SECONDS

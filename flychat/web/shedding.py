@@ -9,7 +9,8 @@ kernel knows (TCP_INFO); where it does not tell, nothing is late.
 
 One pause is no overload (a machine that slept, a process that was stopped): only who has been behind for
 LATE seconds refuses, and is behind until a request has waited for less than half of that. A new connection
-may have waited for others to be let in, after a restart: its first request is given NEW seconds.
+may have waited for others to be let in, after a restart: as long as those that are there are in time, its
+first request is given NEW seconds.
 
 A refusal tells to come again after some seconds. It costs a tenth of a message: so who comes again at once is
 not looked at for PAUSE seconds, and costs nothing.
@@ -29,8 +30,8 @@ from collections.abc import Callable
 from prometheus_client import Counter
 
 LATE = 0.5  # seconds that a request may have waited
-NEW = 2.0  # the same, of the first request of a connection
-PAUSE = 1.0  # seconds until one that was refused is looked at again
+NEW = 2.0  # the same, of the first request of a connection, where others are in time
+PAUSE = 0.5  # seconds until one that was refused is looked at again
 
 SHED = Counter(
     "flychat_shed", "Requests that had waited for too long: refused, or their clients had gone", ["why"]
@@ -56,9 +57,10 @@ class Shedding:
         if waited < LATE / 2:
             if not new:
                 self._behind_since = math.inf
-        elif waited >= (NEW if new else LATE):
+        elif waited >= LATE:
             now = self._now()
-            self._behind_since = min(self._behind_since, now)
+            if waited >= NEW or not new:
+                self._behind_since = min(self._behind_since, now)
             return now - self._behind_since >= LATE
         return False
 

@@ -172,8 +172,9 @@ class Shortcut(ClientListener):
         self.busy(client)
         application.begin(client)
         client.posted = draft
-        stored = application.chat.submit(draft, partial(application.charge_search, address))
-        stored.add_done_callback(partial(self._stored, client, fields))
+        application.chat.submit(
+            draft, partial(application.charge_search, address), partial(self._stored, client, fields)
+        )
         return True
 
     def interrupted(self, client: Client, *, gone: bool) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from flychat import fields
 from flychat.errors import Forbidden, Invalid, NotFound
-from flychat.fields import NFC_SHRINKS, iso_date, room_name, user_id
+from flychat.fields import NFC_SHRINKS, iso_date, new_id, room_name, user_id
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message, payload_item, wire_json, wire_text
 from flychat.sse import to_json
 
@@ -109,7 +109,7 @@ def test_the_line_breaks_of_html_forms_become_newlines():
 
 
 def test_a_provisional_id_is_made_where_none_is_given_and_kept_in_lower_case():
-    made = Draft.create("room", {"from": "a", "text": "b"}, now=0, new_id=lambda: uuid.UUID(int=5))
+    made = Draft.create("room", {"from": "a", "text": "b"}, now=0, new_id=lambda: str(uuid.UUID(int=5)))
     assert made.provisional_id == str(uuid.UUID(int=5))
     assert draft(provisionalId=ID.upper()).provisional_id == ID
 
@@ -124,6 +124,14 @@ def test_a_provisional_id_is_made_where_none_is_given_and_kept_in_lower_case():
 )
 def test_dates_are_utc_with_milliseconds(seconds, date):
     assert Draft.create("r", {"from": "a", "text": "b"}, now=seconds).date == date
+
+
+def test_new_ids_are_random_uuids():
+    ids = {new_id() for _ in range(200)}
+    assert len(ids) == 200
+    for each in map(uuid.UUID, ids):
+        assert (each.version, each.variant) == (4, uuid.RFC_4122)
+        assert str(each) in ids
 
 
 def test_a_message_on_the_wire_has_an_id_and_a_draft_has_none():

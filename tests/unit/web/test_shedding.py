@@ -33,7 +33,8 @@ TABLE = {
     "refused is only who is late": [(0, LATE, False, False), (1, LATE * 0.9, False, False), (2, LATE, False, True)],
     "it is over": [(0, LATE, False, False), (1, HALF * 0.9, False, False), (2, LATE, False, False), (3, LATE, False, True)],
     "after a restart": [(0, NEW * 0.9, True, False), (2, NEW * 0.9, True, False)],
-    "new ones, too late": [(0, NEW, True, False), (LATE, NEW, True, True), (1, NEW * 0.9, True, False)],
+    "new ones, too late": [(0, NEW, True, False), (LATE, NEW, True, True), (1, NEW * 0.9, True, True)],
+    "new ones, where others are late as well": [(0, LATE, False, False), (LATE, LATE, True, True), (1, 0, True, False)],
     "a new one that did not wait says nothing": [(0, LATE, False, False), (0.4, 0, True, False), (LATE, LATE, False, True)],
 }  # fmt: skip
 
