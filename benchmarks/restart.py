@@ -128,8 +128,9 @@ async def recoveries(port: int, clients: int, rooms: int, history: int) -> list[
             answers.append((int(head[9:12]), time.perf_counter() - began))
         writer.close()
 
-    async with asyncio.timeout(SECONDS):
-        await asyncio.gather(*(ask() for _ in range(PROXY_CONNECTIONS)))
+    with contextlib.suppress(TimeoutError):  # what is not answered by then is missing
+        async with asyncio.timeout(SECONDS):
+            await asyncio.gather(*(ask() for _ in range(PROXY_CONNECTIONS)))
     return answers
 
 

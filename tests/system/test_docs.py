@@ -189,6 +189,7 @@ ROOT_ONLY = (
     "changes the machine; tests/system/test_deploy.py has systemd check the unit, and runs flychat with it"
 )
 STOPPED = "wants a file of no running server; tests/system/test_maintenance.py runs it"
+ACCESS = "wants a secret of its own; tests/system/test_access.py runs the same, in both modes"
 DOCKER = "wants a Docker daemon; tests/system/test_deploy.py reads the files"
 NOT_RUN = {
     "python3 -m venv .venv": INSTALLS,
@@ -199,6 +200,10 @@ NOT_RUN = {
     ".venv/bin/tox exec -e lint -- ruff format .": "would change the checkout",
     ".venv/bin/python -m flychat export tea --store sqlite:flychat.db": STOPPED,
     ".venv/bin/python -m flychat clear tea --store sqlite:flychat.db": STOPPED,
+    "head -c 32 /dev/urandom | base64 > secret": ACCESS,
+    ".venv/bin/python -m flychat --standalone --secret secret --access 'staff*='": ACCESS,
+    ".venv/bin/python -m flychat token --secret secret --name Ann --room 'staff=rw' --link http://127.0.0.1:3000": ACCESS,
+    ".venv/bin/python -m flychat revoke Ann --url http://127.0.0.1:3000 --secret secret": ACCESS,
     "cd deploy": "of the next one",
     "pushpin --config=pushpin.conf": "its ports are fixed; --with-pushpin and all tests of the GRIP mode use the file",
     "python3 -m venv /opt/flychat": ROOT_ONLY,
