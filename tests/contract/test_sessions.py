@@ -183,6 +183,7 @@ async def test_a_room_may_be_called_session_and_without_tokens_that_is_all_it_is
         f"staff={HASH}$x",
         f"={HASH}",
     ],
+    ids=range(7),  # of its own in each process of the tests, the hash is no name
 )
 def test_a_password_that_is_not_as_the_command_prints_it_is_refused(value, tmp_path):
     (tmp_path / "secret").write_text(KEY)
