@@ -24,7 +24,12 @@ WRONG = {
     "export": ("export",),
     "clear": ("clear", "tea", "--no-such-option"),
     "create-table": ("create-table", "flychat-messages"),
+    "token": ("token", "--no-such-option"),
+    "password": ("password", "--no-such-option"),
+    "revoke": ("revoke",),
 }
+ASKS_NOBODY = {"token", "password"}  # so there is nothing to wait for
+ASKED = {"password"}  # of who sits at the terminal
 SILENT = {  # URL stands for a server that takes connections, and never answers
     "check": ("check", "URL", "--quick"),
     "tail": ("tail", "URL/tea"),
@@ -32,6 +37,7 @@ SILENT = {  # URL stands for a server that takes connections, and never answers
     "export": ("export", "tea", *ON_DYNAMO),
     "clear": ("clear", "tea", *ON_DYNAMO),
     "create-table": ("--create-table", *ON_DYNAMO),
+    "revoke": ("revoke", "ann", *ON_DYNAMO),
 }
 READ_NO_MORE = {  # URL stands for a server with a message in the room "room"; the file has one, too
     "check": ("check", "URL", "--quick"),
@@ -40,11 +46,15 @@ READ_NO_MORE = {  # URL stands for a server with a message in the room "room"; t
     "export": ("export", "room", "--store", "sqlite:stopped.db"),
     "clear": ("clear", "room", "--store", "sqlite:stopped.db"),
     "create-table": ("create-table", *ON_DYNAMO),
+    "token": ("token", "--secret", "secret", "--name", "Ann"),
+    "revoke": ("revoke", "ann", "--store", "sqlite:stopped.db"),
 }
 
 
 def test_the_tables_have_every_command():
-    assert WRONG.keys() == SILENT.keys() == READ_NO_MORE.keys() == tools.COMMANDS.keys()
+    assert WRONG.keys() == tools.COMMANDS.keys()
+    assert SILENT.keys() == tools.COMMANDS.keys() - ASKS_NOBODY
+    assert READ_NO_MORE.keys() == tools.COMMANDS.keys() - ASKED
 
 
 @contextlib.contextmanager
@@ -90,6 +100,7 @@ def test_it_ends_with_1_and_without_a_word_when_nobody_reads_it(name, tmp_path, 
     with running("--standalone", "--port", "0", "--store", "sqlite:stopped.db", cwd=tmp_path) as program:
         post(program, "hello")
         program.end()
+    (tmp_path / "secret").write_text("a key that is known to the tests, 32 bytes or more\n")
     with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
         post(program, "hello")
         reading, writing = os.pipe()
