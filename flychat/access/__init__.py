@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..errors import FlychatError, Invalid
-from ..fields import room_name
+from ..fields import CONTROL, room_name
 from ..sse import read_position
 
 READ, WRITE, MODERATE = "r", "w", "m"
@@ -34,7 +34,6 @@ Rights: TypeAlias = frozenset[str]
 NONE: Rights = frozenset()
 
 _PASS = re.compile(r"([0-9]{1,12})-([0-9]{1,12})(?:-([0-9a-f]{8}))?(?:-([0-9a-f]{8}))?", re.ASCII)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class BadToken(FlychatError):
@@ -57,7 +56,7 @@ def read_pattern(text: str) -> str:
     if not text.endswith("*"):
         return room_name(text)
     beginning = unicodedata.normalize("NFC", text[:256])
-    if "/" in beginning or len(beginning) > 65 or _CONTROL.search(beginning):
+    if "/" in beginning or len(beginning) > 65 or CONTROL.search(beginning):
         raise Invalid("pattern", "must be the name of a room, or its beginning and *")
     return beginning
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
 from ..errors import TooLarge, Unavailable
-from ..fields import iso_date
+from ..fields import iso_date, new_id
 from ..messages import COMMIT_BYTES, Commit, Draft
 from ..storage import Engine, Rejected, Taken, Throttled, Unknown
 from .revocations import Revocations
@@ -48,7 +47,7 @@ class Rulebook:
             revocations, last = await self._newest()
             now = int(time.time())
             new = revocations.with_these(ids, room, now)
-            entry = Draft(RULES, AUTHOR, new.text(), iso_date(now), str(uuid.uuid4()))
+            entry = Draft(RULES, AUTHOR, new.text(), iso_date(now), new_id())
             commit = Commit.of(last + 1, [entry])
             if commit.size > COMMIT_BYTES:
                 raise TooLarge("too much is revoked: let the tokens expire sooner, or change the secret")

@@ -35,13 +35,13 @@ import asyncio
 import json
 import logging
 import random
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from ..errors import Unavailable
+from ..fields import new_id
 from ..messages import Draft, Message
 from ..streams import HISTORY
 from .follower import Follower, Reset, Retraction, StreamEvent, flychats, read_id, read_message
@@ -146,7 +146,7 @@ async def post(
     the same provisional id and the same last id.
     """
     fields: dict[str, Any] = {"text": text} if sender is None else {"from": sender, "text": text}
-    fields["provisionalId"] = provisional_id or str(uuid.uuid4())
+    fields["provisionalId"] = provisional_id or new_id()
     if last_id is not None:
         fields["lastEventId"] = last_id
 

@@ -14,7 +14,6 @@ import json
 import secrets
 import statistics
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
@@ -22,6 +21,7 @@ from .. import client
 from ..client import http
 from ..client.follower import Follower
 from ..errors import FlychatError
+from ..fields import new_id
 from ..messages import Message
 from ..sse import Event
 from ..streams import KEEP_ALIVE_SECONDS
@@ -124,7 +124,7 @@ async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]
     async with http.connect(url, room) as (_, events):
         for _ in range(POSTS):
             seen, began = Sights(), time.monotonic()
-            key = str(uuid.uuid4())
+            key = new_id()
             watching = asyncio.create_task(seen.watch(events, key))
             try:
                 message = await client.post(

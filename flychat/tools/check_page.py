@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import uuid
 from html.parser import HTMLParser
 from urllib.parse import quote, urljoin, urlsplit
 
 from .. import client
 from ..client import http
 from ..errors import FlychatError
+from ..fields import new_id
 from .findings import Findings, reason
 
 FILES = 50  # of a page are looked at, at the most
@@ -36,7 +36,7 @@ async def check_page(found: Findings, url: str, room: str) -> None:
 
     origin = _origin(url)
     headers = {"Content-Type": "application/json", "Origin": origin}
-    fields = {"from": "check", "text": "A test message.", "provisionalId": str(uuid.uuid4())}
+    fields = {"from": "check", "text": "A test message.", "provisionalId": new_id()}
     try:
         await http.ask(http.messages_url(url, room), headers, json.dumps(fields).encode())
     except (client.Denied, OSError) as error:

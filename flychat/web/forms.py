@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from tornado import httputil
@@ -42,14 +41,6 @@ def read_fields(content_type: str, body: bytes) -> tuple[dict[str, Any], bool]:
         raise Invalid("body", "must be a form in UTF-8") from None
     _check_charset(fields.get("_charset_", "utf-8"))  # in which a browser says how it has encoded a form
     return fields, True
-
-
-def text_field(fields: Mapping[str, Any], name: str) -> str:
-    """A field that must be there. Raises Invalid."""
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise Invalid(name, "is missing" if value is None else "must be a string")
-    return value
 
 
 def _check_charset(name: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-import uuid
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from tornado.web import stream_request_body
 from .. import errors, streams
 from ..access import READ, WRITE, Pass
 from ..errors import Invalid
-from ..fields import room_name, sender_name
+from ..fields import new_id, room_name, sender_name
 from ..messages import Draft, wire_json
 from ..sse import read_position
 from .application import Recovery
@@ -159,7 +158,7 @@ class MessagesHandler(StreamHandler):
                 form = {name: fields.get(name, "") for name in ("text", "provisionalId", "lastEventId")}
                 used_up = isinstance(error, errors.Conflict | errors.TooOld)
                 if used_up or not form["provisionalId"] or getattr(error, "field", "") == "provisionalId":
-                    form |= {"provisionalId": str(uuid.uuid4()), "lastEventId": ""}
+                    form |= {"provisionalId": new_id(), "lastEventId": ""}
                 return {
                     **form,
                     "from": sender_name(fields.get("from", "")),

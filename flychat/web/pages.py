@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from ..access import HEADER, READ, WRITE, Token
 from ..errors import Invalid
-from ..fields import room_name, sender_name
+from ..fields import new_id, room_name, sender_name
 from ..messages import Message
 from ..names import name_to_show
 from ..sse import read_position
@@ -75,7 +74,7 @@ class RoomHandler(RightsHandler):
             "room.html",
             **values,
             messages_path=messages_path(room),
-            provisional_id=uuid.uuid4(),  # of the form without scripts: sent again, it is the same message
+            provisional_id=new_id(),  # of the form without scripts: sent again, it is the same message
             rows="".join(rows),  # escaped by their template
             first_id=first_id,
             last_id=page.last_id,

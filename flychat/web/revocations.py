@@ -5,8 +5,8 @@ from __future__ import annotations
 from .. import errors
 from ..access import MODERATE
 from ..access.revocations import ALL_ROOMS
-from ..fields import room_name, user_id
-from .forms import read_fields, text_field
+from ..fields import room_name, string_field, user_id
+from .forms import read_fields
 from .rights import RightsHandler
 
 
@@ -17,11 +17,11 @@ class RevocationsHandler(RightsHandler):
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
         fields, _ = read_fields(self.request.headers.get("Content-Type", ""), self.request.body)
-        room = ALL_ROOMS if fields.get("room") is None else room_name(text_field(fields, "room"))
+        room = ALL_ROOMS if fields.get("room") is None else room_name(string_field(fields, "room"))
         await self.require(room, MODERATE)
         if room == ALL_ROOMS and not (self.identity and self.identity.rooms.everywhere(MODERATE)):
             raise errors.NotAllowed
-        user = user_id(text_field(fields, "user"))
+        user = user_id(string_field(fields, "user"))
         self.admit(1)
         moment = await self.application.revoke(user, room)
         self.set_header("Cache-Control", "no-store")

@@ -15,9 +15,9 @@ from .. import errors
 from ..access import READ, WRITE, BadToken, KeyMissing, Token
 from ..access.revocations import ALL_ROOMS
 from ..errors import Invalid, Unauthorized, Unavailable
-from ..fields import room_name
+from ..fields import room_name, string_field
 from .credentials import NAMES
-from .forms import read_fields, text_field
+from .forms import read_fields
 from .messages import BODY_BYTES
 from .pages import RoomHandler
 from .paths import room_path
@@ -42,13 +42,13 @@ class SessionHandler(RoomHandler):
         if len(self.request.body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         fields, is_form = read_fields(self.request.headers.get("Content-Type", ""), self.request.body)
-        room = self.room = room_name(text_field(fields, "room")) if fields.get("room") else None
+        room = self.room = room_name(string_field(fields, "room")) if fields.get("room") else None
         if fields.get("leave"):
             return self._answer(None, room, is_form)
         if fields.get("password") is not None:
-            text = await self._guest(room, text_field(fields, "password"))
+            text = await self._guest(room, string_field(fields, "password"))
         else:
-            text = text_field(fields, "token").rpartition("#invite=")[2].strip()  # or the whole link
+            text = string_field(fields, "token").rpartition("#invite=")[2].strip()  # or the whole link
         token = await self._token(text)
         self.set_cookie(
             NAMES[self.https],
