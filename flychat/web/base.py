@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -61,7 +61,10 @@ class BaseHandler(RequestHandler):
         return self.application.chat
 
     def set_default_headers(self) -> None:
-        for header, value in DEFAULT_HEADERS.items():
+        self.set_headers(DEFAULT_HEADERS)
+
+    def set_headers(self, headers: Mapping[str, str]) -> None:
+        for header, value in headers.items():
             self.set_header(header, value)
 
     def compute_etag(self) -> str | None:
@@ -161,8 +164,7 @@ class BaseHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         problem: Problem = kwargs["problem"]
-        for header, value in problem.headers.items():
-            self.set_header(header, value)
+        self.set_headers(problem.headers)
         if problem.ours and (id := self.application.failed(self.request.method, self.request.path, problem)):
             self.set_header("X-Request-Id", id)
         self.allow_origin()
@@ -176,8 +178,7 @@ class BaseHandler(RequestHandler):
                 form=self.form_again(kwargs.get("exc_info", (None, None))[1]),
             )
         else:
-            self.set_header("Content-Type", JSON)
-            self.write(problem.json)
+            self.write_line(problem.json)
 
     def again(self) -> str:
         """How the sentence ends that asks to try again."""
@@ -193,8 +194,12 @@ class BaseHandler(RequestHandler):
             super().log_exception(typ, value, tb)
 
     def write_json(self, value: dict[str, Any]) -> None:
+        self.write_line(to_json(value) + "\n")
+
+    def write_line(self, line: str | bytes) -> None:
+        """A line that is JSON already."""
         self.set_header("Content-Type", JSON)
-        self.write(to_json(value) + "\n")
+        self.write(line)
 
     def write_page(self, template: str, **values: Any) -> None:
         self.set_header("Content-Type", "text/html; charset=utf-8")

@@ -43,8 +43,7 @@ class StreamHandler(RightsHandler):
             raise errors.Unproxied(
                 f"this server does not hold streams: ask for it at {self.application.proxy_address}"
             )
-        for header, value in streams.STREAM_HEADERS.items():
-            self.set_header(header, value)
+        self.set_headers(streams.STREAM_HEADERS)
         self.keep_private()
         self.allow_origin()
         if self.request.method != "HEAD":
@@ -55,8 +54,7 @@ class StreamHandler(RightsHandler):
         return time.monotonic() - self.request.request_time()
 
     def send(self, headers: Mapping[str, str], body: bytes) -> None:
-        for header, value in headers.items():
-            self.set_header(header, value)
+        self.set_headers(headers)
         self.write(body)
 
     def take(self) -> tuple[socket.socket, bytes, bool] | None:
@@ -136,7 +134,7 @@ class MessagesHandler(StreamHandler):
             query = "" if remembered else "?user=" + quote(message.sender, safe="")
             self.redirect(room_path(draft.room) + query, status=303)
         else:
-            self.write_json(wire_json(message))
+            self.write_line(message.json)
 
     def _read_fields(self) -> tuple[dict[str, Any], bool]:
         if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -212,6 +210,5 @@ class RecoveryHandler(StreamHandler):
     def _refuse(self, reason: str) -> None:
         """Ends the stream, with last words: at a 4xx the proxy would let its client wait, and ask again."""
         REFUSED.labels(reason).inc()
-        for header, value in streams.STREAM_HEADERS.items():
-            self.set_header(header, value)
+        self.set_headers(streams.STREAM_HEADERS)
         self.write(streams.stream_end(reason).encode())

@@ -7,8 +7,8 @@ method, version, path or media type, an Origin that is not ours, or a byte too f
 unusual is Tornado's business: so to take too little here costs time, never correctness. The differential test
 sends thousands of requests both ways and compares the answers.
 
-Cookie is harmless: browsers send it with every request, and the only cookie there is remembers a name, on
-which neither a stream nor a POST depends. Once a cookie can carry a right, it is not any more.
+Cookie is harmless here: browsers send it with every request, and neither a stream nor a POST depends on the
+name that it may remember. Whether it may carry a right is asked before the shortcut answers (Access.public).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
+from ..access import READ, WRITE
 from ..errors import Refused
 from ..fields import room_name
 from ..streams import StreamRequest
@@ -68,6 +69,7 @@ class PlainStream(NamedTuple):
 
     request: StreamRequest
     headers: Mapping[str, str]
+    right: str = READ
 
     @property
     def room(self) -> str:
@@ -82,6 +84,7 @@ class PlainPost(NamedTuple):
     content_type: str
     body: bytes
     origin: str  # in small letters; "": none
+    right: str = WRITE
 
 
 Plain: TypeAlias = PlainStream | PlainPost

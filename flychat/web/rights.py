@@ -90,8 +90,7 @@ class RightsHandler(BaseHandler):
         self.add_header("Vary", DEPENDS)
         if self.room is None or not (self.answers_pages or self.accepts("text/html")):
             return super().write_error(status_code, **kwargs)
-        for header, value in kwargs["problem"].headers.items():
-            self.set_header(header, value)
+        self.set_headers(kwargs["problem"].headers)
         return self.write_page(
             "private.html",
             room=self.room,

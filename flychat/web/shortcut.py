@@ -28,7 +28,6 @@ from typing import Any, NamedTuple
 
 from tornado.httputil import format_timestamp
 
-from ..access import READ, WRITE
 from ..errors import FlychatError, Overloaded
 from ..messages import Draft, Message
 from ..streams import STREAM_HEADERS, StreamPlan, answer_head
@@ -109,8 +108,7 @@ class Shortcut(ClientListener):
 
     def _answer(self, client: Client, plain: PlainStream | PlainPost, size: int) -> bool:
         """Answers a request of `size` bytes; False if something is against it: then nothing was done."""
-        is_post = isinstance(plain, PlainPost)
-        if not self._application.access.public(plain.room, WRITE if is_post else READ, plain.headers):
+        if not self._application.access.public(plain.room, plain.right, plain.headers):
             return False
         address = self._application.address_of(plain.headers, client.address[0])
         if isinstance(plain, PlainPost):
@@ -254,7 +252,7 @@ def refusal(problem: Problem, second: int, id: str | None = None) -> bytes:
 def _json_head(status: str, second: int, more: Mapping[str, str]) -> bytes:
     """The head that Tornado would write, up to the length of the body."""
     headers = {
-        "Server": "",
+        "Server": "",  # stands first; which it is, DEFAULT_HEADERS say
         "Content-Type": JSON,
         "Date": format_timestamp(second),
         **DEFAULT_HEADERS,
