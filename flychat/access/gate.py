@@ -50,7 +50,12 @@ class Access:
         self.revocations = Revocations()
         self.doubtful = False  # for too long it could not be read what is revoked
         self.all_public = rules.everywhere(READ)  # no room is private
-        self.on = rules != EVERYBODY or tokens is not None or bool(user_header)
+        self._ruled = rules != EVERYBODY or bool(user_header)
+
+    @property
+    def on(self) -> bool:
+        """Whether anything of it is configured."""
+        return self._ruled or self.tokens is not None
 
     def may(self, visitor: Bearer, room: str, right: str) -> bool:
         """Whether the visitor has the right in the room."""

@@ -18,7 +18,6 @@ def open_access(options: AccessOptions) -> Access:
         from .tokens import Tokens  # with all that it imports, which is not needed without them
 
         access.tokens = Tokens([])
-        access.on = True
     if options.secret:
         take_secret(access, options.secret)
     if options.jwks:

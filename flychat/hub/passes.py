@@ -16,10 +16,9 @@ from typing import TypeAlias
 
 from ..access import Pass
 from ..streams import stream_end
-from .sockets import ENDED, ENDINGS, SLICE, Connection, Connections
+from .sockets import SLICE, Connection, Connections
 
 UNSURE = "unsure"  # whether the right is still there: such a hold is cut, without a word, and may come back
-ENDED |= {why: ENDINGS.labels(why) for why in ("expired", "revoked", "private", UNSURE)}
 
 Ended: TypeAlias = Callable[[str, Pass | None, float], str | None]  # (room, pass, now) -> why, or None
 

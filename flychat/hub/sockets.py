@@ -44,8 +44,9 @@ OWED_BYTES, HURRY = 32 << 20, 0.5  # where over 32 MiB of plans wait for clients
 
 HELD = prometheus_client.Gauge("flychat_streams", "Streams that are held in this process")
 LAGGING = prometheus_client.Gauge("flychat_streams_lagging", "Of these, those whose clients cannot keep up")
-ENDINGS = prometheus_client.Counter("flychat_streams_ended", "Streams that ended here, and why", ["why"])
-ENDED = {why: ENDINGS.labels(why) for why in ("left", "behind", "stalled", "drained")}
+_ENDED = prometheus_client.Counter("flychat_streams_ended", "Streams that ended here, and why", ["why"])
+WHYS = ("left", "behind", "stalled", "drained", "expired", "revoked", "private", "unsure")
+ENDED = {why: _ENDED.labels(why) for why in WHYS}
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
