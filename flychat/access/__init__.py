@@ -61,6 +61,14 @@ def read_pattern(text: str) -> str:
     return beginning
 
 
+def read_rule(text: str, known: str = READ + WRITE + MODERATE) -> tuple[str, Rights]:
+    """PATTERN=RIGHTS. Raises Invalid, NotFound."""
+    pattern, equals, letters = text.rpartition("=")
+    if not equals:
+        raise Invalid("rule", "must be a pattern, = and rights")
+    return read_pattern(pattern), read_rights(letters, known)
+
+
 def covers(pattern: str, room: str) -> bool:
     return pattern == room or (pattern.endswith("*") and room.startswith(pattern[:-1]))
 

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 5.0
 FRESH_SECONDS = 1.0
-AGAIN_SECONDS = (
-    2.0  # a copy is not older than FRESH_SECONDS when it is asked for, and takes its time to be used
-)
+AGAIN_SECONDS = 2.0  # a copy is as old as FRESH_SECONDS when it is asked for, and is used a little later
 DOUBT_SECONDS = 20.0  # with the time that it takes to notice: less than the 32 s that are promised
 
 logger = logging.getLogger(__name__)

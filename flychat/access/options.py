@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Invalid, Misconfigured, NotFound
-from . import EVERYBODY, READ, WRITE, Rules, read_pattern, read_rights
+from . import EVERYBODY, READ, WRITE, Rules, read_rule
 from .passwords import Password
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -106,15 +106,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _rules(values: Sequence[str]) -> Rules:
     given: dict[str, frozenset[str]] = {}
     for value in values:
-        text, equals, letters = value.rpartition("=")
         try:
-            pattern, rights = read_pattern(text), read_rights(letters, READ + WRITE)
+            pattern, rights = read_rule(value, READ + WRITE)
         except (Invalid, NotFound):
-            equals = ""
-        if not equals:
             raise Misconfigured(
                 "--access must be like staff-*=rw: a room or its beginning and *, and r, w or rw"
-            )
+            ) from None
         if pattern in given:
             raise Misconfigured("--access says two things of one pattern")
         given[pattern] = rights

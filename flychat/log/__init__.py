@@ -90,11 +90,11 @@ class MessageLog:
         the log was searched. A room that is not in memory is not searched here. `searched` is told how many
         ids the store is asked for. Raises as `commit` does.
         """
-        room = self._rooms.get(draft.room)
-        if room is None:
-            self._reader.check_load()
-            return draft
-        return await room.recall(draft, searched)
+        known = self.recall_at_once(draft)
+        if known is not None:
+            return known
+        found = await self._rooms[draft.room].search(draft, searched)
+        return found if isinstance(found, Message) else replace(draft, since=found)
 
     def recall_at_once(self, draft: Draft) -> Message | Draft | None:
         """The same, without reading; None if that does not tell. Raises Conflict, Overloaded."""

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
@@ -138,20 +138,12 @@ class View:
         except Hole:
             return []
 
-    async def recall(self, draft: Draft, searched: Searched) -> Message | Draft:
-        """The message, if this very draft is in the log already; else the draft, to be committed.
-
-        Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
-        the log was searched. A room that is not in memory is not searched here. Raises as `commit` does.
-        """
-        known = self.recall_at_once(draft)
-        if known is not None:
-            return known
-        found = await self.search(draft, searched)
-        return found if isinstance(found, Message) else replace(draft, since=found)
-
     def recall_at_once(self, draft: Draft) -> Message | Draft | None:
-        """The same, without reading; None if that does not tell. Raises Conflict, Overloaded."""
+        """What is known of the draft without reading. Raises Conflict, Overloaded.
+
+        The message, if this very draft is in the log already; else the draft; None if that is not known. A
+        window that is not there is not searched here.
+        """
         if self.window is None:
             self._common.reader.check_load()
             return draft

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from ..access import LIFE, read_pattern, read_rights
+from ..access import LIFE, NONE, read_rule
 from ..access.passwords import LONGEST, hashed
 from ..access.secret_file import read_secret
 from ..access.tokens import TOKEN_CHARACTERS, claims_of
@@ -83,16 +83,15 @@ def password_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Name
 
 
 def _rule(value: str) -> tuple[str, str]:
-    text, equals, letters = value.rpartition("=")
     try:
-        pattern, rights = read_pattern(text), read_rights(letters)
+        pattern, rights = read_rule(value)
     except Refused:
-        equals = ""
-    if not equals or not rights:
+        rights = NONE
+    if not rights:
         raise Misconfigured(
             "--room must be like staff-*=rw: a room or its beginning and *, and some of r, w, m"
         )
-    return pattern, letters
+    return pattern, value.rpartition("=")[2]
 
 
 def _said(sub: str | None) -> str:
