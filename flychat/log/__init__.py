@@ -2,7 +2,7 @@
 
 Writing. All drafts of a room pass through its writer (room.py), which says why nothing is lost or doubled.
 
-    POST -> MessageLog.commit -> Room.commit: the draft waits with others
+    POST -> MessageLog.submit -> Room.submit: the draft waits with others
                                  writer: [waiting drafts] -> one commit at tail + 1 -> Engine.put
                                  window <- the commit, or the one that won its place
                                  hub <- committed(commit); POST <- its message
@@ -88,7 +88,7 @@ class MessageLog:
 
         Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
         the log was searched. A room that is not in memory is not searched here. `searched` is told how many
-        ids the store is asked for. Raises as `commit` does.
+        ids the store is asked for. Raises what `submit` ends with.
         """
         known = self.recall_at_once(draft)
         if known is not None:
@@ -104,15 +104,11 @@ class MessageLog:
             return draft
         return room.recall_at_once(draft)
 
-    async def commit(self, draft: Draft, searched: Searched = not_told) -> Message:
-        """The draft as a message of the log.
-
-        Raises Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
-        """
-        return await self.submit(draft, searched)
-
     def submit(self, draft: Draft, searched: Searched = not_told) -> asyncio.Future[Message]:
-        """The same, without waiting: it is on its way."""
+        """What becomes of the draft, which is on its way: a message of the log.
+
+        Or Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
+        """
         if self._common.closing:  # the engine may be closed already
             ending: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
             ending.set_exception(Unavailable("this process is ending"))

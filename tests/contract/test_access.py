@@ -163,7 +163,7 @@ async def everything(mode: str, directory: Path, *arguments: str, **headers: str
     async with standing(mode, directory, *arguments) as chat:
         for n in (1, 2):
             content = {"from": "ann", "text": f"text {n}", "provisionalId": str(uuid.UUID(int=n))}
-            await chat.server.log.commit(Draft.create("room", content, now=0))
+            await chat.server.log.submit(Draft.create("room", content, now=0))
         seen: list = []
         for path in (
             "/rooms/room/messages/",

@@ -89,7 +89,7 @@ async def test_a_message_says_its_user_where_it_has_one_and_no_field_of_a_post_d
     user = 'ann"<b>@example.org'
     async with served() as chat:
         stream = await chat.stream()
-        await chat.log.commit(replace(draft(), user=user))
+        await chat.log.submit(replace(draft(), user=user))
         await post(chat, {"from": "ann", "text": "hi", "user": user, "u": user})
         given = [fields(await stream.next()), fields(await stream.next()), fields(await stream.next())]
         page = json.loads((await ask(chat, "/rooms/room/messages/")).body)["messages"]

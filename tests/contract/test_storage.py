@@ -160,7 +160,7 @@ async def test_a_log_that_a_later_version_has_written_is_read(engine):
     await engine.put(later)
     log = MessageLog(engine, memory=False)
     newer = Draft.create("room", {"from": "ann", "text": "newer"}, now=0)
-    assert (await log.commit(newer)).id == 2
+    assert (await log.submit(newer)).id == 2
     plan = await log.plan(StreamRequest("room", 0))
     assert [(m.id, m.text) for m in plan.messages] == [(1, "hi"), (2, "newer")]
     assert plan.messages[0].extra == {"removes": [1], "data": {"a": 1}}

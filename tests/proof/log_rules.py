@@ -66,7 +66,7 @@ async def converse(
             while draft.key not in acknowledged:
                 try:
                     # an impatient sender sends the same again, to another server, before it is answered
-                    answers = [chance.choice(logs).commit(draft) for _ in range(chance.choice((1, 1, 2)))]
+                    answers = [chance.choice(logs).submit(draft) for _ in range(chance.choice((1, 1, 2)))]
                     for message in await asyncio.gather(*answers):
                         if acknowledged.setdefault(draft.key, message) != message:
                             violations.append("acknowledged as two messages")

@@ -87,7 +87,7 @@ class Place:
         return message
 
     async def fill(self, count: int, room: str = "room") -> None:
-        await asyncio.gather(*(self.server.log.commit(draft(f"text {n}", room)) for n in range(count)))
+        await asyncio.gather(*(self.server.log.submit(draft(f"text {n}", room)) for n in range(count)))
 
 
 @contextlib.asynccontextmanager

@@ -124,7 +124,7 @@ class Served:
 
     async def post(self, text: str = "hi", room: str = "room") -> int:
         """Commits a message, without HTTP; gives its id."""
-        return (await self.log.commit(draft(text, room))).id
+        return (await self.log.submit(draft(text, room))).id
 
 
 def draft(text: str = "hi", room: str = "room") -> Draft:

@@ -107,7 +107,7 @@ async def test_a_reader_that_took_the_shortcut_and_reads_nothing_keeps_nobody_wa
         lagging = server.hub.connections._lagging
         count = 0
         while not lagging:
-            count = (await server.log.commit(draft("x" * 4000))).id
+            count = (await server.log.submit(draft("x" * 4000))).id
             await friend.until_id(count)
         assert friend.ids == list(range(1, count + 1))
 

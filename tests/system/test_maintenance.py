@@ -55,7 +55,7 @@ def engine(request, io_loop):
 
 async def fill(engine, count: int) -> None:
     log = MessageLog(engine, memory=False)
-    await asyncio.gather(*(log.commit(draft(f"{n}")) for n in range(1, count + 1)))
+    await asyncio.gather(*(log.submit(draft(f"{n}")) for n in range(1, count + 1)))
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -91,7 +91,7 @@ async def test_a_cleared_room_is_empty_and_its_ids_go_on(engine):
         ):
             plan = await log.plan(StreamRequest("room", last_id))
             assert ([event.name for event in plan.opening], plan.position) == (names, 151)
-    message = await MessageLog(engine, memory=False).commit(draft("new"))
+    message = await MessageLog(engine, memory=False).submit(draft("new"))
     assert message.id == 152
     log = MessageLog(engine, memory=False)
     assert [m.text for m in (await log.page("room")).messages] == ["new"]
@@ -100,7 +100,7 @@ async def test_a_cleared_room_is_empty_and_its_ids_go_on(engine):
 
 
 async def fill_other(engine) -> None:
-    await MessageLog(engine, memory=False).commit(draft("other", room="other"))
+    await MessageLog(engine, memory=False).submit(draft("other", room="other"))
 
 
 @pytest.mark.gen_test(timeout=30)
@@ -108,9 +108,9 @@ async def test_writers_that_know_the_room_go_on_behind_what_was_cleared():
     store = await SqliteEngine.open(":memory:")
     writers = [MessageLog(store, memory=memory) for memory in (False, True)]
     for writer in writers:
-        await writer.commit(draft("old"))
+        await writer.submit(draft("old"))
     assert await clear(store, "room") == 3
-    assert [(await writer.commit(draft("new"))).id for writer in writers] == [4, 5]
+    assert [(await writer.submit(draft("new"))).id for writer in writers] == [4, 5]
     for writer in writers:
         assert [m.id for m in (await writer.page("room")).messages][-1] in (4, 5)
         assert "old" not in [m.text for m in (await writer.page("room")).messages]
@@ -314,7 +314,7 @@ async def test_ends_never_decrease_whoever_writes_clears_and_gives_ends_at_once(
 
     async def write() -> None:
         for n in range(12):
-            await chance.choice(logs).commit(draft(f"{n}"))
+            await chance.choice(logs).submit(draft(f"{n}"))
 
     async def clear_twice() -> None:
         for _ in range(2):
@@ -500,7 +500,7 @@ async def test_a_stream_over_a_log_that_expired_while_its_client_was_away_has_no
         await ends_given(engine)
     for id in (5, 6):
         late = Draft.create("room", {"from": "ann", "text": "late"}, now=time.time())
-        assert (await log.commit(late)).id == id
+        assert (await log.submit(late)).id == id
         await ends_given(engine)
     for position, names in ((4, ["stream-open"]), (3, ["stream-open", "stream-reset"])):
         plan = await log.plan(StreamRequest("room", position))
@@ -514,11 +514,11 @@ async def test_a_tail_that_was_not_looked_at_for_long_is_looked_at_before_it_is_
     """All of a room may have expired meanwhile, and then its ids begin anew, for every writer."""
     engine = FaultyEngine(await SqliteEngine.open(":memory:"))
     log = MessageLog(engine, memory=False)
-    assert [(await log.commit(draft())).id for _ in range(2)] == [1, 2]
+    assert [(await log.submit(draft())).id for _ in range(2)] == [1, 2]
     await engine.engine._idle(engine.engine._sql, "DELETE FROM log")
     monkeypatch.setattr(view_module, "TAIL_SECONDS", -1.0)
     engine.calls.clear()
-    waiting = asyncio.create_task(log.commit(draft()))
+    waiting = asyncio.ensure_future(log.submit(draft()))
     while not engine.calls["after"]:  # noqa: ASYNC110 - the engine tells nobody
         await asyncio.sleep(0)
     monkeypatch.setattr(view_module, "TAIL_SECONDS", 3600.0)
@@ -663,13 +663,13 @@ async def test_a_backup_as_the_guide_makes_it_ends_while_people_write_and_is_who
     path, copy = tmp_path / "chat.db", tmp_path / "copy.db"
     engine = await SqliteEngine.open(str(path))
     log = MessageLog(engine, memory=False)
-    await asyncio.gather(*(log.commit(draft("x" * 4000)) for _ in range(1000)))
+    await asyncio.gather(*(log.submit(draft("x" * 4000)) for _ in range(1000)))
     command = [sys.executable, "-c", BACKUP, str(path), str(copy)]
     backup = asyncio.ensure_future(asyncio.to_thread(subprocess.run, command, check=True))
     while not backup.done():
-        await log.commit(draft("meanwhile"))
+        await log.submit(draft("meanwhile"))
     await backup
-    await log.commit(draft("after"))
+    await log.submit(draft("after"))
     await log.close()
     engine = await SqliteEngine.open(str(copy))
     ids = [message.id async for message in export(engine, "room")]

@@ -269,10 +269,10 @@ async def test_messages_that_other_processes_wrote_arrive(polling):
     async with served(shared=True, keep_alive=60) as chat:
         client = await chat.stream()
         other = MessageLog(chat.engine.engine, memory=False)
-        await other.commit(draft("foreign"))
+        await other.submit(draft("foreign"))
         assert fields(await client.next())["text"] == "foreign"
         chat.engine.read_faults.extend([Unknown()] * 3)
-        await other.commit(draft("again"))
+        await other.submit(draft("again"))
         assert fields(await client.next())["text"] == "again"
 
 
@@ -280,7 +280,7 @@ async def test_messages_that_other_processes_wrote_arrive(polling):
 async def test_messages_of_other_processes_are_in_the_next_stream_and_in_the_next_page():
     async with served(shared=True) as chat:
         first = await chat.stream()  # the room is held, and was read when it was empty
-        message = await MessageLog(chat.engine.engine, memory=False).commit(draft("foreign"))
+        message = await MessageLog(chat.engine.engine, memory=False).submit(draft("foreign"))
         assert (await chat.log.page("room")).messages == (message,)
         client = await chat.stream(last_id=1)
         await chat.post("ours")

@@ -76,7 +76,7 @@ async def stored(engine, room="room"):
 @pytest.mark.gen_test
 async def test_drafts_become_messages_with_the_next_ids():
     async with opened() as (log, engine, published):
-        messages = [await log.commit(draft(f"text {n}")) for n in range(3)]
+        messages = [await log.submit(draft(f"text {n}")) for n in range(3)]
         assert [(m.id, m.text) for m in messages] == [(1, "text 0"), (2, "text 1"), (3, "text 2")]
         assert await stored(engine) == messages
         assert [m for commit in published for m in commit.messages] == messages
@@ -85,12 +85,12 @@ async def test_drafts_become_messages_with_the_next_ids():
 @pytest.mark.gen_test
 async def test_what_waits_during_a_put_is_put_together_64_at_a_time():
     async with opened() as (log, engine, published):
-        await log.commit(draft())
+        await log.submit(draft())
         engine.gate.clear()
         engine.at_gate.clear()
-        first = asyncio.create_task(log.commit(draft()))
+        first = asyncio.ensure_future(log.submit(draft()))
         await engine.at_gate.wait()
-        others = [asyncio.create_task(log.commit(draft(f"{n}"))) for n in range(150)]
+        others = [asyncio.ensure_future(log.submit(draft(f"{n}"))) for n in range(150)]
         await asyncio.sleep(0)
         engine.gate.set()
         await first
@@ -103,7 +103,7 @@ async def test_what_waits_during_a_put_is_put_together_64_at_a_time():
 @pytest.mark.gen_test
 async def test_a_commit_stays_within_its_bytes():
     async with opened() as (log, engine, _):
-        await asyncio.gather(*(log.commit(draft("\N{GRINNING FACE}" * 4000)) for _ in range(9)))
+        await asyncio.gather(*(log.submit(draft("\N{GRINNING FACE}" * 4000)) for _ in range(9)))
         assert max(len(commit.messages) for commit in engine.stored) == 4
         assert all(commit.size <= COMMIT_BYTES for commit in engine.stored)
         assert len(await stored(engine)) == 9
@@ -114,10 +114,10 @@ async def test_a_commit_stays_within_its_bytes():
 async def test_a_draft_that_is_sent_again_is_answered_with_its_message_and_not_stored_again(memory):
     async with opened(memory=memory) as (log, engine, published):
         one = draft()
-        message = await log.commit(one)
-        assert await log.commit(one) == message
+        message = await log.submit(one)
+        assert await log.submit(one) == message
         assert await log.recall(one) == message
-        assert await asyncio.gather(*(log.commit(one) for _ in range(5))) == [message] * 5
+        assert await asyncio.gather(*(log.submit(one) for _ in range(5))) == [message] * 5
         assert await stored(engine) == [message]
         assert len(published) == 1
 
@@ -126,7 +126,7 @@ async def test_a_draft_that_is_sent_again_is_answered_with_its_message_and_not_s
 async def test_the_same_draft_twice_in_one_batch_is_one_message():
     async with opened() as (log, engine, _):
         one = draft()
-        first, second = await asyncio.gather(log.commit(one), log.commit(one))
+        first, second = await asyncio.gather(log.submit(one), log.submit(one))
         assert first == second
         assert await stored(engine) == [first]
 
@@ -135,15 +135,15 @@ async def test_the_same_draft_twice_in_one_batch_is_one_message():
 async def test_a_provisional_id_with_another_text_is_a_conflict():
     async with opened() as (log, engine, _):
         one = draft("one")
-        message = await log.commit(one)
+        message = await log.submit(one)
         other = draft("other", provisional_id=one.provisional_id)
         with pytest.raises(Conflict):
-            await log.commit(other)
+            await log.submit(other)
         with pytest.raises(Conflict):
             await log.recall(other)
         results = await asyncio.gather(
-            log.commit(twice := draft("a")),
-            log.commit(draft("b", provisional_id=twice.provisional_id)),
+            log.submit(twice := draft("a")),
+            log.submit(draft("b", provisional_id=twice.provisional_id)),
             return_exceptions=True,
         )
         assert results[0].text == "a"
@@ -156,7 +156,7 @@ async def test_the_sender_is_part_of_the_key():
     async with opened() as (log, engine, _):
         one = draft("one", sender="ann")
         other = draft("other", sender="bob", provisional_id=one.provisional_id)
-        messages = await asyncio.gather(log.commit(one), log.commit(other))
+        messages = await asyncio.gather(log.submit(one), log.submit(other))
         assert [m.sender for m in messages] == ["ann", "bob"]
         assert len(await stored(engine)) == 2
 
@@ -170,14 +170,14 @@ async def test_a_forged_provisional_id_is_no_conflict_for_the_author_and_a_messa
         by_ann = replace(by_ann, user="ann@example.org")
         forged = [replace(by_ann, user=user, text="not that") for user in (None, "eve")]
         order = [*forged, by_ann] if forged_first else [by_ann, *forged]
-        messages = [await log.commit(each) for each in order]
+        messages = [await log.submit(each) for each in order]
         assert [(m.user, m.text) for m in messages] == [(each.user, each.text) for each in order]
-        assert await log.recall(by_ann) == await log.commit(by_ann) == messages[order.index(by_ann)]
+        assert await log.recall(by_ann) == await log.submit(by_ann) == messages[order.index(by_ann)]
         together = [replace(each, provisional_id=str(uuid.uuid4())) for each in order]
-        messages += await asyncio.gather(*map(log.commit, together))
+        messages += await asyncio.gather(*map(log.submit, together))
         assert await stored(engine) == messages
         with pytest.raises(Conflict):
-            await log.commit(replace(by_ann, text="nor that"))
+            await log.submit(replace(by_ann, text="nor that"))
 
 
 @pytest.mark.gen_test
@@ -186,7 +186,7 @@ async def test_a_forged_provisional_id_is_no_conflict_for_the_author_and_a_messa
 )
 async def test_an_unknown_outcome_is_tried_again_at_the_same_place(faults):
     async with opened(*faults) as (log, engine, published):
-        message = await log.commit(draft())
+        message = await log.submit(draft())
         assert await stored(engine) == [message]
         assert {commit.first for commit in engine.tried} == {1}
         assert [m for commit in published for m in commit.messages] == [message]
@@ -197,12 +197,12 @@ async def test_a_late_put_is_recognised_whether_it_comes_first_or_in_vain():
     one = draft()
     async with opened("late", "lose") as (log, engine, published):
         engine.late_after = 1
-        message = await log.commit(one)
+        message = await log.submit(one)
         assert len(engine.tried) == 3, "the late put came before the second one; the third met it"
         assert await stored(engine) == [message]
         assert published == engine.stored
     async with opened("late") as (log, engine, _):
-        message = await log.commit(one)
+        message = await log.submit(one)
         await engine.release()
         assert engine.suffered["late in vain"] == 1
         assert await stored(engine) == [message]
@@ -214,10 +214,10 @@ async def test_a_lost_race_is_folded_in_and_the_next_place_is_tried(hidden):
     async with opened() as (log, engine, published):
         engine.hides_winner = hidden
         other = MessageLog(engine.engine, memory=False)
-        await log.commit(draft())
+        await log.submit(draft())
         for n in range(3):
-            await other.commit(draft(f"foreign {n}", sender="bob"))
-        message = await log.commit(draft("mine"))
+            await other.submit(draft(f"foreign {n}", sender="bob"))
+        message = await log.submit(draft("mine"))
         assert message.id == 5
         assert [m.text for m in await stored(engine)] == ["hi", "foreign 0", "foreign 1", "foreign 2", "mine"]
         assert [(c.first, c.last) for c in published] == [(1, 1), (5, 5)], "others publish what they write"
@@ -226,10 +226,10 @@ async def test_a_lost_race_is_folded_in_and_the_next_place_is_tried(hidden):
 @pytest.mark.gen_test
 async def test_a_message_that_another_process_stored_is_recognised_when_its_client_sends_it_here():
     async with opened() as (log, engine, published):
-        await log.commit(draft())
+        await log.submit(draft())
         other = MessageLog(engine.engine, memory=False)
-        message = await other.commit(one := draft("mine"))
-        assert await log.commit(one) == message
+        message = await other.submit(one := draft("mine"))
+        assert await log.submit(one) == message
         assert len(await stored(engine)) == 2
         assert published[-1].last == message.id, "whoever wrote it may have died before publishing"
 
@@ -242,10 +242,10 @@ async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_fo
         log._common.committed = lambda commit: (published.append(commit), found.set())
         # an engine that hides the place: every further attempt is lost, so the log must be read again
         with pytest.raises(Unavailable):
-            await log.commit(one := draft())
+            await log.submit(one := draft())
         await found.wait()
         assert published == engine.stored
-        assert await log.commit(one) == engine.stored[0].messages[0], "to send again is safe"
+        assert await log.submit(one) == engine.stored[0].messages[0], "to send again is safe"
         assert len(await stored(engine)) == 1
 
 
@@ -259,7 +259,7 @@ async def test_the_deadline_holds_for_a_writer_that_only_loses_too(monkeypatch):
 
     log = MessageLog(Greedy(await SqliteEngine.open(":memory:")), memory=False)
     with pytest.raises(Unavailable):
-        await log.commit(draft())
+        await log.submit(draft())
     await log.close(0.01)
 
 
@@ -274,7 +274,7 @@ async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotte
     log = MessageLog(engine := Slow(MemoryEngine(shared=not submitted)), memory=False)
     await log._rooms.use("room").warm()
     engine.calls.clear()
-    outcomes = await asyncio.gather(*(log.commit(draft()) for _ in range(200)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(log.submit(draft()) for _ in range(200)), return_exceptions=True)
     stored = 1 if submitted else 64  # the first one is put at once, before the others come
     assert [m.id for m in outcomes if isinstance(m, Message)] == list(range(1, stored + 1))
     assert {str(error) for error in outcomes[stored:]} == {"too many messages are waiting for the store"}
@@ -287,10 +287,10 @@ async def test_a_draft_that_was_refused_and_not_stored_can_be_sent_again(monkeyp
     monkeypatch.setattr(room_module, "DEADLINE", 0.05)
     async with opened(*["lose"] * 8) as (log, engine, _):
         with pytest.raises(Unavailable):
-            await log.commit(one := draft())
+            await log.submit(one := draft())
         while True:
             with contextlib.suppress(Unavailable):
-                message = await log.commit(one)
+                message = await log.submit(one)
                 break
         assert await stored(engine) == [message]
 
@@ -300,7 +300,7 @@ async def test_a_poisonous_message_fails_alone():
     async with opened() as (log, engine, _):
         engine.rejects_over = 2000
         drafts = [draft("x" * (3000 if n == 5 else 10)) for n in range(12)]
-        results = await asyncio.gather(*map(log.commit, drafts), return_exceptions=True)
+        results = await asyncio.gather(*map(log.submit, drafts), return_exceptions=True)
         assert isinstance(results.pop(5), Unstorable)
         assert await stored(engine) == sorted(results, key=lambda m: m.id)
         assert len(results) == 11
@@ -310,7 +310,7 @@ async def test_a_poisonous_message_fails_alone():
 async def test_a_misconfigured_store_fails_at_once():
     async with opened("break") as (log, engine, _):
         with pytest.raises(Unavailable):
-            await log.commit(draft())
+            await log.submit(draft())
         assert len(engine.tried) == 1
     async with opened() as (log, engine, _):
         engine.read_faults.append(Broken("no such table"))
@@ -322,7 +322,7 @@ async def test_a_misconfigured_store_fails_at_once():
 async def test_a_put_goes_on_when_its_request_is_gone():
     async with opened() as (log, engine, published):
         engine.gate.clear()
-        request = asyncio.create_task(log.commit(draft()))
+        request = asyncio.ensure_future(log.submit(draft()))
         await engine.at_gate.wait()
         request.cancel()
         await asyncio.wait([request])
@@ -335,7 +335,7 @@ async def test_a_put_goes_on_when_its_request_is_gone():
 async def test_closing_waits_for_what_is_being_written_and_refuses_the_rest():
     async with opened() as (log, engine, _):
         engine.gate.clear()
-        request = asyncio.create_task(log.commit(draft()))
+        request = asyncio.ensure_future(log.submit(draft()))
         await engine.at_gate.wait()
         await log.close(0.01)
         with pytest.raises(Unavailable):
@@ -346,10 +346,10 @@ async def test_closing_waits_for_what_is_being_written_and_refuses_the_rest():
 async def test_once_it_closes_nothing_is_written_any_more():
     """A request may still come, on a connection that is open: it is refused, and not stored unseen."""
     async with opened() as (log, engine, _):
-        await log.commit(draft())
+        await log.submit(draft())
         await log.close()
         with pytest.raises(Unavailable):
-            await log.commit(draft("too late"))
+            await log.submit(draft("too late"))
         assert engine.calls["put"] == 1
 
 
@@ -369,7 +369,7 @@ async def test_a_read_that_is_tried_again_ends_when_the_log_closes():
 @pytest.mark.gen_test
 async def test_a_reading_in_two_steps_ends_when_the_log_closes_between_them():
     async with opened() as (log, engine, _):
-        await log.commit(draft())
+        await log.submit(draft())
         begun, go_on = asyncio.Event(), asyncio.Event()
         after = engine.after
 
@@ -412,7 +412,7 @@ async def test_writers_who_contend_for_a_room_take_turns():
     async def keep_saying(number):
         while asyncio.get_running_loop().time() < 30:
             with contextlib.suppress(Unavailable):
-                await logs[number].commit(draft())
+                await logs[number].submit(draft())
                 written[number] += 1
 
     await asyncio.gather(*(keep_saying(number) for number in range(3) for _ in range(16)))
@@ -425,13 +425,13 @@ async def test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginni
     """Its place may be free: what is put there gets an id that was given already, and is in no page."""
     engine = MemoryEngine(shared=True)
     one, other = (MessageLog(engine, memory=False) for _ in range(2))
-    assert (await one.commit(draft())).id == 1
+    assert (await one.submit(draft())).id == 1
     for _ in range(3):
-        await other.commit(draft())
+        await other.submit(draft())
     for place in (1, 2):
         del engine.commits["room", place]
     await asyncio.sleep(view_module.TAIL_SECONDS + 1)
-    assert (await one.commit(draft("late"))).id == 5
+    assert (await one.submit(draft("late"))).id == 5
     assert [m.id for m in (await other.page("room")).messages] == [3, 4, 5]
 
 
@@ -441,10 +441,10 @@ async def test_what_was_given_up_stays_in_doubt_when_more_is_given_up():
     published: list[Commit] = []
     log = MessageLog(engine, memory=False, committed=published.append)
     with pytest.raises(Unavailable):
-        await log.commit(draft("stored, and the answer lost"))
+        await log.submit(draft("stored, and the answer lost"))
     engine.read_faults.append(Broken("expired"))
     with pytest.raises(Unavailable):
-        await log.commit(draft("given up too"))
+        await log.submit(draft("given up too"))
     await asyncio.sleep(5)
     assert [m.text for commit in published for m in commit.messages] == ["stored, and the answer lost"]
 
@@ -453,10 +453,10 @@ async def test_what_was_given_up_stays_in_doubt_when_more_is_given_up():
 async def test_a_room_that_is_being_written_does_not_leave_memory():
     """Else there would be two of it, and the one that is read would not learn what the other writes."""
     async with opened(memory=True, most_bytes=1) as (log, engine, _):
-        await log.commit(draft())
+        await log.submit(draft())
         engine.gate.clear()
         engine.at_gate.clear()
-        writing = asyncio.create_task(log.commit(draft("two")))
+        writing = asyncio.ensure_future(log.submit(draft("two")))
         await engine.at_gate.wait()
         for room in ("a", "b"):
             reading = asyncio.create_task(log.page(room))
@@ -474,7 +474,7 @@ async def test_a_room_that_is_being_written_does_not_leave_memory():
 @pytest.mark.gen_test
 async def test_with_memory_a_warm_room_is_read_from_memory_only():
     async with opened(memory=True) as (log, engine, _):
-        await asyncio.gather(*(log.commit(draft(f"{n}")) for n in range(300)))
+        await asyncio.gather(*(log.submit(draft(f"{n}")) for n in range(300)))
         reads = engine.calls.copy()
         await log.page("room")
         await log.page("room", before=200, limit=100)
@@ -488,7 +488,7 @@ async def test_both_ways_of_reading_give_the_same_plans_and_pages():
     async with opened(memory=True) as (warm, engine, _):
         cold = MessageLog(engine, memory=False)
         for size in (1, 64, 3, 640, 1, 500):
-            await asyncio.gather(*(warm.commit(draft(f"{n}")) for n in range(size)))
+            await asyncio.gather(*(warm.submit(draft(f"{n}")) for n in range(size)))
             tail = (await cold.page("room", limit=1)).last_id
             for last_id in (
                 None,
@@ -520,13 +520,13 @@ async def test_both_ways_of_reading_give_the_same_plans_and_pages():
 @pytest.mark.gen_test
 async def test_without_memory_equal_readers_share_one_reading_that_began_after_they_asked():
     async with opened() as (log, engine, _):
-        await log.commit(draft())
+        await log.submit(draft())
         engine.gate.clear()
         engine.at_gate.clear()
         reads = engine.calls["tail"]
         early = [asyncio.create_task(log.plan(StreamRequest("room"))) for _ in range(20)]
         await engine.at_gate.wait()  # their reading has happened, and is on its way back
-        await MessageLog(engine.engine, memory=False).commit(draft())
+        await MessageLog(engine.engine, memory=False).submit(draft())
         late = [asyncio.create_task(log.plan(StreamRequest("room"))) for _ in range(20)]
         await asyncio.sleep(0)
         engine.gate.set()
@@ -571,7 +571,7 @@ async def test_a_read_survives_a_passing_fault_and_gives_up_when_it_lasts(memory
 @pytest.mark.gen_test
 async def test_a_recovery_at_the_head_of_the_log_is_one_small_read():
     async with opened() as (log, engine, _):
-        await asyncio.gather(*(log.commit(draft()) for _ in range(300)))
+        await asyncio.gather(*(log.submit(draft()) for _ in range(300)))
         engine.calls.clear()
         plan = await log.plan(StreamRequest("room", 300, recover=True))
         assert (plan.parts, plan.position) == ((), 300)
@@ -582,7 +582,7 @@ async def test_a_recovery_at_the_head_of_the_log_is_one_small_read():
 async def test_a_warm_room_whose_log_begins_late_is_read_from_memory_only_as_well():
     async with opened(memory=True) as (log, engine, _):
         await engine.put(Commit("room", (), void=(1, 7)))
-        assert (await log.commit(draft())).id == 8
+        assert (await log.submit(draft())).id == 8
         engine.calls.clear()
         assert [m.id for m in (await log.page("room")).messages] == [8]
         assert (await log.page("room", before=8)).messages == ()
@@ -593,8 +593,8 @@ async def test_a_warm_room_whose_log_begins_late_is_read_from_memory_only_as_wel
 async def test_a_store_that_others_write_to_is_read_and_not_remembered():
     engine = FaultyEngine(MemoryEngine(shared=True))
     log = MessageLog(engine, memory=True)
-    await log.commit(draft())
-    await MessageLog(engine.engine, memory=False).commit(draft("of another process"))
+    await log.submit(draft())
+    await MessageLog(engine.engine, memory=False).submit(draft("of another process"))
     assert log.plan_at_once(StreamRequest("room")) is None
     assert (await log.page("room")).last_id == 2
     assert (await log.page("room", after=1)).last_id == 2
@@ -610,7 +610,7 @@ async def test_a_store_that_others_write_to_is_read_and_not_remembered():
 async def test_unused_rooms_leave_memory_and_busy_ones_stay(monkeypatch):
     async with opened(memory=True, most_bytes=4 * ROOM_BYTES) as (log, engine, _):
         engine.gate.clear()
-        busy = asyncio.create_task(log.commit(draft(room="busy")))
+        busy = asyncio.ensure_future(log.submit(draft(room="busy")))
         await engine.at_gate.wait()
         engine.gate.set()
         for n in range(10):

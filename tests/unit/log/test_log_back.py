@@ -78,12 +78,12 @@ async def test_a_draft_with_a_position_is_recognised_after_thousands_of_messages
     async with opened(memory) as (log, engine):
         await fill(engine, 5)
         one = draft("once", since=5)
-        message = await log.commit(one)
+        message = await log.submit(one)
         await fill(engine, 6000, first=7)
         late = MessageLog(engine, memory=memory)
         if warm:
-            await late.commit(draft(since=6006))
-        assert await late.commit(one) == message
+            await late.submit(draft(since=6006))
+        assert await late.submit(one) == message
         assert await ids_of(engine, one) == [6]
         await late.close()
 
@@ -93,9 +93,9 @@ async def test_a_draft_with_a_position_is_recognised_after_thousands_of_messages
 async def test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown(memory):
     """A provisional event of a message that is stored would stay for ever where the message is not known."""
     async with opened(memory) as (log, engine):
-        message = await log.commit(one := draft("once", since=0))
+        message = await log.submit(one := draft("once", since=0))
         await fill(engine, 3000, first=2)
-        await log.commit(draft(since=3001))
+        await log.submit(draft(since=3001))
         assert await log.recall(one) == message
         with pytest.raises(Conflict):
             await log.recall(draft("other", since=0, provisional_id=one.provisional_id))
@@ -116,11 +116,11 @@ async def test_a_draft_that_has_to_be_searched_for_again_at_once_is_answered(mon
             return await find(*asked)
 
         monkeypatch.setattr(engine, "find", slow)
-        waiting = asyncio.create_task(log.commit(one := draft("once", since=0)))
+        waiting = asyncio.ensure_future(log.submit(one := draft("once", since=0)))
         await begun.wait()
         await fill(engine, 1000, first=1001)
         log._rooms["room"].forget()
-        await log.commit(draft(since=2000))
+        await log.submit(draft(since=2000))
         goes_on.set()
         async with asyncio.timeout(5):
             message = await waiting
@@ -133,14 +133,14 @@ async def test_a_draft_that_has_to_be_searched_for_again_at_once_is_answered(mon
 async def test_what_another_user_stored_under_the_same_provisional_id_is_not_found_in_the_log(memory):
     async with opened(memory) as (log, engine):
         one = replace(draft("once", since=0), user="ann")
-        forged = [await log.commit(replace(one, user=user, text="not that")) for user in (None, "eve")]
-        message = await log.commit(one)
+        forged = [await log.submit(replace(one, user=user, text="not that")) for user in (None, "eve")]
+        message = await log.submit(one)
         await fill(engine, 6000, first=4)
         late = MessageLog(engine, memory=memory)
-        await late.commit(draft(since=6003))
-        assert await late.commit(one) == await late.recall(one) == message
+        await late.submit(draft(since=6003))
+        assert await late.submit(one) == await late.recall(one) == message
         new = replace(one, user="bob", text="a third one")
-        assert (await late.commit(new)).id == 6005
+        assert (await late.submit(new)).id == 6005
         assert [message.id for message in forged] == [1, 2]
         await late.close()
 
@@ -160,17 +160,17 @@ async def test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody
     published = []
     log = MessageLog(engine, memory=memory, committed=published.append, now=now)
     await fill(engine, 3000)
-    await log.commit(draft(since=3000))
+    await log.submit(draft(since=3000))
     engine.find = failing
     late = draft("an attempt before was late", since=7)
-    searching = asyncio.create_task(log.commit(late))
+    searching = asyncio.ensure_future(log.submit(late))
     await asyncio.sleep(1)
     await engine.engine.put(Commit.of(3002, [late]))
     with pytest.raises(Unavailable):
         await searching
     await asyncio.sleep(5)
     assert [m.text for commit in published[1:] for m in commit.messages] == [late.text]
-    await log.commit(draft(since=3002))
+    await log.submit(draft(since=3002))
     await asyncio.sleep(5)
     assert next(asked) < 1000
     await log.close()
@@ -185,11 +185,11 @@ async def failing(*arguments):
 async def test_a_late_draft_that_is_not_in_the_log_is_stored_and_searched_for_once(memory):
     async with opened(memory) as (log, engine):
         await fill(engine, 3000)
-        await log.commit(draft(since=3000))
+        await log.submit(draft(since=3000))
         engine.calls.clear()
         found = await log.recall(one := draft("new", since=7))
         assert engine.calls == {"find": 1}
-        assert (await log.commit(found)).text == "new"
+        assert (await log.submit(found)).text == "new"
         assert engine.calls == {"find": 1, "put": 1}
         assert await ids_of(engine, one) == [3002]
 
@@ -199,11 +199,11 @@ async def test_a_late_draft_that_is_not_in_the_log_is_stored_and_searched_for_on
 async def test_an_ordinary_first_attempt_costs_no_reading(memory):
     async with opened(memory) as (log, engine):
         await fill(engine, 500, now=time.time())
-        await log.commit(draft(since=500))
+        await log.submit(draft(since=500))
         engine.calls.clear()
         for n in range(100):
             one = await log.recall(draft(since=480 + n))
-            await log.commit(one)
+            await log.submit(one)
         assert engine.calls == {"put": 100}
 
 
@@ -215,21 +215,21 @@ async def test_a_draft_that_would_be_looked_for_too_far_back_is_refused_and_not_
         await fill(engine, 3000)
         for one in (draft(since=100), draft(since=0)):
             with pytest.raises(TooOld):
-                await log.commit(one)
+                await log.submit(one)
             with pytest.raises(TooOld):
                 await log.recall(one)
             assert await ids_of(engine, one) == []
-        assert (await log.commit(draft(since=2500))).id == 3001
+        assert (await log.submit(draft(since=2500))).id == 3001
 
 
 @modes
 @pytest.mark.gen_test(timeout=60)
 async def test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_busy_room(memory):
     async with opened(memory) as (log, engine):
-        message = await log.commit(one := draft("once", now=time.time() - 60))
+        message = await log.submit(one := draft("once", now=time.time() - 60))
         await fill(engine, 2000, first=2, now=time.time() - 30)
         for log_ in (log, MessageLog(engine, memory=memory)):
-            assert await log_.commit(one) == message
+            assert await log_.submit(one) == message
         assert await ids_of(engine, one) == [1]
 
 
@@ -237,10 +237,10 @@ async def test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_bus
 @pytest.mark.gen_test(timeout=60)
 async def test_without_a_position_a_draft_is_recognised_for_256_messages_in_a_quiet_room(memory):
     async with opened(memory) as (log, engine):
-        message = await log.commit(one := draft("once"))
+        message = await log.submit(one := draft("once"))
         await fill(engine, 255, first=2)
         for log_ in (log, MessageLog(engine, memory=memory)):
-            assert await log_.commit(one) == message
+            assert await log_.submit(one) == message
         assert await ids_of(engine, one) == [1]
 
 
@@ -258,9 +258,9 @@ async def test_others_do_not_wait_while_the_log_is_searched(memory):
     engine = Slow(await SqliteEngine.open(":memory:"))
     await fill(engine, 3000)
     log = MessageLog(engine, memory=memory)
-    late = asyncio.create_task(log.commit(draft("late", since=1)))
+    late = asyncio.ensure_future(log.submit(draft("late", since=1)))
     await engine.searched.wait()
-    assert (await log.commit(draft(since=3000))).id == 3001
+    assert (await log.submit(draft(since=3000))).id == 3001
     engine.go_on.set()
     assert (await late).id == 3002
     await log.close()
@@ -279,7 +279,7 @@ async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
     engine = Stuck(await SqliteEngine.open(":memory:"))
     await fill(engine, 3000)
     log = MessageLog(engine, memory=True)
-    late = asyncio.create_task(log.commit(draft(since=1)))
+    late = asyncio.ensure_future(log.submit(draft(since=1)))
     await engine.searched.wait()
     await log.close(0.1)
     with pytest.raises(Unavailable):
@@ -292,7 +292,7 @@ async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
 async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered_without_a_search(memory):
     """The winner is not named, so the log is read: the window moves past the draft's own message."""
     async with opened(memory) as (log, engine):
-        await log.commit(draft(since=0))
+        await log.submit(draft(since=0))
         engine.hides_winner = True
         one = draft("once", since=1)
         engine.faults = itertools.chain(["drop"], itertools.repeat("pass"))
@@ -304,7 +304,7 @@ async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered
             await fill(engine, 900, first=commit.last + 1)
 
         engine.engine.put = overtaken
-        assert (await log.commit(one)).id == 2
+        assert (await log.submit(one)).id == 2
         assert not engine.calls["find"]
         assert await ids_of(engine, one) == [2]
 
@@ -313,12 +313,12 @@ async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered
 async def test_a_room_that_others_cleared_does_not_answer_with_what_is_gone():
     async with opened(False) as (log, engine):
         one = draft("once")
-        await log.commit(one)
+        await log.submit(one)
         for _ in range(200):
-            await log.commit(draft())
+            await log.submit(draft())
         await engine.put(Commit("room", (), void=(202, 1)))
         await empty(engine.engine, "room", 202)
-        assert (await log.commit(one)).id == 203
+        assert (await log.submit(one)).id == 203
 
 
 # Holes
@@ -348,11 +348,11 @@ async def test_a_hole_is_never_taken_for_the_end_of_the_log(memory):
 async def test_a_writer_whose_tail_is_below_a_hole_goes_on_at_the_end(memory):
     async with opened(memory) as (log, engine):
         await fill(engine, 30)
-        await log.commit(draft(since=30))
+        await log.submit(draft(since=30))
         await engine.engine.put(Commit.of(32, [draft()]))
         await fill(engine, 100, first=41)
         log._rooms["room"]._known = -2 * view_module.TAIL_SECONDS, log._rooms["room"]._known[1]
-        assert (await log.commit(draft(since=31))).id == 141
+        assert (await log.submit(draft(since=31))).id == 141
 
 
 @modes
@@ -439,12 +439,12 @@ async def test_a_page_that_is_not_cut_says_nothing(memory):
 async def test_a_room_that_turns_out_large_has_another_one_leave_at_once(memory):
     engine = FaultyEngine(MemoryEngine())
     log = MessageLog(engine, memory=memory, most_bytes=100_000)
-    await log.commit(draft(room="small"))
+    await log.submit(draft(room="small"))
     await fill(engine, 64, text="x" * 2000, room="large")
     late = draft(room="large", since=64)
-    await log.commit(late)
+    await log.submit(late)
     asked = engine.calls["tail"]
-    await log.commit(draft(room="small"))
+    await log.submit(draft(room="small"))
     assert engine.calls["tail"] == asked + 1, "it had left memory, and is read again"
     await log.close()
 
@@ -457,15 +457,15 @@ async def test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves(
         for n in range(60):
             await fill(engine, 40, text=LARGE, room=f"room {n}")
             await log.plan(StreamRequest(f"room {n}", 0))
-            await log.commit(draft(room=f"room {n}", since=40))
+            await log.submit(draft(room=f"room {n}", since=40))
             assert log._rooms.bytes == sum(room.bytes for room in log._rooms.values())
             assert log._rooms.bytes <= most + window_module.WINDOW_BYTES
         assert "room 0" not in log._rooms
         assert "room 59" in log._rooms
         engine.calls.clear()
-        await log.commit(draft(room="room 59", since=41))
+        await log.submit(draft(room="room 59", since=41))
         assert engine.calls == {"put": 1}
-        assert (await log.commit(draft(room="room 0", since=41))).id == 42, "it is read again"
+        assert (await log.submit(draft(room="room 0", since=41))).id == 42, "it is read again"
 
 
 @pytest.mark.gen_test
@@ -511,14 +511,14 @@ async def test_a_process_that_slept_does_not_put_at_a_place_that_has_been_freed(
     """The loop's clock stands still while a machine sleeps; the log may have expired up to its last commit."""
     clock = [1_000_000.0]
     async with opened(memory, now=lambda: clock[0]) as (log, engine):
-        await log.commit(draft(since=0))
+        await log.submit(draft(since=0))
         await fill(engine, 10, first=2)
         emptied = await SqliteEngine.open(":memory:")
         await emptied.put(Commit.of(11, [draft()]))
         old, engine.engine = engine.engine, emptied
         await old.close()
         clock[0] += 8 * 86_400
-        message = await log.commit(draft("after the sleep", since=1))
+        message = await log.submit(draft("after the sleep", since=1))
         assert message.id == 12
         assert (await log.page("room")).messages[-1] == message
 
@@ -538,7 +538,7 @@ async def test_an_answer_that_lay_there_while_the_machine_slept_is_old(memory):
         return answer
 
     engine.tail = answered_before_the_sleep
-    assert (await log.commit(draft("after the sleep"))).id == 12
+    assert (await log.submit(draft("after the sleep"))).id == 12
 
 
 @in_virtual_time
@@ -546,9 +546,9 @@ async def test_a_clock_that_was_set_back_by_hours_has_the_tail_looked_at():
     """Nobody knows how long it was: the time may have been wrong before, or be wrong now."""
     engine, clock = FaultyEngine(MemoryEngine(shared=True)), [1_000_000.0]
     log = MessageLog(engine, memory=False, now=lambda: clock[0])
-    await log.commit(draft())
+    await log.submit(draft())
     clock[0] -= 2 * view_module.TAIL_SECONDS
-    await log.commit(draft())
+    await log.submit(draft())
     assert engine.calls["after"] == 1
     await log.close()
 

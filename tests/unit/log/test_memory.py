@@ -159,8 +159,8 @@ async def test_a_shortened_window_says_of_no_draft_that_it_is_new():
         first = engine.engine.commits["room", 1].messages[0]
         log._rooms["room"].shorten()
         again = Draft("room", first.sender, first.text, first.date, first.provisional_id, since=0)
-        assert (await log.commit(again)).id == 1
-        assert (await log.commit(draft("room"))).id == 201
+        assert (await log.submit(again)).id == 1
+        assert (await log.submit(draft("room"))).id == 201
 
 
 @pytest.mark.gen_test

@@ -49,7 +49,7 @@ async def test_a_message_alone_costs_one_unit():
     client = Client()
     log = log_of(client)
     for _ in range(20):
-        await log.commit(draft(TEXT))
+        await log.submit(draft(TEXT))
     assert client.units() / 20 <= 1.0
     await log.close()
 
@@ -62,7 +62,7 @@ async def test_messages_that_wait_together_share_their_units():
     posts = []
     for _ in range(10):
         client.gate.clear()
-        posts += [asyncio.create_task(log.commit(draft(TEXT))) for _ in range(COMMIT_MESSAGES)]
+        posts += [asyncio.ensure_future(log.submit(draft(TEXT))) for _ in range(COMMIT_MESSAGES)]
         await asyncio.sleep(0)
         client.gate.set()
         await asyncio.gather(*posts)
@@ -76,6 +76,6 @@ async def test_messages_that_wait_together_share_their_units():
 async def test_what_one_commit_costs_is_bounded():
     client = Client()
     log = log_of(client)
-    await asyncio.gather(*(log.commit(draft("\u20ac" * 4096)) for _ in range(30)))
+    await asyncio.gather(*(log.submit(draft("\u20ac" * 4096)) for _ in range(30)))
     assert all(size(item) <= 65 * 1024 for item in client.items)
     await log.close()
