@@ -1,24 +1,14 @@
-// An ordinary chat with Node's http module: a set of responses per room, forms in, the newest 50 in memory.
+// An ordinary chat with Node's http module: a set of responses per room, forms in.
 import http from 'node:http'
-
-const rooms = new Map()
-
-function roomOf (path) {
-  let room = rooms.get(path)
-  if (!room) rooms.set(path, room = {streams: new Set(), last: 0, kept: []})
-  return room
-}
-
-const block = message => `id: ${message.id}\nevent: message\ndata: ${JSON.stringify(message)}\n\n`
+import { block, missed, roomOf, take } from './chat_rooms.js'
 
 const server = http.createServer((request, response) => {
   const room = roomOf(request.url)
   if (request.method === 'GET') {
     response.writeHead(200, {'Content-Type': 'text/event-stream', 'Cache-Control': 'no-cache'})
     response.flushHeaders()
-    const position = Number(request.headers['last-event-id'] || 0)
-    const missed = room.kept.filter(message => message.id > position)
-    if (missed.length) response.write(missed.map(block).join(''))
+    const events = missed(room, Number(request.headers['last-event-id'] || 0))
+    if (events) response.write(events)
     room.streams.add(response)
     response.on('close', () => room.streams.delete(response))
     return
@@ -26,15 +16,7 @@ const server = http.createServer((request, response) => {
   let body = ''
   request.on('data', piece => { body += piece })
   request.on('end', () => {
-    const form = new URLSearchParams(body)
-    const message = {
-      id: ++room.last,
-      from: form.get('from'),
-      text: form.get('text'),
-      date: new Date().toISOString(),
-      provisionalId: form.get('provisionalId')
-    }
-    if (room.kept.push(message) > 50) room.kept.shift()
+    const message = take(room, body)
     const event = block(message)
     for (const stream of room.streams) stream.write(event)
     response.writeHead(200, {'Content-Type': 'application/json'})

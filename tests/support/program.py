@@ -84,17 +84,23 @@ def running(
             process.kill()
 
 
-def refused(*arguments: str, cwd: Path, environ=None) -> str:
-    """The one line with which a flychat says why it does not start."""
-    ended = subprocess.run(
+def ran(*arguments: str, cwd: Path, environ=None, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """A command, when it has ended; it is given what is `typed`."""
+    return subprocess.run(
         command(*arguments),
         cwd=cwd,
         env=environment(environ),
+        input=typed,
         capture_output=True,
         text=True,
         timeout=START_SECONDS,
         check=False,
     )
+
+
+def refused(*arguments: str, cwd: Path, environ=None) -> str:
+    """The one line with which a flychat says why it does not start."""
+    ended = ran(*arguments, cwd=cwd, environ=environ)
     assert (ended.returncode, ended.stdout) == (2, ""), ended
     (line,) = ended.stderr.splitlines()
     assert line.startswith("flychat: ")

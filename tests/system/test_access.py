@@ -7,7 +7,6 @@ import json
 import re
 import secrets
 import signal
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -19,7 +18,13 @@ import pytest
 
 from flychat.access.passwords import hashed
 from tests.conftest import need
-from tests.support.program import STANDALONE, START_SECONDS, Program, command, environment, refused, running
+from tests.support.program import (
+    STANDALONE,
+    Program,
+    ran,
+    refused,
+    running,
+)
 
 GRIP = ("--grip", "--with-pushpin", "--pushpin-port", "0", "--port", "0", "--store", "sqlite:chat.db")
 MODES = {"standalone": STANDALONE, "grip": GRIP}
@@ -34,16 +39,7 @@ def secret(directory: Path, *keys: str) -> str:
 
 def told(*arguments: str, cwd: Path, typed: str = "", code: int = 0) -> str:
     """What a command prints."""
-    ended = subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(),
-        input=typed,
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
+    ended = ran(*arguments, cwd=cwd, typed=typed)
     assert ended.returncode == code, ended
     return (ended.stdout or ended.stderr).removesuffix("\n")
 

@@ -66,12 +66,17 @@ def fresh(engine, *, memory=True):
     return MessageLog(engine, memory=memory)
 
 
+async def plans_of(log):
+    """What a log answers to who is alone, at each position."""
+    return {position: await log.plan(StreamRequest("room", position)) for position in POSITIONS}
+
+
 @pytest.mark.parametrize("kind", LOGS)
 @pytest.mark.gen_test(timeout=30)
 async def test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give(kind):
     async with opened(kind) as engine:
         reference = fresh(engine, memory=False)
-        plans = {position: await reference.plan(StreamRequest("room", position)) for position in POSITIONS}
+        plans = await plans_of(reference)
         for first, second in itertools.product(POSITIONS, POSITIONS):
             log = fresh(engine)
             assert await log.plan(StreamRequest("room", first)) == plans[first]
@@ -84,8 +89,7 @@ async def test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give
 @pytest.mark.gen_test(timeout=30)
 async def test_those_who_share_a_reading_are_each_given_what_they_would_be_given_alone(kind):
     async with opened(kind) as engine:
-        alone = fresh(engine, memory=False)
-        plans = {position: await alone.plan(StreamRequest("room", position)) for position in POSITIONS}
+        plans = await plans_of(fresh(engine, memory=False))
         for both in itertools.product(POSITIONS, POSITIONS):
             log = fresh(engine, memory=False)
             together = await asyncio.gather(*(log.plan(StreamRequest("room", each)) for each in both))
