@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from ..errors import Conflict
 from ..fields import iso_date
 from ..messages import Commit, Draft, Key, Message
+from ..sse import json_string
 from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
 from .reading import messages_of
 
@@ -36,7 +37,7 @@ def cost(message: Message) -> int:
     A short block that nobody has asked for yet is not made for that: a character takes 6 bytes at the most.
     """
     text = message.text
-    block = 6 * len(text) if len(text) < LONG else len(message.block)
+    block = 6 * len(text) if len(text) < LONG else len(json_string(text).encode())
     user = 0 if message.user is None else sys.getsizeof(message.user)
     return MESSAGE_BYTES + sys.getsizeof(text) + user + block
 
