@@ -2,8 +2,9 @@
 
 It runs in a directory of its own, from the files in deploy/, with a fresh signature key and on ports that
 nobody else has: all but two of its sockets are files in the directory. It counts as started when a message
-published on its control port has arrived in a stream that it holds: Pushpin's ports answer before that
-works, and a control port that belongs to another process would not be noticed otherwise.
+published on its control port has arrived in a stream that it holds, and a request has come through it to
+where the control port is: Pushpin's ports answer before that works, a control port that belongs to another
+process would not be noticed otherwise, and a request that zurl is given too early is never answered.
 guard.py sees to its end.
 """
 
@@ -39,6 +40,7 @@ ISSUER = "flychat-proxy"
 WITHOUT_ZURL = (1, 40)  # the first release that is served by pushpin.conf; older ones by pushpin-1.36.conf
 TAIL = 8  # lines of the logs that say why Pushpin has ended
 DEPLOYED_TARGET = "127.0.0.1:3000"  # in deploy/routes
+THROUGH = "/_ready/through"  # leads to the control port, which has an answer to everything
 INSTALL = (
     "--with-pushpin needs the program pushpin: install it (Debian, Ubuntu: apt-get install pushpin; "
     "macOS: brew install pushpin; else https://pushpin.org/docs/install/), or use --standalone"
@@ -104,6 +106,8 @@ class PushpinChild:
             "handler": {"push_in_http_port": str(control_port)},
         }
         directory = _prepared(template, settings, targets)
+        with (directory / "routes").open("a") as routes:
+            routes.write(f"\n*,path_beg={THROUGH} 127.0.0.1:{control_port}\n")
         process = await _watched(directory, program, "--config=pushpin.conf")
         child = cls(
             process,
@@ -228,12 +232,13 @@ def _free_port(host: str, port: int) -> int:
 
 
 async def _serving(host: str, port: int, control_port: int) -> None:
-    """Returns when a published message has arrived in a held stream."""
+    """Returns when a published message has arrived in a held stream, and a request has come through."""
     while True:
         with contextlib.suppress(FlychatError, OSError):
             async with asyncio.timeout(1.0):
                 await _arrives(host, port, control_port)
-                return
+                async with http.request(f"http://{host}:{port}{THROUGH}", {}, direct=True):
+                    return
         await asyncio.sleep(0.02)
 
 

@@ -217,3 +217,24 @@ def test_a_taken_port_is_said():
     assert port in done.stderr
     assert "--pushpin-port" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@gen_test
+async def test_it_serves_only_when_a_request_has_come_through_it(monkeypatch):
+    """One that Pushpin 1.36 is given before its zurl works is never answered: another is sent."""
+    requests = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(requests) > 1:
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+        writer.close()
+
+    async def arrived(*_: object) -> None:
+        """As all is well with the control port."""
+
+    monkeypatch.setattr(private_pushpin, "_arrives", arrived)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        await private_pushpin._serving("127.0.0.1", server.sockets[0].getsockname()[1], 1)
+    assert len(requests) == 2
