@@ -165,13 +165,14 @@ class MessagesHandler(StreamHandler):
         return None
 
     def options(self, name: str) -> None:
-        self.set_status(204)
-        self.set_header("Allow", self.allowed_methods())
-        if self.allow_origin():
-            self.set_header("Access-Control-Allow-Methods", "GET, POST")
-            more = ", Authorization" if self.application.access.on else ""
-            self.set_header("Access-Control-Allow-Headers", f"Content-Type, Last-Event-ID{more}")
-            self.set_header("Access-Control-Max-Age", "600")
+        self.preflight()
+
+    def _provisional(self) -> bool:
+        """Whether the stream is to have provisional events. Raises Invalid."""
+        value = self.query_value("provisional")
+        if value not in (None, "yes", "no"):
+            raise Invalid("provisional", "must be yes or no")
+        return value != "no"
 
     def _number(self, name: str, least: int = 1) -> int | None:
         value = self.query_value(name)

@@ -668,6 +668,7 @@ async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed()
         assert (await post(chat, content, Origin="http://evil.example")).code == 403
 
 
+            assert response.headers["Access-Control-Expose-Headers"] == "Retry-After, X-Request-Id"
 @pytest.mark.gen_test
 async def test_a_page_whose_origin_is_withheld_is_ours_if_its_browser_says_so():
     async with served() as chat:
