@@ -30,6 +30,7 @@ REPLAY = 1000  # messages that a resumed stream is given at the most
 REPLAY_BYTES = 1 << 20  # of their blocks, or of those that open a stream
 RETRY = 2000  # milliseconds before a browser reconnects
 RECOVERY_PATH = "/recover/"  # where a GRIP proxy asks for what its holds have missed, in any room
+OFFICIAL_PATH = "/recover/official"  # the same, for those without provisional events: it sends no query
 
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -43,11 +44,15 @@ KEEP_ALIVE_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """A client, or its proxy (`recover`), asks for what follows `last_id` in `room`."""
+    """A client, or its proxy (`recover`), asks for what follows `last_id` in `room`.
+
+    Without `provisional` it is given nothing of what has no id, but for what keeps the stream going.
+    """
 
     room: str
     last_id: int | None = None
     recover: bool = False
+    provisional: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +129,14 @@ def live_channel(room: str) -> str:
     return f"provisional-{quote(room, safe='')}"
 
 
-def read_request(room: str, headers: Mapping[str, str], query: Iterable[str]) -> StreamRequest:
+def read_request(
+    room: str, headers: Mapping[str, str], query: Iterable[str], *, provisional: bool = True
+) -> StreamRequest:
     """A client's own request: `Last-Event-ID`, else the last non-empty `lastEventId` of the query."""
     last_id = read_position(headers.get("Last-Event-ID"))
     if last_id is None:
         last_id = read_position(next((value for value in reversed(list(query)) if value), None))
-    return StreamRequest(room, last_id)
+    return StreamRequest(room, last_id, provisional=provisional)
 
 
 def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
@@ -151,7 +158,7 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
         tuple(opening),
         messages,
         official=Channel(official_channel(request.room), page.last_id),
-        others=(live_channel(request.room),),
+        others=(live_channel(request.room),) if request.provisional else (),
         recovery=replace(request, last_id=None, recover=True),
     )
 

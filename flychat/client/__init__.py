@@ -95,15 +95,17 @@ async def stream(
 ) -> AsyncGenerator[StreamEvent, None]:
     """The room at the server `url`, without an end: what follows `last_id`, else the newest messages and on.
 
-    With `provisional=False` only Messages and Resets. Raises Denied, and ssl.SSLCertVerificationError; once
-    the stream was open, only where flychat itself refuses: while it is away, others may answer anything.
+    With `provisional=False` only Messages and Resets; no more is sent. Raises Denied, and
+    ssl.SSLCertVerificationError; once the stream was open, only where flychat itself refuses: while it is
+    away, others may answer anything.
     """
     follower, retry, failures, opened = Follower(room, last_id), FIRST_PAUSE, 0, False
     while True:
         asked = 0.0
         try:
             headers = await bearing(token)
-            async with connect(url, room, follower.position, headers=headers) as (_, events):
+            asking = connect(url, room, follower.position, provisional=provisional, headers=headers)
+            async with asking as (_, events):
                 follower.connected()
                 opened = True
                 async for event in events:

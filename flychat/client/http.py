@@ -83,17 +83,20 @@ async def connect(
     last_id: int | None = None,
     *,
     by_query: bool = False,
+    provisional: bool = True,
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[Event]]]:
     """One connection of a stream: the answer's headers, and the events as they come.
 
     Raises Denied, Later, OSError.
     """
-    address, wanted = messages_url(url, room), {"Accept": "text/event-stream", **(headers or {})}
+    wanted = {"Accept": "text/event-stream", **(headers or {})}
+    query: dict[str, int | str] = {} if provisional else {"provisional": "no"}
     if last_id is not None and by_query:
-        address += "?" + urlencode({"lastEventId": last_id})
+        query["lastEventId"] = last_id
     elif last_id is not None:
         wanted["Last-Event-ID"] = str(last_id)
+    address = messages_url(url, room) + ("?" + urlencode(query) if query else "")
     async with request(address, wanted) as answer:
         await _granted(answer)
         if answer.content_type != "text/event-stream":

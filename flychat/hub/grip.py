@@ -21,6 +21,7 @@ from ..sse import compact_json, read_position
 from ..streams import (
     KEEP_ALIVE,
     KEEP_ALIVE_SECONDS,
+    OFFICIAL_PATH,
     RECOVERY_PATH,
     Publication,
     StreamPlan,
@@ -40,12 +41,13 @@ def grip_headers(plan: StreamPlan, seconds: int, pass_: Pass | None = None) -> d
     channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
     if pass_ is not None:
         channels.append(Channel(pass_.channel, pass_.position))
+    path = RECOVERY_PATH if plan.recovery.provisional else OFFICIAL_PATH
     keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
     return {
         "Grip-Hold": "stream",
         "Grip-Channel": create_grip_channel_header(channels),
         "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}",
-        "Grip-Link": f"<{RECOVERY_PATH}>; rel=next; timeout={seconds}",
+        "Grip-Link": f"<{path}>; rel=next; timeout={seconds}",
     }
 
 

@@ -10,8 +10,9 @@ the same position, that of the room, except while they are attached; so the rule
   own; if it is ahead, then the room is behind, and is recovered.
 - Nobody keeps the position of a room without holds, so the room of a first hold is recovered once.
 
-A room has up to two audiences (sockets.py), for its answers are in chunks to HTTP/1.1 and bare to HTTP/1.0. A
-recovery that was asked for at one position, and comes back when the room is at another, is asked for again.
+A room has up to four audiences (sockets.py): answers are in chunks to HTTP/1.1 and bare to HTTP/1.0, and what
+has no id is for those whose plan has a channel for that. A recovery that was asked for at one position, and
+comes back when the room is at another, is asked for again.
 """
 
 from __future__ import annotations
@@ -31,13 +32,7 @@ from prometheus_client import Counter
 from ..access import Pass
 from ..errors import Unavailable
 from ..seldom import Seldom
-from ..streams import (
-    KEEP_ALIVE,
-    KEEP_ALIVE_SECONDS,
-    Publication,
-    StreamPlan,
-    StreamRequest,
-)
+from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, Publication, StreamPlan, StreamRequest
 from . import Response, Way
 from .passes import Ended, Passes, never
 from .sockets import Audience, Connection, Connections
@@ -117,7 +112,7 @@ class LocalHub:
     ) -> None:
         """Answers on a bare connection, and holds it."""
         room = self._room(plan)
-        audience = room.audience(chunked=chunked)
+        audience = room.audience(chunked=chunked, live=bool(plan.others))
         held = self.connections.hold(sock, client, audience)
         self.connections.owe(held, head, plan.parts, plan.size)
         if pass_ is not None and not held.closed:
@@ -223,11 +218,11 @@ class _Room:
     def inhabited(self) -> bool:
         return any(audience.members for audience in self.audiences)
 
-    def audience(self, *, chunked: bool) -> Audience:
+    def audience(self, *, chunked: bool, live: bool = True) -> Audience:
         for audience in self.audiences:
-            if audience.chunked == chunked:
+            if (audience.chunked, audience.live) == (chunked, live):
                 return audience
-        audience = Audience(self._hub.connections, self._left, chunked=chunked)
+        audience = Audience(self._hub.connections, self._left, chunked=chunked, live=live)
         self.audiences += (audience,)
         return audience
 
@@ -257,7 +252,7 @@ class _Room:
 
     def publish(self, publication: Publication) -> None:
         if publication.id is None:
-            self.feed(publication.content)
+            self.feed(publication.content, live=True)
         elif publication.prev_id == self.position:
             self.position = publication.id
             self.feed(publication.content)
@@ -285,10 +280,13 @@ class _Room:
         finally:
             self._recovering = None
 
-    def feed(self, block: bytes) -> None:
-        self.fed = self._hub.loop.time()
-        self._hub.fed(self)
-        for audience in self.audiences:
+    def feed(self, block: bytes, *, live: bool = False) -> None:
+        """`live`: only to those who are given what has no id. That keeps the others' streams from nothing."""
+        told = [audience for audience in self.audiences if audience.live or not live]
+        if len(told) == len(self.audiences):
+            self.fed = self._hub.loop.time()
+            self._hub.fed(self)
+        for audience in told:
             audience.feed(block)
 
     def _left(self, held: Connection) -> None:

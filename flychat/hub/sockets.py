@@ -76,14 +76,14 @@ class Connection:
 class Audience:
     """The connections that are sent the same bytes. `left` is called with one that has gone."""
 
-    def __init__(self, connections: Connections, left: Callable[..., None], *, chunked: bool) -> None:
-        self.chunked = chunked
-        self.frame = chunk if chunked else bare
-        self.last = LAST_CHUNK if chunked else b""
+    def __init__(
+        self, connections: Connections, left: Callable[..., None], *, chunked: bool, live: bool = True
+    ) -> None:
+        self.chunked, self.live = chunked, live
+        self.frame, self.last = (chunk, LAST_CHUNK) if chunked else (bare, b"")
         self.members: dict[Connection, None] = {}
         self.backlog = Backlog()
-        self._connections, self._loop = connections, connections.loop
-        self._left = left
+        self._connections, self._loop, self._left = connections, connections.loop, left
         self._passing = False
 
     def join(self, held: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..packaged import folder
-from ..streams import RECOVERY_PATH
+from ..streams import OFFICIAL_PATH, RECOVERY_PATH
 from .application import BaseApplication
 from .assets import AssetHandler, Assets
 from .base import MissingHandler
@@ -24,9 +24,13 @@ class ChatApplication(BaseApplication):
     def routes(self) -> dict[str, Any]:
         assets = Assets(folder("static"))
         self.templates.globals |= {"static_url": assets.url, "modules": assets.modules}
+        recoveries = [
+            (path, RecoveryHandler, {"read": self.recovery, "provisional": path == RECOVERY_PATH})
+            for path in (RECOVERY_PATH, OFFICIAL_PATH)
+        ]
         return {
             "handlers": [
-                *([(RECOVERY_PATH, RecoveryHandler, {"read": self.recovery})] if self.recovery else []),
+                *(recoveries if self.recovery else []),
                 (r"/", RootHandler),
                 (r"/healthz", HealthHandler),
                 (r"/readyz", ReadyHandler),

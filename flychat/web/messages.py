@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -94,7 +95,8 @@ class MessagesHandler(StreamHandler):
         if self.accepts("text/event-stream"):
             given = self.request.query_arguments.get("lastEventId", [])
             positions = [value.decode("latin-1") for value in given]
-            request = streams.read_request(room, self.request.headers, positions)
+            provisional = self._provisional()
+            request = streams.read_request(room, self.request.headers, positions, provisional=provisional)
             await self.stream(request, self.application.access.pass_of(self.visitor, room))
         else:
             self.admit_in_time()
@@ -190,10 +192,13 @@ def again(fields: Mapping[str, Any]) -> str:
 
 
 class RecoveryHandler(StreamHandler):
-    """The one URL at which a GRIP proxy asks for what its holds have missed, in any room."""
+    """Where a GRIP proxy asks for what its holds have missed, in any room.
 
-    def initialize(self, read: Recovery) -> None:
-        self._read = read
+    There is one for those with provisional events and one for those without.
+    """
+
+    def initialize(self, read: Recovery, *, provisional: bool) -> None:
+        self._read, self._provisional = read, provisional
 
     async def get(self) -> None:
         asked = self._read(self.request.headers.get_list("Grip-Last"))
@@ -206,7 +211,8 @@ class RecoveryHandler(StreamHandler):
         if reason := access.ended(self.room, asked.pass_, time.time()):
             self._refuse(reason)
         else:
-            await self.stream(asked.request, None if access.is_public(self.room) else asked.pass_)
+            request = replace(asked.request, provisional=self._provisional)
+            await self.stream(request, None if access.is_public(self.room) else asked.pass_)
 
     def _refuse(self, reason: str) -> None:
         """Ends the stream, with last words: at a 4xx the proxy would let its client wait, and ask again."""

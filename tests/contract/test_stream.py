@@ -15,7 +15,7 @@ from flychat.hub import local as local_module
 from tests.proof import oracle
 from tests.support.asking import ROOM
 from tests.support.modes import MODES, Place, standing
-from tests.support.served import Client, fields
+from tests.support.served import Client, draft, fields
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
 gen_test = pytest.mark.gen_test(timeout=60)
@@ -190,6 +190,65 @@ async def test_what_was_not_stored_is_retracted(mode, tmp_path):
 
 
 @gen_test
+async def test_without_provisional_events_a_stream_has_what_is_stored_and_what_keeps_it_going(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        await chat.fill(2)
+        (await chat.settled()).close()
+        quiet = await chat.stream(1, query="?provisional=no")
+        both = await chat.stream(1, query="?provisional=yes")
+        for client in (quiet, both):
+            assert await client.until_id(2) == [2]
+        _, go_on = hold_puts(chat)
+        posting = asyncio.create_task(chat.post("shown first"))
+        assert (await both.next()).last_id == ""
+        go_on.set()
+        said = await posting
+        chat.engine.rejects_over = 0
+        assert (await oracle.post(chat.url, "room", "never"))[0] == 400
+        chat.engine.rejects_over = None
+        last = await chat.post("the last")
+        for client in (quiet, both):
+            assert await client.until_id(4) == [2, 3, 4]
+        assert quiet.blocks[0] == OPEN
+        assert quiet.blocks[2:] == [block(said), block(last)]
+        late = await chat.stream(query="?provisional=no&lastEventId=3")
+        assert await late.until_id(4) == [4]
+
+
+@gen_test
+async def test_a_stream_without_provisional_events_is_made_whole_where_a_publication_is_lost(mode, tmp_path):
+    """Behind a proxy it is recovered at an address of its own, and stays what it is."""
+    async with standing(mode, tmp_path) as chat:
+        both = await chat.settled()
+        quiet = await chat.stream(0, query="?provisional=no")
+        await chat.post("one")
+        assert await quiet.until_id(1) == [1]
+        publish, chat.server.hub.publish = chat.server.hub.publish, lambda publication: None
+        await chat.server.log.submit(draft("lost"))
+        chat.server.hub.publish = publish
+        await chat.post("three")
+        for client in (quiet, both):
+            assert await client.until_id(3) == [1, 2, 3]
+        _, go_on = hold_puts(chat)
+        posting = asyncio.create_task(chat.post("four"))
+        assert (await both.next("stream-open")).last_id == ""
+        go_on.set()
+        await posting
+        assert await quiet.until_id(4) == [1, 2, 3, 4]
+        assert [b"\nid: " in each for each in quiet.blocks] == [False, True, True, True, True]
+
+
+@gen_test
+async def test_what_is_neither_yes_nor_no_is_refused(mode, tmp_path):
+    async with standing(mode, tmp_path) as chat:
+        for value in ("", "maybe", "NO", "%ff"):
+            answer = await oracle.fetch(
+                chat.url, f"{ROOM}?provisional={value}", headers={"Accept": "text/event-stream"}
+            )
+            assert (answer[0], json.loads(answer[2])["error"]["code"]) == (400, "invalid"), value
+
+
+@gen_test
 async def test_a_text_that_is_refused_as_a_conflict_retracts_nothing(mode, tmp_path):
     """Its provisional id stands for the message that is stored."""
     async with standing(mode, tmp_path) as chat:
@@ -274,6 +333,8 @@ async def test_a_page_of_another_origin_may_read_a_stream_if_it_is_listed(mode, 
             (chat.url.rstrip("/"), None),
         ):
             head = (await chat.stream(None, f"Origin: {origin}")).head
+            exposed = header(head, "access-control-expose-headers")
+            assert exposed == ("Retry-After, X-Request-Id" if allowed else None)
             assert header(head, "access-control-allow-origin") == allowed
             assert ("Origin" in header(head, "vary")) == (allowed is not None)
         client = await chat.request(
@@ -302,5 +363,3 @@ def header(head: bytes, name: str) -> str | None:
     lines = (line.partition(": ") for line in head.decode().split("\r\n"))
     values = [value for found, _, value in lines if found.lower() == name]
     return ", ".join(values) if values else None
-            exposed = header(head, "access-control-expose-headers")
-            assert exposed == ("Retry-After, X-Request-Id" if allowed else None)

@@ -439,7 +439,7 @@ class _Everything:
 # One line each, that a maintainer might write
 
 
-def line(name: str, says: str, owner: type, method: str, old: str, new: str) -> Patch:
+def line(name: str, says: str, owner: Any, method: str, old: str, new: str) -> Patch:
     """The mutation `name`: in a method, `old` is `new`."""
 
     def patch(patch: pytest.MonkeyPatch) -> None:
@@ -449,7 +449,33 @@ def line(name: str, says: str, owner: type, method: str, old: str, new: str) -> 
     return patch
 
 
+OFFICIAL_ONLY = "contract/test_stream.py::test_without_provisional_events_a_stream_has_what_is_stored"
+RECOVERED = "contract/test_stream.py::test_a_stream_without_provisional_events_is_made_whole"
 LINES = [
+    (
+        line(
+            "provisional_for_all",
+            "Who asked for official events only is shown provisional ones too.",
+            *(_Room, "feed", "if audience.live or not live", ""),
+        ),
+        f"{OFFICIAL_ONLY}_and_what_keeps_it_going[standalone]",
+    ),
+    (
+        line(
+            "provisional_keep_all_alive",
+            "A provisional event counts as a sign of life for those who are not shown it.",
+            *(_Room, "feed", "if len(told) == len(self.audiences):", "if True:"),
+        ),
+        "unit/hub/test_local.py::test_provisional_events_do_not_keep_the_others_from_being_kept_alive",
+    ),
+    (
+        line(
+            "one_link",
+            "A recovery gives a stream of official events its provisional ones.",
+            *(pushpin_module, "grip_headers", "if plan.recovery.provisional else OFFICIAL_PATH", ""),
+        ),
+        f"{RECOVERED}_where_a_publication_is_lost[model]",
+    ),
     (
         line(
             "end_what_is_cut",
@@ -475,7 +501,7 @@ LINES = [
         line(
             "one_audience",
             "All streams of a room are framed as that of its first client.",
-            *(_Room, "audience", "if audience.chunked == chunked:", "if True:"),
+            *(_Room, "audience", "if (audience.chunked, audience.live) == (chunked, live):", "if True:"),
         ),
         "standalone",
     ),

@@ -333,9 +333,11 @@ async def test_a_reset_is_told_and_the_newest_messages_follow():
 
 @gen_test
 async def test_official_only():
+    """The server is asked for no more, and one that does not know the question is understood all the same."""
     answer = streamed(OPEN, shown(1), retracted(1), reset(0, "ahead"), *official_events(1))
     async with Scripted([answer]) as server:
         assert await followed(server.url, 1, provisional=False) == [Reset("ahead", 0), message(1)]
+        assert "/messages/?provisional=no HTTP/1.1" in server.heads[0]
 
 
 @gen_test

@@ -73,6 +73,30 @@ async def test_what_is_known_already_asks_for_nothing():
 
 
 @pytest.mark.gen_test
+async def test_provisional_events_do_not_keep_the_others_from_being_kept_alive(monkeypatch):
+    monkeypatch.setattr(local_module, "TICK", 0.01)
+    async with served(keep_alive=0.1) as chat:
+        both = await chat.stream()
+        quiet = await chat.request(
+            "GET /rooms/room/messages/?provisional=no HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+        )
+        await quiet.opened()
+        assert (await quiet.next()).type == "stream-open"
+
+        async def talk() -> None:
+            while True:
+                chat.hub.publish(provisional(draft()))
+                await asyncio.sleep(0.01)
+
+        talking = asyncio.create_task(talk())
+        try:
+            assert (await quiet.next()).type == "keep-alive"
+            assert (await both.next("keep-alive")).type == "message"
+        finally:
+            talking.cancel()
+
+
+@pytest.mark.gen_test
 async def test_a_shared_store_is_read_once_in_a_while_and_not_at_every_tick(monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.001)
     async with served(shared=True) as chat:

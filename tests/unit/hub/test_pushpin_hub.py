@@ -59,6 +59,18 @@ def test_a_plan_becomes_a_hold_of_both_channels_at_the_position_of_its_reading()
     }
 
 
+def test_without_provisional_events_a_hold_has_one_channel_and_a_link_of_its_own():
+    """A recovery carries no query: the path says what the hold is."""
+    plan = plan_stream(StreamRequest("r", provisional=False), Page(commit(1, 0, 0).messages, 2))
+    headers = grip_headers(plan, 20)
+    assert headers["Grip-Channel"] == "messages-r; prev-id=2"
+    assert headers["Grip-Link"] == "</recover/official>; rel=next; timeout=20"
+    young = without_young(
+        plan_stream(replace(plan.recovery, last_id=0), Page(commit(1, 0).messages, 1)), 0, NOW
+    )
+    assert (young.messages, young.recovery) == ((), plan.recovery)
+
+
 def test_an_empty_room_is_held_at_0():
     plan = plan_stream(StreamRequest("r"), Page((), 0))
     assert grip_headers(plan, 20)["Grip-Channel"] == "messages-r; prev-id=0, provisional-r"

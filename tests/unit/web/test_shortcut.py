@@ -40,6 +40,7 @@ ORDINARY = {
     + b"\r\n": (StreamRequest("a.b~c-d_e", 2)),
 }
 UNUSUAL = {
+    "official events only": PLAIN.replace(b"/ HTTP", b"/?provisional=no HTTP"),
     "HTTP/1.0": PLAIN.replace(b"HTTP/1.1", b"HTTP/1.0"),
     "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HEAD": b"HEAD" + PLAIN[3:].replace(HOST, HOST + b"Connection: close\r\n"),
