@@ -7,6 +7,7 @@ and an SSE line. So all text is free of lone surrogates and of control character
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import unicodedata
@@ -16,13 +17,16 @@ from functools import lru_cache
 from typing import Any
 
 from .errors import Invalid, NotFound
-from .sse import read_position
+from .sse import BEYOND_ANY_LOG, read_position
 
 ROOM_CHARACTERS = 64
 NFC_SHRINKS = 4  # characters become one at the most
 SENDER_CHARACTERS = 64
 USER_CHARACTERS = 255  # as OpenID Connect has it for a `sub`
 TEXT_CHARACTERS = 4096
+DATA_BYTES = 4096  # of compact JSON in UTF-8
+DATA_DEPTH = 32  # that objects and lists may be nested: what is stored must be read again by every parser
+REMOVES = 1000  # messages that one removal may take back
 
 RESERVED_ROOMS = frozenset(
     {"healthz", "readyz", "metrics", "static", "robots.txt", "favicon.ico", "openapi.json"}
@@ -95,6 +99,40 @@ def position_field(value: Any) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return read_position(value) if isinstance(value, str) else None
+
+
+def data_field(value: Any) -> dict[str, Any] | None:
+    """The `data` of a message: a JSON object. Raises Invalid."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise Invalid("data", "must be a JSON object")
+    if not _is_flat(value, DATA_DEPTH):
+        raise Invalid("data", f"must not be nested more than {DATA_DEPTH} deep")
+    try:
+        size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
+    except ValueError:  # NaN or an infinity; a lone surrogate, which is no UTF-8
+        raise Invalid("data", "must be JSON in UTF-8") from None
+    if size > DATA_BYTES:
+        raise Invalid("data", f"must have at most {DATA_BYTES} bytes of JSON")
+    return value
+
+
+def _is_flat(value: Any, most: int) -> bool:
+    """Whether it is nested `most` deep at the most."""
+    if not isinstance(value, dict | list):
+        return True
+    inner = value.values() if isinstance(value, dict) else value
+    return most > 0 and all(_is_flat(each, most - 1) for each in inner)
+
+
+def removes_field(value: Any) -> tuple[int, ...]:
+    """The ids of the messages to remove, in their order, each once. Raises Invalid."""
+    if not isinstance(value, list) or not 1 <= len(value) <= REMOVES:
+        raise Invalid("removes", f"must be a list of 1 to {REMOVES} ids")
+    if not all(type(id) is int and 1 <= id < BEYOND_ANY_LOG for id in value):  # True is an int
+        raise Invalid("removes", "must be ids of messages")
+    return tuple(sorted(set(value)))
 
 
 def new_id() -> str:

@@ -1,9 +1,13 @@
 """The vocabulary: a draft is committed to a room's log and becomes a message.
 
-A message is a value: neither its id nor its content ever changes. Its key, (user, from, provisionalId), is
-how a message is recognised when it comes again. Everybody is shown the provisional id of a message before it
-is stored, so the key has what others cannot take: `user`, which only a token gives (None: anonymous). Else
-who is quick could post another text under the id of somebody else's message, and have that refused.
+A message is a value: neither its id nor its content ever changes, but for one thing: it can be removed. A
+removal is a message like any other, which names those that it `removes`; each of them is then a tombstone, of
+the same id and key, which has no text any more, and names the removal (`removed`).
+
+The key, (user, from, provisionalId), is how a message is recognised when it comes again. Everybody is shown
+the provisional id of a message before it is stored, so the key has what others cannot take: `user`, which
+only a token gives (None: anonymous). Else who is quick could post another text under the id of somebody
+else's message, and have that refused.
 
 A commit is what the log stores at once: 1 to 64 messages with consecutive ids. 64 is part of the
 stored format, because readers search the places X-63..X for the commit that holds id X.
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -23,6 +27,7 @@ from .fields import (
     CONTROL_IN_TEXT,
     TEXT_CHARACTERS,
     checked,
+    data_field,
     iso_date,
     new_id,
     position_field,
@@ -34,6 +39,9 @@ from .sse import Event, compact_json, json_string
 
 COMMIT_MESSAGES = 64
 COMMIT_BYTES = 65_536  # of `Commit.payload` in UTF-8; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
+
+REMOVES, REMOVED, DATA, USER = "d", "t", "j", "u"  # in what is stored with a message, beside its fields
+REMOVAL_TEXT = "(removed a message)"  # for those who know no better
 
 Key: TypeAlias = tuple[str | None, str, str]  # user, from, provisionalId
 
@@ -49,6 +57,8 @@ class Draft:
     provisional_id: str
     user: str | None = None  # who the token says it is from
     since: int | None = field(default=None, compare=False)  # what its author had when it was first sent
+    removes: tuple[int, ...] = ()
+    data: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
     def create(
@@ -61,7 +71,7 @@ class Draft:
         name: str | None = None,
         new_id: Callable[[], str] = new_id,
     ) -> Draft:
-        """The draft that a POST describes: `from`, `text`, and optionally `provisionalId` and `lastEventId`.
+        """The draft that a POST describes: `from`, `text`; optionally `provisionalId`, `lastEventId`, `data`.
 
         `user` and `name` are its token's: no field can say another. With a name, `from` may be left out.
         A line break may be CRLF, as HTML forms send it, and is kept as LF. Raises Invalid, Forbidden.
@@ -73,8 +83,8 @@ class Draft:
         text = checked("text", text, TEXT_CHARACTERS, CONTROL_IN_TEXT)
         given = fields.get("provisionalId")
         provisional_id = new_id() if given is None else uuid_field(string_field(fields, "provisionalId"))
-        since = position_field(fields.get("lastEventId"))
-        return cls(room, sender, text, iso_date(now), provisional_id, user, since)
+        since, data = position_field(fields.get("lastEventId")), data_field(fields.get("data"))
+        return cls(room, sender, text, iso_date(now), provisional_id, user, since, data=data)
 
     @property
     def key(self) -> Key:
@@ -85,8 +95,8 @@ class Draft:
 class Message:
     """An official message: `id` is its place in the log of its room, from 1 and without gaps.
 
-    `user` is who the token of its author said it is, None without one. `extra` is what a later version has
-    stored with it: not understood here, but kept if it is stored again.
+    `user` is who the token of its author said it is, None without one; `data` is what a program put there.
+    `extra` is what a later version has stored with it: not understood here, but kept if it is stored again.
     """
 
     id: int
@@ -96,11 +106,19 @@ class Message:
     provisional_id: str
     user: str | None = None
     extra: Mapping[str, Any] | None = field(default=None, hash=False)
+    removes: tuple[int, ...] = ()  # the ids of the messages that it takes back
+    removed: int | None = None  # the id of the message that took this one back
+    data: Mapping[str, Any] | None = field(default=None, hash=False)
     _block: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @property
     def key(self) -> Key:
         return (self.user, self.sender, self.provisional_id)
+
+    def tombstone(self, removal: int) -> Message:
+        """What is left of the message once the one with this id has taken it back."""
+        removed = removal if self.removed is None else self.removed
+        return replace(self, text="", data=None, extra=None, removed=removed)
 
     @property
     def block(self) -> bytes:
@@ -135,7 +153,16 @@ class Commit:
     def of(cls, first: int, drafts: list[Draft]) -> Commit:
         """The drafts (all of one room) as the messages first, first + 1, ..."""
         messages = tuple(
-            Message(id, draft.sender, draft.text, draft.date, draft.provisional_id, draft.user)
+            Message(
+                id,
+                draft.sender,
+                draft.text,
+                draft.date,
+                draft.provisional_id,
+                draft.user,
+                removes=draft.removes,
+                data=draft.data,
+            )
             for id, draft in enumerate(drafts, first)
         )
         return cls(drafts[0].room, messages)
@@ -182,9 +209,9 @@ class Commit:
 def wire_json(message: Draft | Message) -> dict[str, Any]:
     """{"id", "from", "text", "date", "provisionalId"}, as on the wire; without "id" it is provisional.
 
-    "user" follows where there is one.
+    "user", "removes", "removed" and "data" follow, each where there is one.
     """
-    fields = {
+    fields: dict[str, Any] = {
         "from": message.sender,
         "text": message.text,
         "date": message.date,
@@ -192,29 +219,48 @@ def wire_json(message: Draft | Message) -> dict[str, Any]:
     }
     if message.user is not None:
         fields["user"] = message.user
+    if message.removes:
+        fields["removes"] = list(message.removes)
+    if isinstance(message, Message) and message.removed is not None:
+        fields["removed"] = message.removed
+    if message.data is not None:
+        fields["data"] = message.data
     return {"id": message.id, **fields} if isinstance(message, Message) else fields
 
 
 def wire_text(message: Draft | Message) -> str:
     """`wire_json` on one line, as `to_json` writes it, in a third of the time."""
-    id = f'"id":{message.id},' if isinstance(message, Message) else ""
+    id = removed = ""
+    if isinstance(message, Message):
+        id = f'"id":{message.id},'
+        removed = "" if message.removed is None else f',"removed":{message.removed}'
     user = "" if message.user is None else f',"user":{json_string(message.user)}'
+    removes = f',"removes":{compact_json(message.removes)}' if message.removes else ""
+    data = "" if message.data is None else f',"data":{json_string(message.data)}'
     return (
         f'{{{id}"from":{json_string(message.sender)},"text":{json_string(message.text)},'
-        f'"date":{json_string(message.date)},"provisionalId":{json_string(message.provisional_id)}{user}}}'
+        f'"date":{json_string(message.date)},"provisionalId":{json_string(message.provisional_id)}'
+        f"{user}{removes}{removed}{data}}}"
     )
 
 
 def payload_item(message: Draft | Message) -> str:
     """One message in a payload: [from, text, date, provisionalId], and perhaps an object with more.
 
-    In that, "u" is its user; what else there is, a later version has written. Not in ASCII: its escapes make
-    an emoji three times as long. Payloads in ASCII, of before, are still read.
+    In that, "u" is its user, "d" what it removes, "t" what removed it, "j" its data; what else there is, a
+    later version has written. Not in ASCII: its escapes make an emoji three times as long. Payloads in ASCII,
+    of before, are still read.
     """
     item = [message.sender, message.text, message.date, message.provisional_id]
-    more: dict[str, Any] = {} if message.user is None else {"u": message.user}
-    if isinstance(message, Message) and message.extra is not None:
-        more |= message.extra
+    more: dict[str, Any] = {} if message.user is None else {USER: message.user}
+    if message.removes:
+        more[REMOVES] = message.removes
+    if message.data is not None:
+        more[DATA] = message.data
+    if isinstance(message, Message):
+        if message.removed is not None:
+            more[REMOVED] = message.removed
+        more |= message.extra or {}
     # One string at a time, which is three times as fast as a list.
     return f"[{','.join(map(compact_json, [*item, more] if more else item))}]"
 
@@ -224,5 +270,12 @@ def _stored(id: int, sender: str, text: str, date: str, provisional_id: str, *re
     if not rest or not isinstance(rest[0], dict):
         return Message(id, sender, text, date, provisional_id)
     extra = rest[0]
-    user = extra.pop("u") if isinstance(extra.get("u"), str) else None
-    return Message(id, sender, text, date, provisional_id, user, extra or None)
+    user = extra.pop(USER) if isinstance(extra.get(USER), str) else None
+    removes = tuple(extra.pop(REMOVES)) if _are_ids(extra.get(REMOVES)) else ()
+    removed = extra.pop(REMOVED) if _are_ids([extra.get(REMOVED)]) else None
+    data = extra.pop(DATA) if isinstance(extra.get(DATA), dict) else None
+    return Message(id, sender, text, date, provisional_id, user, extra or None, removes, removed, data)
+
+
+def _are_ids(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(id) is int and id > 0 for id in value)

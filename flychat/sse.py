@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,9 @@ class Event:
         return f"{retry_line}event: {self.name}\n{data_line}{id_line}\n".encode()
 
 
-def json_string(text: str) -> str:
-    """A string as `to_json` writes it."""
-    return compact_json(text).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+def json_string(value: str | Mapping[str, Any]) -> str:
+    """A string, or another value, as `to_json` writes it."""
+    return compact_json(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def to_json(value: dict[str, Any]) -> str:

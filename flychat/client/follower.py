@@ -82,7 +82,7 @@ class Follower:
         return message
 
     def _draft(self, fields: dict[str, Any]) -> Draft | None:
-        draft = Draft(self._room, *_content(fields))
+        draft = Draft(self._room, *_content(fields), data=_data(fields))
         if draft.key in self._shown:  # it came late, or twice
             return None
         self._shown.append(draft.key)
@@ -109,7 +109,17 @@ def flychats() -> Iterator[None]:
 
 
 def read_message(fields: dict[str, Any]) -> Message:
-    return Message(read_id(fields, "id"), *_content(fields))
+    id, content = read_id(fields, "id"), _content(fields)
+    removes, removed = fields.get("removes", []), fields.get("removed")
+    if not isinstance(removes, list):
+        raise TypeError("removes")
+    return Message(
+        id,
+        *content,
+        removes=tuple(_id(id) for id in removes),
+        removed=None if removed is None else _id(removed),
+        data=_data(fields),
+    )
 
 
 def _content(fields: dict[str, Any]) -> tuple[str, str, str, str, str | None]:
@@ -126,6 +136,13 @@ def _user(fields: dict[str, Any]) -> str | None:
     return _text(fields, "user") if "user" in fields else None
 
 
+def _data(fields: dict[str, Any]) -> dict[str, Any] | None:
+    data = fields.get("data")
+    if not isinstance(data, dict | None):
+        raise TypeError("data")
+    return data
+
+
 def _text(fields: dict[str, Any], name: str) -> str:
     value = fields[name]
     if not isinstance(value, str):
@@ -134,7 +151,10 @@ def _text(fields: dict[str, Any], name: str) -> str:
 
 
 def read_id(fields: dict[str, Any], name: str) -> int:
-    value = fields[name]
+    return _id(fields[name])
+
+
+def _id(value: Any) -> int:
     if type(value) is not int or not 0 <= value < BEYOND_ANY_LOG:  # True is an int
-        raise TypeError(name)
+        raise TypeError("an id")
     return value

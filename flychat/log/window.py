@@ -10,14 +10,15 @@ more. A key outlives its message: then the window tells its id, and the message 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ..errors import Conflict
 from ..fields import iso_date
-from ..messages import Commit, Draft, Key, Message
-from ..sse import json_string
+from ..messages import Commit, Draft, Key, Message, wire_text
 from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
 from .reading import messages_of
 
@@ -27,6 +28,9 @@ WINDOW_BYTES = 6 << 20  # of messages in a room's window: more than 1 MB of bloc
 PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
 PLANS = 1 << 20  # bytes of plans that a room keeps, so that those who ask for the same share one
 MESSAGE_BYTES = 500  # that a message takes, beside its text and its block
+FIELD_TIMES = (
+    12  # that data take as Python's objects, compared with their JSON: {"a":1} has 7 bytes, and takes 184
+)
 LONG = 256  # characters of a text whose block is made to know its size
 KEY_BYTES = 400
 
@@ -37,16 +41,26 @@ def cost(message: Message) -> int:
     A short block that nobody has asked for yet is not made for that: a character takes 6 bytes at the most.
     """
     text = message.text
-    block = 6 * len(text) if len(text) < LONG else len(json_string(text).encode())
+    more = message.removes or message.data
+    block = len(wire_text(message).encode()) if more or len(text) >= LONG else 6 * len(text)
     user = 0 if message.user is None else sys.getsizeof(message.user)
-    return MESSAGE_BYTES + sys.getsizeof(text) + user + block
+    return MESSAGE_BYTES + sys.getsizeof(text) + user + block + (FIELD_TIMES * block if more else 0)
 
 
 def same_text(message: Message, draft: Draft) -> Message:
-    """The message, if it is what the draft says. Raises Conflict if their key stands for another text."""
-    if message.text != draft.text:
+    """The message, if it is what the draft says. Raises Conflict if their key stands for another text.
+
+    Nobody knows any more what a message that was removed did say: it is that.
+    """
+    same = message.text == draft.text and message.removes == draft.removes
+    if message.removed is None and not (same and _exact(message.data) == _exact(draft.data)):
         raise Conflict("this provisionalId was used for another text")
     return message
+
+
+def _exact(data: Mapping[str, Any] | None) -> str | None:
+    """To Python {"a": 1} is equal to {"a": true}; the order of the names does not matter."""
+    return None if data is None else json.dumps(data, sort_keys=True)
 
 
 class Keys:
@@ -137,12 +151,24 @@ class Window:
             self.messages.append(message)
             self.keys.append(message)
             self._bytes += cost(message)
+            for id in message.removes:
+                if self.oldest <= id < message.id:
+                    self.replace(self.messages[id - self.oldest].tombstone(message.id))
         if len(self.messages) > 2 * self._limit or self._bytes > 2 * WINDOW_BYTES:
             self._trim()
         if len(self.keys) > self._keys_most:
             self.keys.trim(now)
             self._keys_most = 2 * len(self.keys)
         return True
+
+    def replace(self, message: Message) -> None:
+        """Takes a tombstone in, in the place of what it is of, if that is here."""
+        if not self.oldest <= message.id <= self.tail:
+            return
+        place = message.id - self.oldest
+        self._bytes += cost(message) - cost(self.messages[place])
+        self.messages[place] = message
+        self._forget_plans()
 
     def _trim(self) -> None:
         gone = 0
@@ -180,6 +206,9 @@ class Window:
             self.keys.prepend(messages, 1 if whole or not messages else messages[0].id)
 
     def _prepend_messages(self, messages: Sequence[Message]) -> None:
+        # They may have been read before they were removed, by a message that is here.
+        removals = {id: message.id for message in (*messages, *self.messages) for id in message.removes}
+        messages = [m.tombstone(removals[m.id]) if m.id in removals else m for m in messages]
         taken = 0
         for message in reversed(messages):
             if len(self.messages) + taken >= 2 * self._limit or self._bytes > WINDOW_BYTES:

@@ -996,3 +996,25 @@ def test_every_route_has_a_handler_of_ours():
 
 def test_the_last_value_of_a_repeated_field_counts():
     assert read_fields(FORM, b"from=a&from=b&text=c") == ({"from": "b", "text": "c"}, True)
+
+
+@pytest.mark.gen_test
+async def test_data_are_stored_delivered_and_told_again_and_the_page_ignores_them():
+    data = {"poll": {"question": "tea?", "answers": ["yes", "no"]}, "n": 1, "\u2028": "\u2028"}
+    content = {"from": "ann", "text": "tea?", "provisionalId": str(uuid.uuid4()), "data": data, "other": 7}
+    async with served() as chat:
+        stream = await chat.stream()
+        answer = await post(chat, content, kind=JSON)
+        assert answer.code == 200
+        message = json.loads(answer.body)
+        assert message["data"] == data
+        assert "other" not in message, "an unknown field is ignored"
+        events = [fields(await stream.next()), fields(await stream.next())]
+        assert [event["data"] for event in events] == [data, data]
+        assert json.loads((await ask(chat, ROOM)).body)["messages"] == [message]
+        assert json.loads((await post(chat, content, kind=JSON)).body) == message
+        for other in ({**data, "n": True}, {}, None):
+            assert error(await post(chat, {**content, "data": other}, kind=JSON)) == (409, "conflict")
+        for bad in ("x", [1], {"a": "x" * 5000}):
+            assert error(await post(chat, {**content, "data": bad}, kind=JSON)) == (400, "invalid")
+        assert "question" not in (await ask(chat, "/room?user=ann")).body.decode()

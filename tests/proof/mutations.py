@@ -52,7 +52,7 @@ from flychat.tools import rooms
 from flychat.web import plain as plain_module
 from flychat.web.clients import ClientListener
 from flychat.web.shedding import Shedding
-from tests.proof import local_rules, log_rules
+from tests.proof import local_rules, log_rules, removal_rules
 from tests.proof.simulation.running import first_failure
 from tests.proof.simulation.scenario import FAULTS, Report
 from tests.proof.simulation.store import Way
@@ -1124,6 +1124,7 @@ MUTATIONS = [
     *(Mutation(patch, f"unit/web/test_shortcut_posts.py::{test}") for patch, test in SHORTENED),
     *(Mutation(patch, "log_rules") for patch in log_rules.MUTATIONS),
     *(Mutation(patch, noticed) for patch, noticed in LINES),
+    *(Mutation(line(*rule), noticed) for rule, noticed in removal_rules.RULES),
     *(Mutation(patch, fault) for patch, _ in LINES for name, fault in ALSO.items() if patch.__name__ == name),
     *(Mutation(patch, f"unit/hub/test_local.py::{test}") for patch, test in local_rules.MUTATIONS),
 ]

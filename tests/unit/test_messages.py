@@ -1,6 +1,7 @@
 """The rules of the fields, as tables, and what is stored of a commit."""
 
 import contextlib
+import functools
 import json
 import time
 import unicodedata
@@ -13,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flychat import fields
+from flychat.client.follower import read_message
 from flychat.errors import Forbidden, Invalid, NotFound
 from flychat.fields import NFC_SHRINKS, iso_date, new_id, room_name, user_id
 from flychat.messages import COMMIT_BYTES, Commit, Draft, Message, payload_item, wire_json, wire_text
@@ -141,14 +143,30 @@ def test_a_message_on_the_wire_has_an_id_and_a_draft_has_none():
     assert wire_json(draft()) == fields
 
 
-@given(texts, texts, st.none() | texts, st.integers(1, 10**18))
-@example("\u2028", '\u2029 "\\\n\t\x7f', "\N{GRINNING FACE}", 1)
-def test_the_text_on_the_wire_is_the_json_of_the_fields(sender, text, user, id):
-    message = Message(id, sender, text, "1970-01-01T00:00:00.000Z", ID, user)
+ids = st.integers(1, 10**18 - 1)
+values = st.recursive(st.none() | st.booleans() | st.integers() | texts, st.lists, max_leaves=5)
+more = st.fixed_dictionaries(
+    {},
+    optional={
+        "user": texts,
+        "removes": st.lists(ids, min_size=1).map(tuple),
+        "data": st.dictionaries(texts, values),
+    },
+)
+
+
+@given(texts, texts, more, ids, st.none() | ids)
+@example("\u2028", '\u2029 "\\\n\t\x7f', {"user": "\N{GRINNING FACE}", "data": {"\u2028": "\u2029"}}, 1, None)
+def test_the_text_on_the_wire_is_the_json_of_the_fields(sender, text, more, id, removed):
+    message = Message(id, sender, text, "1970-01-01T00:00:00.000Z", ID, removed=removed, **more)
     assert wire_text(message) == to_json(wire_json(message))
     assert json.loads(message.json) == wire_json(message)
-    one = replace(draft(), sender=sender, text=text, user=user)
+    assert b"\xe2\x80\xa8" not in message.block
+    one = replace(draft(), sender=sender, text=text, **more)
     assert wire_text(one) == to_json(wire_json(one))
+    stored = Commit("room", (message,))
+    assert Commit.read("room", id, stored.payload) == stored
+    assert read_message(json.loads(message.json)) == message, "the client understands it"
 
 
 @given(st.floats(0, 4e9))
@@ -280,3 +298,84 @@ def test_the_largest_message_of_a_user_fits_a_commit():
     fields = {"from": face * 64, "text": face * 4096}
     largest = Draft.create("room", fields, now=0, user=user_id(face * 255))
     assert len(payload_item(largest).encode()) + 2 <= COMMIT_BYTES / 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *({}, {"a": 1}, {"a": {"b": [None, True, 1.5, "\u2028"]}}, {"": ""}),
+        {"a": "x" * (fields.DATA_BYTES - 8)},
+        {"a": "\N{GRINNING FACE}" * ((fields.DATA_BYTES - 8) // 4)},
+        functools.reduce(lambda inner, _: {"a": inner}, range(fields.DATA_DEPTH - 1), {}),
+    ],
+)
+def test_data_within_the_rules_are_stored_and_told_as_they_came(data):
+    commit = Commit.of(1, [draft(data=data)])
+    [message] = Commit.read("room", 1, commit.payload).messages
+    assert message.data == data
+    assert json.loads(message.json)["data"] == data
+    assert message.extra is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *("x", "{}", 1, True, [], [{}]),
+        {"a": "x" * (fields.DATA_BYTES - 7)},
+        *({"a": "\ud800"}, {"\udfff": 1}, {"a": float("nan")}, {"a": [float("inf")]}),
+        {"a": [[]] * 2000},
+        {"a": functools.reduce(lambda inner, _: [inner], range(fields.DATA_DEPTH), 1)},
+        {"a": functools.reduce(lambda inner, _: [inner], range(900), 1)},
+    ],
+)
+def test_data_that_break_a_rule_are_refused(data):
+    with pytest.raises(Invalid) as refusal:
+        draft(data=data)
+    assert refusal.value.field == "data"
+
+
+def test_a_message_without_data_is_to_the_byte_what_it_was():
+    assert list(wire_json(Message(1, "a", "b", "c", ID))) == ["id", "from", "text", "date", "provisionalId"]
+    assert payload_item(draft(data=None)) == payload_item(draft())
+    assert len(json.loads(payload_item(draft()))) == 4
+
+
+def test_the_largest_message_with_data_fits_a_commit():
+    face = "\N{GRINNING FACE}"
+    data = {"a": face * ((fields.DATA_BYTES - 8) // 4)}
+    given = {"from": face * 64, "text": face * 4096, "data": data}
+    largest = Draft.create("room", given, now=0, user=user_id(face * 255))
+    assert len(payload_item(largest).encode()) + 2 <= COMMIT_BYTES / 2
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"user": "ann"}, {"data": {"a": "secret"}}, {"extra": {"later": "secret"}}]
+)
+def test_a_tombstone_has_the_place_and_the_key_of_its_message_and_none_of_its_words(more):
+    message = Message(5, "ann", "secret", "1970-01-01T00:00:00.000Z", ID, **more)
+    tombstone = message.tombstone(12)
+    assert (tombstone.id, tombstone.key, tombstone.date) == (5, message.key, message.date)
+    assert wire_json(tombstone)["text"] == ""
+    assert wire_json(tombstone)["removed"] == 12
+    assert "secret" not in wire_text(tombstone) + payload_item(tombstone)
+    assert tombstone.tombstone(13) == tombstone, "the first removal stays"
+
+
+@pytest.mark.parametrize(
+    "mark", [{"d": [0]}, {"d": []}, {"d": 1}, {"d": [True]}, {"t": 0}, {"t": "1"}, {"j": [1]}]
+)
+def test_what_is_no_such_mark_is_another_versions(mark):
+    [message] = Commit.read("room", 1, json.dumps([["ann", "hi", "d", "p", dict(mark)]])).messages
+    assert (message.removes, message.removed, message.data, message.extra) == ((), None, None, mark)
+
+
+@pytest.mark.parametrize("given", [None, 5, "5", [], [0], [True], ["5"], [1.5], [None], list(range(1, 1002))])
+def test_removes_is_a_list_of_1_to_1000_ids(given):
+    with pytest.raises(Invalid) as refusal:
+        fields.removes_field(given)
+    assert refusal.value.field == "removes"
+
+
+def test_removes_is_in_order_and_has_each_id_once():
+    assert fields.removes_field([9, 5, 9]) == (5, 9)
+    assert len(fields.removes_field(list(range(1, 1001)))) == 1000

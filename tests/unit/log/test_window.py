@@ -2,6 +2,7 @@
 
 import sys
 import uuid
+from dataclasses import replace
 
 import pytest
 
@@ -188,3 +189,99 @@ def test_dates_do_not_decide_what_is_within_256_messages():
     window = window_of([draft(now=NOW + n) for n in range(2000)], limit=10)
     window.keys.trim(NOW + 10**6)
     assert len(window.keys) == KEYS
+
+
+def with_data(one: Draft, data) -> Draft:
+    return replace(one, data=data)
+
+
+@pytest.mark.parametrize("other", [{"a": 2}, {"a": True}, {"a": 1.0}, {}, None, {"a": 1, "b": None}])
+def test_data_are_compared_as_the_text_is(other):
+    one = with_data(draft(), {"a": 1})
+    window = window_of([one])
+    assert window.find(one).id == 1
+    with pytest.raises(Conflict):
+        window.find(with_data(one, other))
+
+
+def test_the_order_of_names_in_data_does_not_matter():
+    one = with_data(draft(), {"a": {"x": 1, "y": 2}, "b": 2})
+    assert window_of([one]).find(with_data(one, {"b": 2, "a": {"y": 2, "x": 1}})).id == 1
+
+
+def removal(*ids: int) -> Draft:
+    return replace(draft("(removed a message)"), removes=ids)
+
+
+def test_a_removal_leaves_tombstones_in_the_window_and_in_its_plans():
+    drafts = [draft(f"text {n}") for n in range(1, 6)]
+    window = window_of(drafts)
+    request = StreamRequest("room", 0)
+    assert b"text 2" in window.plan(request).body()
+    window.fold(Commit.of(6, [removal(2, 4)]), NOW)
+    assert [m.removed for m in window.messages] == [None, 6, None, 6, None, None]
+    body = window.plan(request).body()
+    assert b"text 2" not in body
+    assert b"text 4" not in body
+    assert b"text 3" in body
+    assert window.bytes == fresh(window).bytes + window._planned
+
+
+def fresh(window: Window) -> Window:
+    return Window([Commit("room", tuple(window.messages))], REPLAY, NOW)
+
+
+def test_a_replaced_message_is_in_no_plan_any_more():
+    window = window_of([draft("text 1"), draft("text 2")])
+    request = StreamRequest("room", 0)
+    assert b"text 1" in window.plan(request).body()
+    window.replace(window.messages[0].tombstone(3))
+    assert b"text 1" not in window.plan(request).body()
+    window.replace(replace(window.messages[0], id=9))
+    assert len(window.messages) == 2, "what is not here is not taken in"
+
+
+def test_a_tombstone_answers_its_key_whatever_the_text():
+    """Or else the author's late retry would be told that this id stands for another text."""
+    drafts = [with_data(draft("one"), {"a": 1}), draft("two")]
+    window = window_of([*drafts, removal(1)])
+    for again in (drafts[0], replace(drafts[0], text="another"), with_data(drafts[0], None)):
+        assert window.find(again) == window.messages[0]
+    assert window.find(drafts[0]).removed == 3
+    with pytest.raises(Conflict):
+        window.find(replace(drafts[1], text="another"))
+
+
+def test_a_removal_is_not_another_one_of_the_same_key():
+    one = removal(1)
+    window = window_of([draft(), draft(), one])
+    assert window.find(one).id == 3
+    for other in (replace(one, removes=(2,)), replace(one, removes=())):
+        with pytest.raises(Conflict):
+            window.find(other)
+
+
+def test_the_past_is_put_before_a_window_as_what_its_removals_left_of_it():
+    """It may have been read before it was removed."""
+    window = Window([Commit.of(3, [draft("three")])], REPLAY, NOW)
+    window.fold(Commit.of(4, [removal(1, 2)]), NOW)
+    window.prepend(commits([draft("one"), draft("two")]), 3)
+    assert [(m.text, m.removed) for m in window.messages] == [
+        ("", 4),
+        ("", 4),
+        ("three", None),
+        ("(removed a message)", None),
+    ]
+    assert window.bytes == fresh(window).bytes
+
+
+def test_a_removal_of_what_is_not_here_changes_nothing_else():
+    window = Window([Commit.of(3, [draft("three")])], REPLAY, NOW)
+    window.fold(Commit.of(4, [removal(1, 4, 9)]), NOW)
+    assert [m.removed for m in window.messages] == [None, None]
+
+
+def test_the_bound_in_bytes_counts_data():
+    large = [with_data(draft(), {f"{n}": n for n in range(300)}) for _ in range(3)]
+    light, heavy = window_of([draft()] * 3), window_of(large)
+    assert heavy.bytes - light.bytes > 3 * 300 * 100
