@@ -7,6 +7,7 @@ and an SSE line. So all text is free of lone surrogates and of control character
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
@@ -140,6 +141,12 @@ def new_id() -> str:
     digits = secrets.token_hex(16)
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def id_of(text: str) -> str:
+    """The UUID (version 8) of a text: always the same."""
+    digits = hashlib.sha256(text.encode()).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
 
 
 def uuid_field(value: str) -> str:

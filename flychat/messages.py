@@ -25,9 +25,11 @@ from typing import Any, TypeAlias
 from .errors import Forbidden
 from .fields import (
     CONTROL_IN_TEXT,
+    SENDER_CHARACTERS,
     TEXT_CHARACTERS,
     checked,
     data_field,
+    id_of,
     iso_date,
     new_id,
     position_field,
@@ -85,6 +87,23 @@ class Draft:
         provisional_id = new_id() if given is None else uuid_field(string_field(fields, "provisionalId"))
         since, data = position_field(fields.get("lastEventId")), data_field(fields.get("data"))
         return cls(room, sender, text, iso_date(now), provisional_id, user, since, data=data)
+
+    @classmethod
+    def removal(
+        cls,
+        room: str,
+        ids: tuple[int, ...],
+        fields: Mapping[str, Any],
+        *,
+        now: float,
+        user: str,
+        name: str | None,
+    ) -> Draft:
+        """What takes these messages back. Its provisional id, if none is given, follows from them."""
+        given = fields.get("provisionalId")
+        key = id_of(f"{room} {ids}") if given is None else uuid_field(string_field(fields, "provisionalId"))
+        since, sender = position_field(fields.get("lastEventId")), name or user[:SENDER_CHARACTERS]
+        return cls(room, sender, REMOVAL_TEXT, iso_date(now), key, user, since, ids)
 
     @property
     def key(self) -> Key:
@@ -153,17 +172,8 @@ class Commit:
     def of(cls, first: int, drafts: list[Draft]) -> Commit:
         """The drafts (all of one room) as the messages first, first + 1, ..."""
         messages = tuple(
-            Message(
-                id,
-                draft.sender,
-                draft.text,
-                draft.date,
-                draft.provisional_id,
-                draft.user,
-                removes=draft.removes,
-                data=draft.data,
-            )
-            for id, draft in enumerate(drafts, first)
+            Message(id, d.sender, d.text, d.date, d.provisional_id, d.user, removes=d.removes, data=d.data)
+            for id, d in enumerate(drafts, first)
         )
         return cls(drafts[0].room, messages)
 

@@ -29,11 +29,12 @@ from ..storage import Engine, Hole, StoreFailed
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
 from .memory import Rooms
 from .reading import Reader, messages_of
+from .removal import Bury, Removals
 from .room import DEADLINE, Room
 from .view import FIRST, Common, Searched
 from .window import Window
 
-__all__ = ["MessageLog", "Searched", "not_told"]
+__all__ = ["Bury", "MessageLog", "Searched", "not_told"]
 
 PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
 MEMORY = 256 << 20  # bytes of all rooms
@@ -75,11 +76,13 @@ class MessageLog:
             self._reader,
             committed=committed,
             weighed=self._rooms.weigh,
+            repair=self._repair,
             # A commit of our own is to be in the window as a whole when its drafts are answered from there.
             limit=REPLAY if self._memory else max(FIRST, COMMIT_MESSAGES),
             now=now,
             rng=rng or random.Random(),
         )
+        self._removals = Removals(self._common, self.commit, self._bury)
 
     # Writing
 
@@ -119,6 +122,24 @@ class MessageLog:
         """Nobody waits for the draft any more: it is refused if no put of it has begun."""
         if (room := self._rooms.get(draft.room)) is not None:
             room.withdraw(draft)
+
+    async def remove(
+        self, draft: Draft, check: Callable[[Message], None], bury: Bury = Message.tombstone
+    ) -> Message:
+        """See Removals."""
+        if self._common.closing:
+            raise Unavailable("this process is ending")
+        return await self._removals.remove(draft, check, bury)
+
+    async def _repair(self, name: str, removals: list[Message]) -> None:
+        with suppress(Unavailable):  # whoever loads the room next tries again
+            await self._removals.repair(name, removals)
+
+    def _bury(self, name: str, tombstone: Message) -> None:
+        room = self._rooms.get(name)
+        if room is not None and room.window is not None:
+            room.window.replace(tombstone)
+            self._rooms.weigh(room)
 
     # Reading
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import Overloaded, Unavailable
@@ -192,7 +192,14 @@ def messages_of(commits: Iterable[Commit]) -> tuple[Message, ...]:
         if not commit.messages:
             messages.clear()
         messages.extend(commit.messages)
-    return tuple(messages)
+    # The store may still have what an entry here removes: it is written first (removal.py).
+    removals = {id: message.id for message in messages if message.removes for id in message.removes}
+    return tuple(buried(messages, removals) if removals else messages)
+
+
+def buried(messages: Iterable[Message], removals: Mapping[int, int]) -> list[Message]:
+    """The messages; those that were removed, by these of these ids, are tombstones."""
+    return [m.tombstone(removals[m.id]) if m.id in removals else m for m in messages]
 
 
 def is_full(commits: list[Commit], limit: int) -> bool:

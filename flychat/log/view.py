@@ -42,14 +42,15 @@ class Common:
     """What the rooms of one log have in common.
 
     `committed` is called with every commit that this process wrote, or found its drafts in, in the order of
-    their ids; `weighed` with a view whose window has changed. `now` is the wall clock. A window keeps at
-    least `limit` messages.
+    their ids; `weighed` with a view whose window has changed; `repair` with the removals in what was read.
+    `now` is the wall clock. A window keeps at least `limit` messages.
     """
 
     engine: Engine
     reader: Reader
     committed: Callable[[Commit], None]
     weighed: Callable[[View], None]
+    repair: Callable[[str, list[Message]], Coroutine[None, None, None]]
     limit: int
     now: Callable[[], float]
     rng: random.Random
@@ -101,6 +102,8 @@ class View:
             self.window = Window(commits, common.limit, common.now())
             self.renewed(asked)
             self._loaded(commits)
+            if removals := [message for message in messages_of(commits) if message.removes]:
+                common.spawn(common.repair(self.name, removals))
             common.weighed(self)
 
     def _loaded(self, commits: list[Commit]) -> None:

@@ -20,7 +20,7 @@ from ..errors import Conflict
 from ..fields import iso_date
 from ..messages import Commit, Draft, Key, Message, wire_text
 from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
-from .reading import messages_of
+from .reading import buried, messages_of
 
 # A draft that is sent again is recognised by its key: the newest 256 are kept, and all of two minutes.
 KEYS, KEY_SECONDS = 256, 120.0
@@ -207,8 +207,7 @@ class Window:
 
     def _prepend_messages(self, messages: Sequence[Message]) -> None:
         # They may have been read before they were removed, by a message that is here.
-        removals = {id: message.id for message in (*messages, *self.messages) for id in message.removes}
-        messages = [m.tombstone(removals[m.id]) if m.id in removals else m for m in messages]
+        messages = buried(messages, {id: m.id for m in self.messages for id in m.removes})
         taken = 0
         for message in reversed(messages):
             if len(self.messages) + taken >= 2 * self._limit or self._bytes > WINDOW_BYTES:

@@ -11,6 +11,7 @@ from .assets import AssetHandler, Assets
 from .base import MissingHandler
 from .messages import MessagesHandler, RecoveryHandler
 from .pages import RoomHandler, RootHandler
+from .removals import MessageHandler
 from .revocations import RevocationsHandler
 from .session import SessionHandler
 from .status import HealthHandler, MetricsHandler, ReadyHandler
@@ -38,6 +39,7 @@ class ChatApplication(BaseApplication):
                 (r"/(favicon\.ico|openapi\.json|robots\.txt)", AssetHandler, {"assets": assets}),
                 (r"/static/(.*)", AssetHandler, {"assets": assets}),
                 (r"/rooms/([^/]+)/messages/?", MessagesHandler),
+                (r"/rooms/([^/]+)/messages/([^/]+)", MessageHandler),
                 *(TOKEN_ROUTES if self.access.tokens is not None else []),
                 (r"/([^/]+)", RoomHandler),
             ],

@@ -26,6 +26,7 @@ from .forms import read_fields
 from .listener import taken_from
 from .paths import messages_path, room_path
 from .rate import cost_of
+from .removals import remove
 from .rights import RightsHandler
 
 BODY_BYTES = 65_536
@@ -120,6 +121,8 @@ class MessagesHandler(StreamHandler):
         room = self.room = room_name(name)
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
+        if (removal := self._removal()) is not None:
+            return self.write_line((await remove(self, room, removal)).json)
         await self.require(room, WRITE)
         self.admit(cost_of(len(self._body)))
         if len(self._body) > BODY_BYTES:
@@ -137,6 +140,15 @@ class MessagesHandler(StreamHandler):
             self.redirect(room_path(draft.room) + query, status=303)
         else:
             self.write_line(message.json)
+        return None
+
+    def _removal(self) -> dict[str, Any] | None:
+        """The fields of a POST that asks for messages to be removed."""
+        with contextlib.suppress(errors.Refused):
+            fields, is_form = self._read_fields()
+            if not is_form and fields.get("removes") is not None and len(self._body) <= BODY_BYTES:
+                return fields
+        return None
 
     def _read_fields(self) -> tuple[dict[str, Any], bool]:
         if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":

@@ -155,6 +155,8 @@ class Shortcut(ClientListener):
             return False
         try:
             fields, _ = read_fields(plain.content_type, plain.body)
+            if "removes" in fields:
+                return False
             draft = Draft.create(plain.room, fields, now=time.time())
             if not application.chat.is_new(draft):
                 return False

@@ -336,6 +336,45 @@ async def test_a_commit_that_another_version_has_written_is_rewritten_as_well(en
     assert [(c.first, c.ids, c.messages) for c in await engine.tail("room", 1)] == [(1, 1, ())]
 
 
+def in_files(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.iterdir())
+
+
+async def contents(engine, directory: Path) -> bytes:
+    """All that the store holds, free space included."""
+    if isinstance(engine, SqliteEngine):
+        return engine._db.serialize() if engine._path == ":memory:" else in_files(directory)
+    answer = await engine._client.scan(TableName=engine._table)
+    return json.dumps(answer["Items"], ensure_ascii=False).encode()
+
+
+@gen_test
+async def test_a_removed_text_is_nowhere_in_the_store_once_that_is_answered(engine, tmp_path):
+    """Also one of several pages of the file, and what was said with it; the others are there, and the same ids."""
+    secrets = ["secret zero", "secret one " * 370, "secret two", "secret three " * 300]
+    log = MessageLog(engine, memory=False)
+    for place, secret in enumerate(secrets):
+        fields = {"from": "ann", "text": secret, "data": {"a": f"secret {place}"}}
+        one = Draft.create("room", fields, now=0, user="ann")
+        await engine.put(Commit.of(3 * place + 1, [one, _other(1), _other(2)]))
+    assert b"secret" in await contents(engine, tmp_path)
+    entry = await log.remove(
+        Draft.removal("room", (1, 4, 7, 10), {}, now=0, user="mod", name=None), lambda message: None
+    )
+    held = await contents(engine, tmp_path)
+    assert b"secret" not in held
+    assert b"other 2" in held
+    messages = [m for c in await engine.after("room", 0, 99) for m in c.messages]
+    assert [m.id for m in messages] == list(range(1, 14))
+    assert [m.id for m in messages if m.removed == entry.id] == [1, 4, 7, 10]
+    assert [m.user for m in messages if m.removed] == ["ann"] * 4
+    assert messages[-1] == entry
+
+
+def _other(number: int) -> Draft:
+    return Draft.create("room", {"from": "bob", "text": f"other {number}"}, now=0)
+
+
 @gen_test
 async def test_what_is_submitted_is_put_and_its_outcome_is_told_once_and_later(engine):
     """Where the engine can: who cannot says so, and has done nothing."""

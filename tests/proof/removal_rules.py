@@ -3,9 +3,15 @@
 from typing import Any
 
 from flychat import messages as messages_module
+from flychat.log import reading as reading_module
 from flychat.log import window as window_module
+from flychat.log.removal import Removals
+from flychat.log.view import View
 from flychat.log.window import Window
 from flychat.messages import Message
+from flychat.web import removals as removals_module
+from flychat.web.removals import MessageHandler
+from flychat.web.shortcut import Shortcut
 
 RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
     (
@@ -28,7 +34,7 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
         (
             "resurrect",
             "What was read before it was removed is put into the window as it was.",
-            *(Window, "_prepend_messages", "m.id in removals", "False"),
+            *(Window, "_prepend_messages", "for id in m.removes", "for id in ()"),
         ),
         "unit/log/test_window.py::test_the_past_is_put_before_a_window_as_what_its_removals_left_of_it",
     ),
@@ -84,5 +90,77 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
             *(messages_module, "payload_item", "message.removed is not None", "False"),
         ),
         "unit/test_messages.py::test_the_text_on_the_wire_is_the_json_of_the_fields",
+    ),
+    (
+        (
+            "the_store_first",
+            "A removal is told before the store is rewritten.",
+            *(Removals, "remove", "await self._finish(room, entry, commits, bury)", "pass"),
+        ),
+        "unit/log/test_removal.py::test_a_removed_message_is_a_tombstone_everywhere_and_the_others_stay",
+    ),
+    (
+        (
+            "a_removal_each",
+            "A message that was removed can be removed again.",
+            *(Removals, "remove", "first is not None and", "False and"),
+        ),
+        "unit/log/test_removal.py::test_a_second_removal_gets_the_first_ones_entry_whoever_asks",
+    ),
+    (
+        (
+            "lose_the_race",
+            "Who lost a rewrite to another removal takes that for its own.",
+            *(Removals, "_rewrite", "commit = commits[-1]", "return"),
+        ),
+        "unit/log/test_removal.py::test_processes_that_remove_from_one_commit_do_not_undo_each_other",
+    ),
+    (
+        (
+            "no_repair",
+            "A window is loaded without a look at what its removals name.",
+            *(View, "_load", "if message.removes", "if False"),
+        ),
+        "unit/log/test_removal.py::test_a_process_that_loads_the_room_finishes_what_another_one_left",
+    ),
+    (
+        (
+            "show_what_is_not_rewritten",
+            "A reading shows the text of a message whose removal it has.",
+            *(reading_module, "messages_of", "if removals else", "if False else"),
+        ),
+        "unit/log/test_removal.py::test_what_fails_after_the_entry_is_unavailable_and_the_same_again_finishes_it",
+    ),
+    (
+        (
+            "anybody_removes",
+            "Whoever may write removes what others have written.",
+            *(removals_module, "remove", "message.user != who.sub", "False"),
+        ),
+        "contract/test_removal.py::test_an_author_removes_what_he_wrote_and_nothing_else",
+    ),
+    (
+        (
+            "remove_a_removal",
+            "A removal can be removed.",
+            *(removals_module, "remove", "if message.removes:", "if False:"),
+        ),
+        "contract/test_removal.py::test_a_removal_cannot_be_removed",
+    ),
+    (
+        (
+            "any_origin_removes",
+            "A page of any origin removes messages with its visitor's cookie.",
+            *(MessageHandler, "delete", "if not self.allow_origin():", "if self.allow_origin() is None:"),
+        ),
+        "contract/test_removal.py::test_other_origins_remove_if_they_may_post_and_preflights_say_so",
+    ),
+    (
+        (
+            "shortcut_a_removal",
+            "The shortcut stores a message that asks for a removal.",
+            *(Shortcut, "_post", 'if "removes" in fields:', "if False:"),
+        ),
+        "unit/web/test_shortcut_posts.py::test_a_post_that_asks_for_a_removal_is_left_to_tornado",
     ),
 ]

@@ -86,7 +86,8 @@ class FaultyEngine:
     """An Engine around another one, whose puts suffer the `faults`, in their order, and then none.
 
     Other sources of trouble, which may be changed at any time: `rejects_over` bytes of payload;
-    `hides_winner`; `read_faults`, a queue of errors (or None) for tail, after, before, find and check.
+    `hides_winner`; `read_faults`, a queue of errors (or None) for tail, after, before, find and check;
+    `rewrite_faults`, a queue of "lose", "drop", "throttle", "break" and "pass" for rewrites.
     `calls` counts by method, `suffered` by fault; `stored` and `tried` list commits in order.
     """
 
@@ -97,6 +98,7 @@ class FaultyEngine:
         self.rejects_over: int | None = None
         self.hides_winner = False
         self.read_faults: deque[StoreFailed | None] = deque()
+        self.rewrite_faults: deque[str] = deque()  # of PUT_FAULTS
         self.zombies: deque[tuple[int, Commit]] = deque()  # (the number of the put it was, commit)
         self.calls: Counter[str] = Counter()
         self.suffered: Counter[str] = Counter()
@@ -177,7 +179,17 @@ class FaultyEngine:
         return await self.engine.find(room, above, below, provisional_id)
 
     async def rewrite(self, old: Commit, new: Commit) -> None:
+        fault = self.rewrite_faults.popleft() if self.rewrite_faults else "pass"
+        self.calls["rewrite"] += 1
+        if fault == "lose":
+            raise Unknown("lost")
+        if fault == "break":
+            raise Broken("no such table")
+        if fault == "throttle":
+            raise Throttled("slow down")
         await self.engine.rewrite(old, new)
+        if fault == "drop":
+            raise Unknown("no answer")
 
     async def everything(self, room: str, above: int) -> list[Commit]:
         return await self.engine.everything(room, above)

@@ -40,6 +40,7 @@ TORNADO = {
     "messages",
     "pages",
     "shortcut",
+    "removals",
     "revocations",
     "rights",
     "session",
@@ -96,11 +97,13 @@ ALLOWED = {
     "log.reading": PURE | {"storage"},
     "log.window": PURE | {"log.reading"},
     "log.view": PURE | {"storage", "seldom", "log.reading", "log.window"},
+    "log.removal": PURE | {"storage", "log.view"},
     "log.pace": PURE,
     "log.drafts": PURE | {"log.view"},
     "log.room": PURE | {"storage", "log.reading", "log.view", "log.drafts", "log.pace"},
     "log.memory": {"log.room", "log.view"},
-    "log": PURE | {"storage", "log.reading", "log.window", "log.view", "log.room", "log.memory"},
+    "log": PURE
+    | {"storage", "log.reading", "log.window", "log.view", "log.room", "log.memory", "log.removal"},
     "showing": PURE,
     "chat": PURE | {"log", "hub", "showing"},
     "logging_setup": set(),
@@ -121,9 +124,19 @@ ALLOWED = {
     "web.base": PURE
     | {"chat", "web.application", "web.listener", "web.negotiation", "web.paths"}
     | {"web.problems", "web.rate", "web.shedding", "web.visitor"},
+    "web.removals": PURE | {"web.rights"},
     "web.rights": PURE | {"web.base", "web.credentials", "web.paths"},
     "web.messages": PURE
-    | {"web.application", "web.base", "web.forms", "web.listener", "web.paths", "web.rate", "web.rights"},
+    | {
+        "web.application",
+        "web.base",
+        "web.forms",
+        "web.listener",
+        "web.paths",
+        "web.rate",
+        "web.removals",
+        "web.rights",
+    },
     "web.session": PURE
     | {"access.revocations", "access.tokens", "web.credentials", "web.forms", "web.messages"}
     | {"web.pages", "web.paths"},
@@ -133,7 +146,7 @@ ALLOWED = {
     "web.pages": PURE | {"web.base", "web.paths", "web.rights", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
-    | {"web.revocations", "web.session"},
+    | {"web.removals", "web.revocations", "web.session"},
     "web.listener": {"web.shedding", "web.visitor"},
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.shortcut": PURE

@@ -392,3 +392,12 @@ async def test_a_client_that_resets_its_connection_harms_nobody():
         go.set()
         assert (await asked(port, a_post(b"from=ann&text=last"))).startswith(b"HTTP/1.1 200")
         await chat.application.idle.wait()
+
+
+@pytest.mark.gen_test
+async def test_a_post_that_asks_for_a_removal_is_left_to_tornado():
+    body = json.dumps({"from": "ann", "text": "hi", "removes": [1]}).encode()
+    async with two_ports() as (chat, port, _):
+        for each in (port, chat.port):
+            assert b" 401 " in await asked(each, a_post(body, "application/json"))
+        assert (await chat.log.page("room")).last_id == 3

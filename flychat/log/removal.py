@@ -1,0 +1,154 @@
+"""Removing messages: an entry in the log names them, then the store is rewritten without their words.
+
+1. The entry is put at the end of the log, as any draft is. The log first: who reads a tombstone can also read
+   the entry, and who has read the text is given the entry by the stream. The other way round, a client that
+   is beyond the text would never learn of it.
+2. The commits of the targets are rewritten. A rewrite is conditional on what was read: who loses, to another
+   removal in the same commit, reads again.
+3. Only then is it said to be done. Whatever fails before is repeated by the same request: the entry is found
+   by its provisional id, which follows from what it removes, and what is a tombstone stays one.
+
+A process that loads a window with entries does the second step again, where a target still has its words:
+another one may have ended between the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine, Iterable
+from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
+
+from ..errors import NotFound, Unavailable
+from ..messages import COMMIT_MESSAGES, Commit, Draft, Message
+from ..storage import StoreFailed, Taken
+from .view import Common
+
+AT_ONCE = 8  # commits that are read, or rewritten, for one removal
+REMEMBERED = 10_000  # entries whose targets are not looked at again when a window is loaded
+TRIES = 20  # of a rewrite that others were faster than
+
+Bury: TypeAlias = Callable[[Message, int], Message]  # what is left of a message, given the id of its removal
+
+
+class Removals:
+    """What removes messages of one log; `commit` puts an entry at its end."""
+
+    def __init__(
+        self,
+        common: Common,
+        commit: Callable[[Draft], Coroutine[Any, Any, Message]],
+        buried: Callable[[str, Message], None],
+    ) -> None:
+        """`buried` is told of every tombstone that was made in a room."""
+        self._common = common
+        self._commit, self._buried = commit, buried
+        self._done: set[tuple[str, int]] = set()  # rooms, and entries whose targets are known to be gone
+        self._rooms: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # one at a time in a room
+
+    async def remove(
+        self, draft: Draft, check: Callable[[Message], None], bury: Bury = Message.tombstone
+    ) -> Message:
+        """The entry that takes back what the draft `removes`: it is in the log, and they are gone.
+
+        Where all were gone already, it is the one that did it. `check` is given each of them, and may raise.
+        Raises NotFound, Conflict, TooOld, Unavailable (then it is to be asked for again).
+        """
+        room = draft.room
+        lock = self._rooms.setdefault(room, asyncio.Lock())
+        async with lock:
+            commits = await self._holding(room, draft.removes)
+            found = {m.id: m for commit in commits for m in commit.messages}
+            for id in draft.removes:
+                if id not in found:
+                    raise NotFound("there is no such message")
+                check(found[id])
+            targets = [found[id] for id in draft.removes]
+            first = targets[0].removed
+            if first is not None and all(bury(target, first) == target for target in targets):
+                return await self._entry(room, first)
+            entry = await self._commit(draft)
+            await self._finish(room, entry, commits, bury)
+            return entry
+
+    async def repair(self, room: str, entries: Iterable[Message]) -> None:
+        """Has those that these entries remove rewritten, where that was not done. Raises Unavailable."""
+        for entry in entries:
+            if (room, entry.id) not in self._done:
+                await self._finish(room, entry, await self._holding(room, entry.removes))
+
+    async def _finish(
+        self, room: str, entry: Message, commits: Iterable[Commit], bury: Bury = Message.tombstone
+    ) -> None:
+        """Rewrites the commits, as they were read, without what the entry removes. Raises Unavailable."""
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def one(commit: Commit) -> None:
+            async with turns:
+                await self._rewrite(room, entry, commit, bury)
+
+        ended = await asyncio.gather(*map(one, commits), return_exceptions=True)
+        for error in ended:
+            if error is not None:
+                raise error
+        if len(self._done) >= REMEMBERED:
+            self._done.clear()
+        self._done.add((room, entry.id))
+
+    async def _rewrite(self, room: str, entry: Message, commit: Commit, bury: Bury) -> None:
+        first = commit.first
+        for _ in range(TRIES):
+            new = without(commit, entry, bury)
+            try:
+                if new is not None:
+                    await self._stored(commit, new)
+            except Taken:  # by another removal, or an earlier try of this one; or the room was cleared
+                commits = await self._common.reader.before(room, first + 1, 1)
+                if not commits or commits[-1].first != first:
+                    return
+                commit = commits[-1]
+            else:
+                for message in (new or commit).messages:
+                    if message.removed is not None:
+                        self._buried(room, message)
+                return
+        raise Unavailable("others are faster")
+
+    async def _stored(self, old: Commit, new: Commit) -> None:
+        """Raises Taken, Unavailable. A try with an unknown outcome is safe to repeat: it is then Taken."""
+        try:
+            await self._common.reader.patient(lambda: self._common.engine.rewrite(old, new))
+        except (Taken, Unavailable):
+            raise
+        except StoreFailed as error:
+            raise Unavailable(str(error)) from error
+
+    async def _entry(self, room: str, id: int) -> Message:
+        for commit in await self._holding(room, (id,)):
+            for message in commit.messages:
+                if message.id == id:
+                    return message
+        raise NotFound("it was removed, by a message that is gone")
+
+    async def _holding(self, room: str, ids: Collection[int]) -> list[Commit]:
+        """The commits that hold these ids, in their order, each once. Raises as reads do."""
+        left, commits = sorted(ids), dict[int, Commit]()
+        limit = 1 if len(left) == 1 else COMMIT_MESSAGES
+        while left:
+            some: list[int] = []  # so far apart that no two are in one commit
+            for id in reversed(left):
+                if len(some) < AT_ONCE and (not some or id <= some[-1] - COMMIT_MESSAGES):
+                    some.append(id)
+            read = await asyncio.gather(*(self._common.reader.before(room, id + 1, limit) for id in some))
+            held = [commit for found in read for commit in found]
+            wanted = [commit for commit in held if any(commit.first <= id <= commit.last for id in left)]
+            commits |= {commit.first: commit for commit in wanted}
+            left = [id for id in left if id not in some and not any(c.first <= id <= c.last for c in wanted)]
+        return [commits[first] for first in sorted(commits)]
+
+
+def without(commit: Commit, entry: Message, bury: Bury = Message.tombstone) -> Commit | None:
+    """The commit without what the entry removes; None if it is so already."""
+    gone = set(entry.removes)
+    messages = tuple(bury(m, entry.id) if m.id in gone else m for m in commit.messages)
+    return None if messages == commit.messages else Commit(commit.room, messages)

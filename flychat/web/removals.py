@@ -1,0 +1,61 @@
+"""Removing messages: `DELETE /rooms/{room}/messages/{id}`, and a POST with `removes`.
+
+It takes a token: of a moderator of the room, or of somebody who wrote all of them (their `user`) and may
+still write there. So without the options of access nobody may; an operator then has the command.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .. import errors
+from ..access import MODERATE, WRITE
+from ..errors import Invalid
+from ..fields import removes_field, room_name
+from ..messages import Draft, Message
+from ..sse import BEYOND_ANY_LOG, read_position
+from .rights import RightsHandler
+
+
+class MessageHandler(RightsHandler):
+    """One message of a room."""
+
+    async def delete(self, name: str, id: str) -> None:
+        self.admit_in_time()
+        room = self.room = room_name(name)
+        if not self.allow_origin():
+            raise errors.Forbidden("this origin may not remove messages here")
+        number = read_position(id)
+        if number is None or not 1 <= number < BEYOND_ANY_LOG:
+            raise Invalid("id", "must be a whole number from 1")
+        self.write_line((await remove(self, room, {"removes": [number]})).json)
+
+    def options(self, name: str, id: str) -> None:
+        self.preflight()
+
+
+async def remove(handler: RightsHandler, room: str, fields: Mapping[str, Any]) -> Message:
+    """The entry of the removal that these fields ask for. Raises Refused, Unavailable."""
+    try:
+        await handler.require(room, MODERATE)
+        moderates = True
+    except errors.NotAllowed:
+        await handler.require(room, WRITE)
+        moderates = False
+    who = handler.identity
+    if who is None:
+        raise errors.Unauthorized
+    ids = removes_field(fields["removes"])
+    handler.admit(1 if moderates else len(ids))  # as many as they took when they were written
+
+    def check(message: Message) -> None:
+        if not moderates and message.user != who.sub:
+            raise errors.NotAllowed("only a moderator may remove what others have written")
+        if message.removes:
+            raise Invalid("removes", "must not name a removal")
+
+    draft = Draft.removal(room, ids, fields, now=time.time(), user=who.sub, name=who.name)
+    # Not given up when the client goes: what has begun is done.
+    return await handler.chat.remove(draft, check)

@@ -1,0 +1,268 @@
+"""Removing messages: the log first, then the store, and what is mended where that was interrupted."""
+
+import asyncio
+import contextlib
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from flychat.errors import Conflict, Invalid, NotFound, Unavailable
+from flychat.log import MessageLog
+from flychat.log.removal import without
+from flychat.messages import COMMIT_MESSAGES, Commit, Draft
+from flychat.storage import Taken
+from flychat.streams import StreamRequest
+from tests.support.fakes import FaultyEngine, MemoryEngine, empty
+
+gen_test = pytest.mark.gen_test(timeout=20)
+
+
+def draft(text="hi", user=None) -> Draft:
+    fields = {"from": "ann", "text": text, "provisionalId": str(uuid.uuid4())}
+    return Draft.create("room", fields, now=0, user=user)
+
+
+def removal(*ids: int, user="mod", **fields) -> Draft:
+    return Draft.removal("room", ids, fields, now=0, user=user, name="Mod")
+
+
+def anything(message) -> None:
+    """Everybody may remove it."""
+
+
+@contextlib.asynccontextmanager
+async def opened(*, memory: bool, texts: int = 6, engine: FaultyEngine | None = None):
+    """A log with as many messages, `text 1` and on, some in one commit."""
+    engine = engine or FaultyEngine(MemoryEngine(shared=not memory))
+    told: list[Commit] = []
+    log = MessageLog(engine, memory=memory, committed=told.append)
+    log.told, log.engine = told, engine
+    try:
+        await asyncio.gather(*(log.commit(draft(f"text {n}")) for n in range(1, texts + 1)))
+        yield log
+    finally:
+        await log.close(0.1)
+
+
+def stored(log) -> dict[int, str]:
+    """The texts in the store, by id."""
+    return {m.id: m.text for c in log.engine.engine.of("room") for m in c.messages}
+
+
+each_mode = pytest.mark.parametrize("memory", [True, False], ids=["standalone", "grip"])
+
+
+@each_mode
+@gen_test
+async def test_a_removed_message_is_a_tombstone_everywhere_and_the_others_stay(memory):
+    async with opened(memory=memory) as log:
+        await log.plan(StreamRequest("room"))
+        entry = await log.remove(removal(2, 4), anything)
+        assert (entry.id, entry.sender, entry.text, entry.user) == (7, "Mod", "(removed a message)", "mod")
+        assert entry.removes == (2, 4)
+        assert stored(log) == {
+            1: "text 1",
+            2: "",
+            3: "text 3",
+            4: "",
+            5: "text 5",
+            6: "text 6",
+            7: "(removed a message)",
+        }
+        plan, resumed = await log.plan(StreamRequest("room")), await log.plan(StreamRequest("room", 1))
+        pages = [await log.page("room"), await log.page("room", 5), await log.page("room", after=1)]
+        for messages in (plan.messages, resumed.messages, *(page.messages for page in pages)):
+            marks = {m.id: m.removed for m in messages}
+            assert (marks[2], marks[3], marks[4]) == (7, None, 7)
+            assert not {"text 2", "text 4"} & {m.text for m in messages}
+        assert [c.last for c in log.told][-1] == 7, "it is published as any message"
+        again = await log.commit(draft("after"))
+        assert again.id == 8, "ids go on"
+
+
+@each_mode
+@gen_test
+async def test_a_second_removal_gets_the_first_ones_entry_whoever_asks(memory):
+    async with opened(memory=memory) as log:
+        first = await log.remove(removal(2), anything)
+        second = await log.remove(removal(3), anything)
+        for again in (removal(2), removal(2, user="other"), removal(2, provisionalId=str(uuid.uuid4()))):
+            assert await log.remove(again, anything) == first
+        assert await log.remove(removal(3), anything) == second
+        assert (await log.page("room")).last_id == 8
+
+
+@gen_test
+async def test_two_removals_at_once_of_one_message_are_one():
+    async with opened(memory=True) as log:
+        entries = await asyncio.gather(*(log.remove(removal(2, user=f"{n}"), anything) for n in range(5)))
+        assert len(set(entries)) == 1
+
+
+@gen_test
+async def test_removals_at_once_of_messages_in_one_commit_are_all_done():
+    async with opened(memory=False, texts=20) as log:
+        await asyncio.gather(*(log.remove(removal(n), anything) for n in range(1, 21)))
+        others = [MessageLog(log.engine, memory=False) for _ in range(2)]
+        assert not any(text.startswith("text") for text in stored(log).values())
+        for other in others:
+            await other._common.reader.newest("room", 1)
+
+
+@gen_test
+async def test_processes_that_remove_from_one_commit_do_not_undo_each_other():
+    async with opened(memory=False, texts=20) as log:
+        others = [log, *(MessageLog(log.engine, memory=False) for _ in range(3))]
+        await asyncio.gather(*(others[n % 4].remove(removal(n), anything) for n in range(1, 21)))
+        assert not any(text.startswith("text") for text in stored(log).values())
+
+
+@pytest.mark.parametrize("ids", [(9,), (7,), (2, 99), (10**17,)])
+@each_mode
+@gen_test
+async def test_what_is_not_in_the_log_cannot_be_removed_and_nothing_is(memory, ids):
+    async with opened(memory=memory) as log:
+        with pytest.raises(NotFound):
+            await log.remove(removal(*ids), anything)
+        assert len(log.engine.stored) == len(log.told)
+        assert stored(log)[2] == "text 2"
+
+
+@gen_test
+async def test_what_was_cleared_cannot_be_removed():
+    async with opened(memory=False) as log:
+        await log.engine.put(Commit("room", (), void=(7, 1)))
+        await empty(log.engine, "room", 7)
+        with pytest.raises(NotFound):
+            await log.remove(removal(2), anything)
+
+
+@gen_test
+async def test_each_target_is_asked_for_before_anything_is_done():
+    def only_the_first(message):
+        if message.id > 1:
+            raise Invalid("id", "no")
+
+    async with opened(memory=True) as log:
+        with pytest.raises(Invalid):
+            await log.remove(removal(1, 2), only_the_first)
+        assert stored(log)[1] == "text 1"
+        assert (await log.page("room")).last_id == 6
+
+
+@pytest.mark.parametrize("fault", ["lose", "break"])
+@each_mode
+@gen_test
+async def test_what_fails_after_the_entry_is_unavailable_and_the_same_again_finishes_it(
+    memory, fault, monkeypatch
+):
+    monkeypatch.setattr("flychat.log.reading.READ_SECONDS", 0.0)
+    async with opened(memory=memory) as log:
+        log.engine.rewrite_faults.extend([fault])
+        with pytest.raises(Unavailable):
+            await log.remove(removal(2), anything)
+        assert stored(log)[2] == "text 2", "the log first"
+        assert stored(log)[7] == "(removed a message)"
+        assert [m.text for m in (await log.page("room")).messages][1] == "", "nobody is shown it"
+        entry = await log.remove(removal(2), anything)
+        assert entry.id == 7, "and no second entry"
+        assert stored(log)[2] == ""
+
+
+@pytest.mark.parametrize("fault", ["lose", "drop", "throttle"])
+@gen_test
+async def test_a_rewrite_without_an_answer_is_tried_again(fault):
+    async with opened(memory=True) as log:
+        log.engine.rewrite_faults.extend([fault, fault])
+        assert (await log.remove(removal(2), anything)).id == 7
+        assert stored(log)[2] == ""
+
+
+@gen_test
+async def test_the_entry_is_in_the_log_before_a_text_is_gone():
+    async with opened(memory=True) as log:
+        log.engine.faults = iter(["break"] * 3)
+        with pytest.raises(Unavailable):
+            await log.remove(removal(2), anything)
+        assert stored(log)[2] == "text 2"
+
+
+@each_mode
+@gen_test
+async def test_a_process_that_loads_the_room_finishes_what_another_one_left(memory):
+    async with opened(memory=memory, texts=200) as log:
+        entry = await log.commit(removal(2, 150))  # and no rewrite
+        assert stored(log)[150] == "text 150"
+        other = MessageLog(log.engine, memory=memory)
+        try:
+            assert "text 150" not in [m.text for m in (await other.page("room")).messages]
+            await other.commit(draft("loads it"))
+            while other._common.tasks:
+                await asyncio.wait(other._common.tasks)
+            assert stored(log)[2] == stored(log)[150] == ""
+            assert {
+                m.removed for c in log.engine.engine.of("room") for m in c.messages if m.id in (2, 150)
+            } == {entry.id}
+        finally:
+            await other.close(0.1)
+
+
+@gen_test
+async def test_what_is_known_to_be_done_is_not_looked_at_again():
+    async with opened(memory=True) as log:
+        await log.remove(removal(2), anything)
+        reads = log.engine.calls["before"]
+        for _ in range(3):
+            log._rooms.clear()
+            await log.plan(StreamRequest("room"))
+            while log._common.tasks:
+                await asyncio.wait(log._common.tasks)
+        assert log.engine.calls["before"] == reads
+
+
+@each_mode
+@gen_test
+async def test_the_authors_late_retry_gets_the_tombstone(memory):
+    async with opened(memory=memory, texts=0) as log:
+        mine = draft("mine", user="ann")
+        await log.commit(mine)
+        for n in range(300):
+            await log.commit(draft(f"{n}"))
+        await log.remove(removal(1), anything)
+        for again in (replace(mine, since=0), replace(mine, since=0, text="another")):
+            assert (await log.commit(again)).removed == 302
+        with pytest.raises(Conflict):
+            await log.commit(replace(removal(1), removes=(2,)))
+
+
+@gen_test
+async def test_many_messages_are_read_some_at_a_time_and_all_removed():
+    async with opened(memory=False, texts=0) as log:
+        for start in range(1, 400, 5):
+            await log.engine.put(Commit.of(start, [draft(f"text {n}") for n in range(start, start + 5)]))
+        ids = tuple(range(3, 400, 3))
+        log.engine.calls.clear()
+        await log.remove(removal(*ids), anything)
+        assert {id for id, text in stored(log).items() if not text} == set(ids)
+        assert log.engine.calls["before"] < 40
+
+
+def test_a_commit_without_what_an_entry_removes_takes_the_same_place():
+    commit = Commit.of(5, [draft(f"{n}") for n in range(COMMIT_MESSAGES)])
+    entry = Commit.of(100, [removal(5, 68, 99)]).messages[0]
+    new = without(commit, entry)
+    assert (new.first, new.last, new.room) == (commit.first, commit.last, "room")
+    assert [m.removed for m in new.messages if m.removed] == [100, 100]
+    assert without(new, entry) is None
+
+
+@gen_test
+async def test_a_commit_that_others_rewrite_all_the_time_is_given_up():
+    class Hostile(MemoryEngine):
+        async def rewrite(self, old, new):
+            raise Taken
+
+    async with opened(memory=False, engine=FaultyEngine(Hostile(shared=True))) as log:
+        with pytest.raises(Unavailable):
+            await log.remove(removal(2), anything)
