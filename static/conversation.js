@@ -9,10 +9,14 @@
 // until the official message of its key takes its place. Own messages are loose too, made before they are sent;
 // a retry repeats the key, so it is always safe. A retraction is for the provisional id of one user.
 //
+// A message may be removed, by one that names it. Both may come in any order, and again, in another way than by
+// the stream: what is known to be removed is never shown with its text again.
+//
 // As old events are ignored, a stream may be opened from any earlier place at any time: it mends every fault.
 //
 // tests/contract/stream_rule.json is the rule as a table: this module and the Python client go through it.
 
+const REMOVED = 10_000; // ids of messages that are remembered to be removed
 const KEYS = 2_000; // of official messages that are remembered: their provisional ones may come late
 
 // No part of it has a line break.
@@ -20,6 +24,7 @@ export const keyOf = ({ user, from, provisionalId }) => [user, from, provisional
 
 export class Conversation {
   #keys = new Set(); // of official messages
+  #removed = new Map(); // id -> that of its removal
   #known = 0; // the last id before a reset: what comes again is not news
   #afresh = false; // after a reset, until the next official message
   loose = new Map(); // key -> what stands for it: { message, own, pending, withdrawn }, in the page a Row
@@ -32,7 +37,8 @@ export class Conversation {
 
   // What an event means, as { kind, ... }:
   //   official     { message, row, news, afresh }: the next one; `row` was loose until now, or there is none;
-  //                `news`: it was not known before a reset; `afresh`: it is the first one after a reset
+  //                `news`: it was not known before a reset; `afresh`: it is the first one after a reset;
+  //                it may say what it `removes`: then what is shown of those is to be given to `left` again
   //   provisional  { message, instead }: to be shown, and given to `add`; `instead` of one that was withdrawn
   //   retraction   { rows }: these loose ones could not be stored
   //   reset        { rows }: nothing of what is shown stays, nor do these loose ones
@@ -69,6 +75,14 @@ export class Conversation {
     if (this.loose.get(key) === row) this.loose.delete(key);
   }
 
+  // What is left of a message that came in whatever way; and whatever it removes is remembered.
+  left(message) {
+    for (const id of message.removes ?? []) this.#removed.set(id, message.id);
+    while (this.#removed.size > REMOVED) this.#removed.delete(this.#removed.keys().next().value);
+    const removed = message.removed ?? this.#removed.get(message.id);
+    return removed ? { ...message, text: "", removed } : message;
+  }
+
   // Messages up to `id` came in another way than by the stream, which may be behind them.
   reach(id) {
     this.last = Math.max(this.last, id);
@@ -88,7 +102,8 @@ export class Conversation {
     if (afresh) this.last = id - 1;
     if (id !== this.last + 1) return { kind: id > this.last ? "gap" : "nothing" };
     this.last = id;
-    return { kind: "official", message, row: this.settle(message), news: id > this.#known, afresh };
+    const row = this.settle(message);
+    return { kind: "official", message: this.left(message), row, news: id > this.#known, afresh };
   }
 
   #provisional(message) {
@@ -110,6 +125,7 @@ export class Conversation {
     if (behind && lastEventId <= this.last) return { kind: "nothing" }; // for another tab on this stream
     this.#known = behind ? Math.max(this.#known, this.last) : 0;
     this.#keys.clear();
+    this.#removed.clear();
     this.last = position;
     this.#afresh = true;
     this.resets += 1;

@@ -119,6 +119,13 @@ export class Log {
     row.becomeOfficial(message);
     if (this.live) this.#push(row);
     else this.#drop(row);
+    this.#bury(message);
+  }
+
+  // What a message removes stays in its place, without its text.
+  #bury({ removes = [] }) {
+    for (const row of this.#official)
+      if (removes.includes(row.message.id)) row.become(this.#conversation.left(row.message));
   }
 
   #showProvisional({ message, instead }) {
@@ -166,7 +173,7 @@ export class Log {
       if (messages.length) this.#divider?.remove();
       for (const message of messages.reverse()) {
         if (message.id !== this.first - 1) continue;
-        const row = this.#make(message);
+        const row = this.#make(this.#conversation.left(message));
         this.#official.unshift(row);
         this.#insert(row, this.#list.firstElementChild);
       }
@@ -210,8 +217,10 @@ export class Log {
 
   // The row of a message that is official.
   #settle(message) {
-    const row = this.#conversation.settle(message) ?? this.#make(message);
-    row.becomeOfficial(message);
+    const left = this.#conversation.left(message);
+    const row = this.#conversation.settle(message) ?? this.#make(left);
+    row.becomeOfficial(left);
+    this.#bury(message);
     return row;
   }
 

@@ -33,17 +33,23 @@ export class Row {
     author.textContent = name;
     if (name !== message.from) author.dataset.name = message.from;
     if (message.user) this.#vouch(message.user, author);
-    item.querySelector("p").replaceChildren(...linked(message.text));
+    this.#write(message);
     paint(item, message.user ?? message.from);
     this.become(message);
   }
 
   static read(item) {
     const text = (name) => item.querySelector(name).textContent;
-    const { id, key, user } = item.dataset;
+    const { id, key, user, removed } = item.dataset;
     const date = text("time").replace(" ", "T");
     const from = item.querySelector("bdi").dataset.name ?? text("bdi");
-    return { id: Number(id), from, text: text("p"), date, provisionalId: key, user };
+    const message = { id: Number(id), from, text: text("p"), date, provisionalId: key, user };
+    return removed ? { ...message, text: "", removed: Number(removed) } : message;
+  }
+
+  #write({ text, removed }) {
+    if (removed) this.item.dataset.removed = removed;
+    this.item.querySelector("p").replaceChildren(...(removed ? ["(removed)"] : linked(text)));
   }
 
   // The mark is drawn by the style sheet, in a place where no name can stand.
@@ -54,6 +60,7 @@ export class Row {
   }
 
   become(message) {
+    if (message.removed && !this.item.dataset.removed) this.#write(message);
     this.message = message;
     this.date = new Date(message.date);
     const shown = clock.format(this.date);

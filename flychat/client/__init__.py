@@ -4,6 +4,7 @@
         async for event in events:
             match event:
                 case Message(): ...           # official: once each, in the order of the ids, without a gap
+                                          # (one that `removes` others: their text is gone)
                 case Draft(): ...             # provisional: seen before it is stored
                 case Retraction(): ...        # that provisional message was not stored
                 case Reset(): ...             # drop what you have: the newest messages follow
@@ -35,7 +36,7 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -133,12 +134,13 @@ async def post(
     *,
     provisional_id: str | None = None,
     last_id: int | None = None,
+    data: Mapping[str, Any] | None = None,
     seconds: float = 60.0,
     token: Token | None = None,
 ) -> Message:
     """Posts until it is known what became of it: the message as it is stored, once.
 
-    With a token that has a name, the `sender` is that name, or None.
+    With a token that has a name, the `sender` is that name, or None. `data` is a JSON object, for programs.
 
     `last_id` is the newest id of the room that you know. With it the server finds an earlier attempt however
     late it is repeated, without it for RECOGNISED seconds (so the room is asked for it first where `seconds`
@@ -151,6 +153,8 @@ async def post(
     fields["provisionalId"] = provisional_id or new_id()
     if last_id is not None:
         fields["lastEventId"] = last_id
+    if data is not None:
+        fields["data"] = data
 
     async def attempt() -> Message:
         if "lastEventId" not in fields and seconds > RECOGNISED:

@@ -82,7 +82,7 @@ class MessageLog:
             now=now,
             rng=rng or random.Random(),
         )
-        self._removals = Removals(self._common, self.commit, self._bury)
+        self._removals = Removals(self._common, self.submit, self._bury)
 
     # Writing
 

@@ -15,8 +15,8 @@ another one may have ended between the two.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Iterable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from ..errors import NotFound, Unavailable
@@ -32,17 +32,17 @@ Bury: TypeAlias = Callable[[Message, int], Message]  # what is left of a message
 
 
 class Removals:
-    """What removes messages of one log; `commit` puts an entry at its end."""
+    """What removes messages of one log; `submit` puts an entry at its end."""
 
     def __init__(
         self,
         common: Common,
-        commit: Callable[[Draft], Coroutine[Any, Any, Message]],
+        submit: Callable[[Draft], Awaitable[Message]],
         buried: Callable[[str, Message], None],
     ) -> None:
         """`buried` is told of every tombstone that was made in a room."""
         self._common = common
-        self._commit, self._buried = commit, buried
+        self._submit, self._buried = submit, buried
         self._done: set[tuple[str, int]] = set()  # rooms, and entries whose targets are known to be gone
         self._rooms: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # one at a time in a room
 
@@ -67,7 +67,7 @@ class Removals:
             first = targets[0].removed
             if first is not None and all(bury(target, first) == target for target in targets):
                 return await self._entry(room, first)
-            entry = await self._commit(draft)
+            entry = await self._submit(draft)
             await self._finish(room, entry, commits, bury)
             return entry
 

@@ -105,7 +105,8 @@ def _lines(source: BinaryIO) -> Iterator[tuple[str, str]]:
 def _line(event: StreamEvent) -> str:
     """One event for people: `12 ann: text`, with ... for the id of what is not stored yet.
 
-    A * after the id says that a token vouches for the sender: no name can look like that.
+    A * after the id says that a token vouches for the sender: no name can look like that. A removal ends with
+    the ids of what it removes, in brackets.
     """
     if isinstance(event, client.Retraction):
         return f"--- not stored: {printable(event.provisional_id)}"
@@ -113,7 +114,9 @@ def _line(event: StreamEvent) -> str:
         return f"--- what is above is void ({printable(event.reason)}); the log ends at {event.last_id}"
     id = event.id if isinstance(event, Message) else "..."
     mark = "" if event.user is None else "*"
-    return f"{id}{mark} {printable(event.sender)}: {printable(event.text)}"
+    is_gone = isinstance(event, Message) and event.removed is not None
+    gone = "".join(f" [{id}]" for id in event.removes)
+    return f"{id}{mark} {printable(event.sender)}: {'(removed)' if is_gone else printable(event.text)}{gone}"
 
 
 def _json_line(event: StreamEvent) -> str:

@@ -100,7 +100,15 @@ class RoomHandler(RightsHandler):
             shown, own = name_to_show(sender), token is not None and message.user == token.sub
             rows.append(
                 template.row(
-                    message.id, sender, shown, message.provisional_id, date, message.text, own, message.user
+                    message.id,
+                    sender,
+                    shown,
+                    message.provisional_id,
+                    date,
+                    message.text,
+                    own,
+                    message.user,
+                    message.removed,
                 )
             )
             left -= len(rows[-1].encode())

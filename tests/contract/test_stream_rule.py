@@ -34,6 +34,7 @@ class Client:
         self.follower = Follower("tea", begins)
         self.asked: int | None = None
         self.official: list[int] = []
+        self.gone: set[int] = set()  # of the official ones
         self.loose: list[tuple[str | None, int]] = []  # user, key
         self.follower.connected()
 
@@ -47,6 +48,7 @@ class Client:
         match seen:
             case Message():
                 self.official.append(seen.id)
+                self.gone |= {*seen.removes, *([] if seen.removed is None else [seen.id])}
                 self._drop(seen)
             case Draft():
                 self.loose.append((seen.user, int(seen.provisional_id[-12:])))
@@ -54,6 +56,7 @@ class Client:
                 self._drop(seen)
             case Reset():
                 self.official.clear()
+                self.gone.clear()
                 self.loose.clear()
 
     def _drop(self, seen: Message | Retraction) -> None:
@@ -77,8 +80,15 @@ class Client:
             case ["cut", position]:
                 assert self.follower.position == int(position)
                 self.follower.connected()
-            case ["official", id, *key]:
-                about = {"id": int(id), **fields(int(key[1] if key else id), *by)}
+            case ["gone", *ids]:
+                assert sorted(self.gone & {*self.official}) == [*map(int, ids)]
+            case ["official", id, *more]:
+                key, ids = (more[1], ()) if more[:1] == ["key"] else (id, map(int, more[1:]))
+                about = {"id": int(id), **fields(int(key), *by)}
+                if more[:1] == ["removes"]:
+                    about["removes"] = list(ids)
+                elif more[:1] == ["removed"]:
+                    about |= {"text": "", "removed": next(iter(ids))}
                 self.take(Event("message", to_json(about), id=int(id)))
             case ["provisional", key]:
                 self.take(Event("message", to_json(fields(int(key), *by))))

@@ -281,6 +281,15 @@ def test_say_and_tail_as_scripts_use_them(tmp_path):
         assert "not proxied by GRIP" in out
 
 
+def test_tail_shows_what_was_removed_and_by_which_message():
+    removed = Message(5, "ann", "", "d", "p", removed=12)
+    assert talk._line(removed) == "5 ann: (removed)"
+    removal = Message(12, "Mod", "(removed a message)", "d", "p", "mod", removes=(5, 9))
+    assert talk._line(removal) == "12* Mod: (removed a message) [5] [9]"
+    assert json.loads(talk._json_line(removal))["removes"] == [5, 9]
+    assert json.loads(talk._json_line(removed))["removed"] == 12
+
+
 def test_tail_shows_what_comes_until_it_is_interrupted(tmp_path):
     with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
         room = f"{program.url}/tea"

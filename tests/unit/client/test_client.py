@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import itertools
 import json
 import time
@@ -423,6 +424,32 @@ async def test_a_post_is_repeated_with_its_provisional_id_until_its_fate_is_know
         body["provisionalId"],
     )
     assert server.heads[0].startswith("POST /rooms/Gr%C3%BC%C3%9Fe%2F1/messages/ HTTP/1.1\r\n")
+
+
+@gen_test
+async def test_what_programs_say_to_each_other_is_posted_and_told():
+    stored = dataclasses.replace(message(1), data={"a": [1, None]})
+    page = {
+        "messages": [wire_json(dataclasses.replace(stored, data=None, text="", removed=2))],
+        "lastEventId": 2,
+    }
+    async with Scripted([answered(200, wire_json(stored)), answered(200, page)]) as server:
+        assert await client.post(server.url, "tea", "ann", "hi", data={"a": [1, None]}) == stored
+        [removed] = (await client.page(server.url, "tea")).messages
+        assert (removed.removed, removed.removes, removed.data) == (2, (), None)
+    assert json.loads(server.bodies[0])["data"] == {"a": [1, None]}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [{"removes": 1}, {"removes": ["1"]}, {"removed": "1"}, {"removed": True}, {"data": []}, {"data": "x"}],
+)
+@gen_test
+async def test_what_flychat_would_not_say_of_a_message_is_another_answer(strange):
+    page = {"messages": [wire_json(message(1)) | strange], "lastEventId": 2}
+    async with Scripted([answered(200, page)]) as server:
+        with pytest.raises(ConnectionError, match="not written by flychat"):
+            await client.page(server.url, "tea")
 
 
 @gen_test

@@ -152,3 +152,26 @@ test("keys of before a reset are of another log, or of what is not shown any mor
   assert.ok(!conversation.isOfficial(message("a")));
   assert.equal(conversation.take(provisional("a")).kind, "provisional");
 });
+
+test("what is removed is left without its text, in whatever way and order it comes", () => {
+  const conversation = new Conversation(4);
+  const old = { id: 2, ...message("b") };
+  assert.equal(conversation.left(old), old);
+  const removal = { id: 5, ...message("r"), removes: [2, 3] };
+  const news = conversation.take({ type: "message", data: JSON.stringify(removal), id: "5" });
+  assert.deepEqual(news.message.removes, [2, 3]);
+  assert.deepEqual(conversation.left(old), { ...old, text: "", removed: 5 });
+  assert.deepEqual(conversation.left({ ...old, text: "" , removed: 4 }), { ...old, text: "", removed: 4 });
+  const other = new Conversation(9);
+  other.left(removal); // on a page of the past
+  assert.deepEqual(other.left(old), { ...old, text: "", removed: 5 });
+});
+
+test("what is removed is remembered for a bounded number of messages", () => {
+  const conversation = new Conversation(4);
+  const many = Array.from({ length: 12_000 }, (_, n) => n + 1);
+  for (let at = 0; at < many.length; at += 1_000)
+    conversation.left({ id: 20_000 + at, ...message("r"), removes: many.slice(at, at + 1_000) });
+  assert.equal(conversation.left({ id: 1, ...message("b") }).removed, undefined);
+  assert.equal(conversation.left({ id: 12_000, ...message("b") }).removed, 31_000);
+});

@@ -19,10 +19,14 @@ const numbers = (words) => (words.match(/\d+/g) ?? []).map(Number);
 // A conversation, and what somebody who shows all that it tells has on the screen.
 class Client {
   asked = null;
-  official = [];
+  messages = []; // official ones
 
   constructor(begins) {
     this.conversation = new Conversation(begins);
+  }
+
+  get official() {
+    return this.messages.map(({ id }) => id);
   }
 
   get loose() {
@@ -34,8 +38,11 @@ class Client {
     assert.equal(this.asked, null, "it wanted another stream");
     const told = this.conversation.take({ type, data: JSON.stringify(data), id: String(id) });
     if (told.kind === "gap") this.asked = this.conversation.last;
-    if (told.kind === "official") this.official.push(told.message.id);
-    if (told.kind === "reset") this.official = [];
+    if (told.kind === "official") {
+      this.messages.push(told.message);
+      if (told.message.removes) this.messages = this.messages.map((each) => this.conversation.left(each));
+    }
+    if (told.kind === "reset") this.messages = [];
     if (told.kind === "provisional") {
       if (told.instead) this.conversation.remove(told.instead);
       this.conversation.add({ message: told.message });
@@ -52,9 +59,16 @@ class Client {
       assert.equal(this.asked, Number(first));
       this.asked = null;
     } else if (verb === "cut") assert.equal(this.conversation.last, Number(first));
-    else if (verb === "official") {
+    else if (verb === "gone") {
+      const gone = this.messages.filter(({ text, removed }) => removed && !text);
+      assert.deepEqual(
+        gone.map(({ id }) => id),
+        numbers(step),
+      );
+    } else if (verb === "official") {
       const id = Number(first);
-      this.take("message", { id, ...message(second ? rest[0] : id, user) }, id);
+      const more = { removes: { removes: rest.map(Number) }, removed: { text: "", removed: Number(rest[0]) } };
+      this.take("message", { id, ...message(second === "key" ? rest[0] : id, user), ...more[second] }, id);
     } else if (verb === "provisional") this.take("message", message(first, user));
     else if (verb === "retraction")
       this.take("retraction", { provisionalId: message(first).provisionalId, user });
