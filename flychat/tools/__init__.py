@@ -24,6 +24,7 @@ COMMANDS = {  # by name: the module, of which only that of the command asked for
     "say": ("talk", "say_command"),
     "export": ("rooms", "export_command"),
     "clear": ("rooms", "clear_command"),
+    "remove": ("remove", "remove_command"),
     "token": ("tokens", "token_command"),
     "password": ("tokens", "password_command"),
     "revoke": ("revoke", "revoke_command"),

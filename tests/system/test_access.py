@@ -158,6 +158,46 @@ def test_what_was_revoked_stays_so_and_may_be_revoked_while_no_server_runs(tmp_p
     assert [len(json.loads(json.loads(line)["text"])["revoked"]) for line in audit] == [2, 4]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_operator_removes_messages_while_the_server_runs(mode, tmp_path):
+    if mode == "grip":
+        need("pushpin")
+    keys = secret(tmp_path)
+    options = [*MODES[mode], "--secret", keys, "--access", "staff="]
+    if "--store" not in options:
+        options += ["--store", "sqlite:chat.db"]
+    token = told("token", "--secret", keys, "--name", "Ann", "--room", "staff=rw", cwd=tmp_path)
+    bearer = {"Authorization": f"Bearer {token}"}
+    with running(*options, cwd=tmp_path) as program:
+        for number in range(1, 4):
+            asked(f"{program.url}/rooms/staff/messages/", {"text": f"a secret {number}"}, **bearer)
+        lines = stream(program, "staff", **bearer)
+        until(lines, "id: 3")
+        given = ("remove", "staff", "2", "3", "--url", program.url, "--secret", keys)
+        assert told(*given, cwd=tmp_path) == "flychat: 2 messages are removed, by message 4"
+        until(lines, "id: 4")
+        files = b"".join(path.read_bytes() for path in tmp_path.glob("chat.db*"))
+        assert b"a secret 1" in files
+        assert b"a secret 2" not in files
+        assert b"a secret 3" not in files
+        assert told(*given, cwd=tmp_path) == "flychat: 2 messages are removed, by message 4"
+        lost = told("remove", "staff", "9", "--url", program.url, "--secret", keys, cwd=tmp_path, code=1)
+        assert lost == "flychat: 404 there is no such message"
+        in_use = told("remove", "staff", "1", "--store", "sqlite:chat.db", cwd=tmp_path, code=2)
+        assert "another flychat is using it" in in_use
+        [*_, body] = asked(f"{program.url}/rooms/staff/messages/", **bearer)
+        messages = json.loads(body)["messages"]
+        assert [message["text"] for message in messages] == ["a secret 1", "", "", "(removed a message)"]
+        assert [messages[3][name] for name in ("from", "user", "removes")] == ["operator", "operator", [2, 3]]
+        assert program.end() == (0, "")
+    said = told("remove", "staff", "1", "2", "--store", "sqlite:chat.db", cwd=tmp_path)
+    assert said == "flychat: 2 messages are removed, by message 5"
+    assert "is a removal" in told("remove", "staff", "4", "--store", "sqlite:chat.db", cwd=tmp_path, code=1)
+    exported = told("export", "staff", "--store", "sqlite:chat.db", cwd=tmp_path)
+    assert "a secret" not in exported
+    assert [json.loads(line).get("removed") for line in exported.splitlines()] == [5, 4, 4, None, None]
+
+
 def test_keys_are_rotated_by_a_new_first_line_and_a_signal(tmp_path):
     old, new = "o" * 32, "n" * 32
     keys = secret(tmp_path, old)
@@ -256,6 +296,10 @@ def test_every_combination_that_cannot_be_meant_is_refused_in_one_line(tmp_path)
         (("token", "--secret", "secret", "--name", "Ann", "--days", "0"), "--days"),
         (("token", "--secret", "secret", "--name", "Ann", "--days", "401"), "--days"),
         (("token", "--secret", "secret", "--name", "Ann", "--room", "a-*=r", "--link", "http://x"), "--to"),
+        (("remove", "tea", "1"), "there is no file"),
+        (("remove", "tea", "0"), "from 1"),
+        (("remove", "a/b", "1"), "no such room"),
+        (("remove", "tea", "1", "--url", "http://127.0.0.1:1"), "--secret"),
         (("revoke", "Ann"), "there is no file"),
         (("revoke", "Ann", "--url", "http://127.0.0.1:1"), "--secret"),
         (("revoke", "a\nb"), "nobody"),

@@ -23,6 +23,7 @@ WRONG = {
     "say": ("say", "http://x/tea", "--form", "ann"),
     "export": ("export",),
     "clear": ("clear", "tea", "--no-such-option"),
+    "remove": ("remove", "tea"),
     "create-table": ("create-table", "flychat-messages"),
     "token": ("token", "--no-such-option"),
     "password": ("password", "--no-such-option"),
@@ -36,6 +37,7 @@ SILENT = {  # URL stands for a server that takes connections, and never answers
     "say": ("say", "URL/tea", "hello"),
     "export": ("export", "tea", *ON_DYNAMO),
     "clear": ("clear", "tea", *ON_DYNAMO),
+    "remove": ("remove", "tea", "1", *ON_DYNAMO),
     "create-table": ("--create-table", *ON_DYNAMO),
     "revoke": ("revoke", "ann", *ON_DYNAMO),
 }
@@ -45,6 +47,7 @@ READ_NO_MORE = {  # URL stands for a server with a message in the room "room"; t
     "say": ("say", "URL/room", "hello"),
     "export": ("export", "room", "--store", "sqlite:stopped.db"),
     "clear": ("clear", "room", "--store", "sqlite:stopped.db"),
+    "remove": ("remove", "room", "1", "--store", "sqlite:stopped.db"),
     "create-table": ("create-table", *ON_DYNAMO),
     "token": ("token", "--secret", "secret", "--name", "Ann"),
     "revoke": ("revoke", "ann", "--store", "sqlite:stopped.db"),

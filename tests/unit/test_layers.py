@@ -27,7 +27,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "tools": {"__main__"},
 }
 CLIENT = {"client", "client.follower", "client.http"}
-STORE = {"config", "storage", "storage.opened"}
+STORE = {"config", "log", "storage", "storage.opened"}
 ACCESS = {"access.passwords", "access.revocations", "access.rulebook", "access.secret_file", "access.tokens"}
 LINES = 300
 TORNADO = {
@@ -173,6 +173,9 @@ ALLOWED = {
     | PURE,
     "tools.revoke": {"access.revocations", "access.rulebook", "storage.opened"}
     | {"tools.operator", "tools.rooms", "tools.terminal"}
+    | PURE,
+    "tools.remove": {"log", "storage.opened"}
+    | {"tools.arguments", "tools.operator", "tools.rooms", "tools.terminal"}
     | PURE,
     "__main__": {"errors", "server", "tools", "tools.terminal"},
 }
