@@ -14,6 +14,9 @@ knows the wire contract and nothing of flychat's code.
 - For the senders (Ledger) and the store: the ids that were not cleared have no gap; what was answered with 200 is
   stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers; nothing is
   stored that nobody sent; and nobody, who sends one text under a key, is told that it stands for another.
+- For messages that are removed: what is given, answered or stored is what was posted, or what a removal has left of it,
+  and then the log has that removal, which names it. A removal that was answered with 200 has left no text,
+  neither in the store nor for a stream that is asked for after that.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.support.sse_parser import Parsed, parse
 
@@ -46,11 +49,24 @@ class Stored:
     text: str
     provisional_id: str
     user: str | None = None
+    removes: tuple[int, ...] = ()
+    removed: int | None = None
 
     @classmethod
     def read(cls, message: Mapping) -> Stored:
         user, sender, provisional_id = key_of(message)
-        return cls(message["id"], sender, message["text"], provisional_id, user)
+        marks = tuple(message.get("removes", ())), message.get("removed")
+        return cls(message["id"], sender, message["text"], provisional_id, user, *marks)
+
+    def is_left_of(self, whole: Stored) -> bool:
+        """Whether a removal has left this of a message."""
+        left = replace(whole, text="", removed=self.removed)
+        return bool(whole.text) and whole.removed is None is not self.removed and self == left
+
+    def is_one_with(self, other: Stored) -> bool:
+        """Whether they are the same message, of which a removal may have left one, or one of two both."""
+        both = self.removed is not None is not other.removed and replace(self, removed=other.removed) == other
+        return self == other or both or self.is_left_of(other) or other.is_left_of(self)
 
     @property
     def key(self) -> Key:
@@ -85,6 +101,7 @@ class Log:
         self.copies: list[int] = []
         self.twice = 0  # ids up to this one may have been given twice
         self.lost: set[Stored] = set()
+        self.removed: set[int] = set()  # ids, by removals that were answered
         self._history, self._replay, self._bytes, self._size = history, replay, replay_bytes, size
 
     def clear(self, upto: int) -> None:
@@ -145,10 +162,12 @@ class Witness:
         self.reached = position or 0  # where its stream is: behind `position`, if what follows was cleared
         self._expected: int | None = None if position is None else position + 1
         self._bytes = b""
+        self._removed: frozenset[int] = frozenset()
 
     def connected(self) -> None:
         """A new connection: nothing of the last one counts but the position."""
         self._bytes = b""
+        self._removed = frozenset(self.log.removed)  # before this stream was asked for
         self.counts["streams"] += 1
         self.counts["provisionals cut off"] += len(self.pending)
         self.pending.clear()
@@ -189,8 +208,10 @@ class Witness:
         elif self._expected is None and not self.log.may_open_with(id):
             self.broken.append(f"{id} opens a stream, while the log ends at {self.log.newest()} or before")
         before, self.seen[id] = self.seen.get(id, message), message
-        if before != message and not {before, message} & self.log.lost:
+        if not before.is_one_with(message) and not {before, message} & self.log.lost:
             self.broken.append(f"{id} is not what it was")
+        if id in self._removed and message.text:
+            self.broken.append(f"{id} was removed before this stream was asked for")
         if self.started is None:
             self.started = id - 1
         self.position = self.reached = id
@@ -226,6 +247,7 @@ class Ledger:
     acknowledged: dict[Key, int] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
     answers: Counter[int] = field(default_factory=Counter)
+    removed: set[int] = field(default_factory=set)  # ids, by removals that were answered
 
     def send(self, key: Key, text: str) -> None:
         self.sent[key] = text
@@ -238,7 +260,7 @@ class Ledger:
         if status != 200:
             return
         assert message is not None
-        if (message.key, message.text) != (key, self.sent[key]):
+        if message.key != key or (message.removed is None and message.text != self.sent[key]):
             self.broken.append(f"{key} was answered with another message: {message}")
         before = self.acknowledged.setdefault(key, message.id)
         if floor < before != message.id > floor:
@@ -263,8 +285,11 @@ class Ledger:
         for message in stored:
             key = message.key
             places.setdefault(key, []).append(message.id)
-            if self.sent.get(key) != message.text:
+            if message.removed is None and self.sent.get(key) != message.text:
                 broken.append(f"{message} is stored, but was not sent like this")
+            if message.id in self.removed and (message.text or message.removed is None):
+                broken.append(f"{message} was removed, and is stored")
+        broken += unnamed(stored, stored)
         broken += [f"{key} is stored as {ids}" for key, ids in places.items() if len(ids) > 1]
         broken += [
             f"{key} was answered as {id}, and is stored as {places.get(key)}"
@@ -272,6 +297,16 @@ class Ledger:
             if id > floor and places.get(key) != [id]
         ]
         return broken
+
+
+def unnamed(messages: Iterable[Stored], stored: Iterable[Stored]) -> list[str]:
+    """Those of the messages that no removal in the store has left."""
+    removals = {(id, message.id) for message in stored for id in message.removes}
+    return [
+        f"{message} is left by a removal that does not name it"
+        for message in messages
+        if message.removed is not None and (message.text or (message.id, message.removed) not in removals)
+    ]
 
 
 @dataclass(eq=False)
@@ -320,12 +355,15 @@ def at_the_end(witness: Witness, stored: list[Stored]) -> bool:
 def judge_prefix(witness: Witness, stored: list[Stored]) -> list[str]:
     """What is wrong with what a client was given, as far as that goes."""
     log = {message.id: message for message in stored}
-    return witness.broken + [
-        f"{message} was given, but is not stored"
-        for message in witness.seen.values()
-        if message.id > witness.log.floor
-        and log.get(message.id) != message
-        and message not in witness.log.lost
+    seen = [m for m in witness.seen.values() if m.id > witness.log.floor and m not in witness.log.lost]
+    return [
+        *witness.broken,
+        *(
+            f"{message} was given, but is not stored"
+            for message in seen
+            if message.id not in log or not message.is_one_with(log[message.id])
+        ),
+        *unnamed(seen, stored),
     ]
 
 

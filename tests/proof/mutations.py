@@ -1125,6 +1125,11 @@ MUTATIONS = [
     *(Mutation(patch, "log_rules") for patch in log_rules.MUTATIONS),
     *(Mutation(patch, noticed) for patch, noticed in LINES),
     *(Mutation(line(*rule), noticed) for rule, noticed in removal_rules.RULES),
+    *(
+        Mutation(line(*rule), "remove")
+        for rule, _ in removal_rules.RULES
+        if rule[0] in removal_rules.SIMULATED
+    ),
     *(Mutation(patch, fault) for patch, _ in LINES for name, fault in ALSO.items() if patch.__name__ == name),
     *(Mutation(patch, f"unit/hub/test_local.py::{test}") for patch, test in local_rules.MUTATIONS),
 ]

@@ -164,3 +164,4 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
         "unit/web/test_shortcut_posts.py::test_a_post_that_asks_for_a_removal_is_left_to_tornado",
     ),
 ]
+SIMULATED = {"compare_with_a_tombstone", "the_store_first"}  # which the simulation notices as well

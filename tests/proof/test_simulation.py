@@ -10,6 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -238,3 +239,62 @@ def test_a_stream_whose_right_has_ended_is_judged_as_far_as_it_goes():
     assert judge_prefix(witness, log(3)) == []
     witness.read(block(3, "other"))
     assert "is not stored" in judge_prefix(witness, log(3))[0]
+
+
+REMOVAL = Stored(3, "Mod", "(removed a message)", "key 3", "mod", removes=(2,))
+
+
+def given(id: int, text: str, **more) -> bytes:
+    content = {"id": id, "from": "a", "text": text, "date": "d", "provisionalId": f"key {id}", **more}
+    return f"event: message\ndata: {json.dumps(content)}\nid: {id}\n\n".encode()
+
+
+def test_the_judge_takes_a_tombstone_for_what_was_posted_if_a_removal_names_it():
+    ledger = Ledger()
+    for message in (*log(2), REMOVAL):
+        ledger.send(message.key, message.text)
+    tombstone = Stored(2, "a", "", "key 2", removed=3)
+    ledger.removed.add(2)
+    ledger.answer(tombstone.key, 200, tombstone)  # a late retry
+    assert ledger.judge([*log(1), tombstone, REMOVAL]) == []
+    assert "was removed, and is stored" in ledger.judge([*log(2), REMOVAL])[0]
+    assert "does not name it" in ledger.judge([*log(1), tombstone, replace(REMOVAL, removes=(1,))])[0]
+    assert "does not name it" in ledger.judge([*log(1), replace(tombstone, removed=1), REMOVAL])[0]
+
+
+@pytest.mark.parametrize(
+    ("last", "wrong"),
+    [
+        (given(2, "", removed=3), None),
+        (given(2, "t"), None),
+        (given(2, "", removed=1), "does not name it"),
+        (given(2, "x", removed=3), "is not stored"),
+        (given(2, ""), "is not stored"),
+    ],
+)
+def test_the_judge_compares_what_was_given_with_what_a_removal_has_left(last, wrong):
+    witness = Witness(Log(lambda: 3), 1)
+    witness.connected()
+    witness.read(last)
+    tombstone = Stored(2, "a", "", "key 2", removed=3)
+    broken = judge_prefix(witness, [*log(1), tombstone, REMOVAL])
+    assert not broken if wrong is None else wrong in broken[0]
+
+
+def test_the_judge_minds_a_text_on_a_stream_that_was_asked_for_after_its_removal():
+    log = Log(lambda: 3)
+    witness = Witness(log, 1)
+    witness.connected()
+    log.removed.add(2)
+    witness.read(given(2, "t"))
+    assert witness.broken == [], "it was on its way"
+    later = Witness(log, 1)
+    later.connected()
+    later.read(given(2, "t"))
+    assert "was removed before" in later.broken[0]
+
+
+def test_removals_leave_the_other_conversations_as_they_were():
+    drawn = [Scenario.of(seed) for seed in range(1, 300)]
+    assert 20 < sum("remove" in scenario.faults for scenario in drawn) < 80
+    assert not any("large" in s.faults or "restored" in s.faults for s in drawn if "remove" in s.faults)

@@ -49,6 +49,7 @@ FAULTS = {
     "lapse": "tokens expire: the room is private then, as with the next two",
     "revoke": "somebody's tokens are revoked, by any process",
     "rotate": "the key of tokens is replaced, and processes hear of it one after the other",
+    "remove": "a moderator removes messages, through any server, until that is answered",
     "expire": "messages are kept for some seconds, and by DynamoDB's TTL those places become free at some time",
 }
 GRIP_ONLY = {"refused", "unsaid", "restart", "two"}
@@ -56,6 +57,9 @@ STANDALONE_ONLY = {"foreign"}
 PASSES = {"lapse", "revoke", "rotate"}
 # A wrong clock judges tokens wrongly; and a store that goes on as an older copy has lost what was revoked since.
 NOT_WITH_PASSES = {"clock", "restored", "asleep"}
+# What is left of a message is shorter, so the bytes of a replay are others; and an older copy has the text again.
+NOT_WITH_REMOVALS = {"large", "restored"}
+ASIDE = {"remove"}  # drawn by themselves: so a conversation without them is what it was before there were any
 COUNTS = ("servers", "clients", "senders", "messages")
 
 
@@ -73,10 +77,12 @@ class Scenario:
     def of(cls, seed: int) -> Scenario:
         chance = random.Random(f"{seed}/scenario")
         mode = chance.choice(("standalone", "grip"))
-        possible = sorted(set(FAULTS) - (GRIP_ONLY if mode == "standalone" else STANDALONE_ONLY))
+        possible = sorted(set(FAULTS) - ASIDE - (GRIP_ONLY if mode == "standalone" else STANDALONE_ONLY))
         faults = set(chance.sample(possible, chance.choice((1, 2, 3, 4, 6, 9))))
         if faults & PASSES:
             faults -= NOT_WITH_PASSES
+        if random.Random(f"{seed}/remove").random() < 0.2 and not faults & NOT_WITH_REMOVALS:
+            faults.add("remove")
         return cls(
             seed,
             mode,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flychat import streams
 from flychat.access.rulebook import RULES
-from flychat.messages import COMMIT_MESSAGES, Commit, Draft
+from flychat.messages import COMMIT_MESSAGES, Commit, Draft, wire_json
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Run, StoreFailed, Taken, Throttled, Unknown
 
@@ -138,7 +138,7 @@ def replay_bytes(world: World) -> int:
 
 
 def _stored(commit: Commit) -> list[Stored]:
-    return [Stored(m.id, m.sender, m.text, m.provisional_id, m.user) for m in commit.messages]
+    return [Stored.read(wire_json(message)) for message in commit.messages]
 
 
 class Way:

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from flychat.errors import NotFound, TooOld, Unavailable
+from flychat.messages import Draft
 from flychat.storage import StoreFailed
 from flychat.tools import rooms
 
@@ -91,6 +93,42 @@ async def asleep(world: World) -> None:
         world.store.in_order()  # time has passed
 
 
+async def remove(world: World) -> None:
+    """Some messages are removed, each time by the same request until it is answered; perhaps twice at once."""
+    chance = world.chance
+    await asyncio.sleep(chance.uniform(0, world.span / 2))
+    removable = [
+        id for id, each in world.store.ever.items() if not each.removes and id > world.store.log.floor
+    ]
+    if not removable:
+        return
+    ids = tuple(sorted(chance.sample(removable, min(len(removable), chance.choice((1, 1, 2, 3))))))
+    since = {"lastEventId": world.store.last_id()} if "again" in world.scenario.faults else {}
+    draft = Draft.removal(ROOM, ids, since, now=world.wall(), user="mod", name="Mod")
+    world.ledger.send(draft.key, draft.text)
+    world.note(f"{ids} are to be removed")
+    asking = [_removed(world, draft) for _ in range(chance.choice((1, 1, 2)))]
+    await asyncio.gather(*asking)
+
+
+async def _removed(world: World, draft: Draft) -> None:
+    for _ in range(30):
+        up = [server for server in world.servers if server.up]
+        with contextlib.suppress(OSError, Unavailable):
+            if up:
+                chat = (server := world.chance.choice(up)).chat
+                try:
+                    entry = await server.ask(chat.remove(draft, lambda message: None), draft.provisional_id)
+                except (NotFound, TooOld):  # they are cleared, or have expired
+                    return
+                world.report.suffered["remove"] += 1
+                world.ledger.removed |= set(draft.removes)
+                world.store.log.removed |= set(draft.removes)
+                world.note(f"{draft.removes} are removed, by {entry.id}")
+                return
+        await asyncio.sleep(world.chance.uniform(0.05, 2))
+
+
 async def revoke(world: World) -> None:
     await world.passes.revoke()
 
@@ -122,5 +160,19 @@ async def nothing_comes(world: World) -> None:
 
 TROUBLES: dict[str, Callable[[World], Awaitable[None]]] = {
     event.__name__: event
-    for event in (down, kill, term, restart, clock, clear, restored, asleep, revoke, rotate, cut, stall)
+    for event in (
+        down,
+        kill,
+        term,
+        restart,
+        clock,
+        clear,
+        restored,
+        asleep,
+        revoke,
+        rotate,
+        cut,
+        stall,
+        remove,
+    )
 }

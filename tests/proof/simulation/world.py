@@ -23,7 +23,7 @@ from ..pushpin_model import ID_CACHE, Answer, Headers, Pushpin
 from .client import Client
 from .kernel import Response, Socket, Wire
 from .passes import Passes
-from .scenario import FAULTS, LARGE, ROOM, Report, Scenario
+from .scenario import ASIDE, FAULTS, LARGE, ROOM, Report, Scenario
 from .server import OWNER, Server
 from .store import Store, Way
 from .troubles import TROUBLES
@@ -61,7 +61,7 @@ class World:
         self.socket_room = 400 if narrow else 1 << 30
         self.impatience = self.chance.choice((0.05, 0.5))
         self.quick = self.chance.random() < 0.7
-        self.rates = {fault: self.chance.choice((0.1, 0.3, 0.6)) for fault in sorted(FAULTS)}
+        self.rates = {fault: self.chance.choice((0.1, 0.3, 0.6)) for fault in sorted(set(FAULTS) - ASIDE)}
         loop.set_task_factory(self._make_task)
         loop.set_exception_handler(self._unexpected)
 
