@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from .access import Pass
 from .errors import FlychatError, Full
 from .hub import Hub, Response
-from .log import Bury, MessageLog, Searched, not_told
+from .log import MessageLog, Searched, not_told
 from .messages import Draft, Message
 from .showing import Ended, Showing
 from .streams import HISTORY, Page, StreamPlan, StreamRequest
@@ -64,15 +64,13 @@ class Chat:
             self.withdraw(known)
             raise
 
-    async def remove(
-        self, draft: Draft, check: Callable[[Message], None], bury: Bury = Message.tombstone
-    ) -> Message:
+    async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
         """Takes back what the draft removes; returns the message that says so. The store then has none of it.
 
         `check` is given each of them, and may raise. Nothing is shown before it is stored.
         Raises NotFound, Conflict, TooOld, Unavailable (it may be done in part: ask for the same again).
         """
-        return await self._log.remove(draft, check, bury)
+        return await self._log.remove(draft, check)
 
     def is_new(self, draft: Draft) -> bool:
         """Whether it is known without reading that `submit` may be given the draft. Raises Refused."""

@@ -172,7 +172,8 @@ class Commit:
     def of(cls, first: int, drafts: list[Draft]) -> Commit:
         """The drafts (all of one room) as the messages first, first + 1, ..."""
         messages = tuple(
-            Message(id, d.sender, d.text, d.date, d.provisional_id, d.user, removes=d.removes, data=d.data)
+            # By position: names cost 0.3 us, a fifth of this.
+            Message(id, d.sender, d.text, d.date, d.provisional_id, d.user, None, d.removes, None, d.data)
             for id, d in enumerate(drafts, first)
         )
         return cls(drafts[0].room, messages)

@@ -29,12 +29,12 @@ from ..storage import Engine, Hole, StoreFailed
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
 from .memory import Rooms
 from .reading import Reader, messages_of
-from .removal import Bury, Removals
+from .removal import Removals
 from .room import DEADLINE, Room
 from .view import FIRST, Common, Searched
 from .window import Window
 
-__all__ = ["Bury", "MessageLog", "Searched", "not_told"]
+__all__ = ["MessageLog", "Searched", "not_told"]
 
 PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
 MEMORY = 256 << 20  # bytes of all rooms
@@ -123,13 +123,11 @@ class MessageLog:
         if (room := self._rooms.get(draft.room)) is not None:
             room.withdraw(draft)
 
-    async def remove(
-        self, draft: Draft, check: Callable[[Message], None], bury: Bury = Message.tombstone
-    ) -> Message:
+    async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
         """See Removals."""
         if self._common.closing:
             raise Unavailable("this process is ending")
-        return await self._removals.remove(draft, check, bury)
+        return await self._removals.remove(draft, check)
 
     async def _repair(self, name: str, removals: list[Message]) -> None:
         with suppress(Unavailable):  # whoever loads the room next tries again

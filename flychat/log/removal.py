@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from ..errors import NotFound, Unavailable
@@ -27,8 +26,6 @@ from .view import Common
 AT_ONCE = 8  # commits that are read, or rewritten, for one removal
 REMEMBERED = 10_000  # entries whose targets are not looked at again when a window is loaded
 TRIES = 20  # of a rewrite that others were faster than
-
-Bury: TypeAlias = Callable[[Message, int], Message]  # what is left of a message, given the id of its removal
 
 
 class Removals:
@@ -46,9 +43,7 @@ class Removals:
         self._done: set[tuple[str, int]] = set()  # rooms, and entries whose targets are known to be gone
         self._rooms: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # one at a time in a room
 
-    async def remove(
-        self, draft: Draft, check: Callable[[Message], None], bury: Bury = Message.tombstone
-    ) -> Message:
+    async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
         """The entry that takes back what the draft `removes`: it is in the log, and they are gone.
 
         Where all were gone already, it is the one that did it. `check` is given each of them, and may raise.
@@ -65,10 +60,10 @@ class Removals:
                 check(found[id])
             targets = [found[id] for id in draft.removes]
             first = targets[0].removed
-            if first is not None and all(bury(target, first) == target for target in targets):
+            if first is not None and all(target.removed is not None for target in targets):
                 return await self._entry(room, first)
             entry = await self._submit(draft)
-            await self._finish(room, entry, commits, bury)
+            await self._finish(room, entry, commits)
             return entry
 
     async def repair(self, room: str, entries: Iterable[Message]) -> None:
@@ -77,15 +72,13 @@ class Removals:
             if (room, entry.id) not in self._done:
                 await self._finish(room, entry, await self._holding(room, entry.removes))
 
-    async def _finish(
-        self, room: str, entry: Message, commits: Iterable[Commit], bury: Bury = Message.tombstone
-    ) -> None:
+    async def _finish(self, room: str, entry: Message, commits: Iterable[Commit]) -> None:
         """Rewrites the commits, as they were read, without what the entry removes. Raises Unavailable."""
         turns = asyncio.Semaphore(AT_ONCE)
 
         async def one(commit: Commit) -> None:
             async with turns:
-                await self._rewrite(room, entry, commit, bury)
+                await self._rewrite(room, entry, commit)
 
         ended = await asyncio.gather(*map(one, commits), return_exceptions=True)
         for error in ended:
@@ -95,10 +88,10 @@ class Removals:
             self._done.clear()
         self._done.add((room, entry.id))
 
-    async def _rewrite(self, room: str, entry: Message, commit: Commit, bury: Bury) -> None:
+    async def _rewrite(self, room: str, entry: Message, commit: Commit) -> None:
         first = commit.first
         for _ in range(TRIES):
-            new = without(commit, entry, bury)
+            new = without(commit, entry)
             try:
                 if new is not None:
                     await self._stored(commit, new)
@@ -147,8 +140,8 @@ class Removals:
         return [commits[first] for first in sorted(commits)]
 
 
-def without(commit: Commit, entry: Message, bury: Bury = Message.tombstone) -> Commit | None:
+def without(commit: Commit, entry: Message) -> Commit | None:
     """The commit without what the entry removes; None if it is so already."""
     gone = set(entry.removes)
-    messages = tuple(bury(m, entry.id) if m.id in gone else m for m in commit.messages)
+    messages = tuple(m.tombstone(entry.id) if m.id in gone else m for m in commit.messages)
     return None if messages == commit.messages else Commit(commit.room, messages)

@@ -95,7 +95,7 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
         (
             "the_store_first",
             "A removal is told before the store is rewritten.",
-            *(Removals, "remove", "await self._finish(room, entry, commits, bury)", "pass"),
+            *(Removals, "remove", "await self._finish(room, entry, commits)", "pass"),
         ),
         "unit/log/test_removal.py::test_a_removed_message_is_a_tombstone_everywhere_and_the_others_stay",
     ),

@@ -39,7 +39,7 @@ async def opened(*, memory: bool, texts: int = 6, engine: FaultyEngine | None = 
     log = MessageLog(engine, memory=memory, committed=told.append)
     log.told, log.engine = told, engine
     try:
-        await asyncio.gather(*(log.commit(draft(f"text {n}")) for n in range(1, texts + 1)))
+        await asyncio.gather(*(log.submit(draft(f"text {n}")) for n in range(1, texts + 1)))
         yield log
     finally:
         await log.close(0.1)
@@ -77,7 +77,7 @@ async def test_a_removed_message_is_a_tombstone_everywhere_and_the_others_stay(m
             assert (marks[2], marks[3], marks[4]) == (7, None, 7)
             assert not {"text 2", "text 4"} & {m.text for m in messages}
         assert [c.last for c in log.told][-1] == 7, "it is published as any message"
-        again = await log.commit(draft("after"))
+        again = await log.submit(draft("after"))
         assert again.id == 8, "ids go on"
 
 
@@ -192,12 +192,12 @@ async def test_the_entry_is_in_the_log_before_a_text_is_gone():
 @gen_test
 async def test_a_process_that_loads_the_room_finishes_what_another_one_left(memory):
     async with opened(memory=memory, texts=200) as log:
-        entry = await log.commit(removal(2, 150))  # and no rewrite
+        entry = await log.submit(removal(2, 150))  # and no rewrite
         assert stored(log)[150] == "text 150"
         other = MessageLog(log.engine, memory=memory)
         try:
             assert "text 150" not in [m.text for m in (await other.page("room")).messages]
-            await other.commit(draft("loads it"))
+            await other.submit(draft("loads it"))
             while other._common.tasks:
                 await asyncio.wait(other._common.tasks)
             assert stored(log)[2] == stored(log)[150] == ""
@@ -226,14 +226,14 @@ async def test_what_is_known_to_be_done_is_not_looked_at_again():
 async def test_the_authors_late_retry_gets_the_tombstone(memory):
     async with opened(memory=memory, texts=0) as log:
         mine = draft("mine", user="ann")
-        await log.commit(mine)
+        await log.submit(mine)
         for n in range(300):
-            await log.commit(draft(f"{n}"))
+            await log.submit(draft(f"{n}"))
         await log.remove(removal(1), anything)
         for again in (replace(mine, since=0), replace(mine, since=0, text="another")):
-            assert (await log.commit(again)).removed == 302
+            assert (await log.submit(again)).removed == 302
         with pytest.raises(Conflict):
-            await log.commit(replace(removal(1), removes=(2,)))
+            await log.submit(replace(removal(1), removes=(2,)))
 
 
 @gen_test
