@@ -20,36 +20,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from datetime import datetime
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from ..messages import COMMIT_MESSAGES, Commit
 from ..seldom import Seldom
 from ..sse import BEYOND_ANY_LOG
-from . import (
-    PUT_SECONDS,
-    READ_BYTES,
-    READ_SECONDS,
-    Broken,
-    Rejected,
-    Run,
-    StoreFailed,
-    Taken,
-    Throttled,
-    Unknown,
-)
-from .dynamodb_table import ASIDE, KEYS, NO_ANSWER, PUTS, READS, code_of, table_opened, text_of
+from . import PUT_SECONDS, READ_BYTES, READ_SECONDS, Rejected, Run, StoreFailed, Taken
+from .dynamodb_items import commit_of, due, expired, failures, item_of, last_of
+from .dynamodb_table import ASIDE, KEYS, PUTS, READS, code_of, table_opened, text_of
 from .turns import Turns
 
 PAGE = 8  # commits in the first page of a Query
-
-THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded")  # and Throttl...
 
 logger = logging.getLogger(__name__)
 
@@ -89,8 +75,8 @@ class DynamoEngine:
             return cls(table, client, stack.pop_all(), retention)
 
     async def put(self, commit: Commit) -> None:
-        item = self._item(commit)
-        with self._under_way(), _failures():
+        item = item_of(commit)
+        with self._under_way(), failures():
             try:
                 put = partial(
                     self._client.put_item,
@@ -102,7 +88,7 @@ class DynamoEngine:
                 await self._putting.call(put)
             except self._client.exceptions.ConditionalCheckFailedException as error:
                 winner = error.response.get("Item")  # some servers do not tell
-                raise Taken(_commit(winner) if winner else None) from error
+                raise Taken(commit_of(winner) if winner else None) from error
             except ClientError as error:
                 if code_of(error) == "ValidationException":
                     raise Rejected(text_of(error)) from error
@@ -117,7 +103,7 @@ class DynamoEngine:
         try:
             endless, end = await self._endless(room, before)
             for item in reversed(endless):
-                end = max(end, _due(_commit(item), retention))
+                end = max(end, due(commit_of(item), retention))
                 if not await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
                     return  # another process is at it, with ends of its own
         except StoreFailed as error:
@@ -152,20 +138,12 @@ class DynamoEngine:
             ConditionExpression=f"attribute_exists(seq) AND {condition}",
             ExpressionAttributeValues={":value": value, **(values or {})},
         )
-        with self._under_way(), _failures():
+        with self._under_way(), failures():
             try:
                 await self._aside.call(update)
             except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         return True
-
-    def _item(self, commit: Commit) -> dict[str, Any]:
-        return {
-            "room": {"S": commit.room},
-            "seq": {"N": str(commit.first)},
-            "n": {"N": str(commit.ids)},
-            "m": {"S": commit.payload},
-        }
 
     def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
         return False
@@ -187,9 +165,9 @@ class DynamoEngine:
         query, more = self._query(room, condition, edge, page), True
         while more:
             items, more = await self._page(query)
-            with _failures():
-                told = (item for item in items if not _expired(item) and _last(item) >= run.above)
-                more = all(run.take(_commit(item)) for item in told) and more
+            with failures():
+                told = (item for item in items if not expired(item) and last_of(item) >= run.above)
+                more = all(run.take(commit_of(item)) for item in told) and more
         return run
 
     async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
@@ -201,8 +179,8 @@ class DynamoEngine:
         query["ExpressionAttributeValues"] |= values
         while more and sum(commit.size for commit in found) < READ_BYTES:
             items, more = await self._page(query)
-            with _failures():
-                commits = [_commit(item) for item in items if not _expired(item)]
+            with failures():
+                commits = [commit_of(item) for item in items if not expired(item)]
             found += [commit for commit in commits if commit.last > above]
         return found
 
@@ -219,7 +197,7 @@ class DynamoEngine:
 
     async def _page(self, query: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
         """The next items, and whether there are more; `query` is moved on."""
-        with _failures():
+        with failures():
             answer = await self._reading.call(partial(self._client.query, **query))
         if more := "LastEvaluatedKey" in answer:
             query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
@@ -232,13 +210,13 @@ class DynamoEngine:
 
     async def rewrite(self, old: Commit, new: Commit) -> None:
         condition, stored = "m = :old", {":old": {"S": old.payload}}
-        if not await self._update(self._item(old), "m", {"S": new.payload}, condition, stored):
+        if not await self._update(item_of(old), "m", {"S": new.payload}, condition, stored):
             raise Taken
 
     async def everything(self, room: str, above: int) -> list[Commit]:
         items, _ = await self._page(self._query(room, "seq > :edge", above))
-        with _failures():
-            return [_commit(item) for item in items]
+        with failures():
+            return [commit_of(item) for item in items]
 
     async def expire(self, before: str) -> None:
         """The table's TTL does it."""
@@ -260,40 +238,3 @@ class DynamoEngine:
             self._puts -= 1
             if not self._puts:
                 self._no_puts.set()
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        throttled = "Throttl" in code_of(error) or code_of(error) in THROTTLED
-        kind = Unknown if status >= 500 else Throttled if throttled else Broken
-        raise kind(text_of(error)) from error
-    except NO_ANSWER as error:
-        raise Unknown(text_of(error)) from error
-    except BotoCoreError as error:  # raised before anything was sent: credentials that are gone
-        raise Broken(text_of(error)) from error
-    except (LookupError, ValueError, TypeError) as error:
-        raise Broken(f"the table holds an item that is no commit: {error!r}") from error
-
-
-def _due(commit: Commit, retention: float) -> int:
-    """When the commit expires: so long after its last message, or after now for a void one."""
-    date = datetime.fromisoformat(commit.messages[-1].date).timestamp() if commit.messages else time.time()
-    return int(date + retention)
-
-
-def _expired(item: dict[str, Any]) -> bool:
-    """TTL deletes days later, and in any order: what has expired is gone at once."""
-    return "exp" in item and int(item["exp"]["N"]) <= time.time()
-
-
-def _last(item: dict[str, Any]) -> int:
-    return int(item["seq"]["N"]) + int(item["n"]["N"]) - 1
-
-
-def _commit(item: dict[str, Any]) -> Commit:
-    place, ids = int(item["seq"]["N"]), int(item["n"]["N"])
-    return Commit.read(item["room"]["S"], place, item["m"]["S"], ids)

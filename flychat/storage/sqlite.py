@@ -13,9 +13,8 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -23,16 +22,12 @@ from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Broken, Run, StoreFailed, Taken, Unknown
 from .files import Files, unusable
+from .sqlite_database import FAILURES, MEMORY, failure, failures, opened
 from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
 
 T = TypeVar("T")
 Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
 
-MEMORY = ":memory:"
-WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
-BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
-COLUMNS = ["room TEXT", "seq INTEGER", "n INTEGER", "m TEXT"]  # as in DynamoDB: storage/dynamodb.py
-SCHEMA = f"CREATE TABLE log ({', '.join(COLUMNS)}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
 SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
 OLDEST = (  # with the dates of their last messages; a void one has none, and is old
     "SELECT seq, coalesce(json_extract(m, '$[#-1][2]'), ''), length(m) FROM log "
@@ -41,17 +36,6 @@ OLDEST = (  # with the dates of their last messages; a void one has none, and is
 FIND = 500  # ids that are searched before puts may pass
 BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are deleted before puts may pass
 REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what was written before it
-
-PASSING = {  # primary result codes that may go away by themselves; any other needs a human
-    sqlite3.SQLITE_BUSY: "another program is writing to it",
-    sqlite3.SQLITE_LOCKED: "another program is writing to it",
-    sqlite3.SQLITE_FULL: "the disk is full",
-    sqlite3.SQLITE_IOERR: "the disk does not read or write",
-    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
-    sqlite3.SQLITE_NOMEM: "out of memory",
-    sqlite3.SQLITE_PROTOCOL: "another program is writing to it",
-}
-FAILURES = (sqlite3.Error, ValueError, TypeError, LookupError)  # but for the first: a row that is no commit
 
 
 class SqliteEngine:
@@ -94,7 +78,7 @@ class SqliteEngine:
                 ]
             lost = self._files and self._files.lost()
         except FAILURES as error:
-            return [_failure(error) for _ in changes]
+            return [failure(error) for _ in changes]
         return [Broken(lost) for _ in changes] if lost else outcomes
 
     def _insert(self, commit: Commit) -> Taken | None:
@@ -134,7 +118,7 @@ class SqliteEngine:
         while True:
             part = Part()
             # A cursor that is left open half-read would hold its snapshot, and the WAL would grow for ever.
-            with _failures(), closing(self._db.execute(f"{SELECT} AND {condition}", (room, edge))) as rows:
+            with failures(), closing(self._db.execute(f"{SELECT} AND {condition}", (room, edge))) as rows:
                 for row in rows:
                     if not run.take(Commit.read(room, *row)):
                         return run
@@ -151,7 +135,7 @@ class SqliteEngine:
     def _find(self, room: str, above: int, below: int, text: str) -> Job[list[Commit]]:
         found: list[Commit] = []
         for start in range(max(0, above - COMMIT_MESSAGES), below - 1, FIND):
-            with _failures():
+            with failures():
                 rows = self._db.execute(
                     f"{SELECT} AND seq > ? AND seq < ? AND instr(m, ?) ORDER BY seq",
                     (room, start, min(start + FIND + 1, below), text),
@@ -209,7 +193,7 @@ class SqliteEngine:
     def _expire_in(self, room: str, before: str) -> int:
         """Deletes from the room's beginning on, but for its newest commit, so that its ids go on."""
         last, count, size, part = 0, 0, 0, Part()
-        with _failures(), closing(self._db.execute(OLDEST, (room,))) as rows:
+        with failures(), closing(self._db.execute(OLDEST, (room,))) as rows:
             for seq, date, bytes in rows:
                 if date >= before:
                     break
@@ -237,62 +221,16 @@ class SqliteEngine:
         return await self._worker.do(_once(job), rank)
 
     def _sql(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-        with _failures():
+        with failures():
             return self._db.execute(statement, values).fetchall()
 
     def _open(self) -> None:
-        try:
-            with ExitStack() as opened:
-                if self._path != MEMORY:
-                    self._files = opened.enter_context(closing(Files(self._path)))
-                db = sqlite3.connect(self._path, timeout=5, isolation_level=None)
-                self._db = opened.enter_context(closing(db))
-                self._prepare()
-                if self._files:
-                    self._files.remember()
-                self._opened = opened.pop_all()
-        except sqlite3.Error as error:
-            raise unusable(self._path, PASSING.get(_code(error), str(error))) from error
-
-    def _prepare(self) -> None:
-        self._db.execute("PRAGMA journal_mode = WAL").fetchone()
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA fullfsync = ON")  # of macOS, whose fsync leaves the data in the disk's cache
-        self._db.execute("PRAGMA secure_delete = ON")  # what was cleared is not in the file any more
-        self._db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
-        with self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            tables = self._db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-            if not tables:
-                self._db.execute(SCHEMA)
-            columns = self._db.execute("SELECT name, type FROM pragma_table_info('log')").fetchall()
-            if not set(COLUMNS) <= set(map(" ".join, columns)):  # more are another version's
-                raise unusable(self._path, "it is the database of another program")
-            self._db.execute("DELETE FROM log WHERE FALSE")  # a file that is read-only says so here
-        self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        self._db, self._files, self._opened = opened(self._path)
 
 
 def _once(job: Callable[[], T]) -> Job[T]:
     """A job that is done in one part."""
-    with _failures():
+    with failures():
         result = job()
     yield
     return result
-
-
-def _failure(error: Exception) -> StoreFailed:
-    kind = Unknown if _code(error) in PASSING else Broken
-    return kind(f"SQLite: {error}")
-
-
-def _code(error: Exception) -> int:
-    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF  # the primary one
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    try:
-        yield
-    except FAILURES as error:
-        raise _failure(error) from error

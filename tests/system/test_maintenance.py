@@ -305,7 +305,7 @@ async def test_ends_never_decrease_whoever_writes_clears_and_gives_ends_at_once(
 
         return unsteadily
 
-    monkeypatch.setattr("flychat.storage.dynamodb.time", Clock(chance))
+    monkeypatch.setattr("flychat.storage.dynamodb_items.time", Clock(chance))
     monkeypatch.setattr("flychat.tools.rooms.PAUSE", 0.0)
     monkeypatch.setattr("flychat.tools.rooms.TRIES", 99)
     for engine in engines:
@@ -348,7 +348,9 @@ async def test_an_end_that_was_given_is_not_changed_by_another_process(retaining
 
     monkeypatch.setattr(late._client, "update_item", once_and_late)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flychat.storage.dynamodb.time", types.SimpleNamespace(time=lambda: time.time() + 100))
+        patch.setattr(
+            "flychat.storage.dynamodb_items.time", types.SimpleNamespace(time=lambda: time.time() + 100)
+        )
         await store_at(late, "room", 3, time.time())
         await listed.wait()
     await store_at(other, "room", 4, time.time())

@@ -1,0 +1,85 @@
+"""The database of the embedded engine: how it is opened, its one table, and what its errors mean.
+
+- FULL: an acknowledged message survives a power cut.
+- `secure_delete`: what was cleared is not in the file any more.
+- A table with more columns than these is another version's, and as good.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+
+from . import Broken, StoreFailed, Unknown
+from .files import Files, unusable
+
+MEMORY = ":memory:"
+WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
+BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
+COLUMNS = ["room TEXT", "seq INTEGER", "n INTEGER", "m TEXT"]  # as in DynamoDB: storage/dynamodb.py
+SCHEMA = f"CREATE TABLE log ({', '.join(COLUMNS)}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
+
+PASSING = {  # primary result codes that may go away by themselves; any other needs a human
+    sqlite3.SQLITE_BUSY: "another program is writing to it",
+    sqlite3.SQLITE_LOCKED: "another program is writing to it",
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_IOERR: "the disk does not read or write",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
+    sqlite3.SQLITE_NOMEM: "out of memory",
+    sqlite3.SQLITE_PROTOCOL: "another program is writing to it",
+}
+FAILURES = (sqlite3.Error, ValueError, TypeError, LookupError)  # but for the first: a row that is no commit
+
+
+def opened(path: str) -> tuple[sqlite3.Connection, Files | None, ExitStack]:
+    """The database at `path`, its files (none in memory), and what closes both.
+
+    Raises Misconfigured where it cannot be used, in a line that says what to do.
+    """
+    try:
+        with ExitStack() as opening:
+            files = opening.enter_context(closing(Files(path))) if path != MEMORY else None
+            db = opening.enter_context(closing(sqlite3.connect(path, timeout=5, isolation_level=None)))
+            _prepare(db, path)
+            if files:
+                files.remember()
+            return db, files, opening.pop_all()
+    except sqlite3.Error as error:
+        raise unusable(path, PASSING.get(_code(error), str(error))) from error
+
+
+def _prepare(db: sqlite3.Connection, path: str) -> None:
+    db.execute("PRAGMA journal_mode = WAL").fetchone()
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA fullfsync = ON")  # of macOS, whose fsync leaves the data in the disk's cache
+    db.execute("PRAGMA secure_delete = ON")  # what was cleared is not in the file any more
+    db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        if not tables:
+            db.execute(SCHEMA)
+        columns = db.execute("SELECT name, type FROM pragma_table_info('log')").fetchall()
+        if not set(COLUMNS) <= set(map(" ".join, columns)):  # more are another version's
+            raise unusable(path, "it is the database of another program")
+        db.execute("DELETE FROM log WHERE FALSE")  # a file that is read-only says so here
+    db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+
+def failure(error: Exception) -> StoreFailed:
+    kind = Unknown if _code(error) in PASSING else Broken
+    return kind(f"SQLite: {error}")
+
+
+def _code(error: Exception) -> int:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF  # the primary one
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    try:
+        yield
+    except FAILURES as error:
+        raise failure(error) from error
