@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 
 from ..access import passes_of
@@ -11,9 +10,8 @@ from ..access.revocations import ALL_ROOMS
 from ..access.rulebook import Rulebook
 from ..errors import Invalid, Misconfigured
 from ..fields import user_id
-from ..storage.opened import open_engine
 from .operator import ask_server, server_options
-from .rooms import existing_store, named_room
+from .stores import existing_store, named_room, opened, store_option
 from .terminal import interruptible, printable
 
 
@@ -24,11 +22,7 @@ def revoke_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namesp
     parser.add_argument("sub", help="whose: the `user` of their messages")
     parser.add_argument("--room", help="in this room only (default: in all)")
     server_options(parser)
-    parser.add_argument(
-        "--store",
-        default=os.environ.get("FLYCHAT_STORE") or "sqlite:flychat.db",
-        help="else in sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
-    )
+    store_option(parser, "else in ")
 
     def run(given: argparse.Namespace) -> int:
         try:
@@ -57,8 +51,5 @@ async def _through(url: str, secret: str | None, sub: str, where: str) -> None:
 
 
 async def _into(store: tuple[str, str], sub: str, where: str) -> None:
-    engine = await open_engine(*store, os.environ)
-    try:
+    async with opened(store) as engine:
         await Rulebook(engine).revoke(passes_of(sub), where)
-    finally:
-        await engine.close()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -18,12 +17,9 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 from ..access.rulebook import RULES
-from ..config import store
-from ..errors import Misconfigured, Refused
-from ..fields import room_name
 from ..messages import Commit, Message, wire_json
 from ..storage import Engine, Hole, Taken, Throttled, Unknown
-from ..storage.opened import open_engine
+from .stores import existing_store, named_room, opened, store_option
 from .terminal import interruptible, json_line
 
 T = TypeVar("T")
@@ -146,28 +142,6 @@ async def _clear(engine: Engine, room: str) -> None:
     print(f"flychat: the room is cleared; its ids go on after {last}" if last else EMPTY, flush=True)
 
 
-async def _at(place: tuple[str, str], act: Act, room: str) -> None:
-    engine = await open_engine(*place, os.environ)
-    try:
-        await act(engine, room)
-    finally:
-        await engine.close()
-
-
-def named_room(name: str) -> str:
-    try:
-        return room_name(name)
-    except Refused as error:
-        raise Misconfigured(f"there is no such room: {error}") from None
-
-
-def existing_store(value: str) -> tuple[str, str]:
-    kind, location = store(value)
-    if kind == "sqlite" and not os.path.exists(location):  # it would be created, and found empty
-        raise Misconfigured(f'there is no file "{location}": say where messages are kept with --store')
-    return kind, location
-
-
 def export_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     return _command(parser, "print all messages of a room, a line of JSON each", _export, RULES)
 
@@ -176,16 +150,17 @@ def clear_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
     return _command(parser, "erase them", _clear)
 
 
+async def _at(place: tuple[str, str], act: Act, room: str) -> None:
+    async with opened(place) as engine:
+        await act(engine, room)
+
+
 def _command(
     parser: argparse.ArgumentParser, description: str, act: Act, *also: str
 ) -> Callable[[argparse.Namespace], int]:
     parser.description = description
     parser.add_argument("room")
-    parser.add_argument(
-        "--store",
-        default=os.environ.get("FLYCHAT_STORE") or "sqlite:flychat.db",
-        help="sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
-    )
+    store_option(parser)
 
     def run(given: argparse.Namespace) -> int:
         room = given.room if given.room in also else named_room(given.room)

@@ -168,7 +168,8 @@ ALLOWED = {
     | {"tools.arguments", "tools.check_page", "tools.findings", "tools.terminal"}
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
-    "tools.rooms": {"access.rulebook", "storage", "storage.opened", "config", "tools.terminal"} | PURE,
+    "tools.stores": {"storage", "storage.opened", "config"} | PURE,
+    "tools.rooms": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
     "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
     "tools.arguments": PURE,
@@ -176,8 +177,8 @@ ALLOWED = {
     "tools.tokens": {"access.passwords", "access.secret_file", "access.tokens"}
     | {"tools.arguments", "tools.operator"}
     | PURE,
-    "tools.revoke": {"access.revocations", "access.rulebook", "storage.opened"}
-    | {"tools.operator", "tools.rooms", "tools.terminal"}
+    "tools.revoke": {"access.revocations", "access.rulebook"}
+    | {"tools.operator", "tools.stores", "tools.terminal"}
     | PURE,
     "tools.remove": {"log", "storage.opened"}
     | {"tools.arguments", "tools.operator", "tools.rooms", "tools.terminal"}

@@ -1,0 +1,50 @@
+"""What the commands that work on the store itself have in common: which one it is, and that it is there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ..config import store
+from ..errors import Misconfigured, Refused
+from ..fields import room_name
+from ..storage import Engine
+from ..storage.opened import open_engine
+
+DEFAULT = "sqlite:flychat.db"
+
+
+def store_option(parser: argparse.ArgumentParser, before: str = "") -> None:
+    parser.add_argument(
+        "--store",
+        default=os.environ.get("FLYCHAT_STORE") or DEFAULT,
+        help=f"{before}sqlite:FILE (of no running server) or dynamodb:TABLE (default: {DEFAULT})",
+    )
+
+
+def existing_store(value: str) -> tuple[str, str]:
+    """The two parts of a --store whose file exists. Raises Misconfigured."""
+    kind, location = store(value)
+    if kind == "sqlite" and not os.path.exists(location):  # it would be created, and found empty
+        raise Misconfigured(f'there is no file "{location}": say where messages are kept with --store')
+    return kind, location
+
+
+@asynccontextmanager
+async def opened(place: tuple[str, str]) -> AsyncIterator[Engine]:
+    """The store, closed in the end. Raises Misconfigured."""
+    engine = await open_engine(*place, os.environ)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def named_room(name: str) -> str:
+    """Raises Misconfigured."""
+    try:
+        return room_name(name)
+    except Refused as error:
+        raise Misconfigured(f"there is no such room: {error}") from None
