@@ -141,6 +141,12 @@ class Engine(Protocol):
         It goes on behind holes, and shows what has expired and is not deleted yet. Raises as reads do.
         """
 
+    async def rooms(self) -> list[Summary]:
+        """All rooms that have commits, by their names: everything is looked at, in parts that let puts pass.
+
+        What has expired is not counted; what is put meanwhile may be. Raises as reads do.
+        """
+
     async def expire(self, before: str) -> None:
         """Deletes what is older than a date, if the store does not do so by itself. Raises as reads do.
 
@@ -152,6 +158,27 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Frees everything, after the puts under way have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a room is: how many messages it has, its last id so far, and what they take in the store."""
+
+    room: str
+    messages: int = 0
+    last: int = 0
+    bytes: int = 0  # of the payloads, as they are stored, in UTF-8
+    newest: str | None = None  # the newest date of a commit's last message, if there is one
+
+    def plus(self, commit: Commit) -> Summary:
+        """With one commit more."""
+        date = commit.messages[-1].date if commit.messages else None
+        return self.with_these(len(commit.messages), commit.last, len(commit.payload.encode()), date)
+
+    def with_these(self, messages: int, last: int, bytes: int, date: str | None) -> Summary:
+        """The same, where the commit itself was not read."""
+        newest = max(filter(None, (self.newest, date)), default=None)
+        return Summary(self.room, self.messages + messages, max(self.last, last), self.bytes + bytes, newest)
 
 
 @dataclass

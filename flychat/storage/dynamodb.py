@@ -30,7 +30,7 @@ from botocore.exceptions import ClientError
 from ..messages import COMMIT_MESSAGES, Commit
 from ..seldom import Seldom
 from ..sse import BEYOND_ANY_LOG
-from . import PUT_SECONDS, READ_BYTES, READ_SECONDS, Rejected, Run, StoreFailed, Taken
+from . import PUT_SECONDS, READ_BYTES, READ_SECONDS, Rejected, Run, StoreFailed, Summary, Taken
 from .dynamodb_items import commit_of, due, expired, failures, item_of, last_of
 from .dynamodb_table import ASIDE, KEYS, PUTS, READS, code_of, table_opened, text_of
 from .turns import Turns
@@ -195,10 +195,12 @@ class DynamoEngine:
             **({"Limit": page} if page else {}),
         }
 
-    async def _page(self, query: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+    async def _page(
+        self, query: dict[str, Any], call: Callable[..., Any] | None = None
+    ) -> tuple[list[dict[str, Any]], bool]:
         """The next items, and whether there are more; `query` is moved on."""
         with failures():
-            answer = await self._reading.call(partial(self._client.query, **query))
+            answer = await self._reading.call(partial(call or self._client.query, **query))
         if more := "LastEvaluatedKey" in answer:
             query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
             if "Limit" in query:
@@ -217,6 +219,16 @@ class DynamoEngine:
         items, _ = await self._page(self._query(room, "seq > :edge", above))
         with failures():
             return [commit_of(item) for item in items]
+
+    async def rooms(self) -> list[Summary]:
+        rooms: dict[str, Summary] = {}
+        scan, more = {"TableName": self._table, "ConsistentRead": True}, True
+        while more:
+            items, more = await self._page(scan, self._client.scan)
+            with failures():
+                for commit in (commit_of(item) for item in items if not expired(item)):
+                    rooms[commit.room] = rooms.get(commit.room, Summary(commit.room)).plus(commit)
+        return sorted(rooms.values(), key=lambda room: room.room)
 
     async def expire(self, before: str) -> None:
         """The table's TTL does it."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 from prometheus_client import Counter, Histogram
 
 from ..messages import Commit
-from . import Engine, StoreFailed
+from . import Engine, StoreFailed, Summary
 
 T = TypeVar("T")
 
@@ -71,6 +71,9 @@ class MeasuredEngine:
 
     async def everything(self, room: str, above: int) -> list[Commit]:
         return await self._engine.everything(room, above)
+
+    async def rooms(self) -> list[Summary]:
+        return await self._engine.rooms()
 
     async def expire(self, before: str) -> None:
         await self._engine.expire(before)

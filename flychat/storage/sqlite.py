@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from ..messages import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
-from . import READ_BYTES, Broken, Run, StoreFailed, Taken, Unknown
+from . import READ_BYTES, Broken, Run, StoreFailed, Summary, Taken, Unknown
 from .files import Files, unusable
 from .sqlite_database import FAILURES, MEMORY, failure, failures, opened
 from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
@@ -32,6 +32,10 @@ SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
 OLDEST = (  # with the dates of their last messages; a void one has none, and is old
     "SELECT seq, coalesce(json_extract(m, '$[#-1][2]'), ''), length(m) FROM log "
     "WHERE room = ?1 AND seq < (SELECT max(seq) FROM log WHERE room = ?1) ORDER BY seq"
+)
+STORED = (  # of every commit in turn: whose it is, how many ids and messages it has, its bytes and its date
+    "SELECT room, seq, n, CASE m WHEN '[]' THEN 0 ELSE n END, length(CAST(m AS BLOB)), "
+    "json_extract(m, '$[#-1][2]') FROM log WHERE (room, seq) > (?, ?) ORDER BY room, seq"
 )
 FIND = 500  # ids that are searched before puts may pass
 BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are deleted before puts may pass
@@ -169,6 +173,26 @@ class SqliteEngine:
                 if part.over or len(commits) == BATCH:
                     break
         return commits
+
+    async def rooms(self) -> list[Summary]:
+        return await self._worker.do(self._rooms(), IDLE)
+
+    def _rooms(self) -> Job[list[Summary]]:
+        rooms: list[Summary] = []
+        edge, more = ("", 0), True
+        while more:
+            part, more = Part(), False
+            with failures(), closing(self._db.execute(STORED, edge)) as rows:
+                for room, seq, ids, messages, size, date in rows:
+                    if not rooms or rooms[-1].room != room:
+                        rooms.append(Summary(room))
+                    rooms[-1] = rooms[-1].with_these(messages, seq + ids - 1, size, date)
+                    edge = (room, seq)
+                    if part.over:
+                        more = True
+                        break
+            yield
+        return rooms
 
     async def expire(self, before: str) -> None:
         room, deleted = "", 0

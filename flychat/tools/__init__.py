@@ -22,6 +22,7 @@ COMMANDS = {  # by name: the module, of which only that of the command asked for
     "check": ("check", "check_command"),
     "tail": ("talk", "tail_command"),
     "say": ("talk", "say_command"),
+    "rooms": ("listing", "rooms_command"),
     "export": ("rooms", "export_command"),
     "clear": ("rooms", "clear_command"),
     "remove": ("remove", "remove_command"),

@@ -412,6 +412,39 @@ async def test_all_that_is_stored_is_shown_behind_holes_as_well_and_in_the_end_n
 
 
 @gen_test
+async def test_rooms_are_told_with_what_is_in_them_by_their_names(engine):
+    assert await engine.rooms() == []
+    names = sorted([*ROOMS, "/rules"])
+    for name in reversed(names):
+        await engine.put(commit(1, 2, name))
+    await engine.put(commit(3, 64, names[0], text="\N{GRINNING FACE}" * 200))
+    await engine.put(Commit(names[0], (), void=(67, 1)))
+    for each in await engine.everything(names[1], 0):
+        await engine.rewrite(each, each.emptied())
+    rooms = await engine.rooms()
+    assert [room.room for room in rooms] == names
+    stored = [each for name in names for each in await engine.everything(name, 0)]
+    for room in rooms:
+        its = [each for each in stored if each.room == room.room]
+        assert room.last == its[-1].last
+        assert room.bytes == sum(len(each.payload.encode()) for each in its)
+    assert (rooms[0].messages, rooms[0].last, rooms[0].newest) == (66, 67, DATE)
+    assert (rooms[1].messages, rooms[1].last, rooms[1].newest) == (0, 2, None)
+    assert {(room.messages, room.last, room.newest) for room in rooms[2:]} == {(2, 2, DATE)}
+
+
+@gen_test
+async def test_rooms_of_more_than_one_page_are_told_once(engine, monkeypatch):
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", 0.0)  # a part for each commit
+    full = [commit(first, 64, text="x" * 900) for first in range(1, 1 + 64 * 20, 64)]
+    for each in [*full, commit(1, room="other")]:
+        await engine.put(each)
+    assert sum(each.size for each in full) > 1 << 20, "as much as a page of DynamoDB has"
+    told = [(room.room, room.messages, room.last) for room in await engine.rooms()]
+    assert told == [("other", 1, 1), ("room", 20 * 64, 20 * 64)]
+
+
+@gen_test
 async def test_a_reading_stops_at_its_bytes_whatever_the_limit(engine):
     """One that stops so has more than 1 MiB of messages past the position."""
     log = [commit(first, 64, text="\N{GRINNING FACE}" * 220) for first in range(1, 1 + 64 * 20, 64)]

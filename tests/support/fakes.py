@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from flychat.messages import COMMIT_MESSAGES, Commit
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import Broken, Engine, Rejected, Run, StoreFailed, Taken, Throttled, Unknown
+from flychat.storage import Broken, Engine, Rejected, Run, StoreFailed, Summary, Taken, Throttled, Unknown
 
 PUT_FAULTS = {
     "pass": "all is well",
@@ -63,6 +63,12 @@ class MemoryEngine:
 
     async def everything(self, room: str, above: int) -> list[Commit]:
         return [commit for commit in self.of(room) if commit.first > above]
+
+    async def rooms(self) -> list[Summary]:
+        rooms: dict[str, Summary] = {}
+        for (name, _), commit in sorted(self.commits.items()):
+            rooms[name] = rooms.get(name, Summary(name)).plus(commit)
+        return list(rooms.values())
 
     async def expire(self, before: str) -> None:
         pass
@@ -193,6 +199,9 @@ class FaultyEngine:
 
     async def everything(self, room: str, above: int) -> list[Commit]:
         return await self.engine.everything(room, above)
+
+    async def rooms(self) -> list[Summary]:
+        return await self.engine.rooms()
 
     async def expire(self, before: str) -> None:
         await self.engine.expire(before)

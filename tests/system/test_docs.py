@@ -188,7 +188,7 @@ TESTS = "runs the tests, of which this is one"
 ROOT_ONLY = (
     "changes the machine; tests/system/test_deploy.py has systemd check the unit, and runs flychat with it"
 )
-STOPPED = "wants a file of no running server; tests/system/test_maintenance.py runs it"
+STOPPED = "wants a file of no running server; tests/system/test_maintenance.py and test_moving.py run it"
 ACCESS = "wants a secret of its own; tests/system/test_access.py runs the same, in both modes"
 DOCKER = "wants a Docker daemon; tests/system/test_deploy.py reads the files"
 NOT_RUN = {
@@ -198,6 +198,7 @@ NOT_RUN = {
     ".venv/bin/tox": TESTS,
     ".venv/bin/tox -e tests -- tests/unit/test_streams.py": TESTS,
     ".venv/bin/tox exec -e lint -- ruff format .": "would change the checkout",
+    ".venv/bin/python -m flychat rooms --store sqlite:flychat.db": STOPPED,
     ".venv/bin/python -m flychat export tea --store sqlite:flychat.db": STOPPED,
     ".venv/bin/python -m flychat clear tea --store sqlite:flychat.db": STOPPED,
     "head -c 32 /dev/urandom | base64 > secret": ACCESS,

@@ -30,7 +30,7 @@ from flychat.streams import StreamRequest
 from flychat.tools import rooms
 from flychat.tools.rooms import clear, export
 from tests.support.fakes import FaultyEngine, empty
-from tests.support.program import STANDALONE, command, environment, messages, post, refused, running
+from tests.support.program import STANDALONE, maintain, messages, post, refused, running
 from tests.support.served import draft, fields, served
 
 DAY = 86_400
@@ -546,18 +546,6 @@ async def test_the_sweep_goes_on_when_the_store_does_not_answer(monkeypatch, cap
     await asyncio.wait_for(swept.wait(), 5)
     task.cancel()
     assert "could not be deleted" in caplog.text
-
-
-def maintain(*arguments: str, cwd) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
 
 
 class Written(io.StringIO):

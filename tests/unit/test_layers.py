@@ -169,6 +169,7 @@ ALLOWED = {
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
     "tools.stores": {"storage", "storage.opened", "config"} | PURE,
+    "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
     "tools.rooms": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
     "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,

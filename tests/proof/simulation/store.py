@@ -11,7 +11,17 @@ from flychat import streams
 from flychat.access.rulebook import RULES
 from flychat.messages import COMMIT_MESSAGES, Commit, Draft, wire_json
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Run, StoreFailed, Taken, Throttled, Unknown
+from flychat.storage import (
+    PUT_SECONDS,
+    READ_SECONDS,
+    Broken,
+    Run,
+    StoreFailed,
+    Summary,
+    Taken,
+    Throttled,
+    Unknown,
+)
 
 from ..judge import Log, Stored
 from .scenario import HISTORY, REPLAY, REPLAY_BYTES, RETENTION
@@ -276,6 +286,9 @@ class Way:
         await self.tail(room, 1)
         commits = self.world.store.commits
         return [commits[first] for first in sorted(commits) if first > above][:3]
+
+    async def rooms(self) -> list[Summary]:
+        raise NotImplementedError("the simulation has one room")
 
     async def expire(self, before: str) -> None:
         if not self.shared:
