@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 from ..config import store
 from ..errors import Misconfigured, Refused
 from ..fields import room_name
-from ..storage import Engine
+from ..storage import Engine, Throttled, Unknown
 from ..storage.opened import open_engine
 
 DEFAULT = "sqlite:flychat.db"
+TRIES, PAUSE = 10, 1.0  # seconds between two
+
+T = TypeVar("T")
 
 
 def store_option(parser: argparse.ArgumentParser, before: str = "") -> None:
@@ -48,3 +53,12 @@ def named_room(name: str) -> str:
         return room_name(name)
     except Refused as error:
         raise Misconfigured(f"there is no such room: {error}") from None
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Tries again while the store asks for patience."""
+    for _ in range(TRIES - 1):
+        with suppress(Unknown, Throttled):
+            return await call()
+        await asyncio.sleep(PAUSE)
+    return await call()

@@ -48,7 +48,7 @@ from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_put import DirectPut
 from flychat.storage.worker import Worker
-from flychat.tools import rooms
+from flychat.tools import clearing
 from flychat.web import plain as plain_module
 from flychat.web.clients import ClientListener
 from flychat.web.shedding import Shedding
@@ -319,7 +319,7 @@ def the_id_of_a_reset_by_count(patch: pytest.MonkeyPatch) -> None:
 
 def clear_twice(patch: pytest.MonkeyPatch) -> None:
     """A void commit whose answer was lost is taken for somebody else's."""
-    rewrite(patch, rooms, "_stored", "return not winner.messages", "return False")
+    rewrite(patch, clearing, "_stored", "return not winner.messages", "return False")
 
 
 def wait_two_minutes(patch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,8 @@ from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
 from flychat.tools import rooms
-from flychat.tools.rooms import clear, export
+from flychat.tools.clearing import clear
+from flychat.tools.rooms import export
 from tests.support.fakes import FaultyEngine, empty
 from tests.support.program import STANDALONE, maintain, messages, post, refused, running
 from tests.support.served import draft, fields, served
@@ -175,7 +176,7 @@ class Impatient(FaultyEngine):
 async def test_a_clearing_that_is_tried_again_takes_one_id_and_spares_what_came_after_it(
     engine, error, applied, monkeypatch
 ):
-    monkeypatch.setattr("flychat.tools.rooms.PAUSE", 0.0)
+    monkeypatch.setattr("flychat.tools.stores.PAUSE", 0.0)
     await fill(engine, 3)
     impatient = Impatient(engine, error)
     impatient.done_all_the_same = applied
@@ -191,7 +192,7 @@ async def test_a_clearing_that_is_tried_again_takes_one_id_and_spares_what_came_
 
 @pytest.mark.gen_test(timeout=30)
 async def test_a_clearing_that_is_never_answered_ends(engine, monkeypatch):
-    monkeypatch.setattr("flychat.tools.rooms.PAUSE", 0.0)
+    monkeypatch.setattr("flychat.tools.stores.PAUSE", 0.0)
     await fill(engine, 3)
     faulty = FaultyEngine(engine, ["throttle"] * 99)
     with pytest.raises(Throttled):
@@ -306,8 +307,8 @@ async def test_ends_never_decrease_whoever_writes_clears_and_gives_ends_at_once(
         return unsteadily
 
     monkeypatch.setattr("flychat.storage.dynamodb_items.time", Clock(chance))
-    monkeypatch.setattr("flychat.tools.rooms.PAUSE", 0.0)
-    monkeypatch.setattr("flychat.tools.rooms.TRIES", 99)
+    monkeypatch.setattr("flychat.tools.stores.PAUSE", 0.0)
+    monkeypatch.setattr("flychat.tools.stores.TRIES", 99)
     for engine in engines:
         monkeypatch.setattr(engine._client, "update_item", unsteady(engine._client.update_item))
     logs = [MessageLog(engine, memory=False) for engine in engines]

@@ -171,6 +171,7 @@ ALLOWED = {
     "tools.stores": {"storage", "storage.opened", "config"} | PURE,
     "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
     "tools.rooms": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
+    "tools.clearing": {"storage", "tools.stores", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
     "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
     "tools.arguments": PURE,

@@ -32,7 +32,7 @@ from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.log import view as view_module
 from flychat.log import window as window_module
-from flychat.tools import rooms
+from flychat.tools import stores
 
 from .kernel import Selector
 from .scenario import FIRST, HISTORY, LARGE, REPLAY, REPLAY_BYTES, Report, Scenario
@@ -69,7 +69,7 @@ def simulated() -> Iterator[None]:
             (secret_module, "time", clock),
             (server_module, "SWEEP_SECONDS", 3.0),
             (showing_module, "PATIENCE", PATIENCE),
-            (rooms, "TRIES", 3),
+            (stores, "TRIES", 3),
             (streams, "HISTORY", HISTORY),
             (streams, "REPLAY", REPLAY),
             (view_module, "FIRST", FIRST),

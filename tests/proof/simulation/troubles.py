@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flychat.errors import NotFound, TooOld, Unavailable
 from flychat.messages import Draft
 from flychat.storage import StoreFailed
-from flychat.tools import rooms
+from flychat.tools import clearing
 
 from .scenario import RETENTION, ROOM
 from .store import Way
@@ -62,7 +62,7 @@ async def clear(world: World) -> None:
     async with world.operator:
         world.note("the room is cleared")
         with contextlib.suppress(StoreFailed):
-            await rooms.clear(Way(world, world.shared), ROOM)
+            await clearing.clear(Way(world, world.shared), ROOM)
 
 
 async def restored(world: World) -> None:
