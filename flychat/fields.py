@@ -35,6 +35,7 @@ RESERVED_ROOMS = frozenset(
 
 # The categories Cc and Cs, which Unicode will never change.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _UUID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -71,6 +72,17 @@ def iso_date(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 UTC with milliseconds: 2026-01-31T12:00:00.123Z."""
     micros = round(seconds * 1_000_000)  # as datetime rounds
     return f"{_iso_second(micros // 1_000_000)}.{micros % 1_000_000 // 1000:03d}Z"
+
+
+def date_field(value: str) -> str:
+    """The date of a message, as `iso_date` writes it. Raises Invalid."""
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        value = ""
+    if not _DATE.fullmatch(value):
+        raise Invalid("date", "must be like 2026-01-31T12:00:00.123Z")
+    return value
 
 
 @lru_cache(maxsize=4)

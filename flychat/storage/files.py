@@ -20,13 +20,22 @@ Identity: TypeAlias = "tuple[int, int] | None"
 
 
 def unusable(path: str, why: str) -> Misconfigured:
-    return Misconfigured(
-        f'messages cannot be kept in "{path}": {why}, or choose another place with --store sqlite:FILE'
-    )
+    return Misconfigured(_unusable(path, why))
+
+
+def _unusable(path: str, why: str) -> str:
+    return f'messages cannot be kept in "{path}": {why}, or choose another place with --store sqlite:FILE'
+
+
+class InUse(Misconfigured):
+    """Another process has locked it."""
 
 
 class Files:
-    """Locks the database at `path` until `close`, and makes it if there is none. Raises Misconfigured."""
+    """Locks the database at `path` until `close`, and makes it if there is none.
+
+    Raises InUse, Misconfigured.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -65,9 +74,9 @@ def _lock(path: str) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        in_use = isinstance(error, BlockingIOError)
-        why = "another flychat is using it, stop that one" if in_use else f"no lock on it: {error.strerror}"
-        raise unusable(path, why) from error
+        if isinstance(error, BlockingIOError):
+            raise InUse(_unusable(path, "another flychat is using it, stop that one")) from error
+        raise unusable(path, f"no lock on it: {error.strerror}") from error
     return file
 
 

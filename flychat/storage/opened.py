@@ -8,13 +8,21 @@ from . import Engine
 
 
 async def open_engine(
-    kind: str, location: str, environ: Mapping[str, str], retention: float | None = None
+    kind: str,
+    location: str,
+    environ: Mapping[str, str],
+    retention: float | None = None,
+    *,
+    reading: bool = False,
 ) -> Engine:
-    """The store of a `kind`, sqlite or dynamodb. Raises Misconfigured."""
+    """The store of a `kind`, sqlite or dynamodb; who is only `reading` may, while a server uses the file.
+
+    Raises Misconfigured.
+    """
     if kind == "sqlite":
         from .sqlite import SqliteEngine
 
-        return await SqliteEngine.open(location, retention=retention)
+        return await SqliteEngine.open(location, retention=retention, reading=reading)
     from .dynamodb import DynamoEngine
 
     return await DynamoEngine.open(location, environ, retention=retention)

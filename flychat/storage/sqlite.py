@@ -47,16 +47,20 @@ class SqliteEngine:
 
     shared = False
 
-    def __init__(self, path: str, retention: float | None = None) -> None:
+    def __init__(self, path: str, retention: float | None = None, *, reading: bool = False) -> None:
         self.retention = retention
         self._path = path
+        self._reading = reading
         self._files: Files | None = None  # none in memory
         self._worker = Worker(self._store, threaded=path != MEMORY)
 
     @classmethod
-    async def open(cls, path: str, *, retention: float | None = None) -> SqliteEngine:
-        """Raises Misconfigured where the file cannot be used, in a line that says what to do."""
-        engine = cls(path, retention)
+    async def open(cls, path: str, *, retention: float | None = None, reading: bool = False) -> SqliteEngine:
+        """Raises Misconfigured where the file cannot be used, in a line that says what to do.
+
+        A file that another process uses is only for `reading`: then puts are Broken.
+        """
+        engine = cls(path, retention, reading=reading)
         try:
             await engine._run(engine._open, IDLE)
         except BaseException as error:
@@ -249,7 +253,7 @@ class SqliteEngine:
             return self._db.execute(statement, values).fetchall()
 
     def _open(self) -> None:
-        self._db, self._files, self._opened = opened(self._path)
+        self._db, self._files, self._opened = opened(self._path, reading=self._reading)
 
 
 def _once(job: Callable[[], T]) -> Job[T]:

@@ -2,7 +2,11 @@
 
 - FULL: an acknowledged message survives a power cut.
 - `secure_delete`: what was cleared is not in the file any more.
-- A table with more columns than these is another version's, and as good.
+- A table with more columns than these is another version's, and as good. A file whose `user_version` is above
+  ours is of a version that has to be understood first, and is refused; 0 is what was written before there was
+  one, in the same format.
+- A file that a server has locked can be read beside it: in WAL mode neither waits for the other. What reads
+  must not stay at one place, or else the WAL grows for so long.
 """
 
 from __future__ import annotations
@@ -10,11 +14,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 from . import Broken, StoreFailed, Unknown
-from .files import Files, unusable
+from .files import Files, InUse, unusable
 
 MEMORY = ":memory:"
+VERSION = 1  # of the format, as the file's user_version
 WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
 BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
 COLUMNS = ["room TEXT", "seq INTEGER", "n INTEGER", "m TEXT"]  # as in DynamoDB: storage/dynamodb.py
@@ -32,14 +38,20 @@ PASSING = {  # primary result codes that may go away by themselves; any other ne
 FAILURES = (sqlite3.Error, ValueError, TypeError, LookupError)  # but for the first: a row that is no commit
 
 
-def opened(path: str) -> tuple[sqlite3.Connection, Files | None, ExitStack]:
+def opened(path: str, *, reading: bool = False) -> tuple[sqlite3.Connection, Files | None, ExitStack]:
     """The database at `path`, its files (none in memory), and what closes both.
 
+    For who is only `reading`, also a file that is in use: it is not locked then, and cannot be written to.
     Raises Misconfigured where it cannot be used, in a line that says what to do.
     """
     try:
         with ExitStack() as opening:
-            files = opening.enter_context(closing(Files(path))) if path != MEMORY else None
+            try:
+                files = opening.enter_context(closing(Files(path))) if path != MEMORY else None
+            except InUse:
+                if not reading:
+                    raise
+                return _beside(path, opening)
             db = opening.enter_context(closing(sqlite3.connect(path, timeout=5, isolation_level=None)))
             _prepare(db, path)
             if files:
@@ -47,6 +59,29 @@ def opened(path: str) -> tuple[sqlite3.Connection, Files | None, ExitStack]:
             return db, files, opening.pop_all()
     except sqlite3.Error as error:
         raise unusable(path, PASSING.get(_code(error), str(error))) from error
+
+
+def _beside(path: str, opening: ExitStack) -> tuple[sqlite3.Connection, None, ExitStack]:
+    db = opening.enter_context(closing(read_only(path)))
+    _check(db, path)
+    return db, None, opening.pop_all()
+
+
+def read_only(path: str) -> sqlite3.Connection:
+    """The file as it is, for any thread; whether it is one of ours has to be looked at."""
+    address = f"{Path(path).absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(address, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
+
+
+def _check(db: sqlite3.Connection, path: str) -> int:
+    """The version of the format. Raises Misconfigured if it is not one of ours, or of a later version."""
+    ((version,),) = db.execute("PRAGMA user_version").fetchall()
+    columns = db.execute("SELECT name, type FROM pragma_table_info('log')").fetchall()
+    if not set(COLUMNS) <= set(map(" ".join, columns)):  # more are another version's
+        raise unusable(path, "it is the database of another program")
+    if version > VERSION:
+        raise unusable(path, "a later version of flychat has written it, start that one")
+    return int(version)
 
 
 def _prepare(db: sqlite3.Connection, path: str) -> None:
@@ -60,9 +95,8 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
         tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         if not tables:
             db.execute(SCHEMA)
-        columns = db.execute("SELECT name, type FROM pragma_table_info('log')").fetchall()
-        if not set(COLUMNS) <= set(map(" ".join, columns)):  # more are another version's
-            raise unusable(path, "it is the database of another program")
+        if _check(db, path) < VERSION:
+            db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("DELETE FROM log WHERE FALSE")  # a file that is read-only says so here
     db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 

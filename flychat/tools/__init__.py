@@ -24,6 +24,8 @@ COMMANDS = {  # by name: the module, of which only that of the command asked for
     "say": ("talk", "say_command"),
     "rooms": ("listing", "rooms_command"),
     "export": ("rooms", "export_command"),
+    "copy": ("copying", "copy_command"),
+    "import": ("importing", "import_command"),
     "clear": ("clearing", "clear_command"),
     "remove": ("remove", "remove_command"),
     "token": ("tokens", "token_command"),

@@ -21,7 +21,7 @@ async def listed(engine: Engine) -> list[Summary]:
 def rooms_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     parser.description = "Prints which rooms there are, with what is kept of them: the whole store is read."
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each room")
-    store_option(parser)
+    store_option(parser, reading=True)
 
     def run(given: argparse.Namespace) -> int:
         return interruptible(_print(existing_store(given.store), as_json=given.json))
@@ -30,7 +30,7 @@ def rooms_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
 
 
 async def _print(place: tuple[str, str], *, as_json: bool) -> int:
-    async with opened(place) as engine:
+    async with opened(place, reading=True) as engine:
         rooms = await listed(engine)
     lines = [json_line(_fields(room)) for room in rooms] if as_json else _table([HEAD, *map(_row, rooms)])
     print("".join(f"{line}\n" for line in lines), end="", flush=True)

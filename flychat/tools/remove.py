@@ -15,7 +15,7 @@ from ..messages import Draft, Message
 from ..storage.opened import open_engine
 from .arguments import as_number
 from .operator import OPERATOR, ask_server, server_options
-from .rooms import existing_store, named_room
+from .stores import existing_store, named_room, store_option
 from .terminal import interruptible
 
 
@@ -26,11 +26,7 @@ def remove_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namesp
     parser.add_argument("room")
     parser.add_argument("ids", type=as_number, nargs="+", metavar="ID", help="of a message")
     server_options(parser)
-    parser.add_argument(
-        "--store",
-        default=os.environ.get("FLYCHAT_STORE") or "sqlite:flychat.db",
-        help="else in sqlite:FILE (of no running server) or dynamodb:TABLE (default: sqlite:flychat.db)",
-    )
+    store_option(parser, "else in ")
 
     def run(given: argparse.Namespace) -> int:
         room, ids = named_room(given.room), sorted(set(given.ids))

@@ -1,27 +1,39 @@
-"""`export ROOM`: all messages of a room, read from the store itself (`--store` as for the server)."""
+"""`export ROOM`, `export --all`: all messages, read from the store itself (`--store` as for the server)."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import AsyncIterator, Callable
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 from ..access.rulebook import RULES
-from ..messages import Message, wire_json
+from ..errors import Misconfigured
+from ..messages import Commit, Message, wire_json
 from ..storage import Engine, Hole
+from .listing import listed
 from .stores import existing_store, named_room, opened, store_option
-from .terminal import interruptible, json_line
+from .terminal import interruptible, json_line, printable
 
 Missing: TypeAlias = Callable[[int, int], None]
 
 PAGE = 1000  # messages that are read at once
 
 
-async def export(
-    engine: Engine, room: str, missing: Missing = lambda first, last: None
-) -> AsyncIterator[Message]:
-    """All messages of the room, oldest first. Raises as the engine's reads do, but for Hole.
+def nobody_told(first: int, last: int) -> None:
+    """Nobody asks what is missing."""
+
+
+async def export(engine: Engine, room: str, missing: Missing = nobody_told) -> AsyncIterator[Message]:
+    """All messages of the room, oldest first. Raises, and tells, as `stored` does."""
+    async for commit in stored(engine, room, missing):
+        for message in commit.messages:
+            yield message
+
+
+async def stored(engine: Engine, room: str, missing: Missing = nobody_told) -> AsyncIterator[Commit]:
+    """All commits of the room, oldest first. Raises as the engine's reads do, but for Hole.
 
     `missing` is told the first and the last id of each hole.
     """
@@ -32,9 +44,9 @@ async def export(
             commits = await engine.after(room, last, PAGE)
         except Hole as found:
             commits, hole = found.commits, found
-        for message in (message for commit in commits for message in commit.messages):
-            if message.id > last:
-                yield message
+        for commit in commits:
+            if commit.last > last:
+                yield commit
         if hole is not None:
             last = max(last, commits[-1].last)
             missing(last + 1, hole.beyond - 1)
@@ -45,15 +57,26 @@ async def export(
             return
 
 
-def _missing(first: int, last: int) -> None:
-    print(f"flychat: messages {first} to {last} are missing in the store", file=sys.stderr)
+def say_missing(first: int, last: int, room: str = "") -> None:
+    where = f" of {printable(room)}" if room else ""
+    print(f"flychat: messages {first} to {last}{where} are missing in the store", file=sys.stderr)
 
 
 async def _export(engine: Engine, room: str) -> None:
+    await _write(wire_json(message) async for message in export(engine, room, say_missing))
+
+
+async def _export_all(engine: Engine) -> None:
+    for room in await listed(engine):
+        messages = export(engine, room.room, partial(say_missing, room=room.room))
+        await _write({"room": room.room, **wire_json(message)} async for message in messages)
+
+
+async def _write(values: AsyncIterator[dict[str, Any]]) -> None:
     lines: list[str] = []
     try:
-        async for message in export(engine, room, _missing):
-            lines.append(json_line(wire_json(message)))
+        async for value in values:
+            lines.append(json_line(value))
             if len(lines) == PAGE:
                 _print(lines)
     finally:
@@ -68,18 +91,30 @@ def _print(lines: list[str]) -> None:
 
 
 def export_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    parser.description = "Prints all messages of a room, a line of JSON each."
-    parser.add_argument("room")
-    store_option(parser)
+    parser.description = "Prints all messages of a room, or of all, a line of JSON each."
+    room_or_all(parser, "of all rooms, each line with its room")
+    store_option(parser, reading=True)
 
     def run(given: argparse.Namespace) -> int:
-        room = RULES if given.room == RULES else named_room(given.room)
+        room = RULES if given.room == RULES else one_room(given)
         interruptible(_from(existing_store(given.store), room))
         return 0
 
     return run
 
 
-async def _from(place: tuple[str, str], room: str) -> None:
-    async with opened(place) as engine:
-        await _export(engine, room)
+def room_or_all(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("room", nargs="?")
+    parser.add_argument("--all", action="store_true", help=help)
+
+
+def one_room(given: argparse.Namespace) -> str | None:
+    """The room that is asked for; None: all. Raises Misconfigured."""
+    if bool(given.room) == given.all:
+        raise Misconfigured("say which room, or --all")
+    return None if given.all else named_room(given.room)
+
+
+async def _from(place: tuple[str, str], room: str | None) -> None:
+    async with opened(place, reading=True) as engine:
+        await (_export_all(engine) if room is None else _export(engine, room))

@@ -21,26 +21,31 @@ TRIES, PAUSE = 10, 1.0  # seconds between two
 T = TypeVar("T")
 
 
-def store_option(parser: argparse.ArgumentParser, before: str = "") -> None:
+def store_option(parser: argparse.ArgumentParser, before: str = "", *, reading: bool = False) -> None:
+    """`reading`: also of a server that is running."""
+    file = "sqlite:FILE" if reading else "sqlite:FILE (of no running server)"
     parser.add_argument(
         "--store",
         default=os.environ.get("FLYCHAT_STORE") or DEFAULT,
-        help=f"{before}sqlite:FILE (of no running server) or dynamodb:TABLE (default: {DEFAULT})",
+        help=f"{before}{file} or dynamodb:TABLE (default: {DEFAULT})",
     )
 
 
-def existing_store(value: str) -> tuple[str, str]:
-    """The two parts of a --store whose file exists. Raises Misconfigured."""
+def existing_store(value: str, *, new: bool = False) -> tuple[str, str]:
+    """The two parts of a --store whose file exists, or may be a `new` one. Raises Misconfigured."""
     kind, location = store(value)
-    if kind == "sqlite" and not os.path.exists(location):  # it would be created, and found empty
+    if not new and kind == "sqlite" and not os.path.exists(location):  # it would be created, and found empty
         raise Misconfigured(f'there is no file "{location}": say where messages are kept with --store')
     return kind, location
 
 
 @asynccontextmanager
-async def opened(place: tuple[str, str]) -> AsyncIterator[Engine]:
-    """The store, closed in the end. Raises Misconfigured."""
-    engine = await open_engine(*place, os.environ)
+async def opened(place: tuple[str, str], *, reading: bool = False) -> AsyncIterator[Engine]:
+    """The store, closed in the end. Who is only `reading` may, while a server uses it.
+
+    Raises Misconfigured.
+    """
+    engine = await open_engine(*place, os.environ, reading=reading)
     try:
         yield engine
     finally:

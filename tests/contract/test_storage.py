@@ -594,7 +594,7 @@ async def test_a_second_process_is_refused_in_one_line_until_the_first_ends(sqli
         _, errors = second.communicate()
         watchdog.cancel()
     line = errors.splitlines()[-1]
-    assert line.startswith("flychat.errors.Misconfigured: ")
+    assert line.startswith("flychat.storage.files.InUse: ")
     assert "another flychat is using it" in line
     assert str(path) in line
     link = tmp_path / "link.db"
@@ -1013,6 +1013,51 @@ async def test_the_database_of_another_program_is_left_alone(tmp_path):
         db = sqlite3.connect(path)
         assert db.execute("SELECT sql FROM sqlite_schema").fetchall() == [(schema,)]
         db.close()
+
+
+def user_version(path, version: int | None = None) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        if version is not None:
+            db.execute(f"PRAGMA user_version = {version}")
+        return db.execute("PRAGMA user_version").fetchone()[0]
+
+
+@gen_test
+async def test_a_file_says_the_version_of_its_format_and_a_later_one_is_left_alone(tmp_path):
+    path, one = tmp_path / "chat.db", commit(1)
+    for before in (None, 0):  # a new file, and one of before there was a version
+        engine = await SqliteEngine.open(str(path))
+        if before is None:
+            await engine.put(one)
+        assert await engine.tail("room", 1) == [one]
+        await engine.close()
+        assert user_version(path) == 1
+        user_version(path, 0)
+    user_version(path, 2)
+    assert "a later version of flychat has written it" in await refusal(path)
+    assert user_version(path) == 2
+
+
+@gen_test
+async def test_who_only_reads_may_while_another_process_writes_and_cannot_write(tmp_path):
+    path, (one, two, three) = str(tmp_path / "chat.db"), log_of(1, 1, 1)
+    owner = await SqliteEngine.open(path)
+    await owner.put(one)
+    assert "another flychat is using it" in await refusal(path)
+    reader = await SqliteEngine.open(path, reading=True)
+    assert await reader.tail("room", 9) == [one]
+    await owner.put(two)
+    assert await reader.after("room", 0, 9) == [one, two], "it sees what is written meanwhile"
+    assert type(await outcome(reader.put(three))) is Broken
+    assert type(await outcome(reader.rewrite(one, one.emptied()))) is Broken
+    await owner.put(three)
+    await owner.check()
+    await owner.close()
+    assert await reader.tail("room", 9) == [one, two, three]
+    await reader.close()
+    owner = await SqliteEngine.open(path)
+    assert await owner.tail("room", 9) == [one, two, three]
+    await owner.close()
 
 
 @gen_test

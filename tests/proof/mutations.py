@@ -48,7 +48,7 @@ from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_put import DirectPut
 from flychat.storage.worker import Worker
-from flychat.tools import clearing
+from flychat.tools import clearing, copying, importing
 from flychat.web import plain as plain_module
 from flychat.web.clients import ClientListener
 from flychat.web.shedding import Shedding
@@ -690,6 +690,38 @@ LINES = [
             *(_Room, "_forget_if_empty", "self._hub.holds(self.name, False)", "pass"),
         ),
         "unit/hub/test_local.py::test_the_log_is_told_when_a_room_has_its_first_stream_and_when_it_has_none",
+    ),
+    (
+        line(
+            "copy_over_another_log",
+            "A room is copied into another log of that name.",
+            *(copying, "_pass", "if not _erased(ours, theirs):", "if False:"),
+        ),
+        "system/test_moving.py::test_another_log_is_not_written_to_and_the_room_is_named",
+    ),
+    (
+        line(
+            "copy_without_a_look",
+            "A copy is not compared with what was copied.",
+            *(copying, "copy_room", "if not await _pass(", "if 0 <= await _pass("),
+        ),
+        "system/test_moving.py::test_a_put_that_is_lost_without_a_word_is_noticed",
+    ),
+    (
+        line(
+            "keep_what_was_erased",
+            "What was erased since it was copied stays in the copy.",
+            *(copying, "_pass", "elif theirs.payload != ours.payload:", "elif theirs.ids != ours.ids:"),
+        ),
+        "system/test_moving.py::test_what_was_erased_since_it_was_copied_is_erased_in_the_copy",
+    ),
+    (
+        line(
+            "import_as_if_from_the_first",
+            "The ids before the first message that is imported are free.",
+            *(importing, "commits", "if not begun and message.id > 1:", "if False:"),
+        ),
+        "system/test_moving.py::test_what_is_imported_fits_into_commits",
     ),
     (
         line(

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import json
+import uuid
 
 import pytest
 
+from flychat import client
 from flychat.access import passes_of
 from flychat.access.rulebook import Rulebook
+from flychat.errors import FlychatError
 from flychat.messages import Commit, Draft
+from flychat.storage import Engine, Unknown
+from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
-from tests.support.program import maintain
+from flychat.tools import copying, importing, stores
+from flychat.tools.clearing import clear
+from flychat.tools.copying import Differs
+from flychat.tools.rooms import export, stored
+from tests.support.fakes import FaultyEngine, MemoryEngine, random_faults
+from tests.support.modes import standing
+from tests.support.program import STANDALONE, maintain, messages, post, running
 
 DATE = "2026-01-31T12:00:00.123Z"
 
@@ -53,3 +68,295 @@ async def test_the_name_of_a_room_cannot_steer_the_terminal(tmp_path):
     told = maintain("rooms", "--json", cwd=tmp_path).stdout
     assert "\u202e" not in told
     assert json.loads(told)["room"] == "a\u202eb"
+
+
+# export and import
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_all_that_is_exported_is_imported_under_the_same_ids(tmp_path):
+    await filled(tmp_path / "flychat.db", tea=130, coffee=2)
+    exported = maintain("export", "--all", cwd=tmp_path)
+    assert (exported.returncode, exported.stderr) == (0, "")
+    lines = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert [next(iter(line)) for line in lines] == ["room"] * 132
+    assert [(line["room"], line["id"]) for line in lines][:3] == [("coffee", 1), ("coffee", 2), ("tea", 1)]
+    (tmp_path / "all.jsonl").write_text(exported.stdout)
+    for store in ("sqlite:new.db", "sqlite:new.db"):
+        imported = maintain("import", "--all", "all.jsonl", "--store", store, cwd=tmp_path)
+        if imported.returncode:
+            break
+        assert imported.stdout.splitlines()[1] == "flychat: tea has 130 messages, written and compared"
+    assert imported.returncode == 1
+    assert imported.stderr == "flychat: coffee: the room is not empty; nothing was written\n"
+    again = maintain("export", "--all", "--store", "sqlite:new.db", cwd=tmp_path)
+    assert again.stdout == exported.stdout
+    one = maintain("export", "tea", cwd=tmp_path).stdout
+    (tmp_path / "tea.jsonl").write_text(one)
+    assert maintain("import", "milk", "tea.jsonl", "--store", "sqlite:new.db", cwd=tmp_path).returncode == 0
+    assert maintain("export", "milk", "--store", "sqlite:new.db", cwd=tmp_path).stdout == one
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_room_that_has_lost_its_beginning_is_imported_behind_it(tmp_path):
+    """Its ids go on as they were, and who has an old one is reset."""
+    engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
+    for each in (5, 6, 7):
+        await engine.put(Commit.of(each, [Draft("tea", "ann", f"{each}", DATE, str(uuid.uuid4()), "ann")]))
+    await engine.close()
+    (tmp_path / "tea").write_text(maintain("export", "tea", cwd=tmp_path).stdout)
+    assert maintain("import", "tea", "tea", "--store", "sqlite:b.db", cwd=tmp_path).returncode == 0
+    with running(*STANDALONE, "--store", "sqlite:b.db", cwd=tmp_path) as program:
+        there = messages(program, "tea")
+        assert [(message["id"], message["user"]) for message in there] == [(5, "ann"), (6, "ann"), (7, "ann")]
+        assert post(program, "new", "tea")["id"] == 8
+
+
+LINE = {"id": 1, "from": "ann", "text": "hi", "date": DATE, "provisionalId": str(uuid.uuid4())}
+NOT_IMPORTED = {
+    "no JSON": ("{", "line 1: "),
+    "no object": ("[]", "line 1: it is no object"),
+    "a gap": ("\n".join(json.dumps(LINE | {"id": id}) for id in (1, 3)), "3 comes after 1"),
+    "twice": ("\n".join([json.dumps(LINE)] * 2), "1 comes after 1"),
+    "no text": (json.dumps(LINE | {"text": ""}), "line 1: text: "),
+    "no date": (json.dumps(LINE | {"date": "today"}), "line 1: date: "),
+    "no such day": (json.dumps(LINE | {"date": "2026-02-31T12:00:00.123Z"}), "line 1: date: "),
+    "a field of a later version": (json.dumps(LINE | {"likes": 3}), "line 1: message: has fields"),
+    "of export --all": (json.dumps({"room": "tea", **LINE}), "line 1: message: has fields"),
+    "half a character": (json.dumps(LINE | {"text": "\ud800"}), "line 1: text: "),
+}
+
+
+@pytest.mark.parametrize("name", NOT_IMPORTED)
+def test_what_is_not_understood_as_a_whole_is_not_imported_at_all(name, tmp_path):
+    lines, why = NOT_IMPORTED[name]
+    (tmp_path / "file").write_text(lines + "\n")
+    told = maintain("import", "tea", "file", "--store", "sqlite:b.db", cwd=tmp_path)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert why in told.stderr
+    assert told.stderr.endswith("nothing was written\n")
+    assert not (tmp_path / "b.db").exists()
+
+
+def test_rooms_whose_lines_are_mixed_are_not_imported(tmp_path):
+    (tmp_path / "file").write_text("\n".join(json.dumps({"room": room} | LINE) for room in "aba"))
+    told = maintain("import", "--all", "file", "--store", "sqlite:b.db", cwd=tmp_path)
+    assert told.returncode == 1
+    assert "stand together" in told.stderr
+
+
+def test_what_is_imported_fits_into_commits():
+    large = [Draft("tea", "ann", "\N{GRINNING FACE}" * 4096, DATE, str(uuid.uuid4())) for _ in range(9)]
+    small = [Draft("tea", "ann", "x", DATE, str(uuid.uuid4())) for _ in range(130)]
+    messages = Commit.of(3, [*large, *small]).messages
+    made = list(importing.commits("tea", messages))
+    assert made[0] == Commit("tea", (), void=(1, 2))
+    assert [message for commit in made for message in commit.messages] == list(messages)
+    assert all(commit.size <= 65_536 and commit.ids <= 64 for commit in made)
+    assert len(made) <= 7
+
+
+# copy
+
+
+@pytest.fixture(params=["sqlite", "dynamodb"])
+def target(request, io_loop):
+    """An empty store of each kind."""
+
+    async def opened() -> Engine:
+        if request.param == "sqlite":
+            return await SqliteEngine.open(":memory:")
+        environ, table = request.getfixturevalue("dynamo_environ"), f"flychat-{uuid.uuid4()}"
+        await create_table(table, environ)
+        return await DynamoEngine.open(table, environ)
+
+    engine = io_loop.run_sync(opened)
+    yield engine
+    io_loop.run_sync(engine.close)
+
+
+async def written(engine: Engine, first: int, *sizes: int, text: str = "hi", room: str = "tea") -> None:
+    for size in sizes:
+        drafts = [Draft(room, "ann", text, DATE, str(uuid.uuid4()), "ann") for _ in range(size)]
+        await engine.put(Commit.of(first, drafts))
+        first += size
+
+
+async def all_of(engine: Engine, room: str = "tea") -> list[tuple[int, int, str]]:
+    return [(each.first, each.ids, each.payload) async for each in stored(engine, room)]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_copy_is_the_same_at_each_place_and_goes_on_where_it_was_broken_off(target):
+    source = MemoryEngine()
+    await written(source, 1, 1, 64, 3, 64, 64)
+    await source.put(Commit("tea", (), void=(197, 1)))
+    assert await copying.copy_room(source, target, "tea") == 197
+    assert await all_of(target) == await all_of(source)
+    await written(source, 198, 5, 1)
+    counting = FaultyEngine(target)
+    assert await copying.copy_room(source, counting, "tea") == 203
+    assert counting.calls["put"] == 2, "what is there is not put again"
+    assert await all_of(target) == await all_of(source)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_was_erased_since_it_was_copied_is_erased_in_the_copy(target):
+    source = MemoryEngine()
+    await written(source, 1, 3, 2, text="secret")
+    await copying.copy_room(source, target, "tea")
+    await clear(source, "tea")
+    assert await copying.copy_room(source, target, "tea") == 6
+    assert await all_of(target) == await all_of(source)
+    assert not any("secret" in payload for _, _, payload in await all_of(target))
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_a_retention_has_deleted_since_is_no_difference(target):
+    source = MemoryEngine()
+    await written(source, 1, 3, 2, 2)
+    await copying.copy_room(source, target, "tea")
+    del source.commits["tea", 1]
+    await written(source, 8, 1)
+    assert await copying.copy_room(source, target, "tea") == 8
+    assert [first for first, _, _ in await all_of(target)] == [1, 4, 6, 8]
+
+
+OTHERS = {  # what the target has, of a source with commits 1-2, 3-5
+    "another text": ((1, 2),),
+    "more than the source": ((1, 2), (3, 3), (6, 1)),
+    "another size at a place": ((1, 3),),
+    "a commit across a place": ((2, 2),),
+    "a commit behind the end": ((6, 1),),
+    "a commit behind the beginning, of another size": ((3, 1),),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.gen_test(timeout=60)
+async def test_another_log_is_not_written_to_and_the_room_is_named(name, target):
+    source = MemoryEngine()
+    await written(source, 1, 2, 3)
+    same = list(source.commits.values())
+    for first, size in OTHERS[name]:
+        mine = (
+            [each for each in same if (each.first, each.ids) == (first, size)]
+            if name == "more than the source"
+            else []
+        )
+        if mine:
+            await target.put(mine[0])
+        else:
+            await written(target, first, size, text="other")
+    before = await all_of(target)
+    with pytest.raises(Differs, match="tea: "):
+        await copying.copy_room(source, target, "tea")
+    after = await all_of(target)
+    assert [each for each in after if each in before] == before
+    assert all(one[0] + one[1] <= other[0] for one, other in itertools.pairwise(after)), "no overlap"
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.gen_test(timeout=60)
+async def test_a_copy_goes_on_through_what_fails_and_is_verified(seed, monkeypatch):
+    monkeypatch.setattr(stores, "PAUSE", 0.0)
+    monkeypatch.setattr(stores, "TRIES", 50)
+    source, target = MemoryEngine(), MemoryEngine(shared=True)
+    await written(source, 1, *[1, 2, 64] * 30)
+    faulty = FaultyEngine(target, random_faults(seed, {"lose": 0.2, "drop": 0.2, "throttle": 0.2}))
+    faulty.read_faults.extend([Unknown(), None] * 3)
+    with contextlib.suppress(Unknown):
+        await copying.copy_room(source, faulty, "tea")
+    faulty.read_faults.clear()
+    await copying.copy_room(source, faulty, "tea")
+    assert await all_of(target) == await all_of(source)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_put_that_is_lost_without_a_word_is_noticed():
+    """The store says that it has it, and has not."""
+
+    class Forgetful(MemoryEngine):
+        async def put(self, commit: Commit) -> None:
+            if commit.first != 4:
+                await super().put(commit)
+
+    source = MemoryEngine()
+    await written(source, 1, 3, 2, 2)
+    with pytest.raises(FlychatError, match="tea"):
+        await copying.copy_room(source, Forgetful(), "tea")
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(tmp_path):
+    await filled(tmp_path / "flychat.db", tea=3, coffee=2)
+    copy = ("copy", "--from", "sqlite:flychat.db", "--to", "sqlite:new.db")
+    with running(*STANDALONE, cwd=tmp_path) as program:
+        first = await asyncio.to_thread(maintain, *copy, "tea", cwd=tmp_path)
+        assert first.stderr == ""
+        assert first.stdout.splitlines() == [
+            "flychat: tea is copied and compared, up to 3",
+            "flychat: 1 room copied",
+        ]
+        post(program, "meanwhile", "tea")
+        assert (
+            maintain("copy", "--from", "sqlite:new.db", "--to", "sqlite:flychat.db", cwd=tmp_path).returncode
+            == 2
+        )
+    assert maintain(*copy, cwd=tmp_path).stdout.endswith("flychat: 2 rooms copied\n")
+    exports = [
+        maintain("export", what, "--store", store, cwd=tmp_path).stdout
+        for what in ("--all", "/rules")
+        for store in ("sqlite:flychat.db", "sqlite:new.db")
+    ]
+    assert exports[0] == exports[1]
+    assert exports[2] == exports[3] != ""
+    assert maintain(*copy, "nobody", cwd=tmp_path).returncode == 2
+    assert maintain("copy", "--from", "sqlite:new.db", "--to", "sqlite:new.db", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_no_client_is_reset_by_a_move_from_sqlite_to_dynamodb(tmp_path, dynamo_environ, monkeypatch):
+    """Copied while the server runs, and again when it has ended; the clients are there all the time."""
+    for name, value in dynamo_environ.items():
+        monkeypatch.setenv(name, value)
+    table = f"dynamodb:flychat-{uuid.uuid4()}"
+    await create_table(table.partition(":")[2], dynamo_environ)
+    file = f"sqlite:{tmp_path / 'flychat.db'}"
+    copy = ("copy", "--from", file, "--to", table)
+    seen: list[list[object]] = [[], [], []]
+
+    async def follow(place, events: list[object], since: int | None) -> None:
+        async with contextlib.aclosing(client.stream(place.url, "room", since, provisional=False)) as stream:
+            async for event in stream:
+                events.append(event)
+                if getattr(event, "text", "") == "after":
+                    return
+
+    async with standing("standalone", tmp_path, "--store", file) as place:
+        await place.fill(70)
+        clients = [
+            asyncio.create_task(follow(place, events, since))
+            for events, since in zip(seen, (0, 60, None), strict=True)
+        ]
+        while not all(seen):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        running = asyncio.create_task(
+            asyncio.to_thread(maintain, *copy, cwd=tmp_path, environ=dynamo_environ)
+        )
+        while not running.done():
+            await place.post("meanwhile")
+            await asyncio.sleep(0.05)
+        assert (await running).stderr == ""
+        await place.post("before")
+        await place.server.stop()
+        last = await asyncio.to_thread(maintain, *copy, cwd=tmp_path, environ=dynamo_environ)
+        assert (last.returncode, last.stderr) == (0, "")
+        await place.begin_again("--store", table)
+        after = await place.post("after")
+        await asyncio.wait_for(asyncio.gather(*clients), 60)
+        for events in seen:
+            assert all(isinstance(event, client.Message) for event in events), "no Reset"
+            ids = [event.id for event in events]
+            assert ids == list(range(ids[0], after["id"] + 1))
+        assert [m.id async for m in export(place.engine.engine, "room")] == list(range(1, after["id"] + 1))

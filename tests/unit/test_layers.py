@@ -170,7 +170,9 @@ ALLOWED = {
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
     "tools.stores": {"storage", "storage.opened", "config"} | PURE,
     "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
-    "tools.rooms": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
+    "tools.rooms": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"} | PURE,
+    "tools.copying": {"access.rulebook", "storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
+    "tools.importing": {"storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
     "tools.clearing": {"storage", "tools.stores", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
     "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
@@ -183,7 +185,7 @@ ALLOWED = {
     | {"tools.operator", "tools.stores", "tools.terminal"}
     | PURE,
     "tools.remove": {"log", "storage.opened"}
-    | {"tools.arguments", "tools.operator", "tools.rooms", "tools.terminal"}
+    | {"tools.arguments", "tools.operator", "tools.stores", "tools.terminal"}
     | PURE,
     "__main__": {"errors", "server", "tools", "tools.terminal"},
 }

@@ -1,0 +1,165 @@
+"""`copy --from STORE --to STORE [ROOM...]`: moves rooms to another store, with all their ids.
+
+Commits are values, put at the same place in the other store. So to who follows a room nothing happens: the
+log goes on, and no client is reset.
+
+    --from    [1  2][3][4  5][6]        a pass compares what is at each place, and puts what is missing
+    --to      [1  2][3]                 [4  5] and [6] are put; a second pass finds nothing to do: verified
+
+What is there already is passed over: a copy can be broken off and begun again, and be made twice, once while
+people write and once when the servers have stopped. Where the other store has something else at a place, it
+is another log: the copy stops, and names the room. But what was erased since it was copied is erased there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+
+from ..access.rulebook import RULES
+from ..errors import FlychatError, Misconfigured
+from ..messages import Commit
+from ..storage import Engine, Taken
+from .rooms import say_missing, stored
+from .stores import existing_store, named_room, opened, patiently
+from .terminal import interruptible, printable
+
+AT_ONCE = 32  # puts under way
+PASSES = 20  # over a room; the last one must find nothing to do
+
+
+class Differs(FlychatError):
+    """The other store has another log of this room."""
+
+    def __init__(self, room: str, id: int) -> None:
+        super().__init__(
+            f"{room}: the store that is copied to has something else at id {id}: copy to another "
+            "store, or have the room vanish there (clear --forget)"
+        )
+
+
+async def copy_room(source: Engine, target: Engine, room: str) -> int:
+    """Copies the room as it is by now, and compares it; returns its last id.
+
+    Raises Differs, and as stores do.
+    """
+    tail = await patiently(lambda: source.tail(room, 1))
+    last = tail[-1].last if tail else 0
+    for number in range(PASSES):
+        if not await _pass(source, target, room, last, tell=not number):
+            return last
+    raise FlychatError(f"{room}: it is changed all the time; copy it again later")
+
+
+async def _pass(source: Engine, target: Engine, room: str, last: int, *, tell: bool) -> int:
+    """Puts what is missing up to an id; says how many commits were."""
+    changed, waiting = 0, list[Commit]()
+    async for ours, theirs in _pairs(source, target, room, last, tell=tell):
+        if theirs is None:
+            waiting.append(ours)
+            if len(waiting) == AT_ONCE:
+                await _put(target, waiting)
+        elif theirs.payload != ours.payload:
+            if not _erased(ours, theirs):
+                raise Differs(room, ours.first)
+            await patiently(partial(_rewritten, target, theirs, ours))
+        else:
+            continue
+        changed += 1
+    await _put(target, waiting)
+    return changed
+
+
+async def _pairs(
+    source: Engine, target: Engine, room: str, last: int, *, tell: bool
+) -> AsyncIterator[tuple[Commit, Commit | None]]:
+    """Each commit of the source up to an id, and what is at its place in the target. Raises Differs."""
+    told = partial(say_missing, room=room) if tell else lambda first, last: None
+    theirs = stored(target, room)
+    next = await anext(theirs, None)
+    begun = False
+    async for ours in stored(source, room, told):
+        if ours.first > last:
+            break
+        while next is not None and next.last < ours.first and not begun:
+            next = await anext(theirs, None)  # it is too old for the source, where a retention has deleted it
+        begun = True
+        if next is None or next.first > ours.last:
+            yield ours, None
+        elif next.first == ours.first:
+            yield ours, next
+            next = await anext(theirs, None)
+        else:
+            raise Differs(room, next.first)
+    if next is not None and next.first > last:
+        raise Differs(room, next.first)
+
+
+async def _put(target: Engine, commits: list[Commit]) -> None:
+    await asyncio.gather(*(patiently(partial(_placed, target, commit)) for commit in commits))
+    commits.clear()
+
+
+async def _placed(target: Engine, commit: Commit) -> None:
+    try:
+        await target.put(commit)
+    except Taken:  # by an earlier try, or somebody else: the next pass tells
+        return
+
+
+async def _rewritten(target: Engine, old: Commit, new: Commit) -> None:
+    try:
+        await target.rewrite(old, new)
+    except Taken:
+        return
+
+
+def _erased(ours: Commit, theirs: Commit) -> bool:
+    """Whether ours is theirs without some of its texts: no message has an empty one when it is written."""
+    both = zip(ours.messages, theirs.messages, strict=False)
+    return ours.ids == theirs.ids and all(one == other or not one.text for one, other in both)
+
+
+def copy_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.description = (
+        "Copies rooms, with their ids, to another store; what is there already is compared. "
+        "With the rooms go the revocations of tokens."
+    )
+    parser.add_argument("room", nargs="*", help="(default: all)")
+    store = "sqlite:FILE or dynamodb:TABLE"
+    parser.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        metavar="STORE",
+        help=f"{store}, which may be in use",
+    )
+    parser.add_argument(
+        "--to", dest="target", required=True, metavar="STORE", help=f"{store}, of no running server"
+    )
+
+    def run(given: argparse.Namespace) -> int:
+        source, target = existing_store(given.source), existing_store(given.target, new=True)
+        if source == target:
+            raise Misconfigured("--from and --to are the same store")
+        return interruptible(_copy(source, target, list(map(named_room, given.room))))
+
+    return run
+
+
+async def _copy(source: tuple[str, str], target: tuple[str, str], named: Sequence[str]) -> int:
+    async with opened(source, reading=True) as ours, opened(target) as theirs:
+        there = [room.room for room in await ours.rooms()]
+        for room in named:
+            if room not in there:
+                raise Misconfigured(f"there is no room {printable(room)} in the store that is copied from")
+        rooms = [room for room in there if room in named or room == RULES] if named else there
+        for room in rooms:
+            last = await copy_room(ours, theirs, room)
+            if room != RULES:
+                print(f"flychat: {printable(room)} is copied and compared, up to {last}", flush=True)
+    number = len(rooms) - (RULES in rooms)
+    print(f"flychat: {number} room{'s' * (number != 1)} copied", flush=True)
+    return 0

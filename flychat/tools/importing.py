@@ -1,0 +1,177 @@
+"""`import ROOM FILE`, `import --all FILE`: what `export` has printed, into rooms that are empty.
+
+The file is read three times. First all of it is understood, its ids follow each other, and its rooms are
+empty: else nothing is written. Then it is written, each message under its id. Last, it is compared with what
+the store has. The ids before the first one stay taken, so that the room's ids go on as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from ..errors import FlychatError, Invalid, Misconfigured, Refused
+from ..fields import (
+    CONTROL_IN_TEXT,
+    TEXT_CHARACTERS,
+    checked,
+    data_field,
+    date_field,
+    removes_field,
+    room_name,
+    sender_name,
+    string_field,
+    user_id,
+    uuid_field,
+)
+from ..messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Message, payload_item, wire_json
+from ..sse import BEYOND_ANY_LOG
+from ..storage import Engine, Taken
+from .rooms import export, one_room, room_or_all
+from .stores import existing_store, opened, patiently, store_option
+from .terminal import interruptible, printable
+
+
+class Unusable(FlychatError):
+    """The file, or the store, is not as it has to be: nothing was written."""
+
+
+def read_file(file: str, room: str | None) -> Iterator[tuple[str, Message]]:
+    """What the file has, line by line: of this room, or of the rooms that it names.
+
+    Raises Unusable, OSError.
+    """
+    with open(file, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                fields = json.loads(line.decode())
+                if not isinstance(fields, dict):
+                    raise ValueError("it is no object of JSON")
+                name = room if room is not None else room_name(string_field(fields, "room"))
+                if room is None:
+                    del fields["room"]
+                yield name, read_wire(fields)
+            except (ValueError, RecursionError, Refused) as error:
+                raise Unusable(f"line {number}: {error}; nothing was written") from None
+
+
+def read_wire(fields: Mapping[str, Any]) -> Message:
+    """The message of which these are the `wire_json`. Raises Invalid, also where they have more than that."""
+    removed = fields.get("removed")
+    text = string_field(fields, "text")
+    message = Message(
+        _id_field(fields, "id"),
+        sender_name(string_field(fields, "from")),
+        checked("text", text, TEXT_CHARACTERS, CONTROL_IN_TEXT) if removed is None else "",
+        date_field(string_field(fields, "date")),
+        uuid_field(string_field(fields, "provisionalId")),
+        None if fields.get("user") is None else user_id(string_field(fields, "user")),
+        removes=removes_field(fields["removes"]) if "removes" in fields else (),
+        removed=None if removed is None else _id_field(fields, "removed"),
+        data=data_field(fields.get("data")),
+    )
+    if wire_json(message) != fields:
+        raise Invalid("message", "has fields that are not known here")
+    return message
+
+
+def _id_field(fields: Mapping[str, Any], name: str) -> int:
+    id = fields.get(name)
+    if type(id) is not int or not 0 < id < BEYOND_ANY_LOG:  # True is an int
+        raise Invalid(name, "must be a whole number from 1")
+    return id
+
+
+def check(messages: Iterable[tuple[str, Message]]) -> list[str]:
+    """The rooms in the file, in its order. Raises Unusable if the ids of one do not follow each other."""
+    rooms: dict[str, None] = {}
+    for room, its in groupby(messages, key=lambda each: each[0]):
+        if room in rooms:
+            raise Unusable(f"{room}: its lines do not stand together; nothing was written")
+        rooms[room] = None
+        last = 0
+        for _, message in its:
+            if last and message.id != last + 1:
+                raise Unusable(f"{room}: {message.id} comes after {last}; nothing was written")
+            last = message.id
+    return list(rooms)
+
+
+def commits(room: str, messages: Iterable[Message]) -> Iterator[Commit]:
+    """The messages as full commits. The ids before them are taken by a void one."""
+    some: list[Message] = []
+    size, begun = 0, False
+    for message in messages:
+        if not begun and message.id > 1:
+            yield Commit(room, (), void=(1, message.id - 1))
+        begun = True
+        more = len(payload_item(message).encode()) + 1
+        if some and (len(some) == COMMIT_MESSAGES or size + more >= COMMIT_BYTES):
+            yield Commit(room, tuple(some))
+            some, size = [], 0
+        some.append(message)
+        size += more
+    if some:
+        yield Commit(room, tuple(some))
+
+
+async def import_file(engine: Engine, file: str, room: str | None, rooms: Iterable[str]) -> dict[str, int]:
+    """How many messages were written, by room. The file was checked, and has these rooms.
+
+    Raises Unusable, and as stores do.
+    """
+    for name in rooms:
+        if await patiently(partial(engine.tail, name, 1)):
+            raise Unusable(f"{name}: the room is not empty; nothing was written")
+    written = {}
+    for name, its in groupby(read_file(file, room), key=lambda each: each[0]):
+        for commit in commits(name, (message for _, message in its)):
+            await patiently(partial(_put, engine, commit))
+    for name, its in groupby(read_file(file, room), key=lambda each: each[0]):
+        there = export(engine, name)
+        count = 0
+        for _, message in its:
+            if await anext(there, None) != message:
+                raise FlychatError(f"{name}: message {message.id} is not there as it was written")
+            count += 1
+        written[name] = count
+    return written
+
+
+async def _put(engine: Engine, commit: Commit) -> None:
+    try:
+        await engine.put(commit)
+    except Taken:  # by an earlier try, or somebody else: the comparison tells
+        return
+
+
+def import_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.description = "Writes what export has printed into rooms that are empty, under the same ids."
+    room_or_all(parser, "into all rooms that the lines name, as export --all has printed them")
+    parser.add_argument("file", metavar="FILE")
+    store_option(parser)
+
+    def run(given: argparse.Namespace) -> int:
+        room, store = one_room(given), existing_store(given.store, new=True)
+        try:
+            rooms = check(read_file(given.file, room))
+        except OSError as error:
+            raise Misconfigured(f'"{given.file}" cannot be read: {error.strerror}') from None
+        written = interruptible(_into(store, given.file, room, rooms))
+        for name, count in written.items():
+            number = f"{count} message{'s' * (count != 1)}"
+            print(f"flychat: {printable(name)} has {number}, written and compared", flush=True)
+        if not written:
+            print("flychat: there was nothing to import", flush=True)
+        return 0
+
+    return run
+
+
+async def _into(store: tuple[str, str], file: str, room: str | None, rooms: Iterable[str]) -> dict[str, int]:
+    async with opened(store) as engine:
+        return await import_file(engine, file, room, rooms)
