@@ -70,7 +70,7 @@ class Chat:
         `check` is given each of them, and may raise. Nothing is shown before it is stored.
         Raises NotFound, Conflict, TooOld, Unavailable (it may be done in part: ask for the same again).
         """
-        return await self._log.remove(draft, check)
+        return await self._log.upkeep.remove(draft, check)
 
     def is_new(self, draft: Draft) -> bool:
         """Whether it is known without reading that `submit` may be given the draft. Raises Refused."""

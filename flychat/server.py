@@ -212,7 +212,7 @@ async def sweep(log: MessageLog, seconds: float) -> None:
     """Deletes what is older, now and then."""
     while True:
         try:
-            await log.expire(iso_date(time.time() - seconds))
+            await log.upkeep.expire(iso_date(time.time() - seconds))
         except Unavailable as error:
             logger.warning("old messages could not be deleted: %s", error)
         await asyncio.sleep(SWEEP_SECONDS)

@@ -11,6 +11,8 @@ Reading. Where the process is alone in holding the streams (`memory`) and in wri
 are served from the window (window.py). Else every read goes to the engine, and equal ones are shared
 (reading.py).
 
+What an operator, or time, takes out of the log again: upkeep.py.
+
 Memory. Rooms are bounded in bytes, all together; which of them leaves, and is read again, says memory.py.
 """
 
@@ -25,12 +27,12 @@ from dataclasses import replace
 
 from ..errors import Unavailable
 from ..messages import COMMIT_MESSAGES, Commit, Draft, Message
-from ..storage import Engine, Hole, StoreFailed
+from ..storage import Engine, Hole
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
 from .memory import Rooms
 from .reading import Reader, messages_of
-from .removal import Removals
 from .room import DEADLINE, Room
+from .upkeep import Upkeep
 from .view import FIRST, Common, Searched
 from .window import Window
 
@@ -38,7 +40,6 @@ __all__ = ["MessageLog", "Searched", "not_told"]
 
 PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
 MEMORY = 256 << 20  # bytes of all rooms
-EXPIRED_AT_ONCE = 1000  # rooms that are looked at in one turn of the loop
 
 
 def not_published(commit: Commit) -> None:
@@ -76,13 +77,13 @@ class MessageLog:
             self._reader,
             committed=committed,
             weighed=self._rooms.weigh,
-            repair=self._repair,
+            repair=lambda name, removals: self.upkeep.repair(name, removals),
             # A commit of our own is to be in the window as a whole when its drafts are answered from there.
             limit=REPLAY if self._memory else max(FIRST, COMMIT_MESSAGES),
             now=now,
             rng=rng or random.Random(),
         )
-        self._removals = Removals(self._common, self.submit, self._bury)
+        self.upkeep = Upkeep(self._common, self._rooms, self.submit)
 
     # Writing
 
@@ -122,22 +123,6 @@ class MessageLog:
         """Nobody waits for the draft any more: it is refused if no put of it has begun."""
         if (room := self._rooms.get(draft.room)) is not None:
             room.withdraw(draft)
-
-    async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
-        """See Removals."""
-        if self._common.closing:
-            raise Unavailable("this process is ending")
-        return await self._removals.remove(draft, check)
-
-    async def _repair(self, name: str, removals: list[Message]) -> None:
-        with suppress(Unavailable):  # whoever loads the room next tries again
-            await self._removals.repair(name, removals)
-
-    def _bury(self, name: str, tombstone: Message) -> None:
-        room = self._rooms.get(name)
-        if room is not None and room.window is not None:
-            room.window.replace(tombstone)
-            self._rooms.weigh(room)
 
     # Reading
 
@@ -216,17 +201,6 @@ class MessageLog:
         return plan
 
     # The store
-
-    async def expire(self, before: str) -> None:
-        """Has what is older than a date deleted, also from memory. Raises Unavailable."""
-        try:
-            await self._common.engine.expire(before)
-        except StoreFailed as error:
-            raise Unavailable(str(error)) from error
-        for number, room in enumerate(list(self._rooms.values())):
-            if number % EXPIRED_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            room.expire(before)
 
     async def check(self) -> None:
         """One round trip. Raises Unavailable if the store does not answer."""

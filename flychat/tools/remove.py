@@ -63,7 +63,7 @@ async def _from(store: tuple[str, str], room: str, parts: Sequence[tuple[int, ..
     try:
         for ids in parts:
             draft = Draft.removal(room, ids, {}, now=time.time(), user=OPERATOR, name=None)
-            _tell(ids, (await log.remove(draft, _no_removal)).id)
+            _tell(ids, (await log.upkeep.remove(draft, _no_removal)).id)
     finally:
         await log.close()
 

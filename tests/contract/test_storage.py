@@ -358,7 +358,7 @@ async def test_a_removed_text_is_nowhere_in_the_store_once_that_is_answered(engi
         one = Draft.create("room", fields, now=0, user="ann")
         await engine.put(Commit.of(3 * place + 1, [one, _other(1), _other(2)]))
     assert b"secret" in await contents(engine, tmp_path)
-    entry = await log.remove(
+    entry = await log.upkeep.remove(
         Draft.removal("room", (1, 4, 7, 10), {}, now=0, user="mod", name=None), lambda message: None
     )
     held = await contents(engine, tmp_path)

@@ -382,7 +382,7 @@ async def test_sqlite_expires_what_is_old_but_for_the_end_of_a_room():
         await store_at(engine, "quiet", first, now - (age + 100) * DAY)
     log = MessageLog(engine, memory=True)
     assert len((await log.page("room")).messages) == 4
-    await log.expire(iso_date(now - 7 * DAY))
+    await log.upkeep.expire(iso_date(now - 7 * DAY))
     assert [m.id for m in (await log.page("room")).messages] == [3, 4], "from memory as well"
     assert [m.id for m in (await log.page("quiet")).messages] == [4], "so that ids go on"
     plan = await log.plan(StreamRequest("room", 1))

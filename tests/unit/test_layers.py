@@ -107,8 +107,9 @@ ALLOWED = {
     "log.drafts": PURE | {"log.view"},
     "log.room": PURE | {"storage", "log.reading", "log.view", "log.drafts", "log.pace"},
     "log.memory": {"log.room", "log.view"},
+    "log.upkeep": PURE | {"storage", "log.memory", "log.removal", "log.view"},
     "log": PURE
-    | {"storage", "log.reading", "log.window", "log.view", "log.room", "log.memory", "log.removal"},
+    | {"storage", "log.reading", "log.window", "log.view", "log.room", "log.memory", "log.upkeep"},
     "showing": PURE,
     "chat": PURE | {"log", "hub", "showing"},
     "logging_setup": set(),

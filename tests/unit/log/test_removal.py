@@ -58,7 +58,7 @@ each_mode = pytest.mark.parametrize("memory", [True, False], ids=["standalone", 
 async def test_a_removed_message_is_a_tombstone_everywhere_and_the_others_stay(memory):
     async with opened(memory=memory) as log:
         await log.plan(StreamRequest("room"))
-        entry = await log.remove(removal(2, 4), anything)
+        entry = await log.upkeep.remove(removal(2, 4), anything)
         assert (entry.id, entry.sender, entry.text, entry.user) == (7, "Mod", "(removed a message)", "mod")
         assert entry.removes == (2, 4)
         assert stored(log) == {
@@ -85,25 +85,27 @@ async def test_a_removed_message_is_a_tombstone_everywhere_and_the_others_stay(m
 @gen_test
 async def test_a_second_removal_gets_the_first_ones_entry_whoever_asks(memory):
     async with opened(memory=memory) as log:
-        first = await log.remove(removal(2), anything)
-        second = await log.remove(removal(3), anything)
+        first = await log.upkeep.remove(removal(2), anything)
+        second = await log.upkeep.remove(removal(3), anything)
         for again in (removal(2), removal(2, user="other"), removal(2, provisionalId=str(uuid.uuid4()))):
-            assert await log.remove(again, anything) == first
-        assert await log.remove(removal(3), anything) == second
+            assert await log.upkeep.remove(again, anything) == first
+        assert await log.upkeep.remove(removal(3), anything) == second
         assert (await log.page("room")).last_id == 8
 
 
 @gen_test
 async def test_two_removals_at_once_of_one_message_are_one():
     async with opened(memory=True) as log:
-        entries = await asyncio.gather(*(log.remove(removal(2, user=f"{n}"), anything) for n in range(5)))
+        entries = await asyncio.gather(
+            *(log.upkeep.remove(removal(2, user=f"{n}"), anything) for n in range(5))
+        )
         assert len(set(entries)) == 1
 
 
 @gen_test
 async def test_removals_at_once_of_messages_in_one_commit_are_all_done():
     async with opened(memory=False, texts=20) as log:
-        await asyncio.gather(*(log.remove(removal(n), anything) for n in range(1, 21)))
+        await asyncio.gather(*(log.upkeep.remove(removal(n), anything) for n in range(1, 21)))
         others = [MessageLog(log.engine, memory=False) for _ in range(2)]
         assert not any(text.startswith("text") for text in stored(log).values())
         for other in others:
@@ -114,7 +116,7 @@ async def test_removals_at_once_of_messages_in_one_commit_are_all_done():
 async def test_processes_that_remove_from_one_commit_do_not_undo_each_other():
     async with opened(memory=False, texts=20) as log:
         others = [log, *(MessageLog(log.engine, memory=False) for _ in range(3))]
-        await asyncio.gather(*(others[n % 4].remove(removal(n), anything) for n in range(1, 21)))
+        await asyncio.gather(*(others[n % 4].upkeep.remove(removal(n), anything) for n in range(1, 21)))
         assert not any(text.startswith("text") for text in stored(log).values())
 
 
@@ -124,7 +126,7 @@ async def test_processes_that_remove_from_one_commit_do_not_undo_each_other():
 async def test_what_is_not_in_the_log_cannot_be_removed_and_nothing_is(memory, ids):
     async with opened(memory=memory) as log:
         with pytest.raises(NotFound):
-            await log.remove(removal(*ids), anything)
+            await log.upkeep.remove(removal(*ids), anything)
         assert len(log.engine.stored) == len(log.told)
         assert stored(log)[2] == "text 2"
 
@@ -135,7 +137,7 @@ async def test_what_was_cleared_cannot_be_removed():
         await log.engine.put(Commit("room", (), void=(7, 1)))
         await empty(log.engine, "room", 7)
         with pytest.raises(NotFound):
-            await log.remove(removal(2), anything)
+            await log.upkeep.remove(removal(2), anything)
 
 
 @gen_test
@@ -146,7 +148,7 @@ async def test_each_target_is_asked_for_before_anything_is_done():
 
     async with opened(memory=True) as log:
         with pytest.raises(Invalid):
-            await log.remove(removal(1, 2), only_the_first)
+            await log.upkeep.remove(removal(1, 2), only_the_first)
         assert stored(log)[1] == "text 1"
         assert (await log.page("room")).last_id == 6
 
@@ -161,11 +163,11 @@ async def test_what_fails_after_the_entry_is_unavailable_and_the_same_again_fini
     async with opened(memory=memory) as log:
         log.engine.rewrite_faults.extend([fault])
         with pytest.raises(Unavailable):
-            await log.remove(removal(2), anything)
+            await log.upkeep.remove(removal(2), anything)
         assert stored(log)[2] == "text 2", "the log first"
         assert stored(log)[7] == "(removed a message)"
         assert [m.text for m in (await log.page("room")).messages][1] == "", "nobody is shown it"
-        entry = await log.remove(removal(2), anything)
+        entry = await log.upkeep.remove(removal(2), anything)
         assert entry.id == 7, "and no second entry"
         assert stored(log)[2] == ""
 
@@ -175,7 +177,7 @@ async def test_what_fails_after_the_entry_is_unavailable_and_the_same_again_fini
 async def test_a_rewrite_without_an_answer_is_tried_again(fault):
     async with opened(memory=True) as log:
         log.engine.rewrite_faults.extend([fault, fault])
-        assert (await log.remove(removal(2), anything)).id == 7
+        assert (await log.upkeep.remove(removal(2), anything)).id == 7
         assert stored(log)[2] == ""
 
 
@@ -184,7 +186,7 @@ async def test_the_entry_is_in_the_log_before_a_text_is_gone():
     async with opened(memory=True) as log:
         log.engine.faults = iter(["break"] * 3)
         with pytest.raises(Unavailable):
-            await log.remove(removal(2), anything)
+            await log.upkeep.remove(removal(2), anything)
         assert stored(log)[2] == "text 2"
 
 
@@ -211,7 +213,7 @@ async def test_a_process_that_loads_the_room_finishes_what_another_one_left(memo
 @gen_test
 async def test_what_is_known_to_be_done_is_not_looked_at_again():
     async with opened(memory=True) as log:
-        await log.remove(removal(2), anything)
+        await log.upkeep.remove(removal(2), anything)
         reads = log.engine.calls["before"]
         for _ in range(3):
             log._rooms.clear()
@@ -229,7 +231,7 @@ async def test_the_authors_late_retry_gets_the_tombstone(memory):
         await log.submit(mine)
         for n in range(300):
             await log.submit(draft(f"{n}"))
-        await log.remove(removal(1), anything)
+        await log.upkeep.remove(removal(1), anything)
         for again in (replace(mine, since=0), replace(mine, since=0, text="another")):
             assert (await log.submit(again)).removed == 302
         with pytest.raises(Conflict):
@@ -243,7 +245,7 @@ async def test_many_messages_are_read_some_at_a_time_and_all_removed():
             await log.engine.put(Commit.of(start, [draft(f"text {n}") for n in range(start, start + 5)]))
         ids = tuple(range(3, 400, 3))
         log.engine.calls.clear()
-        await log.remove(removal(*ids), anything)
+        await log.upkeep.remove(removal(*ids), anything)
         assert {id for id, text in stored(log).items() if not text} == set(ids)
         assert log.engine.calls["before"] < 40
 
@@ -265,4 +267,4 @@ async def test_a_commit_that_others_rewrite_all_the_time_is_given_up():
 
     async with opened(memory=False, engine=FaultyEngine(Hostile(shared=True))) as log:
         with pytest.raises(Unavailable):
-            await log.remove(removal(2), anything)
+            await log.upkeep.remove(removal(2), anything)
