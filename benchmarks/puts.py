@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 
-from flychat.messages import Commit, Draft
+from flychat.commits import Commit
+from flychat.messages import Draft
 from flychat.storage.dynamodb import DynamoEngine
 
 from . import harness

@@ -17,8 +17,9 @@ import time
 import uuid
 from collections.abc import Iterator
 
+from flychat.commits import Commit, payload_item
 from flychat.fields import iso_date
-from flychat.messages import Commit, Message, payload_item
+from flychat.messages import Message
 from flychat.storage.sqlite import SqliteEngine
 
 from . import harness

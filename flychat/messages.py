@@ -8,18 +8,12 @@ The key, (user, from, provisionalId), is how a message is recognised when it com
 the provisional id of a message before it is stored, so the key has what others cannot take: `user`, which
 only a token gives (None: anonymous). Else who is quick could post another text under the id of somebody
 else's message, and have that refused.
-
-A commit is what the log stores at once: 1 to 64 messages with consecutive ids. 64 is part of the
-stored format, because readers search the places X-63..X for the commit that holds id X.
-A commit of a room that was cleared is void: its messages are gone, and its ids stay taken.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, TypeAlias
 
 from .errors import Forbidden
@@ -39,10 +33,6 @@ from .fields import (
 )
 from .sse import Event, compact_json, json_string
 
-COMMIT_MESSAGES = 64
-COMMIT_BYTES = 65_536  # of `Commit.payload` in UTF-8; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
-
-REMOVES, REMOVED, DATA, USER = "d", "t", "j", "u"  # in what is stored with a message, beside its fields
 REMOVAL_TEXT = "(removed a message)"  # for those who know no better
 
 Key: TypeAlias = tuple[str | None, str, str]  # user, from, provisionalId
@@ -157,66 +147,6 @@ class Message:
         return block[start : block.index(b"\n", start) + 1]
 
 
-@dataclass(frozen=True)
-class Commit:
-    """Messages that enter the log of `room` together, at place `first`.
-
-    One without messages is void: `void` says its first id, and how many ids it takes.
-    """
-
-    room: str
-    messages: tuple[Message, ...]
-    void: tuple[int, int] | None = None
-
-    @classmethod
-    def of(cls, first: int, drafts: list[Draft]) -> Commit:
-        """The drafts (all of one room) as the messages first, first + 1, ..."""
-        messages = tuple(
-            # By position: names cost 0.3 us, a fifth of this.
-            Message(id, d.sender, d.text, d.date, d.provisional_id, d.user, None, d.removes, None, d.data)
-            for id, d in enumerate(drafts, first)
-        )
-        return cls(drafts[0].room, messages)
-
-    @classmethod
-    def read(cls, room: str, first: int, payload: str, ids: int = 1) -> Commit:
-        """The commit that was stored at `first` as `payload`; a void one takes `ids` ids."""
-        messages = tuple(_stored(id, *fields) for id, fields in enumerate(json.loads(payload), first))
-        commit = cls(room, messages, None if messages else (first, ids))
-        commit.__dict__["payload"] = payload  # as it is stored, which `rewrite` compares
-        return commit
-
-    def emptied(self) -> Commit:
-        """The same place and ids, without messages."""
-        return Commit(self.room, (), (self.first, self.ids))
-
-    @property
-    def first(self) -> int:
-        return self.messages[0].id if self.void is None else self.void[0]
-
-    @property
-    def last(self) -> int:
-        return self.messages[-1].id if self.void is None else sum(self.void) - 1
-
-    @property
-    def ids(self) -> int:
-        """How many ids it takes."""
-        return self.last - self.first + 1
-
-    @cached_property
-    def payload(self) -> str:
-        """The messages as stored: JSON, an array of `payload_item`s. Ids follow from `first`."""
-        return self._encode()
-
-    @cached_property
-    def size(self) -> int:
-        """The bytes of the payload as this version writes it, in UTF-8: one in ASCII, of before, has more."""
-        return len((self._encode() if "\\u" in self.payload else self.payload).encode())
-
-    def _encode(self) -> str:
-        return "[" + ",".join(map(payload_item, self.messages)) + "]"
-
-
 def wire_json(message: Draft | Message) -> dict[str, Any]:
     """{"id", "from", "text", "date", "provisionalId"}, as on the wire; without "id" it is provisional.
 
@@ -253,40 +183,3 @@ def wire_text(message: Draft | Message) -> str:
         f'"date":{json_string(message.date)},"provisionalId":{json_string(message.provisional_id)}'
         f"{user}{removes}{removed}{data}}}"
     )
-
-
-def payload_item(message: Draft | Message) -> str:
-    """One message in a payload: [from, text, date, provisionalId], and perhaps an object with more.
-
-    In that, "u" is its user, "d" what it removes, "t" what removed it, "j" its data; what else there is, a
-    later version has written. Not in ASCII: its escapes make an emoji three times as long. Payloads in ASCII,
-    of before, are still read.
-    """
-    item = [message.sender, message.text, message.date, message.provisional_id]
-    more: dict[str, Any] = {} if message.user is None else {USER: message.user}
-    if message.removes:
-        more[REMOVES] = message.removes
-    if message.data is not None:
-        more[DATA] = message.data
-    if isinstance(message, Message):
-        if message.removed is not None:
-            more[REMOVED] = message.removed
-        more |= message.extra or {}
-    # One string at a time, which is three times as fast as a list.
-    return f"[{','.join(map(compact_json, [*item, more] if more else item))}]"
-
-
-def _stored(id: int, sender: str, text: str, date: str, provisional_id: str, *rest: Any) -> Message:
-    """A message as it was stored, perhaps by a later version: what is not understood does not matter."""
-    if not rest or not isinstance(rest[0], dict):
-        return Message(id, sender, text, date, provisional_id)
-    extra = rest[0]
-    user = extra.pop(USER) if isinstance(extra.get(USER), str) else None
-    removes = tuple(extra.pop(REMOVES)) if _are_ids(extra.get(REMOVES)) else ()
-    removed = extra.pop(REMOVED) if _are_ids([extra.get(REMOVED)]) else None
-    data = extra.pop(DATA) if isinstance(extra.get(DATA), dict) else None
-    return Message(id, sender, text, date, provisional_id, user, extra or None, removes, removed, data)
-
-
-def _are_ids(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(type(id) is int and id > 0 for id in value)

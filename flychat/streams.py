@@ -22,7 +22,8 @@ from functools import cached_property
 from typing import NamedTuple
 from urllib.parse import quote
 
-from .messages import Commit, Draft, Message, wire_text
+from .commits import Commit
+from .messages import Draft, Message, wire_text
 from .sse import Event, read_position, to_json
 
 HISTORY = 50  # messages that open a stream, or follow a reset

@@ -14,9 +14,10 @@ import time
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
+from ..commits import COMMIT_BYTES, Commit
 from ..errors import TooLarge, Unavailable
 from ..fields import iso_date, new_id
-from ..messages import COMMIT_BYTES, Commit, Draft
+from ..messages import Draft
 from ..storage import Engine, Rejected, Taken, Throttled, Unknown
 from .revocations import Revocations
 

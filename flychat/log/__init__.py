@@ -25,8 +25,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from ..commits import COMMIT_MESSAGES, Commit
 from ..errors import Unavailable
-from ..messages import COMMIT_MESSAGES, Commit, Draft, Message
+from ..messages import Draft, Message
 from ..storage import Engine, Hole
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
 from .memory import Rooms

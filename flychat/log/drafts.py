@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from ..commits import COMMIT_BYTES, payload_item
 from ..errors import FlychatError
-from ..messages import COMMIT_BYTES, Draft, Key, Message, payload_item
+from ..messages import Draft, Key, Message
 from .view import Searched
 
 

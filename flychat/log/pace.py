@@ -22,7 +22,7 @@ Times are in seconds, of the event loop. Chance chooses within the waits, since 
 
 from __future__ import annotations
 
-from ..messages import COMMIT_MESSAGES
+from ..commits import COMMIT_MESSAGES
 
 READ_AT_LOSS, READ_EVERY = 2, 4  # lost races in a row
 CONTENDED = 1.0  # after a lost race

@@ -16,8 +16,9 @@ import math
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
+from ..commits import Commit
 from ..errors import Overloaded, Unavailable
-from ..messages import Commit, Message
+from ..messages import Message
 from ..storage import READ_BYTES, Engine, Hole, Throttled, Unknown
 from ..streams import HISTORY, REPLAY, Page, replay
 

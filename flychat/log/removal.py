@@ -18,8 +18,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from weakref import WeakValueDictionary
 
+from ..commits import COMMIT_MESSAGES, Commit
 from ..errors import NotFound, Unavailable
-from ..messages import COMMIT_MESSAGES, Commit, Draft, Message
+from ..messages import Draft, Message
 from ..storage import StoreFailed, Taken
 from .view import Common
 

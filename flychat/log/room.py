@@ -25,8 +25,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
 
+from ..commits import COMMIT_MESSAGES, Commit
 from ..errors import Conflict, FlychatError, Unavailable, Unstorable
-from ..messages import COMMIT_MESSAGES, Commit, Draft, Key, Message
+from ..messages import Draft, Key, Message
 from ..storage import Broken, Rejected, StoreFailed, Taken, Throttled, Unknown
 from ..streams import REPLAY
 from .drafts import Waiter, batch

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
+from ..commits import Commit
 from ..errors import TooOld, Unavailable
-from ..messages import Commit, Draft, Key, Message
+from ..messages import Draft, Key, Message
 from ..seldom import Seldom
 from ..sse import BEYOND_ANY_LOG
 from ..storage import READ_BYTES, Engine, Hole

@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..commits import Commit
 from ..errors import Conflict
 from ..fields import iso_date
-from ..messages import Commit, Draft, Key, Message, wire_text
+from ..messages import Draft, Key, Message, wire_text
 from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
 from .reading import buried, messages_of
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..commits import Commit
 from ..errors import FlychatError, Unavailable
-from ..messages import Commit
 from ..sse import BEYOND_ANY_LOG
 
 READ_BYTES = (1 << 20) + (1 << 16)  # a replay of 1 MiB, and the commit in which its position is

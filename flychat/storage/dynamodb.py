@@ -27,7 +27,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ..messages import COMMIT_MESSAGES, Commit
+from ..commits import COMMIT_MESSAGES, Commit
 from ..seldom import Seldom
 from ..sse import BEYOND_ANY_LOG
 from . import PUT_SECONDS, READ_BYTES, READ_SECONDS, Rejected, Run, StoreFailed, Summary, Taken

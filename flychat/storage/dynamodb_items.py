@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ..messages import Commit
+from ..commits import Commit
 from . import Broken, Throttled, Unknown
 from .dynamodb_table import NO_ANSWER, code_of, text_of
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Histogram
 
-from ..messages import Commit
+from ..commits import Commit
 from . import Engine, StoreFailed, Summary
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from ..messages import COMMIT_MESSAGES, Commit
+from ..commits import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Broken, Run, StoreFailed, Summary, Taken, Unknown
 from .files import Files, unusable

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
-from ..messages import Commit
+from ..commits import Commit
 from ..storage import Engine, Taken
 from .stores import existing_store, named_room, opened, patiently, store_option
 from .terminal import interruptible

@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from ..access.rulebook import RULES
+from ..commits import Commit
 from ..errors import FlychatError, Misconfigured
-from ..messages import Commit
 from ..storage import Engine, Taken
 from .rooms import say_missing, stored
 from .stores import existing_store, named_room, opened, patiently

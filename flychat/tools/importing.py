@@ -14,6 +14,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from ..commits import COMMIT_BYTES, COMMIT_MESSAGES, Commit, payload_item
 from ..errors import FlychatError, Invalid, Misconfigured, Refused
 from ..fields import (
     CONTROL_IN_TEXT,
@@ -28,7 +29,7 @@ from ..fields import (
     user_id,
     uuid_field,
 )
-from ..messages import COMMIT_BYTES, COMMIT_MESSAGES, Commit, Message, payload_item, wire_json
+from ..messages import Message, wire_json
 from ..sse import BEYOND_ANY_LOG
 from ..storage import Engine, Taken
 from .rooms import export, one_room, room_or_all

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from ..access.rulebook import RULES
+from ..commits import Commit
 from ..errors import Misconfigured
-from ..messages import Commit, Message, wire_json
+from ..messages import Message, wire_json
 from ..storage import Engine, Hole
 from .listing import listed
 from .stores import existing_store, named_room, opened, store_option

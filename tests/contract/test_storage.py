@@ -20,9 +20,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flychat.commits import Commit
 from flychat.errors import Misconfigured
 from flychat.log import MessageLog
-from flychat.messages import Commit, Draft, Message
+from flychat.messages import Draft, Message
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import READ_BYTES, Broken, Hole, Rejected, Run, StoreFailed, Taken, Throttled, Unknown
 from flychat.storage.sqlite import SqliteEngine
@@ -513,7 +514,8 @@ def test_a_run_is_the_shortest_that_holds_the_limit(sizes, data):
 
 WRITER = """
 import asyncio, sys
-from flychat.messages import Commit, Message
+from flychat.commits import Commit
+from flychat.messages import Message
 from flychat.storage.sqlite import SqliteEngine
 
 async def write(engine, room):

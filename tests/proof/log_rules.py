@@ -11,10 +11,11 @@ import uuid
 from collections import Counter
 from dataclasses import replace
 
+from flychat.commits import Commit
 from flychat.errors import Unavailable
 from flychat.log import MessageLog
 from flychat.log.room import Room
-from flychat.messages import Commit, Draft, Key, Message
+from flychat.messages import Draft, Key, Message
 from flychat.storage import Engine, Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.fakes import FaultyEngine, random_faults

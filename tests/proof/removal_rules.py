@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flychat import messages as messages_module
+from flychat import commits as commits_module
 from flychat.log import reading as reading_module
 from flychat.log import window as window_module
 from flychat.log.removal import Removals
@@ -87,7 +87,7 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
         (
             "lose_the_tombstone",
             "That a message was removed is not stored.",
-            *(messages_module, "payload_item", "message.removed is not None", "False"),
+            *(commits_module, "payload_item", "message.removed is not None", "False"),
         ),
         "unit/test_messages.py::test_the_text_on_the_wire_is_the_json_of_the_fields",
     ),

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from flychat.messages import Commit
+from flychat.commits import Commit
 from flychat.private_pushpin import PushpinChild
 from flychat.storage import Unknown
 from flychat.storage.dynamodb import DynamoEngine

@@ -7,7 +7,7 @@ import random
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 
-from flychat.messages import COMMIT_MESSAGES, Commit
+from flychat.commits import COMMIT_MESSAGES, Commit
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import Broken, Engine, Rejected, Run, StoreFailed, Summary, Taken, Throttled, Unknown
 

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from flychat.commits import COMMIT_BYTES, Commit
 from flychat.fields import TEXT_CHARACTERS
-from flychat.messages import COMMIT_BYTES, Commit, Draft
+from flychat.messages import Draft
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.program import running
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
+from flychat.commits import Commit
 from flychat.fields import iso_date
 from flychat.hub import local as local_module
 from flychat.log import MessageLog
 from flychat.log import view as view_module
-from flychat.messages import Commit, Draft
+from flychat.messages import Draft
 from flychat.server import sweep
 from flychat.storage import Taken, Throttled, Unknown
 from flychat.storage.dynamodb import DynamoEngine

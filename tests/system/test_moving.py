@@ -13,8 +13,9 @@ import pytest
 from flychat import client
 from flychat.access import passes_of
 from flychat.access.rulebook import Rulebook
+from flychat.commits import Commit
 from flychat.errors import FlychatError
-from flychat.messages import Commit, Draft
+from flychat.messages import Draft
 from flychat.storage import Engine, Unknown
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table

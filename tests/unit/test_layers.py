@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "flychat"
-PURE = {"access", "errors", "fields", "messages", "names", "sse", "streams"}
+PURE = {"access", "commits", "errors", "fields", "messages", "names", "sse", "streams"}
 PORTS = {"storage", "hub"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
 NAMED_BY = {  # parts that one place chooses, and nobody else knows

@@ -9,9 +9,10 @@ import pytest
 
 from flychat import showing
 from flychat.chat import Chat
+from flychat.commits import Commit
 from flychat.errors import Conflict, FlychatError, Unstorable
 from flychat.log import MessageLog
-from flychat.messages import Commit, Draft
+from flychat.messages import Draft
 from flychat.showing import PATIENCE, AtOnce, Patient
 from flychat.storage import Rejected
 from flychat.streams import Publication, committed, provisional

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flychat import streams
-from flychat.messages import Commit, Draft, Message
+from flychat.commits import Commit
+from flychat.messages import Draft, Message
 from flychat.streams import (
     HISTORY,
     REPLAY,

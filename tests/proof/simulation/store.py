@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from flychat import streams
 from flychat.access.rulebook import RULES
-from flychat.messages import COMMIT_MESSAGES, Commit, Draft, wire_json
+from flychat.commits import COMMIT_MESSAGES, Commit
+from flychat.messages import Draft, wire_json
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import (
     PUT_SECONDS,

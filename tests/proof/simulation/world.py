@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from flychat import streams
+from flychat.commits import Commit
 from flychat.errors import Conflict, Unavailable
 from flychat.fields import iso_date
 from flychat.hub.grip import read_grip_last
-from flychat.messages import Commit, Draft, wire_json
+from flychat.messages import Draft, wire_json
 from flychat.streams import StreamRequest
 
 from ..judge import BOUND, Ledger, Stored, at_the_end, judge_prefix, judge_witness, unresolved

@@ -13,8 +13,8 @@ from flychat.access.keeper import Keeper
 from flychat.access.revocations import Revocations
 from flychat.access.rulebook import RULES, Rulebook
 from flychat.access.tokens import Tokens
+from flychat.commits import Commit
 from flychat.errors import TooLarge, Unavailable
-from flychat.messages import Commit
 from flychat.storage import Broken, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.fakes import FaultyEngine, MemoryEngine

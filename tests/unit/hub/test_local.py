@@ -8,12 +8,12 @@ import socket
 
 import pytest
 
+from flychat.commits import Commit
 from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.sockets import Audience, Connections
 from flychat.log import MessageLog
-from flychat.messages import Commit
 from flychat.sse import Event
 from flychat.storage import Unknown
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional

@@ -18,6 +18,7 @@ from gripcontrol import HttpStreamFormat
 from pubcontrol import Item
 
 from flychat.access import Pass
+from flychat.commits import Commit
 from flychat.config import Config
 from flychat.errors import Misconfigured
 from flychat.fields import iso_date
@@ -27,7 +28,7 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub.grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
 from flychat.hub.publisher import Publisher, QueuedItem
 from flychat.hub.pushpin import LINK_SECONDS, PushpinHub, link_seconds, without_young
-from flychat.messages import Commit, Draft
+from flychat.messages import Draft
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.proof.simulation.virtual import in_virtual_time
 from tests.support.pushpin_proxy import ControlProxy, eventually

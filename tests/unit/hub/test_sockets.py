@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flychat.commits import Commit
 from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
-from flychat.messages import Commit
 from flychat.streams import provisional
 from flychat.web import messages as messages_module
 from tests.support.http_body import Body

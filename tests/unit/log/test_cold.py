@@ -6,9 +6,10 @@ import itertools
 
 import pytest
 
+from flychat.commits import Commit
 from flychat.log import MessageLog
 from flychat.log.view import FIRST, NEAR
-from flychat.messages import Commit, Draft
+from flychat.messages import Draft
 from flychat.storage import Unknown
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, StreamRequest

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from flychat.commits import COMMIT_BYTES, Commit
 from flychat.errors import Conflict, Unavailable, Unstorable
 from flychat.log import MessageLog
 from flychat.log import memory as memory_module
@@ -18,7 +19,7 @@ from flychat.log import room as room_module
 from flychat.log import view as view_module
 from flychat.log.memory import ROOM_BYTES
 from flychat.log.reading import SharedReads
-from flychat.messages import COMMIT_BYTES, Commit, Draft, Message
+from flychat.messages import Draft, Message
 from flychat.storage import Broken, Taken, Throttled, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import REPLAY, StreamRequest

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from flychat import log as log_module
+from flychat.commits import Commit
 from flychat.errors import Conflict, Overloaded, TooOld, Unavailable
 from flychat.fields import TEXT_CHARACTERS
 from flychat.log import MessageLog
@@ -18,7 +19,7 @@ from flychat.log import reading as reading_module
 from flychat.log import view as view_module
 from flychat.log import window as window_module
 from flychat.log.memory import ROOM_BYTES
-from flychat.messages import Commit, Draft
+from flychat.messages import Draft
 from flychat.storage import Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size

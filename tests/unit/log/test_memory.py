@@ -5,12 +5,13 @@ import itertools
 
 import pytest
 
+from flychat.commits import Commit
 from flychat.log import MessageLog
 from flychat.log import memory as memory_module
 from flychat.log.memory import BUSY, ROOM_BYTES
 from flychat.log.room import Room
 from flychat.log.view import FIRST
-from flychat.messages import Commit, Draft
+from flychat.messages import Draft
 from flychat.streams import StreamRequest
 from tests.support.fakes import FaultyEngine, MemoryEngine
 

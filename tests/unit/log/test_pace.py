@@ -2,8 +2,8 @@
 
 import pytest
 
+from flychat.commits import COMMIT_MESSAGES
 from flychat.log.pace import CONTENDED, Pace
-from flychat.messages import COMMIT_MESSAGES
 
 TOLD, NOT_TOLD = True, False
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from flychat.commits import COMMIT_MESSAGES, Commit
 from flychat.errors import Conflict, Invalid, NotFound, Unavailable
 from flychat.log import MessageLog
 from flychat.log.removal import without
-from flychat.messages import COMMIT_MESSAGES, Commit, Draft
+from flychat.messages import Draft
 from flychat.storage import Taken
 from flychat.streams import StreamRequest
 from tests.support.fakes import FaultyEngine, MemoryEngine, empty

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from flychat.commits import Commit
 from flychat.errors import Conflict
 from flychat.fields import TEXT_CHARACTERS
 from flychat.log import window as window_module
 from flychat.log.window import KEY_SECONDS, KEYS, WINDOW_BYTES, Window, cost
-from flychat.messages import Commit, Draft
+from flychat.messages import Draft
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
 
 NOW = 1_000_000.0

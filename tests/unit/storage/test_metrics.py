@@ -6,7 +6,7 @@ import re
 import pytest
 from prometheus_client import REGISTRY
 
-from flychat.messages import Commit
+from flychat.commits import Commit
 from flychat.storage import Taken, Unknown
 from flychat.storage.metrics import MeasuredEngine
 from flychat.storage.sqlite import SqliteEngine

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from flychat.commits import COMMIT_MESSAGES
 from flychat.log import MessageLog
-from flychat.messages import COMMIT_MESSAGES
 from flychat.storage.dynamodb import DynamoEngine
 from tests.support.served import draft
 
