@@ -19,18 +19,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from tornado.netutil import bind_sockets
-
 from . import logging_setup
 from .access.gate import Access
 from .access.keeper import Keeper
 from .access.opened import open_access, open_keeper
 from .chat import Chat
 from .config import Config, reachable
-from .errors import Misconfigured, Unavailable
+from .errors import Unavailable
 from .fields import iso_date
 from .hub import Hub
 from .hub.local import LocalHub
+from .listening import listen, url_of
 from .log import MessageLog
 from .packaged import folder
 from .process import allow_files, collect_less, watch_loop
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 3600.0  # between two deletions of messages that are too old
 
-BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
 HEAD_SECONDS = 20.0  # for a request's head, and for the next request of an idle connection
 BODY_SECONDS = 10.0
 HEAD_BYTES = 16_384
@@ -216,19 +214,6 @@ async def sweep(log: MessageLog, seconds: float) -> None:
         except Unavailable as error:
             logger.warning("old messages could not be deleted: %s", error)
         await asyncio.sleep(SWEEP_SECONDS)
-
-
-def listen(config: Config) -> list[socket.socket]:
-    try:
-        return bind_sockets(config.port, config.host, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "that is no address"
-        raise Misconfigured(f"cannot listen on {config.host}:{config.port}: {why}") from None
-
-
-def url_of(sockets: list[socket.socket]) -> str:
-    host, port = sockets[0].getsockname()[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 async def start_pushpin(config: Config, sockets: list[socket.socket]) -> PushpinChild:

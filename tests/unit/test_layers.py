@@ -24,6 +24,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "web.plain": {"web.shortcut"},
     "web.clients": {"web.shortcut"},
     "web.listener": {"server", "web.base", "web.clients", "web.messages", "web.shortcut"},
+    "listening": {"server"},
     "private_pushpin": {"server"},
     "server": {"__main__"},
     "tools": {"__main__"},
@@ -51,7 +52,7 @@ TORNADO = {
 }
 TECHNOLOGY = {
     "jwt": {"access.jwks", "access.opened", "access.tokens", "hub.grip"},
-    "tornado": {"access.jwks", "hub.publisher", "server"} | {f"web.{part}" for part in TORNADO},
+    "tornado": {"access.jwks", "hub.publisher", "listening"} | {f"web.{part}" for part in TORNADO},
     "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
     "sqlite3": {"storage.sqlite_database"},
@@ -99,6 +100,7 @@ ALLOWED = {
     "private_pushpin.guard": set(),
     "private_pushpin": {"config", "errors", "private_pushpin.guard", "client.http"},
     "health": {"config", "errors"},
+    "listening": {"config", "errors"},
     "log.reading": PURE | {"storage"},
     "log.window": PURE | {"log.reading"},
     "log.view": PURE | {"storage", "seldom", "log.reading", "log.window"},
