@@ -17,6 +17,7 @@ MODES = ("standalone", "grip", CREATE_TABLE)  # so far as options go: the last o
 TABLE_STORE = "dynamodb:flychat-messages"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 DAY = 86_400  # seconds
 
@@ -41,6 +42,7 @@ class Config:
     grip_urls: tuple[str, ...] = ()
     with_pushpin: bool = False
     pushpin_port: int = 7999
+    base_path: str = ""
     access: AccessOptions = field(default_factory=AccessOptions)
 
     @classmethod
@@ -82,6 +84,7 @@ class Config:
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
             with_pushpin=with_pushpin,
             pushpin_port=_port(option("pushpin_port", "7999"), "--pushpin-port"),
+            base_path=_base_path(option("base_path", "")),
             access=AccessOptions.read(option, trust_proxy=trust_proxy),
         )
 
@@ -113,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", help="port to listen on, 0 for a free one (default: 3000)")
+    parser.add_argument(
+        "--base-path",
+        metavar="PATH",
+        help="where it begins on its host, such as /chat (default: at the root)",
+    )
     parser.add_argument(
         "--cors-origin",
         action="append",
@@ -214,6 +222,13 @@ def _port(value: str, option: str = "--port") -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
         raise Misconfigured(f"{option} must be a number from 0 to 65535")
     return int(value)
+
+
+def _base_path(value: str) -> str:
+    path = value.removesuffix("/")
+    if path and (not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/"))):
+        raise Misconfigured("--base-path must be like /chat, of letters, digits and .-_~")
+    return path
 
 
 def _retention(value: str) -> int | None:

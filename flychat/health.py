@@ -27,7 +27,7 @@ def main(command: Path = PROCESS_1, environ: Mapping[str, str] = os.environ) -> 
         config = Config.read(words[words.index("flychat") + 1 :], environ)
         asked = http.client.HTTPConnection(reachable(config.host), config.port, timeout=SECONDS)
         with contextlib.closing(asked):
-            asked.request("GET", "/healthz")
+            asked.request("GET", f"{config.base_path}/healthz")
             return int(asked.getresponse().status != 200)
     except (OSError, ValueError, http.client.HTTPException, Misconfigured) as error:
         print(f"flychat does not answer: {error}", file=sys.stderr)

@@ -20,6 +20,7 @@ def listen(config: Config) -> list[socket.socket]:
         raise Misconfigured(f"cannot listen on {config.host}:{config.port}: {why}") from None
 
 
-def url_of(sockets: list[socket.socket]) -> str:
+def url_of(sockets: list[socket.socket], base_path: str = "") -> str:
     host, port = sockets[0].getsockname()[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}{base_path}/"

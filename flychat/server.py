@@ -145,6 +145,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             recovery=mode.recovery,
             access=access,
             keeper=keeper,
+            base_path=config.base_path,
         )
         http = listener(
             application,
@@ -155,7 +156,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         )
         undo.push_async_callback(http.close_all_connections)
         undo.callback(http.stop)
-        url = pushpin.url if pushpin else url_of(sockets)
+        url = pushpin.url if pushpin else url_of(sockets, config.base_path)
         tasks = [asyncio.create_task(watch_loop())]
         undo.push_async_callback(cancelled, tasks)
         if engine.retention is not None:
@@ -172,7 +173,7 @@ def mode_of(config: Config) -> Mode:
         return Mode(memory=True, recovery=None, showing=AtOnce, hold=partial(hold_here, config))
     from .hub.grip import read_grip_last
 
-    return Mode(memory=False, recovery=read_grip_last, showing=Patient, hold=held_by_proxies)
+    return Mode(memory=False, recovery=read_grip_last, showing=Patient, hold=partial(held_by_proxies, config))
 
 
 def hold_here(
@@ -193,10 +194,13 @@ def hold_here(
     return hub, listener
 
 
-def held_by_proxies(log: MessageLog, engine: Engine, access: Access, grip_urls: Sequence[str]) -> Hold:
+def held_by_proxies(
+    config: Config, log: MessageLog, engine: Engine, access: Access, grip_urls: Sequence[str]
+) -> Hold:
     from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
 
-    return PushpinHub(grip_urls, all_verified=not access.all_public), Listener
+    verified = not access.all_public
+    return PushpinHub(grip_urls, all_verified=verified, base_path=config.base_path), Listener
 
 
 async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -222,7 +226,9 @@ async def start_pushpin(config: Config, sockets: list[socket.socket]) -> Pushpin
 
     host, port = sockets[0].getsockname()[:2]
     target = f"{reachable(host)}:{port}"
-    return await PushpinChild.start(folder("deploy"), [target], host=config.host, port=config.pushpin_port)
+    return await PushpinChild.start(
+        folder("deploy"), [target], host=config.host, port=config.pushpin_port, base_path=config.base_path
+    )
 
 
 async def serve(config: Config) -> int:

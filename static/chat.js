@@ -3,6 +3,7 @@
 import { byId, element, paint } from "./dom.js";
 import { Invitation } from "./invite.js";
 import { browser, recall, remember, tab } from "./memory.js";
+import { roomPath } from "./paths.js";
 import { Room } from "./room.js";
 
 const RECENT = 6; // rooms
@@ -24,7 +25,7 @@ function offerRooms(current) {
   const rooms = recall(browser, "rooms", []).filter((room) => room !== current);
   if (current) remember(browser, "rooms", [current, ...rooms].slice(0, RECENT));
   const links = rooms.map((room) =>
-    element("a", { href: `/${encodeURIComponent(room)}` }, element("bdi", {}, room)),
+    element("a", { href: roomPath(room) }, element("bdi", {}, room)),
   );
   const list = document.querySelector(".recent");
   list.append(...links);

@@ -1,8 +1,8 @@
 import { notice } from "./notice.js";
+import { session } from "./paths.js";
 import { ask } from "./server.js";
 
 const MARK = "#invite=";
-const SESSION = "/session";
 
 // The claims of a token, as far as they can be read; whether they are true is the server's to say.
 export function claimsOf(token) {
@@ -44,7 +44,7 @@ export class Invitation {
     const again = ["Try again", () => this.#use(token)];
     let answer;
     try {
-      [answer] = await ask(SESSION, { method: "POST", body: JSON.stringify({ token }) });
+      [answer] = await ask(session, { method: "POST", body: JSON.stringify({ token }) });
     } catch {
       return notice("The invitation could not be used: the server cannot be reached.", again);
     }

@@ -33,7 +33,9 @@ from . import Asked
 TOKEN_SECONDS = 3600
 
 
-def grip_headers(plan: StreamPlan, seconds: int, pass_: Pass | None = None) -> dict[str, str]:
+def grip_headers(
+    plan: StreamPlan, seconds: int, pass_: Pass | None = None, base_path: str = ""
+) -> dict[str, str]:
     """The plan, except for its events, as instructions to the proxy; its link is for this many seconds.
 
     The pass is a channel as well: what has a prev-id is what the proxy tells of when it recovers the hold.
@@ -41,7 +43,7 @@ def grip_headers(plan: StreamPlan, seconds: int, pass_: Pass | None = None) -> d
     channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
     if pass_ is not None:
         channels.append(Channel(pass_.channel, pass_.position))
-    path = RECOVERY_PATH if plan.recovery.provisional else OFFICIAL_PATH
+    path = base_path + (RECOVERY_PATH if plan.recovery.provisional else OFFICIAL_PATH)
     keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
     return {
         "Grip-Hold": "stream",

@@ -100,8 +100,12 @@ class Signer:
 class PushpinHub:
     """Holds and publishes through the proxies at `urls`."""
 
-    def __init__(self, urls: Sequence[str], *, all_verified: bool = False) -> None:
-        """`all_verified`: each URL must have a verify-key. Raises Misconfigured."""
+    def __init__(self, urls: Sequence[str], *, all_verified: bool = False, base_path: str = "") -> None:
+        """`all_verified`: each URL must have a verify-key; `base_path`: where the server begins.
+
+        Raises Misconfigured.
+        """
+        self._base_path = base_path
         targets = list(map(GripUrl.read, dict.fromkeys(urls)))
         self._signers = [Signer(target) for target in targets if target.verify_key is not None]
         if all_verified and len(self._signers) < len(targets):
@@ -120,7 +124,7 @@ class PushpinHub:
         published = self._published_before(response.asked, plan.official.name)
         answer = without_young(plan, published, time.time())
         seconds = link_seconds(plan) if answer is plan else YOUNG_SECONDS
-        response.send(grip_headers(answer, seconds, pass_), answer.body())
+        response.send(grip_headers(answer, seconds, pass_, self._base_path), answer.body())
         if pass_ is not None:
             self._expect(pass_)
 

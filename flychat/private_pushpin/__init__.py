@@ -67,17 +67,18 @@ class PushpinChild:
         port: int = 0,
         control_port: int = 0,
         key: bytes | None = None,
+        base_path: str = "",
     ) -> PushpinChild:
         """A Pushpin like the one in the folder `deploy`, in front of `targets`. Raises Misconfigured.
 
-        A port of 0 is a free one; no key, a fresh one.
+        A port of 0 is a free one; no key, a fresh one; `base_path` is where flychat begins.
         """
         found = shutil.which(program)
         if found is None:
             raise Misconfigured(INSTALL)
         template = deploy / configuration_for(await version(found))
         key = key or secrets.token_bytes(32)
-        start = partial(cls._start, found, template, targets, host, port, control_port, key)
+        start = partial(cls._start, found, template, targets, host, port, control_port, key, base_path)
         try:
             return await start()
         except Misconfigured:
@@ -96,6 +97,7 @@ class PushpinChild:
         port: int,
         control_port: int,
         key: bytes,
+        base_path: str,
     ) -> PushpinChild:
         port = _free_port(host, port)
         control_port = _free_port("127.0.0.1", control_port)
@@ -105,18 +107,20 @@ class PushpinChild:
             "proxy": {"sig_iss": ISSUER, "sig_key": encoded_key},
             "handler": {"push_in_http_port": str(control_port)},
         }
-        directory = _prepared(template, settings, targets)
+        directory = _prepared(template, settings, targets, base_path)
         with (directory / "routes").open("a") as routes:
-            routes.write(f"\n*,path_beg={THROUGH} 127.0.0.1:{control_port}\n")
+            routes.write(f"\n*,path_beg={base_path}{THROUGH} 127.0.0.1:{control_port}\n")
         process = await _watched(directory, program, "--config=pushpin.conf")
         child = cls(
             process,
             directory,
-            f"http://{reachable(host)}:{port}/",
+            f"http://{reachable(host)}:{port}{base_path}/",
             f"http://127.0.0.1:{control_port}/?verify-iss={ISSUER}&verify-key={quote(encoded_key, safe=':')}",
         )
         try:
-            await child._until_it_serves(_serving(reachable(host), port, control_port))
+            await child._until_it_serves(
+                _serving(f"http://{reachable(host)}:{port}{base_path}", control_port)
+            )
         except BaseException:
             await child.stop()
             raise
@@ -188,12 +192,14 @@ async def version(program: str) -> tuple[int, int] | None:
     return (int(number[1]), int(number[2])) if number else None
 
 
-def _prepared(template: Path, settings: Mapping[str, Mapping[str, str]], targets: Sequence[str]) -> Path:
+def _prepared(
+    template: Path, settings: Mapping[str, Mapping[str, str]], targets: Sequence[str], base_path: str
+) -> Path:
     """A new directory with the configuration."""
     directory = Path(tempfile.mkdtemp(prefix="flychat-"))
     (directory / "pushpin.conf").write_text(_configured(template.read_text(), settings))
     routes = (template.parent / "routes").read_text().replace(DEPLOYED_TARGET, " ".join(targets))
-    (directory / "routes").write_text(routes)
+    (directory / "routes").write_text(routes.replace("path_beg=", f"path_beg={base_path}"))
     return directory
 
 
@@ -231,21 +237,21 @@ def _free_port(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _serving(host: str, port: int, control_port: int) -> None:
+async def _serving(url: str, control_port: int) -> None:
     """Returns when a published message has arrived in a held stream, and a request has come through."""
     while True:
         with contextlib.suppress(FlychatError, OSError):
             async with asyncio.timeout(1.0):
-                await _arrives(host, port, control_port)
-                async with http.request(f"http://{host}:{port}{THROUGH}", {}, direct=True):
+                await _arrives(url, control_port)
+                async with http.request(f"{url}{THROUGH}", {}, direct=True):
                     return
         await asyncio.sleep(0.02)
 
 
-async def _arrives(host: str, port: int, control_port: int) -> None:
+async def _arrives(url: str, control_port: int) -> None:
     mark = secrets.token_hex(8)
     item = {"channel": "test", "http-stream": {"content": mark}}
-    async with http.request(f"http://{host}:{port}/_ready/stream", {}, direct=True) as stream:
+    async with http.request(f"{url}/_ready/stream", {}, direct=True) as stream:
         await _seen(b"[stream opened]\n", stream)
         body = json.dumps({"items": [item]}).encode()
         await http.fetch(f"http://127.0.0.1:{control_port}/publish/", {}, body, direct=True)

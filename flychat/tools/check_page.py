@@ -29,7 +29,7 @@ async def check_page(found: Findings, url: str, room: str) -> None:
     if loaded.messages is None:
         found.problem(f"the page at {page} is not flychat's page of a room, or the query was lost on the way")
     elif urljoin(page, loaded.messages) != http.messages_url(url, room):
-        found.problem(f"the page posts to {loaded.messages}: flychat has to have a host, not a folder of one")
+        found.problem(f"the page posts to {loaded.messages}: {_begin_at(urlsplit(url).path)}")
     missing = [f"{name} {why}" for name in loaded.files if (why := await _file(page, name))]
     number = f"{len(loaded.files)} files"
     found.that(not missing, f"the page and its {number} are there", f"the page's files: {'; '.join(missing)}")
@@ -77,6 +77,12 @@ async def _file(page: str, name: str) -> str:
     given, path = head.get("content-type", ""), urlsplit(address).path
     wanted = next((kind for end, kind in KINDS.items() if path.endswith(end)), "")
     return "" if wanted in given else f"is said to be {given or 'nothing'}, not {wanted}"
+
+
+def _begin_at(path: str) -> str:
+    if not path:
+        return "flychat's --base-path is not where this address leads to"
+    return f"flychat has to be started with --base-path {path}, and a proxy to pass paths on as they are"
 
 
 def _origin(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..packaged import folder
@@ -23,26 +24,29 @@ class ChatApplication(BaseApplication):
     """What the handlers share, and the routes to them."""
 
     def routes(self) -> dict[str, Any]:
-        assets = Assets(folder("static"))
+        assets = Assets(folder("static"), self.paths)
         self.templates.globals |= {"static_url": assets.url, "modules": assets.modules}
         recoveries = [
             (path, RecoveryHandler, {"read": self.recovery, "provisional": path == RECOVERY_PATH})
             for path in (RECOVERY_PATH, OFFICIAL_PATH)
         ]
+        routes = [
+            *(recoveries if self.recovery else []),
+            (r"/", RootHandler),
+            (r"/healthz", HealthHandler),
+            (r"/readyz", ReadyHandler),
+            (r"/metrics", MetricsHandler),
+            (r"/(favicon\.ico|openapi\.json|robots\.txt)", AssetHandler, {"assets": assets}),
+            (r"/static/(.*)", AssetHandler, {"assets": assets}),
+            (r"/rooms/([^/]+)/messages/?", MessagesHandler),
+            (r"/rooms/([^/]+)/messages/([^/]+)", MessageHandler),
+            *(TOKEN_ROUTES if self.access.tokens is not None else []),
+            (r"/([^/]+)", RoomHandler),
+        ]
+        base = re.escape(self.paths.base)
+        begin = [(base, RootHandler)] if base else []
         return {
-            "handlers": [
-                *(recoveries if self.recovery else []),
-                (r"/", RootHandler),
-                (r"/healthz", HealthHandler),
-                (r"/readyz", ReadyHandler),
-                (r"/metrics", MetricsHandler),
-                (r"/(favicon\.ico|openapi\.json|robots\.txt)", AssetHandler, {"assets": assets}),
-                (r"/static/(.*)", AssetHandler, {"assets": assets}),
-                (r"/rooms/([^/]+)/messages/?", MessagesHandler),
-                (r"/rooms/([^/]+)/messages/([^/]+)", MessageHandler),
-                *(TOKEN_ROUTES if self.access.tokens is not None else []),
-                (r"/([^/]+)", RoomHandler),
-            ],
+            "handlers": begin + [(base + path, *rest) for path, *rest in routes],
             "default_handler_class": MissingHandler,
             "log_function": lambda handler: None,  # requests are counted, not logged
         }

@@ -21,7 +21,8 @@ from ..hub import Asked, Way
 from ..names import UNSEEN, name_to_show
 from ..packaged import folder
 from ..seldom import Seldom
-from .credentials import NOBODY, identify
+from .credentials import NOBODY, cookie_name, identify, is_https
+from .paths import Paths
 from .problems import Problem
 from .rate import RateLimit, cost_of
 from .shedding import Shedding
@@ -54,6 +55,7 @@ class BaseApplication(Application):
         recovery: Recovery | None = None,
         access: Access | None = None,
         keeper: Keeper | None = None,
+        base_path: str = "",
     ) -> None:
         """`way` says of headers how a request came; `keeper` keeps what `access` knows up to date.
 
@@ -61,6 +63,7 @@ class BaseApplication(Application):
         """
         self.chat = chat
         self.way = way
+        self.paths = Paths(base_path)
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
         self.access = access or Access()
@@ -79,7 +82,7 @@ class BaseApplication(Application):
         loader = FileSystemLoader(folder("templates"))
         self.templates = Environment(loader=loader, autoescape=True, auto_reload=False)
         self.templates.filters["name"] = name_to_show
-        self.templates.globals["unseen"] = UNSEEN
+        self.templates.globals |= {"unseen": UNSEEN, "paths": self.paths}
         super().__init__(**self.routes())
 
     def routes(self) -> dict[str, Any]:
@@ -102,7 +105,11 @@ class BaseApplication(Application):
         """Who asks, with these headers, from that address."""
         identity = NOBODY
         if self.access.on:
-            identity = identify(headers, self.access, time.time(), trust_proxy=self.trust_proxy)
+            https = is_https(headers, trust_proxy=self.trust_proxy)
+            cookie = cookie_name(https, self.paths.base)
+            identity = identify(
+                headers, self.access, time.time(), trust_proxy=self.trust_proxy, cookie=cookie
+            )
         way = self.way(headers)
         return read_visitor(headers, peer, way, trust_proxy=self.trust_proxy, identity=identity)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tornado.web import HTTPError
 
 from .base import BaseHandler
 from .negotiation import takes_gzip
+from .paths import Paths
 
 TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -30,6 +32,7 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 COMPRESSED = {".css", ".js", ".svg"}  # what a page loads, and gzip makes smaller
+DESCRIPTION = "openapi.json"  # says where the server begins
 VERSION_DIGITS = 16  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
 
@@ -42,18 +45,29 @@ class Asset:
     digest: str
 
     @classmethod
-    def read(cls, path: Path) -> Asset:
+    def read(cls, path: Path, base_path: str = "") -> Asset:
         data = path.read_bytes()
+        if path.name == DESCRIPTION and base_path:
+            data = beginning_at(base_path, data)
         compressed = gzip.compress(data, 9, mtime=0) if path.suffix in COMPRESSED else None
         return cls(TYPES[path.suffix], data, compressed, hashlib.sha256(data).hexdigest()[:VERSION_DIGITS])
 
 
-class Assets:
-    """The files of a folder that have a known type, by their names."""
+def beginning_at(base_path: str, description: bytes) -> bytes:
+    """OpenAPI's description, of a server that begins there."""
+    served = json.loads(description) | {"servers": [{"url": base_path}]}
+    return (json.dumps(served, indent=2, ensure_ascii=False) + "\n").encode()
 
-    def __init__(self, folder: Path) -> None:
+
+class Assets:
+    """The files of a folder that have a known type, by their names; of a server that begins at `paths`."""
+
+    def __init__(self, folder: Path, paths: Paths) -> None:
+        self._paths = paths
         self._assets = {
-            path.name: Asset.read(path) for path in sorted(folder.iterdir()) if path.suffix in TYPES
+            path.name: Asset.read(path, paths.base)
+            for path in sorted(folder.iterdir())
+            if path.suffix in TYPES
         }
         of_all = "".join(f"{name} {asset.digest} " for name, asset in self._assets.items())
         self.version = hashlib.sha256(of_all.encode()).hexdigest()[:VERSION_DIGITS]
@@ -64,7 +78,7 @@ class Assets:
 
     def url(self, name: str) -> str:
         assert name in self._assets, name
-        return f"/static/{self.version}/{name}"
+        return self._paths.static(self.version, name)
 
     def find(self, version: str, name: str) -> Asset | None:
         return self._assets.get(name) if "/" not in version else None

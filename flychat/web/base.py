@@ -25,7 +25,7 @@ from ..sse import to_json
 from .application import BaseApplication
 from .listener import is_shed
 from .negotiation import prefers, takes_gzip
-from .paths import room_path
+from .paths import Paths
 from .problems import Problem, problem_of
 from .visitor import Visitor
 
@@ -60,6 +60,10 @@ class BaseHandler(RequestHandler):
     @property
     def chat(self) -> Chat:
         return self.application.chat
+
+    @property
+    def paths(self) -> Paths:
+        return self.application.paths
 
     def set_default_headers(self) -> None:
         self.set_headers(DEFAULT_HEADERS)
@@ -175,7 +179,7 @@ class BaseHandler(RequestHandler):
                 status=status_code,
                 title=problem.title,
                 message=problem.text,
-                room_path=self.room and room_path(self.room),
+                room_path=self.room and self.paths.room(self.room),
                 form=self.form_again(kwargs.get("exc_info", (None, None))[1]),
             )
         else:

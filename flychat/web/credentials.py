@@ -4,7 +4,9 @@ A token travels in the header Authorization (`Bearer`), which wins, or in a cook
 Never in an address: those stand in the logs of every proxy. Another scheme of Authorization is none of ours.
 Where a proxy in front knows the visitor, its header has the name, if nothing else says who it is.
 
-On https the cookie is `__Host-flychat`, which only this very host can set, and no page over http.
+On https the cookie is `__Host-flychat`, which only this very host can set, and no page over http. That name
+is for the path / only. Beneath a base path it is `__Secure-flychat`, which other hosts of the domain could
+set: the price of a cookie that the neighbours on the host are not sent.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from ..errors import Invalid
 from ..fields import sender_name
 
 BEARER, COOKIE = "bearer", "cookie"
-NAMES = {True: "__Host-flychat", False: "flychat"}  # of the cookie, by whether it is https
 
 
 class Identity(NamedTuple):
@@ -34,14 +35,22 @@ class Identity(NamedTuple):
 NOBODY = Identity()
 
 
+def cookie_name(https: bool, base_path: str = "") -> str:
+    if not https:
+        return "flychat"
+    return "__Secure-flychat" if base_path else "__Host-flychat"
+
+
 def is_https(headers: Mapping[str, str], *, trust_proxy: bool) -> bool:
     """Whether the client's own connection is encrypted: only a proxy can know, for we never are."""
     return trust_proxy and headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower() == "https"
 
 
-def identify(headers: Mapping[str, str], access: Access, now: float, *, trust_proxy: bool) -> Identity:
-    """Who the request with these headers is from."""
-    text, by = _sent(headers, is_https(headers, trust_proxy=trust_proxy))
+def identify(
+    headers: Mapping[str, str], access: Access, now: float, *, trust_proxy: bool, cookie: str
+) -> Identity:
+    """Who the request with these headers is from; `cookie` is the name of the one that may say it."""
+    text, by = _sent(headers, cookie)
     if by:
         try:
             return Identity(access.token(text, now))
@@ -54,13 +63,13 @@ def identify(headers: Mapping[str, str], access: Access, now: float, *, trust_pr
     return NOBODY
 
 
-def _sent(headers: Mapping[str, str], https: bool) -> tuple[str, str]:
+def _sent(headers: Mapping[str, str], name: str) -> tuple[str, str]:
     """The text of the token, and what carries it; ("", "") if nothing does."""
     scheme, _, text = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
         return text.strip(), BEARER
     cookie = headers.get("cookie")
-    text = parse_cookie(cookie).get(NAMES[https], "") if cookie else ""
+    text = parse_cookie(cookie).get(name, "") if cookie else ""
     return (text, COOKIE) if text else ("", "")
 
 

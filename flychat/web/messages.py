@@ -24,7 +24,6 @@ from ..sse import read_position
 from .application import Recovery
 from .forms import read_fields
 from .listener import taken_from
-from .paths import messages_path, room_path
 from .rate import cost_of
 from .removals import remove
 from .rights import RightsHandler
@@ -137,7 +136,7 @@ class MessagesHandler(StreamHandler):
         if is_form and self.accepts("text/html"):
             remembered = message.sender in (self.visitor.name, named)
             query = "" if remembered else "?user=" + quote(message.sender, safe="")
-            self.redirect(room_path(draft.room) + query, status=303)
+            self.redirect(self.paths.room(draft.room) + query, status=303)
         else:
             self.write_line(message.json)
         return None
@@ -174,7 +173,7 @@ class MessagesHandler(StreamHandler):
                 return {
                     **form,
                     "from": sender_name(fields.get("from", "")),
-                    "action": messages_path(self.room),
+                    "action": self.paths.messages(self.room),
                 }
         return None
 

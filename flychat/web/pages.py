@@ -13,7 +13,6 @@ from ..messages import Message
 from ..names import name_to_show
 from ..sse import read_position
 from .base import BaseHandler
-from .paths import messages_path, room_path
 from .rights import RightsHandler
 from .visitor import USER_COOKIE
 
@@ -32,7 +31,7 @@ class RootHandler(BaseHandler):
         if named := self.get_query_argument("room", ""):
             room = room_name(named)
             query = urlencode([field for field in parse_qsl(query) if field[0] != "room"])
-        self.redirect(room_path(room) + ("?" + query if query else ""))
+        self.redirect(self.paths.room(room) + ("?" + query if query else ""))
 
     head = get
 
@@ -53,7 +52,7 @@ class RoomHandler(RightsHandler):
         token = self.identity
         values: dict[str, Any] = {
             "room": room,
-            "room_path": room_path(room),
+            "room_path": self.paths.room(room),
             "user": "",
             "error": None,
             "token": token,
@@ -73,7 +72,7 @@ class RoomHandler(RightsHandler):
         return self.write_page(
             "room.html",
             **values,
-            messages_path=messages_path(room),
+            messages_path=self.paths.messages(room),
             provisional_id=new_id(),  # of the form without scripts: sent again, it is the same message
             rows="".join(rows),  # escaped by their template
             first_id=first_id,
@@ -132,7 +131,12 @@ class RoomHandler(RightsHandler):
         if given:
             sender_name(given)
             self.set_cookie(
-                USER_COOKIE, quote(given, safe=""), expires_days=COOKIE_DAYS, httponly=True, samesite="Lax"
+                USER_COOKIE,
+                quote(given, safe=""),
+                path=self.paths.root,
+                expires_days=COOKIE_DAYS,
+                httponly=True,
+                samesite="Lax",
             )
         return given
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
@@ -41,11 +42,6 @@ KNOWN = {  # a stream ends with its connection, whatever is said of that
     "POST": HARMLESS.union(READ_OF_POSTS.split(" ")),
 }
 
-_HEAD = re.compile(
-    r"(GET|POST) /rooms/((?:[\w.~-]|%[0-9A-Fa-f]{2})+)/messages/?(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1"
-    r"\r\n((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n",
-    re.ASCII,
-)
 _EVENTS = re.compile(r" *text/event-stream *", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(r" *([A-Za-z0-9_.:\[\]-]{0,255}) *")
 _POSITION = re.compile(r" *[0-9]{1,18} *")
@@ -55,11 +51,6 @@ _FIELDS = re.compile(
 _OTHER_LINES = (
     rb"(?:(?!content-length|transfer-encoding|expect|connection)[A-Za-z0-9-]+:[ -~]*\r\n"
     rb"|connection: keep-alive\r\n)*"
-)
-_WHOLE_POST = re.compile(
-    rb"POST /rooms/[!-~]+ HTTP/1\.1\r\n%b(?:content-length: *([0-9]{1,5}) *\r\n)%b\r\n"
-    % (_OTHER_LINES, _OTHER_LINES),
-    re.IGNORECASE,
 )
 _KEEP_ALIVE = re.compile(r" *keep-alive *", re.IGNORECASE | re.ASCII)
 
@@ -90,9 +81,27 @@ class PlainPost(NamedTuple):
 Plain: TypeAlias = PlainStream | PlainPost
 
 
-def plain_request(data: bytes) -> Plain | None:
+@cache
+def _head(base_path: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"(GET|POST) {re.escape(base_path)}/rooms/((?:[\w.~-]|%[0-9A-Fa-f]{{2}})+)/messages/?"
+        r"(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n",
+        re.ASCII,
+    )
+
+
+@cache
+def _whole_post(base_path: str) -> re.Pattern[bytes]:
+    return re.compile(
+        rb"POST (?-i:%b)/rooms/[!-~]+ HTTP/1\.1\r\n%b(?:content-length: *([0-9]{1,5}) *\r\n)%b\r\n"
+        % (re.escape(base_path.encode()), _OTHER_LINES, _OTHER_LINES),
+        re.IGNORECASE,
+    )
+
+
+def plain_request(data: bytes, base_path: str = "") -> Plain | None:
     """What these bytes ask for, if they are one whole, plain request; else None."""
-    match = _HEAD.match(data.decode("latin-1"))
+    match = _head(base_path).match(data.decode("latin-1"))
     if match is None:
         return None
     method, room, query, lines = match.groups()
@@ -110,9 +119,9 @@ def plain_request(data: bytes) -> Plain | None:
     return None if query else _post(room, headers, host[1].lower(), data[match.end() :])
 
 
-def is_whole_post(data: bytes) -> bool:
+def is_whole_post(data: bytes, base_path: str = "") -> bool:
     """Whether these bytes are a POST to a room, with its whole body: no more is looked at."""
-    match = _WHOLE_POST.match(data)
+    match = _whole_post(base_path).match(data)
     return match is not None and int(match[1]) == len(data) - match.end()
 
 

@@ -18,8 +18,7 @@ from prometheus_client import Counter
 from .. import errors
 from ..access import HEADER, WRITE, Token
 from .base import BaseHandler
-from .credentials import BEARER, COOKIE, NAMES, is_https
-from .paths import room_path
+from .credentials import BEARER, COOKIE, cookie_name, is_https
 
 DEPENDS = "Cookie, Authorization"  # on who asks
 ACCESS = Counter("flychat_access", "Times that a right was asked for, and how that came out", ["outcome"])
@@ -65,8 +64,13 @@ class RightsHandler(BaseHandler):
     def https(self) -> bool:
         return is_https(self.request.headers, trust_proxy=self.application.trust_proxy)
 
+    @property
+    def session_cookie(self) -> str:
+        return cookie_name(self.https, self.paths.base)
+
     def clear_session(self) -> None:
-        self.clear_cookie(NAMES[self.https], path="/", secure=self.https, httponly=True, samesite="Lax")
+        root, secure = self.paths.root, self.https
+        self.clear_cookie(self.session_cookie, path=root, secure=secure, httponly=True, samesite="Lax")
 
     def cookies_to_set(self) -> Iterable[http.cookies.Morsel[str]]:
         """What Tornado adds to the head when it writes it."""
@@ -94,7 +98,7 @@ class RightsHandler(BaseHandler):
         return self.write_page(
             "private.html",
             room=self.room,
-            room_path=room_path(self.room),
+            room_path=self.paths.room(self.room),
             has_password=bool(self.application.access.passwords.of(self.room)),
             token=self.visitor.token,
             bad=isinstance(error, errors.Unauthorized) and error.bad,

@@ -16,11 +16,9 @@ from ..access import READ, WRITE, BadToken, KeyMissing, Token
 from ..access.revocations import ALL_ROOMS
 from ..errors import Invalid, Unauthorized, Unavailable
 from ..fields import room_name, string_field
-from .credentials import NAMES
 from .forms import read_fields
 from .messages import BODY_BYTES
 from .pages import RoomHandler
-from .paths import room_path
 
 GUEST_SECONDS = 30 * 86_400  # for which a password lets somebody in
 
@@ -51,9 +49,9 @@ class SessionHandler(RoomHandler):
             text = string_field(fields, "token").rpartition("#invite=")[2].strip()  # or the whole link
         token = await self._token(text)
         self.set_cookie(
-            NAMES[self.https],
+            self.session_cookie,
             text,
-            path="/",
+            path=self.paths.root,
             expires=token.expires,
             httponly=True,
             secure=self.https,
@@ -71,7 +69,7 @@ class SessionHandler(RoomHandler):
             self.clear_session()
         self.set_header("Cache-Control", "no-store")
         if is_form and self.accepts("text/html"):
-            self.redirect(room_path(room) if room else "/", status=303)
+            self.redirect(self.paths.room(room) if room else self.paths.root, status=303)
         elif token is None:
             self.set_status(204)
         else:

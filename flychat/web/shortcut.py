@@ -37,7 +37,6 @@ from .clients import PEEK_BYTES, Client, ClientListener
 from .forms import read_fields
 from .listener import Connection, taken_from
 from .messages import again
-from .paths import messages_path
 from .plain import PlainPost, PlainStream, is_whole_post, plain_request
 from .problems import Problem, problem_of
 from .rate import cost_of
@@ -59,6 +58,7 @@ class Shortcut(ClientListener):
     ) -> None:
         super().initialize(application, *args, **kwargs)
         self._application, self._hold = application, hold
+        self._base = application.paths.base
         self._waiting: set[asyncio.Task[None]] = set()  # for a plan
         self._heads = Heads.at(0)
 
@@ -66,7 +66,7 @@ class Shortcut(ClientListener):
         if self._application.draining:
             return False
         try:
-            plain = plain_request(connection.socket.recv(PEEK_BYTES, socket.MSG_PEEK))
+            plain = plain_request(connection.socket.recv(PEEK_BYTES, socket.MSG_PEEK), self._base)
         except OSError:
             return False
         if plain is not None:
@@ -83,7 +83,7 @@ class Shortcut(ClientListener):
             refuses = self._application.shedding.refuses(seconds, new=not client.watched)
             if refuses and self._shed(client, data, gone=gone):
                 return
-        plain = None if self._application.draining else plain_request(data)
+        plain = None if self._application.draining else plain_request(data, self._base)
         if plain is None or not self._answer(client, plain, len(data)):
             self.hand_over(client)
 
@@ -93,7 +93,7 @@ class Shortcut(ClientListener):
             SHED_GONE.inc()
             self.drop(client)
             return True
-        if not is_whole_post(data):
+        if not is_whole_post(data, self._base):
             return False
         SHED_REFUSED.inc()
         client.socket.recv(len(data))
@@ -217,7 +217,8 @@ class Shortcut(ClientListener):
         """As BaseHandler.write_error."""
         problem = problem_of(error, again=again(fields))
         POSTS.labels(str(problem.status)).inc()
-        id = self._application.failed("POST", messages_path(room), problem) if problem.ours else None
+        path = self._application.paths.messages(room)
+        id = self._application.failed("POST", path, problem) if problem.ours else None
         return refusal(problem, int(time.time()), id)
 
     def _heads_now(self) -> Heads:

@@ -478,6 +478,15 @@ LINES = [
     ),
     (
         line(
+            "a_link_to_another_place",
+            "A recovery is asked for outside of the base path, where nothing answers.",
+            *(pushpin_module, "grip_headers", "base_path + (", "("),
+        ),
+        "contract/test_base_path.py::"
+        "test_a_stream_beneath_it_is_whole_and_a_proxy_finds_what_it_has_missed[model]",
+    ),
+    (
+        line(
             "end_what_is_cut",
             "A stream that is cut seems to have ended.",
             *(

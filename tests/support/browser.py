@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import (
     Browser,
@@ -102,7 +102,7 @@ class ServerProcess:
         assert self._process.stdout
         line = self._process.stdout.readline()
         self.url = next(word for word in line.split() if word.startswith("http://"))
-        self.port = int(self.url.rstrip("/").rpartition(":")[2])
+        self.port = urlsplit(self.url).port or 0
         return self.url
 
     def kill(self) -> None:

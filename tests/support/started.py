@@ -31,7 +31,11 @@ def faulty(server: Server) -> FaultyEngine:
 
 
 async def connect(server: Server, clients: list[Client], request: str, body: str = "") -> Client:
-    host, port = server.url.removeprefix("http://").rstrip("/").rsplit(":", 1)
+    return await connect_to(server.url, clients, request, body)
+
+
+async def connect_to(url: str, clients: list[Client], request: str, body: str = "") -> Client:
+    host, port = url.removeprefix("http://").rstrip("/").rsplit(":", 1)
     client = Client(*await asyncio.open_connection(host, int(port)))
     clients.append(client)
     client.writer.write(f"{request} HTTP/1.1\r\nHost: x\r\n".encode() + body.encode())

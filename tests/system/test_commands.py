@@ -35,6 +35,7 @@ from tests.conftest import both_pushpins
 from tests.support.program import ROOT, START_SECONDS, command, environment, running
 from tests.support.pushpin_proxy import free_port
 from tests.support.served import draft, served
+from tests.support.started import started
 
 gen_test = pytest.mark.gen_test(timeout=40)
 
@@ -137,6 +138,22 @@ def without(*lines: bytes) -> Callable[[bytes], bytes]:
 
 def answered(status: bytes) -> Callable[[bytes], bytes]:
     return lambda head: head.replace(b"200 OK", status)
+
+
+@gen_test
+async def test_beneath_a_base_path_all_is_well_too_and_a_proxy_that_strips_it_is_found(capsys):
+    async with started("--rate-limit", "0", "--base-path", "/chat") as (server, _):
+        code, good, bad = await checked(server.url.rstrip("/"), capsys)
+        assert (code, bad, len(good)) == (0, [], len(GOOD))
+        root = server.url.removesuffix("/chat/")
+        code, _, bad = await checked(root, capsys)
+        assert code == 1
+        assert "404" in bad[0]
+    stripping = lambda head: head.replace(b" /chat/", b" /")  # noqa: E731
+    async with served() as other, between(other.url, request=stripping) as url:
+        code, _, bad = await checked(f"{url}/chat", capsys)
+        assert code == 1
+        assert "flychat has to be started with --base-path /chat, and a proxy to pass paths on" in bad[0]
 
 
 VICES = {

@@ -22,6 +22,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from prometheus_client import REGISTRY, parser
@@ -42,6 +43,15 @@ gen_test = pytest.mark.gen_test(timeout=60)
 
 def text(name: str) -> str:
     return (DEPLOY / name).read_text()
+
+
+def beneath(base_path: str, name: str) -> str:
+    """A file of deploy/ as docs/operating.md has it changed for a --base-path."""
+    if not base_path:
+        return text(name)
+    documented = (ROOT / "docs" / "operating.md").read_text()
+    (change,) = re.findall(rf"(?m)^sed -i '([^']*)' (?:\S*/)?{re.escape(name)}$", documented)
+    return run("sed", change.replace("/chat", base_path), DEPLOY / name)
 
 
 def run(*arguments: str | Path, **options) -> str:
@@ -157,16 +167,23 @@ def certificate(tmp_path_factory) -> tuple[Path, Path]:
 class Front:
     """A web server: `url` is where it speaks TLS, `plain` where it does not, `start` runs it."""
 
-    def __init__(self, name: str, folder: Path, target: str, certificate: tuple[Path, Path]) -> None:
+    def __init__(
+        self, name: str, folder: Path, target: str, certificate: tuple[Path, Path], base_path: str = ""
+    ) -> None:
         need(name)
-        self.certificate, self._folder = certificate, folder
+        self.certificate, self._folder, self._base_path = certificate, folder, base_path
         port, plain = free_port(), free_port()
-        self.url, self.plain = f"https://127.0.0.1:{port}", f"http://127.0.0.1:{plain}"
+        self.host, self.plain = f"https://127.0.0.1:{port}", f"http://127.0.0.1:{plain}"
+        self.url = self.host + base_path
         prepare = self._nginx if name == "nginx" else self._caddy
         self._command, self._check = prepare(target, port, plain)
 
     def _nginx(self, target: str, port: int, plain: int) -> tuple[list[str], list[str]]:
-        snippet = re.sub(r"\n *listen \[::\].*", "", text("nginx.conf"))
+        snippet = re.sub(r"\n *listen \[::\].*", "", beneath(self._base_path, "nginx.conf"))
+        if self._base_path:
+            ours = f"    location {self._base_path}/ {{"
+            assert ours in snippet
+            snippet = snippet.replace(ours, f"    location / {{ return 200 'another site'; }}\n{ours}")
         for ours, theirs in (
             ("127.0.0.1:7999", target),
             ("listen 80;", f"listen 127.0.0.1:{plain};"),
@@ -190,7 +207,12 @@ class Front:
     def _caddy(self, target: str, port: int, plain: int) -> tuple[list[str], list[str]]:
         options = f"admin off\n auto_https disable_redirects\n http_port {plain}\n skip_install_trust"
         tls = f"\n tls {self.certificate[0]} {self.certificate[1]}\n"
-        site = text("Caddyfile").replace("127.0.0.1:7999", target)
+        site = beneath(self._base_path, "Caddyfile")
+        if self._base_path:
+            ours = f"reverse_proxy {self._base_path}/* "
+            assert ours in site
+            site = site.replace(ours, f'respond / "another site"\n{ours}')
+        site = site.replace("127.0.0.1:7999", target)
         assert "chat.example.org {" in site
         site = site.replace("chat.example.org {", f"https://127.0.0.1:{port} {{{tls}")
         (self._folder / "Caddyfile").write_text(f"{{\n {options}\n}}\n{site}")
@@ -207,7 +229,7 @@ class Front:
                 *self._command, cwd=self._folder, env=environ, stdout=log, stderr=log
             )
         try:
-            port = int(self.url.rpartition(":")[2])
+            port = int(self.host.rpartition(":")[2])
             async with asyncio.timeout(WAIT):
                 while True:
                     assert process.returncode is None, (self._folder / "log").read_text()
@@ -268,19 +290,24 @@ def unquestioning(folder: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def behind(name: str, mode: str, folder: Path, certificate, *arguments: str) -> AsyncIterator[Front]:
+async def behind(
+    name: str, mode: str, folder: Path, certificate, *arguments: str, base_path: str = ""
+) -> AsyncIterator[Front]:
     """flychat in either mode, and a web server in front of it."""
     stage, port = Stage(folder), free_port()
+    arguments = (*arguments, "--trust-proxy", "--base-path", base_path)
     try:
         if mode == "grip":
             need("pushpin")
-            pushpin = await PushpinChild.start(unquestioning(folder), [f"127.0.0.1:{port}"], key=KEY)
+            pushpin = await PushpinChild.start(
+                unquestioning(folder), [f"127.0.0.1:{port}"], key=KEY, base_path=base_path
+            )
             stage.ending.push_async_callback(pushpin.stop)
-            await stage.app(port, [pushpin.grip_url], "--trust-proxy", *arguments)
-            port = int(pushpin.url.rstrip("/").rpartition(":")[2])
+            await stage.app(port, [pushpin.grip_url], *arguments)
+            port = urlsplit(pushpin.url).port
         else:
-            await stage.app(port, (), "--trust-proxy", *arguments)
-        async with Front(name, folder, f"127.0.0.1:{port}", certificate).start() as front:
+            await stage.app(port, (), *arguments)
+        async with Front(name, folder, f"127.0.0.1:{port}", certificate, base_path).start() as front:
             yield front
     finally:
         await stage.close()
@@ -293,9 +320,11 @@ modes = pytest.mark.parametrize("mode", ["standalone", "grip"])
 @gen_test
 @fronts
 @modes
-async def test_streams_flow_unbuffered_over_http_2(name, mode, tmp_path, certificate):
+@pytest.mark.parametrize("base_path", ["", "/chat"])
+async def test_streams_flow_unbuffered_over_http_2(name, mode, base_path, tmp_path, certificate):
     room = new_room().replace(" ", "-")
-    async with behind(name, mode, tmp_path, certificate, "--rate-limit", "0") as front:
+    unlimited = ("--rate-limit", "0")
+    async with behind(name, mode, tmp_path, certificate, *unlimited, base_path=base_path) as front:
         async with front.stream(room) as lines:
             head = (await asyncio.wait_for(lines.readuntil(b"\r\n\r\n"), WAIT)).decode().lower()
             assert head.startswith("http/2 200")
@@ -310,6 +339,11 @@ async def test_streams_flow_unbuffered_over_http_2(name, mode, tmp_path, certifi
         )
         assert "all is well" in said
         assert "BAD" not in said
+        assert "by GRIP" in said
+        if base_path:
+            assert await front.curl(front.host) == "another site\n2 200"
+            assert (await front.curl(f"{front.url}/metrics")).endswith("2 404")
+            assert (await front.curl(f"{front.url}/healthz")).endswith("2 200")
 
 
 @gen_test
@@ -408,8 +442,10 @@ STREAM = ("-H", "Accept: text/event-stream")
 async def test_while_flychat_is_away_a_stream_says_when_to_come_back(name, status, tmp_path, certificate):
     """0: nobody listens; 500 and 502 are Pushpin's words for that, 503 flychat's own for "not now"."""
     retry_later = "Retry-After: 7\r\nContent-Type: application/json\r\n"
+    base_path = "/chat" if status == 502 else ""
     with answering(status, retry_later, '{"error": {}}') as port:
-        async with Front(name, tmp_path, f"127.0.0.1:{port}", certificate).start() as front:
+        target = f"127.0.0.1:{port}"
+        async with Front(name, tmp_path, target, certificate, base_path).start() as front:
             address = f"{front.url}/rooms/tea/messages/"
             away = await front.curl("-D", "-", *STREAM, address)
             head, _, rest = away.replace("\r\n", "\n").partition("\n\n")
@@ -514,6 +550,7 @@ def test_neither_the_unit_nor_the_image_runs_files_of_its_working_directory(tmp_
     [
         ((), {"FLYCHAT_HOST": "0.0.0.0"}),
         ((), {"FLYCHAT_HOST": "::"}),
+        ((), {"FLYCHAT_BASE_PATH": "/chat"}),
         ((), {"FLYCHAT_HOST": "::1", "HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}),
         (("--host", "127.0.0.1"), {"FLYCHAT_HOST": "192.0.2.1"}),
     ],

@@ -24,15 +24,16 @@ gen_test = pytest.mark.gen_test(timeout=30)
 PARTS = {"python", "pushpin", "connmgr", "proxy", "handler"}  # the first is the watcher
 
 
-async def with_pushpin(stage: Stage, port: int = 0) -> App:
+async def with_pushpin(stage: Stage, port: int = 0, base_path: str = "") -> App:
     """flychat as in the README. `url` is the one that it says."""
     log = stage.directory / "app.log"
     store = f"sqlite:{stage.directory / 'demo.db'}"
     arguments = ["--grip", "--with-pushpin", "--store", store, "--pushpin-port", str(port)]
+    arguments += ["--base-path", base_path]
     app = App(free_port(), arguments, stage.path(), log)
     await app.start()
     stage.ending.push_async_callback(app.kill)
-    app.url = re.match(r"flychat: open (http://127.0.0.1:\d+/)  \(grip; ", app.greeting)[1]
+    app.url = re.match(rf"flychat: open (http://127.0.0.1:\d+{base_path}/)  \(grip; ", app.greeting)[1]
     return app
 
 
@@ -61,15 +62,16 @@ def parts(pids: dict[int, str]) -> set[str]:
 
 @both_pushpins
 @gen_test
-async def test_the_command_of_the_readme_gives_a_page_and_two_windows_that_chat(stage):
-    app = await with_pushpin(stage)
+@pytest.mark.parametrize("base_path", ["", "/chat"])
+async def test_the_command_of_the_readme_gives_a_page_and_two_windows_that_chat(stage, base_path):
+    app = await with_pushpin(stage, base_path=base_path)
     room = new_room()
     crowd = await stage.crowd(app.url, room, 2)  # at once: what is printed is true
     assert (await fetch(app.url, f"/{room.replace(' ', '%20')}?user=ann"))[0] == 200
     assert (await post(app.url, room, "hello"))[0] == 200
     await crowd.until_id(1)
     crowd.check(1)
-    direct = f"http://127.0.0.1:{app.port}/"
+    direct = f"http://127.0.0.1:{app.port}{base_path}/"
     banner = (await fetch(direct, "/x?user=ann"))[2].decode()
     assert app.url in banner
     pids = pushpins(app)

@@ -128,37 +128,34 @@ ALLOWED = {
     "web.plain": PURE | {"web.negotiation"},
     "web.application": PURE
     | {"access.gate", "access.keeper", "chat", "hub", "seldom", "packaged"}
-    | {"web.credentials", "web.problems", "web.rate", "web.shedding", "web.visitor"},
+    | {"web.credentials", "web.paths", "web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.base": PURE
     | {"chat", "web.application", "web.listener", "web.negotiation", "web.paths"}
     | {"web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.removals": PURE | {"web.rights"},
-    "web.rights": PURE | {"web.base", "web.credentials", "web.paths"},
+    "web.rights": PURE | {"web.base", "web.credentials"},
     "web.messages": PURE
     | {
         "web.application",
         "web.base",
         "web.forms",
         "web.listener",
-        "web.paths",
         "web.rate",
         "web.removals",
         "web.rights",
     },
-    "web.session": PURE
-    | {"access.revocations", "access.tokens", "web.credentials", "web.forms", "web.messages"}
-    | {"web.pages", "web.paths"},
+    "web.session": PURE | {"access.revocations", "access.tokens", "web.forms", "web.messages", "web.pages"},
     "web.revocations": PURE | {"access.revocations", "web.forms", "web.rights"},
-    "web.assets": {"web.base", "web.negotiation"},
+    "web.assets": {"web.base", "web.negotiation", "web.paths"},
     "web.status": PURE | {"web.base"},
-    "web.pages": PURE | {"web.base", "web.paths", "web.rights", "web.visitor"},
+    "web.pages": PURE | {"web.base", "web.rights", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
     | {"web.removals", "web.revocations", "web.session"},
     "web.listener": {"web.shedding", "web.visitor"},
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.shortcut": PURE
-    | {"web.application", "web.base", "web.clients", "web.forms", "web.listener", "web.messages", "web.paths"}
+    | {"web.application", "web.base", "web.clients", "web.forms", "web.listener", "web.messages"}
     | {"web.plain", "web.problems", "web.rate", "web.shedding"},
     "config": {"__init__", "errors", "access.options"},
     "client.follower": PURE,
