@@ -3,6 +3,10 @@
 It is a client like any other, and knows only what can be seen from outside; it looks at one connection at a
 time, without the client's own repairs, for these would hide what it is to find. What only browsers do it does
 once.
+
+It writes to one room, the same each time: a check that is made every hour leaves one room behind, not
+thousands. So there may be messages of earlier checks in it, and of others that are made right now; among what
+it is sent it looks for its own.
 """
 
 from __future__ import annotations
@@ -11,7 +15,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import secrets
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +33,8 @@ from .check_page import check_page
 from .findings import Findings, reason
 from .terminal import interruptible, told
 
+ROOM = "flychat-check"
+IDLE_ROOM = f"{ROOM}-idle"  # where nobody posts
 PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
 LATE = 1.0  # seconds by which a message may be seen after its POST was answered
 POSTS = 5
@@ -46,16 +51,16 @@ def check_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
 
 
 async def check(url: str, *, quick: bool) -> int:
-    """Looks at a deployment through whatever is in front of it; writes a few messages into a new room."""
-    room = f"check-{secrets.token_hex(4)}"
+    """Looks at a deployment through whatever is in front of it; writes a few messages."""
+    room = ROOM
     proxy = http.proxy_of(url)
     print(told(f"{url}, room {room}{f', through the proxy {proxy}' if proxy else ''}"), flush=True)
     found = Findings()
-    idle = None if quick else asyncio.create_task(_keep_alive(url, f"{room}-idle"))
+    idle = None if quick else asyncio.create_task(_keep_alive(url, IDLE_ROOM))
     try:
         await _check_head(found, url, room)
         await _check_mode(found, url)
-        await check_page(found, url, f"{room}-page")
+        await check_page(found, url, room)
         if messages := await _check_delivery(found, url, room):
             await _check_resumption(found, url, room, messages)
             await _check_reset(found, url, room, messages)
@@ -180,7 +185,7 @@ async def _check_resumption(found: Findings, url: str, room: str, messages: list
     position, rest = messages[0].id, messages[1:]
     for by_query, name in ((False, "the Last-Event-ID header"), (True, "?lastEventId=")):
         async with http.connect(url, room, position, by_query=by_query) as (_, events):
-            got = await _messages(events, len(rest))
+            got = await _messages(events, messages)
         found.that(
             got == rest,
             f"resumption by {name} is right",
@@ -192,7 +197,7 @@ async def _check_reset(found: Findings, url: str, room: str, messages: list[Mess
     async with http.connect(url, room, ANOTHER_LOG) as (_, events):
         async with asyncio.timeout(PATIENCE):
             names = [(await anext(events, NOTHING)).name for _ in range(2)]
-        got = await _messages(events, len(messages))
+        got = await _messages(events, messages)
     found.that(
         names == ["stream-open", "stream-reset"] and got == messages,
         "a position of another log is reset",
@@ -200,13 +205,15 @@ async def _check_reset(found: Findings, url: str, room: str, messages: list[Mess
     )
 
 
-async def _messages(events: AsyncIterator[Event], number: int) -> list[Message]:
-    """The next official messages, `number` of them or as many as come in time."""
+async def _messages(events: AsyncIterator[Event], ours: list[Message]) -> list[Message]:
+    """Which official messages come, up to the last of ours, or in time: without those of other checks."""
+    keys = {message.key for message in ours}
     follower, got = Follower("", None), list[Message]()
     with contextlib.suppress(TimeoutError, StopAsyncIteration):
         async with asyncio.timeout(PATIENCE):
-            while len(got) < number:
-                if isinstance(seen := follower.take(await anext(events)), Message):
+            while (follower.position or 0) < ours[-1].id:
+                seen = follower.take(await anext(events))
+                if isinstance(seen, Message) and seen.key in keys:
                     got.append(seen)
     return got
 

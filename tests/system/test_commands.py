@@ -114,6 +114,16 @@ async def test_all_is_well_with_a_standalone_server_and_a_keep_alive_is_seen(cap
     assert all(word in line for word, line in zip((*GOOD, "keep-alive"), good, strict=True))
 
 
+@gen_test
+async def test_checks_leave_one_room_behind_however_many_there_are_and_do_not_disturb_each_other(capsys):
+    async with served() as server:
+        assert (await checked(server.url, capsys))[0] == 0
+        both = await asyncio.gather(check.check(server.url, quick=True), check.check(server.url, quick=True))
+        assert both == [0, 0], capsys.readouterr().out
+        rooms = [room.room for room in await server.engine.rooms()]
+    assert rooms == ["flychat-check"]
+
+
 @both_pushpins
 @gen_test
 async def test_all_is_well_behind_pushpin_and_the_app_itself_is_told_from_it(stage, capsys):
@@ -186,7 +196,7 @@ VICES = {
     ),
     "refuses": ({"head": answered(b"403 Forbidden")}, "403"),
     "refuses posts": ({"plain": answered(b"403 Forbidden")}, "the server refuses: 403"),
-    "refuses pages": ({"plain": answered(b"403 Forbidden")}, "-page: 403 Forbidden"),
+    "refuses pages": ({"plain": answered(b"403 Forbidden")}, "flychat-check: 403 Forbidden"),
     "replaces Host": (
         {"request": lambda head: re.sub(rb"Host: \S+", b"Host: 127.0.0.1:3000", head)},
         "a proxy on the way replaces Host; it has to pass it on as it is, with the port",
@@ -213,7 +223,7 @@ VICES = {
     ),
     "has flychat in a folder": (
         {"body": lambda data: data.replace(b'"/rooms/', b'"/chats/')},
-        "the page posts to /chats/check-",
+        "the page posts to /chats/flychat-check",
     ),
     "is overloaded": ({"head": answered(b"503 Service Unavailable")}, "503"),
 }
