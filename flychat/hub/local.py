@@ -27,7 +27,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from itertools import islice
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from ..access import Pass
 from ..errors import Unavailable
@@ -38,10 +38,8 @@ from .passes import Ended, Passes, never
 from .sockets import Audience, Connection, Connections
 from .waiting import batches
 
-RECOVERIES = Counter(
-    "flychat_local_recoveries",
-    "Times that a room, or a hold on its way in, was behind and was given the rest",
-)
+RECOVERIES = Counter("flychat_local_recoveries", "Times a room, or a hold on its way in, was given the rest")
+ROOMS = Gauge("flychat_rooms", "Rooms in which streams are held in this process")
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +164,7 @@ class LocalHub:
         if room is None:
             room = self.rooms[name] = _Room(self, plan)
             self.holds(name, True)
+            ROOMS.inc()
         return room
 
     def _tick(self) -> None:
@@ -296,3 +295,4 @@ class _Room:
     def _forget_if_empty(self) -> None:
         if not self._expected and not self.inhabited and self._hub.rooms.pop(self.name, None) is not None:
             self._hub.holds(self.name, False)
+            ROOMS.dec()

@@ -89,6 +89,23 @@ async def test_streams_are_counted_while_they_are_held_and_when_they_end(monkeyp
 
 
 @pytest.mark.gen_test
+async def test_rooms_are_counted_while_streams_are_held_in_them():
+    """However many streams there are; a room that is only written to, or read, is none of them."""
+    rooms = Change("flychat_rooms")
+    async with served() as chat:
+        clients = [await chat.stream(room=room) for room in ("tea", "tea", "milk")]
+        await chat.post(room="other")
+        assert rooms() == 2
+        gone = asyncio.Event()
+        holds = chat.hub.holds
+        chat.hub.holds = lambda room, held: (holds(room, held), None if held else gone.set())
+        clients[2].close()
+        await asyncio.wait_for(gone.wait(), 5)
+        assert rooms() == 1
+    assert rooms() == 0, "a server that ends holds none"
+
+
+@pytest.mark.gen_test
 async def test_labels_have_few_values_and_nothing_of_a_message_or_a_room():
     async with served() as chat:
         series = []
