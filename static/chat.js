@@ -2,21 +2,21 @@
 
 import { byId, element, paint } from "./dom.js";
 import { Invitation } from "./invite.js";
-import { browser, recall, remember, tab } from "./memory.js";
+import { browser, recall, remember, tab, takesCookies } from "./memory.js";
 import { roomPath } from "./paths.js";
 import { Room } from "./room.js";
 
 const RECENT = 6; // rooms
 
-// The address is to be shared, without the name; a tab keeps its name, although the cookie is common. But a name
-// that is in a token is that of the session, and so of all tabs.
+// The address is to be shared, without the name, which it keeps only where no cookie can. A tab keeps its name,
+// although the cookie is common. But a name that is in a token is that of the session, and so of all tabs.
 function keepsName({ user, named: given }) {
   const path = location.pathname;
   const asked = new URLSearchParams(location.search).has("user");
   const named = asked || given !== undefined;
-  const before = recall(tab, "user", user);
+  const before = recall(tab, "user", user) || user;
   remember(tab, "user", user);
-  if (asked) history.replaceState(null, "", path);
+  if (asked && takesCookies()) history.replaceState(null, "", path);
   else if (!named && before !== user) location.replace(`${path}?user=${encodeURIComponent(before)}`);
   return named || before === user;
 }
@@ -47,7 +47,7 @@ function furnishMenu({ user, sub }) {
 function furnishLink(button) {
   button.hidden = !navigator.clipboard; // only on https and localhost
   button.onclick = async () => {
-    await navigator.clipboard.writeText(location.href);
+    await navigator.clipboard.writeText(location.origin + location.pathname);
     button.textContent = "Copied";
   };
 }

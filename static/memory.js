@@ -6,17 +6,30 @@ import { base } from "./paths.js";
 export const tab = "sessionStorage";
 export const browser = "localStorage";
 
-// A browser that refuses to remember costs comfort, not function.
+// What was left there by another version counts as nothing where it is of another kind than `otherwise`; a list
+// is one of strings. A browser that refuses to remember costs comfort, not function.
 export function recall(area, name, otherwise) {
+  let value;
   try {
-    return JSON.parse(window[area].getItem(`flychat${base}:${name}`)) ?? otherwise;
-  } catch {
-    return otherwise;
-  }
+    value = JSON.parse(window[area].getItem(`flychat${base}:${name}`));
+  } catch {}
+  const isList = Array.isArray(otherwise);
+  if (Array.isArray(value) !== isList || typeof value !== typeof otherwise) return otherwise;
+  return isList ? value.filter((each) => typeof each === "string") : value;
 }
 
 export function remember(area, name, value) {
   try {
     window[area].setItem(`flychat${base}:${name}`, JSON.stringify(value));
   } catch {}
+}
+
+// Whether the server may leave a cookie here: its own cannot be read.
+export function takesCookies() {
+  try {
+    document.cookie = "flychat_taken=1; SameSite=Lax; Max-Age=60";
+    return document.cookie.includes("flychat_taken=1");
+  } catch {
+    return false;
+  }
 }

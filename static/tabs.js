@@ -47,8 +47,10 @@ export class Tabs {
   }
 
   start() {
-    if (!navigator.locks) return this.#open(); // plain http: one each
-    this.#channel = new BroadcastChannel(this.name);
+    try {
+      if (navigator.locks) this.#channel = new BroadcastChannel(this.name);
+    } catch {}
+    if (!this.#channel) return this.#open(); // plain http, or a browser that denies them: one each
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#ask();
     this.hello();
