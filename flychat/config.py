@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where messages are kept: sqlite:FILE, sqlite::memory: or dynamodb:TABLE "
         "(default: sqlite:flychat.db, with --grip dynamodb:flychat-messages)",
     )
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1; :: for all of the machine)")
     parser.add_argument("--port", help="port to listen on, 0 for a free one (default: 3000)")
     parser.add_argument(
         "--base-path",

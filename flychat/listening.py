@@ -1,4 +1,8 @@
-"""Where the server listens."""
+"""Where the server listens.
+
+`::` is every address of the machine, of both families. It takes two sockets: on a single one for both, IPv4
+clients would have IPv6 addresses, which take five times as long to read.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,21 @@ from tornado.netutil import bind_sockets
 from .config import Config
 from .errors import Misconfigured
 
+BOTH_FAMILIES = ("::", "0.0.0.0")
 BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
 
 
 def listen(config: Config) -> list[socket.socket]:
+    """Raises Misconfigured."""
+    sockets: list[socket.socket] = []
     try:
-        return bind_sockets(config.port, config.host, backlog=BACKLOG)
+        for host in BOTH_FAMILIES if config.host == "::" else [config.host]:
+            port = sockets[0].getsockname()[1] if sockets else config.port
+            sockets += bind_sockets(port, host, backlog=BACKLOG)
+        return sockets
     except (OSError, UnicodeError) as error:
+        for sock in sockets:
+            sock.close()
         why = getattr(error, "strerror", None) or "that is no address"
         raise Misconfigured(f"cannot listen on {config.host}:{config.port}: {why}") from None
 
