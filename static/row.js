@@ -1,12 +1,16 @@
 import { clock, dayName, fullDate, grouping } from "./dates.js";
 import { byId, element, paint } from "./dom.js";
-import { partsOf } from "./links.js";
+import { partsOf, pieces } from "./links.js";
 import { Timer } from "./timer.js";
+
+const LONG = 30; // characters of an address, from which on it says where a line may end
 
 // The elements of a text: only links can be clicked.
 function linked(text) {
-  const link = (part) =>
-    element("a", { href: part.href, rel: "noopener nofollow ugc", target: "_blank" }, part.text);
+  const within = (address) =>
+    address.length < LONG ? [address] : pieces(address).flatMap((piece) => [element("wbr"), piece]).slice(1);
+  const link = ({ text, href }) =>
+    element("a", { href, rel: "noopener nofollow ugc", target: "_blank" }, ...within(text));
   return partsOf(text).map((part) => (part.href ? link(part) : part.text));
 }
 

@@ -71,6 +71,18 @@ def test_links_are_clickable_and_nothing_else_is_interpreted(window: Open, url: 
         expect(row.locator("p")).to_have_text(text)
 
 
+def test_a_long_address_breaks_where_its_parts_end(window: Open, url: str, room: str) -> None:
+    address = "https://example.org/harbour/prices?season=2026&boat=small"
+    post(url, room, "Bob", f"See www.example.org/short and {address}, please")
+    ann = window().open()
+    short, long = ann.rows.get_by_role("link").all()
+    expect(short).to_have_attribute("href", "https://www.example.org/short")
+    expect(short.locator("wbr")).to_have_count(0)
+    expect(long.locator("wbr")).to_have_count(7)
+    expect(long).to_have_attribute("href", address)
+    expect(long).to_have_text(address)
+
+
 def test_hostile_names_and_texts_are_shown_literally_everywhere(window: Open, url: str) -> None:
     room = "<b>&{{ 7*7 }}\"'\u202e?#%41"
     ann = window("<u>Ann</u>\"'", room=room).open()
