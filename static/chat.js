@@ -1,8 +1,8 @@
 // The script of every page: the join form, the menu, the names and rooms that were used before; and the room.
 
-import { byId, element, paint } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { Invitation } from "./invite.js";
-import { browser, recall, remember, tab, takesCookies } from "./memory.js";
+import { browser, recall, remember, tab, takesCookies, tellZone } from "./memory.js";
 import { roomPath } from "./paths.js";
 import { Room } from "./room.js";
 
@@ -32,9 +32,8 @@ function offerRooms(current) {
   list.hidden = !rooms.length;
 }
 
-function furnishMenu({ user, sub }) {
+function furnishMenu() {
   const menu = document.querySelector(".menu");
-  for (const part of menu.querySelectorAll(".face, .me")) paint(part, sub ?? user);
   for (const name of ["click", "focusin"])
     addEventListener(name, ({ target }) => (menu.open &&= menu.contains(target)));
   addEventListener("keydown", ({ key }) => {
@@ -53,12 +52,13 @@ function furnishLink(button) {
 }
 
 document.documentElement.classList.add("js");
+tellZone();
 const room = byId("room")?.dataset;
 new Invitation(document.querySelector("main").dataset).take();
 if (document.querySelector(".recent")) offerRooms(room?.room);
 if (byId("name")) byId("name").value ||= recall(tab, "user", "");
 if (room && keepsName(room)) {
-  furnishMenu(room);
+  furnishMenu();
   furnishLink(byId("share"));
   new Room(room);
 }

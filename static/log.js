@@ -212,6 +212,7 @@ export class Log {
 
   #row(message, item) {
     item.classList.toggle("own", this.identity.owns(message));
+    item.classList.remove("maybe");
     return new Row(message, item);
   }
 

@@ -33,3 +33,11 @@ export function takesCookies() {
     return false;
   }
 }
+
+// The reader's time zone, in minutes: so the server names the days in a page as the page would.
+export function tellZone() {
+  const zone = -new Date().getTimezoneOffset();
+  try {
+    document.cookie = `flychat_zone=${zone}; Path=${base}/; Max-Age=31536000; SameSite=Lax`;
+  } catch {}
+}

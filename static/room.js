@@ -10,6 +10,7 @@ import { notice } from "./notice.js";
 import { Outbox } from "./outbox.js";
 import { Status } from "./status.js";
 import { Tabs } from "./tabs.js";
+import { unfolds } from "./unfold.js";
 import { Unread } from "./unread.js";
 
 const BATCH = 16; // ms in which events are gathered, to be shown at once
@@ -28,6 +29,7 @@ export class Room {
     const log = (this.log = new Log(new Identity(user, sub), Number(last), older !== undefined));
     this.status = new Status();
     this.history = new History(path, log);
+    unfolds(log);
     this.unread = new Unread(log, () => this.#jump());
     log.onChange = () => this.unread.draw();
     this.outbox = new Outbox(path, log);

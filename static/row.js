@@ -1,44 +1,52 @@
 import { clock, dayName, fullDate, grouping } from "./dates.js";
-import { byId, element, paint } from "./dom.js";
-import { partsOf, pieces } from "./links.js";
+import { byId, element } from "./dom.js";
+import { pieces as addressPieces } from "./links.js";
+import { hue, initial, shown } from "./names.js";
+import { isBig, isLong, pieces } from "./texts.js";
 import { Timer } from "./timer.js";
 
 const LONG = 30; // characters of an address, from which on it says where a line may end
 
-// The elements of a text: only links can be clicked.
-function linked(text) {
-  const within = (address) =>
-    address.length < LONG ? [address] : pieces(address).flatMap((piece) => [element("wbr"), piece]).slice(1);
-  const link = ({ text, href }) =>
-    element("a", { href, rel: "noopener nofollow ugc", target: "_blank" }, ...within(text));
-  return partsOf(text).map((part) => (part.href ? link(part) : part.text));
-}
+const within = (address) =>
+  address.length < LONG
+    ? [address]
+    : addressPieces(address).flatMap((piece) => [element("wbr"), piece]).slice(1);
 
-// What cannot be seen in a name can be with this.
-const unseen = new RegExp(byId("room")?.dataset.unseen, "gu");
-const shown = (name) => name.replace(unseen, (_, seen) => seen ?? "\ufffd");
+// What a text is made of: only links can be clicked.
+function part({ text, href, mention, code, open, close, block }) {
+  if (mention) return element("bdi", {}, mention);
+  if (href) {
+    const link = { href, rel: "noopener nofollow ugc", target: "_blank", dir: "auto" };
+    return element("a", link, ...within(text));
+  }
+  if (!code) return text;
+  const marks = [open, close].map((mark) => element("s", {}, mark));
+  const made = element("code", block ? { className: "block" } : {}, marks[0], code, marks[1]);
+  made.dir = "ltr";
+  made.translate = false;
+  return made;
+}
 
 // One message on the page. What it stands for is decided elsewhere (conversation.js, outbox.js), which set:
 //   own, pending, withdrawn   see conversation.js
 //   onOfficial, onRetract     called when the stream says so
+// A row of the server (web/rows.py) has all that one has that is made here, but for links and local times.
 export class Row {
   timer = new Timer();
-  day = element("div", { className: "day" });
 
   constructor(message, item) {
     this.item = item;
     this.time = item.querySelector("time");
     this.time.ariaLive = "off"; // a minute that is corrected is no news
+    this.day = item.querySelector(".day") ?? element("div", { className: "day" });
     const name = shown(message.from);
-    const face = element("span", { className: "face", ariaHidden: "true" });
-    face.dataset.initial = [...name][0].toUpperCase();
-    item.prepend(face);
+    item.querySelector(".face").dataset.initial = initial(name);
     const author = item.querySelector("bdi");
     author.textContent = name;
     if (name !== message.from) author.dataset.name = message.from;
     if (message.user) this.#vouch(message.user, author);
     this.#write(message);
-    paint(item, message.user ?? message.from);
+    item.classList.add(`h${hue(message.user ?? message.from)}`);
     this.become(message);
   }
 
@@ -53,14 +61,21 @@ export class Row {
 
   #write({ text, removed }) {
     if (removed) this.item.dataset.removed = removed;
-    this.item.querySelector("p").replaceChildren(...(removed ? ["(removed)"] : linked(text)));
+    const place = this.item.querySelector("p");
+    place.replaceChildren(...(removed ? ["(removed)"] : pieces(text).map(part)));
+    place.classList.toggle("big", isBig(text));
+    place.classList.toggle("long", isLong(text));
+    this.item.querySelector(".unfold")?.remove();
+    if (!isLong(text)) return;
+    const unfold = element("button", { type: "button", className: "unfold", ariaExpanded: "false" }, "Show all");
+    place.after(unfold);
   }
 
   // The mark is drawn by the style sheet, in a place where no name can stand.
   #vouch(user, author) {
     this.item.dataset.user = user;
     this.item.querySelector(".face").title = author.title = `Verified: ${shown(user)}`;
-    author.after(element("span", { className: "unseen" }, "verified"));
+    author.after(element("span", { className: "unseen", lang: "en" }, "verified"));
   }
 
   become(message) {
@@ -98,7 +113,7 @@ export class Row {
     if (old?.contains(document.activeElement)) byId("text").focus();
     old?.remove();
     if (!note) return;
-    const made = element("div", { className: "note" }, element("span", {}, note));
+    const made = element("div", { className: "note", lang: "en" }, element("span", {}, note));
     for (const [name, onclick] of Object.entries(actions)) made.append(element("button", { onclick }, name));
     this.item.append(made);
   }
@@ -111,8 +126,11 @@ export class Row {
     else if (!this.day.isConnected) this.item.prepend(this.day);
   }
 
+  // What stands there may have been translated: it is compared with what was written.
   nameDay() {
     const name = dayName(this.date);
-    if (this.day.textContent !== name) this.day.textContent = name;
+    const lang = /^(To|Yester)day$/.test(name) ? "en" : "";
+    if (this.named !== name) Object.assign(this.day, { textContent: name, lang });
+    this.named = name;
   }
 }

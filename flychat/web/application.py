@@ -18,7 +18,7 @@ from ..access.keeper import Keeper
 from ..chat import Chat
 from ..errors import NotFound
 from ..hub import Asked, Way
-from ..names import UNSEEN, name_to_show
+from ..names import hue, initial, name_to_show
 from ..packaged import folder
 from ..seldom import Seldom
 from .credentials import NOBODY, cookie_name, identify, is_https
@@ -81,8 +81,8 @@ class BaseApplication(Application):
         self._busy: set[object] = set()
         loader = FileSystemLoader(folder("templates"))
         self.templates = Environment(loader=loader, autoescape=True, auto_reload=False)
-        self.templates.filters["name"] = name_to_show
-        self.templates.globals |= {"unseen": UNSEEN, "paths": self.paths}
+        self.templates.filters |= {"name": name_to_show, "initial": initial, "hue": hue}
+        self.templates.globals["paths"] = self.paths
         super().__init__(**self.routes())
 
     def routes(self) -> dict[str, Any]:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 from ..access import HEADER, READ, WRITE, Token
 from ..errors import Invalid
 from ..fields import new_id, room_name, sender_name
-from ..messages import Message
-from ..names import name_to_show
 from ..sse import read_position
 from .base import BaseHandler
 from .rights import RightsHandler
+from .rows import BLANK, Rows, zone_of
 from .visitor import USER_COOKIE
 
-# Of the rows in a room's page; the scripts load the rest. A first load transfers 60 kB at most: half of it is
-# for the rows, even if they cannot be compressed, and half for scripts, styles and the page around the rows.
-ROWS_BYTES = 30_000
 COOKIE_DAYS = 365
+ZONE_COOKIE = "flychat_zone"  # of the page's scripts
 
 
 class RootHandler(BaseHandler):
@@ -56,6 +53,7 @@ class RoomHandler(RightsHandler):
             "user": "",
             "error": None,
             "token": token,
+            "painted": "" if token is None else token.sub,
         }
         try:
             user = values["user"] = self._user()
@@ -67,14 +65,16 @@ class RoomHandler(RightsHandler):
         if not user:
             return self.write_page("join.html", **values)
         page = await self.read(room, read_position(self.query_value("before")) or None)
-        rows = self._rows(page.messages, token)
+        zone = zone_of(self.get_cookie(ZONE_COOKIE))
+        rows = Rows(user, None if token is None else token.sub, zone, time.time()).page(page.messages)
         first_id = page.messages[-len(rows)].id if rows else 0
         return self.write_page(
             "room.html",
             **values,
             messages_path=self.paths.messages(room),
             provisional_id=new_id(),  # of the form without scripts: sent again, it is the same message
-            rows="".join(rows),  # escaped by their template
+            rows="".join(rows),  # escaped already
+            blank=BLANK,
             first_id=first_id,
             last_id=page.last_id,
             has_older=first_id > 1,
@@ -85,36 +85,6 @@ class RoomHandler(RightsHandler):
         )
 
     head = get
-
-    def _rows(self, messages: Sequence[Message], token: Token | None) -> list[str]:
-        """The newest messages as they stand in the page: at least one, and as many as it has room for.
-
-        Own ones are the user's. A name can be anybody's: without a user, the browser knows what it sent.
-        """
-        template: Any = self.application.templates.get_template("message.html").module
-        rows: list[str] = []
-        left = ROWS_BYTES
-        for message in reversed(messages):
-            sender, date = message.sender, f"{message.date[:10]} {message.date[11:19]}Z"
-            shown, own = name_to_show(sender), token is not None and message.user == token.sub
-            rows.append(
-                template.row(
-                    message.id,
-                    sender,
-                    shown,
-                    message.provisional_id,
-                    date,
-                    message.text,
-                    own,
-                    message.user,
-                    message.removed,
-                )
-            )
-            left -= len(rows[-1].encode())
-            if left < 0 and len(rows) > 1:
-                rows.pop()
-                break
-        return rows[::-1]
 
     def _banner(self) -> str:
         self.application.warn_bypassed()

@@ -103,7 +103,7 @@ def test_hostile_names_and_texts_are_shown_literally_everywhere(window: Open, ur
     expect(ann.page).to_have_title(f"{room} · flychat")
     expect(ann.page.get_by_role("heading")).to_have_text(room)
     expect(ann.page.locator(".sheet .me")).to_have_text(ann.user)
-    assert ann.log.locator("script, img, b, i, u, code").count() == 0
+    assert ann.log.locator("script, img, b, i, u").count() == 0
     links = ann.log.get_by_role("link")
     expect(links).to_have_text(["https://example.org/"] * links.count())
     ann.page.goto(f"{url}{'x' * 65}?user=%3Cb%3E")

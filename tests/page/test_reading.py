@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.page.window import OPEN, Open, hide, seed, talk
 from tests.support.browser import ScriptedStream, event, history, post, wire_message
@@ -33,7 +33,7 @@ def test_rows_are_grouped_by_author_and_day_with_local_times(window: Open) -> No
     time = ann.row("morning").locator("time")
     expect(time).to_have_text("00:01")
     expect(time).to_have_attribute("title", re.compile("Saturday.* 31 January 2026"))
-    hues = ann.rows.evaluate_all("rows => rows.map(row => row.style.getPropertyValue('--hue'))")
+    hues = ann.rows.evaluate_all("rows => rows.map(row => getComputedStyle(row).getPropertyValue('--hue'))")
     assert hues[0] == hues[1] != hues[3] == hues[4]
 
 
@@ -69,7 +69,7 @@ def test_at_midnight_today_becomes_yesterday(window: Open) -> None:
 
 def test_rows_of_the_server_look_like_those_of_the_stream(window: Open, url: str, room: str) -> None:
     talk(url, room)
-    looks = "rows => rows.map(row => [row.className, row.dataset.id, row.style.cssText, row.innerHTML])"
+    looks = "rows => rows.map(row => [[...row.classList].sort(), row.dataset.id, row.innerHTML])"
     ann = window().open()
     live = window("Ann", room=f"{room}, live").open()
     assert ann.log.locator("li.more").count() == 1
@@ -80,6 +80,106 @@ def test_rows_of_the_server_look_like_those_of_the_stream(window: Open, url: str
     live.page.reload()
     expect(live.rows).to_have_count(8)
     assert live.rows.evaluate_all(looks) == ann.rows.evaluate_all(looks)
+
+
+@pytest.mark.parametrize("width", [360, 900])
+@pytest.mark.parametrize("messages", [0, 3, 60])
+def test_nothing_moves_when_the_script_takes_over(
+    window: Open, url: str, room: str, width: int, messages: int
+) -> None:
+    ann = window(viewport={"width": width, "height": 640}, timezone_id="Pacific/Auckland").open()
+    ann.say("mine")
+    expect(ann.rows).to_have_attribute("data-id", "1")
+    texts = [
+        "short",
+        "`code` in a line",
+        "```\na\nblock\n```",
+        "👍",
+        "line\n" * 40,
+        "word " * 60,
+        "@Ann שלום",
+    ]
+    for number in range(messages):
+        post(url, room, "Bob" if number % 5 else "Cid", texts[number % len(texts)])
+    ann.page.add_init_script(
+        """new PerformanceObserver(list => {
+            window.moved ??= [];
+            for (const { value, sources } of list.getEntries())
+                moved.push([value, ...sources.map(({ node, currentRect: to }) => [node?.outerHTML?.slice(0, 90), to.toJSON()])]);
+        }).observe({ type: "layout-shift", buffered: true })"""
+    )
+    held: list[Route] = []
+    ann.page.route("**/chat.js", lambda route: held.append(route))
+    ann.page.reload(wait_until="commit")
+    expect(ann.rows.last).to_be_visible()
+    ann.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    held[0].continue_()
+    expect(ann.status).to_have_text("Connected")
+    ann.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert ann.page.evaluate("() => window.moved ?? []") == []
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_code_is_monospace_and_keeps_its_lines(window: Open, url: str, room: str, script: bool) -> None:
+    post(url, room, "Bob", "Try `**x**`:\n```py\nif a:\n    b  # www.example.org\n```\n**no** _more_")
+    ann = window(java_script_enabled=script).open(connected=script)
+    inline, block = ann.rows.locator("code").all()
+    assert inline.inner_text() == "**x**"
+    assert block.inner_text() == "if a:\n    b  # www.example.org"
+    for code in (inline, block):
+        assert "monospace" in code.evaluate("code => getComputedStyle(code).fontFamily")
+    expect(ann.rows.get_by_role("link")).to_have_count(0)
+    expect(ann.rows.locator("p")).to_contain_text("**no** _more_")
+
+
+def test_long_texts_are_folded_and_shown_whole_on_request(window: Open, url: str, room: str) -> None:
+    text = "\n".join(f"line {number}" for number in range(60))
+    post(url, room, "Bob", text)
+    ann = window().open()
+    post(url, room, "Bob", text)
+    expect(ann.rows).to_have_count(2)
+    for row in ann.rows.all():
+        low = row.locator("p").bounding_box()["height"]
+        assert low < 400
+        row.get_by_role("button", name="Show all").click()
+        assert row.locator("p").bounding_box()["height"] > 2 * low
+        expect(row.get_by_role("button", name="Show less")).to_have_attribute("aria-expanded", "true")
+        row.get_by_role("button", name="Show less").click()
+        assert row.locator("p").bounding_box()["height"] == low
+        expect(row).to_be_in_viewport()
+
+
+def test_long_texts_are_whole_without_javascript(window: Open, url: str, room: str) -> None:
+    post(url, room, "Bob", "line\n" * 60)
+    ann = window(java_script_enabled=False).open(connected=False)
+    assert ann.rows.locator("p").bounding_box()["height"] > 800
+    expect(ann.button("Show all")).to_be_hidden()
+
+
+def test_texts_stand_on_the_side_where_they_begin_and_a_mention_does_not_turn_them(
+    window: Open, url: str, room: str
+) -> None:
+    texts = {
+        "שלום": "right",
+        "hello\nthe longer line of two": "left",
+        "@Ann שלום": "right",
+        "www.example.org שלום": "right",
+        "`code` שלום": "right",
+    }
+    for text in texts:
+        post(url, room, "Bob", text + "\n" + "." * 60)
+    ann = window().open()
+    for row, side in zip(ann.rows.all(), texts.values(), strict=True):
+        gaps = row.locator("p").evaluate(
+            """text => {
+                const range = document.createRange();
+                range.setStart(text, 0);
+                range.setEnd(text.lastChild, text.lastChild.data.indexOf("\\n"));
+                const [box, words] = [text.getBoundingClientRect(), range.getBoundingClientRect()];
+                return { left: words.left - box.left, right: box.right - words.right };
+            }"""
+        )
+        assert (gaps["left"] < gaps["right"]) == (side == "left"), (row.text_content(), gaps)
 
 
 def test_the_log_sticks_to_the_bottom_only_when_the_reader_is_there(

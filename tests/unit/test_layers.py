@@ -148,7 +148,9 @@ ALLOWED = {
     "web.revocations": PURE | {"access.revocations", "web.forms", "web.rights"},
     "web.assets": {"web.base", "web.negotiation", "web.paths"},
     "web.status": PURE | {"web.base"},
-    "web.pages": PURE | {"web.base", "web.rights", "web.visitor"},
+    "web.texts": set(),
+    "web.rows": PURE | {"web.texts"},
+    "web.pages": PURE | {"web.base", "web.rights", "web.rows", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
     | {"web.removals", "web.revocations", "web.session"},

@@ -1,0 +1,75 @@
+"""The text of a message as HTML. Nothing is lost: without its elements it is the text, to the letter.
+
+    a mention in front of a line    <bdi>: a name of another script does not turn the sentence behind it
+    code between backticks          <code>, single ones within a line, triple ones with their lines: nothing
+                                    else of Markdown. The backticks stay, in <s>, which is not displayed
+    a few emoji and nothing else    are large
+    a long text                     is folded, if there are scripts to unfold it
+
+Links are made by the page alone (static/links.js); the rest is in static/texts.js by the same rules.
+tests/contract/texts.json is what both must make of a text. What the patterns have in common with JavaScript's
+is written so that both read it alike: no \\s, \\w, and no lines but by \\n.
+"""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+LONG = 1_500  # characters
+LONG_LINES = 24
+BIG = 3  # emoji
+
+_PARTS = re.compile(
+    r"(?P<open>```(?:[A-Za-z0-9+#.-]*\n)?)(?P<block>(?!`)[\s\S]+?)(?P<close>\n?```\n?)"
+    r"|`(?P<code>[^`\n]+)`"
+    r"|(?P<before>^|\n)(?P<mention>@[^ \t\n`]+(?:[ \t]+@[^ \t\n`]+)*)"
+)
+_PICTURE = (
+    "[\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f7e0-\U0001f7eb\U0001f90c-\U0001f9ff\U0001fa70-\U0001faff"
+    "\u231a\u231b\u23e9-\u23ec\u23f0\u23f3\u2614\u2615\u2648-\u2653\u267f\u2693\u26a1\u26bd\u26be\u26c4\u26c5"
+    "\u26ce\u26d4\u26ea\u26f2\u26f3\u26f5\u26fa\u26fd\u2705\u270a\u270b\u2728\u274c\u274e\u2753-\u2755\u2757"
+    "\u2795-\u2797\u27b0\u27bf\u2b50\u2b55]\ufe0f?|[\u2190-\u2bff]\ufe0f"
+)
+_EMOJI = (
+    f"(?:{_PICTURE})[\U0001f3fb-\U0001f3ff]?(?:\u200d(?:{_PICTURE}|[\u2640\u2642\u2695\u2696\u2708\u2764])"
+    "[\U0001f3fb-\U0001f3ff]?)*(?:[\U000e0020-\U000e007e]+\U000e007f)?|[\U0001f1e6-\U0001f1ff]{2}"
+)
+_BIG = re.compile(f"(?:(?:{_EMOJI})[ \n]*){{1,{BIG}}}")
+_BIG_CHARACTERS = 60  # no three emoji have more
+
+
+def html_of(text: str) -> str:
+    """The text, with its elements."""
+    if "`" not in text and "@" not in text:
+        return escape(text)
+    html, end = "", 0
+    for part in _PARTS.finditer(text):
+        html += escape(text[end : part.start()]) + _element(part)
+        end = part.end()
+    return html + escape(text[end:])
+
+
+def _element(part: re.Match[str]) -> str:
+    if part["block"] is not None:
+        return _code("code class=block", part["open"], part["block"], part["close"])
+    if part["code"] is not None:
+        return _code("code", "`", part["code"], "`")
+    return f"{part['before']}<bdi>{escape(part['mention'])}</bdi>"
+
+
+def _code(tag: str, opened: str, code: str, closed: str) -> str:
+    return f"<{tag} dir=ltr translate=no><s>{opened}</s>{escape(code)}<s>{closed}</s></code>"
+
+
+def is_big(text: str) -> bool:
+    return not text.isascii() and len(text) <= _BIG_CHARACTERS and _BIG.fullmatch(text) is not None
+
+
+def is_long(text: str) -> bool:
+    return len(text) > LONG or text.count("\n") >= LONG_LINES
+
+
+def without_blank_lines(text: str) -> str:
+    """Without those around a text, that nobody means to send."""
+    return re.sub(r"\A(?:[ \t]*\n)+|(?:\n[ \t]*)+\Z", "", text)

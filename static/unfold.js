@@ -1,0 +1,12 @@
+// Long texts are folded (chat.css). The button behind one shows it whole, and folds it again: what is above stays.
+
+export function unfolds(log) {
+  log.scroller.addEventListener("click", ({ target: button }) => {
+    if (!button.matches?.(".unfold")) return;
+    const whole = button.parentElement.querySelector("p").classList.toggle("whole");
+    button.ariaExpanded = `${whole}`;
+    button.textContent = whole ? "Show less" : "Show all";
+    if (whole) log.stuck = false; // the end of the log is further down now
+    else button.parentElement.scrollIntoView({ block: "nearest" });
+  });
+}

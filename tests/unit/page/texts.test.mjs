@@ -1,0 +1,33 @@
+// What a text is made of, as the table has it that the server's rules must follow, too; but for links, which only
+// the page makes.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+
+import { isBig, isLong, pieces } from "../../../static/texts.js";
+
+const cases = JSON.parse(readFileSync(new URL("../../contract/texts.json", import.meta.url)));
+const CHARACTERS = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;" };
+const escape = (text) => text.replace(/[&<>"']/g, (character) => CHARACTERS[character]);
+
+function html({ text, mention, code, block, open, close }) {
+  if (mention) return `<bdi>${escape(mention)}</bdi>`;
+  if (!code) return escape(text);
+  const start = `<code${block ? " class=block" : ""} dir=ltr translate=no>`;
+  return `${start}<s>${escape(open)}</s>${escape(code)}<s>${close}</s></code>`;
+}
+
+for (const { text, ...wanted } of cases)
+  test(`the text ${JSON.stringify(text.slice(0, 60))} of ${text.length}`, () => {
+    const made = { html: pieces(text).map(html).join(""), big: isBig(text), long: isLong(text) };
+    assert.deepEqual(made, wanted);
+  });
+
+test("links are found in what is left", () => {
+  const made = pieces("@Ann see `www.example.org` or www.example.org.");
+  assert.deepEqual(
+    made.map(({ mention, code, text, href }) => mention ?? code ?? href ?? text),
+    ["@Ann", " see ", "www.example.org", " or ", "https://www.example.org", "."],
+  );
+});
