@@ -2,6 +2,7 @@
 
 First before a proxy that only counts what it is sent. Then with a Pushpin of its own, which holds streams, in
 rooms of a few listeners each, and passes the POSTs on: each listener must get each message once and in order.
+Both with answers that wait for the proxy, as they do unless told otherwise, and with --answer-first.
 
 python -m benchmarks.grip [--senders 1,16] [--rooms 100] [--listeners 5] [--posts 4000] [--rounds 3]
 """
@@ -16,6 +17,7 @@ from .ingest import counted
 from .options import options
 
 GRIP = ("--grip", "--store", "sqlite::memory:")
+ORDERS = {"proxy first": (), "answer first": ("--answer-first",)}
 
 
 class Alone(harness.Running):
@@ -25,10 +27,10 @@ class Alone(harness.Running):
         return [self.process.pid]
 
 
-def before_a_sink(senders: int, rooms: int, posts: int) -> dict:
+def before_a_sink(order: str, senders: int, rooms: int, posts: int) -> dict:
     with contextlib.ExitStack() as stack:
         sink = stack.enter_context(harness.helper("grip_sink.py"))
-        arguments = (*GRIP, "--grip-url", f"http://127.0.0.1:{sink}")
+        arguments = (*GRIP, *ORDERS[order], "--grip-url", f"http://127.0.0.1:{sink}")
         peer = replace(harness.CHAT, rooms=rooms, arguments=arguments)
         server = stack.enter_context(harness.running(peer))
         client = stack.enter_context(harness.Client(server))
@@ -40,9 +42,9 @@ def before_a_sink(senders: int, rooms: int, posts: int) -> dict:
     return {"us": 1e6 * used["cpu"] / posts, **sent}
 
 
-def with_pushpin(senders: int, rooms: int, posts: int, listeners: int) -> dict:
+def with_pushpin(order: str, senders: int, rooms: int, posts: int, listeners: int) -> dict:
     port = harness.free_port()
-    arguments = (*GRIP, "--with-pushpin", "--pushpin-port", str(port))
+    arguments = (*GRIP, *ORDERS[order], "--with-pushpin", "--pushpin-port", str(port))
     peer = replace(harness.CHAT, rooms=rooms, arguments=arguments)
     with harness.running(peer) as server:
         server.get("/readyz")  # not answered before Pushpin works
@@ -59,23 +61,26 @@ def with_pushpin(senders: int, rooms: int, posts: int, listeners: int) -> dict:
     }
 
 
-def run(senders: list[int], rooms: int, listeners: int, posts: int, rounds: int) -> dict[int, dict]:
-    """By senders."""
-    runs: dict[int, list[dict]] = {}
+def run(
+    senders: list[int], rooms: int, listeners: int, posts: int, rounds: int
+) -> dict[tuple[str, int], dict]:
+    """By order and senders."""
+    runs: dict[tuple[str, int], list[dict]] = {}
     for _ in range(rounds):
         for n in senders:
-            result = before_a_sink(n, rooms, posts)
-            with contextlib.suppress(harness.Skipped):
-                result |= with_pushpin(n, rooms, posts, listeners)
-            runs.setdefault(n, []).append(result)
-    return {n: harness.medians(results) for n, results in runs.items()}
+            for order in ORDERS:
+                result = before_a_sink(order, n, rooms, posts)
+                with contextlib.suppress(harness.Skipped):
+                    result |= with_pushpin(order, n, rooms, posts, listeners)
+                runs.setdefault((order, n), []).append(result)
+    return {how: harness.medians(results) for how, results in runs.items()}
 
 
-def render(results: dict[int, dict]) -> str:
-    head = ["senders", "CPU us/POST", "publishes/POST", "items/POST"]
+def render(results: dict[tuple[str, int], dict]) -> str:
+    head = ["order", "senders", "CPU us/POST", "publishes/POST", "items/POST"]
     head += ["with Pushpin: CPU us/POST", "of Pushpin", "POST p50 ms"]
     names = ("us", "posts", "items", "app_us", "pushpin_us", "post_p50_ms")
-    return harness.table(head, [[n, *(m.get(name, "") for name in names)] for n, m in results.items()])
+    return harness.table(head, [[*how, *(m.get(name, "") for name in names)] for how, m in results.items()])
 
 
 if __name__ == "__main__":

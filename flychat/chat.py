@@ -52,6 +52,7 @@ class Chat:
         A draft that is in the log already is answered from there, and neither shown nor stored again;
         `searched` is told how many ids the store was searched for it. If this is cancelled before the store
         was given the draft, it never is.
+        Returns, or raises, when what it published is passed on to those who hold streams.
         Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Unstorable.
         """
         known = await self._log.recall(draft, searched)
@@ -59,10 +60,12 @@ class Chat:
             return known
         stored = self.submit(known, searched)
         try:
-            return await asyncio.shield(stored)
+            await asyncio.wait([stored])
+            await self._hub.passed_on()
         except asyncio.CancelledError:
             self.withdraw(known)
             raise
+        return stored.result()
 
     async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
         """Takes back what the draft removes; returns the message that says so. The store then has none of it.
@@ -70,7 +73,9 @@ class Chat:
         `check` is given each of them, and may raise. Nothing is shown before it is stored.
         Raises NotFound, Conflict, TooOld, Unavailable (it may be done in part: ask for the same again).
         """
-        return await self._log.upkeep.remove(draft, check)
+        entry = await self._log.upkeep.remove(draft, check)
+        await self._hub.passed_on()
+        return entry
 
     def is_new(self, draft: Draft) -> bool:
         """Whether it is known without reading that `submit` may be given the draft. Raises Refused."""

@@ -40,6 +40,7 @@ class Config:
     max_streams: int = 0
     max_streams_per_client: int = 0
     grip_urls: tuple[str, ...] = ()
+    answer_first: bool = False
     with_pushpin: bool = False
     pushpin_port: int = 7999
     base_path: str = ""
@@ -63,6 +64,9 @@ class Config:
         with_pushpin = bool(given.with_pushpin) or _flag(environ, "with-pushpin")
         if with_pushpin and mode != "grip":
             raise Misconfigured("--with-pushpin is for --grip")
+        answer_first = bool(given.answer_first) or _flag(environ, "answer-first")
+        if answer_first and mode != "grip":
+            raise Misconfigured("--answer-first is for --grip")
         if with_pushpin and given.grip_url:
             raise Misconfigured("--with-pushpin brings a proxy of its own: leave --grip-url out")
         grip_urls = _several(option("grip_url", environ.get("GRIP_URL") or "http://localhost:5561"))
@@ -82,6 +86,7 @@ class Config:
             max_streams=_cap("max_streams", option("max_streams", "0")),
             max_streams_per_client=_cap("max_streams_per_client", option("max_streams_per_client", "0")),
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
+            answer_first=answer_first,
             with_pushpin=with_pushpin,
             pushpin_port=_port(option("pushpin_port", "7999"), "--pushpin-port"),
             base_path=_base_path(option("base_path", "")),
@@ -163,6 +168,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where a GRIP proxy takes publications (default: http://localhost:5561/), with its keys as in "
         "URL?iss=...&key=base64:...&verify-iss=...&verify-key=base64:... (repeatable; also GRIP_URL). "
         "Others on the machine can read options, as in ps: with keys, prefer the variable",
+    )
+    parser.add_argument(
+        "--answer-first",
+        action="store_true",
+        help="with --grip: answer a POST before the proxies have taken what it publishes, for processes that "
+        "nothing stops after an answer (default: wait for them, at most a second)",
     )
     parser.add_argument(
         "--with-pushpin", action="store_true", help="with --grip: start a Pushpin too, to try it out locally"

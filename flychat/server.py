@@ -58,7 +58,6 @@ EXIT_SECONDS = 9.0
 
 logger = logging.getLogger(__name__)
 
-
 Hold: TypeAlias = tuple[Hub, Callable[..., Listener]]
 
 
@@ -156,12 +155,13 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         )
         undo.push_async_callback(http.close_all_connections)
         undo.callback(http.stop)
-        url = pushpin.url if pushpin else url_of(sockets, config.base_path)
+        await hub.passed_on()  # the recovery of what an earlier process may have left
         tasks = [asyncio.create_task(watch_loop())]
         undo.push_async_callback(cancelled, tasks)
         if engine.retention is not None:
             tasks.append(asyncio.create_task(sweep(log, engine.retention)))
         http.add_sockets(sockets)
+        url = pushpin.url if pushpin else url_of(sockets, config.base_path)
         server = Server(url, log, hub, application, http, tasks, keeper, pushpin)
         undo.pop_all()
     return server
@@ -199,8 +199,9 @@ def held_by_proxies(
 ) -> Hold:
     from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
 
-    verified = not access.all_public
-    return PushpinHub(grip_urls, all_verified=verified, base_path=config.base_path), Listener
+    verified, first = not access.all_public, config.answer_first
+    hub = PushpinHub(grip_urls, all_verified=verified, answer_first=first, base_path=config.base_path)
+    return hub, Listener
 
 
 async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:

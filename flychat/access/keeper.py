@@ -43,6 +43,8 @@ class Holds(Protocol):
 
     def recheck(self, id: str | None) -> None: ...
 
+    async def passed_on(self) -> None: ...
+
 
 class Keeper:
     """Keeps what `access` knows up to date. `holds_here`: the streams are in this process."""
@@ -103,6 +105,8 @@ class Keeper:
         for id in ids:
             self._recheck(id)
             loop.call_later(AGAIN_SECONDS, self._recheck, id)
+        if self._hub is not None:
+            await self._hub.passed_on()
         return moment
 
     async def learn(self) -> None:

@@ -59,6 +59,12 @@ class Hub(Protocol):
         What cannot be delivered is repaired by recovery.
         """
 
+    async def passed_on(self) -> None:
+        """Returns when what was handed on until now is with whoever holds streams, or late.
+
+        To be awaited before a request that may have published is answered: the process may be frozen then.
+        """
+
     def recheck(self, id: str | None) -> None:
         """Has all holds with the pass of this id judged again; None: of any. Never waits, never fails.
 

@@ -123,9 +123,11 @@ class LocalHub:
             self.spawn(room.attach(held, plan.position))
 
     def publish(self, publication: Publication) -> None:
-        room = self.rooms.get(publication.room)
-        if room is not None:
+        if (room := self.rooms.get(publication.room)) is not None:
             room.publish(publication)
+
+    async def passed_on(self) -> None:
+        """It is, when `publish` returns."""
 
     def recheck(self, id: str | None) -> None:
         self.passes.recheck(id)

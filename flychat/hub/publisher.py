@@ -1,13 +1,18 @@
 """Publishing to a GRIP proxy: a queue with one POST in flight, since only so the items arrive in their order.
 
 A batch is tried again as it is: the proxy drops an id that it has seen, and clients cope with provisional
-events that come twice. Nobody waits for a queue, so it is bounded, and what is given up is made up for:
+events that come twice. The queue is bounded, and what is given up is made up for:
 
 - the proxy is asked, by a `hint`, to recover the rooms of the official items that were dropped;
 - where these are too many to remember, and at the start, because the process before this one may have
   died between a write and its publication, it is asked to recover everybody (`POST /recover/`).
 
 Either is tried until the proxy answers, and goes before the queue. Each proxy has a Publisher of its own.
+
+The process may be frozen, or ended, the moment it has answered a request. So an answer waits until the proxy
+has taken all that was put before, or what makes up for it (`taken`), for PATIENCE; then it goes out, and what
+is left is owed: it is tried while the process runs. Items that were put GIVE_UP_SECONDS ago are not sent any
+more, however much of that time the process was frozen.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ QUEUE_ITEMS = 10_000
 QUEUE_BYTES = 16_000_000
 ROOMS_OWED = 1000
 ANSWER_SECONDS = 2.5
+PATIENCE = 1.0  # seconds for which an answer waits for the proxy
 GIVE_UP_SECONDS = 15.0  # less than the 60 during which a proxy knows the ids that it has seen
 LONGEST_PAUSE = 2.0
 FLUSH_SECONDS = 1.0
@@ -50,12 +56,14 @@ FAILURES = Counter("flychat_grip_failures", "POSTs that the proxy did not take",
 DROPPED = Counter("flychat_grip_dropped", "Items that were given up", ["proxy"])
 HINTS = Counter("flychat_grip_hints", "Rooms that the proxy was asked to recover", ["proxy"])
 RECOVERIES = Counter("flychat_grip_recoveries", "Times the proxy was asked to recover everybody", ["proxy"])
+OWED = Counter("flychat_grip_owed", "Answers given before the proxy had what was published", ["proxy"])
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedItem:
     data: bytes
     hint: str  # the channel of the hint that makes up for it; "": none does
+    since: float  # when it was published (time.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +115,15 @@ class Publisher:
         self._give_up = give_up
         self._queue: deque[QueuedItem] = deque()
         self._bytes = 0
+        self._put = self._ended = 0  # items, since the beginning: ended are those taken and those given up
+        self._making_up = True  # for items that were given up, which goes on until nothing is owed
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()  # until so many items have ended
         self._failing = False
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._wake.set()
         self._resolver = Resolver()
         self._client = AsyncHTTPClient(force_instance=True, resolver=self._resolver)
-        for counter in (PUBLISHED, FAILURES, DROPPED, HINTS, RECOVERIES):
+        for counter in (PUBLISHED, FAILURES, DROPPED, HINTS, RECOVERIES, OWED):
             counter.labels(target.proxy)
         QUEUED.labels(target.proxy).set_function(lambda: len(self._queue))
         self._task = asyncio.create_task(self._run())
@@ -122,14 +133,27 @@ class Publisher:
             self._drop(self._take(QUEUE_ITEMS, QUEUE_BYTES))
         self._queue.append(item)
         self._bytes += len(item.data)
+        self._put += 1
         self._idle.clear()
         self._wake.set()
 
     def recover_all(self) -> None:
         """Has the proxy asked to recover everybody, before anything else."""
-        self.must_recover_all = True
+        self.must_recover_all = self._making_up = True
         self._idle.clear()
         self._wake.set()
+
+    def taken(self) -> asyncio.Future[None] | None:
+        """Done when the proxy has taken what was put until now, or what makes up for it; None if it has."""
+        if self._ended == self._put and not self._making_up:
+            return None
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append((self._put, future))
+        return future
+
+    def answered_early(self) -> None:
+        """An answer went out before that was done."""
+        OWED.labels(self._target.proxy).inc()
 
     async def close(self) -> None:
         """Lets the queue drain, for a short time."""
@@ -144,10 +168,19 @@ class Publisher:
             post = self._next()
             if post is not None:
                 await self._deliver(post)
+                self._release()
             else:
                 self._wake.clear()
                 self._idle.set()
                 await self._wake.wait()
+
+    def _release(self) -> None:
+        """Tells those who wait for what has been delivered."""
+        self._making_up = bool(self.owed) or self.must_recover_all
+        while self._waiting and self._waiting[0][0] <= self._ended and not self._making_up:
+            future = self._waiting.popleft()[1]
+            if not future.done():
+                future.set_result(None)
 
     def _next(self) -> Post | None:
         if self.must_recover_all:
@@ -175,8 +208,10 @@ class Publisher:
 
     async def _deliver(self, post: Post) -> None:
         """Tries until it is taken or refused. Items are given up after a while, and the queue with them."""
-        began, pause = time.monotonic(), 0.05
+        began, pause = post.items[0].since if post.items else time.monotonic(), 0.05
         while True:
+            if post.items and time.monotonic() - began > self._give_up:  # the process was frozen
+                return self._drop([*post.items, *self._take(QUEUE_ITEMS, QUEUE_BYTES)])
             status, problem = await self._post(post)
             late = time.monotonic() - began > self._give_up
             if status == 200:
@@ -215,6 +250,7 @@ class Publisher:
 
     def _taken(self, post: Post) -> None:
         proxy = self._target.proxy
+        self._ended += len(post.items)
         PUBLISHED.labels(proxy).inc(len(post.items))
         HINTS.labels(proxy).inc(len(post.hints))
         RECOVERIES.labels(proxy).inc(post.endpoint == "recover")
@@ -234,6 +270,7 @@ class Publisher:
     def _drop(self, items: Sequence[QueuedItem]) -> None:
         if not items:
             return
+        self._ended += len(items)
         DROPPED.labels(self._target.proxy).inc(len(items))
         if not self.owed and not self.must_recover_all:
             logger.warning("publications to the GRIP proxy at %s are given up", self._target.proxy)

@@ -43,7 +43,7 @@ from ..fields import iso_date
 from ..streams import Publication, StreamPlan
 from . import Response, Way
 from .grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
-from .publisher import Publisher, QueuedItem
+from .publisher import PATIENCE, Publisher, QueuedItem
 
 LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, by room
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
@@ -100,10 +100,17 @@ class Signer:
 class PushpinHub:
     """Holds and publishes through the proxies at `urls`."""
 
-    def __init__(self, urls: Sequence[str], *, all_verified: bool = False, base_path: str = "") -> None:
-        """`all_verified`: each URL must have a verify-key; `base_path`: where the server begins.
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        all_verified: bool = False,
+        answer_first: bool = False,
+        base_path: str = "",
+    ) -> None:
+        """`all_verified`: each URL must have a verify-key. `answer_first`: no answer waits for the proxies.
 
-        Raises Misconfigured.
+        `base_path`: where the server begins. Raises Misconfigured.
         """
         self._base_path = base_path
         targets = list(map(GripUrl.read, dict.fromkeys(urls)))
@@ -114,6 +121,7 @@ class PushpinHub:
                 "or else whoever reaches this server could read them"
             )
         self.publishers = list(map(Publisher, targets))
+        self._answer_first = answer_first
         self._published: deque[tuple[float, str, int]] = deque()  # what, lately: (when, channel, id)
         self._expiring: dict[tuple[str, int], asyncio.TimerHandle] = {}  # by pass, and by when it expires
 
@@ -129,21 +137,29 @@ class PushpinHub:
             self._expect(pass_)
 
     def publish(self, publication: Publication) -> None:
+        now = time.monotonic()
         if publication.id is not None:
-            now = time.monotonic()
             self._published.append((now, publication.channel, publication.id))
             while self._published[0][0] < now - RECENT_SECONDS:
                 self._published.popleft()
-        item = QueuedItem(grip_item(publication), hint_channel(publication))
+        item = QueuedItem(grip_item(publication), hint_channel(publication), now)
         for publisher in self.publishers:
             publisher.put(item)
+
+    async def passed_on(self) -> None:
+        if self._answer_first:
+            return
+        waiting = {future: each for each in self.publishers if (future := each.taken()) is not None}
+        if waiting:
+            for future in (await asyncio.wait(waiting, timeout=PATIENCE))[1]:
+                waiting[future].answered_early()
 
     def recheck(self, id: str | None) -> None:
         for publisher in self.publishers:
             if id is None:
                 publisher.recover_all()
             else:
-                publisher.put(QueuedItem(grip_hint(pass_channel(id)), pass_channel(id)))
+                publisher.put(QueuedItem(grip_hint(pass_channel(id)), pass_channel(id), time.monotonic()))
 
     def _expect(self, pass_: Pass) -> None:
         """Has the holds of the pass recovered when it has expired."""

@@ -763,6 +763,39 @@ LINES = [
     ),
     (
         line(
+            "answer_before_the_proxy",
+            "A POST is answered before a proxy has taken what it publishes.",
+            *(PushpinHub, "passed_on", "if self._answer_first:", "if True:"),
+        ),
+        "unit/hub/test_pushpin_hub.py::test_an_answer_waits_until_every_proxy_has_taken_what_was_published",
+    ),
+    (
+        line(
+            "answer_before_it_is_passed_on",
+            "A POST is answered before the hub has passed on what it publishes.",
+            *(Chat, "post", "await self._hub.passed_on()", "pass"),
+        ),
+        "unit/test_chat.py::test_a_post_that_fails_is_answered_when_its_retraction_is_passed_on",
+    ),
+    (
+        line(
+            "answer_before_the_hint",
+            "A POST whose publication was given up is answered before the proxy has the hint.",
+            *(Publisher, "_release", " and not self._making_up", ""),
+        ),
+        "unit/hub/test_pushpin_hub.py::test_an_answer_waits_for_the_hint_in_the_place_of_what_was_given_up",
+    ),
+    (
+        line(
+            "send_what_is_old",
+            "What was published before the process was frozen is sent when it goes on.",
+            *(Publisher, "_deliver", "if post.items and time", "if not post.items and time"),
+        ),
+        "unit/hub/test_pushpin_hub.py"
+        "::test_what_was_published_before_the_process_was_frozen_is_made_up_for_and_not_sent",
+    ),
+    (
+        line(
             "put_without_a_search",
             "A draft whose position is older than what is in memory is put at once.",
             *(Window, "covers", "self.keys.first <= since + 1", "True"),

@@ -60,6 +60,12 @@ def test_the_memory_for_rooms_has_a_bound():
     assert read("--grip", FLYCHAT_MEMORY="1024").memory == 1024
 
 
+def test_answers_wait_for_the_proxies_unless_it_is_said():
+    assert not read("--grip").answer_first
+    assert read("--grip --answer-first").answer_first
+    assert read("--grip", FLYCHAT_ANSWER_FIRST="1").answer_first
+
+
 def test_a_proxy_is_trusted_only_when_it_is_said():
     assert not read("--standalone").trust_proxy
     assert read("--standalone --trust-proxy").trust_proxy
@@ -75,6 +81,7 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("", {"FLYCHAT_STANDALONE": "maybe"}, "FLYCHAT_STANDALONE must be 1 or 0"),
         ("--standalone", {"FLYCHAT_TRUST_PROXY": "ture"}, "FLYCHAT_TRUST_PROXY must be 1 or 0"),
         ("--grip", {"FLYCHAT_WITH_PUSHPIN": "2"}, "FLYCHAT_WITH_PUSHPIN must be 1 or 0"),
+        ("--standalone --answer-first", {}, "--answer-first is for --grip"),
         ("--standalone --grip", {}, "not allowed with"),
         ("--standalone --no-such-option", {}, "--no-such-option"),
         ("--stand", {}, "--stand"),

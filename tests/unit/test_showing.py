@@ -52,6 +52,9 @@ class Room:
         what = "retraction" if b"event: retraction" in publication.content else what
         self._seen.append((round(1000 * (asyncio.get_running_loop().time() - self._began)), what))
 
+    async def passed_on(self) -> None:
+        pass
+
     async def seen(self, *posts: Draft) -> list[tuple[int, str]]:
         """What is published while these are posted, and after."""
         self._began, self._seen = asyncio.get_running_loop().time(), []

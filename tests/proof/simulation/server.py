@@ -78,7 +78,9 @@ class Server:
         elif self.mode == "grip":
             self.hub = PushpinHub([f"http://proxy:{number}/" for number in range(1, 1 + len(world.proxies))])
         else:
-            self.hub = types.SimpleNamespace(publish=_nobody, recheck=_nobody, close=_nothing)
+            self.hub = types.SimpleNamespace(
+                publish=_nobody, recheck=_nobody, passed_on=_nothing, close=_nothing
+            )
         self.keeper = open_keeper(self.access, OPTIONS, engine, holds_here=self.mode == "standalone")
         self.keeper.start(self.hub)
         if world.expires:

@@ -124,10 +124,13 @@ PRIVATE = Rules.of_rules([("*", frozenset())])
 
 class Hub:
     def __init__(self):
-        self.rechecked = []
+        self.rechecked, self.passed_on_after = [], []
 
     def recheck(self, id):
         self.rechecked.append(id)
+
+    async def passed_on(self):
+        self.passed_on_after.append(list(self.rechecked))
 
 
 class Clock:
@@ -152,6 +155,7 @@ async def test_who_revokes_has_the_pass_judged_at_once_and_once_more(monkeypatch
     keeper, hub = kept(MemoryEngine(shared=True))
     moment = await keeper.revoke("ann", "tea")
     assert hub.rechecked == passes_of("ann")
+    assert hub.passed_on_after == [passes_of("ann")], "it is told to the proxies when it is said to be done"
     assert keeper.access.ended("tea", Pass(A, moment, moment + 9), moment) == "revoked"
     assert keeper.access.ended("tea", Pass(A, moment + 1, moment + 9), moment) is None
     while len(hub.rechecked) < 4:  # noqa: ASYNC110 - once more

@@ -1,0 +1,89 @@
+"""What an answer waits for: that all it published is with whoever holds the streams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+
+import pytest
+
+from flychat.chat import Chat
+from flychat.commits import Commit
+from flychat.errors import Unstorable
+from flychat.log import MessageLog
+from flychat.messages import Draft
+from flychat.showing import AtOnce
+from flychat.storage import Rejected
+from flychat.streams import Publication, committed
+from tests.proof.simulation.virtual import in_virtual_time
+from tests.support.fakes import MemoryEngine
+
+SECONDS = 0.5  # that the hub takes to pass something on
+
+
+class Rejecting(MemoryEngine):
+    async def put(self, commit: Commit) -> None:
+        raise Rejected("as the test wants it")
+
+
+class Hub:
+    """Half a hub: it notes what is published, and passes it on SECONDS after somebody has begun to wait for it."""
+
+    def __init__(self) -> None:
+        self.published: list[Publication] = []
+        self.passed: list[Publication] = []
+
+    def publish(self, publication: Publication) -> None:
+        self.published.append(publication)
+
+    async def passed_on(self) -> None:
+        given = list(self.published)
+        await asyncio.sleep(SECONDS)
+        self.passed = given
+
+
+def chat_over(engine: MemoryEngine, hub: Hub) -> Chat:
+    log = MessageLog(engine, memory=False, committed=lambda commit: hub.publish(committed(commit)))
+    return Chat(log, hub, AtOnce(hub.publish))  # type: ignore[arg-type]  # half a hub is enough
+
+
+def draft(text: str = "hi") -> Draft:
+    return Draft.create("room", {"from": "ann", "text": text, "provisionalId": str(uuid.uuid4())}, now=0)
+
+
+@in_virtual_time
+async def test_a_post_is_answered_when_its_official_publication_is_passed_on():
+    hub = Hub()
+    message = await chat_over(MemoryEngine(), hub).post(draft())
+    assert [publication.id for publication in hub.passed] == [None, message.id]
+
+
+@in_virtual_time
+async def test_a_post_that_fails_is_answered_when_its_retraction_is_passed_on():
+    hub = Hub()
+    with pytest.raises(Unstorable):
+        await chat_over(Rejecting(), hub).post(draft())
+    assert b"event: retraction" in hub.passed[-1].content
+
+
+@in_virtual_time
+async def test_a_removal_is_answered_when_it_is_passed_on():
+    hub = Hub()
+    chat = chat_over(MemoryEngine(), hub)
+    message = await chat.post(draft())
+    removal = Draft.removal("room", [message.id], {}, now=time.time(), user="bob", name="bob")
+    entry = await chat.remove(removal, lambda message: None)
+    assert hub.passed[-1].id == entry.id
+
+
+@in_virtual_time
+async def test_who_does_not_wait_any_more_is_not_waited_for():
+    hub = Hub()
+    post = asyncio.create_task(chat_over(MemoryEngine(), hub).post(draft()))
+    await asyncio.sleep(SECONDS / 2)
+    post.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await post
+    assert hub.published, "it is stored, and seen, all the same"
+    assert not hub.passed
