@@ -1,6 +1,7 @@
 // The script of every page: the join form, the menu, the names and rooms that were used before; and the room.
 
 import { byId, element } from "./dom.js";
+import { keepsFocus } from "./focus.js";
 import { Invitation } from "./invite.js";
 import { browser, recall, remember, tab, takesCookies, tellZone } from "./memory.js";
 import { roomPath } from "./paths.js";
@@ -53,6 +54,7 @@ function furnishLink(button) {
 
 document.documentElement.classList.add("js");
 tellZone();
+keepsFocus();
 const room = byId("room")?.dataset;
 new Invitation(document.querySelector("main").dataset).take();
 if (document.querySelector(".recent")) offerRooms(room?.room);

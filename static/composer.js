@@ -32,6 +32,12 @@ export class Composer {
       const composing = event.isComposing || event.keyCode === 229; // Enter chooses a word of an input method
       if (event.key === "Enter" && !event.shiftKey && !composing) this.#submit(event);
     };
+    let width = 0;
+    new ResizeObserver(() => {
+      if (width === this.#field.clientWidth) return;
+      width = this.#field.clientWidth; // the text takes other lines
+      requestAnimationFrame(() => this.#draw()); // to draw now would be to change what is observed
+    }).observe(this.#field);
     this.#draw();
   }
 
@@ -64,8 +70,10 @@ export class Composer {
     counter.classList.toggle("over", over);
     field.ariaInvalid = `${over}`;
     this.#form.querySelector("button").disabled = over || field.disabled;
+    this.#form.style.minHeight = `${this.#form.offsetHeight}px`; // nothing else moves while it is measured
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;
+    this.#form.style.minHeight = "";
     remember(tab, this.name, field.value);
   }
 }

@@ -1,5 +1,6 @@
 import { Conversation } from "./conversation.js";
 import { byId, element } from "./dom.js";
+import { Place } from "./place.js";
 import { Row } from "./row.js";
 import { Timer } from "./timer.js";
 
@@ -18,6 +19,7 @@ export class Log {
   #list = byId("messages");
   #empty = document.querySelector(".empty");
   scroller = byId("log");
+  #place = new Place(this, this.#list);
   live = true; // the rows reach to the last message
   stuck = true; // the reader is at the bottom
   #top = 0; // the scroller's, when last measured
@@ -34,8 +36,6 @@ export class Log {
     });
     this.live = !(this.lastShown < last);
     this.toBottom();
-    // A phone's keyboard, or a text that grows, must not cover the last message.
-    new ResizeObserver(() => this.stuck && this.toBottom()).observe(this.scroller);
   }
 
   get hasOlder() {
@@ -72,6 +72,7 @@ export class Log {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const stays = this.stuck && scrollTop >= this.#top;
     this.#top = scrollTop;
+    this.#place.mark();
     return (this.stuck = this.live && (stays || scrollHeight - scrollTop - clientHeight < 40));
   }
 

@@ -6,7 +6,7 @@ export function unfolds(log) {
     const whole = button.parentElement.querySelector("p").classList.toggle("whole");
     button.ariaExpanded = `${whole}`;
     button.textContent = whole ? "Show less" : "Show all";
-    if (whole) log.stuck = false; // the end of the log is further down now
-    else button.parentElement.scrollIntoView({ block: "nearest" });
+    if (!whole) button.parentElement.scrollIntoView({ block: "nearest" });
+    log.look(); // the end of the log may be further down now
   });
 }
