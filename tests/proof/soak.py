@@ -571,7 +571,8 @@ def report(stages: list[Stage], seed: int, seconds: float) -> str:
         if stage.dynamo is not None:
             suffered += Counter({f"put: {k}": n for k, n in stage.dynamo.suffered.items() if k != "pass"})
     violations = [line for stage in stages for line in stage.violations]
-    slowest = {mode: max(s.slowest for s in stages if s.mode == mode) for mode in BOUND}
+    modes = dict.fromkeys(stage.mode for stage in stages)
+    slowest = {mode: max(s.slowest for s in stages if s.mode == mode) for mode in modes}
     answers = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()) if name.startswith("answers "))
     return "\n".join(
         [

@@ -1,0 +1,229 @@
+"""Nothing runs after an answer:  python -m tests.proof.frozen --minutes 10 --seed 1
+
+A stage of the campaign (soak.py) on a platform that stops each process the moment it has answered, continues
+it for its next request, and now and then ends it instead (tests/support/freezing.py): several processes in GRIP
+mode, one table, a real Pushpin. Clients and senders are those of the campaign, and so is the judge. Besides,
+clients that are there tell how long after its POST's answer they saw a message: no clock of ours runs that
+could have brought it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from flychat.private_pushpin import PushpinChild
+from flychat.storage.dynamodb import DynamoEngine
+from flychat.storage.dynamodb_table import create_table
+from tests.conftest import dynamo_environment
+from tests.proof.judge import Key, Stored, Witness
+from tests.proof.oracle import post
+from tests.proof.soak import Client, Room, Stage, moto, report
+from tests.support.dynamo_proxy import DynamoProxy
+from tests.support.freezing import FreezingPlatform
+from tests.support.pushpin_proxy import DEPLOY, KEY, App, free_port
+from tests.support.sse_parser import Parsed
+
+INSTANCES = 4
+KILLED = 0.03  # of the times that an instance would be continued
+ROOMS, CLIENTS, SENDERS = 2, 6, 2  # clients and senders of each room
+ROUND_SECONDS = 15.0
+SETTLED = 3.0  # seconds after which a client is there: Pushpin recovers the first of a room once more after 1
+LATE = 1.0  # seconds after its POST's answer within which a message is seen, by 99 of 100
+
+
+class Watching(Witness):
+    """Notes when each official message came, and since when it is connected."""
+
+    def connected(self) -> None:
+        super().connected()
+        self.since = time.monotonic()
+        self.at: dict[int, float] = {}
+
+    def _official(self, message: Stored, event: Parsed) -> None:
+        super()._official(message, event)
+        self.at[message.id] = time.monotonic()
+
+
+class WatchingClient(Client):
+    def __init__(self, stage: Frozen, room: WatchedRoom, position: int | None) -> None:
+        super().__init__(stage, room, position)
+        self.witness = Watching(self.witness.log, position)  # its task has not begun yet
+
+
+class WatchedRoom(Room):
+    """Notes when each message was answered, and then how late it was seen."""
+
+    def __init__(self, stage: Frozen) -> None:
+        super().__init__(stage)
+        self.stage: Frozen = stage
+        self.answered: dict[int, float] = {}
+        self.durations: list[float] = []  # of POSTs
+
+    async def _post(self, key: Key, text: str) -> None:
+        self.busy += 1
+        began = time.monotonic()
+        try:
+            status, answer = await post(self.stage.post_url(), self.name, text, key[2], key[1])
+            self.ledger.answer(key, status, Stored.read(answer) if status == 200 else None)
+            if status == 200:
+                self.answered.setdefault(answer["id"], time.monotonic())
+        finally:
+            self.durations.append(time.monotonic() - began)
+            self.busy -= 1
+
+    def lateness(self) -> list[float]:
+        """Of each message at each client that was there when it was answered, and has been since."""
+        return [
+            max(0.0, witness.at[id] - answered)
+            for client in self.clients
+            if isinstance(witness := client.witness, Watching)
+            for id, answered in self.answered.items()
+            if id in witness.at and answered > witness.since + SETTLED
+        ]
+
+
+class Frozen(Stage):
+    """GRIP mode over DynamoDB, on the platform."""
+
+    def __init__(
+        self, seed: int, directory: Path, moto: str, *, killed: float = KILLED, options: Sequence[str] = ()
+    ) -> None:
+        super().__init__("grip", "dynamodb", seed, directory, moto, frozenset())
+        self.late: list[float] = []
+        self.durations: list[float] = []
+        self._killed, self._options = killed, options
+
+    async def open(self) -> None:
+        self.directory.mkdir()
+        table = f"frozen-{uuid.uuid4().hex}"
+        await create_table(table, dynamo_environment(self.moto))
+        self.dynamo = await DynamoProxy.start(self.moto, seed=self.chance.getrandbits(32))
+        self._ending.push_async_callback(self.dynamo.close)
+        self.engine = await DynamoEngine.open(table, dynamo_environment(self.moto))
+        self._ending.push_async_callback(self.engine.close)
+        self.ports = [free_port()]
+        self.pushpin = await PushpinChild.start(DEPLOY, [f"127.0.0.1:{self.ports[0]}"], key=KEY)
+        arguments = ["--grip", f"--grip-url={self.pushpin.grip_url}", f"--store=dynamodb:{table}"]
+        environ = dynamo_environment(self.dynamo.url)
+        self.apps = [
+            App(free_port(), [*arguments, *self._options], environ, self.directory / f"app{number}.log")
+            for number in range(INSTANCES)
+        ]
+        self.platform = FreezingPlatform(self.apps, lambda: self.chance.random() < self._killed)
+        self._ending.push_async_callback(self.platform.close)
+        await self.platform.listen(self.ports[0])
+
+    def url(self) -> str:
+        assert self.pushpin is not None
+        return self.pushpin.url
+
+    def post_url(self) -> str:
+        return self.chance.choice([f"http://127.0.0.1:{self.ports[0]}/", self.url()])
+
+    async def round(self, seconds: float) -> None:
+        rooms = [WatchedRoom(self) for _ in range(ROOMS)]
+        for room in rooms:
+            room.clients += [
+                WatchingClient(self, room, self.chance.choice((None, 0))) for _ in range(CLIENTS)
+            ]
+        ends = time.monotonic() + seconds
+        over = lambda: time.monotonic() > ends  # noqa: E731
+        senders = [room.send(f"sender {number}", over) for room in rooms for number in range(SENDERS)]
+        sending = asyncio.gather(*senders)
+        while not over():
+            await asyncio.sleep(min(4.0, seconds / 3))
+            self.suffered["cut"] += 1
+            self.chance.choice([client for room in rooms for client in room.clients]).cut()
+        await sending
+        last = time.monotonic()
+        for room in rooms:
+            await self._converge(room, last)
+            self.late += room.lateness()
+            self.durations += room.durations
+        self.counts["rounds"] += 1
+
+    def lateness(self) -> tuple[float, float, float]:
+        """p50, p99 and the most, of the seconds between an answer and a sight."""
+        late = sorted(self.late)
+        return statistics.median(late), late[int(0.99 * len(late))], late[-1]
+
+    def in_time(self) -> bool:
+        """Whether 99 of 100 sights came within LATE; or as soon as a machine can on which POSTs take so long."""
+        return self.lateness()[1] <= max(LATE, 5 * statistics.median(self.durations))
+
+
+async def frozen(
+    seconds: float,
+    seed: int,
+    directory: Path,
+    say: Callable[[str], object] = print,
+    *,
+    killed: float = KILLED,
+    options: Sequence[str] = (),
+) -> Frozen:
+    """Rounds, for so long; a round that has begun is finished. `options`: more of each flychat."""
+    ends = time.monotonic() + seconds
+    with moto() as endpoint:
+        stage = Frozen(seed, directory, endpoint, killed=killed, options=options)
+        try:
+            await stage.open()
+            while True:
+                await stage.round(min(ROUND_SECONDS, seconds))
+                say(f"round {stage.counts['rounds']}, {len(stage.violations)} violations")
+                if time.monotonic() + ROUND_SECONDS / 2 > ends:
+                    break
+        finally:
+            await stage.close()
+    return stage
+
+
+def told(stage: Frozen, seed: int, seconds: float) -> str:
+    p50, p99, most = (f"{1000 * late:.0f} ms" for late in stage.lateness())
+    instances = ", ".join(f"{count} {name}" for name, count in sorted(stage.platform.counts.items()))
+    return "\n".join(
+        [
+            report([stage], seed, seconds),
+            f"{len(stage.apps)} instances, at each request: {instances}",
+            f"official messages after their POST's answer: p50 {p50}, p99 {p99}, at most {most}"
+            f" ({len(stage.late)} sights)",
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description="Processes that are frozen after each answer, and the judge."
+    )
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--killed", type=float, default=KILLED, help="instead of continued, from 0 to 1")
+    parser.add_argument("--answer-first", action="store_true", help="to see what that would cost")
+    given = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    directory = Path(tempfile.mkdtemp(prefix="frozen-"))
+    began = time.monotonic()
+    options = ["--answer-first"] * given.answer_first
+    stage = asyncio.run(
+        frozen(60 * given.minutes, given.seed, directory, killed=given.killed, options=options)
+    )
+    print(told(stage, given.seed, time.monotonic() - began))
+    failed = bool(stage.violations) or not stage.in_time()
+    if failed:
+        print(f"the logs are in {directory}")
+    else:
+        subprocess.run(["rm", "-r", str(directory)], check=False)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""A round on a platform that freezes. More of it: python -m tests.proof.frozen --minutes 10 --seed S"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.conftest import need
+from tests.proof.frozen import frozen, told
+
+SECONDS = 12.0
+
+
+@pytest.mark.xdist_group("frozen")
+def test_what_is_stopped_the_moment_it_has_answered_has_nothing_left_to_do(tmp_path, caplog):
+    for name in ("pushpin", "moto.server", "aioboto3"):
+        need(name)
+    caplog.set_level(logging.CRITICAL)
+    stage = asyncio.run(frozen(SECONDS, 3, tmp_path, lambda line: None, killed=0.1))
+    report = told(stage, 3, SECONDS)
+    assert not stage.violations, report
+    assert stage.counts["deliveries"] > 20, report  # few on a busy machine
+    assert stage.platform.counts["stopped"] > 20, report
+    assert stage.in_time(), report
