@@ -20,6 +20,7 @@ _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 DAY = 86_400  # seconds
+UNIX = "unix:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class Config:
     base_path: str = ""
     access: AccessOptions = field(default_factory=AccessOptions)
 
+    @property
+    def socket_file(self) -> str | None:
+        """The PATH of --host unix:PATH."""
+        return self.host.removeprefix(UNIX) if self.host.startswith(UNIX) else None
+
     @classmethod
     def read(cls, arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         """Raises Misconfigured with one line; --help and --version print and exit."""
@@ -69,13 +75,17 @@ class Config:
             raise Misconfigured("--answer-first is for --grip")
         if with_pushpin and given.grip_url:
             raise Misconfigured("--with-pushpin brings a proxy of its own: leave --grip-url out")
+        if with_pushpin and option("host", "").startswith(UNIX):
+            raise Misconfigured(
+                "--with-pushpin cannot reach flychat in a file: it needs a --host with a port"
+            )
         grip_urls = _several(option("grip_url", environ.get("GRIP_URL") or "http://localhost:5561"))
         trust_proxy = bool(given.trust_proxy) or _flag(environ, "trust-proxy")
         return cls(
             mode=mode,
             engine=engine,
             location=location,
-            host=option("host", "127.0.0.1"),
+            host=_host(option("host", "127.0.0.1")),
             port=_port(option("port", "3000")),
             cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
             log_format=_log_format(option("log_format", "plain")),
@@ -119,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where messages are kept: sqlite:FILE, sqlite::memory: or dynamodb:TABLE "
         "(default: sqlite:flychat.db, with --grip dynamodb:flychat-messages)",
     )
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1; :: for all of the machine)")
+    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1; :: for all), or unix:PATH")
     parser.add_argument("--port", help="port to listen on, 0 for a free one (default: 3000)")
     parser.add_argument(
         "--base-path",
@@ -233,6 +243,12 @@ def _port(value: str, option: str = "--port") -> int:
     if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
         raise Misconfigured(f"{option} must be a number from 0 to 65535")
     return int(value)
+
+
+def _host(value: str) -> str:
+    if value == UNIX:
+        raise Misconfigured("--host unix:PATH needs the path")
+    return value
 
 
 def _base_path(value: str) -> str:

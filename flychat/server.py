@@ -24,8 +24,8 @@ from .access.gate import Access
 from .access.keeper import Keeper
 from .access.opened import open_access, open_keeper
 from .chat import Chat
-from .config import Config, reachable
-from .errors import Unavailable
+from .config import UNIX, Config, reachable
+from .errors import Misconfigured, Unavailable
 from .fields import iso_date
 from .hub import Hub
 from .hub.local import LocalHub
@@ -122,7 +122,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         )
         undo.pop_all()  # the log closes its engine
         undo.push_async_callback(log.close)
-        sockets = listen(config)
+        sockets = listen(config, environ)
         for sock in sockets:
             undo.callback(sock.close)
         pushpin = await start_pushpin(config, sockets) if config.with_pushpin else None
@@ -225,6 +225,8 @@ async def start_pushpin(config: Config, sockets: list[socket.socket]) -> Pushpin
     """A private Pushpin in front of the server that listens on `sockets`. Raises Misconfigured."""
     from .private_pushpin import PushpinChild
 
+    if sockets[0].family == socket.AF_UNIX:
+        raise Misconfigured("--with-pushpin cannot reach flychat in a file")
     host, port = sockets[0].getsockname()[:2]
     target = f"{reachable(host)}:{port}"
     return await PushpinChild.start(
@@ -273,7 +275,7 @@ async def ended(pushpin: PushpinChild | None, stopping: asyncio.Event) -> bool:
 def address_line(config: Config, server: Server) -> str:
     if config.grip_urls:
         return f"{server.url} is for the GRIP proxy: open the address of that one"
-    return f"open {server.url}"
+    return f"{'listens on' if server.url.startswith(UNIX) else 'open'} {server.url}"
 
 
 def kept_in(config: Config) -> str:

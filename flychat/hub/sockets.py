@@ -160,7 +160,7 @@ class Connections:
 
     def hold(self, sock: socket.socket, client: str, audience: Audience) -> Connection:
         """Takes over a connected, non-blocking socket, of one who is to join the audience."""
-        with contextlib.suppress(OSError):  # of a client that has gone: the selector tells
+        with contextlib.suppress(OSError):  # of a client that has gone: the selector tells; or of no TCP
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that vanished is noticed as one that stalls
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL * 1000))

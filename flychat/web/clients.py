@@ -29,6 +29,7 @@ SERVED_AT_ONCE = 64  # requests on connections that were there before
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
 PAUSES = 0.05  # seconds between two looks for clients whose pause is over
+NO_ADDRESS = ("0.0.0.0", 0)  # of who came through a file, as Tornado has it
 TICK = 1.0  # seconds between two looks for connections that have been idle for too long
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class ClientListener(Listener):
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accepts a few connections at a time, where Tornado takes 128: others are waiting for messages."""
         for sock in sockets:
-            if hasattr(socket, "TCP_DEFER_ACCEPT"):
+            if hasattr(socket, "TCP_DEFER_ACCEPT") and sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
             self._sockets[sock.fileno()] = sock
             self._handlers[sock.fileno()] = partial(self._accept_no_more, sock)  # called by HTTPServer.stop
@@ -102,7 +103,7 @@ class ClientListener(Listener):
                 self._loop.call_later(FULL_SECONDS, self._accept_again, listening)
                 return
             connection.setblocking(False)  # accepted sockets block, whatever the listening one does
-            self.look(Client(connection, address))
+            self.look(Client(connection, address if type(address) is tuple else NO_ADDRESS))
 
     def _ready(self) -> None:
         """Serves those who have something to say, in turns: the loop calls again while there is somebody."""

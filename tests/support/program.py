@@ -33,7 +33,7 @@ class Program:
         guard.start()
         self.first_line = process.stdout.readline()
         guard.cancel()
-        match = re.search(r"http://\S+", self.first_line)
+        match = re.search(r"(http://|unix:)\S+", self.first_line)
         assert match, f"it did not start: {self.first_line!r} {self.end(signal.SIGKILL)}"
         self.url = match[0].rstrip("/")
 
@@ -64,7 +64,11 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running(
-    *arguments: str, cwd: Path, environ=None, python: Sequence[str] = (sys.executable,)
+    *arguments: str,
+    cwd: Path,
+    environ=None,
+    python: Sequence[str] = (sys.executable,),
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[Program]:
     """A flychat with these arguments, killed at the end if it still runs."""
     with (
@@ -76,6 +80,7 @@ def running(
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            pass_fds=pass_fds,
         ) as process,
     ):
         try:

@@ -361,6 +361,24 @@ async def test_clients_are_told_apart_by_their_own_addresses(name, mode, tmp_pat
 
 @gen_test
 @fronts
+async def test_a_web_server_reaches_flychat_in_a_file_and_clients_are_told_apart(name, tmp_path, certificate):
+    stage = Stage(tmp_path)
+    short = stage.ending.enter_context(tempfile.TemporaryDirectory(prefix="flychat-"))
+    try:
+        await stage.app(0, (), "--trust-proxy", "--rate-limit", "0.01", "--host", f"unix:{short}/s")
+        target = f"unix:{short}/s" if name == "nginx" else f"unix/{short}/s"
+        async with Front(name, tmp_path, target, certificate).start() as front, front.stream("tea") as lines:
+            await asyncio.wait_for(lines.readuntil(b"event: stream-open\ndata: {}\n\n"), WAIT)
+            assert await front.post("tea", "--interface", "127.0.0.2") == "200"
+            assert await front.post("tea", "--interface", "127.0.0.2") == "429"
+            assert await front.post("tea", "--interface", "127.0.0.3") == "200"
+            await asyncio.wait_for(lines.readuntil(b"\nid: 2\n\n"), WAIT)
+    finally:
+        await stage.close()
+
+
+@gen_test
+@fronts
 async def test_what_else_a_web_server_in_front_must_do(name, tmp_path, certificate):
     async with behind(name, "standalone", tmp_path, certificate, "--rate-limit", "0") as front:
         assert await front.post("tea", "-H", f"Origin: {front.url}") == "200", "the page of this very host"
@@ -493,6 +511,14 @@ def test_systemd_accepts_the_unit_and_calls_it_safe(tmp_path):
         "flychat.service",
     ):  # the second is for `security`, which takes no instance
         (tmp_path / name).write_text(unit)
+    # The second one is what the comment in it offers.
+    port = text("flychat@.socket")
+    file = re.sub(r"(?m)^ListenStream=127.*\n", "", re.sub(r"(?m)^#   (?=\w+=)", "[Socket]\n", port))
+    assert "ListenStream=/run/flychat-%i.sock" in file
+    for socket_unit in (file, port):
+        (tmp_path / "flychat@3000.socket").write_text(socket_unit)
+        said = run("systemd-analyze", "verify", "--man=no", tmp_path / "flychat@3000.socket")
+        assert "flychat" not in said, said
     said = run("systemd-analyze", "verify", "--man=no", tmp_path / "flychat@3000.service")
     assert "flychat" not in said, said
     offline = ("--offline=yes", "--threshold=20")  # fails over 2.0 of 10

@@ -63,8 +63,8 @@ def parts(monkeypatch):
     async def engine(*given):
         return watched("engine", await open_engine(*given), "close")
 
-    def sockets(config):
-        started["sockets"] = listen(config)
+    def sockets(*given):
+        started["sockets"] = listen(*given)
         return started["sockets"]
 
     async def child(config, sockets):
