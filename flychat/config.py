@@ -213,11 +213,6 @@ def table_asked_for(arguments: Sequence[str], environ: Mapping[str, str]) -> str
     return asked
 
 
-def reachable(host: str) -> str:
-    """The address at which a listener on `host` is reached from here."""
-    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
 def store(value: str) -> tuple[str, str]:
     """A --store, as its two parts: the engine, and where. Raises Misconfigured."""
     engine, _, location = value.partition(":")

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from .config import Config, reachable
+from .addresses import reachable
+from .config import Config
 from .errors import Misconfigured
 
 PROCESS_1 = Path("/proc/1/cmdline")

@@ -23,8 +23,9 @@ from . import logging_setup
 from .access.gate import Access
 from .access.keeper import Keeper
 from .access.opened import open_access, open_keeper
+from .addresses import reachable
 from .chat import Chat
-from .config import UNIX, Config, reachable
+from .config import UNIX, Config
 from .errors import Misconfigured, Unavailable
 from .fields import iso_date
 from .hub import Hub

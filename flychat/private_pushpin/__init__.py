@@ -29,8 +29,8 @@ from urllib.parse import quote
 
 from aiohttp import ClientResponse
 
+from ..addresses import reachable
 from ..client import http
-from ..config import reachable
 from ..errors import FlychatError, Misconfigured
 from . import guard
 
