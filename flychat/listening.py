@@ -24,6 +24,7 @@ from collections.abc import Mapping
 
 from tornado.netutil import bind_sockets
 
+from .addresses import host_and_port
 from .config import Config
 from .errors import Misconfigured
 
@@ -144,6 +145,4 @@ def url_of(sockets: list[socket.socket], base_path: str = "") -> str:
     first = sockets[0]
     if first.family == socket.AF_UNIX:
         return f"unix:{first.path if isinstance(first, SocketFile) else first.getsockname()}"
-    host, port = first.getsockname()[:2]
-    name = f"[{host}]" if ":" in host else host
-    return f"http://{name}:{port}{base_path}/"
+    return f"http://{host_and_port(*first.getsockname()[:2])}{base_path}/"

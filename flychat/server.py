@@ -23,7 +23,7 @@ from . import logging_setup
 from .access.gate import Access
 from .access.keeper import Keeper
 from .access.opened import open_access, open_keeper
-from .addresses import reachable
+from .addresses import host_and_port, reachable
 from .chat import Chat
 from .config import UNIX, Config
 from .errors import Misconfigured, Unavailable
@@ -226,10 +226,12 @@ async def start_pushpin(config: Config, sockets: list[socket.socket]) -> Pushpin
     """A private Pushpin in front of the server that listens on `sockets`. Raises Misconfigured."""
     from .private_pushpin import PushpinChild
 
-    if sockets[0].family == socket.AF_UNIX:
+    # Pushpin 1.36 knows no IPv6 on that side.
+    first = min(sockets, key=lambda sock: sock.family != socket.AF_INET)
+    if first.family == socket.AF_UNIX:
         raise Misconfigured("--with-pushpin cannot reach flychat in a file")
-    host, port = sockets[0].getsockname()[:2]
-    target = f"{reachable(host)}:{port}"
+    host, port = first.getsockname()[:2]
+    target = host_and_port(reachable(host), port)
     return await PushpinChild.start(
         folder("deploy"), [target], host=config.host, port=config.pushpin_port, base_path=config.base_path
     )

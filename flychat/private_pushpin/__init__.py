@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 from aiohttp import ClientResponse
 
-from ..addresses import reachable
+from ..addresses import host_and_port, reachable
 from ..client import http
 from ..errors import FlychatError, Misconfigured
 from . import guard
@@ -76,7 +76,10 @@ class PushpinChild:
         found = shutil.which(program)
         if found is None:
             raise Misconfigured(INSTALL)
-        template = deploy / configuration_for(await version(found))
+        release = await version(found)
+        if release is not None and release < WITHOUT_ZURL and any(target[0] == "[" for target in targets):
+            raise Misconfigured(f"Pushpin {release[0]}.{release[1]} reaches nothing by IPv6: use --host ::")
+        template = deploy / configuration_for(release)
         key = key or secrets.token_bytes(32)
         start = partial(cls._start, found, template, targets, host, port, control_port, key, base_path)
         try:
@@ -103,24 +106,23 @@ class PushpinChild:
         control_port = _free_port("127.0.0.1", control_port)
         encoded_key = "base64:" + base64.b64encode(key).decode()
         settings = {
-            "runner": {"http_port": f"{host}:{port}"},
+            "runner": {"http_port": host_and_port(host, port)},
             "proxy": {"sig_iss": ISSUER, "sig_key": encoded_key},
             "handler": {"push_in_http_port": str(control_port)},
         }
         directory = _prepared(template, settings, targets, base_path)
         with (directory / "routes").open("a") as routes:
             routes.write(f"\n*,path_beg={base_path}{THROUGH} 127.0.0.1:{control_port}\n")
+        url = f"http://{host_and_port(reachable(host), port)}{base_path}"
         process = await _watched(directory, program, "--config=pushpin.conf")
         child = cls(
             process,
             directory,
-            f"http://{reachable(host)}:{port}{base_path}/",
+            f"{url}/",
             f"http://127.0.0.1:{control_port}/?verify-iss={ISSUER}&verify-key={quote(encoded_key, safe=':')}",
         )
         try:
-            await child._until_it_serves(
-                _serving(f"http://{reachable(host)}:{port}{base_path}", control_port)
-            )
+            await child._until_it_serves(_serving(url, control_port))
         except BaseException:
             await child.stop()
             raise
@@ -226,13 +228,13 @@ def _configured(text: str, settings: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def _free_port(host: str, port: int) -> int:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
             raise Misconfigured(
-                f"Pushpin cannot listen on {host}:{port}: {error.strerror} (see --pushpin-port)"
+                f"Pushpin cannot listen on {host_and_port(host, port)}: {error.strerror} (see --pushpin-port)"
             ) from None
         return int(probe.getsockname()[1])
 

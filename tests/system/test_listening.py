@@ -24,19 +24,11 @@ import pytest
 from flychat import health
 from flychat.config import Config
 from flychat.listening import listen
-from tests.conftest import need
+from tests.conftest import need, need_ipv6
 from tests.support.program import Program, command, environment, get, refused, running
 from tests.support.pushpin_proxy import free_port
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "[::1]": socket.AF_INET6}
-
-
-def needs_ipv6() -> None:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        pytest.skip("this machine has no IPv6")
 
 
 def config(host: str, port: int = 0, *more: str) -> Config:
@@ -45,7 +37,7 @@ def config(host: str, port: int = 0, *more: str) -> Config:
 
 @pytest.mark.parametrize("host", ["::", ""])
 def test_both_families_are_served_on_one_port_and_each_client_has_its_own_address(host, tmp_path):
-    needs_ipv6()
+    need_ipv6()
     port = free_port()
     options = ("--store", "sqlite::memory:", "--host", host, "--port", str(port))
     with running("--standalone", *options, cwd=tmp_path, environ={"FLYCHAT_RATE_LIMIT": "0.01"}) as program:
@@ -66,7 +58,7 @@ def test_both_families_are_served_on_one_port_and_each_client_has_its_own_addres
 
 
 def test_of_two_families_one_that_is_taken_is_told(tmp_path):
-    needs_ipv6()
+    need_ipv6()
     with socket.create_server(("0.0.0.0", 0)) as taken:
         port = taken.getsockname()[1]
         told = refused("--standalone", "--host", "::", "--port", str(port), cwd=tmp_path)

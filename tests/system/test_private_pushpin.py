@@ -16,7 +16,7 @@ import pytest
 from flychat import private_pushpin
 from flychat.errors import Misconfigured
 from flychat.private_pushpin import PushpinChild, configuration_for, version
-from tests.conftest import both_pushpins, need
+from tests.conftest import both_pushpins, need, need_ipv6
 from tests.proof.oracle import fetch, post
 from tests.support.pushpin_proxy import DEPLOY, App, Stage, eventually, free_port, new_room
 
@@ -207,6 +207,39 @@ def test_without_the_program_one_line_says_how_to_install_it():
     assert done.stdout == ""
 
 
+@both_pushpins
+@gen_test
+@pytest.mark.parametrize("host", ["::1", "::"])
+async def test_it_listens_where_flychat_is_told_to_also_on_ipv6(stage, host):
+    need_ipv6()
+    log = stage.directory / "app.log"
+    arguments = [
+        "--grip",
+        "--with-pushpin",
+        "--store",
+        "sqlite::memory:",
+        "--pushpin-port",
+        "0",
+        "--host",
+        host,
+    ]
+    app = App(free_port(), arguments, stage.path(), log)
+    if host == "::1" and configuration_for(await version(stage.program)) != "pushpin.conf":
+        with pytest.raises(AssertionError, match="reaches nothing by IPv6"):
+            await app.start()
+        await app.kill()
+        return
+    await app.start()
+    stage.ending.push_async_callback(app.kill)
+    url = re.search(r"http://\[::1\]:\d+/", app.greeting)[0]
+    room = new_room()
+    crowd = await stage.crowd(url, room, 2)
+    assert (await post(url, room, "hello"))[0] == 200
+    await crowd.until_id(1)
+    if host == "::":
+        assert (await fetch(url.replace("[::1]", "127.0.0.1"), "/healthz"))[0] == 200
+
+
 def test_a_taken_port_is_said():
     need("pushpin")
     with socket.socket() as taken:
@@ -238,5 +271,5 @@ async def test_it_serves_only_when_a_request_has_come_through_it(monkeypatch):
 
     monkeypatch.setattr(private_pushpin, "_arrives", arrived)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        await private_pushpin._serving("127.0.0.1", server.sockets[0].getsockname()[1], 1)
+        await private_pushpin._serving(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 1)
     assert len(requests) == 2

@@ -101,7 +101,7 @@ ALLOWED = {
     "private_pushpin": {"addresses", "errors", "private_pushpin.guard", "client.http"},
     "addresses": set(),
     "health": {"addresses", "config", "errors"},
-    "listening": {"config", "errors"},
+    "listening": {"addresses", "config", "errors"},
     "log.reading": PURE | {"storage"},
     "log.window": PURE | {"log.reading"},
     "log.view": PURE | {"storage", "seldom", "log.reading", "log.window"},
