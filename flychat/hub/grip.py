@@ -7,12 +7,15 @@ what the proxy asks for with `Grip-Last` is a request for a stream.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import jwt
 from gripcontrol import Channel, create_grip_channel_header, parse_grip_uri, validate_sig
+from jwt.algorithms import get_default_algorithms, has_crypto
 
 from ..access import Pass
 from ..errors import Misconfigured, Refused
@@ -31,6 +34,7 @@ from ..streams import (
 from . import Asked
 
 TOKEN_SECONDS = 3600
+PUBLIC = ("ES256", "RS256")  # with which a hosted proxy may sign, if not with a shared secret
 
 
 def grip_headers(
@@ -111,7 +115,7 @@ class GripUrl:
     iss: str | None = None
     key: str | bytes | None = None
     verify_iss: str | None = None
-    verify_key: str | bytes | None = None
+    verify_key: Any = None  # a shared secret, or a public key as PyJWT has it
 
     @classmethod
     def read(cls, url: str) -> GripUrl:
@@ -131,8 +135,11 @@ class GripUrl:
                 "--grip-url must be like http://localhost:5561/ or https://host/path?iss=...&key=base64:..."
                 "&verify-iss=...&verify-key=base64:..."
             ) from None
-        names = ("key", "verify_iss", "verify_key")
-        return cls(known["control_uri"], known.get("control_iss"), *map(known.get, names))
+        if "verify_iss" in known and "verify_key" not in known:
+            raise Misconfigured("--grip-url has a verify-iss without a verify-key: nothing could be verified")
+        verify_key = known.get("verify_key") and verifying_key(known["verify_key"])
+        control, iss, key = known["control_uri"], known.get("control_iss"), known.get("key")
+        return cls(control, iss, key, known.get("verify_iss"), verify_key)
 
     @property
     def proxy(self) -> str:
@@ -155,6 +162,36 @@ class GripUrl:
     def signed(self, signature: str) -> bool:
         """Whether a `Grip-Sig` was made with the verify-key."""
         return bool(validate_sig(signature, self.verify_key, self.verify_iss))
+
+
+def verifying_key(given: str | bytes) -> Any:
+    """What a `Grip-Sig` is verified with: a public key, of PEM or JWK; else the shared secret, as given.
+
+    A public key is never left as bytes: who knows it could sign with these as with a secret.
+    Raises Misconfigured.
+    """
+    data = (given.encode() if isinstance(given, str) else given).strip()
+    if not data.startswith((b"-----BEGIN", b"{")):
+        return given
+    if not has_crypto:
+        raise Misconfigured(
+            "the verify-key of --grip-url is a public one, which takes the package cryptography: "
+            "pip install 'flychat[jwks]'"
+        )
+    for name in PUBLIC if b"PUBLIC KEY-----" in data or data.startswith(b"{") else ():
+        try:
+            algorithm = get_default_algorithms()[name]
+            if not data.startswith(b"{"):
+                return algorithm.prepare_key(data)
+            parameters = json.loads(data)
+            if "d" not in parameters:
+                return algorithm.from_jwk(parameters)
+        except (jwt.PyJWTError, ValueError, TypeError, KeyError, AttributeError):
+            continue
+    raise Misconfigured(
+        f"the verify-key of --grip-url is no public key for {' or '.join(PUBLIC)}: "
+        "it must be PEM or JWK, behind base64:, or a shared secret"
+    )
 
 
 def _is_key(value: str) -> bool:

@@ -219,6 +219,10 @@ class Publisher:
             if post.endpoint == "recover" and (status in REFUSED or (status and late)):
                 return None  # a service that does not know it
             self._note_failure(problem)
+            if status == 400 and len(post.items) > 1:  # for one of them: all are taken, or none
+                for item in post.items:
+                    await self._deliver(Post([item]))
+                return None
             if status in REFUSED:
                 return self._drop(post.items)
             if late:

@@ -37,6 +37,7 @@ ROOM = "flychat-check"
 IDLE_ROOM = f"{ROOM}-idle"  # where nobody posts
 PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
 LATE = 1.0  # seconds by which a message may be seen after its POST was answered
+IN_VAIN = 1.0  # seconds after which a POST is answered, if flychat cannot publish
 POSTS = 5
 ANOTHER_LOG = 10**15  # a position beyond every log
 NOTHING = Event("")  # the end of a stream
@@ -142,7 +143,9 @@ async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]
                 await asyncio.gather(watching, return_exceptions=True)
             if seen.official is None:
                 unseen = f"message {message.id} was stored, but not seen within {PATIENCE:.0f} s"
-                found.problem(f"{unseen}: {BUFFERED}, or flychat cannot publish")
+                cannot = "flychat cannot publish: are address and key in its --grip-url right? See its log"
+                in_vain = answered - began > IN_VAIN
+                found.problem(f"{unseen}: {cannot if in_vain else f'{BUFFERED}, or {cannot}'}")
                 return []
             messages.append(message)
             official.append(seen.official - began)
@@ -237,6 +240,11 @@ async def _advice_late(url: str, room: str) -> str:
 
 
 def _advice(denied: client.Denied) -> str:
+    if denied.code == "unproxied" and "Grip-Sig" in str(denied):
+        return (
+            " (the GRIP proxy is there, but not believed: in flychat's --grip-url, verify-iss and verify-key "
+            "must be those of the proxy)"
+        )
     if denied.status == HTTPStatus.NOT_IMPLEMENTED:
         return " (not proxied by GRIP: this is the app itself, in --grip mode; check the proxy's address)"
     return ""

@@ -41,6 +41,10 @@ class StreamHandler(RightsHandler):
         """Answers with a stream, whose hold carries the pass. Raises Unproxied, Unavailable."""
         if not self.visitor.proxied:
             self.application.warn_bypassed()
+            if "Grip-Sig" in self.request.headers:
+                raise errors.Unproxied(
+                    "a proxy's signature (Grip-Sig) does not fit the verify-key of --grip-url"
+                )
             raise errors.Unproxied(
                 f"this server does not hold streams: ask for it at {self.application.proxy_address}"
             )

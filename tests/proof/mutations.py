@@ -763,6 +763,14 @@ LINES = [
     ),
     (
         line(
+            "give_all_up_for_one",
+            "An item that the proxy refuses takes all of its POST with it.",
+            *(Publisher, "_deliver", "if status == 400 and len(post.items) > 1:", "if False:"),
+        ),
+        "unit/hub/test_pushpin_hub.py::test_an_item_that_the_proxy_refuses_takes_no_other_with_it",
+    ),
+    (
+        line(
             "answer_before_the_proxy",
             "A POST is answered before a proxy has taken what it publishes.",
             *(PushpinHub, "passed_on", "if self._answer_first:", "if True:"),

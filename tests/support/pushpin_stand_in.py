@@ -39,9 +39,14 @@ class StandIn:
         return f"http://127.0.0.1:{socket.getsockname()[1]}/"
 
     async def ask(
-        self, path: str, headers: HTTPHeaders, method: str = "GET", body: bytes = b""
+        self,
+        path: str,
+        headers: HTTPHeaders,
+        method: str = "GET",
+        body: bytes = b"",
+        signature: str = SIGNATURE,
     ) -> HTTPResponse:
-        headers["Grip-Sig"] = SIGNATURE
+        headers["Grip-Sig"] = signature
         return await AsyncHTTPClient().fetch(
             self._app + path,
             method=method,

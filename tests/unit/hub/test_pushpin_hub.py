@@ -443,6 +443,29 @@ async def test_the_same_batch_is_tried_again(control, started, status, caplog):
 
 
 @gen_test
+async def test_an_item_that_the_proxy_refuses_takes_no_other_with_it(control, started, monkeypatch):
+    """A proxy takes all items of a POST or none."""
+    passing = control.take
+
+    async def take(handler, path):
+        items = json.loads(handler.request.body)["items"] if path == "publish" else []
+        control.status = 400 if any(item.get("id") == "2" for item in items) else 200
+        await passing(handler, path)
+
+    monkeypatch.setattr(control, "take", take)
+    control.hanging = True
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    for n in range(1, 4):
+        queue.put(item(n, "abc"[n - 1]))
+    control.hanging = False
+    await control.until(lambda: bool(hints(control)))
+    published = [ids(items) for path, items in control.posts if path == "publish"]
+    assert published == [[1, 2, 3], [1], [2], [3], []]
+    assert hints(control) == ["provisional-b"]
+
+
+@gen_test
 async def test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else(control, started):
     queue = started(give_up=0.2)
     await control.until(lambda: len(control.posts) == 1)
