@@ -3,7 +3,7 @@
 import { byId, element } from "./dom.js";
 import { keepsFocus } from "./focus.js";
 import { Invitation } from "./invite.js";
-import { browser, recall, remember, tab, takesCookies, tellZone } from "./memory.js";
+import { askedBefore, browser, recall, remember, tab, takesCookies, tellZone } from "./memory.js";
 import { roomPath } from "./paths.js";
 import { Room } from "./room.js";
 
@@ -12,14 +12,34 @@ const RECENT = 6; // rooms
 // The address is to be shared, without the name, which it keeps only where no cookie can. A tab keeps its name,
 // although the cookie is common. But a name that is in a token is that of the session, and so of all tabs.
 function keepsName({ user, named: given }) {
-  const path = location.pathname;
-  const asked = new URLSearchParams(location.search).has("user");
+  const query = new URLSearchParams(location.search);
+  const asked = query.has("user");
   const named = asked || given !== undefined;
   const before = recall(tab, "user", user) || user;
   remember(tab, "user", user);
-  if (asked && takesCookies()) history.replaceState(null, "", path);
-  else if (!named && before !== user) location.replace(`${path}?user=${encodeURIComponent(before)}`);
+  const address = () => location.pathname + `?${query}`.replace(/^\?$/, "") + location.hash;
+  if (asked && takesCookies()) {
+    for (const field of ["user", "asked"]) query.delete(field);
+    history.replaceState(null, "", address());
+  } else if (!named && before !== user) {
+    query.set("user", before);
+    query.set("asked", askedBefore());
+    location.replace(address());
+  }
   return named || before === user;
+}
+
+// The join form. It may be shown again by going back, when there is a name already; it asks before it gives another
+// name to somebody who has one, but not the tab that has that name; and it keeps the part of the address behind #.
+function furnishForm({ given }) {
+  const form = byId("name").form;
+  addEventListener("pageshow", ({ persisted }) => {
+    if (!persisted && performance.getEntriesByType("navigation")[0]?.type !== "back_forward") return;
+    if (location.search) location.replace(location.pathname + location.hash);
+    else if (persisted) location.reload();
+  });
+  form.addEventListener("submit", () => (form.action = form.action.replace(/#.*|$/, location.hash)));
+  if (given && recall(tab, "user", "") === given) form.requestSubmit();
 }
 
 function offerRooms(current) {
@@ -58,7 +78,10 @@ keepsFocus();
 const room = byId("room")?.dataset;
 new Invitation(document.querySelector("main").dataset).take();
 if (document.querySelector(".recent")) offerRooms(room?.room);
-if (byId("name")) byId("name").value ||= recall(tab, "user", "");
+if (byId("name")) {
+  byId("name").value ||= recall(tab, "user", "");
+  furnishForm(document.querySelector("main").dataset);
+}
 if (room && keepsName(room)) {
   furnishMenu();
   furnishLink(byId("share"));

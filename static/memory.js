@@ -41,3 +41,12 @@ export function tellZone() {
     document.cookie = `flychat_zone=${zone}; Path=${base}/; Max-Age=31536000; SameSite=Lax`;
   } catch {}
 }
+
+// What shows the server that a name was asked for here, and is not that of a link.
+export function askedBefore() {
+  try {
+    return document.cookie.match(/(?:^|; )flychat_asked=([^;]*)/)?.[1] ?? "";
+  } catch {
+    return "";
+  }
+}

@@ -11,7 +11,7 @@ from .application import BaseApplication
 from .assets import AssetHandler, Assets
 from .base import MissingHandler
 from .messages import MessagesHandler, RecoveryHandler
-from .pages import RoomHandler, RootHandler
+from .pages import RoomHandler, RoomWithSlashHandler, RootHandler
 from .removals import MessageHandler
 from .revocations import RevocationsHandler
 from .session import SessionHandler
@@ -42,6 +42,7 @@ class ChatApplication(BaseApplication):
             (r"/rooms/([^/]+)/messages/([^/]+)", MessageHandler),
             *(TOKEN_ROUTES if self.access.tokens is not None else []),
             (r"/([^/]+)", RoomHandler),
+            (rf"/(?!{RECOVERY_PATH[1:]})([^/]+)/", RoomWithSlashHandler),
         ]
         base = re.escape(self.paths.base)
         begin = [(base, RootHandler)] if base else []

@@ -212,7 +212,8 @@ class BaseHandler(RequestHandler):
         self.add_header("Vary", "Accept-Encoding")
         page = self.application.templates.get_template(template).render(**values).encode()
         # No secret in a compressed answer: its length would tell how much of it somebody has guessed.
-        if not self.is_private and takes_gzip(self.request.headers.get("Accept-Encoding", "")):
+        is_secret = self.is_private or "asked" in values
+        if not is_secret and takes_gzip(self.request.headers.get("Accept-Encoding", "")):
             self.set_header("Content-Encoding", "gzip")
             page = gzip.compress(page, PAGE_LEVEL, mtime=0)
         self.write(page)

@@ -16,6 +16,7 @@ from .rows import BLANK, Rows, zone_of
 from .visitor import USER_COOKIE
 
 COOKIE_DAYS = 365
+ASKED_COOKIE = "flychat_asked"
 ZONE_COOKIE = "flychat_zone"  # of the page's scripts
 
 
@@ -29,6 +30,18 @@ class RootHandler(BaseHandler):
             room = room_name(named)
             query = urlencode([field for field in parse_qsl(query) if field[0] != "room"])
         self.redirect(self.paths.room(room) + ("?" + query if query else ""))
+
+    head = get
+
+
+class RoomWithSlashHandler(BaseHandler):
+    """A slash that was typed, or put there by what shortens addresses."""
+
+    answers_pages = True
+
+    def get(self, name: str) -> None:
+        query = self.request.query
+        self.redirect(self.paths.room(room_name(name)) + ("?" + query if query else ""), permanent=True)
 
     head = get
 
@@ -54,6 +67,9 @@ class RoomHandler(RightsHandler):
             "error": None,
             "token": token,
             "painted": "" if token is None else token.sub,
+            "before": read_position(self.query_value("before")) or None,
+            "known": self.visitor.name,
+            "renames": None,
         }
         try:
             user = values["user"] = self._user()
@@ -61,10 +77,12 @@ class RoomHandler(RightsHandler):
             self.set_status(400)
             given = self.request.query_arguments["user"][-1].decode(errors="replace")
             values |= {"user": given, "error": f"A name {invalid.rule}."}
-            return self.write_page("join.html", **values)
-        if not user:
-            return self.write_page("join.html", **values)
-        page = await self.read(room, read_position(self.query_value("before")) or None)
+            return self.write_join(values)
+        renames = self._renames(user)
+        if renames or not user:
+            return self.write_join(values | {"renames": renames})
+        self._remember(user)
+        page = await self.read(room, values["before"])
         zone = zone_of(self.get_cookie(ZONE_COOKIE))
         rows = Rows(user, None if token is None else token.sub, zone, time.time()).page(page.messages)
         first_id = page.messages[-len(rows)].id if rows else 0
@@ -91,24 +109,47 @@ class RoomHandler(RightsHandler):
         return f"Not live: this page was opened around the proxy. Open it at {self.application.proxy_address}"
 
     def _user(self) -> str:
-        """The token's, else `?user=`, which is remembered, else the one remembered. Raises Invalid."""
+        """The token's, else `?user=`, else the one remembered. Raises Invalid."""
         if self.identity is not None and self.identity.name is not None:
             return self.identity.name
         given = self.query_value("user")
         if given is None:
             return self.visitor.name
         given = given.strip()  # the keyboards of phones put a space behind a word
-        if given:
-            sender_name(given)
-            self.set_cookie(
-                USER_COOKIE,
-                quote(given, safe=""),
-                path=self.paths.root,
-                expires_days=COOKIE_DAYS,
-                httponly=True,
-                samesite="Lax",
-            )
-        return given
+        return sender_name(given) if given else given
+
+    def _renames(self, user: str) -> bool:
+        """Whether somebody who has a name would get another one without having been asked: by a link.
+
+        The form, and the page's scripts, send along what a cookie has, which no link can know.
+        """
+        if self.query_value("user") is None or not self.visitor.name or user in ("", self.visitor.name):
+            return False
+        if self.identity is not None and self.identity.name is not None:
+            return False
+        asked = self.get_cookie(ASKED_COOKIE)
+        return not asked or self.query_value("asked") != asked
+
+    def _remember(self, user: str) -> None:
+        if self.query_value("user") is not None and (self.identity is None or self.identity.name is None):
+            self._leave(USER_COOKIE, quote(user, safe=""), httponly=True)
+        self._asked()
+
+    def _asked(self) -> str:
+        """What shows that a name was asked for here. The page reads it, too, to keep a tab's name."""
+        asked = self.get_cookie(ASKED_COOKIE) or new_id()
+        if self.get_cookie(ASKED_COOKIE) is None:
+            self._leave(ASKED_COOKIE, asked)
+        return asked
+
+    def _leave(self, name: str, value: str, *, httponly: bool = False) -> None:
+        root = self.paths.root
+        self.set_cookie(name, value, path=root, expires_days=COOKIE_DAYS, samesite="Lax", httponly=httponly)
+
+    def write_join(self, values: dict[str, Any]) -> None:
+        if values["known"]:
+            values["asked"] = self._asked()
+        self.write_page("join.html", **values)
 
 
 def session_of(token: Token) -> str:

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.window import Open
+from tests.page.window import Open, seed
 from tests.support.browser import history
 
 pytestmark = pytest.mark.xdist_group("page joining")
@@ -115,3 +115,78 @@ def test_without_javascript_back_from_a_room_that_was_joined_is_not_the_join_for
     ann.page.go_back()
     assert ann.page.url == url + room
     expect(ann.text).to_be_visible()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_link_with_a_name_renames_nobody_without_asking(
+    window: Open, url: str, room: str, script: bool
+) -> None:
+    ann = window(java_script_enabled=script).open(connected=script)
+    page = ann.page
+    page.goto(f"{url}{room}?user=Eve&asked=1")  # as in a message
+    expect(page.get_by_text("This link calls you Eve, but here you are Ann.")).to_be_visible()
+    page.get_by_role("link", name="Stay Ann").click()
+    expect(page.locator(".sheet .me")).to_have_text("Ann")
+    page.goto(f"{url}{room}?user=Eve")
+    page.get_by_role("button", name="Join").click()
+    expect(page.locator(".sheet .me")).to_have_text("Eve")
+    page.goto(url + room)
+    expect(page.locator(".sheet .me")).to_have_text("Eve")
+
+
+def test_a_new_name_is_explained_and_can_be_cancelled(window: Open) -> None:
+    ann = window().open()
+    page = ann.page
+    page.locator("summary").click()
+    page.get_by_role("link", name="Change name").click()
+    expect(page.get_by_text("what is there keeps the old one")).to_be_visible()
+    page.get_by_role("link", name="Stay Ann").click()
+    expect(ann.status).to_have_text("Connected")
+    page.locator("summary").click()
+    page.get_by_role("link", name="Change name").click()
+    page.get_by_role("textbox", name="Name").fill("Anna")
+    page.get_by_role("button", name="Join").click()
+    expect(page.locator(".sheet .me")).to_have_text("Anna")
+    page.go_back()
+    expect(page.locator(".sheet .me")).to_have_text("Anna")  # never the form
+
+
+def test_back_from_a_room_that_was_joined_is_not_a_form_that_the_browser_has_kept(
+    window: Open, url: str, room: str
+) -> None:
+    ann = window()
+    ann.page.goto(url + room)
+    form = ann.page.get_by_role("textbox", name="Name")
+    expect(form).to_be_visible()
+    ann.context.add_cookies([{"name": "flychat_user", "value": "Ann", "url": url}])
+    ann.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(ann.status).to_have_text("Connected")
+
+
+def test_a_slash_behind_a_room_is_taken_off(window: Open, url: str, room: str) -> None:
+    ann = window()
+    ann.page.goto(f"{url}{room}/?user=Ann")
+    expect(ann.status).to_have_text("Connected")
+    expect(ann.page).to_have_url(url + room)
+
+
+def test_a_place_in_the_past_is_kept_through_the_form(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    page = window(java_script_enabled=False).page
+    page.goto(f"{url}{room}?before=31")
+    page.get_by_role("textbox", name="Name").fill("Ann")
+    page.get_by_role("button", name="Join").click()
+    expect(page.get_by_text("message 30", exact=True)).to_be_visible()
+    expect(page.get_by_text("message 31", exact=True)).to_have_count(0)
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_the_whole_log_is_printed(window: Open, url: str, room: str, script: bool) -> None:
+    seed(url, room, 50)
+    ann = window(java_script_enabled=script).open(connected=script)
+    ann.page.emulate_media(media="print")
+    height = ann.page.evaluate("() => document.documentElement.scrollHeight")
+    assert height > 50 * 30
+    first, last = ann.row("message 1").bounding_box(), ann.row("message 50").bounding_box()
+    assert 0 <= first["y"] < last["y"] <= height
+    expect(ann.text).to_be_hidden()

@@ -106,7 +106,7 @@ def test_what_is_vouched_for_is_marked_and_a_name_alone_is_not(window: Open, url
         expect(row.locator("bdi")).to_have_attribute("title", "Verified: bob")
         assert row.locator("bdi + *").text_content() == "verified"
     hues = [
-        ann.row(text).evaluate("row => row.style.getPropertyValue('--hue')")
+        ann.row(text).evaluate("row => getComputedStyle(row).getPropertyValue('--hue')")
         for text in ("from Bob", "live", "not from Bob")
     ]
     assert hues[0] == hues[1] != hues[2], "the colour is the user's"
