@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.page.window import Open, listen, seed, talk
-from tests.support.browser import ScriptedStream, axe, messages_url
+from tests.support.browser import ScriptedStream, axe, messages_url, post
 
 pytestmark = pytest.mark.xdist_group("page accessibility")
 
@@ -22,7 +22,8 @@ def test_axe_finds_nothing_serious(
 
     def check(page: Page, where: str) -> None:
         page.evaluate(source + "; undefined")
-        result = page.evaluate("() => axe.run()")
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        result = page.evaluate("values => axe.run({ runOnly: { type: 'tag', values } })", tags)
         findings.extend(
             f"{where}: {violation['id']}: {node['html']}"
             for violation in result["violations"]
@@ -34,8 +35,10 @@ def test_axe_finds_nothing_serious(
         ann.page.goto(url + room)
         check(ann.page, f"join, {scheme}")
         ann.open()
+        for text in ("see www.example.org", "```\ncode\n```", "line\n" * 40, "👍"):
+            post(url, room, "Bob", text)
         ann.page.route("**/messages/", lambda route: route.abort())
-        ann.say("fails")
+        ann.say("fails, see www.example.org")
         expect(ann.button("Retry")).to_be_visible()
         check(ann.page, f"room, {scheme}")
         ann.page.locator("summary").click()
@@ -116,3 +119,57 @@ def test_the_log_is_polite_and_old_rows_are_not_read_out(window: Open, url: str,
     spoken = ann.page.evaluate("() => window.spoken")
     assert len(spoken) == 1
     assert "mine" in spoken[0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_message_on_its_way_can_be_read_with_its_links(window: Open, scheme: str) -> None:
+    ann = window(color_scheme=scheme).open()
+    ann.page.route("**/messages/", lambda route: None)
+    ann.say("see www.example.org")
+    row = ann.row("see www.example.org")
+    expect(row).to_have_attribute("data-state", "pending")
+    contrast = row.locator("p").evaluate(
+        """text => {
+            const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+            const paint = colours => {
+                canvas.globalAlpha = 1;
+                for (const [colour, alpha] of colours) {
+                    canvas.globalAlpha = alpha;
+                    canvas.fillStyle = colour;
+                    canvas.fillRect(0, 0, 1, 1);
+                }
+                const [r, g, b] = [...canvas.getImageData(0, 0, 1, 1).data].map(value =>
+                    value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+            };
+            const { backgroundColor: back, opacity } = getComputedStyle(text);
+            const paper = [getComputedStyle(document.documentElement).backgroundColor, 1];
+            const link = paint([paper, [getComputedStyle(text.querySelector("a")).color, opacity]]);
+            const both = [link, paint([paper, [back, opacity]])].sort((a, b) => a - b);
+            return (both[1] + 0.05) / (both[0] + 0.05);
+        }"""
+    )
+    assert contrast >= 4.5
+
+
+def test_texts_are_in_a_language_that_nobody_knows_and_the_page_in_english(
+    window: Open, url: str, room: str
+) -> None:
+    post(url, room, "Bob", "Guten Morgen")
+    ann = window().open()
+    language = "place => place.closest('[lang]').lang"
+    assert ann.rows.locator("p").evaluate(language) == ""
+    assert ann.rows.locator(".day").evaluate(language) == "en"
+    assert ann.page.locator("h1 bdi").evaluate(language) == ""
+    assert ann.button("Send").evaluate(language) == "en"
+
+
+def test_with_forced_colours_what_was_told_by_a_colour_has_an_edge(window: Open, url: str, room: str) -> None:
+    post(url, room, "Bob", "hello")
+    ann = window(forced_colors="active").open()
+    for place in (".status", "li .face"):
+        edge = ann.page.locator(place).first.evaluate(
+            "(place, part) => getComputedStyle(place, part).borderTopWidth",
+            "::before" if place == ".status" else None,
+        )
+        assert edge == "1px", place
