@@ -21,8 +21,6 @@ export class Log {
   scroller = byId("log");
   #place = new Place(this, this.#list);
   live = true; // the rows reach to the last message
-  stuck = true; // the reader is at the bottom
-  #top = 0; // the scroller's, when last measured
 
   constructor(identity, last, hasOlder) {
     this.#conversation = new Conversation(last);
@@ -66,14 +64,15 @@ export class Log {
     return this.#official.length + this.#loose.size;
   }
 
-  // Who is at the bottom leaves it by scrolling up: a box that becomes smaller (whose observer comes after
-  // the scroll events) takes nobody away.
+  get stuck() {
+    return this.#place.stuck;
+  }
+  set stuck(is) {
+    this.#place.stuck = is;
+  }
+
   look() {
-    const { scrollHeight, scrollTop, clientHeight } = this.scroller;
-    const stays = this.stuck && scrollTop >= this.#top;
-    this.#top = scrollTop;
-    this.#place.mark();
-    return (this.stuck = this.live && (stays || scrollHeight - scrollTop - clientHeight < 40));
+    return this.#place.look();
   }
 
   focus() {
@@ -81,25 +80,15 @@ export class Log {
   }
 
   toBottom() {
-    this.scroller.scrollTop = this.scroller.scrollHeight;
-    this.#top = this.scroller.scrollTop;
-    this.stuck = this.live;
+    this.#place.toBottom();
   }
 
-  // What is read stays in place: the bottom of the log, or else the lower end of the first row in sight
-  // (whose upper end may lose the heading to a new row above).
   change(mutate) {
-    this.look();
-    const { top } = this.scroller.getBoundingClientRect();
-    const place = (item) => item.getBoundingClientRect().bottom;
-    const reading = this.stuck ? [] : [...this.#list.children].filter((item) => place(item) > top);
-    const places = reading.map(place);
-    mutate();
-    if (this.stuck) this.#trim();
-    this.#empty.hidden = this.#size > 0;
-    const kept = reading.findIndex((item) => item.isConnected);
-    if (this.stuck) this.toBottom();
-    else if (kept >= 0) this.scroller.scrollTop += place(reading[kept]) - places[kept];
+    this.#place.keep(() => {
+      mutate();
+      if (this.stuck) this.#trim();
+      this.#empty.hidden = this.#size > 0;
+    });
     this.onChange?.();
   }
 
