@@ -10,7 +10,7 @@ from typing import TypeAlias
 from prometheus_client import Counter
 
 from .access import Pass
-from .errors import FlychatError, Full
+from .errors import FlychatError, Full, Unavailable
 from .hub import Hub, Response
 from .log import MessageLog, Searched, not_told
 from .messages import Draft, Message
@@ -18,6 +18,7 @@ from .showing import Ended, Showing
 from .streams import HISTORY, Page, StreamPlan, StreamRequest
 
 Stored: TypeAlias = Callable[[asyncio.Future[Message]], None]
+Outcome: TypeAlias = Callable[[Message | None], None]
 
 STREAMS = Counter("flychat_streams_opened", "Plans made: first, resumed, or a proxy's recovery", ["kind"])
 RESETS = Counter("flychat_stream_resets", "Plans that begin with a stream-reset", ["reason"])
@@ -38,6 +39,10 @@ def _tell(ended: Ended, done: Stored | None, stored: asyncio.Future[Message]) ->
         done(stored)
 
 
+def _pass_on(outcome: Outcome, stored: asyncio.Future[Message]) -> None:
+    outcome(None if stored.exception() else stored.result())
+
+
 class Chat:
     """Every room, over one log and one hub; `showing` says when a draft is shown."""
 
@@ -46,19 +51,23 @@ class Chat:
         self._hub = hub
         self._showing = showing
 
-    async def post(self, draft: Draft, searched: Searched = not_told) -> Message:
+    async def post(
+        self, draft: Draft, searched: Searched = not_told, outcome: Outcome | None = None
+    ) -> Message:
         """Stores the draft, and shows it to everybody until it is stored; takes it back if that fails.
 
         A draft that is in the log already is answered from there, and neither shown nor stored again;
         `searched` is told how many ids the store was searched for it. If this is cancelled before the store
-        was given the draft, it never is.
+        was given the draft, it never is. `outcome` is told the message, or that there is none, also then.
         Returns, or raises, when what it published is passed on to those who hold streams.
         Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Unstorable.
         """
         known = await self._log.recall(draft, searched)
         if isinstance(known, Message):
+            if outcome is not None:
+                outcome(known)
             return known
-        stored = self.submit(known, searched)
+        stored = self.submit(known, searched, outcome and partial(_pass_on, outcome))
         try:
             await asyncio.wait([stored])
             await self._hub.passed_on()
@@ -67,13 +76,22 @@ class Chat:
             raise
         return stored.result()
 
-    async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
+    async def remove(
+        self, draft: Draft, check: Callable[[Message], None], outcome: Outcome | None = None
+    ) -> Message:
         """Takes back what the draft removes; returns the message that says so. The store then has none of it.
 
         `check` is given each of them, and may raise. Nothing is shown before it is stored.
         Raises NotFound, Conflict, TooOld, Unavailable (it may be done in part: ask for the same again).
         """
-        entry = await self._log.upkeep.remove(draft, check)
+        try:
+            entry = await self._log.upkeep.remove(draft, check)
+        except Unavailable:
+            if outcome is not None:
+                outcome(None)
+            raise
+        if outcome is not None:
+            outcome(entry)
         await self._hub.passed_on()
         return entry
 

@@ -34,6 +34,7 @@ class Config:
     port: int
     cors_origins: tuple[str, ...]
     log_format: str = "plain"
+    log_posts: bool = False
     retention: int | None = None  # seconds; None: for ever
     rate_limit: float = 10.0
     trust_proxy: bool = False
@@ -89,6 +90,7 @@ class Config:
             port=_port(option("port", "3000")),
             cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
             log_format=_log_format(option("log_format", "plain")),
+            log_posts=bool(given.log_posts) or _flag(environ, "log-posts"),
             retention=_retention(option("retention", "0")),
             rate_limit=_rate(option("rate_limit", "10")),
             trust_proxy=trust_proxy,
@@ -146,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
         "--retention", metavar="DAYS", help="delete older messages; 7 days or more (default: 0, keep all)"
     )
     parser.add_argument("--log-format", metavar="plain|json", help="of the log on stderr (default: plain)")
+    parser.add_argument(
+        "--log-posts",
+        action="store_true",
+        help="log a line for each POST: room, id, client address, user; never the text",
+    )
     parser.add_argument(
         "--rate-limit",
         metavar="N",

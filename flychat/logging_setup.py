@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as a line of JSON: time (ISO 8601, UTC), level, logger, message, and an exception's trace."""
+    """A record as a line of JSON: time (ISO 8601, UTC), level, logger, message, and an exception's trace.
+
+    What a record has in `fields` follows the message, a field each.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         fields = {
@@ -16,6 +19,7 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)

@@ -142,6 +142,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             public_url=pushpin.url if pushpin else None,
             rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),
             trust_proxy=config.trust_proxy,
+            log_posts=config.log_posts,
             recovery=mode.recovery,
             access=access,
             keeper=keeper,

@@ -52,6 +52,7 @@ class BaseApplication(Application):
         public_url: str | None = None,
         rate_limit: RateLimit | None = None,
         trust_proxy: bool = False,
+        log_posts: bool = False,
         recovery: Recovery | None = None,
         access: Access | None = None,
         keeper: Keeper | None = None,
@@ -66,6 +67,7 @@ class BaseApplication(Application):
         self.paths = Paths(base_path)
         self.rate_limit = rate_limit or RateLimit(0, 0)
         self.trust_proxy = trust_proxy
+        self.log_posts = log_posts
         self.access = access or Access()
         self.password_tries = RateLimit(TRIES_PER_MINUTE / 60, TRIES_PER_MINUTE)
         self._keeper = keeper

@@ -10,7 +10,7 @@ import asyncio
 import gzip
 import time
 from collections.abc import Coroutine, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from prometheus_client import Counter
@@ -19,13 +19,15 @@ from tornado.iostream import IOStream
 from tornado.web import Finish, HTTPError, RequestHandler
 
 from .. import errors, streams
-from ..chat import Chat
+from ..chat import Chat, Outcome
 from ..errors import FlychatError, Invalid
+from ..messages import Draft
 from ..sse import to_json
 from .application import BaseApplication
 from .listener import is_shed
 from .negotiation import prefers, takes_gzip
 from .paths import Paths
+from .posted import log_post
 from .problems import Problem, problem_of
 from .visitor import Visitor
 
@@ -143,6 +145,10 @@ class BaseHandler(RequestHandler):
         if past and page.stored:
             self.charge(streams.size(page.messages))
         return page
+
+    def logged(self, draft: Draft) -> Outcome | None:
+        """Whom to tell what becomes of the draft, if posts are logged."""
+        return partial(log_post, draft, self.visitor.address) if self.application.log_posts else None
 
     def charge(self, size: int) -> None:
         """Counts so many bytes, which the store has to read for the client."""

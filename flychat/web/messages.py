@@ -134,9 +134,8 @@ class MessagesHandler(StreamHandler):
         who = self.identity
         user, named = (None, None) if who is None else (who.sub, who.name)
         draft = Draft.create(room, self._fields, now=time.time(), user=user, name=named)
-        message = await self.while_here(
-            self.chat.post(draft, partial(self.application.charge_search, self.visitor.client))
-        )
+        searched = partial(self.application.charge_search, self.visitor.client)
+        message = await self.while_here(self.chat.post(draft, searched, self.logged(draft)))
         if is_form and self.accepts("text/html"):
             remembered = message.sender in (self.visitor.name, named)
             query = "" if remembered else "?user=" + quote(message.sender, safe="")

@@ -58,4 +58,4 @@ async def remove(handler: RightsHandler, room: str, fields: Mapping[str, Any]) -
 
     draft = Draft.removal(room, ids, fields, now=time.time(), user=who.sub, name=who.name)
     # Not given up when the client goes: what has begun is done.
-    return await handler.chat.remove(draft, check)
+    return await handler.chat.remove(draft, check, handler.logged(draft))

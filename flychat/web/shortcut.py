@@ -38,6 +38,7 @@ from .forms import read_fields
 from .listener import Connection, taken_from
 from .messages import again
 from .plain import PlainPost, PlainStream, is_whole_post, plain_request
+from .posted import log_post
 from .problems import Problem, problem_of
 from .rate import cost_of
 from .shedding import SHED
@@ -173,7 +174,7 @@ class Shortcut(ClientListener):
         application.begin(client)
         client.posted = draft
         application.chat.submit(
-            draft, partial(application.charge_search, address), partial(self._stored, client, fields)
+            draft, partial(application.charge_search, address), partial(self._stored, client, address, fields)
         )
         return True
 
@@ -184,10 +185,14 @@ class Shortcut(ClientListener):
             self._application.chat.withdraw(client.posted)
         return self.drop(client)
 
-    def _stored(self, client: Client, fields: dict[str, Any], stored: asyncio.Future[Message]) -> None:
+    def _stored(
+        self, client: Client, address: str, fields: dict[str, Any], stored: asyncio.Future[Message]
+    ) -> None:
         """The message is stored, or is not: the client is told, if it is still there."""
         self._application.end(client)
         draft, client.posted = client.posted, None
+        if draft is not None and self._application.log_posts:
+            log_post(draft, address, None if stored.exception() else stored.result())
         if client.socket.fileno() < 0 or draft is None:
             return None
         if (error := stored.exception()) is None:

@@ -127,11 +127,12 @@ ALLOWED = {
     "web.visitor": PURE | {"hub", "web.credentials"},
     **dict.fromkeys(("web.problems", "web.forms"), PURE),
     "web.plain": PURE | {"web.negotiation"},
+    "web.posted": PURE,
     "web.application": PURE
     | {"access.gate", "access.keeper", "chat", "hub", "seldom", "packaged"}
     | {"web.credentials", "web.paths", "web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.base": PURE
-    | {"chat", "web.application", "web.listener", "web.negotiation", "web.paths"}
+    | {"chat", "web.application", "web.listener", "web.negotiation", "web.paths", "web.posted"}
     | {"web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.removals": PURE | {"web.rights"},
     "web.rights": PURE | {"web.base", "web.credentials"},
@@ -159,7 +160,7 @@ ALLOWED = {
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.shortcut": PURE
     | {"web.application", "web.base", "web.clients", "web.forms", "web.listener", "web.messages"}
-    | {"web.plain", "web.problems", "web.rate", "web.shedding"},
+    | {"web.plain", "web.posted", "web.problems", "web.rate", "web.shedding"},
     "config": {"__init__", "errors", "access.options"},
     "client.follower": PURE,
     "client.http": {"__init__"} | PURE,
