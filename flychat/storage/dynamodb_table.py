@@ -14,6 +14,7 @@ from typing import Any
 import aioboto3
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
+from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
@@ -92,7 +93,10 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
     if way not in ("aioboto3", "direct"):
         raise Misconfigured(f"{PUT_VARIABLE} must be aioboto3 or direct")
     try:
-        session = aioboto3.Session(region_name=region, **keys)
+        found = get_session()
+        # Or else it looks, twice, into the folders of 400 others: a fifth of the CPU of making a client.
+        found.get_component("data_loader").list_available_services = lambda type_name: ["dynamodb"]
+        session = aioboto3.Session(region_name=region, botocore_session=found, **keys)
         credentials = await session.get_credentials()
         if credentials is None:
             if not endpoint:
