@@ -2,11 +2,14 @@
 
 A revocation is written by one process, and ends the holds of its pass in three ways, of which any is enough:
 
-- the process that writes it has the pass judged again at once, wherever its holds are, and once more when the
-  copies that other processes have must be new;
+- the process that writes it has the pass judged again at once, wherever its holds are, and once more for
+  those that another process gives meanwhile, to a client that asks it;
 - every process reads what is revoked each READ_SECONDS, and has judged again what it learns;
-- whoever asks for a private room, a proxy's recovery included, is answered from a copy that is not older than
-  FRESH_SECONDS; so the next recovery of a hold is its end, whatever was lost.
+- a proxy's recovery is answered from a reading that began after it had come; so the next recovery of a hold
+  is its end, in whichever process it arrives, whatever was lost.
+
+A client's own request for a private room is answered from a copy that is not older than FRESH_SECONDS.
+Readings are shared by all who ask, and begin PACE_SECONDS apart: a storm of recoveries costs ten a second.
 
 Where the store belongs to this process alone, the copy is always new. Where it is shared, and cannot be read
 for DOUBT_SECONDS, the streams held here are cut: nobody can say whether they have a right.
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 READ_SECONDS = 5.0
 FRESH_SECONDS = 1.0
+PACE_SECONDS = 0.1
 AGAIN_SECONDS = 2.0  # a copy is as old as FRESH_SECONDS when it is asked for, and is used a little later
 DOUBT_SECONDS = 20.0  # with the time that it takes to notice: less than the 32 s that are promised
 
@@ -66,6 +70,7 @@ class Keeper:
         self._holds_here = holds_here
         self._hub: Holds | None = None
         self._read_at = -math.inf  # when the reading began of which we have the copy (loop time)
+        self._began = -math.inf  # when one was begun last, whatever became of it
         self._reading: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._unread = Seldom(logger)
@@ -85,12 +90,12 @@ class Keeper:
         if self.key_set is not None:
             self.key_set.close()
 
-    async def fresh(self) -> None:
-        """Returns when the copy of what is revoked is new enough. Raises Unavailable."""
+    async def fresh(self, age: float = FRESH_SECONDS) -> None:
+        """Returns when the copy of what is revoked is at most so old; 0 is from now. Raises Unavailable."""
         if self.access.tokens is None:
             return
         asked = asyncio.get_running_loop().time()
-        while not self._is_newer_than(asked - FRESH_SECONDS):
+        while not self._is_newer_than(asked - age):
             await self._read()
 
     async def revoke(self, sub: str, room: str) -> int:
@@ -143,7 +148,9 @@ class Keeper:
         reading.cancelled() or reading.exception()
 
     async def _read_now(self) -> None:
-        began = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._began + PACE_SECONDS - loop.time()))
+        began = self._began = loop.time()
         self._learn(await self._rulebook.read(), began)
 
     def _learn(self, revocations: Revocations, began: float | None = None) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from tornado.web import Application
 
 from ..access.gate import Access
-from ..access.keeper import Keeper
+from ..access.keeper import FRESH_SECONDS, Keeper
 from ..chat import Chat
 from ..errors import NotFound
 from ..hub import Asked, Way
@@ -127,10 +127,10 @@ class BaseApplication(Application):
         """Counts so many ids, among which the store has to search for a client's message."""
         self.charge(address, ids * SEARCHED_BYTES)
 
-    async def fresh(self) -> None:
-        """Returns when what is known of revocations is new enough for a private room. Raises Unavailable."""
+    async def fresh(self, age: float = FRESH_SECONDS) -> None:
+        """Returns when what is known of revocations is not older than that. Raises Unavailable."""
         if self._keeper is not None:
-            await self._keeper.fresh()
+            await self._keeper.fresh(age)
 
     async def learn(self) -> None:
         """Asks for keys that are not known."""

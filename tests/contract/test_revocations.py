@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from flychat.access import keeper as keeper_module
 from flychat.access import passes_of
 from flychat.access.rulebook import Rulebook
 from flychat.hub import pushpin as pushpin_module
@@ -147,6 +148,22 @@ async def test_without_the_poke_the_next_recovery_is_the_end(mode, tmp_path, mon
         assert await end_of(ann) == "revoked"
         await post(chat, "staff", **bearer(old("bob")))
         assert await bob.until_id(1) == [1]
+
+
+@gen_test
+async def test_a_poke_is_the_end_in_whichever_process_the_recovery_arrives(mode, tmp_path, monkeypatch):
+    """Another one has revoked, and pokes, while the copy that this one has is as good as new."""
+    if mode == "standalone":
+        pytest.skip("no other process has its streams")
+    monkeypatch.setattr(keeper_module, "READ_SECONDS", 3600.0)
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        ann = await opened(chat, old("ann"))
+        chat.server.keeper._shared = True
+        await chat.server.keeper.fresh()
+        await Rulebook(chat.engine).revoke(passes_of("ann"), "staff")
+        for id in passes_of("ann"):
+            chat.server.hub.recheck(id)
+        assert await end_of(ann) == "revoked"
 
 
 @gen_test

@@ -51,6 +51,7 @@ from flychat.storage.worker import Worker
 from flychat.tools import clearing, copying, importing
 from flychat.web import plain as plain_module
 from flychat.web.clients import ClientListener
+from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
 from tests.proof import local_rules, log_rules, removal_rules
 from tests.proof.simulation.running import first_failure
@@ -1067,6 +1068,22 @@ PASSES = [
             *(Keeper, "_is_newer_than", "self._read_at >= moment", "self._read_at > -math.inf"),
         ),
         "revoke",
+    ),
+    (
+        line(
+            "a_recovery_from_an_older_copy",
+            "A proxy is answered from what was known of revocations a moment before it asked.",
+            *(RecoveryHandler, "get", "fresh(0)", "fresh()"),
+        ),
+        "contract/test_revocations.py::test_a_poke_is_the_end_in_whichever_process_the_recovery_arrives",
+    ),
+    (
+        line(
+            "a_refusal_with_a_status",
+            "A recovery of a hold without a right any more is 403: the proxy lets its client wait, and asks again.",
+            *(RecoveryHandler, "_refuse", "self.set_headers(streams.STREAM_HEADERS)", "self.set_status(403)"),
+        ),
+        "contract/test_revocations.py::test_without_the_poke_the_next_recovery_is_the_end",
     ),
     (
         line(

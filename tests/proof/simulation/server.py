@@ -165,7 +165,7 @@ class Server:
     async def _recover(self, asked: Asked, response: Response) -> int:
         """As the handler does it."""
         if not self.access.is_public(ROOM):
-            await self.keeper.fresh()
+            await self.keeper.fresh(0)
         if reason := self.access.ended(ROOM, asked.pass_, self.time()):
             response.send({}, streams.stream_end(reason).encode())
         else:

@@ -27,6 +27,7 @@ A, B = passes_of("ann")[0], passes_of("bob")[0]
 def _quick(monkeypatch):
     monkeypatch.setattr(rulebook_module, "PAUSE", 0.001)
     monkeypatch.setattr(rulebook_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(keeper_module, "PACE_SECONDS", 0.0)
 
 
 @gen_test
@@ -226,6 +227,41 @@ async def test_a_reading_that_began_before_the_question_by_more_than_a_second_is
     gate.set()
     await asyncio.gather(first, second)
     assert len(reads) == 2
+
+
+@gen_test
+async def test_a_proxy_is_answered_from_a_reading_that_began_after_it_had_asked():
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    keeper, _ = kept(engine)
+    await keeper.fresh()
+    await Rulebook(engine).revoke([A], "tea")
+    await keeper.fresh()
+    assert keeper.access.revocations == Revocations(), "for a client, a copy of a second ago will do"
+    before = engine.calls["tail"]
+    await asyncio.gather(*(keeper.fresh(0) for _ in range(1000)))
+    assert keeper.access.revocations.moment(A, "tea") > 0
+    assert engine.calls["tail"] <= before + 2, "shared by all who had asked"
+
+
+@gen_test
+async def test_readings_begin_a_tenth_of_a_second_apart_however_many_ask(monkeypatch):
+    monkeypatch.setattr(keeper_module, "PACE_SECONDS", 0.1)
+    engine, loop = MemoryEngine(shared=True), asyncio.get_running_loop()
+    keeper, _ = kept(engine)
+    began, real = [], engine.tail
+
+    async def tail(room, limit):
+        began.append(loop.time())
+        return await real(room, limit)
+
+    async def asked_again_and_again():
+        while len(began) < 4:
+            await keeper.fresh(0)
+
+    engine.tail = tail
+    await asyncio.gather(*(asked_again_and_again() for _ in range(50)))
+    pauses = [after - before for before, after in itertools.pairwise(began)]
+    assert min(pauses) >= 0.09, "a little less by the clock's grain"
 
 
 @gen_test
