@@ -41,7 +41,8 @@ export class Conversation {
   //                it may say what it `removes`: then what is shown of those is to be given to `left` again
   //   provisional  { message, instead }: to be shown, and given to `add`; `instead` of one that was withdrawn
   //   retraction   { rows }: these loose ones could not be stored
-  //   reset        { rows }: nothing of what is shown stays, nor do these loose ones
+  //   reset        { rows, replaced, missed }: nothing of what is shown stays, nor do these loose ones; it is
+  //                another log, or so many messages of this one were missed
   //   gap          the stream is to be asked again from `last`
   //   nothing      it is known already, or not about messages
   take({ type, data, id }) {
@@ -123,12 +124,13 @@ export class Conversation {
   #reset({ reason, lastEventId }, position) {
     const behind = reason === "behind"; // or else it is another log
     if (behind && lastEventId <= this.last) return { kind: "nothing" }; // for another tab on this stream
+    const missed = behind ? position - this.last : 0;
     this.#known = behind ? Math.max(this.#known, this.last) : 0;
     this.#keys.clear();
     this.#removed.clear();
     this.last = position;
     this.#afresh = true;
     this.resets += 1;
-    return { kind: "reset", rows: this.dropLoose() };
+    return { kind: "reset", rows: this.dropLoose(), replaced: !behind, missed };
   }
 }

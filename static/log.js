@@ -6,6 +6,7 @@ import { Timer } from "./timer.js";
 
 const MAX_ROWS = 500;
 const UNCONFIRMED = 30_000; // ms, after which a provisional message is marked
+const REPLACED = "This room begins anew: its messages are no longer those that were here";
 const WITHDRAWN = 10_000; // ms that a withdrawn one is shown as such
 
 // The rows: official ones by id and without gaps, then the loose ones. What an event means is decided by the
@@ -41,6 +42,12 @@ export class Log {
   }
   set hasOlder(has) {
     this.#older.hidden = !has;
+  }
+  get rows() {
+    return this.#official;
+  }
+  get isFar() {
+    return !this.live || this.#place.isFar;
   }
   get last() {
     return this.#conversation.last;
@@ -102,9 +109,8 @@ export class Log {
     return news.kind !== "gap";
   }
 
-  #showOfficial({ message, row = this.#make(message), news, afresh }) {
+  #showOfficial({ message, row = this.#make(message), afresh }) {
     if (afresh) this.hasOlder = message.id > 1;
-    if (news && !this.identity.owns(message)) this.onUnread();
     if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
     row.becomeOfficial(message);
     if (this.live) this.#push(row);
@@ -132,14 +138,14 @@ export class Log {
   }
 
   // What is shown does not connect with what follows. Messages that are being sent stay.
-  #dropShown({ rows }) {
+  #dropShown({ rows, replaced, missed }) {
     this.#clear();
     for (const row of rows) this.#drop(row);
     this.hasOlder = false;
     this.live = this.stuck = true;
-    this.#list.prepend(
-      element("li", { className: "divider" }, element("div", {}, "Some messages were missed")),
-    );
+    if (replaced) this.onReplaced?.();
+    const told = replaced ? REPLACED : missed > 1 ? `${missed} messages were missed` : "Some messages were missed";
+    this.#list.prepend(element("li", { className: "divider", lang: "en" }, element("div", {}, told)));
   }
 
   add(message) {

@@ -15,6 +15,12 @@ export class Place {
     for (const box of [this.scroller, list]) sizes.observe(box);
   }
 
+  // More than a screen from the bottom.
+  get isFar() {
+    const { scrollHeight, scrollTop, clientHeight } = this.scroller;
+    return scrollHeight - scrollTop - clientHeight > clientHeight;
+  }
+
   // Who is at the bottom leaves it by scrolling up: a box that becomes smaller (whose observer comes after
   // the scroll events) takes nobody away.
   look() {

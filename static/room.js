@@ -30,8 +30,7 @@ export class Room {
     this.status = new Status();
     this.history = new History(path, log);
     unfolds(log);
-    this.unread = new Unread(log, () => this.#jump());
-    log.onChange = () => this.unread.draw();
+    this.unread = new Unread(path, log, () => this.#jump());
     this.outbox = new Outbox(path, log);
     this.composer = new Composer(path, (text) => this.#send(text));
     const take = (news) => {

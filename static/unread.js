@@ -1,23 +1,62 @@
-import { byId } from "./dom.js";
+import { byId, element } from "./dom.js";
+import { browser, recall, remember } from "./memory.js";
 
-// How many messages of others came while nobody looked: in the title, and on the way down to them.
+// How many messages of others came while nobody looked, also while the page was not open: in the title, in a line
+// above the first of them, and on the button that leads down to the newest.
+//
+// `seen` is the last id that was there when the bottom of the log was looked at; the browser remembers it, for all
+// tabs. The line stays for the eye when all is seen, until something comes unseen again.
 export class Unread {
-  #count = 0;
   #title = document.title;
   #button = byId("fresh");
+  #line = element("div", { className: "fresh", lang: "en" });
+  #from = null; // the line stands above the first message of others beyond this id
+  #count = 0; // that it tells
 
-  constructor(log, jump) {
-    this.log = log;
+  constructor(path, log, jump) {
+    Object.assign(this, { log, name: `seen:${path}` });
+    this.seen = recall(browser, this.name, 0);
+    if (!this.seen || this.seen > log.last) this.#see(log.last, 0); // the first time here, or it was another log
     this.#button.onclick = jump;
-    log.onUnread = () => (this.#count += document.hidden || !log.stuck);
+    log.onChange = () => this.draw();
+    log.onReplaced = () => (this.seen = 0);
     log.scroller.addEventListener("scroll", () => this.draw());
+    addEventListener("storage", () => this.#see(Math.min(recall(browser, this.name, 0), log.last)));
+    this.draw(true);
   }
 
-  draw() {
-    const stuck = this.log.look();
-    if (stuck && !document.hidden) this.#count = 0;
-    document.title = (this.#count ? `(${this.#count}) ` : "") + this.#title;
-    this.#button.hidden = stuck || !this.#count;
-    this.#button.textContent = `${this.#count} new`;
+  draw(opened = false) {
+    const looks = this.log.look() && !document.hidden;
+    const unread = this.#after(this.seen);
+    if (unread && (opened || !looks)) this.#from = this.seen;
+    if (this.#from === this.seen) this.#count = unread;
+    this.#place();
+    if (looks) this.#see(this.log.last);
+    const left = looks ? 0 : unread;
+    document.title = (left ? `(${left}) ` : "") + this.#title;
+    this.#button.hidden = !left && !this.log.isFar;
+    this.#button.textContent = left ? `${left} new` : "Newest";
+  }
+
+  // All ids beyond one are messages, but own ones are not news; those that are not loaded are not known to be own.
+  #after(id) {
+    const own = this.log.rows.filter((row) => row.message.id > id && this.log.identity.owns(row.message));
+    return Math.max(this.log.last - id - own.length, 0);
+  }
+
+  #see(id, seen = this.seen) {
+    if (id <= seen) return;
+    this.seen = id;
+    remember(browser, this.name, id);
+  }
+
+  #place() {
+    if (this.#from === null) return;
+    const row = this.log.rows.find(
+      ({ message }) => message.id > this.#from && !this.log.identity.owns(message),
+    );
+    this.#line.textContent = `${this.#count} new`;
+    if (!row) this.#line.remove();
+    else if (this.#line.parentElement !== row.item) row.item.prepend(this.#line);
   }
 }

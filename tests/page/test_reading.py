@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.page.window import OPEN, Open, hide, seed, talk
-from tests.support.browser import ScriptedStream, event, history, post, wire_message
+from tests.support.browser import ScriptedStream, Window, event, history, post, wire_message
 
 pytestmark = pytest.mark.xdist_group("page reading")
 
@@ -246,3 +246,82 @@ def test_unread_messages_are_counted_in_the_title(window: Open, url: str, room: 
     expect(ann.page).to_have_title(f"(2) {room} · flychat")
     hide(ann.page, False)
     expect(ann.page).to_have_title(f"{room} · flychat")
+
+
+def line(ann: Window) -> str | None:
+    """What stands above the first new message, with that message."""
+    lines = ann.log.locator(".fresh")
+    if not lines.count():
+        return None
+    return f"{lines.inner_text()}: {lines.locator('xpath=..').locator('p').inner_text()}"
+
+
+def test_what_came_while_the_page_was_not_open_begins_at_a_line(window: Open, url: str, room: str) -> None:
+    seed(url, room, 10)
+    ann = window().open()
+    assert line(ann) is None
+    ann.page.goto(url + "healthz")
+    for text in ("one", "two", "three"):
+        post(url, room, "Bob", text)
+    ann.page.goto(url + room)
+    expect(ann.log.locator(".fresh")).to_be_visible()
+    assert line(ann) == "3 new: one"
+    expect(ann.page).to_have_title(f"{room} · flychat")  # they are in sight
+    ann.page.reload()
+    expect(ann.status).to_have_text("Connected")
+    assert line(ann) is None
+
+
+def test_the_line_stays_until_something_comes_unseen_again_and_own_messages_are_not_new(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 40)
+    ann = window().open()
+    ann.say("mine")
+    hide(ann.page, True)
+    post(url, room, "Bob", "first")
+    expect(ann.page).to_have_title(f"(1) {room} · flychat")
+    assert line(ann) == "1 new: first"
+    hide(ann.page, False)
+    expect(ann.page).to_have_title(f"{room} · flychat")
+    ann.say("mine again")
+    post(url, room, "Bob", "seen")
+    expect(ann.row("seen")).to_be_visible()
+    assert line(ann) == "1 new: first"
+    ann.scroll(100)
+    for text in ("second", "third"):
+        post(url, room, "Bob", text)
+    expect(ann.button("2 new")).to_be_visible()
+    assert line(ann) == "2 new: second"
+
+
+def test_a_line_beyond_what_is_loaded_tells_the_true_number(window: Open, url: str, room: str) -> None:
+    seed(url, room, 10)
+    ann = window().open()
+    ann.page.goto(url + "healthz")
+    seed(url, room, 120)
+    ann.page.goto(url + room)
+    expect(ann.status).to_have_text("Connected")
+    assert line(ann) == f"120 new: message {71}"  # the first that is loaded
+    for _ in range(3):
+        ann.scroll(0)
+        ann.page.wait_for_timeout(100)
+    expect(ann.rows.first).to_have_attribute("data-id", "1")
+    assert line(ann) == "120 new: message 1"
+
+
+def test_a_way_to_the_newest_is_offered_from_more_than_a_screen_away(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 60)
+    ann = window().open()
+    expect(ann.button("Newest")).to_be_hidden()
+    height = ann.log.bounding_box()["height"]
+    bottom = ann.log.evaluate("log => log.scrollTop")
+    ann.scroll(bottom - height * 0.9)
+    expect(ann.button("Newest")).to_be_hidden()
+    ann.scroll(bottom - height * 1.1)
+    ann.button("Newest").click()
+    assert ann.from_bottom() < 2
+    expect(ann.button("Newest")).to_be_hidden()
+    expect(ann.log).to_be_focused()

@@ -85,7 +85,9 @@ test("a reset drops the loose ones, but for those that are being sent", () => {
   const sending = { message: message("a"), own: true, pending: true };
   const others = [{ message: message("b"), own: true, pending: false }, { message: message("c") }];
   [sending, ...others].forEach((row) => conversation.add(row));
-  assert.deepEqual(conversation.take(reset("behind", 9, 8)), { kind: "reset", rows: others });
+  assert.deepEqual(conversation.take(reset("behind", 9, 8)), {
+    ...{ kind: "reset", rows: others, replaced: false, missed: 5 },
+  });
   assert.deepEqual([...conversation.loose.values()], [sending]);
   assert.equal(conversation.resets, 1);
 });
