@@ -147,14 +147,13 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
     else its newest HISTORY.
     """
     opening = [] if request.recover else [Event("stream-open", "{}", retry=RETRY)]
-    position, messages = request.last_id, newest(page.messages)
-    if position is not None:
-        missed = replay(page, position)
-        if missed is None:
+    position = request.last_id
+    messages = None if position is None else replay(page, position)
+    if messages is None:
+        messages = newest(page.messages)
+        if position is not None:
             reason = "ahead" if position > page.last_id else "behind"
             opening.append(_reset(reason, page.last_id, messages[0].id - 1 if messages else 0))
-        else:
-            messages = missed
     return StreamPlan(
         tuple(opening),
         messages,
