@@ -185,6 +185,7 @@ def hold_here(
         log.plan,
         polls=engine.shared,
         holds=log.hold,
+        ends_at=log.ends_at,
         max_streams=config.max_streams,
         max_streams_per_client=config.max_streams_per_client,
         ended=access.ended,

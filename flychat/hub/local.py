@@ -8,7 +8,8 @@ the same position, that of the room, except while they are attached; so the rule
   the room, and what it brings is fed to all.
 - A new hold whose plan ends at the room's position joins. One that is behind is first given a plan of its
   own; if it is ahead, then the room is behind, and is recovered.
-- Nobody keeps the position of a room without holds, so the room of a first hold is recovered once.
+- Nobody keeps the position of a room without holds, so the room of a first hold is recovered once: unless
+  the log says that the plan ends where the log does, so that nothing was published in between.
 
 A room has up to four audiences (sockets.py): answers are in chunks to HTTP/1.1 and bare to HTTP/1.0, and what
 has no id is for those whose plan has a channel for that. A recovery that was asked for at one position, and
@@ -51,10 +52,6 @@ POLL_SECONDS = 10.0  # between two readings of a room for what other processes w
 COMEBACK = (1000, 8000)  # milliseconds over which clients spread their return when the hub closes
 
 
-def nobody_told(room: str, held: bool) -> None:
-    """Nobody asks which rooms are held."""
-
-
 class LocalHub:
     """Holds by `plan`, which answers a recovery.
 
@@ -66,7 +63,8 @@ class LocalHub:
         plan: Callable[[StreamRequest], Awaitable[StreamPlan]],
         *,
         polls: bool = False,
-        holds: Callable[[str, bool], None] = nobody_told,
+        holds: Callable[[str, bool], None] = lambda room, held: None,
+        ends_at: Callable[[str, int], bool] = lambda room, id: False,
         keep_alive: float = KEEP_ALIVE_SECONDS,
         max_streams: int = 0,
         max_streams_per_client: int = 0,
@@ -74,7 +72,8 @@ class LocalHub:
     ) -> None:
         """A cap of 0 is none. `holds` is told when a room has its first stream, and when it has none.
 
-        `ended` says why the pass of a hold gives no right any more.
+        `ends_at` says that the log of a room is known to end at an id, all of it published. `ended`
+        says why the pass of a hold gives no right any more.
         """
         self.plan = plan
         self.connections = Connections()
@@ -85,7 +84,7 @@ class LocalHub:
         self._most = max_streams or sys.maxsize
         self._most_per_client = max_streams_per_client or sys.maxsize
         self._polls = polls
-        self.holds = holds
+        self.holds, self._ends_at = holds, ends_at
         self._unrecovered = Seldom(logger)
         self.loop = self.connections.loop
         self._timer = self.loop.call_later(TICK, self._tick)
@@ -117,10 +116,11 @@ class LocalHub:
             self.passes.carry(held, room.name, pass_)
         if held.closed:
             return
-        if room.inhabited and room.position == plan.position:
+        at = plan.position
+        if room.position == at and (room.inhabited or self._ends_at(room.name, at)):
             audience.join(held)
         else:
-            self.spawn(room.attach(held, plan.position))
+            self.spawn(room.attach(held, at))
 
     def publish(self, publication: Publication) -> None:
         if (room := self.rooms.get(publication.room)) is not None:

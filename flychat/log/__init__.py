@@ -196,6 +196,11 @@ class MessageLog:
             return None
         return self._planned(request.room, room.window, request)
 
+    def ends_at(self, name: str, id: int) -> bool:
+        """Whether the log is known, from memory, to end at this id: what it has is published by now."""
+        room = self._rooms.get(name) if self._memory else None
+        return room is not None and room.window is not None and room.window.tail == id
+
     def _planned(self, name: str, window: Window, request: StreamRequest) -> StreamPlan:
         plan = window.plan(request)
         self._rooms.weigh(self._rooms.use(name))

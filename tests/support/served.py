@@ -140,7 +140,7 @@ async def served(
         engine = MemoryEngine(shared=True) if shared else await SqliteEngine.open(":memory:")
     engine = FaultyEngine(engine, faults)
     log = MessageLog(engine, memory=True, committed=lambda commit: serving.committed(commit))
-    hub = LocalHub(log.plan, polls=shared, holds=log.hold, **hub_options)
+    hub = LocalHub(log.plan, polls=shared, holds=log.hold, ends_at=log.ends_at, **hub_options)
     application = ChatApplication(Chat(log, hub, AtOnce(hub.publish)), hub.way)
     server = Listener(application, max_header_size=HEAD_BYTES)
     sockets = bind_sockets(0, "127.0.0.1")

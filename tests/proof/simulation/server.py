@@ -73,7 +73,11 @@ class Server:
         self.access = open_access(OPTIONS if world.scenario.private else AccessOptions())
         if self.mode == "standalone":
             self.hub: Any = LocalHub(
-                self.log.plan, polls=engine.shared, holds=self.log.hold, ended=self.access.ended
+                self.log.plan,
+                polls=engine.shared,
+                holds=self.log.hold,
+                ends_at=self.log.ends_at,
+                ended=self.access.ended,
             )
         elif self.mode == "grip":
             self.hub = PushpinHub([f"http://proxy:{number}/" for number in range(1, 1 + len(world.proxies))])

@@ -136,6 +136,20 @@ async def test_a_publication_between_the_plan_and_the_hold_is_not_missed(monkeyp
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize("shared", [False, True])
+async def test_the_first_listener_of_a_room_asks_for_nothing_where_the_log_is_known_to_end_there(shared):
+    """Where other processes write as well, it is never known."""
+    async with served(shared=shared) as chat:
+        await chat.post()
+        asked, plan = [], chat.hub.plan
+        chat.hub.plan = lambda request: (asked.append(request), plan(request))[1]
+        client = await chat.stream()
+        await chat.post()
+        assert await client.until_id(2) == [1, 2]
+        assert bool(asked) is shared
+
+
+@pytest.mark.gen_test
 async def test_a_hold_that_is_behind_its_room_is_brought_up_before_it_joins():
     async with served() as chat:
         first = await chat.stream()
