@@ -115,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m flychat",
         description="A realtime chat. Every option is also a variable: --cors-origin is FLYCHAT_CORS_ORIGIN.",
-        epilog="Also: python -m flychat check URL, tail URL/ROOM, say URL/ROOM TEXT, rooms, "
-        "export ROOM, import ROOM FILE, copy, clear ROOM, token, password, revoke SUB (see their --help).",
+        epilog="Also: python -m flychat check URL, tail URL/ROOM, say URL/ROOM TEXT, rooms, export ROOM, "
+        "import ROOM FILE, copy, backup FILE, clear ROOM, token, password, revoke SUB (see their --help).",
         allow_abbrev=False,
     )
     mode = parser.add_mutually_exclusive_group()

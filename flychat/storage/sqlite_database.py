@@ -63,7 +63,7 @@ def opened(path: str, *, reading: bool = False) -> tuple[sqlite3.Connection, Fil
 
 def _beside(path: str, opening: ExitStack) -> tuple[sqlite3.Connection, None, ExitStack]:
     db = opening.enter_context(closing(read_only(path)))
-    _check(db, path)
+    check(db, path)
     return db, None, opening.pop_all()
 
 
@@ -73,7 +73,7 @@ def read_only(path: str) -> sqlite3.Connection:
     return sqlite3.connect(address, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
 
 
-def _check(db: sqlite3.Connection, path: str) -> int:
+def check(db: sqlite3.Connection, path: str) -> int:
     """The version of the format. Raises Misconfigured if it is not one of ours, or of a later version."""
     ((version,),) = db.execute("PRAGMA user_version").fetchall()
     columns = db.execute("SELECT name, type FROM pragma_table_info('log')").fetchall()
@@ -95,7 +95,7 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
         tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         if not tables:
             db.execute(SCHEMA)
-        if _check(db, path) < VERSION:
+        if check(db, path) < VERSION:
             db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("DELETE FROM log WHERE FALSE")  # a file that is read-only says so here
     db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")

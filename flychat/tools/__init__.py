@@ -26,6 +26,7 @@ COMMANDS = {  # by name: the module, of which only that of the command asked for
     "export": ("rooms", "export_command"),
     "copy": ("copying", "copy_command"),
     "import": ("importing", "import_command"),
+    "backup": ("backup", "backup_command"),
     "clear": ("clearing", "clear_command"),
     "remove": ("remove", "remove_command"),
     "token": ("tokens", "token_command"),

@@ -1,17 +1,17 @@
 """What an operator does to the store: export, clear, retention. Ids go on, and streams stay right."""
 
 import asyncio
+import contextlib
 import io
 import json
 import random
-import subprocess
+import sqlite3
 import sys
 import time
 import types
 import uuid
 from collections import Counter
 from functools import partial
-from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
@@ -27,6 +27,7 @@ from flychat.storage import Taken, Throttled, Unknown
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
+from flychat.storage.sqlite_backup import back_up
 from flychat.streams import StreamRequest
 from flychat.tools import rooms
 from flychat.tools.clearing import clear
@@ -644,30 +645,83 @@ async def test_an_export_from_the_command_line_says_on_stderr_what_is_missing(tm
     assert exported.returncode == 0
 
 
-BACKUP = """
-import sqlite3, sys
-sqlite3.connect(sys.argv[1]).execute("VACUUM INTO ?", sys.argv[2:])
-"""
-
-
-@pytest.mark.gen_test(timeout=60)
-async def test_a_backup_as_the_guide_makes_it_ends_while_people_write_and_is_whole(tmp_path):
-    guide = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
-    assert "VACUUM INTO" in guide
-    assert ".backup" not in guide
-    path, copy = tmp_path / "chat.db", tmp_path / "copy.db"
+@pytest.mark.gen_test(timeout=120)
+async def test_a_backup_ends_while_people_write_and_is_whole_and_a_store(tmp_path):
+    """Made beside the server, as the guide says."""
+    path, copy = tmp_path / "flychat.db", tmp_path / "backup.db"
     engine = await SqliteEngine.open(str(path))
     log = MessageLog(engine, memory=False)
-    await asyncio.gather(*(log.submit(draft("x" * 4000)) for _ in range(1000)))
-    command = [sys.executable, "-c", BACKUP, str(path), str(copy)]
-    backup = asyncio.ensure_future(asyncio.to_thread(subprocess.run, command, check=True))
-    while not backup.done():
-        await log.submit(draft("meanwhile"))
-    await backup
-    await log.submit(draft("after"))
+    await asyncio.gather(*(log.submit(draft("x" * 4000)) for _ in range(3000)))
     await log.close()
-    engine = await SqliteEngine.open(str(copy))
-    ids = [message.id async for message in export(engine, "room")]
-    assert ids == list(range(1, len(ids) + 1))
-    assert len(ids) >= 1000
-    await engine.close()
+    with running(*STANDALONE, "--rate-limit", "0", cwd=tmp_path) as program:
+        known = (await asyncio.to_thread(post, program, "before"))["id"]
+        backup = asyncio.create_task(asyncio.to_thread(maintain, "backup", "backup.db", cwd=tmp_path))
+        meanwhile = 0
+        while not backup.done():
+            await asyncio.to_thread(post, program, "x" * 4000)
+            meanwhile += 1
+        told = await backup
+        assert (told.returncode, told.stderr) == (0, "")
+        assert told.stdout == f"flychat: backup.db is a copy of the store, of {copy.stat().st_size:,} bytes\n"
+        assert meanwhile > 3
+        again = await asyncio.to_thread(maintain, "backup", "backup.db", cwd=tmp_path)
+        assert (again.returncode, "a new name" in again.stderr) == (2, True)
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("*.unfinished*"))
+    copy.rename(tmp_path / "restored.db")
+    with running(*STANDALONE, "--store", "sqlite:restored.db", cwd=tmp_path) as program:
+        last = post(program, "goes on")["id"]
+    assert known < last <= known + meanwhile + 1
+    exported = maintain("export", "room", "--store", "sqlite:restored.db", cwd=tmp_path).stdout
+    assert [json.loads(line)["id"] for line in exported.splitlines()] == list(range(1, last + 1))
+
+
+def test_a_store_that_no_server_has_is_backed_up_too_and_stays_as_it_is(tmp_path):
+    with running(*STANDALONE, cwd=tmp_path) as program:
+        post(program, "hi")
+    before = (tmp_path / "flychat.db").read_bytes()
+    assert maintain("backup", "a copy.db", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "flychat.db").read_bytes() == before
+    assert maintain("export", "room", "--store", "sqlite:a copy.db", cwd=tmp_path).stdout != ""
+
+
+@pytest.mark.parametrize(
+    ("file", "store", "status", "says"),
+    [
+        ("flychat.db", "sqlite:flychat.db", 2, "a new name"),
+        ("no/such/folder.db", "sqlite:flychat.db", 1, "No such file"),
+        ("copy.db", "sqlite:typo.db", 2, "there is no file"),
+        ("copy.db", "sqlite:other.db", 2, "another program"),
+        ("copy.db", "sqlite:text.db", 1, "not a database"),
+        ("copy.db", "sqlite::memory:", 2, "there is no file"),
+        ("copy.db", "dynamodb:table", 2, "point-in-time recovery"),
+    ],
+)
+def test_what_cannot_be_backed_up_is_said_in_one_line_and_nothing_is_left(
+    file, store, status, says, tmp_path
+):
+    with running(*STANDALONE, cwd=tmp_path) as program:
+        post(program, "hi")
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as db:
+        db.execute("CREATE TABLE other (a)")
+    (tmp_path / "text.db").write_text("no database, but a text that is long enough" * 99)
+    there = sorted(tmp_path.iterdir())
+    told = maintain("backup", file, "--store", store, cwd=tmp_path)
+    assert (told.returncode, told.stdout, told.stderr.count("\n")) == (status, "", 1)
+    assert says in told.stderr
+    assert [each for each in sorted(tmp_path.iterdir()) if "other.db-" not in each.name] == there
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_backup_that_is_broken_off_leaves_nothing(tmp_path):
+    engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
+    log = MessageLog(engine, memory=False)
+    await asyncio.gather(*(log.submit(draft("x" * 4000)) for _ in range(3000)))
+    begun = asyncio.create_task(back_up(str(tmp_path / "flychat.db"), str(tmp_path / "copy.db")))
+    while not list(tmp_path.glob("copy.db.*")):  # noqa: ASYNC110 - the thread tells nobody
+        await asyncio.sleep(0)
+    begun.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await begun
+    assert not list(tmp_path.glob("copy*"))
+    await log.close()

@@ -25,6 +25,7 @@ WRONG = {
     "export": ("export", "tea", "coffee"),
     "copy": ("copy", "tea", "--to", "sqlite:x.db"),
     "import": ("import",),
+    "backup": ("backup",),
     "clear": ("clear", "tea", "--no-such-option"),
     "remove": ("remove", "tea"),
     "create-table": ("create-table", "flychat-messages"),
@@ -32,7 +33,7 @@ WRONG = {
     "password": ("password", "--no-such-option"),
     "revoke": ("revoke",),
 }
-ASKS_NOBODY = {"token", "password"}  # so there is nothing to wait for
+ASKS_NOBODY = {"backup", "token", "password"}  # so there is nothing to wait for
 ASKED = {"password"}  # of who sits at the terminal
 SILENT = {  # URL stands for a server that takes connections, and never answers
     "check": ("check", "URL", "--quick"),
@@ -55,6 +56,7 @@ READ_NO_MORE = {  # URL stands for a server with a message in the room "room"; t
     "export": ("export", "room", "--store", "sqlite:stopped.db"),
     "copy": ("copy", "--from", "sqlite:stopped.db", "--to", "sqlite:copy.db"),
     "import": ("import", "tea", "/dev/null", "--store", "sqlite:new.db"),
+    "backup": ("backup", "backup.db", "--store", "sqlite:stopped.db"),
     "clear": ("clear", "room", "--store", "sqlite:stopped.db"),
     "remove": ("remove", "room", "1", "--store", "sqlite:stopped.db"),
     "create-table": ("create-table", *ON_DYNAMO),

@@ -14,7 +14,8 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "hub.local": {"server"},
     "hub.pushpin": {"server"},
     "storage.sqlite": {"storage.opened"},
-    "storage.sqlite_database": {"storage.sqlite"},
+    "storage.sqlite_database": {"storage.sqlite", "storage.sqlite_backup"},
+    "storage.sqlite_backup": {"tools.backup"},
     "storage.dynamodb": {"storage.opened"},
     "storage.dynamodb_items": {"storage.dynamodb"},
     "storage.dynamodb_put": {"storage.dynamodb_table"},
@@ -30,7 +31,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "tools": {"__main__"},
 }
 CLIENT = {"client", "client.follower", "client.http"}
-STORE = {"config", "log", "storage", "storage.opened"}
+STORE = {"config", "log", "storage", "storage.opened", "storage.sqlite_backup"}
 ACCESS = {"access.passwords", "access.revocations", "access.rulebook", "access.secret_file", "access.tokens"}
 LINES = 300
 TORNADO = {
@@ -66,6 +67,7 @@ ALLOWED = {
     **dict.fromkeys(PURE | PORTS, PURE),
     "storage.sqlite": PURE | {"storage", "storage.files", "storage.sqlite_database", "storage.worker"},
     "storage.sqlite_database": PURE | {"storage", "storage.files"},
+    "storage.sqlite_backup": PURE | {"storage.sqlite_database"},
     "storage.dynamodb": PURE
     | {"storage", "storage.dynamodb_items", "storage.dynamodb_table", "storage.turns", "seldom"},
     "storage.dynamodb_items": PURE | {"storage", "storage.dynamodb_table"},
@@ -173,6 +175,7 @@ ALLOWED = {
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
     "tools.stores": {"storage", "storage.opened", "config"} | PURE,
+    "tools.backup": {"storage.sqlite_backup", "tools.stores", "tools.terminal"} | PURE,
     "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
     "tools.rooms": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"} | PURE,
     "tools.copying": {"access.rulebook", "storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,

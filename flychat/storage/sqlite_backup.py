@@ -1,0 +1,63 @@
+"""A copy of an SQLite file, made beside a server that goes on writing to it.
+
+`VACUUM INTO`, and not SQLite's backup, which begins anew whenever somebody writes, and may never end: this is
+one reading of the file as it is when it begins. The writer does not wait for it; its write-ahead log grows by
+what is written meanwhile, and is emptied after that. The copy has nothing of what was deleted, and needs no
+log.
+
+It is no copy until it is whole: it gets its name last, when it is on the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from contextlib import closing, suppress
+
+from ..errors import Misconfigured
+from .sqlite_database import check, failures, read_only
+
+
+async def back_up(path: str, file: str) -> int:
+    """Copies the database at `path` into a new `file`, for its owner's eyes only; returns its bytes.
+
+    Raises Misconfigured, StoreFailed, OSError.
+    """
+    descriptor, unfinished = _new(file)
+    try:
+        with failures(), closing(read_only(path)) as db:
+            check(db, path)
+            copying = asyncio.create_task(asyncio.to_thread(db.execute, "VACUUM INTO ?", (unfinished,)))
+            try:
+                await asyncio.shield(copying)
+            except asyncio.CancelledError:
+                db.interrupt()
+                await asyncio.wait([copying])
+                raise
+        return _finished(descriptor, unfinished, file)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(unfinished)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _new(file: str) -> tuple[int, str]:
+    """An empty file beside it, which SQLite takes for none."""
+    if os.path.lexists(file):
+        raise Misconfigured(f'"{file}" is there already: a backup needs a new name')
+    folder, name = os.path.split(os.path.abspath(file))
+    return tempfile.mkstemp(prefix=f"{name}.", suffix=".unfinished", dir=folder)
+
+
+def _finished(descriptor: int, unfinished: str, file: str) -> int:
+    os.fsync(descriptor)
+    os.rename(unfinished, file)
+    folder = os.open(os.path.dirname(os.path.abspath(file)), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return os.fstat(descriptor).st_size
