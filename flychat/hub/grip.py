@@ -171,7 +171,8 @@ def verifying_key(given: str | bytes) -> Any:
     Raises Misconfigured.
     """
     data = (given.encode() if isinstance(given, str) else given).strip()
-    if not data.startswith((b"-----BEGIN", b"{")):
+    # A JWK is text; of secrets, which are random bytes, one in 256 begins with a brace.
+    if not data.startswith(b"-----BEGIN") and not (data.startswith(b"{") and data.isascii()):
         return given
     if not has_crypto:
         raise Misconfigured(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from flychat.access import Pass
 from flychat.hub import Asked
-from flychat.hub.grip import grip_headers, read_grip_last
+from flychat.hub.grip import grip_headers, read_grip_last, verifying_key
 from flychat.streams import Page, StreamRequest, plan_stream
 
 
@@ -64,3 +64,8 @@ def test_a_pass_is_a_channel_with_a_position_and_without_one_nothing_changes():
 def test_any_grip_last_is_a_recovery_or_nothing(values):
     asked = read_grip_last(values)
     assert asked is None or (asked.request.recover and asked.request.last_id is not None)
+
+
+@pytest.mark.parametrize("secret", [b"{" + bytes(range(200, 231)), b"a secret", "a secret, as text"])
+def test_a_shared_secret_is_left_as_it_is_whatever_it_begins_with(secret):
+    assert verifying_key(secret) == secret
