@@ -12,8 +12,13 @@ export function count(text) {
   return { excess, shown: excess >= TEXT_NEAR - TEXT_LIMIT, step: STEPS.find((left) => -excess <= left) };
 }
 
-// Without the characters that nobody sees, and the server refuses: they come from pasting.
-export const cleaned = (text) => text.replace(/[^\P{Cc}\n\t]|\p{Cs}/gu, "");
+// Without the characters that nobody sees, and the server refuses: they come from pasting. And without the blank
+// lines around a text, that nobody means to send.
+export const cleaned = (text) =>
+  text.replace(/[^\P{Cc}\n\t]|\p{Cs}/gu, "").replace(/^(?:[ \t]*\n)+|(?:\n[ \t]*)+$/g, "");
+
+// On a touch screen Enter makes a line: there is no other key for it, and the button to send is as near.
+const touch = () => matchMedia("(hover: none) and (pointer: coarse)").matches;
 
 // The field, its counter, and the draft that survives a reload.
 export class Composer {
@@ -26,11 +31,13 @@ export class Composer {
     Object.assign(this, { send, name: `draft:${path}` });
     this.#field.removeAttribute("maxlength"); // it would cut a pasted text without a word
     this.#field.value ||= recall(tab, this.name, "");
+    if (touch()) this.#field.enterKeyHint = "enter";
     this.#form.onsubmit = (event) => this.#submit(event);
     this.#field.oninput = () => this.#draw();
     this.#field.onkeydown = (event) => {
       const composing = event.isComposing || event.keyCode === 229; // Enter chooses a word of an input method
-      if (event.key === "Enter" && !event.shiftKey && !composing) this.#submit(event);
+      const sends = event.ctrlKey || event.metaKey || !(event.shiftKey || touch());
+      if (event.key === "Enter" && sends && !composing) this.#submit(event);
     };
     let width = 0;
     new ResizeObserver(() => {

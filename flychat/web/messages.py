@@ -27,6 +27,7 @@ from .listener import taken_from
 from .rate import cost_of
 from .removals import remove
 from .rights import RightsHandler
+from .texts import without_blank_lines
 
 BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
@@ -131,12 +132,16 @@ class MessagesHandler(StreamHandler):
         if len(self._body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         self._fields, is_form = self._read_fields()
+        by_page = is_form and self.accepts("text/html")
+        if by_page and isinstance(self._fields.get("text"), str):
+            text = self._fields["text"].replace("\r\n", "\n")
+            self._fields["text"] = without_blank_lines(text)
         who = self.identity
         user, named = (None, None) if who is None else (who.sub, who.name)
         draft = Draft.create(room, self._fields, now=time.time(), user=user, name=named)
         searched = partial(self.application.charge_search, self.visitor.client)
         message = await self.while_here(self.chat.post(draft, searched, self.logged(draft)))
-        if is_form and self.accepts("text/html"):
+        if by_page:
             remembered = message.sender in (self.visitor.name, named)
             query = "" if remembered else "?user=" + quote(message.sender, safe="")
             self.redirect(self.paths.room(draft.room) + query, status=303)

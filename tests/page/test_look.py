@@ -71,7 +71,8 @@ def test_on_a_phone_fingers_find_the_buttons_and_nothing_breaks_in_two(window: O
     field, send = ann.text.bounding_box(), ann.button("Send").bounding_box()
     assert (field["y"], field["height"]) == (send["y"], send["height"])  # so it has one line
     ann.page.route("**/messages/", lambda route: route.abort())
-    ann.say("fails")
+    ann.text.fill("fails")
+    ann.button("Send").click()
     for name in ("Retry", "Discard"):
         assert ann.button(name).bounding_box()["height"] >= 40
     ann.page.locator("summary").click()
@@ -81,6 +82,38 @@ def test_on_a_phone_fingers_find_the_buttons_and_nothing_breaks_in_two(window: O
     ann.page.goto(ann.url + ann.room + "?user=")
     name, join = (ann.page.locator(place).bounding_box() for place in ("#name", ".primary"))
     assert name["width"] == join["width"]
+
+
+def test_on_a_phone_a_text_has_the_width_and_the_time_is_in_the_heading(
+    window: Open, url: str, room: str
+) -> None:
+    post(url, room, "Bob", "some words that need more than one line on a phone, and then some more of them")
+    post(url, room, "Bob", "and more")
+    ann = window(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True).open()
+    ann.text.fill("mine")
+    ann.button("Send").click()
+    expect(ann.rows.last).to_have_attribute("data-id", "3")
+    first, more, own = ann.rows.all()
+    log = ann.log.bounding_box()["width"]
+    assert first.locator("p").bounding_box()["width"] > 0.78 * log
+    name, time = first.locator("bdi").bounding_box(), first.locator("time").bounding_box()
+    assert name["x"] + name["width"] <= time["x"]
+    assert time["y"] + time["height"] <= first.locator("p").bounding_box()["y"] + 1
+    assert more.locator("time").bounding_box()["width"] <= 1
+    mine, time = own.locator("p").bounding_box(), own.locator("time").bounding_box()
+    assert mine["x"] + mine["width"] == pytest.approx(time["x"] + time["width"], abs=2)
+    expect(ann.page.locator("summary .me")).to_be_in_viewport()
+    assert ann.page.locator("summary .me").bounding_box()["width"] > 10
+
+
+def test_enter_makes_a_line_where_there_is_a_touch_screen_only(window: Open, url: str, room: str) -> None:
+    ann = window(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True).open()
+    ann.text.press_sequentially("one\ntwo")
+    expect(ann.text).to_have_value("one\ntwo")
+    expect(ann.text).to_have_attribute("enterkeyhint", "enter")
+    ann.text.press("Control+Enter")
+    expect(ann.rows).to_have_attribute("data-id", "1")
+    assert history(url, room)[0]["text"] == "one\ntwo"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

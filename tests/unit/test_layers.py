@@ -147,6 +147,7 @@ ALLOWED = {
         "web.rate",
         "web.removals",
         "web.rights",
+        "web.texts",
     },
     "web.session": PURE | {"access.revocations", "access.tokens", "web.forms", "web.messages", "web.pages"},
     "web.revocations": PURE | {"access.revocations", "web.forms", "web.rights"},

@@ -36,3 +36,9 @@ test("what nobody sees and the server refuses is taken out, and nothing else", (
   const kept = "two\nlines\tand 😀 \u200d \u202e \u2028  spaces ";
   assert.equal(cleaned(kept), kept);
 });
+
+test("blank lines around a text are not sent", () => {
+  assert.equal(cleaned("\n \n\thello\n\nyou \n\t\n"), "\thello\n\nyou ");
+  assert.equal(cleaned("  indented"), "  indented");
+  assert.equal(cleaned("\u0007\n\nx\n\u0000"), "x");
+});
