@@ -11,6 +11,7 @@ from flychat.fields import RESERVED_ROOMS
 from tests.conftest import need
 from tests.support.asking import ask
 from tests.support.program import ROOT, running
+from tests.support.rights import options, token
 from tests.support.served import served
 
 DESCRIPTION = json.loads((ROOT / "static" / "openapi.json").read_text())
@@ -29,6 +30,19 @@ async def test_the_description_is_served():
         assert "openapi.json" in RESERVED_ROOMS
 
 
+def test_who_needs_a_token_is_told_as_described():
+    schemes = DESCRIPTION["components"]["securitySchemes"]
+    assert {scheme["type"] for scheme in schemes.values()} == {"http", "apiKey"}
+    for path, operations in DESCRIPTION["paths"].items():
+        for method in {"get", "post", "delete"} & operations.keys():
+            operation = operations[method]
+            if path.startswith(("/rooms/", "/revocations/")):
+                assert {"401", "403"} <= operation["responses"].keys()
+                assert {name for needed in operation["security"] for name in needed} == schemes.keys()
+            else:
+                assert "security" not in operation
+
+
 @pytest.mark.gen_test
 async def test_a_page_of_messages_is_as_described():
     async with served() as chat:
@@ -40,21 +54,30 @@ async def test_a_page_of_messages_is_as_described():
             jsonschema.validate({**page, "lastEventId": -1}, schema)
 
 
-def test_no_request_made_up_from_the_description_gets_an_answer_that_is_not_in_it(tmp_path):
+@pytest.mark.parametrize("private", [False, True], ids=["without tokens", "with tokens"])
+def test_no_request_made_up_from_the_description_gets_an_answer_that_is_not_in_it(private, tmp_path):
+    """With tokens as somebody who may do all: else most answers would be 401."""
     need("schemathesis")
-    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
+    more = options(tmp_path) if private else ()
+    arguments = ("--standalone", "--port", "0", "--store", "sqlite::memory:", *more)
+    if private:
+        bearer = token(rooms={"*": "rwm"})  # what is no token or user is refused, and of that it would warn
+        chosen = [f"--header=Authorization: Bearer {bearer}", "--warnings", "missing_test_data"]
+    else:  # every removal is 401, and of that it would warn; the other two are 405, as other pages are
+        chosen = ["--exclude-path=/session", "--exclude-path=/revocations/"]
+        chosen += ["--warnings", "missing_test_data,validation_mismatch"]
+    with running(*arguments, cwd=tmp_path) as program:
         ran = subprocess.run(
             [
                 *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"),
                 *(f"{program.url}/openapi.json", "--checks", CHECKS),
-                # Without a token to give, every removal is 401, which it warns of.
-                *("--warnings", "missing_test_data,validation_mismatch"),
                 *("--max-examples", "50", "--seed", "1", "--no-color"),
+                *chosen,
             ],
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert ran.returncode == 0, ran.stdout
