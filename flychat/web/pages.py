@@ -6,6 +6,8 @@ import time
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
+from tornado.web import HTTPError
+
 from ..access import HEADER, READ, WRITE, Token
 from ..errors import Invalid
 from ..fields import new_id, room_name, sender_name
@@ -35,9 +37,14 @@ class RootHandler(BaseHandler):
 
 
 class RoomWithSlashHandler(BaseHandler):
-    """A slash that was typed, or put there by what shortens addresses."""
+    """A slash that was typed, or put there by what shortens addresses. Who does not read finds nothing here."""
 
     answers_pages = True
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.request.method not in ("GET", "HEAD"):
+            raise HTTPError(404)
 
     def get(self, name: str) -> None:
         query = self.request.query
