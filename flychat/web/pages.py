@@ -37,7 +37,7 @@ class RootHandler(BaseHandler):
 
 
 class RoomWithSlashHandler(BaseHandler):
-    """A slash that was typed, or put there by what shortens addresses. Who does not read finds nothing here."""
+    """A slash that was typed, or put there by what shortens addresses. Only readers find something here."""
 
     answers_pages = True
 
