@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -22,7 +22,7 @@ from ..commits import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Broken, Run, StoreFailed, Summary, Taken, Unknown
 from .files import Files, unusable
-from .sqlite_database import FAILURES, MEMORY, failure, failures, opened
+from .sqlite_database import BUSY_MS, FAILURES, MEMORY, failure, failures, opened
 from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
 
 T = TypeVar("T")
@@ -39,6 +39,7 @@ STORED = (  # of every commit in turn: whose it is, how many ids and messages it
 )
 FIND = 500  # ids that are searched before puts may pass
 BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are deleted before puts may pass
+EMPTY_SECONDS = 1.0  # between two tries to empty the write-ahead log, which a reader may hold
 REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what was written before it
 
 
@@ -52,6 +53,7 @@ class SqliteEngine:
         self._path = path
         self._reading = reading
         self._files: Files | None = None  # none in memory
+        self._emptying: asyncio.Task[None] | None = None
         self._worker = Worker(self._store, threaded=path != MEMORY)
 
     @classmethod
@@ -164,7 +166,7 @@ class SqliteEngine:
 
     async def rewrite(self, old: Commit, new: Commit) -> None:
         await self._worker.put((new, old))
-        await self._idle(self._empty_wal)
+        await self._overwrite()
 
     async def everything(self, room: str, above: int) -> list[Commit]:
         return await self._run(partial(self._everything, room, above))
@@ -204,7 +206,7 @@ class SqliteEngine:
             room, deleted = done[0], deleted + done[1]
             await asyncio.sleep(REST_SECONDS)
         if deleted:
-            await self._idle(self._empty_wal)
+            await self._overwrite()
 
     def _expire_some(self, room: str, before: str) -> tuple[str, int] | None:
         """Goes from `room` on, until a batch is deleted. Returns where it is, and the number of commits."""
@@ -236,13 +238,34 @@ class SqliteEngine:
                 self._sql("PRAGMA synchronous = FULL")
         return count
 
-    def _empty_wal(self) -> None:
-        self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    async def _overwrite(self) -> None:
+        """Has what was erased leave both files: now, or as soon as the last reader beside us lets it."""
+        if not await self._idle(self._empty_wal) and self._emptying is None:
+            self._emptying = asyncio.create_task(self._empty_later())
+
+    async def _empty_later(self) -> None:
+        emptied = False
+        while not emptied:
+            await asyncio.sleep(EMPTY_SECONDS)
+            with suppress(StoreFailed):
+                emptied = await self._idle(self._empty_wal)
+        self._emptying = None
+
+    def _empty_wal(self) -> bool:
+        """Says whether nothing kept it from that. It waits for no reader: who writes would, too."""
+        self._sql("PRAGMA busy_timeout = 0")
+        try:
+            [[busy, *_]] = self._sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._sql(f"PRAGMA busy_timeout = {BUSY_MS}")
+        return not busy
 
     async def _idle(self, job: Callable[..., T], *values: object) -> T:
         return await self._worker.do(_once(partial(job, *values)), IDLE)
 
     async def close(self) -> None:
+        if self._emptying is not None:
+            self._emptying.cancel()
         await self._worker.close(_once(self._opened.close))
 
     async def _run(self, job: Callable[[], T], rank: int = READING) -> T:

@@ -27,6 +27,7 @@ from flychat.messages import Draft, Message
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import READ_BYTES, Broken, Hole, Rejected, Run, StoreFailed, Taken, Throttled, Unknown
 from flychat.storage.sqlite import SqliteEngine
+from flychat.storage.sqlite_database import BUSY_MS, read_only
 from flychat.streams import StreamRequest
 from flychat.tools.rooms import export
 from tests.conftest import ENDPOINT, dynamo_environment, need
@@ -370,6 +371,36 @@ async def test_a_removed_text_is_nowhere_in_the_store_once_that_is_answered(engi
     assert [m.id for m in messages if m.removed == entry.id] == [1, 4, 7, 10]
     assert [m.user for m in messages if m.removed] == ["ann"] * 4
     assert messages[-1] == entry
+
+
+@gen_test
+async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_than_it_reads(
+    sqlite, tmp_path, monkeypatch
+):
+    """A backup or an export holds what it began with; nobody waits for it, and after it both files are without."""
+    monkeypatch.setattr("flychat.storage.sqlite.EMPTY_SECONDS", 0.01)
+    tried, empty_wal = [], sqlite._empty_wal
+    sqlite._empty_wal = lambda: tried.append(1) or empty_wal()
+    old, other = commit(1, text="a secret " * 900), commit(2)
+    await sqlite.put(old)
+    await sqlite.put(other)
+    with contextlib.closing(read_only(str(tmp_path / "chat.db"))) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM log").fetchone() == (2,)
+        for each in (old, other):
+            await sqlite.rewrite(each, each.emptied())
+        await sqlite.put(commit(3, text="goes on"))
+        await sqlite.expire("2000")
+        tries = len(tried)
+        while len(tried) < tries + 2:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        assert b"a secret" in in_files(tmp_path)
+        assert "a secret" in reader.execute("SELECT m FROM log").fetchone()[0], "as it was when it began"
+        assert await sqlite._idle(sqlite._sql, "PRAGMA busy_timeout") == [(BUSY_MS,)]
+    while sqlite._emptying is not None:  # noqa: ASYNC110 - nobody is told
+        await asyncio.sleep(0.01)
+    assert b"a secret" not in in_files(tmp_path)
+    assert [m.text for c in await sqlite.tail("room", 9) for m in c.messages] == ["goes on 0"]
 
 
 def _other(number: int) -> Draft:
