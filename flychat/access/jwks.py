@@ -3,7 +3,7 @@
 They are fetched in the loop, which never waits for them; verifying needs the package `cryptography`. The set
 is fetched again each REFRESH_SECONDS, and when a token names a key that is not in it, but not more often
 than each RETRY_SECONDS, or else anybody could have the issuer asked for ever. While that fails the old set
-is good, for a day.
+is good, for a day; and no longer, even if the process was frozen meanwhile, and could not fetch it.
 
 Only the keys of ASYMMETRIC algorithms count: a secret one in a public set would be none.
 """
@@ -54,7 +54,7 @@ class KeySet:
             raise BadToken("it is no token") from error
         kid, algorithm = header.get("kid"), header.get("alg")
         fitting = [key for key in self._keys if kid in (None, key.key_id)]
-        if not self._keys or (not fitting and self._is_due):
+        if not self._keys or self._age > KEPT_SECONDS or (not fitting and self._is_due):
             raise KeyMissing("its key is not known")
         for key in fitting:
             if key.algorithm_name != algorithm:
@@ -78,6 +78,10 @@ class KeySet:
     def _is_due(self) -> bool:
         return asyncio.get_running_loop().time() - self._tried_at >= RETRY_SECONDS
 
+    @property
+    def _age(self) -> float:
+        return asyncio.get_running_loop().time() - self._fetched_at
+
     async def learn(self) -> None:
         """Fetches the set, or waits for who does; not if that was tried just now. Never fails."""
         if self._fetching is None and self._is_due:
@@ -91,10 +95,9 @@ class KeySet:
         """Fetches it now and then."""
         while True:
             await self.learn()
-            old = asyncio.get_running_loop().time() - self._fetched_at
-            if old > KEPT_SECONDS:
+            if self._age > KEPT_SECONDS:
                 self._take({"keys": []})
-            await asyncio.sleep(REFRESH_SECONDS if old < REFRESH_SECONDS else RETRY_SECONDS)
+            await asyncio.sleep(REFRESH_SECONDS if self._age < REFRESH_SECONDS else RETRY_SECONDS)
 
     def close(self) -> None:
         if self._fetching is not None:

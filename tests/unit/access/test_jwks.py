@@ -172,6 +172,20 @@ async def test_while_the_issuer_fails_the_old_set_is_good_for_a_day(issuer, monk
 
 
 @gen_test
+async def test_a_set_that_grew_old_while_the_process_was_frozen_is_fetched_before_it_is_believed(
+    issuer, monkeypatch
+):
+    monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
+    keys = issuer.key_set()
+    await keys.learn()
+    keys._fetched_at -= jwks_module.KEPT_SECONDS + 1  # as if it had been a day ago
+    with pytest.raises(KeyMissing):
+        keys.verify(token())
+    await keys.learn()
+    assert keys.verify(token())
+
+
+@gen_test
 async def test_the_set_is_fetched_again_now_and_then_and_what_is_the_same_changes_nothing(
     issuer, monkeypatch
 ):
