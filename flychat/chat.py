@@ -66,6 +66,7 @@ class Chat:
         if isinstance(known, Message):
             if outcome is not None:
                 outcome(known)
+            await self._hub.passed_on()  # an answer that did not wait to the end may have left it behind
             return known
         stored = self.submit(known, searched, outcome and partial(_pass_on, outcome))
         try:

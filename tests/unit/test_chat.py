@@ -78,6 +78,17 @@ async def test_a_removal_is_answered_when_it_is_passed_on():
 
 
 @in_virtual_time
+async def test_a_post_that_is_repeated_is_answered_when_what_the_first_one_left_is_passed_on():
+    hub = Hub()
+    chat, sent = chat_over(MemoryEngine(), hub), draft()
+    post = asyncio.create_task(chat.post(sent))
+    await asyncio.sleep(SECONDS / 2)
+    post.cancel()
+    message = await chat.post(sent)
+    assert hub.passed[-1].id == message.id
+
+
+@in_virtual_time
 async def test_who_does_not_wait_any_more_is_not_waited_for():
     hub = Hub()
     post = asyncio.create_task(chat_over(MemoryEngine(), hub).post(draft()))
