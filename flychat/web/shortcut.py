@@ -34,6 +34,7 @@ from ..streams import STREAM_HEADERS, StreamPlan, answer_head
 from .application import BaseApplication
 from .base import DEFAULT_HEADERS, JSON, POSTS
 from .clients import PEEK_BYTES, Client, ClientListener
+from .cold_rooms import Asked, ColdRooms
 from .forms import read_fields
 from .listener import Connection, taken_from
 from .messages import again
@@ -60,7 +61,7 @@ class Shortcut(ClientListener):
         super().initialize(application, *args, **kwargs)
         self._application, self._hold = application, hold
         self._base = application.paths.base
-        self._waiting: set[asyncio.Task[None]] = set()  # for a plan
+        self._cold_rooms = ColdRooms(application, self._answer_stream)
         self._heads = Heads.at(0)
 
     def diverts(self, connection: Connection) -> bool:
@@ -103,8 +104,7 @@ class Shortcut(ClientListener):
         return True
 
     async def close_all_connections(self) -> None:
-        for task in self._waiting:
-            task.cancel()
+        self._cold_rooms.close()
         await super().close_all_connections()
 
     def _answer(self, client: Client, plain: PlainStream | PlainPost, size: int) -> bool:
@@ -115,37 +115,24 @@ class Shortcut(ClientListener):
         if isinstance(plain, PlainPost):
             return self._post(client, plain, size, address)
         self.forget(client)
-        plan = self._application.chat.plan_at_once(plain.request, address)
-        if plan is not None:
-            self._stream(client, plan, size, address)
+        asked = Asked(client, plain.request, size, address)
+        if plan := self._application.chat.plan_at_once(plain.request, address):
+            self._answer_stream(asked, plan)
         else:
-            task = self._loop.create_task(self._wait(client, plain, size, address))
-            self._waiting.add(task)
-            task.add_done_callback(self._waiting.discard)
+            self._cold_rooms.wait(asked)
         return True
 
-    async def _wait(self, client: Client, plain: PlainStream, size: int, address: str) -> None:
-        """Answers when there is a plan. Where there will be none, Tornado refuses what it asks for itself."""
-        self._application.begin(client)
+    def _answer_stream(self, asked: Asked, plan: StreamPlan | None) -> None:
+        """Has the stream held. Where there is no plan, Tornado refuses what it asks for itself."""
+        client = asked.client
+        if plan is None:
+            return self.hand_over(client)
         try:
-            plan = await self._application.chat.plan(plain.request, address)
-        except FlychatError:
-            self.hand_over(client)
-        except BaseException:
-            client.socket.close()
-            raise
-        else:
-            self._stream(client, plan, size, address)
-        finally:
-            self._application.end(client)
-
-    def _stream(self, client: Client, plan: StreamPlan, size: int, address: str) -> None:
-        try:
-            client.socket.recv(size)
+            client.socket.recv(asked.size)
         except OSError:  # the client has gone
             return client.socket.close()
         try:
-            self._hold(plan, client.socket, self._heads_now().stream, address)
+            self._hold(plan, client.socket, self._heads_now().stream, asked.address)
         except OSError as error:  # it has closed the connection, whose request is consumed
             self.refused.tell("a stream cannot be held: %s", error.strerror)
         return None

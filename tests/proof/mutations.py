@@ -51,6 +51,7 @@ from flychat.storage.worker import Worker
 from flychat.tools import clearing, copying, importing
 from flychat.web import plain as plain_module
 from flychat.web.clients import ClientListener
+from flychat.web.cold_rooms import ColdRooms
 from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
 from tests.proof import local_rules, log_rules, removal_rules
@@ -628,6 +629,32 @@ LINES = [
             *(Reader, "patient", "if self._answered < failed:", "if True:"),
         ),
         "unit/log/test_log_back.py::test_a_room_that_cannot_be_read_has_nobody_refused_who_waits_for_another",
+    ),
+    (
+        line(
+            "answer_all_at_once",
+            "All who waited for a room are answered in one turn of the loop.",
+            *(ColdRooms, "_follow", "min(ACCEPTED_AT_ONCE, len(others))", "len(others)"),
+        ),
+        "unit/web/test_cold_rooms.py::"
+        "test_those_who_wait_for_one_room_are_one_task_and_are_answered_some_in_a_turn",
+    ),
+    (
+        line(
+            "wait_for_those_who_were_let_go",
+            "Who waited for another one's reading, and was let go, counts as under way.",
+            *(ColdRooms, "close", "self._application.end(asked.client)", "pass"),
+        ),
+        "unit/web/test_cold_rooms.py::test_all_who_wait_are_let_go_when_the_server_ends",
+    ),
+    (
+        line(
+            "drop_who_finds_nothing",
+            "Who waits for another one, whose reading fails, is given nothing.",
+            *(ColdRooms, "_follow", "self._spawn(self._read(asked))", "pass"),
+        ),
+        "unit/web/test_cold_rooms.py::"
+        "test_those_who_wait_for_one_whose_reading_failed_have_the_room_read_for_themselves",
     ),
     (
         line(

@@ -23,7 +23,8 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "storage.metrics": {"server"},
     "web.shortcut": {"server"},
     "web.plain": {"web.shortcut"},
-    "web.clients": {"web.shortcut"},
+    "web.clients": {"web.cold_rooms", "web.shortcut"},
+    "web.cold_rooms": {"web.shortcut"},
     "web.listener": {"server", "web.base", "web.clients", "web.messages", "web.shortcut"},
     "listening": {"server"},
     "private_pushpin": {"server"},
@@ -161,8 +162,17 @@ ALLOWED = {
     | {"web.removals", "web.revocations", "web.session"},
     "web.listener": {"web.shedding", "web.visitor"},
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
+    "web.cold_rooms": PURE | {"web.application", "web.clients"},
     "web.shortcut": PURE
-    | {"web.application", "web.base", "web.clients", "web.forms", "web.listener", "web.messages"}
+    | {
+        "web.application",
+        "web.base",
+        "web.clients",
+        "web.cold_rooms",
+        "web.forms",
+        "web.listener",
+        "web.messages",
+    }
     | {"web.plain", "web.posted", "web.problems", "web.rate", "web.shedding"},
     "config": {"__init__", "errors", "access.options"},
     "client.follower": PURE,

@@ -1,0 +1,97 @@
+"""Streams that wait for a room whose log is being read: after a restart nearly all, some of each room.
+
+The first who waits for a room has its log read, in a task. The others are a line in a queue: when he is done,
+they are answered from what is in memory then, some in each turn of the loop. Who finds nothing there (the
+first was refused, or asked for less of the past) gets a task of his own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import NamedTuple
+
+from ..errors import FlychatError
+from ..streams import StreamPlan, StreamRequest
+from .application import BaseApplication
+from .clients import ACCEPTED_AT_ONCE, Client
+
+
+class Asked(NamedTuple):
+    """A stream that waits for its plan. `size` bytes of the request are still in the kernel."""
+
+    client: Client
+    request: StreamRequest
+    size: int
+    address: str
+
+
+class ColdRooms:
+    """`answer` is called with a plan, or without one where something is against it: then nothing was done."""
+
+    def __init__(
+        self, application: BaseApplication, answer: Callable[[Asked, StreamPlan | None], None]
+    ) -> None:
+        self._application, self._answer = application, answer
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._others: dict[str, deque[Asked]] = {}  # who waits for the first of a room
+
+    def wait(self, asked: Asked) -> None:
+        """Answers when there is a plan. The client is under way from now on."""
+        self._application.begin(asked.client)
+        if (others := self._others.get(asked.request.room)) is not None:
+            others.append(asked)
+        else:
+            self._others[asked.request.room] = deque()
+            self._spawn(self._lead(asked))
+
+    def close(self) -> None:
+        """Lets all go who wait."""
+        for task in self._tasks:
+            task.cancel()
+        for others in self._others.values():
+            for asked in others:
+                asked.client.socket.close()
+                self._application.end(asked.client)
+            others.clear()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _lead(self, asked: Asked) -> None:
+        try:
+            await self._read(asked)
+        finally:
+            self._follow(asked.request.room)
+
+    async def _read(self, asked: Asked) -> None:
+        try:
+            plan = await self._application.chat.plan(asked.request, asked.address)
+        except FlychatError:
+            self._answer(asked, None)
+        except BaseException:
+            asked.client.socket.close()
+            raise
+        else:
+            self._answer(asked, plan)
+        finally:
+            self._application.end(asked.client)
+
+    def _follow(self, room: str) -> None:
+        others = self._others[room]
+        for _ in range(min(ACCEPTED_AT_ONCE, len(others))):
+            asked = others.popleft()
+            plan = self._application.chat.plan_at_once(asked.request, asked.address)
+            if plan is None:
+                self._spawn(self._read(asked))
+            else:
+                self._answer(asked, plan)
+                self._application.end(asked.client)
+        if others:
+            self._loop.call_soon(self._follow, room)
+        else:
+            del self._others[room]

@@ -1,0 +1,84 @@
+"""Streams that wait for a room: one of them has it read, and all are answered."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from flychat.storage import Broken
+from flychat.web.clients import ACCEPTED_AT_ONCE
+from tests.support.pushpin_proxy import eventually
+from tests.support.two_ports import two_ports
+
+
+@contextlib.asynccontextmanager
+async def waiting(count, served=two_ports):
+    """So many clients whose streams wait for a room that is being read; `go` has the reading end."""
+    async with served() as (chat, chat.port, held):
+        chat.log._rooms.clear()
+        chat.engine.calls.clear()
+        go, tail = asyncio.Event(), chat.engine.tail
+
+        async def slow(room, limit):
+            await go.wait()
+            return await tail(room, limit)
+
+        chat.engine.tail = slow
+        streams = [asyncio.create_task(chat.stream()) for _ in range(count)]
+        await eventually(lambda: len(chat.application._busy) == count)
+        yield chat, held, go, streams
+
+
+def tasks_of_the_shortcut():
+    names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+    return [name for name in names if name.startswith("ColdRooms")]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_those_who_wait_for_one_room_are_one_task_and_are_answered_some_in_a_turn():
+    count = 3 * ACCEPTED_AT_ONCE
+    async with waiting(count) as (chat, held, go, streams):
+        assert tasks_of_the_shortcut() == ["ColdRooms._lead"]
+        go.set()
+        seen = {len(held)}
+        while len(held) < count:
+            await asyncio.sleep(0)
+            seen.add(len(held))
+        assert sorted(seen - {0, 1}) == [1 + ACCEPTED_AT_ONCE, 1 + 2 * ACCEPTED_AT_ONCE, count]
+        assert chat.engine.calls["tail"] == 1
+        for stream in await asyncio.gather(*streams):
+            assert await stream.until_id(3) == [1, 2, 3]
+        assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_those_who_wait_for_one_whose_reading_failed_have_the_room_read_for_themselves():
+    async with waiting(5) as (chat, held, go, streams):
+        chat.engine.read_faults.append(Broken("away"))
+        go.set()
+        for stream in await asyncio.gather(*streams):
+            assert await stream.until_id(3) == [1, 2, 3]
+        assert len(held) == 4  # the first one is Tornado's, which has the room read as well
+        assert chat.engine.calls["tail"] in (2, 3)
+        assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_may_not_be_held_by_the_time_is_refused_and_nobody_else():
+    async with waiting(5) as (chat, held, go, streams):
+        chat.hub._most = 3
+        go.set()
+        answers = await asyncio.gather(*streams, return_exceptions=True)
+        assert len(held) == 3
+        assert sum(isinstance(each, AssertionError) and "503" in str(each) for each in answers) == 2
+        assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_all_who_wait_are_let_go_when_the_server_ends():
+    async with waiting(5) as (chat, held, _, streams):
+        pass
+    assert not held
+    assert not tasks_of_the_shortcut()
+    assert all(isinstance(each, Exception) for each in await asyncio.gather(*streams, return_exceptions=True))
+    assert chat.application.idle.is_set()
