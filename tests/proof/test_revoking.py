@@ -1,0 +1,32 @@
+"""A small part of the trial of revocations: python -m tests.proof.revoking"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.conftest import need
+from tests.proof.revoking import trial
+
+
+@pytest.mark.xdist_group("soak")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_who_is_revoked_is_given_nothing_more_and_nobody_else_is_cut(processes, tmp_path):
+    need("pushpin")
+    if processes > 1:
+        for name in ("moto.server", "aioboto3"):
+            need(name)
+    report = asyncio.run(trial(tmp_path, streams=40, revocations=10, seconds=5.0, processes=processes))
+    assert not report.wrong, report
+    assert not report.after, report
+    assert len(report.ends) > 10, report
+    assert report.expiries, report
+
+
+@pytest.mark.xdist_group("soak")
+def test_where_each_poke_is_lost_the_next_recovery_is_the_end(tmp_path):
+    need("pushpin")
+    report = asyncio.run(trial(tmp_path, streams=20, revocations=5, seconds=2.0, lose=True))
+    assert not report.wrong, report
+    assert len(report.ends) > 5, report
