@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -291,9 +291,15 @@ def unquestioning(folder: Path) -> Path:
 
 @contextlib.asynccontextmanager
 async def behind(
-    name: str, mode: str, folder: Path, certificate, *arguments: str, base_path: str = ""
+    name: str,
+    mode: str,
+    folder: Path,
+    certificate,
+    *arguments: str,
+    base_path: str = "",
+    change: Callable[[str], str] | None = None,
 ) -> AsyncIterator[Front]:
-    """flychat in either mode, and a web server in front of it."""
+    """flychat in either mode, and a web server in front of it, whose file may be changed."""
     stage, port = Stage(folder), free_port()
     arguments = (*arguments, "--trust-proxy", "--base-path", base_path)
     try:
@@ -307,7 +313,11 @@ async def behind(
             port = urlsplit(pushpin.url).port
         else:
             await stage.app(port, (), *arguments)
-        async with Front(name, folder, f"127.0.0.1:{port}", certificate, base_path).start() as front:
+        front = Front(name, folder, f"127.0.0.1:{port}", certificate, base_path)
+        if change is not None:
+            file = folder / "flychat.conf"
+            file.write_text(change(file.read_text()))
+        async with front.start():
             yield front
     finally:
         await stage.close()
@@ -391,6 +401,55 @@ async def test_what_else_a_web_server_in_front_must_do(name, tmp_path, certifica
         if name == "nginx":
             status, head, _ = await fetch(front.plain, "/tea?user=ann")
             assert (status, head["location"]) == (301, "https://127.0.0.1/tea?user=ann")
+
+
+@gen_test
+@modes
+async def test_behind_a_login_that_nginx_asks_the_name_is_the_logins_whatever_a_client_says(
+    mode, tmp_path, certificate
+):
+    """As docs/access.md has it; the login here knows its people by a header X-Cookie."""
+    (recipe,) = re.findall(r"(?s)```nginx\n(.*?)```", (ROOT / "docs" / "access.md").read_text())
+    login = free_port()
+    known = f"""
+server {{
+    listen 127.0.0.1:{login};
+    location = /oauth2/auth {{
+        if ($http_x_cookie = "") {{ return 401; }}
+        add_header X-Auth-Request-Preferred-Username $http_x_cookie always;
+        return 202;
+    }}
+    location / {{ return 200 "who are you?"; }}
+}}
+"""
+
+    def with_login(conf: str) -> str:
+        before = "    location / {"
+        assert before in conf
+        recipe_here = recipe.replace("127.0.0.1:4180", f"127.0.0.1:{login}")
+        return known + conf.replace(before, recipe_here + before, 1)
+
+    options = ("--user-header", "X-User", "--rate-limit", "0")
+    async with behind("nginx", mode, tmp_path, certificate, *options, change=with_login) as front:
+        room = new_room().replace(" ", "-")
+        address = f"{front.url}/rooms/{room}/messages/"
+
+        async def posted(*arguments: str) -> tuple[str, dict]:
+            fields = ("-H", "Accept: application/json", "-d", "text=hi")
+            said = await front.curl(address, *fields, *arguments)
+            body, _, status = said.rpartition("\n")
+            return status.split()[1], json.loads(body) if body.startswith("{") else {}
+
+        for liar in ((), ("-H", "X-User: ann")):
+            assert (await posted("-d", "from=ann", *liar))[0] == "401"
+            assert (await front.curl(address, "-H", "Accept: text/event-stream", *liar)).endswith(" 401")
+            assert (await front.curl(f"{front.url}/{room}", *liar)).endswith(" 302")
+        status, message = await posted("-H", "X-Cookie: ann", "-H", "X-User: bob")
+        assert (status, message["user"], message["from"]) == ("200", "ann", "ann")
+        status, message = await posted("-H", "X-Cookie: ann", "-H", "X-User: bob", "-H", "X-User: eve")
+        assert (status, message["user"]) == ("200", "ann")
+        assert (await posted("-d", "from=bob", "-H", "X-Cookie: ann"))[0] == "403"
+        assert (await front.curl(f"{front.url}/oauth2/sign_in")).startswith("who are you?")
 
 
 @gen_test
