@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from .access import Pass
 from .errors import FlychatError, Full, Unavailable
 from .hub import Hub, Response
-from .log import MessageLog, Searched, not_told
+from .log import Entry, MessageLog, Searched, Wrote, not_told
 from .messages import Draft, Message
 from .showing import Ended, Showing
 from .streams import HISTORY, Page, StreamPlan, StreamRequest
@@ -44,10 +44,13 @@ def _pass_on(outcome: Outcome, stored: asyncio.Future[Message]) -> None:
 
 
 class Chat:
-    """Every room, over one log and one hub; `showing` says when a draft is shown."""
+    """Every room, over one log and one hub; `showing` says when a draft is shown.
+
+    `upkeep` takes out of the log again what is to be gone.
+    """
 
     def __init__(self, log: MessageLog, hub: Hub, showing: Showing) -> None:
-        self._log = log
+        self._log, self.upkeep = log, log.upkeep
         self._hub = hub
         self._showing = showing
 
@@ -86,7 +89,7 @@ class Chat:
         Raises NotFound, Conflict, TooOld, Unavailable (it may be done in part: ask for the same again).
         """
         try:
-            entry = await self._log.upkeep.remove(draft, check)
+            entry = await self.upkeep.remove(draft, check)
         except Unavailable:
             if outcome is not None:
                 outcome(None)
@@ -95,6 +98,21 @@ class Chat:
             outcome(entry)
         await self._hub.passed_on()
         return entry
+
+    async def clear(self, room: str) -> int:
+        """Erases all messages of the room, and resets its streams; returns the last id so far.
+
+        Raises Unavailable (it may be done in part: ask for the same again).
+        """
+        last = await self.upkeep.clear(room)
+        await self._hub.passed_on()
+        return last
+
+    async def erase(self, room: str, wrote: Wrote, entry: Entry, above: int) -> tuple[int, int | None]:
+        """Removes some of what somebody wrote, and their names; see Upkeep."""
+        done = await self.upkeep.erase(room, wrote, entry, above)
+        await self._hub.passed_on()
+        return done
 
     def is_new(self, draft: Draft) -> bool:
         """Whether it is known without reading that `submit` may be given the draft. Raises Refused."""

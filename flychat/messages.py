@@ -33,6 +33,7 @@ from .fields import (
 )
 from .sse import Event, compact_json, json_string
 
+ERASED = "[erased]"  # in the place of a sender
 REMOVAL_TEXT = "(removed a message)"  # for those who know no better
 
 Key: TypeAlias = tuple[str | None, str, str]  # user, from, provisionalId
@@ -51,6 +52,7 @@ class Draft:
     since: int | None = field(default=None, compare=False)  # what its author had when it was first sent
     removes: tuple[int, ...] = ()
     data: Mapping[str, Any] | None = field(default=None, hash=False)
+    erases: bool = False
 
     @classmethod
     def create(
@@ -87,13 +89,17 @@ class Draft:
         *,
         now: float,
         user: str,
-        name: str | None,
+        name: str | None = None,
+        erases: bool = False,
     ) -> Draft:
-        """What takes these messages back. Its provisional id, if none is given, follows from them."""
-        given = fields.get("provisionalId")
-        key = id_of(f"{room} {ids}") if given is None else uuid_field(string_field(fields, "provisionalId"))
+        """What takes these messages back, and `erases` their authors.
+
+        Its provisional id, if none is given, follows from them.
+        """
+        given, what = fields.get("provisionalId"), f"{room} {ids}{' erased' if erases else ''}"
+        key = id_of(what) if given is None else uuid_field(string_field(fields, "provisionalId"))
         since, sender = position_field(fields.get("lastEventId")), name or user[:SENDER_CHARACTERS]
-        return cls(room, sender, REMOVAL_TEXT, iso_date(now), key, user, since, ids)
+        return cls(room, sender, REMOVAL_TEXT, iso_date(now), key, user, since, ids, erases=erases)
 
     @property
     def key(self) -> Key:
@@ -118,16 +124,24 @@ class Message:
     removes: tuple[int, ...] = ()  # the ids of the messages that it takes back
     removed: int | None = None  # the id of the message that took this one back
     data: Mapping[str, Any] | None = field(default=None, hash=False)
+    erases: bool = False  # whether it also takes the names of those who wrote what it removes
     _block: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @property
     def key(self) -> Key:
         return (self.user, self.sender, self.provisional_id)
 
-    def tombstone(self, removal: int) -> Message:
-        """What is left of the message once the one with this id has taken it back."""
-        removed = removal if self.removed is None else self.removed
-        return replace(self, text="", data=None, extra=None, removed=removed)
+    def is_by(self, user: str | None, name: str | None) -> bool:
+        """Whether this user wrote it, or else somebody who was called so. What erases is nobody's."""
+        return not self.erases and (self.sender == name if user is None else self.user == user)
+
+    def tombstone(self, removal: Message) -> Message:
+        """What is left of the message once this one has taken it back: of a removal, what it removes."""
+        named = replace(self, sender=ERASED, user=None) if removal.erases else self
+        if self.removes:
+            return named
+        removed = removal.id if self.removed is None else self.removed
+        return replace(named, text="", data=None, extra=None, removed=removed)
 
     @property
     def block(self) -> bytes:

@@ -211,8 +211,13 @@ def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
 
 
 def committed(commit: Commit) -> Publication:
-    """One commit is one publication: id of its last message, prev-id of the one before its first."""
+    """One commit is one publication: id of its last message, prev-id of the one before its first.
+
+    That of a void one, which clears the room, is the reset that a recovery would give.
+    """
     content = b"".join(message.block for message in commit.messages)
+    if not commit.messages:
+        content = _reset("behind", commit.last, 0).encode()
     channel = official_channel(commit.room)
     return Publication(commit.room, channel, content, commit.last, commit.first - 1)
 

@@ -106,18 +106,28 @@ async def connect(
 
 
 async def fetch(
-    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    *,
+    direct: bool = False,
+    seconds: float = ANSWER_SECONDS,
 ) -> bytes:
     """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError."""
-    return (await ask(url, headers, body, direct=direct))[1]
+    return (await ask(url, headers, body, direct=direct, seconds=seconds))[1]
 
 
 async def ask(
-    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    *,
+    direct: bool = False,
+    seconds: float = ANSWER_SECONDS,
 ) -> tuple[Mapping[str, str], bytes]:
     """Like `fetch`, with the headers of the answer."""
     data = bytearray()
-    async with asyncio.timeout(ANSWER_SECONDS), request(url, headers, body, direct=direct) as answer:
+    async with asyncio.timeout(seconds), request(url, headers, body, direct=direct) as answer:
         await _granted(answer)
         async for piece in answer.content.iter_any():
             data += piece

@@ -33,11 +33,11 @@ from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting,
 from .memory import Rooms
 from .reading import Reader, messages_of
 from .room import DEADLINE, Room
-from .upkeep import Upkeep
+from .upkeep import Entry, Upkeep, Wrote
 from .view import FIRST, Common, Searched
 from .window import Window
 
-__all__ = ["MessageLog", "Searched", "not_told"]
+__all__ = ["Entry", "MessageLog", "Searched", "Wrote", "not_told"]
 
 PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
 MEMORY = 256 << 20  # bytes of all rooms

@@ -194,12 +194,18 @@ def messages_of(commits: Iterable[Commit]) -> tuple[Message, ...]:
             messages.clear()
         messages.extend(commit.messages)
     # The store may still have what an entry here removes: it is written first (removal.py).
-    removals = {id: message.id for message in messages if message.removes for id in message.removes}
+    removals = removed_by(messages)
     return tuple(buried(messages, removals) if removals else messages)
 
 
-def buried(messages: Iterable[Message], removals: Mapping[int, int]) -> list[Message]:
-    """The messages; those that were removed, by these of these ids, are tombstones."""
+def removed_by(messages: Iterable[Message]) -> dict[int, Message]:
+    """The removals among the messages, by the ids of what each has removed; one that erases wins."""
+    removals = sorted((message for message in messages if message.removes), key=lambda each: each.erases)
+    return {id: removal for removal in removals for id in removal.removes}
+
+
+def buried(messages: Iterable[Message], removals: Mapping[int, Message]) -> list[Message]:
+    """The messages; those that these have removed are tombstones."""
     return [m.tombstone(removals[m.id]) if m.id in removals else m for m in messages]
 
 

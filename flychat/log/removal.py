@@ -61,7 +61,7 @@ class Removals:
                 check(found[id])
             targets = [found[id] for id in draft.removes]
             first = targets[0].removed
-            if first is not None and all(target.removed is not None for target in targets):
+            if first is not None and not draft.erases and all(each.removed is not None for each in targets):
                 return await self._entry(room, first)
             entry = await self._submit(draft)
             await self._finish(room, entry, commits)
@@ -103,7 +103,7 @@ class Removals:
                 commit = commits[-1]
             else:
                 for message in (new or commit).messages:
-                    if message.removed is not None:
+                    if message.id in entry.removes:
                         self._buried(room, message)
                 return
         raise Unavailable("others are faster")
@@ -144,5 +144,5 @@ class Removals:
 def without(commit: Commit, entry: Message) -> Commit | None:
     """The commit without what the entry removes; None if it is so already."""
     gone = set(entry.removes)
-    messages = tuple(m.tombstone(entry.id) if m.id in gone else m for m in commit.messages)
+    messages = tuple(m.tombstone(entry) if m.id in gone else m for m in commit.messages)
     return None if messages == commit.messages else Commit(commit.room, messages)

@@ -1,6 +1,8 @@
-"""What is taken out of the log again: messages that are removed, and what is too old.
+"""What is taken out of the log again: messages that are removed, rooms that are cleared, what is too old.
 
 The store is told first. What this process has in memory of it follows at once, so nobody is shown it again.
+To erase a person is to remove all that they wrote, and their names with it: what is found is removed, some at
+once, until the end of the log is reached. Who is stopped in between goes on where what was found last is.
 """
 
 from __future__ import annotations
@@ -8,13 +10,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypeAlias, TypeVar
 
+from ..commits import Commit
 from ..errors import Unavailable
+from ..fields import REMOVES
 from ..messages import Draft, Message
-from ..storage import StoreFailed
+from ..storage import StoreFailed, Summary
+from .clearing import clear
 from .memory import Rooms
 from .removal import Removals
 from .view import Common
+
+T = TypeVar("T")
+Wrote: TypeAlias = Callable[[Message], bool]
+Entry: TypeAlias = Callable[[tuple[int, ...]], Draft]
 
 EXPIRED_AT_ONCE = 1000  # rooms that are looked at in one turn of the loop
 
@@ -42,12 +52,56 @@ class Upkeep:
             room.window.replace(tombstone)
             self._rooms.weigh(room)
 
-    async def expire(self, before: str) -> None:
-        """Has what is older than a date deleted, also from memory. Raises Unavailable."""
+    async def clear(self, name: str) -> int:
+        """Erases all messages of the room; returns the last id so far, 0 if there never was one.
+
+        Raises Unavailable (it may be done in part: ask for the same again).
+        """
+        self._check_open()
+        return await self._told(clear(self._common.engine, name, self._common.reader.patient, self._voided))
+
+    def _voided(self, void: Commit) -> None:
+        """The room is cleared, up to here: held streams are reset, and nobody is shown the rest any more."""
+        room = self._rooms.get(void.room)
+        if room is not None and room.window is not None:
+            if room.window.fold(void, self._common.now()):
+                self._rooms.weigh(room)
+            elif room.window.tail < void.last:
+                room.forget()
+        self._common.committed(void)
+
+    async def erase(
+        self,
+        name: str,
+        wrote: Callable[[Message], bool],
+        entry: Callable[[tuple[int, ...]], Draft],
+        above: int,
+    ) -> tuple[int, int | None]:
+        """Removes some of what somebody `wrote`, and their names: how much, and above which id to go on.
+
+        `entry` makes the draft that removes messages. None: the end is reached. Raises as `clear` does.
+        """
+        self._check_open()
+        read, engine = self._common.reader.patient, self._common.engine
+        commits = await self._told(read(lambda: engine.everything(name, above)))
+        found = [message.id for commit in commits for message in commit.messages if wrote(message)]
+        for first in range(0, len(found), REMOVES):
+            await self._removals.remove(entry(tuple(found[first : first + REMOVES])), _anything)
+        return len(found), commits[-1].first if commits else None
+
+    async def rooms(self) -> list[Summary]:
+        """All rooms of the store. Raises Unavailable."""
+        return await self._told(self._common.reader.patient(self._common.engine.rooms))
+
+    async def _told(self, work: Awaitable[T]) -> T:
         try:
-            await self._common.engine.expire(before)
+            return await work
         except StoreFailed as error:
             raise Unavailable(str(error)) from error
+
+    async def expire(self, before: str) -> None:
+        """Has what is older than a date deleted, also from memory. Raises Unavailable."""
+        await self._told(self._common.engine.expire(before))
         for number, room in enumerate(list(self._rooms.values())):
             if number % EXPIRED_AT_ONCE == 0:
                 await asyncio.sleep(0)
@@ -56,3 +110,7 @@ class Upkeep:
     def _check_open(self) -> None:
         if self._common.closing:
             raise Unavailable("this process is ending")
+
+
+def _anything(message: Message) -> None:
+    """All that was found may be removed."""

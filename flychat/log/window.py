@@ -21,7 +21,7 @@ from ..errors import Conflict
 from ..fields import iso_date
 from ..messages import Draft, Key, Message, wire_text
 from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
-from .reading import buried, messages_of
+from .reading import buried, messages_of, removed_by
 
 # A draft that is sent again is recognised by its key: the newest 256 are kept, and all of two minutes.
 KEYS, KEY_SECONDS = 256, 120.0
@@ -154,7 +154,7 @@ class Window:
             self._bytes += cost(message)
             for id in message.removes:
                 if self.oldest <= id < message.id:
-                    self.replace(self.messages[id - self.oldest].tombstone(message.id))
+                    self.replace(self.messages[id - self.oldest].tombstone(message))
         if len(self.messages) > 2 * self._limit or self._bytes > 2 * WINDOW_BYTES:
             self._trim()
         if len(self.keys) > self._keys_most:
@@ -208,7 +208,7 @@ class Window:
 
     def _prepend_messages(self, messages: Sequence[Message]) -> None:
         # They may have been read before they were removed, by a message that is here.
-        messages = buried(messages, {id: m.id for m in self.messages for id in m.removes})
+        messages = buried(messages, removed_by(self.messages))
         taken = 0
         for message in reversed(messages):
             if len(self.messages) + taken >= 2 * self._limit or self._bytes > WINDOW_BYTES:

@@ -170,6 +170,16 @@ class Summary:
     bytes: int = 0  # of the payloads, as they are stored, in UTF-8
     newest: str | None = None  # the newest date of a commit's last message, if there is one
 
+    def fields(self) -> dict[str, object]:
+        """In the words of the wire."""
+        return {
+            "room": self.room,
+            "messages": self.messages,
+            "lastId": self.last,
+            "bytes": self.bytes,
+            "newest": self.newest,
+        }
+
     def plus(self, commit: Commit) -> Summary:
         """With one commit more."""
         date = commit.messages[-1].date if commit.messages else None

@@ -29,6 +29,7 @@ COMMANDS = {  # by name: the module, of which only that of the command asked for
     "backup": ("backup", "backup_command"),
     "clear": ("clearing", "clear_command"),
     "remove": ("remove", "remove_command"),
+    "erase": ("erasing", "erase_command"),
     "token": ("tokens", "token_command"),
     "password": ("tokens", "password_command"),
     "revoke": ("revoke", "revoke_command"),

@@ -32,19 +32,9 @@ def rooms_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
 async def _print(place: tuple[str, str], *, as_json: bool) -> int:
     async with opened(place, reading=True) as engine:
         rooms = await listed(engine)
-    lines = [json_line(_fields(room)) for room in rooms] if as_json else _table([HEAD, *map(_row, rooms)])
+    lines = [json_line(room.fields()) for room in rooms] if as_json else _table([HEAD, *map(_row, rooms)])
     print("".join(f"{line}\n" for line in lines), end="", flush=True)
     return 0
-
-
-def _fields(room: Summary) -> dict[str, object]:
-    return {
-        "room": room.room,
-        "messages": room.messages,
-        "lastId": room.last,
-        "bytes": room.bytes,
-        "newest": room.newest,
-    }
 
 
 def _row(room: Summary) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from .arguments import as_url
 
 OPERATOR = "operator"
 SECONDS = 60
+NOT_FLYCHAT = "somebody else has answered in place of flychat"
 
 
 def server_options(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +41,16 @@ def secret_given(file: str | None) -> str:
     return file
 
 
-async def ask_server(url: str, secret: str | None, path: str, pattern: str, content: dict[str, Any]) -> Any:
-    """The answer to a POST of somebody who may moderate these rooms.
+async def ask_server(
+    url: str,
+    secret: str | None,
+    path: str,
+    pattern: str,
+    content: dict[str, Any] | None = None,
+    *,
+    seconds: float = http.ANSWER_SECONDS,
+) -> dict[str, Any]:
+    """The answer to a GET, or to a POST of `content`, of somebody who may moderate these rooms.
 
     Raises Misconfigured, Denied, Later, OSError.
     """
@@ -49,4 +58,8 @@ async def ask_server(url: str, secret: str | None, path: str, pattern: str, cont
     claims = claims_of(OPERATOR, {pattern: MODERATE}, issued=now, expires=now + SECONDS)
     text = read_secret(secret_given(secret)).sign(claims)
     headers = {"Content-Type": "application/json", **await http.bearing(text)}
-    return json.loads(await http.fetch(url + path, headers, json.dumps(content).encode()))
+    body = None if content is None else json.dumps(content).encode()
+    answer = json.loads(await http.fetch(url + path, headers, body, seconds=seconds))
+    if not isinstance(answer, dict):
+        raise ConnectionError(NOT_FLYCHAT)
+    return answer

@@ -14,7 +14,7 @@ from ..log import MessageLog
 from ..messages import Draft, Message
 from ..storage.opened import open_engine
 from .arguments import as_number
-from .operator import OPERATOR, ask_server, server_options
+from .operator import NOT_FLYCHAT, OPERATOR, ask_server, server_options
 from .stores import existing_store, named_room, store_option
 from .terminal import interruptible
 
@@ -53,8 +53,8 @@ async def _through(url: str, secret: str | None, room: str, parts: Sequence[tupl
     path = f"/rooms/{quote(room, safe='')}/messages/"
     for ids in parts:
         answer = await ask_server(url, secret, path, room, {"removes": list(ids)})
-        if not isinstance(answer, dict) or type(answer.get("id")) is not int:
-            raise ConnectionError("somebody else has answered in place of flychat")
+        if type(answer.get("id")) is not int:
+            raise ConnectionError(NOT_FLYCHAT)
         _tell(ids, answer["id"])
 
 
@@ -62,7 +62,7 @@ async def _from(store: tuple[str, str], room: str, parts: Sequence[tuple[int, ..
     log = MessageLog(await open_engine(*store, os.environ), memory=False)
     try:
         for ids in parts:
-            draft = Draft.removal(room, ids, {}, now=time.time(), user=OPERATOR, name=None)
+            draft = Draft.removal(room, ids, {}, now=time.time(), user=OPERATOR)
             _tell(ids, (await log.upkeep.remove(draft, _no_removal)).id)
     finally:
         await log.close()

@@ -16,8 +16,15 @@ from .removals import MessageHandler
 from .revocations import RevocationsHandler
 from .session import SessionHandler
 from .status import HealthHandler, MetricsHandler, ReadyHandler
+from .upkeep import ClearingsHandler, ErasuresHandler, RoomsHandler
 
-TOKEN_ROUTES: list[Any] = [(r"/(session)", SessionHandler), (r"/revocations/", RevocationsHandler)]
+TOKEN_ROUTES: list[Any] = [
+    (r"/(session)", SessionHandler),
+    (r"/revocations/", RevocationsHandler),
+    (r"/clearings/", ClearingsHandler),
+    (r"/erasures/", ErasuresHandler),
+    (r"/rooms/", RoomsHandler),
+]
 
 
 class ChatApplication(BaseApplication):

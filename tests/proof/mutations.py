@@ -34,7 +34,7 @@ from flychat.hub.publisher import Publisher, Resolver
 from flychat.hub.pushpin import PushpinHub, Signer
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
-from flychat.log import MessageLog
+from flychat.log import MessageLog, clearing
 from flychat.log import drafts as drafts_module
 from flychat.log import reading as reading_module
 from flychat.log.memory import Rooms
@@ -48,7 +48,7 @@ from flychat.storage import Run
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_put import DirectPut
 from flychat.storage.worker import Worker
-from flychat.tools import clearing, copying, importing
+from flychat.tools import copying, importing
 from flychat.web import plain as plain_module
 from flychat.web.clients import ClientListener
 from flychat.web.cold_rooms import ColdRooms
@@ -1009,7 +1009,7 @@ LINES = [
         line(
             "a_room_has_no_weight",
             "What a room takes in memory is not counted.",
-            *(MessageLog, "_weigh", "now = room.window.bytes if room.window is not None else 0", "now = 0"),
+            *(Rooms, "_count", "room.window.bytes if room.window is not None else 0", "0"),
         ),
         "unit/log/test_log_back.py::test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves",
     ),

@@ -6,12 +6,14 @@ from flychat import commits as commits_module
 from flychat.log import reading as reading_module
 from flychat.log import window as window_module
 from flychat.log.removal import Removals
+from flychat.log.upkeep import Upkeep
 from flychat.log.view import View
 from flychat.log.window import Window
 from flychat.messages import Message
 from flychat.web import removals as removals_module
 from flychat.web.removals import MessageHandler
 from flychat.web.shortcut import Shortcut
+from flychat.web.upkeep import OperatorHandler
 
 RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
     (
@@ -154,6 +156,54 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
             *(MessageHandler, "delete", "if not self.allow_origin():", "if self.allow_origin() is None:"),
         ),
         "contract/test_removal.py::test_other_origins_remove_if_they_may_post_and_preflights_say_so",
+    ),
+    (
+        (
+            "erase_the_text_only",
+            "An erasure leaves the name and the user.",
+            *(Message, "tombstone", "if removal.erases else self", "if False else self"),
+        ),
+        "contract/test_upkeep.py::test_a_person_is_erased_with_name_and_user_and_nobody_else[standalone]",
+    ),
+    (
+        (
+            "forget_that_it_erases",
+            "That an entry erases is not stored: who finishes it leaves the names.",
+            *(commits_module, "payload_item", "if message.erases:", "if False:"),
+        ),
+        "unit/test_messages.py::test_what_erases_is_stored_and_not_told",
+    ),
+    (
+        (
+            "erase_what_removes",
+            "A removal that is erased is taken for a message: what it removed is shown again.",
+            *(Message, "tombstone", "if self.removes:", "if False:"),
+        ),
+        "contract/test_upkeep.py::test_what_a_person_removed_stays_removed_without_their_name[standalone]",
+    ),
+    (
+        (
+            "clear_in_silence",
+            "Nobody who holds a stream is told that the room was cleared.",
+            *(Upkeep, "_voided", "self._common.committed(void)", "pass"),
+        ),
+        "contract/test_upkeep.py::test_a_cleared_room_resets_its_streams_at_once_and_its_ids_go_on[standalone]",
+    ),
+    (
+        (
+            "clear_the_store_only",
+            "A cleared room is shown from memory.",
+            *(Upkeep, "_voided", "room.window.fold(void, self._common.now())", "True"),
+        ),
+        "unit/log/test_removal.py::test_a_room_that_is_cleared_is_empty_at_once_and_told_before_it_is_emptied",
+    ),
+    (
+        (
+            "everybody_moderates",
+            "Whoever has a token erases and clears.",
+            *(OperatorHandler, "moderator", "self.require(room, MODERATE)", 'self.require(room, "w")'),
+        ),
+        "contract/test_upkeep.py::test_only_moderators_of_the_room_may[standalone-/clearings/-content0]",
     ),
     (
         (

@@ -198,6 +198,47 @@ def test_an_operator_removes_messages_while_the_server_runs(mode, tmp_path):
     assert [json.loads(line).get("removed") for line in exported.splitlines()] == [5, 4, 4, None, None]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_an_operator_erases_a_person_and_clears_a_room_while_the_server_runs(mode, tmp_path):
+    if mode == "grip":
+        need("pushpin")
+    keys = secret(tmp_path)
+    options = [*MODES[mode], "--secret", keys]
+    if "--store" not in options:
+        options += ["--store", "sqlite:chat.db"]
+    token = told("token", "--secret", keys, "--name", "Ann", "--sub", "ann", cwd=tmp_path)
+    bearer = {"Authorization": f"Bearer {token}"}
+    rooms = [f"room-{number}" for number in range(3)]
+    with running(*options, cwd=tmp_path) as program:
+        server = ("--url", program.url, "--secret", keys)
+        for room in rooms:
+            asked(f"{program.url}/rooms/{room}/messages/", {"text": "a secret of hers"}, **bearer)
+            asked(f"{program.url}/rooms/{room}/messages/", {"from": "Bob", "text": "a secret of his"})
+        lines = stream(program, "room-0")
+        until(lines, "id: 2")
+        assert (
+            told("erase", "--user", "ann", *server, cwd=tmp_path) == "flychat: 3 messages of ann are erased"
+        )
+        until(lines, "id: 3")
+        files = b"".join(path.read_bytes() for path in tmp_path.glob("chat.db*"))
+        assert b"a secret of hers" not in files
+        assert b"Ann" not in files
+        assert files.count(b"a secret of his") >= 3
+        said = told("erase", "--from", "Bob", "--room", "room-1", *server, cwd=tmp_path)
+        assert said == "flychat: 1 messages of Bob are erased"
+        said = told("clear", "room-0", *server, cwd=tmp_path)
+        assert said == "flychat: the room is cleared; its ids go on after 4"
+        until(lines, "event: stream-reset")
+        said = told("clear", "nowhere", *server, cwd=tmp_path)
+        assert said == "flychat: there was nothing to clear"
+        assert program.end() == (0, "")
+    said = told("erase", "--from", "Bob", "--store", "sqlite:chat.db", cwd=tmp_path)
+    assert said == "flychat: 1 messages of Bob are erased"
+    files = b"".join(path.read_bytes() for path in tmp_path.glob("chat.db*"))
+    assert b"a secret" not in files
+    assert b"Bob" not in files
+
+
 def test_keys_are_rotated_by_a_new_first_line_and_a_signal(tmp_path):
     old, new = "o" * 32, "n" * 32
     keys = secret(tmp_path, old)

@@ -28,6 +28,7 @@ WRONG = {
     "backup": ("backup",),
     "clear": ("clear", "tea", "--no-such-option"),
     "remove": ("remove", "tea"),
+    "erase": ("erase", "--user", "ann", "--from", "Ann"),
     "create-table": ("create-table", "flychat-messages"),
     "token": ("token", "--no-such-option"),
     "password": ("password", "--no-such-option"),
@@ -45,6 +46,7 @@ SILENT = {  # URL stands for a server that takes connections, and never answers
     "import": ("import", "tea", "/dev/null", *ON_DYNAMO),
     "clear": ("clear", "tea", *ON_DYNAMO),
     "remove": ("remove", "tea", "1", *ON_DYNAMO),
+    "erase": ("erase", "--user", "ann", *ON_DYNAMO),
     "create-table": ("--create-table", *ON_DYNAMO),
     "revoke": ("revoke", "ann", *ON_DYNAMO),
 }
@@ -59,6 +61,7 @@ READ_NO_MORE = {  # URL stands for a server with a message in the room "room"; t
     "backup": ("backup", "backup.db", "--store", "sqlite:stopped.db"),
     "clear": ("clear", "room", "--store", "sqlite:stopped.db"),
     "remove": ("remove", "room", "1", "--store", "sqlite:stopped.db"),
+    "erase": ("erase", "--user", "ann", "--store", "sqlite:stopped.db"),
     "create-table": ("create-table", *ON_DYNAMO),
     "token": ("token", "--secret", "secret", "--name", "Ann"),
     "revoke": ("revoke", "ann", "--store", "sqlite:stopped.db"),

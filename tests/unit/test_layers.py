@@ -32,7 +32,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "tools": {"__main__"},
 }
 CLIENT = {"client", "client.follower", "client.http"}
-STORE = {"config", "log", "storage", "storage.opened", "storage.sqlite_backup"}
+STORE = {"config", "log", "log.clearing", "storage", "storage.opened", "storage.sqlite_backup"}
 ACCESS = {"access.passwords", "access.revocations", "access.rulebook", "access.secret_file", "access.tokens"}
 LINES = 300
 TORNADO = {
@@ -113,7 +113,8 @@ ALLOWED = {
     "log.drafts": PURE | {"log.view"},
     "log.room": PURE | {"storage", "log.reading", "log.view", "log.drafts", "log.pace"},
     "log.memory": {"log.room", "log.view"},
-    "log.upkeep": PURE | {"storage", "log.memory", "log.removal", "log.view"},
+    "log.clearing": PURE | {"storage"},
+    "log.upkeep": PURE | {"storage", "log.clearing", "log.memory", "log.removal", "log.view"},
     "log": PURE
     | {"storage", "log.reading", "log.window", "log.view", "log.room", "log.memory", "log.upkeep"},
     "showing": PURE,
@@ -151,6 +152,7 @@ ALLOWED = {
         "web.texts",
     },
     "web.session": PURE | {"access.revocations", "access.tokens", "web.forms", "web.messages", "web.pages"},
+    "web.upkeep": PURE | {"access.revocations", "access.rulebook", "web.forms", "web.rights"},
     "web.revocations": PURE | {"access.revocations", "web.forms", "web.rights"},
     "web.assets": {"web.base", "web.negotiation", "web.paths"},
     "web.status": PURE | {"web.base"},
@@ -159,7 +161,7 @@ ALLOWED = {
     "web.pages": PURE | {"web.base", "web.rights", "web.rows", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
-    | {"web.removals", "web.revocations", "web.session"},
+    | {"web.removals", "web.revocations", "web.session", "web.upkeep"},
     "web.listener": {"web.shedding", "web.visitor"},
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.cold_rooms": PURE | {"web.application", "web.clients"},
@@ -191,7 +193,7 @@ ALLOWED = {
     "tools.rooms": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"} | PURE,
     "tools.copying": {"access.rulebook", "storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
     "tools.importing": {"storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
-    "tools.clearing": {"storage", "tools.stores", "tools.terminal"} | PURE,
+    "tools.clearing": {"log.clearing", "storage", "tools.operator", "tools.stores", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
     "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
     "tools.arguments": PURE,
@@ -200,6 +202,9 @@ ALLOWED = {
     | {"tools.arguments", "tools.operator"}
     | PURE,
     "tools.revoke": {"access.revocations", "access.rulebook"}
+    | {"tools.operator", "tools.stores", "tools.terminal"}
+    | PURE,
+    "tools.erasing": {"access.rulebook", "log", "storage.opened"}
     | {"tools.operator", "tools.stores", "tools.terminal"}
     | PURE,
     "tools.remove": {"log", "storage.opened"}

@@ -335,6 +335,15 @@ def test_data_that_break_a_rule_are_refused(data):
     assert refusal.value.field == "data"
 
 
+def test_what_erases_is_stored_and_not_told():
+    erasure = Draft.removal("room", (1,), {}, now=0, user="operator", erases=True)
+    commit = Commit.of(2, [erasure])
+    [message] = Commit.read("room", 2, commit.payload).messages
+    assert (message.erases, message.removes, message.extra) == (True, (1,), None)
+    assert wire_json(message).keys() == {"id", "from", "text", "date", "provisionalId", "user", "removes"}
+    assert erasure.key != Draft.removal("room", (1,), {}, now=0, user="operator").key
+
+
 def test_a_message_without_data_is_to_the_byte_what_it_was():
     assert list(wire_json(Message(1, "a", "b", "c", ID))) == ["id", "from", "text", "date", "provisionalId"]
     assert payload_item(draft(data=None)) == payload_item(draft())
@@ -349,17 +358,21 @@ def test_the_largest_message_with_data_fits_a_commit():
     assert len(payload_item(largest).encode()) + 2 <= COMMIT_BYTES / 2
 
 
+def removal(id: int) -> Message:
+    return Message(id, "mod", "(removed a message)", "1970-01-01T00:00:00.000Z", ID, removes=(5,))
+
+
 @pytest.mark.parametrize(
     "more", [{}, {"user": "ann"}, {"data": {"a": "secret"}}, {"extra": {"later": "secret"}}]
 )
 def test_a_tombstone_has_the_place_and_the_key_of_its_message_and_none_of_its_words(more):
     message = Message(5, "ann", "secret", "1970-01-01T00:00:00.000Z", ID, **more)
-    tombstone = message.tombstone(12)
+    tombstone = message.tombstone(removal(12))
     assert (tombstone.id, tombstone.key, tombstone.date) == (5, message.key, message.date)
     assert wire_json(tombstone)["text"] == ""
     assert wire_json(tombstone)["removed"] == 12
     assert "secret" not in wire_text(tombstone) + payload_item(tombstone)
-    assert tombstone.tombstone(13) == tombstone, "the first removal stays"
+    assert tombstone.tombstone(removal(13)) == tombstone, "the first removal stays"
 
 
 @pytest.mark.parametrize(

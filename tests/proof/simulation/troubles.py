@@ -59,10 +59,16 @@ async def clock(world: World) -> None:
 
 
 async def clear(world: World) -> None:
+    """The room is cleared, in the store itself or through a server."""
+    up = [server for server in world.servers if server.up]
     async with world.operator:
         world.note("the room is cleared")
-        with contextlib.suppress(StoreFailed):
-            await clearing.clear(Way(world, world.shared), ROOM)
+        with contextlib.suppress(StoreFailed, OSError, Unavailable):
+            if up and world.chance.random() < 0.5:
+                server = world.chance.choice(up)
+                await server.ask(server.chat.clear(ROOM), "a clearing")
+            else:
+                await clearing.clear(Way(world, world.shared), ROOM)
 
 
 async def restored(world: World) -> None:
@@ -118,7 +124,9 @@ async def _removed(world: World, draft: Draft) -> None:
             if up:
                 chat = (server := world.chance.choice(up)).chat
                 try:
-                    entry = await server.ask(chat.remove(draft, lambda message: None), draft.provisional_id)
+                    entry = await server.ask(
+                        chat.remove(draft, lambda message: None), draft.provisional_id
+                    )
                 except (NotFound, TooOld):  # they are cleared, or have expired
                     return
                 world.report.suffered["remove"] += 1

@@ -24,8 +24,8 @@ def draft(text="hi", user=None) -> Draft:
     return Draft.create("room", fields, now=0, user=user)
 
 
-def removal(*ids: int, user="mod", **fields) -> Draft:
-    return Draft.removal("room", ids, fields, now=0, user=user, name="Mod")
+def removal(*ids: int, user="mod", erases=False, **fields) -> Draft:
+    return Draft.removal("room", ids, fields, now=0, user=user, name="Mod", erases=erases)
 
 
 def anything(message) -> None:
@@ -209,6 +209,69 @@ async def test_a_process_that_loads_the_room_finishes_what_another_one_left(memo
             } == {entry.id}
         finally:
             await other.close(0.1)
+
+
+@each_mode
+@gen_test
+async def test_an_erasure_that_was_left_undone_is_finished_with_the_names(memory):
+    async with opened(memory=memory, texts=0) as log:
+        for user in ("ann", "ann", None):
+            await log.submit(draft("a secret", user))
+        await log.upkeep.remove(removal(2), anything)  # it is a tombstone already
+        entry = await log.submit(removal(1, 2, erases=True))  # and no rewrite
+        assert "ann" in log.engine.engine.of("room")[0].payload
+        other = MessageLog(log.engine, memory=memory)
+        try:
+            page = (await other.page("room")).messages
+            assert [(m.sender, m.user, m.removed) for m in page[:3]] == [
+                ("[erased]", None, entry.id),
+                ("[erased]", None, 4),
+                ("ann", None, None),
+            ], "as it is read, before it is rewritten"
+            await other.submit(draft("loads it"))
+            while other._common.tasks:
+                await asyncio.wait(other._common.tasks)
+            payloads = "".join(commit.payload for commit in log.engine.engine.of("room"))
+            assert '"u":"ann"' not in payloads
+            assert payloads.count('"[erased]"') == 2
+        finally:
+            await other.close(0.1)
+
+
+@each_mode
+@gen_test
+async def test_an_erasure_goes_on_in_steps_and_does_nothing_twice(memory):
+    async with opened(memory=memory, texts=0) as log:
+        for _ in range(3):
+            await asyncio.gather(*(log.submit(draft("a secret", "ann")) for _ in range(500)))
+        above, erased, steps = 0, 0, 0
+        while above is not None:
+            some, above = await log.upkeep.erase(
+                "room", lambda m: m.is_by("ann", None), lambda ids: removal(*ids, erases=True), above
+            )
+            erased, steps = erased + some, steps + 1
+        assert erased == 1500
+        assert steps > 1
+        assert {text for id, text in stored(log).items() if id <= 1500} == {""}
+        entries = [m for c in log.engine.engine.of("room") for m in c.messages if m.removes]
+        assert sorted(id for entry in entries for id in entry.removes) == list(range(1, 1501))
+
+
+@each_mode
+@gen_test
+async def test_a_room_that_is_cleared_is_empty_at_once_and_told_before_it_is_emptied(memory):
+    async with opened(memory=memory, texts=3) as log:
+        plan = await log.plan(StreamRequest("room"))
+        log.engine.rewrite_faults.extend(["break"])
+        with pytest.raises(Unavailable):
+            await log.upkeep.clear("room")
+        assert (log.told[-1].void, log.told[-1].last) == ((4, 1), 4), "it is published as a commit is"
+        assert (await log.page("room")).messages == ()
+        resumed = await log.plan(StreamRequest("room", plan.position))
+        assert [event.name for event in resumed.opening] == ["stream-open", "stream-reset"]
+        assert await log.upkeep.clear("room") == 4, "the same again empties the rest"
+        assert stored(log) == {}
+        assert (await log.submit(draft("after"))).id == 5
 
 
 @gen_test

@@ -236,7 +236,7 @@ def test_a_replaced_message_is_in_no_plan_any_more():
     window = window_of([draft("text 1"), draft("text 2")])
     request = StreamRequest("room", 0)
     assert b"text 1" in window.plan(request).body()
-    window.replace(window.messages[0].tombstone(3))
+    window.replace(window.messages[0].tombstone(window.messages[1]))
     assert b"text 1" not in window.plan(request).body()
     window.replace(replace(window.messages[0], id=9))
     assert len(window.messages) == 2, "what is not here is not taken in"

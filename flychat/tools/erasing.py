@@ -1,0 +1,105 @@
+"""`erase --user SUB`, `erase --from NAME`: all that a person wrote, and their names, out of every room."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from ..access.rulebook import RULES
+from ..errors import Invalid, Misconfigured
+from ..fields import sender_name, user_id
+from ..log import MessageLog
+from ..messages import Draft
+from ..storage.opened import open_engine
+from .operator import NOT_FLYCHAT, OPERATOR, ask_server, server_options
+from .stores import existing_store, named_room, store_option
+from .terminal import interruptible, printable
+
+# Erases some in a room, above an id: how many, and above which id to go on, or None.
+Step: TypeAlias = Callable[[str, int], Awaitable[tuple[int, int | None]]]
+
+UNREACHED = (
+    "flychat: not reached: backups and exports, the screens that show it, and who has copied it. "
+    "What is sent again under its old provisional id is a new message"
+)
+
+
+def erase_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    parser.description = "Takes back all that a person wrote, and their names: of tombstones, too."
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--user", metavar="SUB", help="whose: the `user` of their messages")
+    who.add_argument("--from", dest="name", metavar="NAME", help="of all who were called so")
+    parser.add_argument("--room", help="in this room only (default: in all)")
+    server_options(parser)
+    store_option(parser, "else in ")
+
+    def run(given: argparse.Namespace) -> int:
+        try:
+            user = None if given.user is None else user_id(given.user)
+            name = None if given.name is None else sender_name(given.name)
+        except Invalid as error:
+            raise Misconfigured(f"nobody can be called so: {error}") from None
+        rooms = [] if given.room is None else [named_room(given.room)]
+        if given.url:
+            erased = interruptible(_through(given.url, given.secret, user, name, rooms))
+        else:
+            erased = interruptible(_in(existing_store(given.store), user, name, rooms))
+        print(f"flychat: {erased} messages of {printable(given.user or given.name)} are erased", flush=True)
+        print(UNREACHED, file=sys.stderr, flush=True)
+        return 0
+
+    return run
+
+
+async def _through(
+    url: str, secret: str | None, user: str | None, name: str | None, rooms: Sequence[str]
+) -> int:
+    whose = {"from": name} if user is None else {"user": user}
+
+    async def step(room: str, above: int) -> tuple[int, int | None]:
+        answer = await ask_server(url, secret, "/erasures/", room, {"room": room, **whose, "above": above})
+        erased, then = answer.get("erased"), answer.get("next")
+        if type(erased) is not int or not (then is None or (type(then) is int and then > above)):
+            raise ConnectionError(NOT_FLYCHAT)
+        return erased, then
+
+    if not rooms:
+        rooms = [_named(each) for each in (await ask_server(url, secret, "/rooms/", "*")).get("rooms") or ()]
+    return await _all(rooms, step)
+
+
+def _named(room: Any) -> str:
+    if not isinstance(room, dict) or not isinstance(room.get("room"), str):
+        raise ConnectionError(NOT_FLYCHAT)
+    return str(room["room"])
+
+
+async def _in(store: tuple[str, str], user: str | None, name: str | None, rooms: Sequence[str]) -> int:
+    log = MessageLog(await open_engine(*store, os.environ), memory=False)
+
+    async def step(room: str, above: int) -> tuple[int, int | None]:
+        def entry(ids: tuple[int, ...]) -> Draft:
+            return Draft.removal(room, ids, {}, now=time.time(), user=OPERATOR, erases=True)
+
+        return await log.upkeep.erase(room, lambda message: message.is_by(user, name), entry, above)
+
+    try:
+        if not rooms:
+            rooms = [each.room for each in await log.upkeep.rooms() if each.room != RULES]
+        return await _all(rooms, step)
+    finally:
+        await log.close()
+
+
+async def _all(rooms: Sequence[str], step: Step) -> int:
+    erased = 0
+    for room in rooms:
+        above: int | None = 0
+        while above is not None:
+            some, above = await step(room, above)
+            erased += some
+    return erased

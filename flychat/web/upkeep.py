@@ -1,0 +1,98 @@
+"""What an operator asks for, of whole rooms and of whole persons, with a token that may moderate.
+
+    POST /clearings/    {"room"} -> {"room", "lastEventId"}: all messages of the room are gone
+    POST /erasures/     {"room", "user" or "from", "above"} -> {"erased", "next"}: what somebody wrote is gone
+    GET /rooms/         which rooms there are; it takes the right to moderate all of them
+
+An erasure goes on for a while, and says above which id it is to be asked for again, or null. Nothing here is
+given up when the client goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from .. import errors
+from ..access import MODERATE, Token
+from ..access.revocations import ALL_ROOMS
+from ..access.rulebook import RULES
+from ..errors import Invalid
+from ..fields import position_field, room_name, sender_name, string_field, user_id
+from ..messages import Draft, Message
+from .forms import read_fields
+from .rights import RightsHandler
+
+STEP_SECONDS = 2.0  # of an erasure: less than what any proxy waits for
+
+
+class OperatorHandler(RightsHandler):
+    """Only for who has a token: a right that everybody has is not meant for this."""
+
+    async def moderator(self, room: str) -> Token:
+        """Who asks, and may moderate here. Raises Unauthorized, NotAllowed, Forbidden, Unavailable."""
+        if not self.allow_origin():
+            raise errors.Forbidden("this origin may not ask for this")
+        await self.require(room, MODERATE)
+        if self.identity is None:
+            raise errors.Unauthorized
+        if room == ALL_ROOMS and not self.identity.rooms.everywhere(MODERATE):
+            raise errors.NotAllowed
+        self.admit(1)
+        self.set_header("Cache-Control", "no-store")
+        return self.identity
+
+    def fields(self) -> Mapping[str, Any]:
+        return read_fields(self.request.headers.get("Content-Type", ""), self.request.body)[0]
+
+
+class ClearingsHandler(OperatorHandler):
+    """Clears a room."""
+
+    async def post(self) -> None:
+        room = room_name(string_field(self.fields(), "room"))
+        await self.moderator(room)
+        self.write_json({"room": room, "lastEventId": await self.chat.clear(room)})
+
+
+class ErasuresHandler(OperatorHandler):
+    """Erases somebody, in a room."""
+
+    async def post(self) -> None:
+        fields = self.fields()
+        room, (user, name) = room_name(string_field(fields, "room")), whose(fields)
+        above: int | None = position_field(fields.get("above")) or 0
+        who = await self.moderator(room)
+
+        def entry(ids: tuple[int, ...]) -> Draft:
+            return Draft.removal(room, ids, {}, now=time.time(), user=who.sub, name=who.name, erases=True)
+
+        def wrote(message: Message) -> bool:
+            return message.is_by(user, name)
+
+        loop, erased = asyncio.get_running_loop(), 0
+        began = loop.time()
+        while above is not None and loop.time() - began < STEP_SECONDS:
+            some, above = await self.chat.erase(room, wrote, entry, above)
+            erased += some
+        self.write_json({"erased": erased, "next": above})
+
+
+def whose(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The `user` that is meant, or else all who were called so. Raises Invalid."""
+    if fields.get("user") is not None:
+        return user_id(string_field(fields, "user")), None
+    if fields.get("from") is None:
+        raise Invalid("user", "must be given, or from")
+    return None, sender_name(string_field(fields, "from"))
+
+
+class RoomsHandler(OperatorHandler):
+    """Which rooms there are."""
+
+    async def get(self) -> None:
+        await self.moderator(ALL_ROOMS)
+        rooms = [each.fields() for each in await self.chat.upkeep.rooms() if each.room != RULES]
+        self.write_json({"rooms": rooms})
