@@ -124,9 +124,7 @@ async def _removed(world: World, draft: Draft) -> None:
             if up:
                 chat = (server := world.chance.choice(up)).chat
                 try:
-                    entry = await server.ask(
-                        chat.remove(draft, lambda message: None), draft.provisional_id
-                    )
+                    entry = await server.ask(chat.remove(draft, lambda message: None), draft.provisional_id)
                 except (NotFound, TooOld):  # they are cleared, or have expired
                     return
                 world.report.suffered["remove"] += 1
