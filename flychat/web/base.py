@@ -49,6 +49,11 @@ POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status
 T = TypeVar("T")
 
 
+def readable_by(origin: str) -> dict[str, str]:
+    """The headers that let a page of this origin read the answer."""
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
+
+
 class BaseHandler(RequestHandler):
     """Errors, cross-origin rules, and the bookkeeping of requests under way."""
 
@@ -230,8 +235,7 @@ class BaseHandler(RequestHandler):
         if origin is None:
             return True
         if origin.lower() in self.application.cors_origins:
-            self.set_header("Access-Control-Allow-Origin", origin)
-            self.set_header("Access-Control-Expose-Headers", EXPOSED)
+            self.set_headers(readable_by(origin))
             self.add_header("Vary", "Origin")
             return True
         if origin == "null":  # a page of ours whose referrer is withheld; no page can write Sec-Fetch-Site

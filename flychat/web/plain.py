@@ -52,6 +52,7 @@ _OTHER_LINES = (
     rb"(?:(?!content-length|transfer-encoding|expect|connection)[A-Za-z0-9-]+:[ -~]*\r\n"
     rb"|connection: keep-alive\r\n)*"
 )
+_ORIGIN = re.compile(rb"(?<=\r\n)origin: *([!-~]*) *\r\n", re.IGNORECASE)
 _KEEP_ALIVE = re.compile(r" *keep-alive *", re.IGNORECASE | re.ASCII)
 
 
@@ -123,6 +124,12 @@ def is_whole_post(data: bytes, base_path: str = "") -> bool:
     """Whether these bytes are a POST to a room, with its whole body: no more is looked at."""
     match = _whole_post(base_path).match(data)
     return match is not None and int(match[1]) == len(data) - match.end()
+
+
+def origin_of(data: bytes) -> str:
+    """The origin that a request names, whose head is here; "" if that is not a single one."""
+    origins = _ORIGIN.findall(data, 0, data.index(b"\r\n\r\n") + 2)
+    return origins[0].decode() if len(origins) == 1 else ""
 
 
 def _stream(room: str, query: str | None, headers: Mapping[str, str]) -> PlainStream | None:

@@ -24,6 +24,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tornado.httputil import format_timestamp
@@ -32,13 +33,13 @@ from ..errors import FlychatError, Overloaded
 from ..messages import Draft, Message
 from ..streams import STREAM_HEADERS, StreamPlan, answer_head
 from .application import BaseApplication
-from .base import DEFAULT_HEADERS, JSON, POSTS
+from .base import DEFAULT_HEADERS, JSON, POSTS, readable_by
 from .clients import PEEK_BYTES, Client, ClientListener
 from .cold_rooms import Asked, ColdRooms
 from .forms import read_fields
 from .listener import Connection, taken_from
 from .messages import again
-from .plain import PlainPost, PlainStream, is_whole_post, plain_request
+from .plain import PlainPost, PlainStream, is_whole_post, origin_of, plain_request
 from .posted import log_post
 from .problems import Problem, problem_of
 from .rate import cost_of
@@ -99,9 +100,15 @@ class Shortcut(ClientListener):
             return False
         SHED_REFUSED.inc()
         client.socket.recv(len(data))
-        if self._send(client, self._heads_now().shed):
+        if self._send(client, self._shed_answer(data)):
             self.pause(client)
         return True
+
+    def _shed_answer(self, data: bytes) -> bytes:
+        heads, listed = self._heads_now(), self._application.cors_origins
+        if not listed or (origin := origin_of(data)).lower() not in listed:
+            return heads.shed
+        return refusal(problem_of(Overloaded()), heads.second, {**readable_by(origin), "Vary": "Origin"})
 
     async def close_all_connections(self) -> None:
         self._cold_rooms.close()
@@ -211,7 +218,7 @@ class Shortcut(ClientListener):
         POSTS.labels(str(problem.status)).inc()
         path = self._application.paths.messages(room)
         id = self._application.failed("POST", path, problem) if problem.ours else None
-        return refusal(problem, int(time.time()), id)
+        return refusal(problem, int(time.time()), {} if id is None else {"X-Request-Id": id})
 
     def _heads_now(self) -> Heads:
         if self._heads.second != (now := int(time.time())):
@@ -238,10 +245,10 @@ class Heads(NamedTuple):
         )
 
 
-def refusal(problem: Problem, second: int, id: str | None = None) -> bytes:
-    """As BaseHandler.write_error answers at this time; `id` is that of what is logged."""
-    headers = {**problem.headers, **({} if id is None else {"X-Request-Id": id})}
-    return _with_body(_json_head(f"{problem.status} {problem.title}", second, headers), problem.json.encode())
+def refusal(problem: Problem, second: int, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """As BaseHandler.write_error answers at this time, with these headers more."""
+    head = _json_head(f"{problem.status} {problem.title}", second, {**problem.headers, **more})
+    return _with_body(head, problem.json.encode())
 
 
 def _json_head(status: str, second: int, more: Mapping[str, str]) -> bytes:

@@ -138,12 +138,28 @@ async def test_late_messages_and_pages_are_refused_and_streams_are_not(shortened
         assert chat.application.idle.is_set()
 
 
+FROM_A_FRIEND = b"Host: x\r\nORIGIN:  https://Friend.example \r\n"
+ORIGINS = {
+    "none": GOOD,
+    "ours": GOOD.replace(b"Host: x\r\n", b"Host: x\r\nOrigin: http://x\r\n"),
+    "a listed one": GOOD.replace(b"Host: x\r\n", FROM_A_FRIEND),
+    "a listed one, twice": GOOD.replace(b"Host: x\r\n", 2 * FROM_A_FRIEND[9:] + b"Host: x\r\n"),
+    "one that is not listed": GOOD.replace(b"Host: x\r\n", b"Host: x\r\nOrigin: https://foe.example\r\n"),
+    "in the body": POST.replace(b"2\r\n\r\n{}", b"33\r\n\r\n{\r\nOrigin: https://friend.example}"),
+}
+
+
 @pytest.mark.gen_test
-async def test_a_refusal_by_the_shortcut_is_tornados_to_the_byte(monkeypatch):
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("origin", ORIGINS)
+async def test_a_refusal_by_the_shortcut_is_tornados_to_the_byte(origin, listed, monkeypatch):
     monkeypatch.setattr("flychat.web.application.Seldom.tell", lambda *_: False)  # which gives it an id
     async with two_ports() as (chat, port, _):
+        chat.application.cors_origins = frozenset(["https://friend.example"] * listed)
         Late(monkeypatch, chat)
-        ours, theirs = [(await ask(each, GOOD))[0] for each in (port, chat.port)]
+        ours = (await ask(port, ORIGINS[origin]))[0]
+        theirs = (await ask(chat.port, ORIGINS[origin]))[0]
+        assert (b"Access-Control-Allow-Origin" in ours) is (listed and origin == "a listed one")
         assert [line for line in ours.split(b"\r\n") if not line.startswith(b"Date")] == [
             line for line in theirs.split(b"\r\n") if not line.startswith(b"Date")
         ]
