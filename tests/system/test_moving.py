@@ -15,7 +15,8 @@ from flychat.access import passes_of
 from flychat.access.rulebook import Rulebook
 from flychat.commits import Commit
 from flychat.errors import FlychatError
-from flychat.messages import Draft
+from flychat.log import MessageLog
+from flychat.messages import Draft, wire_json
 from flychat.storage import Engine, Unknown
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
@@ -113,6 +114,51 @@ async def test_a_room_that_has_lost_its_beginning_is_imported_behind_it(tmp_path
         assert post(program, "new", "tea")["id"] == 8
 
 
+DATA = {"poll": ["a", None, {"b": 1.5}], "\u65e5": "\N{GRINNING FACE}"}
+
+
+async def with_all_there_is(engine: Engine) -> None:
+    """A room with data, users, a removal, what it removed, and ids that were cleared, in its middle."""
+    drafts = [
+        Draft("tea", "ann", "secret", DATE, str(uuid.uuid4()), "ann@example.org", data={"secret": 1}),
+        Draft("tea", "bot", "a poll", DATE, str(uuid.uuid4()), data=DATA),
+        Draft("tea", "bob", "secret", DATE, str(uuid.uuid4())),
+    ]
+    await engine.put(Commit.of(1, drafts))
+    log = MessageLog(engine, memory=False)
+    removal = Draft.removal("tea", (1, 3), {}, now=0, user="mod", name="Mod")
+    assert (await log.upkeep.remove(removal, lambda message: None)).id == 4
+    await engine.put(Commit.of(5, [Draft("tea", "bob", "goes on", DATE, str(uuid.uuid4()), "bob")]))
+
+
+def check_all_there_is(lines: list[dict]) -> None:
+    assert [line["id"] for line in lines] == [1, 2, 3, 4, 5]
+    assert [line.get("removed") for line in lines] == [4, None, 4, None, None]
+    assert [line.get("removes") for line in lines] == [None, None, None, [1, 3], None]
+    assert [line.get("data") for line in lines] == [None, DATA, None, None, None]
+    assert [line.get("user") for line in lines] == ["ann@example.org", None, None, "mod", "bob"]
+    assert "secret" not in json.dumps(lines)
+
+
+@pytest.mark.gen_test(timeout=90)
+async def test_what_was_removed_and_what_has_data_is_exported_and_imported_as_it_is(tmp_path):
+    engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
+    await with_all_there_is(engine)
+    await engine.close()
+    exported = maintain("export", "--all", cwd=tmp_path).stdout
+    lines = [json.loads(line) for line in exported.splitlines()]
+    assert {line.pop("room") for line in lines} == {"tea"}
+    check_all_there_is(lines)
+    (tmp_path / "all.jsonl").write_text(exported)
+    imported = maintain("import", "--all", "all.jsonl", "--store", "sqlite:new.db", cwd=tmp_path)
+    assert (imported.returncode, imported.stderr) == (0, "")
+    assert maintain("export", "--all", "--store", "sqlite:new.db", cwd=tmp_path).stdout == exported
+    [told] = maintain("rooms", "--json", "--store", "sqlite:new.db", cwd=tmp_path).stdout.splitlines()
+    assert (json.loads(told)["messages"], json.loads(told)["lastId"]) == (5, 5)
+    with running(*STANDALONE, "--store", "sqlite:new.db", cwd=tmp_path) as program:
+        check_all_there_is(messages(program, "tea"))
+
+
 LINE = {"id": 1, "from": "ann", "text": "hi", "date": DATE, "provisionalId": str(uuid.uuid4())}
 NOT_IMPORTED = {
     "no JSON": ("{", "line 1: "),
@@ -199,6 +245,22 @@ async def test_a_copy_is_the_same_at_each_place_and_goes_on_where_it_was_broken_
     assert await copying.copy_room(source, counting, "tea") == 203
     assert counting.calls["put"] == 2, "what is there is not put again"
     assert await all_of(target) == await all_of(source)
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_was_removed_and_what_has_data_is_copied_as_it_is_and_what_is_removed_later_is_removed_there(
+    target,
+):
+    source = MemoryEngine()
+    await with_all_there_is(source)
+    assert await copying.copy_room(source, target, "tea") == 5
+    assert await all_of(target) == await all_of(source)
+    check_all_there_is([wire_json(message) async for message in export(target, "tea")])
+    removal = Draft.removal("tea", (2,), {}, now=0, user="mod", name="Mod")
+    await MessageLog(source, memory=False).upkeep.remove(removal, lambda message: None)
+    assert await copying.copy_room(source, target, "tea") == 6
+    assert await all_of(target) == await all_of(source)
+    assert not any("poll" in payload for _, _, payload in await all_of(target))
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -345,6 +407,8 @@ async def test_no_client_is_reset_by_a_move_from_sqlite_to_dynamodb(tmp_path, dy
         running = asyncio.create_task(
             asyncio.to_thread(maintain, *copy, cwd=tmp_path, environ=dynamo_environ)
         )
+        removal = Draft.removal("room", (5, 69), {}, now=0, user="mod", name="Mod")
+        removed = (await place.server.log.upkeep.remove(removal, lambda message: None)).id
         while not running.done():
             await place.post("meanwhile")
             await asyncio.sleep(0.05)
@@ -360,4 +424,6 @@ async def test_no_client_is_reset_by_a_move_from_sqlite_to_dynamodb(tmp_path, dy
             assert all(isinstance(event, client.Message) for event in events), "no Reset"
             ids = [event.id for event in events]
             assert ids == list(range(ids[0], after["id"] + 1))
-        assert [m.id async for m in export(place.engine.engine, "room")] == list(range(1, after["id"] + 1))
+        moved = [message async for message in export(place.engine.engine, "room")]
+        assert [message.id for message in moved] == list(range(1, after["id"] + 1))
+        assert [message.id for message in moved if message.removed == removed and not message.text] == [5, 69]
