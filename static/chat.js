@@ -65,9 +65,13 @@ function furnishMenu() {
 }
 
 function furnishLink(button) {
-  button.hidden = !navigator.clipboard; // only on https and localhost
+  const shares = navigator.share && matchMedia("(pointer: coarse)").matches;
+  button.hidden = !shares && !navigator.clipboard; // only on https and localhost
+  if (shares) button.textContent = "Share link";
   button.onclick = async () => {
-    await navigator.clipboard.writeText(location.origin + location.pathname);
+    const url = location.origin + location.pathname;
+    if (shares) return navigator.share({ url }).catch(() => {}); // it may be thought better of
+    await navigator.clipboard.writeText(url);
     button.textContent = "Copied";
   };
 }
@@ -84,6 +88,6 @@ if (byId("name")) {
 }
 if (room && keepsName(room)) {
   furnishMenu();
-  furnishLink(byId("share"));
+  for (const button of document.querySelectorAll(".link")) furnishLink(button);
   new Room(room);
 }

@@ -40,6 +40,12 @@ export class History {
     return this.#load("", (messages) => this.log.replace(messages));
   }
 
+  // Those before and after a message, in place of what is shown.
+  around(id) {
+    this.#loading = false;
+    return this.#load(`&before=${id + PAGE / 2}`, (messages) => this.log.replace(messages));
+  }
+
   #load(query, use, patient) {
     if (!this.#loading) this.#turn = this.#turn.then(() => this.#get(query, use, patient));
     this.#loading = true;

@@ -1,6 +1,7 @@
 // A room's page, wired: events go from the tabs' stream to the log, own messages from the composer through
 // the outbox to the server. Both are shown as rows; which of them where is decided in conversation.js.
 
+import { Address } from "./address.js";
 import { Composer } from "./composer.js";
 import { byId } from "./dom.js";
 import { History } from "./history.js";
@@ -32,6 +33,7 @@ export class Room {
     unfolds(log);
     this.unread = new Unread(path, log, () => this.#jump());
     this.outbox = new Outbox(path, log);
+    new Address(log, this.history);
     this.composer = new Composer(path, (text) => this.#send(text));
     const take = (news) => {
       if (news.kind === "event") return this.#receive(news);

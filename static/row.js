@@ -83,14 +83,16 @@ export class Row {
     this.message = message;
     this.date = new Date(message.date);
     const shown = clock.format(this.date);
-    if (this.time.textContent !== shown) this.time.textContent = shown;
+    const link = this.time.querySelector("a");
+    if (link.textContent !== shown) link.textContent = shown;
     Object.assign(this.time, {
       dateTime: `${message.date.slice(0, 19)}Z`,
       title: fullDate.format(this.date),
     });
     this.item.dataset.key = message.provisionalId;
     if (!("id" in message)) return;
-    this.item.dataset.id = message.id;
+    this.item.dataset.id = this.item.id = message.id;
+    link.href = `#${message.id}`;
     this.say("official");
   }
 

@@ -26,7 +26,10 @@ UNFOLD = "</p><button type=button class=unfold aria-expanded=false>Show all</but
 # The row that the page clones, without anything in it. A row is one line, because white space in a text is
 # shown; short, because a page has fifty: so p and li end, as HTML allows, where the next row begins, the text
 # is the only p, and the time has no second copy of itself.
-BLANK = "<li><span class=face aria-hidden=true></span><bdi translate=no></bdi> <time></time><p dir=auto>"
+BLANK = (
+    "<li><span class=face aria-hidden=true></span><bdi translate=no></bdi> "
+    "<time><a tabindex=-1></a></time><p dir=auto>"
+)
 MOST = 14 * 60  # minutes that a time zone is away from UTC
 
 
@@ -71,9 +74,10 @@ class Rows:
         elif is_big(message.text):
             kind = " class=big"
         return (
-            f'<li class="{author.hue}{place}" data-id={message.id} data-key="{message.provisional_id}"'
-            f"{author.user}{removed}>"
-            f"{day}{author.html}<time>{date[:10]} {date[11:19]}Z</time><p dir=auto{kind}>{text}{end}"
+            f'<li class="{author.hue}{place}" id={message.id} data-id={message.id} '
+            f'data-key="{message.provisional_id}"{author.user}{removed}>'
+            f"{day}{author.html}<time><a tabindex=-1 href=#{message.id}>{date[:10]} {date[11:19]}Z</a></time>"
+            f"<p dir=auto{kind}>{text}{end}"
         )
 
     def _place(self, message: Message) -> str:

@@ -344,7 +344,9 @@ async def test_the_page_knows_its_user_and_what_is_theirs(tmp_path):
         await said(chat, "staff", {}, **bearer(ann))
         await said(chat, "staff", {"from": "Ann"}, **bearer(token("eve")))
         page = (await ask(chat, "/staff", Cookie=f"flychat={ann}")).body.decode()
-        rows = re.findall(r'<li class="h\d+( own)?" data-id=(\d) data-key="[^"]*" data-user="(\w+)"', page)
+        rows = re.findall(
+            r'<li class="h\d+( own)?" id=\d+ data-id=(\d) data-key="[^"]*" data-user="(\w+)"', page
+        )
         assert rows == [(" own", "1", "ann"), ("", "2", "eve")]
         assert 'data-user="Ann" data-sub="ann"' in page
         assert "data-private" in page

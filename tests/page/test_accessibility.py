@@ -77,7 +77,7 @@ def test_everything_is_reached_by_keyboard_and_focus_is_seen(window: Open, url: 
     expect(menu).to_have_accessible_name("You are Ann: name and rooms")
     assert menu.bounding_box()["height"] >= 44
     ann.page.keyboard.press("Enter")
-    for _ in range(4):  # by the link, the field and the button, and out of the menu
+    for _ in range(5):  # by the link, the buttons and the field, and out of the menu
         expect(ann.page.get_by_role("link", name="Change name")).to_be_visible()
         ann.page.keyboard.press("Tab")
     expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
@@ -111,7 +111,7 @@ def test_the_log_is_polite_and_old_rows_are_not_read_out(window: Open, url: str,
     ann.page.route("**/messages/", lambda route: held.append(route))
     with ann.page.expect_request("**/messages/"):
         ann.say("mine")
-    ann.page.evaluate("() => (document.querySelector('li:last-child time').textContent = '1:23')")
+    ann.page.evaluate("() => (document.querySelector('li:last-child time a').textContent = '1:23')")
     ann.page.evaluate("() => void window.spoken.splice(1)")
     held[0].continue_()
     expect(ann.row("mine")).to_have_attribute("data-id", "61")

@@ -87,7 +87,7 @@ def test_the_focus_goes_to_the_log_when_what_has_it_goes(window: Open, url: str,
     ):
         text = f"see www.example.org {len(goes)}"
         post(url, room, "Bob", text)
-        link = ann.row(text).get_by_role("link")
+        link = ann.row(text).locator("p").get_by_role("link")
         link.focus()
         link.evaluate(goes)
         expect(ann.log).to_be_focused()

@@ -128,7 +128,7 @@ def test_code_is_monospace_and_keeps_its_lines(window: Open, url: str, room: str
     assert block.inner_text() == "if a:\n    b  # www.example.org"
     for code in (inline, block):
         assert "monospace" in code.evaluate("code => getComputedStyle(code).fontFamily")
-    expect(ann.rows.get_by_role("link")).to_have_count(0)
+    expect(ann.rows.locator("p").get_by_role("link")).to_have_count(0)
     expect(ann.rows.locator("p")).to_contain_text("**no** _more_")
 
 

@@ -80,7 +80,7 @@ def test_names_and_texts_are_escaped_and_what_was_removed_has_no_text():
     name = "<b>\"'&\u200b"
     (row,) = Rows("Ann").page([message(1, name, user=name, text="<i>`<u>`\n@<a>")])
     tags = set(re.findall("<([a-z]+)", row))
-    assert tags == {"li", "div", "span", "bdi", "time", "p", "code", "s"}
+    assert tags == {"li", "div", "span", "bdi", "time", "a", "p", "code", "s"}
     assert 'data-name="&lt;b&gt;&quot;&#x27;&amp;\u200b"' in row
     (row,) = Rows("Ann").page([message(1, text="secret" * 900, removed=2)])
     assert "data-removed=2" in row
