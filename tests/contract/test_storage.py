@@ -391,6 +391,7 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
             await sqlite.rewrite(each, each.emptied())
         await sqlite.put(commit(3, text="goes on"))
         await sqlite.expire("2000")
+        assert sqlite._emptying is not None
         tries = len(tried)
         while len(tried) < tries + 2:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.01)

@@ -232,7 +232,9 @@ class Witness:
             self.broken.append(f"reset at {lastEventId} with the id {id!r}")
         self.position, self.reached = int(id or 0), lastEventId
         self.started = self.position
-        cleared = self.log.floor or 0 < lastEventId <= max(self.log.floors)  # by then; it may be restored since
+        cleared = self.log.floor or 0 < lastEventId <= max(
+            self.log.floors
+        )  # by then; it may be restored since
         if self.position == 0 and cleared:  # nothing follows: it goes on behind what was cleared
             self.started, self._expected = lastEventId, None
         else:

@@ -10,6 +10,7 @@ from flychat.log.upkeep import Upkeep
 from flychat.log.view import View
 from flychat.log.window import Window
 from flychat.messages import Message
+from flychat.storage.sqlite import SqliteEngine
 from flychat.web import removals as removals_module
 from flychat.web.removals import MessageHandler
 from flychat.web.shortcut import Shortcut
@@ -132,6 +133,15 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
             *(reading_module, "messages_of", "if removals else", "if False else"),
         ),
         "unit/log/test_removal.py::test_what_fails_after_the_entry_is_unavailable_and_the_same_again_finishes_it",
+    ),
+    (
+        (
+            "left_to_readers",
+            "A write-ahead log that a reader held when something was erased is not emptied after that.",
+            *(SqliteEngine, "_overwrite", "self._emptying is None", "False"),
+        ),
+        "contract/test_storage.py::"
+        "test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_than_it_reads",
     ),
     (
         (
