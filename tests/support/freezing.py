@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import re
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -23,10 +24,11 @@ _CONNECTION = re.compile(rb"(?im)^connection:[^\r]*\r\n")
 
 
 class FreezingPlatform:
-    """`counts` tells what became of the instances; `ends` is asked before one goes on."""
+    """`counts` tells what became of the instances, `slowest` is the longest start; `ends` is asked before one goes on."""
 
     def __init__(self, instances: Sequence[App], ends: Callable[[], bool] = lambda: False) -> None:
         self.counts: Counter[str] = Counter()
+        self.slowest = 0.0
         self._instances, self._ends = instances, ends
         self._idle: list[App] = list(instances)  # the last one is the next: so most of them sleep for long
         self._changed = asyncio.Condition()
@@ -72,8 +74,8 @@ class FreezingPlatform:
             try:
                 async with asyncio.timeout(WAIT):
                     return await self._exchange(app, request)
-            except (OSError, EOFError, TimeoutError):
-                self.counts["no answer"] += 1
+            except (OSError, EOFError, TimeoutError) as error:
+                self.counts[f"without an answer ({type(error).__name__})"] += 1
                 await app.kill()
                 return b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         finally:
@@ -89,7 +91,9 @@ class FreezingPlatform:
             self.counts["killed"] += 1
             await app.kill()
         self.counts["started"] += 1
+        began = time.monotonic()
         await app.start()
+        self.slowest = max(self.slowest, time.monotonic() - began)
 
     async def _exchange(self, app: App, request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
