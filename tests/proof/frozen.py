@@ -39,6 +39,7 @@ KILLED = 0.03  # of the times that an instance would be continued
 ROOMS, CLIENTS, SENDERS = 2, 6, 2  # clients and senders of each room
 ROUND_SECONDS = 15.0
 SETTLED = 3.0  # seconds after which a client is there: Pushpin recovers the first of a room once more after 1
+OPENED = 120.0  # seconds for all streams of a round to open
 LATE = 1.0  # seconds after its POST's answer within which a message is seen, by 99 of 100
 
 
@@ -142,6 +143,11 @@ class Frozen(Stage):
             room.clients += [
                 WatchingClient(self, room, self.chance.choice((None, 0))) for _ in range(CLIENTS)
             ]
+        clients = [client for room in rooms for client in room.clients]
+        async with asyncio.timeout(OPENED):
+            while not all(client.on for client in clients):  # noqa: ASYNC110 - the first ones wait for a start
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLED)
         ends = time.monotonic() + seconds
         over = lambda: time.monotonic() > ends  # noqa: E731
         senders = [room.send(f"sender {number}", over) for room in rooms for number in range(SENDERS)]
@@ -149,7 +155,7 @@ class Frozen(Stage):
         while not over():
             await asyncio.sleep(min(4.0, seconds / 3))
             self.suffered["cut"] += 1
-            self.chance.choice([client for room in rooms for client in room.clients]).cut()
+            self.chance.choice(clients).cut()
         await sending
         last = time.monotonic()
         for room in rooms:
@@ -160,7 +166,7 @@ class Frozen(Stage):
 
     def lateness(self) -> tuple[float, float, float]:
         """p50, p99 and the most, of the seconds between an answer and a sight."""
-        late = sorted(self.late)
+        late = sorted(self.late) or [math.inf]
         return statistics.median(late), late[int(0.99 * len(late))], late[-1]
 
     def in_time(self) -> bool:

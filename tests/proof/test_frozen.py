@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import need
 from tests.proof.frozen import frozen, told
 
-SECONDS = 12.0
+SECONDS = 8.0
 
 
 @pytest.mark.xdist_group("frozen")
