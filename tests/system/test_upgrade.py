@@ -173,8 +173,11 @@ async def test_what_is_written_today_is_this_to_the_letter(tmp_path):
     removal = Draft("café", "Mod", "(removed a message)", date, f"{KEY}3", "mod", removes=(1,))
     first = Commit.of(1, [one, two])
     await engine.put(first)
-    await engine.put(Commit.of(3, [removal]))
-    await engine.rewrite(first, Commit("café", (first.messages[0].tombstone(3), first.messages[1])))
+    second = Commit.of(3, [removal])
+    await engine.put(second)
+    await engine.rewrite(
+        first, Commit("café", (first.messages[0].tombstone(second.messages[0]), first.messages[1]))
+    )
     cleared = Commit.of(4, [Draft("café", "ann", f"{n}", date, str(uuid.uuid4())) for n in range(3)])
     await engine.put(cleared)
     await engine.rewrite(cleared, cleared.emptied())
