@@ -4,12 +4,17 @@ A void commit is put at the end of its log, as any writer puts a commit; then al
 without their messages. So ids never start again, and servers that run meanwhile go on behind it, however old
 what they know of the log is. A client that is shown what was cleared gets a `stream-reset` at its next
 recovery, because the log cannot be replayed from its position; nothing has to be told to anybody.
+
+A cleared room still takes its ids. To forget it as well, what is left of it is deleted, from the oldest on,
+the end last: who is stopped in between leaves a log that has lost its beginning. Whatever is written
+meanwhile stays, and then its ids go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -47,6 +52,21 @@ async def clear(
         await _empty(engine, room, void.first, patiently)
         return void.last
     return 0
+
+
+async def forget(engine: Engine, room: str, patiently: Patience) -> bool:
+    """Deletes what is left of a cleared room; False: somebody has written meanwhile. Raises as the engine."""
+    while commits := await patiently(partial(engine.everything, room, 0)):
+        for commit in commits:
+            if commit.messages:
+                return False
+            await patiently(partial(_deleted, engine, commit))
+    return True
+
+
+async def _deleted(engine: Engine, commit: Commit) -> None:
+    with suppress(Taken):  # an earlier try was applied
+        await engine.delete(commit)
 
 
 async def _empty(engine: Engine, room: str, before: int, patiently: Patience) -> None:

@@ -135,6 +135,12 @@ class Engine(Protocol):
         stays as it was. What `old` said is in the store no more, not even as free space.
         """
 
+    async def delete(self, commit: Commit) -> None:
+        """Deletes the commit, if it is stored as it was read; else raises Taken. Its ids are free then.
+
+        Only for a room that is to be forgotten: a log without its end begins again.
+        """
+
     async def everything(self, room: str, above: int) -> list[Commit]:
         """Some of the room's commits, in order, from the first place above an id on; [] if there is none.
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -138,9 +138,13 @@ class DynamoEngine:
             ConditionExpression=f"attribute_exists(seq) AND {condition}",
             ExpressionAttributeValues={":value": value, **(values or {})},
         )
+        return await self._conditionally(update)
+
+    async def _conditionally(self, change: Callable[[], Awaitable[Any]]) -> bool:
+        """Makes the change; says whether its condition held."""
         with self._under_way(), failures():
             try:
-                await self._aside.call(update)
+                await self._aside.call(change)
             except self._client.exceptions.ConditionalCheckFailedException:
                 return False
         return True
@@ -213,6 +217,18 @@ class DynamoEngine:
     async def rewrite(self, old: Commit, new: Commit) -> None:
         condition, stored = "m = :old", {":old": {"S": old.payload}}
         if not await self._update(item_of(old), "m", {"S": new.payload}, condition, stored):
+            raise Taken
+
+    async def delete(self, commit: Commit) -> None:
+        item = item_of(commit)
+        delete = partial(
+            self._client.delete_item,
+            TableName=self._table,
+            Key={key: item[key] for key, _, _ in KEYS},
+            ConditionExpression="m = :old",
+            ExpressionAttributeValues={":old": {"S": commit.payload}},
+        )
+        if not await self._conditionally(delete):
             raise Taken
 
     async def everything(self, room: str, above: int) -> list[Commit]:

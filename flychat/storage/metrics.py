@@ -69,6 +69,9 @@ class MeasuredEngine:
     async def rewrite(self, old: Commit, new: Commit) -> None:
         await self._engine.rewrite(old, new)
 
+    async def delete(self, commit: Commit) -> None:
+        await self._engine.delete(commit)
+
     async def everything(self, room: str, above: int) -> list[Commit]:
         return await self._engine.everything(room, above)
 

@@ -26,6 +26,7 @@ from .sqlite_database import BUSY_MS, FAILURES, MEMORY, failure, failures, opene
 from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
 
 T = TypeVar("T")
+DELETE = "DELETE FROM log WHERE room = ? AND seq = ? AND m = ?"
 Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
 
 SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
@@ -167,6 +168,16 @@ class SqliteEngine:
     async def rewrite(self, old: Commit, new: Commit) -> None:
         await self._worker.put((new, old))
         await self._overwrite()
+
+    async def delete(self, commit: Commit) -> None:
+        if not await self._idle(self._delete, commit):
+            raise Taken
+        await self._overwrite()
+
+    def _delete(self, commit: Commit) -> bool:
+        stored = (commit.room, commit.first, commit.payload)
+        with failures(), closing(self._db.execute(DELETE, stored)) as done:
+            return bool(done.rowcount)
 
     async def everything(self, room: str, above: int) -> list[Commit]:
         return await self._run(partial(self._everything, room, above))

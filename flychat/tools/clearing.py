@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from ..errors import Misconfigured
 from ..log import clearing
 from ..storage import Engine
 from .operator import NOT_FLYCHAT, ask_server, server_options
@@ -22,24 +23,31 @@ async def clear(engine: Engine, room: str) -> int:
 def clear_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     parser.description = "Erases all messages of a room; its ids go on."
     parser.add_argument("room")
+    parser.add_argument(
+        "--forget", action="store_true", help="in the store: not even its ids are kept, they begin again at 1"
+    )
     server_options(parser)
     store_option(parser, "else in ")
 
     def run(given: argparse.Namespace) -> int:
         room = named_room(given.room)
+        if given.url and given.forget:
+            raise Misconfigured("--forget works on the store itself (--store): a server knows the room's ids")
+        last: int | None
         if given.url:
             last = interruptible(_through(given.url, given.secret, room))
         else:
-            last = interruptible(_in(existing_store(given.store), room))
-        print(
-            f"flychat: the room is cleared; its ids go on after {last}"
-            if last
-            else "flychat: there was nothing to clear",
-            flush=True,
-        )
+            last = interruptible(_in(existing_store(given.store), room, forget=given.forget))
+        print(f"flychat: {said(last)}", flush=True)
         return 0
 
     return run
+
+
+def said(last: int | None) -> str:
+    if last is None:
+        return "the room is forgotten; its ids begin again at 1"
+    return f"the room is cleared; its ids go on after {last}" if last else "there was nothing to clear"
 
 
 async def _through(url: str, secret: str | None, room: str) -> int:
@@ -50,6 +58,9 @@ async def _through(url: str, secret: str | None, room: str) -> int:
     return last
 
 
-async def _in(place: tuple[str, str], room: str) -> int:
+async def _in(place: tuple[str, str], room: str, *, forget: bool) -> int | None:
+    """The last id so far; None if the room is forgotten."""
     async with opened(place) as engine:
-        return await clear(engine, room)
+        last = await clear(engine, room)
+        forgotten = forget and last and await clearing.forget(engine, room, patiently)
+    return None if forgotten else last

@@ -329,6 +329,19 @@ async def test_a_commit_is_rewritten_at_its_place_if_it_is_stored_as_it_was_read
 
 
 @gen_test
+async def test_a_commit_is_deleted_if_it_is_stored_as_it_was_read(engine):
+    one, two = log_of(1, 2)
+    for each in (one, two):
+        await engine.put(each)
+    assert type(await outcome(engine.delete(commit(2, 2, text="instead")))) is Taken
+    await engine.delete(two)
+    assert await engine.after("room", 0, 50) == [one]
+    assert type(await outcome(engine.delete(two))) is Taken, "there is none"
+    await engine.put(two)
+    assert await engine.after("room", 0, 50) == [one, two], "its place was free"
+
+
+@gen_test
 async def test_a_commit_that_another_version_has_written_is_rewritten_as_well(engine):
     """It is compared as it is stored, and not as this version would have written it."""
     payload = json.dumps([["Ann", "\N{GRINNING FACE}", DATE, str(uuid.uuid4()), {"a": 1}, "and more"]])

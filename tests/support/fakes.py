@@ -61,6 +61,11 @@ class MemoryEngine:
             raise Taken
         self.commits[old.room, old.first] = new
 
+    async def delete(self, commit: Commit) -> None:
+        if self.commits.get((commit.room, commit.first)) != commit:
+            raise Taken
+        del self.commits[commit.room, commit.first]
+
     async def everything(self, room: str, above: int) -> list[Commit]:
         return [commit for commit in self.of(room) if commit.first > above]
 
@@ -196,6 +201,9 @@ class FaultyEngine:
         await self.engine.rewrite(old, new)
         if fault == "drop":
             raise Unknown("no answer")
+
+    async def delete(self, commit: Commit) -> None:
+        await self.engine.delete(commit)
 
     async def everything(self, room: str, above: int) -> list[Commit]:
         return await self.engine.everything(room, above)

@@ -341,6 +341,7 @@ def test_every_combination_that_cannot_be_meant_is_refused_in_one_line(tmp_path)
         (("remove", "tea", "0"), "from 1"),
         (("remove", "a/b", "1"), "no such room"),
         (("remove", "tea", "1", "--url", "http://127.0.0.1:1"), "--secret"),
+        (("clear", "tea", "--url", "http://127.0.0.1:1", "--forget"), "--store"),
         (("revoke", "Ann"), "there is no file"),
         (("revoke", "Ann", "--url", "http://127.0.0.1:1"), "--secret"),
         (("revoke", "a\nb"), "nobody"),

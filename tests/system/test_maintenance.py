@@ -20,6 +20,7 @@ from flychat.commits import Commit
 from flychat.fields import iso_date
 from flychat.hub import local as local_module
 from flychat.log import MessageLog
+from flychat.log.clearing import forget
 from flychat.log import view as view_module
 from flychat.messages import Draft
 from flychat.server import sweep
@@ -31,6 +32,7 @@ from flychat.storage.sqlite_backup import back_up
 from flychat.streams import StreamRequest
 from flychat.tools import rooms
 from flychat.tools.clearing import clear
+from flychat.tools.stores import patiently
 from flychat.tools.rooms import export
 from tests.support.fakes import FaultyEngine, empty
 from tests.support.program import STANDALONE, maintain, messages, post, refused, running
@@ -100,6 +102,40 @@ async def test_a_cleared_room_is_empty_and_its_ids_go_on(engine):
     assert [m.text for m in (await log.page("room")).messages] == ["new"]
     assert [m.id for m in (await log.plan(StreamRequest("room", 151))).messages] == [152]
     assert len([m async for m in export(engine, "other")]) == 1, "another room is not concerned"
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_room_that_is_forgotten_begins_again_and_others_stay(engine):
+    await fill(engine, 150)
+    await fill_other(engine)
+    assert await clear(engine, "room") == 151
+    assert await forget(engine, "room", patiently)
+    assert await forget(engine, "room", patiently), "again is nothing more"
+    assert [room.room for room in await engine.rooms()] == ["other"]
+    log = MessageLog(engine, memory=False)
+    plan = await log.plan(StreamRequest("room", 151))
+    assert json.loads(plan.opening[1].data) == {"reason": "ahead", "lastEventId": 0}
+    assert (await log.submit(draft("new"))).id == 1
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_what_is_written_while_a_room_is_forgotten_stays_and_its_ids_go_on(engine):
+    await fill(engine, 3)
+    assert await clear(engine, "room") == 4
+    deleted, delete = [], engine.delete
+
+    async def meanwhile(commit):
+        deleted.append(commit)
+        await delete(commit)
+        if commit.last == 4:
+            await engine.put(Commit.of(5, [draft("faster")]))  # by somebody who has read the end before
+
+    engine.delete = meanwhile
+    assert not await forget(engine, "room", patiently)
+    assert [commit.last for commit in deleted][-1] == 4, "from the oldest on"
+    log = MessageLog(engine, memory=False)
+    assert [m.id for m in (await log.page("room")).messages] == [5]
+    assert (await log.submit(draft("new"))).id == 6
 
 
 async def fill_other(engine) -> None:
