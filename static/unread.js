@@ -8,6 +8,8 @@ import { browser, recall, remember } from "./memory.js";
 // tabs. The line stays for the eye when all is seen, until something comes unseen again.
 export class Unread {
   #title = document.title;
+  #icon = document.querySelector("link[rel=icon]");
+  #icons = [this.#icon.href, this.#icon.href.replace("favicon", "favicon-unread")];
   #button = byId("fresh");
   #line = element("div", { className: "fresh", lang: "en" });
   #from = null; // the line stands above the first message of others beyond this id
@@ -34,6 +36,8 @@ export class Unread {
     if (looks) this.#see(this.log.last);
     const left = looks ? 0 : unread;
     document.title = (left ? `(${left}) ` : "") + this.#title;
+    const icon = this.#icons[left ? 1 : 0];
+    if (this.#icon.href !== icon) this.#icon.href = icon;
     this.#button.hidden = !left && !this.log.isFar;
     this.#button.textContent = left ? `${left} new` : "Newest";
   }

@@ -30,8 +30,9 @@ TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
+    ".webmanifest": "application/manifest+json",
 }
-COMPRESSED = {".css", ".js", ".svg"}  # what a page loads, and gzip makes smaller
+COMPRESSED = {".css", ".js", ".svg", ".webmanifest"}  # what a page loads, and gzip makes smaller
 DESCRIPTION = "openapi.json"  # says where the server begins
 VERSION_DIGITS = 16  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest

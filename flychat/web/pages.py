@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -9,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from tornado.web import HTTPError
 
 from ..access import HEADER, READ, WRITE, Token
-from ..errors import Invalid
+from ..errors import Invalid, TooMany, Unavailable
 from ..fields import new_id, room_name, sender_name
 from ..sse import read_position
 from .base import BaseHandler
@@ -18,6 +19,7 @@ from .rows import BLANK, Rows, zone_of
 from .visitor import USER_COOKIE
 
 COOKIE_DAYS = 365
+WRITERS = 5  # names in the join form
 ASKED_COOKIE = "flychat_asked"
 ZONE_COOKIE = "flychat_zone"  # of the page's scripts
 
@@ -84,10 +86,10 @@ class RoomHandler(RightsHandler):
             self.set_status(400)
             given = self.request.query_arguments["user"][-1].decode(errors="replace")
             values |= {"user": given, "error": f"A name {invalid.rule}."}
-            return self.write_join(values)
+            return await self.write_join(values)
         renames = self._renames(user)
         if renames or not user:
-            return self.write_join(values | {"renames": renames})
+            return await self.write_join(values | {"renames": renames})
         self._remember(user)
         page = await self.read(room, values["before"])
         zone = zone_of(self.get_cookie(ZONE_COOKIE))
@@ -153,7 +155,14 @@ class RoomHandler(RightsHandler):
         root = self.paths.root
         self.set_cookie(name, value, path=root, expires_days=COOKIE_DAYS, samesite="Lax", httponly=httponly)
 
-    def write_join(self, values: dict[str, Any]) -> None:
+    async def write_join(self, values: dict[str, Any]) -> None:
+        """With who wrote lately, where anybody may read that, if it can be read."""
+        values["writers"] = []
+        if not self.is_private:
+            with contextlib.suppress(Unavailable, TooMany):
+                page = await self.read(values["room"])
+                writers = {message.sender: message.user for message in reversed(page.messages)}
+                values["writers"] = list(writers.items())[:WRITERS]
         if values["known"]:
             values["asked"] = self._asked()
         self.write_page("join.html", **values)

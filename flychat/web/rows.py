@@ -18,9 +18,9 @@ from ..messages import Message
 from ..names import hue, initial, name_to_show
 from .texts import html_of, is_big, is_long
 
-# Of the rows in a room's page; the scripts load the rest. A first load transfers 60 kB at most: half of it is
-# for the rows, even if they cannot be compressed, and half for scripts, styles and the page around the rows.
-ROWS_BYTES = 30_000
+# Of the rows in a room's page; the scripts load the rest. A first load transfers 60 kB at most: less than
+# half is for the rows, even if they cannot be compressed; scripts, styles and the page itself take the rest.
+ROWS_BYTES = 25_500
 SPAN = len("2026-01-31T12:0")  # of a date: within ten minutes of the clock messages share a heading
 UNFOLD = "</p><button type=button class=unfold aria-expanded=false>Show all</button>"
 # The row that the page clones, without anything in it. A row is one line, because white space in a text is

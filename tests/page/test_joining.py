@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.page.window import Open, seed
-from tests.support.browser import history
+from tests.support.browser import history, post
 
 pytestmark = pytest.mark.xdist_group("page joining")
 
@@ -190,3 +190,20 @@ def test_the_whole_log_is_printed(window: Open, url: str, room: str, script: boo
     first, last = ann.row("message 1").bounding_box(), ann.row("message 50").bounding_box()
     assert 0 <= first["y"] < last["y"] <= height
     expect(ann.text).to_be_hidden()
+
+
+def test_the_form_shows_who_wrote_lately(window: Open, url: str, room: str) -> None:
+    page = window().page
+    page.goto(url + room)
+    expect(page.locator(".writers")).to_have_count(0)
+    for name in ("Old", "Bob", "Cid", "Bob", "Dan", "Eve", "Fay\u200b"):
+        post(url, room, name, "a text that is not shown")
+    page.reload()
+    expect(page.locator(".writers")).to_contain_text("Lately here: Fay\ufffd, Eve, Dan, Bob, Cid")
+    assert "a text" not in page.content()
+    assert page.locator("meta[property='og:title']").get_attribute("content") == room
+    assert page.locator("meta[name=description]").get_attribute("content") == f"{room}: a chat room"
+    manifest = page.locator("link[rel=manifest]").get_attribute("href")
+    answer = page.request.get(url.rstrip("/") + manifest)
+    assert answer.headers["content-type"] == "application/manifest+json"
+    assert answer.json()["icons"][0]["src"] == "favicon.svg"

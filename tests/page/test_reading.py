@@ -244,8 +244,11 @@ def test_unread_messages_are_counted_in_the_title(window: Open, url: str, room: 
     for text in ("one", "two"):
         post(url, room, "Bob", text)
     expect(ann.page).to_have_title(f"(2) {room} · flychat")
+    icon = ann.page.locator("link[rel=icon]")
+    expect(icon).to_have_attribute("href", re.compile("/favicon-unread.svg$"))
     hide(ann.page, False)
     expect(ann.page).to_have_title(f"{room} · flychat")
+    expect(icon).to_have_attribute("href", re.compile("/favicon.svg$"))
 
 
 def line(ann: Window) -> str | None:
