@@ -380,7 +380,7 @@ def read_as_it_comes(patch: pytest.MonkeyPatch) -> None:
 
 def overtake_puts(patch: pytest.MonkeyPatch) -> None:
     """A read goes before the puts that wait."""
-    rewrite(patch, Worker, "_work", "if self._puts:", "if self._puts and not any(self._jobs):")
+    rewrite(patch, Worker, "_do_next", "if self._puts:", "if self._puts and not any(self._jobs):")
 
 
 def a_hole_is_the_end(patch: pytest.MonkeyPatch) -> None:
@@ -809,7 +809,7 @@ LINES = [
         line(
             "answer_before_it_is_passed_on",
             "A POST is answered before the hub has passed on what it publishes.",
-            *(Chat, "post", "await self._hub.passed_on()", "pass"),
+            *(Chat, "post", "([stored])\n        await self._hub.passed_on()", "([stored])"),
         ),
         "unit/test_chat.py::test_a_post_that_fails_is_answered_when_its_retraction_is_passed_on",
     ),
@@ -842,7 +842,12 @@ LINES = [
         line(
             "show_without_a_search",
             "A late repeat is shown as provisional before the log is searched for it.",
-            *(View, "recall", "found = await self.search(draft, searched)", "return draft"),
+            *(
+                MessageLog,
+                "recall",
+                "found = await self._rooms[draft.room].search(draft, searched)",
+                "return draft",
+            ),
         ),
         "unit/log/test_log_back.py::test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown",
     ),
@@ -993,7 +998,7 @@ LINES = [
         line(
             "a_room_is_never_ahead",
             "A hold that comes to a room that is ahead of the log asks for what follows, for ever.",
-            *(_Room, "_attach", "if plan.position != position:", "if True:"),
+            *(_Room, "_attach", "if plan.position == position:", "if False:"),
         ),
         "unit/hub/test_local.py::test_a_hold_that_comes_to_a_room_that_is_ahead_of_the_log_waits_for_nobody_else",
     ),

@@ -37,7 +37,7 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
         (
             "resurrect",
             "What was read before it was removed is put into the window as it was.",
-            *(Window, "_prepend_messages", "for id in m.removes", "for id in ()"),
+            *(Window, "_prepend_messages", "removed_by(self.messages)", "{}"),
         ),
         "unit/log/test_window.py::test_the_past_is_put_before_a_window_as_what_its_removals_left_of_it",
     ),
@@ -82,7 +82,7 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
         (
             "the_last_removal",
             "A message that is removed twice names the second removal.",
-            *(Message, "tombstone", "removal if self.removed is None else self.removed", "removal"),
+            *(Message, "tombstone", "removal.id if self.removed is None else self.removed", "removal.id"),
         ),
         "unit/test_messages.py::test_a_tombstone_has_the_place_and_the_key_of_its_message_and_none_of_its_words[more0]",
     ),

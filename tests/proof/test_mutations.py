@@ -28,3 +28,9 @@ def test_every_test_that_a_mutation_names_is_there():
         assert re.search(
             rf"(?m)^(async )?def {re.escape(name.partition('[')[0])}\(", (tests / path).read_text()
         ), name
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: f"{m.name}-{m.noticed.rpartition('::')[2]}")
+def test_every_mutation_finds_what_it_switches_off(mutation, monkeypatch):
+    """The code moves on; a mutation of what is there no more is never made, and so never noticed."""
+    mutation.patch(monkeypatch)

@@ -20,8 +20,8 @@ from flychat.commits import Commit
 from flychat.fields import iso_date
 from flychat.hub import local as local_module
 from flychat.log import MessageLog
-from flychat.log.clearing import forget
 from flychat.log import view as view_module
+from flychat.log.clearing import forget
 from flychat.messages import Draft
 from flychat.server import sweep
 from flychat.storage import Taken, Throttled, Unknown
@@ -32,8 +32,8 @@ from flychat.storage.sqlite_backup import back_up
 from flychat.streams import StreamRequest
 from flychat.tools import rooms
 from flychat.tools.clearing import clear
-from flychat.tools.stores import patiently
 from flychat.tools.rooms import export
+from flychat.tools.stores import patiently
 from tests.support.fakes import FaultyEngine, empty
 from tests.support.program import STANDALONE, maintain, messages, post, refused, running
 from tests.support.served import draft, fields, served
