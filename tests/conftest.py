@@ -6,6 +6,7 @@ import importlib.util
 import os
 import shutil
 import socket
+import subprocess
 import uuid
 from collections.abc import Iterator
 
@@ -61,6 +62,24 @@ def moto_endpoint() -> Iterator[str]:
     yield f"http://{host}:{port}"
     server.stop()
     patient.undo()
+
+
+@pytest.fixture(scope="session")
+def dynalite_endpoint() -> Iterator[str]:
+    """The URL of another imitation of DynamoDB, which somebody else has written: in Node, by what DynamoDB does."""
+    from tests.support.npm import packages
+
+    code = """
+        const server = require('dynalite')({createTableMs: 0})
+        server.listen(0, '127.0.0.1', () => console.log(server.address().port))
+    """
+    folder = packages({"dynalite": "3.2.2"})
+    with subprocess.Popen(["node", "-e", code], cwd=folder, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout
+            yield f"http://127.0.0.1:{int(program.stdout.readline())}"
+        finally:
+            program.kill()
 
 
 ENDPOINT = os.environ.get("FLYCHAT_TEST_DYNAMODB_ENDPOINT")  # a DynamoDB of your choice

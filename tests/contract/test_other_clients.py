@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import random
@@ -28,6 +26,7 @@ import pytest
 
 from tests.conftest import need
 from tests.proof.oracle import post
+from tests.support.npm import packages
 from tests.support.pushpin_proxy import DEPLOY, Stage, eventually, free_port, new_room
 
 pytestmark = pytest.mark.xdist_group("other clients")
@@ -64,34 +63,6 @@ TEXTS = (
     "😀",
     "data: x\n\nid: 999\n\n",
 )
-
-
-def npm_packages() -> Path:
-    """The folder with the clients of npm; installed once."""
-    need("node")
-    need("npm")
-    wanted = json.dumps({"private": True, "dependencies": OF_NPM})
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flychat-tests"
-    folder = cache / hashlib.sha256(wanted.encode()).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "installed").exists():
-            (folder / "package.json").write_text(wanted)
-            _install(folder)
-            (folder / "installed").touch()
-    return folder
-
-
-def _install(folder: Path) -> None:
-    command = ("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
-    for _ in range(3):
-        try:
-            subprocess.run(command, cwd=folder, timeout=120, check=True, capture_output=True, text=True)
-            return
-        except subprocess.SubprocessError as error:
-            why = f"npm cannot install {', '.join(OF_NPM)}: {error} {error.stderr}"
-    pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
 
 
 Cut = tuple[re.Pattern[bytes], int, bool]  # behind which match; whether by a reset, and no orderly end
@@ -215,7 +186,7 @@ async def read_by_all(
     stage: Stage, port: int, room: str, cuts: Callable[[str, random.Random], list[Cut]]
 ) -> tuple[Readers, list[Cutter]]:
     """The clients, each with a Cutter of its own in front of the server at `port`, once all have been let in."""
-    packages = npm_packages()
+    installed = packages(OF_NPM)
     for name in ("httpx", "httpx_sse", "requests", "sseclient"):
         need(name)
     readers = Readers()
@@ -229,7 +200,7 @@ async def read_by_all(
             urls.append(f"http://127.0.0.1:{await cutter.listen()}{path}")
             stage.ending.push_async_callback(cutter.close)
         node = program.endswith("js")
-        run = ("node", HERE / program, packages) if node else (sys.executable, HERE / program)
+        run = ("node", HERE / program, installed) if node else (sys.executable, HERE / program)
         await readers.start(*map(str, run), client, urls=urls)
     await readers.until(lambda events: bool(events))
     return readers, cutters

@@ -110,6 +110,7 @@ ENGINES = [
     "moto",
     "moto, put directly",
     "moto that hides the winner",
+    "dynalite",
     *(["endpoint"] * bool(ENDPOINT)),
 ]
 
@@ -125,6 +126,8 @@ def engine(request, io_loop, tmp_path):
         return
     if request.param == "endpoint":
         environ = dynamo_environment(ENDPOINT)
+    elif request.param == "dynalite":
+        environ = dynamo_environment(request.getfixturevalue("dynalite_endpoint"))
     elif request.param == "moto":
         environ = dynamo_environment(request.getfixturevalue("moto_endpoint"))
     elif request.param == "moto, put directly":
@@ -212,7 +215,7 @@ async def test_a_taken_place_keeps_its_commit_and_names_it_if_the_server_does(en
     await engine.put(winner)
     with pytest.raises(Taken) as taken:
         await engine.put(commit(1, 1, text="second"))
-    hides = request.node.callspec.params["engine"] in ("moto that hides the winner", "endpoint")
+    hides = request.node.callspec.params["engine"] in ("moto that hides the winner", "dynalite", "endpoint")
     assert taken.value.winner == winner or (hides and taken.value.winner is None)
     assert await engine.tail("room", 50) == [winner]
 
