@@ -12,7 +12,7 @@ export class History {
   #turn = Promise.resolve();
   #loading = false;
   #scrolled = 0;
-  #failed = 0;
+  #failed = -Infinity;
   #button = byId("older");
   #note = byId("history-note");
 
@@ -56,14 +56,14 @@ export class History {
     const { resets } = this.log;
     try {
       const messages = await this.#ask(query);
-      for (let left; patient && (left = this.#scrolled + REST - Date.now()) > 0; ) await pause(left);
+      for (let left; patient && (left = this.#scrolled + REST - performance.now()) > 0; ) await pause(left);
       if (resets === this.log.resets) use(messages);
-      this.#failed = 0;
+      this.#failed = -Infinity;
     } catch {
-      this.#failed = Date.now();
+      this.#failed = performance.now();
     }
     this.#loading = false;
-    this.#note.textContent = this.#failed ? "The messages could not be loaded. Try again in a moment." : "";
+    this.#note.textContent = this.#failed > 0 ? "The messages could not be loaded. Try again in a moment." : "";
   }
 
   async #ask(query) {
@@ -77,7 +77,7 @@ export class History {
   }
 
   #scroll() {
-    this.#scrolled = Date.now();
+    this.#scrolled = performance.now();
     if (this.#scrolled - this.#failed < AFTER_FAILURE) return;
     const { scrollTop, scrollHeight, clientHeight } = this.log.scroller;
     if (this.log.hasOlder && scrollTop < NEAR) this.older(true);

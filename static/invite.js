@@ -1,4 +1,4 @@
-import { notice } from "./notice.js";
+import { notice } from "./band.js";
 import { session } from "./paths.js";
 import { ask } from "./server.js";
 

@@ -2,12 +2,12 @@
 // the outbox to the server. Both are shown as rows; which of them where is decided in conversation.js.
 
 import { Address } from "./address.js";
+import { Band, notice } from "./band.js";
 import { Composer } from "./composer.js";
 import { byId } from "./dom.js";
 import { History } from "./history.js";
 import { Identity } from "./identity.js";
 import { Log } from "./log.js";
-import { notice } from "./notice.js";
 import { Outbox } from "./outbox.js";
 import { Status } from "./status.js";
 import { Tabs } from "./tabs.js";
@@ -24,6 +24,7 @@ const ENDS = {
 export class Room {
   #inbox = [];
   #ended = false;
+  #open = false; // the stream
 
   constructor({ user, sub, session, private: guarded, last, older }) {
     const path = byId("composer").getAttribute("action");
@@ -35,9 +36,21 @@ export class Room {
     this.outbox = new Outbox(path, log);
     new Address(log, this.history);
     this.composer = new Composer(path, (text) => this.#send(text));
+    this.band = new Band(
+      () => {
+        const { trouble, until } = this.status;
+        const sending = this.outbox.state;
+        return { trouble, ...sending, until: trouble ? until : sending.until };
+      },
+      () => this.#tryNow(),
+      () => this.outbox.discard(),
+    );
+    this.status.onChange = this.outbox.onChange = () => this.band.draw();
     const take = (news) => {
       if (news.kind === "event") return this.#receive(news);
       this.status.show(news);
+      if (news.kind === "open" && !this.#open) this.outbox.wake();
+      this.#open = news.kind === "open";
       if (news.kind === "ended") this.#end(news);
     };
     this.tabs = new Tabs(path, () => log.last, take, { session, isPrivate: guarded !== undefined });
@@ -56,11 +69,24 @@ export class Room {
     addEventListener("online", () => {
       this.status.show();
       if (!this.#ended) this.tabs.hello("online");
+      this.outbox.wake();
     });
     addEventListener("offline", () => this.status.show());
     document.addEventListener("visibilitychange", wake);
-    addEventListener("pagehide", () => this.tabs.stop());
-    addEventListener("pageshow", ({ persisted }) => (persisted && !this.#ended ? this.tabs.start() : wake()));
+    addEventListener("pagehide", () => {
+      this.tabs.stop();
+      this.outbox.stop();
+    });
+    addEventListener("pageshow", ({ persisted }) => {
+      if (persisted) this.outbox.start();
+      if (persisted && !this.#ended) this.tabs.start();
+      else wake();
+    });
+  }
+
+  #tryNow() {
+    if (!this.#ended) this.tabs.hello("online");
+    this.outbox.retry();
   }
 
   // The right to read has ended: what is shown stays, and nothing is asked for any more.

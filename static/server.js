@@ -13,7 +13,7 @@ export async function ask(path, options) {
 // Retry-After has seconds, or a date. Without one that can be read, it is 2 s.
 export function secondsToWait({ headers }) {
   const after = headers.get("Retry-After") ?? 2;
-  const seconds = isNaN(after) ? (Date.parse(after) - Date.now()) / 1_000 : after;
+  const seconds = isNaN(after) ? (Date.parse(after) - (Date.parse(headers.get("Date")) || Date.now())) / 1_000 : after;
   return Math.max(1, Math.ceil(seconds)) || 2;
 }
 

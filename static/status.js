@@ -5,7 +5,7 @@ const BLIP = 3_000; // ms: shorter interruptions are not mentioned
 
 // The connection, in words, from the news of the stream (stream.js).
 export class Status {
-  #since = 0; // when the trouble began
+  #since = null; // performance.now() when the trouble began
   #timer = new Timer();
   #state;
   #text = new Text();
@@ -16,18 +16,27 @@ export class Status {
     this.#write("connecting", "Connecting", "…");
   }
 
+  // What is in the way: "offline", "reconnecting" or "ended"; and until when.
+  get trouble() {
+    const { state } = document.documentElement.dataset;
+    return ["offline", "reconnecting", "ended"].includes(state) ? state : null;
+  }
+  get until() {
+    return this.#state?.until ?? null;
+  }
+
   show(state = this.#state) {
     this.#state = state;
     this.#timer.stop();
     if (state?.kind === "ended") return this.#write("ended", "Ended");
     if (state?.kind === "open" && navigator.onLine) {
-      this.#since = 0;
+      this.#since = null;
       return this.#write("connected", "Connected");
     }
-    this.#since ||= Date.now();
-    const quiet = this.#since + BLIP - Date.now();
+    this.#since ??= performance.now();
+    const quiet = this.#since + BLIP - performance.now();
     if (quiet > 0) return this.#timer.set(() => this.show(), quiet);
-    const seconds = Math.ceil((state?.until - Date.now()) / 1_000);
+    const seconds = Math.ceil((state?.until - performance.now()) / 1_000);
     if (!navigator.onLine) this.#write("offline", "Offline", ": it goes on when the network is back");
     else this.#write("reconnecting", "Reconnecting", seconds > 0 ? ` in ${seconds} s` : "…");
     if (seconds > 0) this.#timer.set(() => this.show(), 1_000);
@@ -37,5 +46,6 @@ export class Status {
     document.documentElement.dataset.state = state;
     if (this.#text.data !== text) this.#text.data = text;
     this.#detail.textContent = detail;
+    this.onChange?.();
   }
 }

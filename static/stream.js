@@ -1,13 +1,11 @@
 import { ask } from "./server.js";
-import { Timer } from "./timer.js";
+import { backOff, Timer } from "./timer.js";
 
 const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
 const END = "stream-end";
 const KEEP_ALIVE = 22_000; // ms: the server is silent for 20 s at most
 export const SILENCE = 50_000; // ms: a stream that is silent for so long is dead
 const STABLE = 10_000; // ms: one that lived for so long forgets earlier failures
-const FIRST_DELAY = 2_000; // ms until it is opened again, at most; doubled by each failure
-const LAST_DELAY = 30_000; // ms, to which it is doubled
 const DOUBT = 3; // failures in a row, after which it is asked whether the room may still be read
 
 // One EventSource, made anew after any failure, from the position of that moment. Why it failed, a browser does
@@ -18,7 +16,7 @@ const DOUBT = 3; // failures in a row, after which it is asked whether the room 
 //   { kind: "opening" }           a stream is asked for
 //   { kind: "open" }              the server has answered: with each event, but not before `stream-open`
 //   { kind: "event", type, data, id }   an event, as it came: strings
-//   { kind: "waiting", until }    it failed, and is opened again at that time (ms)
+//   { kind: "waiting", until }    it failed, and is opened again at that time (performance.now())
 //   { kind: "ended", reason }     for good: "expired", "revoked", "private"
 export class Stream {
   #source = null;
@@ -26,7 +24,7 @@ export class Stream {
   #failures = 0;
   #opened = 0;
   #live = false;
-  #heard = 0;
+  #heard = [0, 0];
   #wanted = null; // an earlier position
   #reason = null; // that the server gave for an end
   reached = 0; // the last id that came
@@ -37,7 +35,7 @@ export class Stream {
 
   open() {
     this.close();
-    this.#opened = Date.now();
+    this.#opened = performance.now();
     this.#live = false;
     const source = new EventSource(`${this.path}?lastEventId=${this.#wanted ?? this.position()}`);
     this.#wanted = null;
@@ -57,14 +55,19 @@ export class Stream {
 
   // A computer may have slept: do not sit out a delay, nor trust a silent stream, or any of an old network.
   wake(online) {
-    if (online || !this.#source || Date.now() - this.#heard > KEEP_ALIVE) this.open();
+    if (online || !this.#source || this.#silent > KEEP_ALIVE) this.open();
+  }
+
+  // In some browsers performance.now() stands still while the computer sleeps.
+  get #silent() {
+    return Math.max(performance.now() - this.#heard[0], Date.now() - this.#heard[1]);
   }
 
   rewind(from) {
     this.#wanted = from;
     if (!this.#source) return;
     // Within a second it may be a loop, which is slowed down.
-    if (Date.now() - this.#opened < 1_000) this.#fail();
+    if (performance.now() - this.#opened < 1_000) this.#fail();
     else this.open();
   }
 
@@ -77,17 +80,17 @@ export class Stream {
   }
 
   #watch() {
-    this.#heard = Date.now();
+    this.#heard = [performance.now(), Date.now()];
     this.#next.set(() => this.#fail(), SILENCE);
   }
 
   #fail(reason) {
     this.close();
-    if (Date.now() - this.#opened > STABLE) this.#failures = 0;
-    const delay = Math.min(FIRST_DELAY * 2 ** this.#failures, LAST_DELAY) * (0.25 + 0.75 * Math.random());
+    if (performance.now() - this.#opened > STABLE) this.#failures = 0;
+    const delay = backOff(this.#failures);
     this.#failures += 1;
     this.#next.set(() => this.open(), delay);
-    this.tell({ kind: "waiting", until: Date.now() + delay });
+    this.tell({ kind: "waiting", until: performance.now() + delay });
     this.#reason = reason ?? this.#reason;
     if (this.isPrivate || this.#reason || this.#failures >= DOUBT) this.#doubt();
   }

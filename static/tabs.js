@@ -148,10 +148,10 @@ export class Tabs {
   #follow(news) {
     this.#calm();
     if (news.kind === "rest") return document.hidden || this.hello("wake");
-    const { kind, until } = news; // timers of a hidden leader may be late
-    this.#silence.set(() => this.hello("wake"), until ? until + LATE - Date.now() : SILENCE);
+    const { kind, wait } = news; // timers of a hidden leader may be late
+    this.#silence.set(() => this.hello("wake"), wait === undefined ? SILENCE : wait + LATE);
     if (kind === "leader") this.hello();
-    else this.take(news);
+    else this.take(wait === undefined ? news : { ...news, until: performance.now() + wait });
   }
 
   #calm() {
@@ -159,7 +159,9 @@ export class Tabs {
     this.#silence.stop();
   }
 
+  // A time is of one tab only: to others it is said how long that is.
   #post(news) {
-    this.#channel?.postMessage(news);
+    const until = news?.until;
+    this.#channel?.postMessage(until === undefined ? news : { ...news, wait: until - performance.now() });
   }
 }

@@ -37,9 +37,12 @@ def test_axe_finds_nothing_serious(
         ann.open()
         for text in ("see www.example.org", "```\ncode\n```", "line\n" * 40, "👍"):
             post(url, room, "Bob", text)
-        ann.page.route("**/messages/", lambda route: route.abort())
+        ann.page.route("**/messages/", lambda route: route.fulfill(status=400, json={}), times=1)
         ann.say("fails, see www.example.org")
         expect(ann.button("Retry")).to_be_visible()
+        ann.page.route("**/messages/", lambda route: route.abort())
+        ann.say("waits, see www.example.org")
+        expect(ann.button("Try now")).to_be_visible()
         check(ann.page, f"room, {scheme}")
         ann.page.locator("summary").click()
         check(ann.page, f"menu, {scheme}")

@@ -240,7 +240,7 @@ def test_who_writes_far_above_the_newest_message_sees_the_own_one_at_once(window
     with ann.page.expect_request(HISTORY):
         ann.say("mine")
     expect(ann.row("mine")).to_be_in_viewport()
-    assert "mine" in ann.page.evaluate("() => JSON.stringify(sessionStorage)")
+    assert "mine" in ann.page.evaluate("() => JSON.stringify(localStorage)")
     answer_with(held[0], *range(403, 503))
     expect(ann.row("number 502")).to_be_in_viewport()
     expect(ann.row("mine")).to_be_in_viewport()

@@ -70,7 +70,7 @@ def test_on_a_phone_fingers_find_the_buttons_and_nothing_breaks_in_two(window: O
     ann.open()
     field, send = ann.text.bounding_box(), ann.button("Send").bounding_box()
     assert (field["y"], field["height"]) == (send["y"], send["height"])  # so it has one line
-    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.page.route("**/messages/", lambda route: route.fulfill(status=400, json={}))
     ann.text.fill("fails")
     ann.button("Send").click()
     for name in ("Retry", "Discard"):

@@ -1,4 +1,5 @@
-// Time that tests move on: setTimeout, clearTimeout and Date.now go by it, and Math.random is what they say.
+// Time that tests move on: setTimeout, clearTimeout, performance.now and Date.now go by it, the last one off by
+// what somebody has set it. Math.random is what they say.
 
 const real = { setTimeout, clearTimeout, now: Date.now, random: Math.random };
 
@@ -6,6 +7,8 @@ export class Clock {
   #tasks = new Map(); // id -> [when, task]
   #last = 0;
   now = 1_700_000_000_000;
+  began = this.now;
+  set = 0; // ms by which the browser's clock was set
   chance = 0.5;
 
   constructor(test) {
@@ -14,11 +17,13 @@ export class Clock {
       return this.#last;
     };
     globalThis.clearTimeout = (id) => this.#tasks.delete(id);
-    Date.now = () => this.now;
+    Date.now = () => this.now + this.set;
+    performance.now = () => this.now - this.began;
     Math.random = () => this.chance;
     test.after(() => {
       Object.assign(globalThis, { setTimeout: real.setTimeout, clearTimeout: real.clearTimeout });
       Date.now = real.now;
+      delete performance.now;
       Math.random = real.random;
     });
   }

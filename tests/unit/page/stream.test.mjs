@@ -84,7 +84,7 @@ test("its news are told in their order", (t) => {
     { kind: "event", type: "stream-open", data: "{}", id: "" },
     { kind: "open" },
     { kind: "event", type: "message", data: '{"id":1}', id: "1" },
-    { kind: "waiting", until: clock.now + 2_000 * (0.25 + 0.75 * 0.5) },
+    { kind: "waiting", until: clock.now - clock.began + 2_000 * (0.25 + 0.75 * 0.5) },
   ]);
 });
 

@@ -1,0 +1,104 @@
+import { base } from "./paths.js";
+
+// The messages that are not sent yet survive their tab. Each has an item of its own in localStorage, so that no
+// two tabs write the same one, and a lock of its own: who holds it sends. When a tab goes, its locks do, and
+// another tab that shows the messages goes on; or the next page that is opened.
+//
+// Where there are no locks (plain http) the tab remembers by itself, through a reload; where it cannot remember at
+// all, the page does. `keep` says whether the item survives the tab.
+//
+// A record is { message, order }, and perhaps { failed, asked } (outbox.js); right before it goes, { stored }: its
+// id, or true. Without that, it was discarded.
+export class Unsent {
+  #prefix;
+  #held = new Map(); // id -> release of its lock
+
+  constructor(scope) {
+    this.#prefix = `flychat${base}:unsent:${scope}:`;
+  }
+
+  get #area() {
+    return navigator.locks ? window.localStorage : window.sessionStorage;
+  }
+
+  all() {
+    let records = [];
+    try {
+      const names = Object.keys(this.#area).filter((name) => name.startsWith(this.#prefix));
+      records = names.map((name) => this.#read(this.#area.getItem(name), name)).filter(Boolean);
+    } catch {}
+    return records.sort((one, other) => one.order - other.order);
+  }
+
+  get(id) {
+    try {
+      return this.#read(this.#area.getItem(this.#prefix + id), this.#prefix + id);
+    } catch {
+      return null;
+    }
+  }
+
+  keep(record) {
+    const name = this.#prefix + record.message.provisionalId;
+    try {
+      this.#area.setItem(name, JSON.stringify(record));
+      return this.#area === window.localStorage;
+    } catch {
+      return false;
+    }
+  }
+
+  // `stored`: the server has it; else it is discarded.
+  drop(id, stored) {
+    const record = stored && this.get(id);
+    if (record) this.keep({ ...record, stored });
+    try {
+      this.#area.removeItem(this.#prefix + id);
+    } catch {}
+    this.release(id);
+  }
+
+  // What other tabs do: `heard` gets an id, and its record; null if that is gone.
+  listen(heard) {
+    addEventListener("storage", ({ key, newValue }) => {
+      if (!key?.startsWith(this.#prefix)) return;
+      const record = this.#read(newValue, key);
+      if (record || newValue === null) heard(key.slice(this.#prefix.length), record);
+    });
+  }
+
+  // Calls `mine` when this tab is the one that sends the message: sooner or later, or never.
+  async hold(id, mine) {
+    const asking = new AbortController();
+    this.#held.set(id, () => asking.abort());
+    const led = () => {
+      if (asking.signal.aborted) return null;
+      const released = new Promise((resolve) => this.#held.set(id, resolve));
+      mine();
+      return released;
+    };
+    try {
+      await navigator.locks.request(this.#prefix + id, { signal: asking.signal }, led);
+    } catch (error) {
+      if (error.name !== "AbortError") led(); // there are no locks: the server stores an id once
+    }
+  }
+
+  release(id) {
+    this.#held.get(id)?.();
+    this.#held.delete(id);
+  }
+
+  // Another version may have left anything.
+  #read(text, name) {
+    let record;
+    try {
+      record = JSON.parse(text);
+    } catch {}
+    const { message, order, failed } = record ?? {};
+    const { provisionalId: id, text: said, date, lastEventId: position = 0 } = message ?? {};
+    const texts = [id, said, date, failed?.why ?? ""].every((value) => typeof value === "string");
+    const numbers = Number.isFinite(order) && Number.isInteger(position);
+    return texts && numbers && name === this.#prefix + id && !isNaN(Date.parse(date)) ? record : null;
+  }
+}

@@ -1,0 +1,32 @@
+"""The files of static/, as they are served: without their comments, and the same code."""
+
+import subprocess
+
+import pytest
+
+from flychat.packaged import folder
+from flychat.web.assets import Asset
+from tests.conftest import need
+
+FILES = sorted(folder("static").iterdir())
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".js"], ids=lambda path: path.name)
+def test_a_script_is_served_without_the_lines_of_its_comments(path, tmp_path):
+    need("node")
+    source, served = path.read_text().splitlines(), Asset.read(path).plain.decode().splitlines()
+    assert served == [line for line in source if not line.strip().startswith("//")]
+    module = tmp_path / "served.mjs"
+    module.write_text("\n".join(served))
+    checked = subprocess.run(["node", "--check", module], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_styles_are_served_without_comments_and_all_else_as_it_is():
+    for path in FILES:
+        served = Asset.read(path).plain
+        if path.suffix == ".css":
+            assert b"/*" not in served
+            assert served.count(b"{") == path.read_bytes().count(b"{")
+        elif path.suffix != ".js":
+            assert served == path.read_bytes()
