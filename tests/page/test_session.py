@@ -204,7 +204,7 @@ def test_a_right_that_ends_is_said_in_a_sentence_and_nothing_is_asked_for_any_mo
     window: Open, url: str, room: str, also: str
 ) -> None:
     say(url, room, "before", token())
-    ann = signed_in(window, token(life=4)).open()
+    ann = signed_in(window, token(life=10)).open()
     tabs = [ann, *([window(beside=ann).open()] if also == "in two tabs" else [])]
     ann.text.fill("half of a")
     for tab in tabs:
@@ -390,7 +390,7 @@ def test_axe_finds_nothing_wrong_with_what_rights_add_to_the_page(
     visit(stranger)
     eve = signed_in(window, token("eve", "Eve", rooms={}), color_scheme=scheme)
     visit(eve, f"#invite={token()}")
-    ann = signed_in(window, token(life=3), color_scheme=scheme).open()
+    ann = signed_in(window, token(life=3), color_scheme=scheme).open(connected=False)
     ann.page.locator("summary").click()
     expect(notice(ann)).to_be_visible()
     for each in (stranger, eve, ann):
@@ -408,7 +408,7 @@ def test_narrow_windows_have_room_for_what_rights_add(window: Open, url: str, ro
     expect(notice(eve)).to_be_visible()
     ann = signed_in(
         window, token("a" * 200, "A" * 64, life=4), viewport={"width": width, "height": 400}
-    ).open()
+    ).open(connected=False)
     ann.page.locator("summary").click()
     expect(notice(ann)).to_be_visible()
     for each in (stranger, eve, ann):
