@@ -222,6 +222,9 @@ class World:
             if late and not whole:
                 self.report.broken.append(f"not everybody has everything {bound:.0f} s after the last fault")
                 break
+            if late and any(server.up and server.posts for server in self.servers):
+                self.report.broken.append(f"somebody has no answer {bound:.0f} s after the last fault")
+                break
             whole_for = whole_for + 0.25 if whole and not busy and (quiet or late) else 0.0
 
     def judge(self) -> None:
