@@ -31,6 +31,7 @@ function uuid() {
 // `failed`: { why, anew, again }: send it under another id; try again when the page is opened again.
 export class Outbox {
   #entries = []; // in their order
+  #ended = new Set(); // ids: what other tabs still write of them, who have not heard of it, is late
   #busy = false;
   #failures = 0; // in a row
   #timer = new Timer();
@@ -114,9 +115,9 @@ export class Outbox {
     const { failed, message } = record;
     if (this.log.isOfficial(message)) return this.unsent.drop(message.provisionalId, true);
     const entry = this.#enter(record);
+    entry.kept = this.unsent.outlastsTab; // it is not written: it may be gone by now, and would be there again
     if (failed && !failed.again) this.#refuse(entry, failed);
     else this.#pend(entry);
-    this.#save(entry);
     this.#hold(entry);
   }
 
@@ -137,7 +138,7 @@ export class Outbox {
 
   #hear(id, record) {
     const entry = this.#entries.find(({ message }) => message.provisionalId === id);
-    if (!entry) return record && !record.stored && this.#meet(record);
+    if (!entry) return record && !record.stored && !this.#ended.has(id) && this.#meet(record);
     if (!record) return this.#discard(entry);
     const { stored, failed } = record;
     if (stored) return this.#stored(entry, { id: stored, user: entry.message.user });
@@ -245,6 +246,7 @@ export class Outbox {
     if (entry.state === "done") return;
     entry.state = "done";
     this.#entries = this.#entries.filter((other) => other !== entry);
+    this.#ended.add(entry.message.provisionalId);
     this.unsent.drop(entry.message.provisionalId, stored);
     if (!this.#waiting.length) {
       this.#failures = 0;

@@ -42,10 +42,14 @@ export class Unsent {
     const name = this.#prefix + record.message.provisionalId;
     try {
       this.#area.setItem(name, JSON.stringify(record));
-      return this.#area === window.localStorage;
+      return this.outlastsTab;
     } catch {
       return false;
     }
+  }
+
+  get outlastsTab() {
+    return this.#area === window.localStorage;
   }
 
   // `stored`: the server has it; else it is discarded.

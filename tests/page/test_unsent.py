@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 
 import pytest
 from playwright.sync_api import Route, expect
@@ -155,3 +156,29 @@ def test_the_browser_asks_before_it_leaves_only_where_a_message_would_be_lost(
     ann.say("dear")
     expect(ann.row("dear")).to_have_attribute("data-state", "waiting")
     assert ann.page.evaluate(guarded) is not kept
+
+
+def test_what_another_tab_writes_late_of_a_message_that_was_sent_makes_no_second_row(window: Open) -> None:
+    """Its storage events come late where it is busy: by then the message is sent, and its item gone."""
+    ann = window().open()
+    beside = window("Ann", beside=ann).open()
+    beside.page.evaluate(
+        """() => addEventListener("storage", ({ key, newValue }) => {
+            if (key.includes(":unsent:") && newValue) (window.written ??= []).push([key, newValue]);
+        })"""
+    )
+    ann.say("once")
+    for tab in (ann, beside):
+        expect(tab.row("once")).to_have_attribute("data-id", "1")
+    [key, record] = beside.page.evaluate("() => window.written[0]")
+    late = """([key, newValue]) => {
+        dispatchEvent(new StorageEvent("storage", { key, newValue }));
+        return localStorage.getItem(key);
+    }"""
+    for tab in (ann, beside):
+        assert tab.page.evaluate(late, [key, record]) is None, "it is not written again"
+        expect(tab.row("once")).to_have_count(1)
+    another = str(uuid.uuid4())
+    unknown = [text.replace(key[-36:], another) for text in (key, record.replace("once", "gone by now"))]
+    assert beside.page.evaluate(late, unknown) is None, "nor is one that was never heard of here"
+    expect(beside.row("gone by now")).to_have_count(0)
