@@ -14,6 +14,7 @@ knows the wire contract and nothing of flychat's code.
 - For the senders (Ledger) and the store: the ids that were not cleared have no gap; what was answered with 200 is
   stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers; nothing is
   stored that nobody sent; and nobody, who sends one text under a key, is told that it stands for another.
+- For who is erased: after that nothing is stored under the name.
 - For messages that are removed: what is given, answered or stored is what was posted, or what a removal has left of it,
   and then the log has that removal, which names it. A removal that was answered with 200 has left no text,
   neither in the store nor for a stream that is asked for after that.
@@ -61,16 +62,23 @@ class Stored:
     def is_left_of(self, whole: Stored) -> bool:
         """Whether a removal has left this of a message."""
         left = replace(whole, text="", removed=self.removed)
-        return bool(whole.text) and whole.removed is None is not self.removed and self == left
+        return bool(whole.text) and whole.removed is None is not self.removed and self in (left, erased(left))
 
     def is_one_with(self, other: Stored) -> bool:
         """Whether they are the same message, of which a removal may have left one, or one of two both."""
-        both = self.removed is not None is not other.removed and replace(self, removed=other.removed) == other
+        mine, others = replace(self, removed=None), replace(other, removed=None)
+        same = mine == others or erased(mine) == others or mine == erased(others)
+        both = self.removed is not None is not other.removed and same
         return self == other or both or self.is_left_of(other) or other.is_left_of(self)
 
     @property
     def key(self) -> Key:
         return (self.user, self.sender, self.provisional_id)
+
+
+def erased(tombstone: Stored) -> Stored:
+    """What is left when its author is erased as well."""
+    return replace(tombstone, sender="[erased]", user=None)
 
 
 def key_of(message: Mapping) -> Key:
@@ -251,6 +259,7 @@ class Ledger:
     broken: list[str] = field(default_factory=list)
     answers: Counter[int] = field(default_factory=Counter)
     removed: set[int] = field(default_factory=set)  # ids, by removals that were answered
+    erased: set[str] = field(default_factory=set)  # names, by erasures that were answered
 
     def send(self, key: Key, text: str) -> None:
         self.sent[key] = text
@@ -292,6 +301,8 @@ class Ledger:
                 broken.append(f"{message} is stored, but was not sent like this")
             if message.id in self.removed and (message.text or message.removed is None):
                 broken.append(f"{message} was removed, and is stored")
+            if message.sender in self.erased:
+                broken.append(f"{message} was erased, and is stored")
         broken += unnamed(stored, stored)
         broken += [f"{key} is stored as {ids}" for key, ids in places.items() if len(ids) > 1]
         broken += [

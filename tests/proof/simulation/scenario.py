@@ -50,6 +50,7 @@ FAULTS = {
     "revoke": "somebody's tokens are revoked, by any process",
     "rotate": "the key of tokens is replaced, and processes hear of it one after the other",
     "remove": "a moderator removes messages, through any server, until that is answered",
+    "erase": "another process writes, and an operator erases whoever that was, through any server, until it is done",
     "expire": "messages are kept for some seconds, and by DynamoDB's TTL those places become free at some time",
 }
 GRIP_ONLY = {"refused", "unsaid", "restart", "two"}
@@ -59,7 +60,10 @@ PASSES = {"lapse", "revoke", "rotate"}
 NOT_WITH_PASSES = {"clock", "restored", "asleep"}
 # What is left of a message is shorter, so the bytes of a replay are others; and an older copy has the text again.
 NOT_WITH_REMOVALS = {"large", "restored"}
-ASIDE = {"remove"}  # drawn by themselves: so a conversation without them is what it was before there were any
+ASIDE = {
+    "remove",
+    "erase",
+}  # drawn by themselves: so a conversation without them is what it was before there were any
 COUNTS = ("servers", "clients", "senders", "messages")
 
 
@@ -81,8 +85,9 @@ class Scenario:
         faults = set(chance.sample(possible, chance.choice((1, 2, 3, 4, 6, 9))))
         if faults & PASSES:
             faults -= NOT_WITH_PASSES
-        if random.Random(f"{seed}/remove").random() < 0.2 and not faults & NOT_WITH_REMOVALS:
-            faults.add("remove")
+        for fault in sorted(ASIDE):
+            if random.Random(f"{seed}/{fault}").random() < 0.2 and not faults & NOT_WITH_REMOVALS:
+                faults.add(fault)
         return cls(
             seed,
             mode,

@@ -135,6 +135,37 @@ async def _removed(world: World, draft: Draft) -> None:
         await asyncio.sleep(world.chance.uniform(0.05, 2))
 
 
+async def erase(world: World) -> None:
+    """Somebody elsewhere has written, and is erased with the name: asked for in steps, each until it is answered."""
+    chance, name = world.chance, f"somebody {world.chance.random()}"
+    await asyncio.sleep(chance.uniform(0, world.span / 2))
+    async with world.operator:  # nobody clears meanwhile, or restores
+        world.store.append([world.draft(name, "a secret") for _ in range(chance.randint(1, 3))])
+    await asyncio.sleep(chance.uniform(0, world.span / 2))
+
+    def entry(ids: tuple[int, ...]) -> Draft:
+        draft = Draft.removal(ROOM, ids, {}, now=world.wall(), user="operator", erases=True)
+        world.ledger.send(draft.key, draft.text)
+        return draft
+
+    world.note(f"{name} is to be erased")
+    above: int | None = 0
+    for _ in range(60):
+        up = [server for server in world.servers if server.up]
+        with contextlib.suppress(OSError, Unavailable, NotFound, TooOld):  # some are cleared, or have expired
+            while up and above is not None:
+                server = chance.choice(up)
+                work = server.chat.erase(ROOM, lambda message: message.is_by(None, name), entry, above)
+                erased, above = await server.ask(work, "an erasure")
+                world.report.suffered["erase"] += erased
+                up = [server for server in world.servers if server.up]
+            if above is None:
+                world.note(f"{name} is erased")
+                world.ledger.erased.add(name)
+                return
+        await asyncio.sleep(chance.uniform(0.05, 2))
+
+
 async def revoke(world: World) -> None:
     await world.passes.revoke()
 
@@ -180,5 +211,6 @@ TROUBLES: dict[str, Callable[[World], Awaitable[None]]] = {
         cut,
         stall,
         remove,
+        erase,
     )
 }

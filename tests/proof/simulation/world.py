@@ -54,7 +54,7 @@ class World:
         self.published_at = 0.0
         self.proxies: list[Pushpin | None] = [None] * (2 if "two" in scenario.faults else 1)
         self.tasks: list[asyncio.Task[Any]] = []
-        several = scenario.servers > 1 or {"foreign", "clear", "asleep"} & set(scenario.faults)
+        several = scenario.servers > 1 or {"foreign", "clear", "asleep", "erase"} & set(scenario.faults)
         self.shared = bool(several) or self.chance.random() < 0.5
         self.expires = bool({"expire", "asleep"} & set(scenario.faults))
         self.slept = 0.0  # seconds in which no loop's clock went on
