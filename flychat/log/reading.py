@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from ..commits import Commit
 from ..errors import Overloaded, Unavailable
 from ..messages import Message
-from ..storage import READ_BYTES, Engine, Hole, Throttled, Unknown
+from ..storage import READ_BYTES, Engine, Hole, StoreFailed, Taken, Throttled, Unknown
 from ..streams import HISTORY, REPLAY, Page, replay
 
 T = TypeVar("T")
@@ -180,6 +180,16 @@ class Reader:
     def _check_open(self) -> None:
         if self._closed:
             raise Unavailable("the message log is closed")
+
+
+async def available(work: Awaitable[T]) -> T:
+    """What a call of the store returns; that it failed is Unavailable, but Taken is told as it is."""
+    try:
+        return await work
+    except (Taken, Unavailable):
+        raise
+    except StoreFailed as error:
+        raise Unavailable(str(error)) from error
 
 
 def page_of(commits: list[Commit], limit: int = 0) -> Page:

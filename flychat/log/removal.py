@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from functools import partial
 from weakref import WeakValueDictionary
 
 from ..commits import COMMIT_MESSAGES, Commit
 from ..errors import NotFound, Unavailable
 from ..messages import Draft, Message
-from ..storage import StoreFailed, Taken
+from ..storage import Taken
+from .reading import available
 from .view import Common
 
 AT_ONCE = 8  # commits that are read, or rewritten, for one removal
@@ -95,7 +97,9 @@ class Removals:
             new = without(commit, entry)
             try:
                 if new is not None:
-                    await self._stored(commit, new)
+                    # A try with an unknown outcome is safe to repeat: it is then Taken.
+                    change = partial(self._common.engine.rewrite, commit, new)
+                    await available(self._common.reader.patient(change))
             except Taken:  # by another removal, or an earlier try of this one; or the room was cleared
                 commits = await self._common.reader.before(room, first + 1, 1)
                 if not commits or commits[-1].first != first:
@@ -107,15 +111,6 @@ class Removals:
                         self._buried(room, message)
                 return
         raise Unavailable("others are faster")
-
-    async def _stored(self, old: Commit, new: Commit) -> None:
-        """Raises Taken, Unavailable. A try with an unknown outcome is safe to repeat: it is then Taken."""
-        try:
-            await self._common.reader.patient(lambda: self._common.engine.rewrite(old, new))
-        except (Taken, Unavailable):
-            raise
-        except StoreFailed as error:
-            raise Unavailable(str(error)) from error
 
     async def _entry(self, room: str, id: int) -> Message:
         for commit in await self._holding(room, (id,)):

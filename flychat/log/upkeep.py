@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from ..commits import Commit
 from ..errors import Unavailable
 from ..fields import REMOVES
 from ..messages import Draft, Message
-from ..storage import StoreFailed, Summary
+from ..storage import Summary
 from .clearing import clear
 from .memory import Rooms
+from .reading import available
 from .removal import Removals
 from .view import Common
 
-T = TypeVar("T")
 Wrote: TypeAlias = Callable[[Message], bool]
 Entry: TypeAlias = Callable[[tuple[int, ...]], Draft]
 
@@ -58,7 +58,7 @@ class Upkeep:
         Raises Unavailable (it may be done in part: ask for the same again).
         """
         self._check_open()
-        return await self._told(clear(self._common.engine, name, self._common.reader.patient, self._voided))
+        return await available(clear(self._common.engine, name, self._common.reader.patient, self._voided))
 
     def _voided(self, void: Commit) -> None:
         """The room is cleared, up to here: held streams are reset, and nobody is shown the rest any more."""
@@ -70,20 +70,14 @@ class Upkeep:
                 room.forget()
         self._common.committed(void)
 
-    async def erase(
-        self,
-        name: str,
-        wrote: Callable[[Message], bool],
-        entry: Callable[[tuple[int, ...]], Draft],
-        above: int,
-    ) -> tuple[int, int | None]:
+    async def erase(self, name: str, wrote: Wrote, entry: Entry, above: int) -> tuple[int, int | None]:
         """Removes some of what somebody `wrote`, and their names: how much, and above which id to go on.
 
         `entry` makes the draft that removes messages. None: the end is reached. Raises as `clear` does.
         """
         self._check_open()
         read, engine = self._common.reader.patient, self._common.engine
-        commits = await self._told(read(lambda: engine.everything(name, above)))
+        commits = await available(read(lambda: engine.everything(name, above)))
         found = [message.id for commit in commits for message in commit.messages if wrote(message)]
         for first in range(0, len(found), REMOVES):
             await self._removals.remove(entry(tuple(found[first : first + REMOVES])), _anything)
@@ -91,17 +85,11 @@ class Upkeep:
 
     async def rooms(self) -> list[Summary]:
         """All rooms of the store. Raises Unavailable."""
-        return await self._told(self._common.reader.patient(self._common.engine.rooms))
-
-    async def _told(self, work: Awaitable[T]) -> T:
-        try:
-            return await work
-        except StoreFailed as error:
-            raise Unavailable(str(error)) from error
+        return await available(self._common.reader.patient(self._common.engine.rooms))
 
     async def expire(self, before: str) -> None:
         """Has what is older than a date deleted, also from memory. Raises Unavailable."""
-        await self._told(self._common.engine.expire(before))
+        await available(self._common.engine.expire(before))
         for number, room in enumerate(list(self._rooms.values())):
             if number % EXPIRED_AT_ONCE == 0:
                 await asyncio.sleep(0)

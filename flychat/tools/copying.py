@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from ..access.rulebook import RULES
@@ -64,7 +65,7 @@ async def _pass(source: Engine, target: Engine, room: str, last: int, *, tell: b
         elif theirs.payload != ours.payload:
             if not _erased(ours, theirs):
                 raise Differs(room, ours.first)
-            await patiently(partial(_rewritten, target, theirs, ours))
+            await patiently(partial(_tried, target.rewrite, theirs, ours))
         else:
             continue
         changed += 1
@@ -98,22 +99,13 @@ async def _pairs(
 
 
 async def _put(target: Engine, commits: list[Commit]) -> None:
-    await asyncio.gather(*(patiently(partial(_placed, target, commit)) for commit in commits))
+    await asyncio.gather(*(patiently(partial(_tried, target.put, commit)) for commit in commits))
     commits.clear()
 
 
-async def _placed(target: Engine, commit: Commit) -> None:
-    try:
-        await target.put(commit)
-    except Taken:  # by an earlier try, or somebody else: the next pass tells
-        return
-
-
-async def _rewritten(target: Engine, old: Commit, new: Commit) -> None:
-    try:
-        await target.rewrite(old, new)
-    except Taken:
-        return
+async def _tried(change: Callable[..., Awaitable[None]], *commits: Commit) -> None:
+    with suppress(Taken):  # by an earlier try, or somebody else: the next pass tells
+        await change(*commits)
 
 
 def _erased(ours: Commit, theirs: Commit) -> bool:

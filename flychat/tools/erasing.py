@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,11 +11,9 @@ from typing import Any, TypeAlias
 from ..access.rulebook import RULES
 from ..errors import Invalid, Misconfigured
 from ..fields import sender_name, user_id
-from ..log import MessageLog
 from ..messages import Draft
-from ..storage.opened import open_engine
 from .operator import NOT_FLYCHAT, OPERATOR, ask_server, server_options
-from .stores import existing_store, named_room, store_option
+from .stores import existing_store, named_room, opened_log, store_option
 from .terminal import interruptible, printable
 
 # Erases some in a room, above an id: how many, and above which id to go on, or None.
@@ -79,20 +76,17 @@ def _named(room: Any) -> str:
 
 
 async def _in(store: tuple[str, str], user: str | None, name: str | None, rooms: Sequence[str]) -> int:
-    log = MessageLog(await open_engine(*store, os.environ), memory=False)
+    async with opened_log(store) as log:
 
-    async def step(room: str, above: int) -> tuple[int, int | None]:
-        def entry(ids: tuple[int, ...]) -> Draft:
-            return Draft.removal(room, ids, {}, now=time.time(), user=OPERATOR, erases=True)
+        async def step(room: str, above: int) -> tuple[int, int | None]:
+            def entry(ids: tuple[int, ...]) -> Draft:
+                return Draft.removal(room, ids, {}, now=time.time(), user=OPERATOR, erases=True)
 
-        return await log.upkeep.erase(room, lambda message: message.is_by(user, name), entry, above)
+            return await log.upkeep.erase(room, lambda message: message.is_by(user, name), entry, above)
 
-    try:
         if not rooms:
             rooms = [each.room for each in await log.upkeep.rooms() if each.room != RULES]
         return await _all(rooms, step)
-    finally:
-        await log.close()
 
 
 async def _all(rooms: Sequence[str], step: Step) -> int:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from ..errors import Invalid, Misconfigured
 from ..fields import REMOVES, removes_field
-from ..log import MessageLog
 from ..messages import Draft, Message
-from ..storage.opened import open_engine
 from .arguments import as_number
 from .operator import NOT_FLYCHAT, OPERATOR, ask_server, server_options
-from .stores import existing_store, named_room, store_option
+from .stores import existing_store, named_room, opened_log, store_option
 from .terminal import interruptible
 
 
@@ -59,13 +56,10 @@ async def _through(url: str, secret: str | None, room: str, parts: Sequence[tupl
 
 
 async def _from(store: tuple[str, str], room: str, parts: Sequence[tuple[int, ...]]) -> None:
-    log = MessageLog(await open_engine(*store, os.environ), memory=False)
-    try:
+    async with opened_log(store) as log:
         for ids in parts:
             draft = Draft.removal(room, ids, {}, now=time.time(), user=OPERATOR)
             _tell(ids, (await log.upkeep.remove(draft, _no_removal)).id)
-    finally:
-        await log.close()
 
 
 def _no_removal(message: Message) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from ..config import store
 from ..errors import Misconfigured, Refused
 from ..fields import room_name
+from ..log import MessageLog
 from ..storage import Engine, Throttled, Unknown
 from ..storage.opened import open_engine
 
@@ -50,6 +51,16 @@ async def opened(place: tuple[str, str], *, reading: bool = False) -> AsyncItera
         yield engine
     finally:
         await engine.close()
+
+
+@asynccontextmanager
+async def opened_log(place: tuple[str, str]) -> AsyncIterator[MessageLog]:
+    """The log over the store, as one of several processes has it. Raises Misconfigured."""
+    log = MessageLog(await open_engine(*place, os.environ), memory=False)
+    try:
+        yield log
+    finally:
+        await log.close()
 
 
 def named_room(name: str) -> str:

@@ -80,6 +80,7 @@ class MessagesHandler(StreamHandler):
     def initialize(self) -> None:
         self._body = bytearray()
         self._fields: dict[str, Any] = {}
+        self._read: tuple[dict[str, Any], bool] | None = None
 
     def prepare(self) -> None:
         super().prepare()
@@ -152,15 +153,18 @@ class MessagesHandler(StreamHandler):
     def _removal(self) -> dict[str, Any] | None:
         """The fields of a POST that asks for messages to be removed."""
         with contextlib.suppress(errors.Refused):
-            fields, is_form = self._read_fields()
-            if not is_form and fields.get("removes") is not None and len(self._body) <= BODY_BYTES:
-                return fields
+            if len(self._body) <= BODY_BYTES:
+                fields, is_form = self._read_fields()
+                if not is_form and fields.get("removes") is not None:
+                    return fields
         return None
 
     def _read_fields(self) -> tuple[dict[str, Any], bool]:
         if self.request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise errors.Unsupported("the body must not be compressed")
-        return read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))
+        if self._read is None:
+            self._read = read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))
+        return dict(self._read[0]), self._read[1]
 
     def again(self) -> str:
         if self.request.method != "POST":

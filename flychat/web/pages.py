@@ -117,10 +117,15 @@ class RoomHandler(RightsHandler):
         self.application.warn_bypassed()
         return f"Not live: this page was opened around the proxy. Open it at {self.application.proxy_address}"
 
+    @property
+    def _vouched(self) -> str | None:
+        """The name in the token, if there is one."""
+        return None if self.identity is None else self.identity.name
+
     def _user(self) -> str:
         """The token's, else `?user=`, else the one remembered. Raises Invalid."""
-        if self.identity is not None and self.identity.name is not None:
-            return self.identity.name
+        if self._vouched is not None:
+            return self._vouched
         given = self.query_value("user")
         if given is None:
             return self.visitor.name
@@ -134,13 +139,13 @@ class RoomHandler(RightsHandler):
         """
         if self.query_value("user") is None or not self.visitor.name or user in ("", self.visitor.name):
             return False
-        if self.identity is not None and self.identity.name is not None:
+        if self._vouched is not None:
             return False
         asked = self.get_cookie(ASKED_COOKIE)
         return not asked or self.query_value("asked") != asked
 
     def _remember(self, user: str) -> None:
-        if self.query_value("user") is not None and (self.identity is None or self.identity.name is None):
+        if self.query_value("user") is not None and self._vouched is None:
             self._leave(USER_COOKIE, quote(user, safe=""), httponly=True)
         self._asked()
 

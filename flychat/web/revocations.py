@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from .. import errors
-from ..access import MODERATE
 from ..access.revocations import ALL_ROOMS
 from ..fields import room_name, string_field, user_id
-from .forms import read_fields
-from .rights import RightsHandler
+from .operators import OperatorHandler
 
 
-class RevocationsHandler(RightsHandler):
+class RevocationsHandler(OperatorHandler):
     """`user` is whom; without a `room` it is for all rooms, and takes the right to moderate all."""
 
     async def post(self) -> None:
-        if not self.allow_origin():
-            raise errors.Forbidden("this origin may not post here")
-        fields, _ = read_fields(self.request.headers.get("Content-Type", ""), self.request.body)
+        fields = self.fields()
         room = ALL_ROOMS if fields.get("room") is None else room_name(string_field(fields, "room"))
-        await self.require(room, MODERATE)
-        if room == ALL_ROOMS and not (self.identity and self.identity.rooms.everywhere(MODERATE)):
-            raise errors.NotAllowed
+        await self.moderator(room)
         user = user_id(string_field(fields, "user"))
-        self.admit(1)
         moment = await self.application.revoke(user, room)
-        self.set_header("Cache-Control", "no-store")
         self.write_json({"user": user, "room": room or None, "at": moment})

@@ -15,37 +15,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from .. import errors
-from ..access import MODERATE, Token
 from ..access.revocations import ALL_ROOMS
 from ..access.rulebook import RULES
 from ..errors import Invalid
 from ..fields import position_field, room_name, sender_name, string_field, user_id
 from ..messages import Draft, Message
-from .forms import read_fields
-from .rights import RightsHandler
+from .operators import OperatorHandler
 
 STEP_SECONDS = 2.0  # of an erasure: less than what any proxy waits for
-
-
-class OperatorHandler(RightsHandler):
-    """Only for who has a token: a right that everybody has is not meant for this."""
-
-    async def moderator(self, room: str) -> Token:
-        """Who asks, and may moderate here. Raises Unauthorized, NotAllowed, Forbidden, Unavailable."""
-        if not self.allow_origin():
-            raise errors.Forbidden("this origin may not ask for this")
-        await self.require(room, MODERATE)
-        if self.identity is None:
-            raise errors.Unauthorized
-        if room == ALL_ROOMS and not self.identity.rooms.everywhere(MODERATE):
-            raise errors.NotAllowed
-        self.admit(1)
-        self.set_header("Cache-Control", "no-store")
-        return self.identity
-
-    def fields(self) -> Mapping[str, Any]:
-        return read_fields(self.request.headers.get("Content-Type", ""), self.request.body)[0]
 
 
 class ClearingsHandler(OperatorHandler):

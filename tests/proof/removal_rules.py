@@ -12,9 +12,9 @@ from flychat.log.window import Window
 from flychat.messages import Message
 from flychat.storage.sqlite import SqliteEngine
 from flychat.web import removals as removals_module
+from flychat.web.operators import OperatorHandler
 from flychat.web.removals import MessageHandler
 from flychat.web.shortcut import Shortcut
-from flychat.web.upkeep import OperatorHandler
 
 RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
     (

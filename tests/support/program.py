@@ -112,21 +112,6 @@ def refused(*arguments: str, cwd: Path, environ=None) -> str:
     return line
 
 
-def maintain(
-    *arguments: str, cwd: Path, environ: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """A command, run to its end."""
-    return subprocess.run(
-        command(*arguments),
-        cwd=cwd,
-        env=environment(environ),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
-
-
 def get(url: str, **headers: str) -> str:
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as response:
         return response.read().decode()

@@ -35,7 +35,7 @@ from flychat.tools.clearing import clear
 from flychat.tools.rooms import export
 from flychat.tools.stores import patiently
 from tests.support.fakes import FaultyEngine, empty
-from tests.support.program import STANDALONE, maintain, messages, post, refused, running
+from tests.support.program import STANDALONE, messages, post, ran, refused, running
 from tests.support.served import draft, fields, served
 
 DAY = 86_400
@@ -640,21 +640,21 @@ async def test_an_export_is_written_a_page_at_a_time_and_in_whole_lines(monkeypa
 def test_rooms_are_exported_and_cleared_from_the_command_line(tmp_path):
     with running(*STANDALONE, "--retention", "7", cwd=tmp_path) as program:
         written = [post(program, f"{n}", "a%20b") for n in range(3)]
-        in_use = maintain("clear", "a b", cwd=tmp_path)
+        in_use = ran("clear", "a b", cwd=tmp_path)
         assert (in_use.returncode, in_use.stdout) == (2, "")
         assert "another flychat is using it" in in_use.stderr
-        beside = maintain("export", "a b", cwd=tmp_path)
+        beside = ran("export", "a b", cwd=tmp_path)
         assert [json.loads(line) for line in beside.stdout.splitlines()] == written
         written.append(post(program, "after", "a%20b"))
-    exported = maintain("export", "a b", cwd=tmp_path)
+    exported = ran("export", "a b", cwd=tmp_path)
     assert [json.loads(line) for line in exported.stdout.splitlines()] == written
-    cleared = maintain("clear", "a b", "--store", "sqlite:flychat.db", cwd=tmp_path)
+    cleared = ran("clear", "a b", "--store", "sqlite:flychat.db", cwd=tmp_path)
     assert (cleared.returncode, cleared.stdout.count("\n")) == (0, 1)
-    assert maintain("export", "a b", cwd=tmp_path).stdout == ""
+    assert ran("export", "a b", cwd=tmp_path).stdout == ""
     with running(*STANDALONE, cwd=tmp_path) as program:
         assert messages(program, "a%20b") == []
         assert post(program, "new", "a%20b")["id"] == 6
-    assert maintain("clear", "nobody", cwd=tmp_path).stdout == "flychat: there was nothing to clear\n"
+    assert ran("clear", "nobody", cwd=tmp_path).stdout == "flychat: there was nothing to clear\n"
     for arguments in (
         ("clear", "a/b"),
         ("export", "healthz"),
@@ -663,7 +663,7 @@ def test_rooms_are_exported_and_cleared_from_the_command_line(tmp_path):
         ("export", "x", "--store", "sqlite:typo.db"),
         ("clear",),
     ):
-        refusal = maintain(*arguments, cwd=tmp_path)
+        refusal = ran(*arguments, cwd=tmp_path)
         assert (refusal.returncode, refusal.stdout) == (2, ""), arguments
     assert not list(tmp_path.glob("typo*"))
     assert "--retention" in refused("--standalone", "--retention", "3", cwd=tmp_path)
@@ -675,7 +675,7 @@ async def test_an_export_from_the_command_line_says_on_stderr_what_is_missing(tm
     for first in (1, 2, 5):
         await store_at(engine, "tea", first, time.time())
     await engine.close()
-    exported = await asyncio.to_thread(maintain, "export", "tea", cwd=tmp_path)
+    exported = await asyncio.to_thread(ran, "export", "tea", cwd=tmp_path)
     assert [json.loads(line)["id"] for line in exported.stdout.splitlines()] == [1, 2, 5]
     assert exported.stderr == "flychat: messages 3 to 4 are missing in the store\n"
     assert exported.returncode == 0
@@ -691,7 +691,7 @@ async def test_a_backup_ends_while_people_write_and_is_whole_and_a_store(tmp_pat
     await log.close()
     with running(*STANDALONE, "--rate-limit", "0", cwd=tmp_path) as program:
         known = (await asyncio.to_thread(post, program, "before"))["id"]
-        backup = asyncio.create_task(asyncio.to_thread(maintain, "backup", "backup.db", cwd=tmp_path))
+        backup = asyncio.create_task(asyncio.to_thread(ran, "backup", "backup.db", cwd=tmp_path))
         meanwhile = 0
         while not backup.done():
             await asyncio.to_thread(post, program, "x" * 4000)
@@ -700,7 +700,7 @@ async def test_a_backup_ends_while_people_write_and_is_whole_and_a_store(tmp_pat
         assert (told.returncode, told.stderr) == (0, "")
         assert told.stdout == f"flychat: backup.db is a copy of the store, of {copy.stat().st_size:,} bytes\n"
         assert meanwhile > 3
-        again = await asyncio.to_thread(maintain, "backup", "backup.db", cwd=tmp_path)
+        again = await asyncio.to_thread(ran, "backup", "backup.db", cwd=tmp_path)
         assert (again.returncode, "a new name" in again.stderr) == (2, True)
     assert copy.stat().st_mode & 0o777 == 0o600
     assert not list(tmp_path.glob("*.unfinished*"))
@@ -708,7 +708,7 @@ async def test_a_backup_ends_while_people_write_and_is_whole_and_a_store(tmp_pat
     with running(*STANDALONE, "--store", "sqlite:restored.db", cwd=tmp_path) as program:
         last = post(program, "goes on")["id"]
     assert known < last <= known + meanwhile + 1
-    exported = maintain("export", "room", "--store", "sqlite:restored.db", cwd=tmp_path).stdout
+    exported = ran("export", "room", "--store", "sqlite:restored.db", cwd=tmp_path).stdout
     assert [json.loads(line)["id"] for line in exported.splitlines()] == list(range(1, last + 1))
 
 
@@ -716,9 +716,9 @@ def test_a_store_that_no_server_has_is_backed_up_too_and_stays_as_it_is(tmp_path
     with running(*STANDALONE, cwd=tmp_path) as program:
         post(program, "hi")
     before = (tmp_path / "flychat.db").read_bytes()
-    assert maintain("backup", "a copy.db", cwd=tmp_path).returncode == 0
+    assert ran("backup", "a copy.db", cwd=tmp_path).returncode == 0
     assert (tmp_path / "flychat.db").read_bytes() == before
-    assert maintain("export", "room", "--store", "sqlite:a copy.db", cwd=tmp_path).stdout != ""
+    assert ran("export", "room", "--store", "sqlite:a copy.db", cwd=tmp_path).stdout != ""
 
 
 @pytest.mark.parametrize(
@@ -742,7 +742,7 @@ def test_what_cannot_be_backed_up_is_said_in_one_line_and_nothing_is_left(
         db.execute("CREATE TABLE other (a)")
     (tmp_path / "text.db").write_text("no database, but a text that is long enough" * 99)
     there = sorted(tmp_path.iterdir())
-    told = maintain("backup", file, "--store", store, cwd=tmp_path)
+    told = ran("backup", file, "--store", store, cwd=tmp_path)
     assert (told.returncode, told.stdout, told.stderr.count("\n")) == (status, "", 1)
     assert says in told.stderr
     assert [each for each in sorted(tmp_path.iterdir()) if "other.db-" not in each.name] == there

@@ -27,7 +27,7 @@ from flychat.tools.copying import Differs
 from flychat.tools.rooms import export, stored
 from tests.support.fakes import FaultyEngine, MemoryEngine, random_faults
 from tests.support.modes import standing
-from tests.support.program import STANDALONE, maintain, messages, post, running
+from tests.support.program import STANDALONE, messages, post, ran, running
 
 DATE = "2026-01-31T12:00:00.123Z"
 
@@ -46,7 +46,7 @@ async def filled(path, **rooms: int) -> None:
 @pytest.mark.gen_test(timeout=60)
 async def test_rooms_are_listed_for_people_and_for_programs_without_the_internal_one(tmp_path):
     await filled(tmp_path / "flychat.db", tea=3, coffee=12)
-    told = maintain("rooms", "--json", cwd=tmp_path)
+    told = ran("rooms", "--json", cwd=tmp_path)
     assert (told.returncode, told.stderr) == (0, "")
     rooms = [json.loads(line) for line in told.stdout.splitlines()]
     assert [list(room) for room in rooms] == [["room", "messages", "lastId", "bytes", "newest"]] * 2
@@ -55,7 +55,7 @@ async def test_rooms_are_listed_for_people_and_for_programs_without_the_internal
         ("tea", 3, 3, DATE),
     ]
     assert all(room["bytes"] > 80 * room["messages"] for room in rooms)
-    told = maintain("rooms", cwd=tmp_path)
+    told = ran("rooms", cwd=tmp_path)
     assert (told.returncode, told.stderr) == (0, "")
     head, *lines = told.stdout.splitlines()
     assert head.split() == ["messages", "last", "id", "bytes", "newest", "room"]
@@ -66,8 +66,8 @@ async def test_rooms_are_listed_for_people_and_for_programs_without_the_internal
 @pytest.mark.gen_test(timeout=60)
 async def test_the_name_of_a_room_cannot_steer_the_terminal(tmp_path):
     await filled(tmp_path / "flychat.db", **{"a\u202eb": 1})
-    assert "\u202e" not in maintain("rooms", cwd=tmp_path).stdout
-    told = maintain("rooms", "--json", cwd=tmp_path).stdout
+    assert "\u202e" not in ran("rooms", cwd=tmp_path).stdout
+    told = ran("rooms", "--json", cwd=tmp_path).stdout
     assert "\u202e" not in told
     assert json.loads(told)["room"] == "a\u202eb"
 
@@ -78,25 +78,25 @@ async def test_the_name_of_a_room_cannot_steer_the_terminal(tmp_path):
 @pytest.mark.gen_test(timeout=90)
 async def test_all_that_is_exported_is_imported_under_the_same_ids(tmp_path):
     await filled(tmp_path / "flychat.db", tea=130, coffee=2)
-    exported = maintain("export", "--all", cwd=tmp_path)
+    exported = ran("export", "--all", cwd=tmp_path)
     assert (exported.returncode, exported.stderr) == (0, "")
     lines = [json.loads(line) for line in exported.stdout.splitlines()]
     assert [next(iter(line)) for line in lines] == ["room"] * 132
     assert [(line["room"], line["id"]) for line in lines][:3] == [("coffee", 1), ("coffee", 2), ("tea", 1)]
     (tmp_path / "all.jsonl").write_text(exported.stdout)
     for store in ("sqlite:new.db", "sqlite:new.db"):
-        imported = maintain("import", "--all", "all.jsonl", "--store", store, cwd=tmp_path)
+        imported = ran("import", "--all", "all.jsonl", "--store", store, cwd=tmp_path)
         if imported.returncode:
             break
         assert imported.stdout.splitlines()[1] == "flychat: tea has 130 messages, written and compared"
     assert imported.returncode == 1
     assert imported.stderr == "flychat: coffee: the room is not empty; nothing was written\n"
-    again = maintain("export", "--all", "--store", "sqlite:new.db", cwd=tmp_path)
+    again = ran("export", "--all", "--store", "sqlite:new.db", cwd=tmp_path)
     assert again.stdout == exported.stdout
-    one = maintain("export", "tea", cwd=tmp_path).stdout
+    one = ran("export", "tea", cwd=tmp_path).stdout
     (tmp_path / "tea.jsonl").write_text(one)
-    assert maintain("import", "milk", "tea.jsonl", "--store", "sqlite:new.db", cwd=tmp_path).returncode == 0
-    assert maintain("export", "milk", "--store", "sqlite:new.db", cwd=tmp_path).stdout == one
+    assert ran("import", "milk", "tea.jsonl", "--store", "sqlite:new.db", cwd=tmp_path).returncode == 0
+    assert ran("export", "milk", "--store", "sqlite:new.db", cwd=tmp_path).stdout == one
 
 
 @pytest.mark.gen_test(timeout=60)
@@ -106,8 +106,8 @@ async def test_a_room_that_has_lost_its_beginning_is_imported_behind_it(tmp_path
     for each in (5, 6, 7):
         await engine.put(Commit.of(each, [Draft("tea", "ann", f"{each}", DATE, str(uuid.uuid4()), "ann")]))
     await engine.close()
-    (tmp_path / "tea").write_text(maintain("export", "tea", cwd=tmp_path).stdout)
-    assert maintain("import", "tea", "tea", "--store", "sqlite:b.db", cwd=tmp_path).returncode == 0
+    (tmp_path / "tea").write_text(ran("export", "tea", cwd=tmp_path).stdout)
+    assert ran("import", "tea", "tea", "--store", "sqlite:b.db", cwd=tmp_path).returncode == 0
     with running(*STANDALONE, "--store", "sqlite:b.db", cwd=tmp_path) as program:
         there = messages(program, "tea")
         assert [(message["id"], message["user"]) for message in there] == [(5, "ann"), (6, "ann"), (7, "ann")]
@@ -145,15 +145,15 @@ async def test_what_was_removed_and_what_has_data_is_exported_and_imported_as_it
     engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
     await with_all_there_is(engine)
     await engine.close()
-    exported = maintain("export", "--all", cwd=tmp_path).stdout
+    exported = ran("export", "--all", cwd=tmp_path).stdout
     lines = [json.loads(line) for line in exported.splitlines()]
     assert {line.pop("room") for line in lines} == {"tea"}
     check_all_there_is(lines)
     (tmp_path / "all.jsonl").write_text(exported)
-    imported = maintain("import", "--all", "all.jsonl", "--store", "sqlite:new.db", cwd=tmp_path)
+    imported = ran("import", "--all", "all.jsonl", "--store", "sqlite:new.db", cwd=tmp_path)
     assert (imported.returncode, imported.stderr) == (0, "")
-    assert maintain("export", "--all", "--store", "sqlite:new.db", cwd=tmp_path).stdout == exported
-    [told] = maintain("rooms", "--json", "--store", "sqlite:new.db", cwd=tmp_path).stdout.splitlines()
+    assert ran("export", "--all", "--store", "sqlite:new.db", cwd=tmp_path).stdout == exported
+    [told] = ran("rooms", "--json", "--store", "sqlite:new.db", cwd=tmp_path).stdout.splitlines()
     assert (json.loads(told)["messages"], json.loads(told)["lastId"]) == (5, 5)
     with running(*STANDALONE, "--store", "sqlite:new.db", cwd=tmp_path) as program:
         check_all_there_is(messages(program, "tea"))
@@ -178,7 +178,7 @@ NOT_IMPORTED = {
 def test_what_is_not_understood_as_a_whole_is_not_imported_at_all(name, tmp_path):
     lines, why = NOT_IMPORTED[name]
     (tmp_path / "file").write_text(lines + "\n")
-    told = maintain("import", "tea", "file", "--store", "sqlite:b.db", cwd=tmp_path)
+    told = ran("import", "tea", "file", "--store", "sqlite:b.db", cwd=tmp_path)
     assert (told.returncode, told.stdout) == (1, "")
     assert why in told.stderr
     assert told.stderr.endswith("nothing was written\n")
@@ -187,7 +187,7 @@ def test_what_is_not_understood_as_a_whole_is_not_imported_at_all(name, tmp_path
 
 def test_rooms_whose_lines_are_mixed_are_not_imported(tmp_path):
     (tmp_path / "file").write_text("\n".join(json.dumps({"room": room} | LINE) for room in "aba"))
-    told = maintain("import", "--all", "file", "--store", "sqlite:b.db", cwd=tmp_path)
+    told = ran("import", "--all", "file", "--store", "sqlite:b.db", cwd=tmp_path)
     assert told.returncode == 1
     assert "stand together" in told.stderr
 
@@ -355,7 +355,7 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
     await filled(tmp_path / "flychat.db", tea=3, coffee=2)
     copy = ("copy", "--from", "sqlite:flychat.db", "--to", "sqlite:new.db")
     with running(*STANDALONE, cwd=tmp_path) as program:
-        first = await asyncio.to_thread(maintain, *copy, "tea", cwd=tmp_path)
+        first = await asyncio.to_thread(ran, *copy, "tea", cwd=tmp_path)
         assert first.stderr == ""
         assert first.stdout.splitlines() == [
             "flychat: tea is copied and compared, up to 3",
@@ -363,19 +363,18 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
         ]
         post(program, "meanwhile", "tea")
         assert (
-            maintain("copy", "--from", "sqlite:new.db", "--to", "sqlite:flychat.db", cwd=tmp_path).returncode
-            == 2
+            ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:flychat.db", cwd=tmp_path).returncode == 2
         )
-    assert maintain(*copy, cwd=tmp_path).stdout.endswith("flychat: 2 rooms copied\n")
+    assert ran(*copy, cwd=tmp_path).stdout.endswith("flychat: 2 rooms copied\n")
     exports = [
-        maintain("export", what, "--store", store, cwd=tmp_path).stdout
+        ran("export", what, "--store", store, cwd=tmp_path).stdout
         for what in ("--all", "/rules")
         for store in ("sqlite:flychat.db", "sqlite:new.db")
     ]
     assert exports[0] == exports[1]
     assert exports[2] == exports[3] != ""
-    assert maintain(*copy, "nobody", cwd=tmp_path).returncode == 2
-    assert maintain("copy", "--from", "sqlite:new.db", "--to", "sqlite:new.db", cwd=tmp_path).returncode == 2
+    assert ran(*copy, "nobody", cwd=tmp_path).returncode == 2
+    assert ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:new.db", cwd=tmp_path).returncode == 2
 
 
 @pytest.mark.gen_test(timeout=120)
@@ -404,9 +403,7 @@ async def test_no_client_is_reset_by_a_move_from_sqlite_to_dynamodb(tmp_path, dy
         ]
         while not all(seen):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        running = asyncio.create_task(
-            asyncio.to_thread(maintain, *copy, cwd=tmp_path, environ=dynamo_environ)
-        )
+        running = asyncio.create_task(asyncio.to_thread(ran, *copy, cwd=tmp_path, environ=dynamo_environ))
         removal = Draft.removal("room", (5, 69), {}, now=0, user="mod", name="Mod")
         removed = (await place.server.log.upkeep.remove(removal, lambda message: None)).id
         while not running.done():
@@ -415,7 +412,7 @@ async def test_no_client_is_reset_by_a_move_from_sqlite_to_dynamodb(tmp_path, dy
         assert (await running).stderr == ""
         await place.post("before")
         await place.server.stop()
-        last = await asyncio.to_thread(maintain, *copy, cwd=tmp_path, environ=dynamo_environ)
+        last = await asyncio.to_thread(ran, *copy, cwd=tmp_path, environ=dynamo_environ)
         assert (last.returncode, last.stderr) == (0, "")
         await place.begin_again("--store", table)
         after = await place.post("after")

@@ -18,7 +18,7 @@ from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.tools.rooms import export
-from tests.support.program import STANDALONE, maintain, messages, post, running
+from tests.support.program import STANDALONE, messages, post, ran, running
 
 KEY = "00000000-0000-4000-8000-00000000000"
 
@@ -135,14 +135,14 @@ def test_a_database_that_the_first_commit_wrote_is_gone_on_with_and_what_it_wrot
     schema, version, rows = stored(path)
     assert (schema, version) == (FIRST_SCHEMA, 1)
     assert [row for row in rows if row[4] is not None] == FIRST_ROWS
-    assert maintain("remove", "tea", "2", "--store", "sqlite:flychat.db", cwd=tmp_path).returncode == 0
-    exported = [json.loads(line) for line in maintain("export", "tea", cwd=tmp_path).stdout.splitlines()]
+    assert ran("remove", "tea", "2", "--store", "sqlite:flychat.db", cwd=tmp_path).returncode == 0
+    exported = [json.loads(line) for line in ran("export", "tea", cwd=tmp_path).stdout.splitlines()]
     assert [(line["id"], line["text"]) for line in exported][:3] == [
         (1, "Hello\nthere"),
         (2, ""),
         (3, FIRST_TEA[2][2]),
     ]
-    listed = [json.loads(line) for line in maintain("rooms", "--json", cwd=tmp_path).stdout.splitlines()]
+    listed = [json.loads(line) for line in ran("rooms", "--json", cwd=tmp_path).stdout.splitlines()]
     assert [(room["room"], room["messages"], room["lastId"]) for room in listed] == [
         ("café", 1, 1),
         ("tea", 5, 5),
@@ -191,10 +191,10 @@ def test_what_is_written_today_is_read_by_every_version_that_knows_its_number(tm
     rows = [(*row[:3], row[3].replace("{", '{"later":[1],', 1), b"later") for row in ROWS]
     for name, schema, content in (("today.db", SCHEMA, ROWS), ("later.db", more, rows)):
         made(tmp_path / name, schema, content, version=1)
-        exported = maintain("export", "café", "--store", f"sqlite:{name}", cwd=tmp_path)
+        exported = ran("export", "café", "--store", f"sqlite:{name}", cwd=tmp_path)
         assert (exported.returncode, exported.stderr) == (0, "")
         assert [json.loads(line) for line in exported.stdout.splitlines()] == WIRE
-        removed = maintain("remove", "café", "2", "--store", f"sqlite:{name}", cwd=tmp_path)
+        removed = ran("remove", "café", "2", "--store", f"sqlite:{name}", cwd=tmp_path)
         assert removed.returncode == 0, removed.stderr
         after = stored(tmp_path / name)
         assert after[:2] == (schema, 1)

@@ -108,13 +108,13 @@ ALLOWED = {
     "log.reading": PURE | {"storage"},
     "log.window": PURE | {"log.reading"},
     "log.view": PURE | {"storage", "seldom", "log.reading", "log.window"},
-    "log.removal": PURE | {"storage", "log.view"},
+    "log.removal": PURE | {"storage", "log.reading", "log.view"},
     "log.pace": PURE,
     "log.drafts": PURE | {"log.view"},
     "log.room": PURE | {"storage", "log.reading", "log.view", "log.drafts", "log.pace"},
     "log.memory": {"log.room", "log.view"},
     "log.clearing": PURE | {"storage"},
-    "log.upkeep": PURE | {"storage", "log.clearing", "log.memory", "log.removal", "log.view"},
+    "log.upkeep": PURE | {"storage", "log.clearing", "log.memory", "log.reading", "log.removal", "log.view"},
     "log": PURE
     | {"storage", "log.reading", "log.window", "log.view", "log.room", "log.memory", "log.upkeep"},
     "showing": PURE,
@@ -152,8 +152,9 @@ ALLOWED = {
         "web.texts",
     },
     "web.session": PURE | {"access.revocations", "access.tokens", "web.forms", "web.messages", "web.pages"},
-    "web.upkeep": PURE | {"access.revocations", "access.rulebook", "web.forms", "web.rights"},
-    "web.revocations": PURE | {"access.revocations", "web.forms", "web.rights"},
+    "web.operators": PURE | {"access.revocations", "web.forms", "web.rights"},
+    "web.upkeep": PURE | {"access.revocations", "access.rulebook", "web.operators"},
+    "web.revocations": PURE | {"access.revocations", "web.operators"},
     "web.assets": {"web.base", "web.negotiation", "web.paths"},
     "web.status": PURE | {"web.base"},
     "web.texts": set(),
@@ -187,7 +188,7 @@ ALLOWED = {
     | {"tools.arguments", "tools.check_page", "tools.findings", "tools.terminal"}
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
-    "tools.stores": {"storage", "storage.opened", "config"} | PURE,
+    "tools.stores": {"log", "storage", "storage.opened", "config"} | PURE,
     "tools.backup": {"storage.sqlite_backup", "tools.stores", "tools.terminal"} | PURE,
     "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
     "tools.rooms": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"} | PURE,
@@ -204,12 +205,8 @@ ALLOWED = {
     "tools.revoke": {"access.revocations", "access.rulebook"}
     | {"tools.operator", "tools.stores", "tools.terminal"}
     | PURE,
-    "tools.erasing": {"access.rulebook", "log", "storage.opened"}
-    | {"tools.operator", "tools.stores", "tools.terminal"}
-    | PURE,
-    "tools.remove": {"log", "storage.opened"}
-    | {"tools.arguments", "tools.operator", "tools.stores", "tools.terminal"}
-    | PURE,
+    "tools.erasing": {"access.rulebook"} | {"tools.operator", "tools.stores", "tools.terminal"} | PURE,
+    "tools.remove": {"tools.arguments", "tools.operator", "tools.stores", "tools.terminal"} | PURE,
     "__main__": {"errors", "server", "tools", "tools.terminal"},
 }
 

@@ -1,0 +1,35 @@
+"""What is asked for by who may moderate, with a token: a right that everybody has is not meant for this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import errors
+from ..access import MODERATE, Token
+from ..access.revocations import ALL_ROOMS
+from .forms import read_fields
+from .rights import RightsHandler
+
+
+class OperatorHandler(RightsHandler):
+    """Asks whether the visitor may, in a room or in all of them."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        if not self.allow_origin():
+            raise errors.Forbidden("this origin may not post here")
+
+    async def moderator(self, room: str) -> Token:
+        """Who asks, and may moderate here. Raises Unauthorized, NotAllowed, Unavailable."""
+        await self.require(room, MODERATE)
+        if self.identity is None:
+            raise errors.Unauthorized
+        if room == ALL_ROOMS and not self.identity.rooms.everywhere(MODERATE):
+            raise errors.NotAllowed
+        self.admit(1)
+        self.set_header("Cache-Control", "no-store")
+        return self.identity
+
+    def fields(self) -> Mapping[str, Any]:
+        return read_fields(self.request.headers.get("Content-Type", ""), self.request.body)[0]
