@@ -14,7 +14,6 @@ import asyncio
 import logging
 import math
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from tests.conftest import dynamo_environment
 from tests.proof.judge import Key, Stored, Witness
-from tests.proof.oracle import post
+from tests.proof.oracle import post, put_away
 from tests.proof.soak import Client, Room, Stage, moto, report
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.freezing import FreezingPlatform
@@ -235,10 +234,7 @@ def main() -> int:
     )
     print(told(stage, given.seed, time.monotonic() - began))
     failed = bool(stage.violations) or not stage.in_time()
-    if failed:
-        print(f"the logs are in {directory}")
-    else:
-        subprocess.run(["rm", "-r", str(directory)], check=False)
+    put_away(directory, keep=failed)
     return failed
 
 

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 from tests.support.sse_parser import Parsed, parse
@@ -257,3 +259,11 @@ async def read_chunk(reader: asyncio.StreamReader) -> bytes:
     """A chunk of a chunked body; b"" at its end."""
     size = int(await reader.readuntil(b"\r\n"), 16)
     return (await reader.readexactly(size + 2))[:-2]
+
+
+def put_away(directory: Path, *, keep: bool) -> None:
+    """Deletes the logs of a campaign's processes, or says where they are kept."""
+    if keep:
+        print(f"the logs are in {directory}")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -41,7 +41,7 @@ from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from tests.conftest import dynamo_environment
 from tests.proof.judge import BOUND, Key, Ledger, Log, Stored, Witness, judge_witness, unresolved
-from tests.proof.oracle import post, read_chunk, read_head
+from tests.proof.oracle import post, put_away, read_chunk, read_head
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.pushpin_proxy import DEPLOY, KEY, App, ControlProxy, free_port
 
@@ -603,10 +603,7 @@ def main() -> int:
     stages = asyncio.run(soak(60 * options.minutes, options.seed, directory, only=only))
     print(report(stages, options.seed, time.monotonic() - began))
     failed = any(stage.violations for stage in stages)
-    if failed or options.keep:
-        print(f"the logs are in {directory}")
-    else:
-        subprocess.run(["rm", "-r", str(directory)], check=False)
+    put_away(directory, keep=failed or options.keep)
     return failed
 
 

@@ -34,6 +34,7 @@ from flychat.tools import rooms
 from flychat.tools.clearing import clear
 from flychat.tools.rooms import export
 from flychat.tools.stores import patiently
+from tests.support.engines import KINDS, empty_engine
 from tests.support.fakes import FaultyEngine, empty
 from tests.support.program import STANDALONE, messages, post, ran, refused, running
 from tests.support.served import draft, fields, served
@@ -42,18 +43,10 @@ DAY = 86_400
 SLOW_DOWN = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
 
 
-@pytest.fixture(params=["sqlite", "dynamodb"])
+@pytest.fixture(params=KINDS)
 def engine(request, io_loop):
     """Both engines, empty."""
-
-    async def opened():
-        if request.param == "sqlite":
-            return await SqliteEngine.open(":memory:")
-        environ, table = request.getfixturevalue("dynamo_environ"), f"flychat-{uuid.uuid4()}"
-        await create_table(table, environ)
-        return await DynamoEngine.open(table, environ)
-
-    engine = io_loop.run_sync(opened)
+    engine = io_loop.run_sync(lambda: empty_engine(request))
     yield engine
     io_loop.run_sync(engine.close)
 

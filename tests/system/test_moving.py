@@ -18,13 +18,13 @@ from flychat.errors import FlychatError
 from flychat.log import MessageLog
 from flychat.messages import Draft, wire_json
 from flychat.storage import Engine, Unknown
-from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.tools import copying, importing, stores
 from flychat.tools.clearing import clear
 from flychat.tools.copying import Differs
 from flychat.tools.rooms import export, stored
+from tests.support.engines import KINDS, empty_engine
 from tests.support.fakes import FaultyEngine, MemoryEngine, random_faults
 from tests.support.modes import standing
 from tests.support.program import STANDALONE, messages, post, ran, running
@@ -206,18 +206,10 @@ def test_what_is_imported_fits_into_commits():
 # copy
 
 
-@pytest.fixture(params=["sqlite", "dynamodb"])
+@pytest.fixture(params=KINDS)
 def target(request, io_loop):
     """An empty store of each kind."""
-
-    async def opened() -> Engine:
-        if request.param == "sqlite":
-            return await SqliteEngine.open(":memory:")
-        environ, table = request.getfixturevalue("dynamo_environ"), f"flychat-{uuid.uuid4()}"
-        await create_table(table, environ)
-        return await DynamoEngine.open(table, environ)
-
-    engine = io_loop.run_sync(opened)
+    engine = io_loop.run_sync(lambda: empty_engine(request))
     yield engine
     io_loop.run_sync(engine.close)
 
