@@ -207,14 +207,17 @@ def test_a_limit_on_what_is_read_is_waited_for_and_told_as_no_failure(
     ann.page.clock.install()
     ann.open()
     refusal = {"error": {"code": "too_many_requests", "message": "too much"}}
-    ann.page.route(
-        HISTORY, lambda route: route.fulfill(status=429, headers={"Retry-After": "20"}, json=refusal), times=2
-    )
+    told = iter((20, 21))  # another time each, so that it is seen when the second answer has come
+
+    def refuse(route: Route) -> None:
+        route.fulfill(status=429, headers={"Retry-After": f"{next(told)}"}, json=refusal)
+
+    ann.page.route(HISTORY, refuse, times=2)
     ann.button("Older messages").click()
-    for _ in range(2):
-        expect(ann.page.get_by_text("More messages in 20 s")).to_be_in_viewport()
+    for seconds in (20, 21):
+        expect(ann.page.get_by_text(f"More messages in {seconds} s")).to_be_in_viewport()
         with ann.page.expect_request(HISTORY):
-            ann.page.clock.fast_forward(20_000)
+            ann.page.clock.fast_forward(seconds * 1_000)
     expect(ann.rows).to_have_count(60)
     expect(ann.page.get_by_text("More messages")).to_be_hidden()
 
