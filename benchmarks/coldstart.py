@@ -17,6 +17,8 @@ import time
 import urllib.error
 import urllib.request
 
+from tests.support.ports import free_port
+
 from . import harness
 from .options import options
 
@@ -24,7 +26,7 @@ SAID = json.dumps({"from": "ann", "text": "hi"}).encode()
 
 
 def start(proxy: int, dynamo: int) -> dict:
-    port = harness.free_port()
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     environ = {
         "PATH": "/usr/bin:/bin",

@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
+from tests.support.ports import free_port
+
 from . import harness
 from .ingest import counted
 from .options import options
@@ -43,7 +45,7 @@ def before_a_sink(order: str, senders: int, rooms: int, posts: int) -> dict:
 
 
 def with_pushpin(order: str, senders: int, rooms: int, posts: int, listeners: int) -> dict:
-    port = harness.free_port()
+    port = free_port()
     arguments = (*GRIP, *ORDERS[order], "--with-pushpin", "--pushpin-port", str(port))
     peer = replace(harness.CHAT, rooms=rooms, arguments=arguments)
     with harness.running(peer) as server:

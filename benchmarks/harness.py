@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tests.support.ports import free_port
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PEERS = HERE / "peers"
@@ -272,13 +274,6 @@ class Running:
         yield result
         self.settle(1.0)
         result["cpu"] = self.cpu() - before
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

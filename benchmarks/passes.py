@@ -19,6 +19,8 @@ from dataclasses import replace
 
 import jwt
 
+from tests.support.ports import free_port
+
 from . import harness
 from .grip import Alone
 from .options import options
@@ -58,7 +60,7 @@ def measure(mode: str, count: int, seconds: float, *, private_first: bool) -> di
     with tempfile.NamedTemporaryFile("w", prefix="flychat-bench-") as secret:
         secret.write(KEY + "\n")
         secret.flush()
-        entrance = harness.free_port()
+        entrance = free_port()
         arguments = MODES[mode] if mode == "standalone" else (*MODES[mode], str(entrance))
         more = ("--secret", secret.name, "--access", f"{PRIVATE}=")
         peer = replace(harness.CHAT, arguments=(*arguments, *STORE, *more))

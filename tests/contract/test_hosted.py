@@ -19,7 +19,7 @@ from flychat.tools import check
 from tests.proof import oracle
 from tests.support.hosted import JWK, PEM, SERVICE, Hosted, grip_url, public, signature
 from tests.support.modes import Place
-from tests.support.pushpin_proxy import free_port
+from tests.support.ports import free_port
 from tests.support.started import faulty, started
 
 gen_test = pytest.mark.gen_test(timeout=60)

@@ -27,7 +27,8 @@ import pytest
 from tests.conftest import need
 from tests.proof.oracle import post
 from tests.support.npm import packages
-from tests.support.pushpin_proxy import DEPLOY, Stage, eventually, free_port, new_room
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import DEPLOY, Stage, eventually, new_room
 
 pytestmark = pytest.mark.xdist_group("other clients")
 gen_test = pytest.mark.gen_test(timeout=120)

@@ -30,7 +30,8 @@ from tests.proof.oracle import post, put_away
 from tests.proof.soak import Client, Room, Stage, moto, report
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.freezing import FreezingPlatform
-from tests.support.pushpin_proxy import DEPLOY, KEY, App, free_port
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import DEPLOY, KEY, App
 from tests.support.sse_parser import Parsed
 
 INSTANCES = 4

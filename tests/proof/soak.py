@@ -43,7 +43,8 @@ from tests.conftest import dynamo_environment
 from tests.proof.judge import BOUND, Key, Ledger, Log, Stored, Witness, judge_witness, unresolved
 from tests.proof.oracle import post, put_away, read_chunk, read_head
 from tests.support.dynamo_proxy import DynamoProxy
-from tests.support.pushpin_proxy import DEPLOY, KEY, App, ControlProxy, free_port
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import DEPLOY, KEY, App, ControlProxy
 
 FAULT_SECONDS = 15.0  # of a round
 ROOMS, CLIENTS, SENDERS = 2, 8, 4  # clients and senders of each room

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from playwright.sync_api import (
     Browser,
@@ -32,6 +32,7 @@ from playwright.sync_api import (
 )
 
 from tests.conftest import need
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_FLAGS = [
@@ -84,7 +85,7 @@ class ServerProcess:
     """A flychat in a process of its own, which keeps its port and its store when it is started again."""
 
     def __init__(self, store: Path, *arguments: str) -> None:
-        self.store, self.arguments, self.port = store, arguments or ("--standalone",), 0
+        self.store, self.arguments, self.port = store, arguments or ("--standalone",), free_port()
 
     def start(self) -> str:
         # The tests post faster than people do, and a flychat without the limit does not mind the variable.
@@ -102,7 +103,6 @@ class ServerProcess:
         assert self._process.stdout
         line = self._process.stdout.readline()
         self.url = next(word for word in line.split() if word.startswith("http://"))
-        self.port = urlsplit(self.url).port or 0
         return self.url
 
     def kill(self) -> None:

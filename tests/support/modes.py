@@ -15,7 +15,8 @@ from flychat.server import Server
 from tests.conftest import need
 from tests.proof import oracle
 from tests.support.fakes import FaultyEngine
-from tests.support.pushpin_proxy import Stage, free_port
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import Stage
 from tests.support.pushpin_stand_in import StandIn
 from tests.support.served import Client, draft
 from tests.support.started import faulty, started

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from tornado.web import Application, RequestHandler
 
 from flychat.private_pushpin import PushpinChild
 from tests.proof.oracle import WAIT, Crowd
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -93,7 +93,7 @@ class ControlProxy:
         self._client = AsyncHTTPClient(force_instance=True, max_clients=100)
         self._server: HTTPServer | None = None
         self._changed = asyncio.Event()
-        self.port = 0
+        self.port = free_port()
         self.fate: Callable[[dict], str] = lambda item: "pass"
         self.hanging = False
         self.status = 200
@@ -104,7 +104,6 @@ class ControlProxy:
 
     def listen(self) -> None:
         sockets = bind_sockets(self.port, "127.0.0.1")
-        self.port = sockets[0].getsockname()[1]
         self._server = HTTPServer(Application([("/(.*)/", _Handler, {"proxy": self})], log_function=_silent))
         self._server.add_sockets(sockets)
 
@@ -188,6 +187,7 @@ class Stage:
     async def pushpin(self, *ports: int, **options: int) -> PushpinChild:
         """A Pushpin in front of apps on these ports."""
         targets = [f"127.0.0.1:{port}" for port in ports]
+        options = {"port": free_port(), "control_port": free_port()} | options
         pushpin = await PushpinChild.start(DEPLOY, targets, program=self.program, key=KEY, **options)
         self.ending.push_async_callback(pushpin.stop)
         return pushpin
@@ -222,12 +222,6 @@ class Stage:
 
     async def close(self) -> None:
         await self.ending.aclose()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def new_room() -> str:

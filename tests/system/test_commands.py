@@ -32,8 +32,8 @@ from flychat.sse import Event
 from flychat.tools import arguments as given
 from flychat.tools import check, talk, terminal
 from tests.conftest import both_pushpins
+from tests.support.ports import free_port
 from tests.support.program import ROOT, START_SECONDS, command, environment, running
-from tests.support.pushpin_proxy import free_port
 from tests.support.served import draft, served
 from tests.support.started import started
 

@@ -34,8 +34,9 @@ from flychat.private_pushpin import PushpinChild, configuration_for, version
 from flychat.tools import check
 from tests.conftest import both_pushpins, dynamo_environment, need
 from tests.proof.oracle import fetch, post
+from tests.support.ports import free_port
 from tests.support.program import Program, command, environment, running
-from tests.support.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, free_port, new_room
+from tests.support.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, new_room
 from tests.support.served import WAIT, served
 
 gen_test = pytest.mark.gen_test(timeout=60)

@@ -18,7 +18,8 @@ from flychat.config import Config
 from tests.proof.oracle import Crowd, fetch, post
 from tests.support.freezing import FreezingPlatform
 from tests.support.hosted import SERVICE, Hosted
-from tests.support.pushpin_proxy import DEPLOY, App, eventually, free_port, new_room
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import DEPLOY, App, eventually, new_room
 
 gen_test = pytest.mark.gen_test(timeout=120)
 OURS = {

@@ -20,7 +20,8 @@ import pytest
 
 from tests.conftest import both_pushpins
 from tests.proof.oracle import Crowd, Listener, fetch, history, post
-from tests.support.pushpin_proxy import Stage, eventually, free_port, new_room
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import Stage, eventually, new_room
 
 pytestmark = both_pushpins
 gen_test = pytest.mark.gen_test(timeout=90)

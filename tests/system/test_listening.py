@@ -25,8 +25,8 @@ from flychat import health
 from flychat.config import Config
 from flychat.listening import listen
 from tests.conftest import need, need_ipv6
+from tests.support.ports import free_port
 from tests.support.program import Program, command, environment, get, refused, running
-from tests.support.pushpin_proxy import free_port
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "[::1]": socket.AF_INET6}
 

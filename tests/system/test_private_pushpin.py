@@ -18,7 +18,8 @@ from flychat.errors import Misconfigured
 from flychat.private_pushpin import PushpinChild, configuration_for, version
 from tests.conftest import both_pushpins, need, need_ipv6
 from tests.proof.oracle import fetch, post
-from tests.support.pushpin_proxy import DEPLOY, App, Stage, eventually, free_port, new_room
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import DEPLOY, App, Stage, eventually, new_room
 
 gen_test = pytest.mark.gen_test(timeout=30)
 PARTS = {"python", "pushpin", "connmgr", "proxy", "handler"}  # the first is the watcher

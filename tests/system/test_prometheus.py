@@ -12,8 +12,9 @@ import pytest
 
 from tests.conftest import need
 from tests.proof.oracle import WAIT, fetch
+from tests.support.ports import free_port
 from tests.support.program import get, post, running
-from tests.support.pushpin_proxy import DEPLOY, eventually, free_port
+from tests.support.pushpin_proxy import DEPLOY, eventually
 
 gen_test = pytest.mark.gen_test(timeout=120)
 GRIP = ("--grip", "--grip-url=http://127.0.0.1:1/")  # where nobody listens

@@ -10,7 +10,8 @@ import uuid
 import pytest
 
 from tests.proof.oracle import fetch, history, post
-from tests.support.pushpin_proxy import App, eventually, free_port, new_room
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import App, eventually, new_room
 from tests.support.sse_parser import parse
 
 WRITERS = 6

@@ -20,7 +20,8 @@ from flychat.client.follower import Follower, StreamEvent
 from flychat.errors import Misconfigured, Unavailable, without_password
 from flychat.messages import Draft, Message, wire_json
 from flychat.sse import EVENT_BYTES, Event, Parser, to_json
-from tests.support.pushpin_proxy import App, free_port
+from tests.support.ports import free_port
+from tests.support.pushpin_proxy import App
 
 gen_test = pytest.mark.gen_test(timeout=30)
 OPEN = Event("stream-open", "{}", retry=1)
