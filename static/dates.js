@@ -1,14 +1,40 @@
 // Dates in the reader's language and time zone, and which messages share a heading.
 
+import { now } from "./now.js";
+
 const GROUP = 600_000; // ms: within such a span of the clock (12:00 to 12:10) messages share a heading
 
-const format = (options) => new Intl.DateTimeFormat(undefined, options);
-export const clock = format({ timeStyle: "short" });
-export const fullDate = format({ dateStyle: "full", timeStyle: "medium" });
-const longDay = format({ dateStyle: "full" });
+// A formatter keeps the time zone that it was made in: it is made again in another one.
+class Format {
+  static all = [];
+  #made;
+  constructor(options) {
+    this.renew = () => (this.#made = new Intl.DateTimeFormat(undefined, options));
+    this.renew();
+    Format.all.push(this);
+  }
+  format(date) {
+    return this.#made.format(date);
+  }
+}
 
-export function dayName(date, now = new Date()) {
-  const day = new Date(now);
+export const clock = new Format({ timeStyle: "short" });
+export const fullDate = new Format({ dateStyle: "full", timeStyle: "medium" });
+const longDay = new Format({ dateStyle: "full" });
+
+const zone = () => new Intl.DateTimeFormat().resolvedOptions().timeZone;
+let known = zone();
+
+// Whether the reader is in another time zone since the last call; what is formatted from then on is of that one.
+export function zoneIsNew() {
+  const last = known;
+  known = zone();
+  if (known !== last) for (const format of Format.all) format.renew();
+  return known !== last;
+}
+
+export function dayName(date, at = now()) {
+  const day = new Date(at);
   for (const name of ["Today", "Yesterday"]) {
     if (date.toDateString() === day.toDateString()) return name;
     day.setDate(day.getDate() - 1);

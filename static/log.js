@@ -198,8 +198,13 @@ export class Log {
     this.toBottom();
   }
 
-  nameDays() {
+  // Days have other names after midnight, and everything has another date in another time zone.
+  redate(zoneIsNew) {
     for (const day of this.#list.querySelectorAll(".day")) this.#rows.get(day.parentElement).nameDay();
+    if (!zoneIsNew) return;
+    const items = [...this.#list.children];
+    for (const item of items) this.#rows.get(item)?.showTime();
+    this.#redraw(() => items.forEach((item) => this.#follow(item)));
   }
 
   #make(message) {

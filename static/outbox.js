@@ -1,3 +1,4 @@
+import { now } from "./now.js";
 import { ask, patience } from "./server.js";
 import { backOff, Timer } from "./timer.js";
 import { Unsent } from "./unsent.js";
@@ -59,7 +60,7 @@ export class Outbox {
   }
 
   send(text) {
-    const message = { text, date: new Date().toISOString(), provisionalId: uuid() };
+    const message = { text, date: new Date(now()).toISOString(), provisionalId: uuid() };
     const order = Math.max(Date.now(), ...this.#entries.map((entry) => entry.order + 1));
     const entry = this.#enter({ message, order });
     this.#pend(entry);

@@ -3,6 +3,7 @@
 
 import { Address } from "./address.js";
 import { Band, notice } from "./band.js";
+import { Calendar } from "./calendar.js";
 import { Composer } from "./composer.js";
 import { byId } from "./dom.js";
 import { History } from "./history.js";
@@ -26,9 +27,10 @@ export class Room {
   #ended = false;
   #open = false; // the stream
 
-  constructor({ user, sub, session, private: guarded, last, older }) {
+  constructor({ user, sub, session, private: guarded, last, older, now }) {
     const path = byId("composer").getAttribute("action");
     const log = (this.log = new Log(new Identity(user, sub), Number(last), older !== undefined));
+    this.calendar = new Calendar(path, log, now);
     this.status = new Status();
     this.history = new History(path, log);
     unfolds(log);
@@ -62,7 +64,7 @@ export class Room {
     const wake = () => {
       if (this.#ended) return;
       if (document.hidden) return this.tabs.rest();
-      this.log.nameDays();
+      this.calendar.look();
       this.unread.draw();
       this.tabs.hello("wake");
     };
@@ -106,7 +108,7 @@ export class Room {
   #flush() {
     const events = this.#inbox.splice(0);
     let whole = true;
-    this.log.nameDays();
+    this.log.redate();
     this.log.change(() => {
       for (const event of events) whole = this.log.take(event) && whole;
     });

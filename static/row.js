@@ -82,18 +82,20 @@ export class Row {
     if (message.removed && !this.item.dataset.removed) this.#write(message);
     this.message = message;
     this.date = new Date(message.date);
-    const shown = clock.format(this.date);
-    const link = this.time.querySelector("a");
-    if (link.textContent !== shown) link.textContent = shown;
-    Object.assign(this.time, {
-      dateTime: `${message.date.slice(0, 19)}Z`,
-      title: fullDate.format(this.date),
-    });
+    this.showTime();
     this.item.dataset.key = message.provisionalId;
     if (!("id" in message)) return;
     this.item.dataset.id = this.item.id = message.id;
-    link.href = `#${message.id}`;
+    this.time.querySelector("a").href = `#${message.id}`;
     this.say("official");
+  }
+
+  showTime() {
+    const shown = clock.format(this.date);
+    const link = this.time.querySelector("a");
+    if (link.textContent !== shown) link.textContent = shown;
+    const dateTime = `${this.message.date.slice(0, 19)}Z`;
+    Object.assign(this.time, { dateTime, title: fullDate.format(this.date) });
   }
 
   get from() {

@@ -1,3 +1,5 @@
+import { learn, now } from "./now.js";
+
 // One request to the server, and how long to wait where it asks for patience.
 
 const TIMEOUT = 20_000; // ms for an answer
@@ -6,14 +8,16 @@ const TRIES = 8; // in a row
 
 export async function ask(path, options) {
   const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  const sent = performance.now();
   const answer = await fetch(path, { headers, signal: AbortSignal.timeout(TIMEOUT), ...options });
+  learn(Date.parse(answer.headers?.get("Date")), sent);
   return [answer, (await answer.json().catch(() => null)) ?? {}];
 }
 
 // Retry-After has seconds, or a date. Without one that can be read, it is 2 s.
 export function secondsToWait({ headers }) {
   const after = headers.get("Retry-After") ?? 2;
-  const seconds = isNaN(after) ? (Date.parse(after) - (Date.parse(headers.get("Date")) || Date.now())) / 1_000 : after;
+  const seconds = isNaN(after) ? (Date.parse(after) - (Date.parse(headers.get("Date")) || now())) / 1_000 : after;
   return Math.max(1, Math.ceil(seconds)) || 2;
 }
 

@@ -93,7 +93,8 @@ class RoomHandler(RightsHandler):
         self._remember(user)
         page = await self.read(room, values["before"])
         zone = zone_of(self.get_cookie(ZONE_COOKIE))
-        rows = Rows(user, None if token is None else token.sub, zone, time.time()).page(page.messages)
+        now = time.time()
+        rows = Rows(user, None if token is None else token.sub, zone, now).page(page.messages)
         first_id = page.messages[-len(rows)].id if rows else 0
         return self.write_page(
             "room.html",
@@ -104,6 +105,7 @@ class RoomHandler(RightsHandler):
             blank=BLANK,
             first_id=first_id,
             last_id=page.last_id,
+            now=int(now * 1000),  # what time it is, for scripts: the browser's clock may be wrong
             has_older=first_id > 1,
             banner=None if self.visitor.proxied else self._banner(),
             session=token and session_of(token),

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import OPEN, Open, hide, seed, talk
+from tests.page.window import OPEN, Open, at_time, hide, seed, talk
 from tests.support.browser import ScriptedStream, Window, event, history, post, wire_message
 
 pytestmark = pytest.mark.xdist_group("page reading")
@@ -23,7 +23,7 @@ def test_rows_are_grouped_by_author_and_day_with_local_times(window: Open) -> No
         ("Cid", "much later", "2026-01-30T20:00:00.000Z"),
     ]
     messages = [wire_message(n, who, text, n, date) for n, (who, text, date) in enumerate(rows, 1)]
-    ann.page.clock.set_fixed_time("2026-01-31T12:00:00Z")
+    at_time(ann.page, "2026-01-31T12:00:00Z")
     ScriptedStream(ann.page, OPEN + "".join(event("message", message) for message in messages))
     ann.open(connected=False)
     expect(ann.row("much later")).to_be_visible()
@@ -59,6 +59,7 @@ def test_at_midnight_today_becomes_yesterday(window: Open) -> None:
         wire_message(1, "Bob", "late", 1, "2026-01-30T18:29:30.000Z"),
         wire_message(2, "Bob", "early", 2, "2026-01-30T18:30:30.000Z"),
     ]
+    at_time(ann.page, "2026-01-30T18:29:40Z")
     ann.page.clock.install(time="2026-01-30T18:29:40Z")
     ScriptedStream(ann.page, *(OPEN + event("message", message) for message in messages))
     ann.open(connected=False)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import BreakingProxy, Window, event, post
 
@@ -27,6 +29,18 @@ def run_clock(page: Page, condition: Callable[[], bool]) -> None:
             return
         page.clock.run_for(500)
     pytest.fail("it did not happen within five minutes of the page's time")
+
+
+def at_time(page: Page, date: str) -> None:
+    """Pages that are loaded from now on come from a server where it is that time."""
+    now = int(datetime.fromisoformat(date).timestamp() * 1000)
+
+    def answer(route: Route) -> None:
+        answer = route.fetch()
+        body = re.sub(r'data-now="\d+"', f'data-now="{now}"', answer.text())
+        route.fulfill(response=answer, body=body)
+
+    page.route(re.compile(r"\?user="), answer)
 
 
 def hide(page: Page, hidden: bool) -> None:

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 process.env.TZ = "Asia/Kolkata"; // before the module is loaded
-const { clock, dayName, fullDate, grouping } = await import("../../../static/dates.js");
+const { clock, dayName, fullDate, grouping, zoneIsNew } = await import("../../../static/dates.js");
 
 const at = (date, from = "Bob", user) => ({ date: new Date(date), from, user });
 
@@ -76,4 +76,17 @@ test("at midnight begins a new heading, also where it falls within ten minutes o
   process.env.TZ = "Asia/Kathmandu"; // midnight is at 18:15 UTC
   const { sameDay, sameHeading } = grouping(at("2026-01-30T18:14:00Z"), at("2026-01-30T18:16:00Z"));
   assert.deepEqual([sameDay, sameHeading], [false, false]);
+});
+
+test("in another time zone everything has another date, from when it is asked for", (t) => {
+  const { TZ } = process.env;
+  t.after(() => (process.env.TZ = TZ) && zoneIsNew());
+  const date = new Date("2026-01-30T18:31:00Z"); // in Kolkata already the 31st
+  assert.ok(!zoneIsNew());
+  process.env.TZ = "America/New_York";
+  assert.ok(zoneIsNew());
+  assert.ok(!zoneIsNew());
+  assert.match(clock.format(date), /^(13:31|1:31\sPM)$/);
+  assert.match(fullDate.format(date), /30.*2026/);
+  assert.equal(dayName(date, new Date("2026-01-31T04:59:00Z")), "Today");
 });

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { patience, secondsToWait } from "../../../static/server.js";
+import { learn, now } from "../../../static/now.js";
+import { ask, patience, secondsToWait } from "../../../static/server.js";
 import { Clock } from "./clock.mjs";
 
 const answer = (status, after) => ({
@@ -60,6 +61,15 @@ for (const [after, seconds] of [
   ["Tue, 14 Nov 2023 20:00:00 GMT", 1],
 ])
   test(`Retry-After: ${after}`, (t) => {
-    new Clock(t); // it begins on that day at 22:13:20
+    const clock = new Clock(t); // it begins on that day at 22:13:20
+    learn(clock.now, performance.now() + 1_000); // to the millisecond
     assert.equal(secondsToWait(answer(503, after)), seconds);
   });
+
+test("every answer says what time it is", async (t) => {
+  const clock = new Clock(t);
+  clock.set = 7_200_000;
+  globalThis.fetch = async () => ({ headers: new Headers({ Date: new Date(clock.now).toUTCString() }), json: async () => ({}) });
+  await ask("/rooms/tea/messages/?limit=1");
+  assert.ok(Math.abs(now() - clock.now) <= 1_000, `${now() - clock.now}`);
+});
