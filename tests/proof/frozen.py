@@ -27,9 +27,13 @@ from flychat.storage.dynamodb_table import create_table
 from tests.conftest import dynamo_environment
 from tests.proof.judge import Key, Stored, Witness
 from tests.proof.oracle import post, put_away
-from tests.proof.soak import Client, Room, Stage, moto, report
+from tests.proof.soak.client import Client
+from tests.proof.soak.room import Room
+from tests.proof.soak.running import report
+from tests.proof.soak.stage import Stage
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.freezing import FreezingPlatform
+from tests.support.moto_process import moto
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import DEPLOY, KEY, App
 from tests.support.sse_parser import Parsed

@@ -31,7 +31,7 @@ import jwt
 from flychat.storage.dynamodb_table import create_table
 from tests.conftest import dynamo_environment
 from tests.proof.oracle import connect, fetch, read_chunk, read_head
-from tests.proof.soak import moto
+from tests.support.moto_process import moto
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import Stage
 from tests.support.sse_parser import parse

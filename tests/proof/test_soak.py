@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import need
 from tests.proof.judge import BOUND
-from tests.proof.soak import report, soak
+from tests.proof.soak.running import report, soak
 
 SECONDS = 60.0  # no round begins that would last longer
 

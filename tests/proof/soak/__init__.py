@@ -1,0 +1,11 @@
+"""The promise, with real parts and real faults:  python -m tests.proof.soak --minutes 10 --seed 1
+
+Four stages run side by side: both modes over both stores. Each has processes of flychat, in GRIP mode a Pushpin
+and a bad network before its control port, on DynamoDB a bad network before moto; senders that send until
+they are answered, and clients that join, are cut, stall and come back. A round is some seconds of faults,
+then none; within BOUND every client must have the whole log, and the judge (judge.py) compares streams, answers
+and store. At the end: what was checked, what went wrong around it, and the violations, of which there are none.
+
+Clocks are shifted by a sitecustomize module that only these processes are given: it adds what a file says to
+time.time().
+"""
