@@ -4,12 +4,14 @@ import { Timer } from "./timer.js";
 const BLIP = 3_000; // ms: shorter trouble is not mentioned, here or by the status
 
 // What is in the way, in one sentence: of the connection (status.js) and of the messages that wait (outbox.js).
-// Null if there is nothing.
-export function wordsOf({ trouble, count, why, kept }) {
+// Null if there is nothing. `login`: something else answers, which a new page will show.
+export function wordsOf({ trouble, count, why, kept, login }) {
   if (trouble === "ended" || !(trouble || why)) return null;
   const reasons = { offline: "You are offline", reconnecting: why ?? "The server cannot be reached" };
   const sent = { offline: "when the network is back" }[trouble] ?? "as soon as possible";
   const messages = count === 1 ? "Your message is" : `Your ${count} messages are`;
+  if (login && trouble !== "offline")
+    return `The login in front of this chat has ended.${count ? ` ${messages} sent after a new one.` : ""}`;
   const then = count ? ` ${messages} sent ${sent}.` : " It goes on by itself.";
   return `${reasons[trouble] ?? why}.${then}${kept ? "" : " Keep this page open."}`;
 }
@@ -20,15 +22,17 @@ export class Band {
   #since = null; // performance.now() when it began
   #text = element("p", { ariaLive: "polite" });
   #detail = element("span", { ariaHidden: "true", className: "hint" }); // a countdown helps no screen reader
+  #signIn = element("button", { type: "button", className: "primary" }, "Sign in again");
   #discard = element("button", { type: "button" }, "Discard");
   #band;
 
-  // `look` gives { trouble, count, why, kept, until }.
+  // `look` gives { trouble, count, why, kept, login, until }.
   constructor(look, tryNow, discard) {
     this.look = look;
     const act = element("button", { type: "button", className: "primary", onclick: tryNow }, "Try now");
     this.#discard.onclick = discard;
-    this.#band = element("div", { className: "band" }, this.#text, this.#detail, act, this.#discard);
+    this.#signIn.onclick = () => this.#signInAgain();
+    this.#band = element("div", { className: "band" }, this.#text, this.#detail, this.#signIn, act, this.#discard);
     byId("composer").before(this.#band);
     this.draw();
   }
@@ -44,10 +48,17 @@ export class Band {
     this.#band.classList.toggle("calm", !words);
     if (this.#text.textContent !== (words ?? "")) this.#text.textContent = words ?? "";
     this.#discard.hidden = !state.count;
+    this.#signIn.hidden = !state.login;
     const seconds = Math.ceil((state.until - performance.now()) / 1_000);
     const left = seconds > 90 ? `${Math.ceil(seconds / 60)} min` : `${seconds} s`;
     this.#detail.textContent = seconds > 0 ? `Next try in ${left}.` : "";
     if (words && seconds > 0) this.#timer.set(() => this.draw(), 1_000);
+  }
+
+  // A message that would not outlast this page waits here, for a login in another one.
+  #signInAgain() {
+    if (this.look().kept) location.reload();
+    else open(location.href, "_blank", "noopener");
   }
 }
 

@@ -1,6 +1,6 @@
 import { notice } from "./band.js";
 import { session } from "./paths.js";
-import { ask } from "./server.js";
+import { ask, isLogin } from "./server.js";
 
 const MARK = "#invite=";
 
@@ -42,13 +42,14 @@ export class Invitation {
 
   async #use(token) {
     const again = ["Try again", () => this.#use(token)];
-    let answer;
+    let answer, said;
     try {
-      [answer] = await ask(session, { method: "POST", body: JSON.stringify({ token }) });
+      [answer, said] = await ask(session, { method: "POST", body: JSON.stringify({ token }) });
     } catch {
       return notice("The invitation could not be used: the server cannot be reached.", again);
     }
-    if (answer.ok) location.replace(location.pathname);
+    if (isLogin(answer, said)) notice("The login in front of this chat has ended.", again);
+    else if (answer.ok) location.replace(location.pathname);
     else if (answer.status > 499 || answer.status === 429) notice("The server is busy.", again);
     else notice("This invitation is not valid, or no longer valid.");
   }

@@ -1,12 +1,12 @@
 import { now } from "./now.js";
-import { ask, patience } from "./server.js";
+import { ask, isLogin, patience } from "./server.js";
 import { backOff, Timer } from "./timer.js";
 import { Unsent } from "./unsent.js";
 
 const SLOW = 3_000; // ms, after which a message that is being sent says so
 const LONGEST = 600_000; // ms that a server can make the messages wait
 const GONE = "The server cannot be reached";
-const PORTAL = "Something else answers in place of the chat: perhaps you have to sign in again";
+const LOGIN = "The login in front of this chat has ended";
 const RIGHTS = {
   401: "Not sent: you are not signed in here any more. Reload the page to enter again.",
   403: "Not sent: you may not write here. Ask who runs this room, or reload the page if that has changed.",
@@ -52,7 +52,8 @@ export class Outbox {
   // What waits: how many messages; why and until when, if the last try has failed; whether they survive the tab.
   get state() {
     const kept = this.#entries.every((entry) => entry.kept);
-    return { count: this.#waiting.length, why: this.#failures ? this.#why : null, until: this.#until, kept };
+    const why = this.#failures ? this.#why : null;
+    return { count: this.#waiting.length, why, login: why === LOGIN, until: this.#until, kept };
   }
 
   get #waiting() {
@@ -176,8 +177,8 @@ export class Outbox {
     }
     const { ok, status, headers } = answer;
     const { why, seconds } = patience(answer, 1);
-    if (why || (ok && !body.id))
-      return this.#wait(entry, why ?? PORTAL, headers.has("Retry-After") && seconds * 1_000);
+    if (why || isLogin(answer, body))
+      return this.#wait(entry, why ?? LOGIN, headers.has("Retry-After") && seconds * 1_000);
     this.#failures = 0;
     if (ok) return this.#stored(entry, body);
     // An earlier try may have stored it: the server does not look so far back, but the person can.
@@ -259,8 +260,7 @@ export class Outbox {
 
   // Those that wait say so, the first of them in words, which would else be read out for each.
   #draw() {
-    const gone = this.#why === GONE;
-    let words = gone ? "waiting for the connection" : "waiting for the server";
+    let words = `waiting for ${{ [GONE]: "the connection", [LOGIN]: "the login" }[this.#why] ?? "the server"}`;
     for (const entry of this.#waiting) {
       const state = this.#failures ? "waiting" : "pending";
       const look = this.#failures ? state + words : state;

@@ -42,7 +42,8 @@ export class Room {
       () => {
         const { trouble, until } = this.status;
         const sending = this.outbox.state;
-        return { trouble, ...sending, until: trouble ? until : sending.until };
+        const login = sending.login || this.status.login;
+        return { trouble, ...sending, login, until: trouble ? until : sending.until };
       },
       () => this.#tryNow(),
       () => this.outbox.discard(),

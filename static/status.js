@@ -21,6 +21,9 @@ export class Status {
     const { state } = document.documentElement.dataset;
     return ["offline", "reconnecting", "ended"].includes(state) ? state : null;
   }
+  get login() {
+    return Boolean(this.#state?.login);
+  }
   get until() {
     return this.#state?.until ?? null;
   }

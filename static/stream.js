@@ -1,4 +1,4 @@
-import { ask } from "./server.js";
+import { ask, isLogin } from "./server.js";
 import { backOff, Timer } from "./timer.js";
 
 const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
@@ -16,7 +16,8 @@ const DOUBT = 3; // failures in a row, after which it is asked whether the room 
 //   { kind: "opening" }           a stream is asked for
 //   { kind: "open" }              the server has answered: with each event, but not before `stream-open`
 //   { kind: "event", type, data, id }   an event, as it came: strings
-//   { kind: "waiting", until }    it failed, and is opened again at that time (performance.now())
+//   { kind: "waiting", until, login }    it failed, and is opened again at that time (performance.now());
+//                                 `login`: something else answers in place of the server
 //   { kind: "ended", reason }     for good: "expired", "revoked", "private"
 export class Stream {
   #source = null;
@@ -26,6 +27,8 @@ export class Stream {
   #live = false;
   #heard = [0, 0];
   #wanted = null; // an earlier position
+  #until = 0; // performance.now() of the next try
+  #login = false; // something else answers in place of the server
   #reason = null; // that the server gave for an end
   reached = 0; // the last id that came
 
@@ -75,6 +78,7 @@ export class Stream {
     this.#watch();
     if (id) this.reached = Number(id); // it may be "0"
     this.#live ||= type === EVENTS[0]; // not so an answer of a proxy
+    if (this.#live) this.#login = false;
     if (this.#live) this.tell({ kind: "open" });
     this.tell({ kind: "event", type, data, id });
   }
@@ -90,21 +94,30 @@ export class Stream {
     const delay = backOff(this.#failures);
     this.#failures += 1;
     this.#next.set(() => this.open(), delay);
-    this.tell({ kind: "waiting", until: performance.now() + delay });
+    this.#until = performance.now() + delay;
+    this.#wait();
     this.#reason = reason ?? this.#reason;
     if (this.isPrivate || this.#reason || this.#failures >= DOUBT) this.#doubt();
   }
 
+  #wait(login = this.#login) {
+    this.#login = login;
+    this.tell({ kind: "waiting", until: this.#until, login });
+  }
+
   async #doubt() {
     const opened = this.#opened;
-    let status;
+    let answer, body;
     try {
-      [{ status }] = await ask(`${this.path}?limit=1`);
+      [answer, body] = await ask(`${this.path}?limit=1`);
     } catch {
       return; // the server cannot be reached: it is asked again after the next failure
     }
     if (this.#opened !== opened && this.#live) return; // a stream that was opened meanwhile is a better answer
-    if (status !== 401 && status !== 403) return (this.#reason = null);
+    const login = isLogin(answer, body);
+    if (login || this.#login) this.#wait(login);
+    if (login) return;
+    if (answer.status !== 401 && answer.status !== 403) return (this.#reason = null);
     this.close();
     this.tell({ kind: "ended", reason: this.#reason ?? "private" });
   }

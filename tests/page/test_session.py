@@ -234,7 +234,10 @@ def test_the_sentence_says_why(window: Open, room: str, reason: str) -> None:
     stream = re.compile(r"lastEventId=")
     body = event("stream-open", {}) + event("stream-end", {"reason": reason})
     ann.page.route(stream, lambda route: route.fulfill(content_type="text/event-stream", body=body))
-    ann.page.route(re.compile(r"limit=1$"), lambda route: route.fulfill(status=401, json={"error": {}}))
+    ann.page.route(
+        re.compile(r"limit=1$"),
+        lambda route: route.fulfill(status=401, json={"error": {"code": "unauthorized"}}),
+    )
     ann.open(connected=False)
     expect(notice(ann)).to_contain_text(ENDS[reason])
 

@@ -134,7 +134,8 @@ def test_discarding_in_one_tab_is_heard_by_the_others(window: Open, url: str, ro
 @pytest.mark.parametrize(("status", "words"), [(401, "not signed in"), (403, "may not write")])
 def test_a_missing_right_says_what_to_do(window: Open, status: int, words: str) -> None:
     ann = window().open()
-    ann.page.route(POSTS, lambda route: route.fulfill(status=status, json={"error": {"message": "x"}}))
+    error = {"error": {"code": "x", "message": "x"}}
+    ann.page.route(POSTS, lambda route: route.fulfill(status=status, json=error))
     ann.say("not for me")
     expect(ann.row("not for me")).to_contain_text(words)
     ann.page.unroute(POSTS)

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.page.window import Open, overflow, seed
-from tests.support.browser import history, messages_url
+from tests.support.browser import BreakingProxy, ServerProcess, history, messages_url
 
 pytestmark = pytest.mark.xdist_group("page without script")
 
@@ -96,3 +96,21 @@ def test_without_javascript_a_text_that_was_refused_is_kept_and_sent_again(
     ann.button("Send").click()
     expect(ann.row("another, with the old id")).to_be_visible()
     assert [message["text"] for message in history(url, room)] == ["once", "another, with the old id"]
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_a_proxy_that_withholds_the_referrer_is_no_hindrance(
+    window: Open, server: ServerProcess, room: str, script: bool
+) -> None:
+    """Then the browser says that a form is of no origin."""
+    proxy = BreakingProxy(server.port)
+    proxy.headers = "Referrer-Policy: no-referrer\r\n"
+    ann = window(url=proxy.url, java_script_enabled=script).open(connected=script)
+    for text in ("one", "two"):
+        ann.text.fill(text)
+        with ann.page.expect_request("**/messages/") as request:
+            ann.button("Send").click()
+        expect(ann.row(text).and_(ann.page.locator("[data-id]"))).to_be_visible()
+        assert request.value.all_headers()["origin"] == (proxy.url.rstrip("/") if script else "null")
+    assert [message["text"] for message in history(server.url, room)] == ["one", "two"]
+    proxy.close()

@@ -119,16 +119,26 @@ class ServerProcess:
         self._process.stdout.close()
 
 
+def answer(status: str, body: str = "", headers: str = "Content-Type: text/html\r\n") -> str:
+    """What a proxy answers by itself, as bytes on the wire."""
+    return f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}"
+
+
+BAD_GATEWAY = answer("502 Bad Gateway")
+
+
 class BreakingProxy:
     """A TCP proxy in front of a server. `break_with(mode)` cuts what is open, unless told not to, and then:
 
     - "502": answers every request like a proxy that does not reach its server;
     - "mute": swallows every byte that the server sends;
-    - None: works.
+    - any other text: answers every request with it (see `answer`);
+    - None: works, and adds `self.headers`, whole lines, behind those of every answer.
     """
 
     def __init__(self, port: int) -> None:
         self._target, self.mode = ("127.0.0.1", port), None
+        self.headers = ""
         self._open: set[socket.socket] = set()
         self.requests: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -159,8 +169,11 @@ class BreakingProxy:
         with suppress(OSError):
             first = client.recv(65536)
             self._note(first)
-            if self.mode == "502":
-                client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            if answer := BAD_GATEWAY if self.mode == "502" else self.mode != "mute" and self.mode:
+                client.sendall(answer.encode())
+                client.shutdown(socket.SHUT_WR)
+                while client.recv(65536):  # to close before that might take the answer back
+                    pass
             else:
                 server = socket.create_connection(self._target)
                 self._open.add(server)
@@ -174,6 +187,8 @@ class BreakingProxy:
             while data := source.recv(65536):
                 if not answers:
                     self._note(data)
+                if answers and self.headers and data.startswith(b"HTTP/1.1 "):
+                    data = data.replace(b"\r\n\r\n", f"\r\n{self.headers}\r\n".encode(), 1)
                 if not (answers and self.mode == "mute"):
                     sink.sendall(data)
         self._cut(source)

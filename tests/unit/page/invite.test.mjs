@@ -33,7 +33,8 @@ function page(address, ...answers) {
     asked.push([method, path, JSON.parse(body), seen.address()]);
     const status = answers.shift();
     if (!status) throw new TypeError("no network");
-    return { status, ok: status < 300, json: async () => ({}) };
+    const said = status < 300 ? { user: "ann" } : { error: { code: "a_code" } };
+    return { status, ok: status < 300, json: async () => said };
   };
   const element = (name) => ({
     name,

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { learn, now } from "../../../static/now.js";
-import { ask, patience, secondsToWait } from "../../../static/server.js";
+import { ask, isLogin, patience, secondsToWait } from "../../../static/server.js";
 import { Clock } from "./clock.mjs";
 
 const answer = (status, after) => ({
@@ -72,4 +72,28 @@ test("every answer says what time it is", async (t) => {
   globalThis.fetch = async () => ({ headers: new Headers({ Date: new Date(clock.now).toUTCString() }), json: async () => ({}) });
   await ask("/rooms/tea/messages/?limit=1");
   assert.ok(Math.abs(now() - clock.now) <= 1_000, `${now() - clock.now}`);
+});
+
+const answered = { type: "basic", ok: true, status: 200 };
+const refused = (status) => ({ type: "basic", ok: false, status });
+for (const [name, found, body, wanted] of [
+  ["messages", answered, { messages: [] }, false],
+  ["a message", answered, { id: 1 }, false],
+  ["a page instead of an answer", answered, {}, true],
+  ["a redirect", { type: "opaqueredirect", ok: false, status: 0 }, {}, true],
+  ["a right that is missing", refused(403), { error: { code: "forbidden" } }, false],
+  ["somebody who is not signed in here", refused(401), { error: { code: "unauthorized" } }, false],
+  ["a 401 of a proxy", refused(401), {}, true],
+  ["a 403 of a proxy, in JSON", refused(403), { error: "login required" }, true],
+  ["a 404", refused(404), {}, false],
+  ["a 502", refused(502), {}, false],
+])
+  test(`${name}: ${wanted ? "something else has answered" : "the chat's own"}`, () =>
+    assert.equal(isLogin(found, body), wanted));
+
+test("a redirect is not followed: it leads away from the chat", async () => {
+  let asked;
+  globalThis.fetch = async (path, options) => (asked = options) && { json: async () => ({}) };
+  await ask("/rooms/tea/messages/?limit=1");
+  assert.equal(asked.redirect, "manual");
 });

@@ -29,7 +29,8 @@ class Source {
   }
 }
 
-// `answers` are the statuses with which the page of messages is answered: 0 is none at all.
+// `answers` are the statuses with which the page of messages is answered: 0 is none at all; in a list, what is not
+// the chat's own.
 function open(test, position = 0, { isPrivate, answers = [] } = {}) {
   Source.all = [];
   globalThis.EventSource = Source;
@@ -38,7 +39,9 @@ function open(test, position = 0, { isPrivate, answers = [] } = {}) {
     asked.push(path);
     const status = answers.shift();
     if (!status) throw new TypeError("no network");
-    return { status, json: async () => ({}) };
+    if (status[0]) return { status: status[0], ok: status[0] === 200, json: async () => JSON.parse("<html>") };
+    const body = status < 400 ? { messages: [] } : { error: { code: "a_code" } };
+    return { status, ok: status < 400, json: async () => body };
   };
   const clock = new Clock(test);
   const place = { position };
@@ -84,7 +87,7 @@ test("its news are told in their order", (t) => {
     { kind: "event", type: "stream-open", data: "{}", id: "" },
     { kind: "open" },
     { kind: "event", type: "message", data: '{"id":1}', id: "1" },
-    { kind: "waiting", until: clock.now - clock.began + 2_000 * (0.25 + 0.75 * 0.5) },
+    { kind: "waiting", until: clock.now - clock.began + 2_000 * (0.25 + 0.75 * 0.5), login: false },
   ]);
 });
 
@@ -266,7 +269,39 @@ test("a stream that was opened meanwhile is believed", async (t) => {
   Source.last.onerror();
   clock.run(2_000);
   Source.last.say("stream-open");
-  answer({ status: 401, json: async () => ({}) });
+  answer({ status: 401, json: async () => ({ error: { code: "unauthorized" } }) });
   await settled();
   assert.deepEqual([count(), ended(news), Source.last.closed], [2, [], false]);
+});
+
+for (const status of [200, 401, 403])
+  test(`a ${status} that is not the chat's own ends nothing: a login in front has ended`, async (t) => {
+    const { clock, news } = open(t, 7, { isPrivate: true, answers: [[status], [status], 0, 200, 403] });
+    const waits = () => news.filter(({ kind }) => kind === "waiting").map(({ login }) => login);
+    Source.last.onerror();
+    await settled();
+    assert.deepEqual(waits(), [false, true]);
+    assert.equal(news.at(-1).until, news[1].until, "it is asked again when it was said");
+    delay(clock);
+    await settled();
+    assert.deepEqual(waits().slice(2), [true, true]);
+    delay(clock); // the server cannot be reached
+    await settled();
+    delay(clock); // the login is there again, and only the stream was cut
+    await settled();
+    assert.deepEqual(waits().slice(-2), [true, false]);
+    assert.deepEqual(ended(news), []);
+    Source.last.onerror();
+    await settled();
+    assert.equal(ended(news).length, 1);
+  });
+
+test("a stream that is open again knows of no login", async (t) => {
+  const { clock, news } = open(t, 7, { isPrivate: true, answers: [[200]] });
+  Source.last.onerror();
+  await settled();
+  clock.run(2_000);
+  Source.last.say("stream-open");
+  Source.last.onerror();
+  assert.deepEqual([news.at(-1).kind, news.at(-1).login], ["waiting", false]);
 });
