@@ -1,16 +1,20 @@
 import { byId } from "./dom.js";
 
+const LINK = "time a";
 const NOTE = 3_000; // ms that a note is shown
 
 // Every message has an address, /{room}#ID: with it, the page opens with that message in view, marked, and loads
-// what it needs for that. The time of a message is a link to it, and copies it.
+// what it needs for that. The time of a message is a link to it, and copies it. From the keyboard, one of these links
+// is reached by Tab, at first that of the newest message in sight, and the others from there by the arrows.
 export class Address {
   #note = byId("history-note");
 
   constructor(log, history) {
     Object.assign(this, { log, history });
     addEventListener("hashchange", () => this.show());
-    log.scroller.addEventListener("click", ({ target }) => target.matches?.("time a") && this.#copy(target));
+    log.scroller.addEventListener("click", ({ target }) => target.matches?.(LINK) && this.#copy(target));
+    log.scroller.addEventListener("focusin", ({ target }) => this.#offer(target));
+    log.scroller.addEventListener("keydown", (event) => this.#move(event));
     this.show();
   }
 
@@ -27,6 +31,31 @@ export class Address {
     item.focus({ preventScroll: true });
     item.scrollIntoView({ block: "center" });
     this.log.look();
+  }
+
+  #offer(target) {
+    const old = this.log.scroller.querySelector(`${LINK}[tabindex="0"]`);
+    const link = target.matches(LINK) ? target : target === this.log.scroller && (this.#inSight() ?? old);
+    if (!link || link === old) return;
+    if (old) old.tabIndex = -1;
+    link.tabIndex = 0;
+  }
+
+  #inSight() {
+    const { bottom } = this.log.scroller.getBoundingClientRect();
+    const isAbove = ({ item }) => item.getBoundingClientRect().bottom <= bottom + 1;
+    return this.log.rows.findLast(isAbove)?.time.querySelector("a");
+  }
+
+  #move(event) {
+    const { key, target } = event;
+    if (!target.matches(LINK) || event.altKey || event.ctrlKey || event.metaKey) return;
+    const items = this.log.rows.map(({ item }) => item);
+    const at = items.indexOf(target.closest("li"));
+    const to = { ArrowUp: Math.max(at - 1, 0), ArrowDown: at + 1, Home: 0, End: items.length - 1 }[key];
+    if (to === undefined) return;
+    event.preventDefault();
+    items[to]?.querySelector(LINK).focus();
   }
 
   #copy({ hash }) {

@@ -4,6 +4,7 @@ import { byId, element } from "./dom.js";
 import { keepsFocus } from "./focus.js";
 import { Invitation } from "./invite.js";
 import { askedBefore, browser, recall, remember, tab, takesCookies, tellZone } from "./memory.js";
+import { shown } from "./names.js";
 import { roomPath } from "./paths.js";
 import { Room } from "./room.js";
 
@@ -39,7 +40,9 @@ function furnishForm({ given }) {
     else if (persisted) location.reload();
   });
   form.addEventListener("submit", () => (form.action = form.action.replace(/#.*|$/, location.hash)));
-  if (given && recall(tab, "user", "") === given) form.requestSubmit();
+  const mine = recall(tab, "user", ""); // another tab of the browser may have another name
+  for (const known of document.querySelectorAll(".known")) known.textContent = shown(mine || known.textContent);
+  if (given && mine === given) form.requestSubmit();
 }
 
 function offerRooms(current) {

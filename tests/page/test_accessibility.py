@@ -90,6 +90,32 @@ def test_everything_is_reached_by_keyboard_and_focus_is_seen(window: Open, url: 
     expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()
 
 
+def test_the_link_of_every_message_is_reached_by_keyboard_with_one_stop_for_all(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 60)
+    ann = window().open()
+    focused = ann.page.locator(":focus")
+    ann.log.focus()
+    ann.page.keyboard.press("Tab")  # by the button for older messages
+    ann.page.keyboard.press("Tab")
+    expect(focused).to_have_attribute("href", "#60")
+    for key, id in [("ArrowUp", 59), ("ArrowUp", 58), ("ArrowDown", 59), ("Home", 11), ("ArrowUp", 11)]:
+        ann.page.keyboard.press(key)
+        expect(focused).to_have_attribute("href", f"#{id}")
+        expect(focused).to_be_in_viewport()
+        expect(focused.locator("xpath=..")).to_have_css("opacity", "1")
+    ann.page.keyboard.press("ArrowDown")
+    ann.page.keyboard.press("Tab")
+    expect(ann.button("Newest")).to_be_focused()
+    ann.page.keyboard.press("Shift+Tab")
+    expect(focused).to_have_attribute("href", "#12")
+    ann.page.keyboard.press("End")
+    ann.page.keyboard.press("ArrowDown")
+    expect(focused).to_have_attribute("href", "#60")
+    assert ann.log.locator("[tabindex='0']").count() == 1
+
+
 @pytest.mark.parametrize(("motion", "animation"), [("reduce", "none"), ("no-preference", "blink")])
 def test_who_wants_less_motion_gets_less(window: Open, motion: str, animation: str) -> None:
     ann = window(reduced_motion=motion)

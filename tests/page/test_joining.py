@@ -144,11 +144,26 @@ def test_a_new_name_is_explained_and_can_be_cancelled(window: Open) -> None:
     expect(ann.status).to_have_text("Connected")
     page.locator("summary").click()
     page.get_by_role("link", name="Change name").click()
+    page.goto(page.url.replace("user=", "user=a%0Ab"))  # also after a name that breaks the rules
+    page.get_by_role("link", name="Stay Ann").click()
+    expect(ann.status).to_have_text("Connected")
+    page.locator("summary").click()
+    page.get_by_role("link", name="Change name").click()
     page.get_by_role("textbox", name="Name").fill("Anna")
     page.get_by_role("button", name="Join").click()
     expect(page.locator(".sheet .me")).to_have_text("Anna")
     page.go_back()
     expect(page.locator(".sheet .me")).to_have_text("Anna")  # never the form
+
+
+def test_who_cancels_a_new_name_keeps_that_of_the_tab(window: Open) -> None:
+    ann = window().open()
+    window("Bob", beside=ann).open()  # the cookie is his now
+    ann.page.locator("summary").click()
+    ann.page.get_by_role("link", name="Change name").click()
+    expect(ann.page.get_by_text("You are Ann.")).to_be_visible()
+    ann.page.get_by_role("link", name="Stay Ann").click()
+    expect(ann.page.locator(".sheet .me")).to_have_text("Ann")
 
 
 def test_back_from_a_room_that_was_joined_is_not_a_form_that_the_browser_has_kept(
