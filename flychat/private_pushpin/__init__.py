@@ -2,10 +2,11 @@
 
 It runs in a directory of its own, from the files in deploy/, with a fresh signature key and on ports that
 nobody else has: all but two of its sockets are files in the directory. It counts as started when a message
-published on its control port has arrived in a stream that it holds, and a request has come through it to
-where the control port is: Pushpin's ports answer before that works, a control port that belongs to another
-process would not be noticed otherwise, and a request that zurl is given too early is never answered.
-guard.py sees to its end.
+published on its control port has arrived in a stream that it holds, and it has told that a request could not
+be passed on to where nobody listens: Pushpin's ports answer before that works, a control port that belongs to
+another process would not be noticed otherwise, and a request that zurl is given too early is never answered.
+No route leads to the control port, under whatever path: Pushpin 1.41 asks for `/path/../../publish/`, and
+what comes there is `/publish/`. guard.py sees to its end.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
 from configparser import RawConfigParser
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
 
@@ -40,7 +42,8 @@ ISSUER = "flychat-proxy"
 WITHOUT_ZURL = (1, 40)  # the first release that is served by pushpin.conf; older ones by pushpin-1.36.conf
 TAIL = 8  # lines of the logs that say why Pushpin has ended
 DEPLOYED_TARGET = "127.0.0.1:3000"  # in deploy/routes
-THROUGH = "/_ready/through"  # leads to the control port, which has an answer to everything
+THROUGH = "/_ready/through"  # leads to where nobody listens
+NOBODY = "127.0.0.1:1"  # of a service that is long gone (tcpmux), and only root could listen
 INSTALL = (
     "--with-pushpin needs the program pushpin: install it (Debian, Ubuntu: apt-get install pushpin; "
     "macOS: brew install pushpin; else https://pushpin.org/docs/install/), or use --standalone"
@@ -112,7 +115,7 @@ class PushpinChild:
         }
         directory = _prepared(template, settings, targets, base_path)
         with (directory / "routes").open("a") as routes:
-            routes.write(f"\n*,path_beg={base_path}{THROUGH} 127.0.0.1:{control_port}\n")
+            routes.write(f"\n*,path_beg={base_path}{THROUGH} {NOBODY}\n")
         url = f"http://{host_and_port(reachable(host), port)}{base_path}"
         process = await _watched(directory, program, "--config=pushpin.conf")
         child = cls(
@@ -240,13 +243,14 @@ def _free_port(host: str, port: int) -> int:
 
 
 async def _serving(url: str, control_port: int) -> None:
-    """Returns when a published message has arrived in a held stream, and a request has come through."""
+    """Returns when a published message has arrived in a held stream, and a request was passed on, in vain."""
     while True:
         with contextlib.suppress(FlychatError, OSError):
             async with asyncio.timeout(1.0):
                 await _arrives(url, control_port)
-                async with http.request(f"{url}{THROUGH}", {}, direct=True):
-                    return
+                async with http.request(f"{url}{THROUGH}", {}, direct=True) as answer:
+                    if answer.status == HTTPStatus.BAD_GATEWAY:
+                        return
         await asyncio.sleep(0.02)
 
 

@@ -63,6 +63,22 @@ def parts(pids: dict[int, str]) -> set[str]:
 
 @both_pushpins
 @gen_test
+async def test_no_path_leads_to_the_control_port(stage):
+    """What is in a path is read twice, by Pushpin, which passes `..` on, and by the port at the end of the route."""
+    pushpin = await stage.pushpin(free_port())
+    begins = [line.split()[0] for line in (pushpin.directory / "routes").read_text().splitlines() if line[:1] == "*"]
+    paths = ["", *(route.partition("path_beg=")[2] for route in begins)]
+    for path in paths:
+        for up in ("", "/..", "/../..", "/../../..", "/%2e%2e/%2e%2e"):
+            for end in ("/publish/", "/recover/"):
+                body = b'{"items": []}'
+                status, _, answer = await fetch(pushpin.url.rstrip("/"), f"{path}{up}{end}", "POST", body=body)
+                assert (status, answer) != (200, b"Published\n"), (path, up, end)
+                assert (status, answer) != (200, b"Updated\n"), (path, up, end)
+
+
+@both_pushpins
+@gen_test
 @pytest.mark.parametrize("base_path", ["", "/chat"])
 async def test_the_command_of_the_readme_gives_a_page_and_two_windows_that_chat(stage, base_path):
     app = await with_pushpin(stage, base_path=base_path)
@@ -128,12 +144,18 @@ async def test_a_control_port_that_is_taken_before_pushpin_takes_it_is_replaced_
     stage, monkeypatch
 ):
     """Pushpin itself would not say so, and what is published would go to the other process."""
-    monkeypatch.setattr(private_pushpin, "STARTING_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
         found = [free_port(), taken, free_port(), free_port()]
-        monkeypatch.setattr(private_pushpin, "_free_port", lambda host, port: found.pop(0))
-        pushpin = await stage.pushpin()
+
+        def given(host: str, port: int) -> int:
+            seconds = 1.0 if found[0] == taken else 10.0  # the first one is waited for in vain
+            monkeypatch.setattr(private_pushpin, "STARTING_SECONDS", seconds)
+            return found.pop(0)
+
+        monkeypatch.setattr(private_pushpin, "_free_port", given)
+        pushpin = await PushpinChild.start(DEPLOY, ["127.0.0.1:1"], program=stage.program)
+        stage.ending.push_async_callback(pushpin.stop)
     assert f":{taken}/" not in pushpin.grip_url
     assert found == []
 
@@ -263,7 +285,7 @@ async def test_it_serves_only_when_a_request_has_come_through_it(monkeypatch):
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests.append(await reader.readuntil(b"\r\n\r\n"))
         if len(requests) > 1:
-            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
         await reader.read()
         writer.close()
 
