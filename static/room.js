@@ -25,7 +25,7 @@ const ENDS = {
 export class Room {
   #inbox = [];
   #ended = false;
-  #open = false; // the stream
+  #open = false; // the stream, or it is in turns
 
   constructor({ user, sub, session, private: guarded, last, older, now }) {
     const path = byId("composer").getAttribute("action");
@@ -52,8 +52,9 @@ export class Room {
     const take = (news) => {
       if (news.kind === "event") return this.#receive(news);
       this.status.show(news);
-      if (news.kind === "open" && !this.#open) this.outbox.wake();
-      this.#open = news.kind === "open";
+      const open = news.kind === "open" || news.kind === "turns";
+      if (open && !this.#open) this.outbox.wake();
+      this.#open = open;
       if (news.kind === "ended") this.#end(news);
     };
     this.tabs = new Tabs(path, () => log.last, take, { session, isPrivate: guarded !== undefined });
@@ -76,6 +77,9 @@ export class Room {
     });
     addEventListener("offline", () => this.status.show());
     document.addEventListener("visibilitychange", wake);
+    // A tab that the browser freezes would keep its connection, and answer nobody who needs it.
+    document.addEventListener("freeze", () => this.tabs.stop());
+    document.addEventListener("resume", () => this.#ended || this.tabs.start());
     addEventListener("pagehide", () => {
       this.tabs.stop();
       this.outbox.stop();

@@ -36,6 +36,10 @@ export class Status {
       this.#since = null;
       return this.#write("connected", "Connected");
     }
+    if (state?.kind === "turns" && navigator.onLine) {
+      this.#since = null;
+      return this.#write("turns", "New messages every 5 s", ": five other windows are live");
+    }
     this.#since ??= performance.now();
     const quiet = this.#since + BLIP - performance.now();
     if (quiet > 0) return this.#timer.set(() => this.show(), quiet);

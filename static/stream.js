@@ -56,6 +56,15 @@ export class Stream {
     this.#source = null;
   }
 
+  get isOpen() {
+    return Boolean(this.#source);
+  }
+
+  // It is to be opened from an earlier position.
+  get isBehind() {
+    return this.#wanted !== null;
+  }
+
   // A computer may have slept: do not sit out a delay, nor trust a silent stream, or any of an old network.
   wake(online) {
     if (online || !this.#source || this.#silent > KEEP_ALIVE) this.open();

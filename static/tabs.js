@@ -1,7 +1,8 @@
+import { Places } from "./places.js";
 import { SILENCE, Stream } from "./stream.js";
 import { Timer } from "./timer.js";
+import { Turns } from "./turns.js";
 
-const SLOTS = 4; // streams that tabs out of sight may keep, of the six connections that a browser has
 const ANSWER = 5_000; // ms: a leader that does not answer a follower within them is replaced
 const LATE = 1_000; // ms that a leader may be late with what it has announced
 
@@ -9,23 +10,26 @@ const LATE = 1_000; // ms that a leader may be late with what it has announced
 // holds the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello`
 // with its position, and a leader that is beyond it rewinds. A leader that does not answer loses the lock.
 //
-// For the sake of other rooms, a leader out of sight keeps its stream only for a tab in sight, or with one of
-// a few locks of the whole browser (over plain http there are none). Else it rests until it is looked at: the
-// price is that it does not count unread messages.
+// For the sake of other rooms, a leader keeps its stream only with one of a few places of the whole browser
+// (places.js), for which it is in sight if any tab of the room is. Without one it looks now and then (turns.js) while
+// it is in sight. Else it rests: the price is that it does not count unread messages.
 //
 // News of the stream (stream.js) go to `take` here and, over the channel, in all other tabs. It also carries:
 //   { kind: "leader" }            from a new leader: say hello
-//   { kind: "rest" }              from the leader: the stream is closed, as nobody seems to look
+//   { kind: "rest" }              from the leader: nobody seems to look, and the stream may be closed
 //   { kind: "hello", last }       from a follower: this is my position, send what I lack
 //   { kind: "wake", last }        the same, and: somebody looks at me, so make sure that the stream lives
 //   { kind: "online", last }      as hello (that the network is a new one, the leader notices by itself)
 //   { kind: "rest", last }        from a follower: I am out of sight now
+// Followers also say whether they are in `sight`: without that, those of an earlier release are if they `wake`.
 // Tabs of two releases share the channel: kinds may be added, and those there are keep their meaning for one
 // release.
 export class Tabs {
   #channel = null;
   #release = null; // of the lock, in the leader
-  #slot = null; // release of a lock of the browser's
+  #on = false;
+  #looked = false; // a follower is in sight
+  #mode = null; // of the stream: "open", "turns", "rest"
   #asking = null; // for the lock
   #patience = new Timer();
   #silence = new Timer();
@@ -39,7 +43,10 @@ export class Tabs {
       this.#post(news);
       take(news);
     };
-    this.stream = new Stream(path, position, tell, isPrivate);
+    const hear = (news) => (this.#mode === "turns" ? this.turns.hear(news) : tell(news));
+    this.stream = new Stream(path, position, hear, isPrivate);
+    this.turns = new Turns(this.stream, path, position, tell);
+    this.places = new Places(() => this.#arrange());
   }
 
   get #leads() {
@@ -47,25 +54,29 @@ export class Tabs {
   }
 
   start() {
+    if (this.#on) return;
+    this.#on = true;
     try {
       if (navigator.locks) this.#channel = new BroadcastChannel(this.name);
     } catch {}
-    if (!this.#channel) return this.#open(); // plain http, or a browser that denies them: one each
+    if (!this.#channel) return this.#arrange(); // plain http, or a browser that denies them: one each
     this.#channel.onmessage = ({ data }) => this.#hear(data);
     this.#ask();
     this.hello();
   }
 
   stop() {
+    this.#on = false; // a page that is left is told afterwards that it is out of sight
     if (!this.#leads) this.rest();
     const asking = this.#asking;
     this.#asking = null;
     asking?.abort();
     this.#calm();
-    this.stream.close();
+    this.#set(null);
+    this.places.leave();
     this.#release?.();
-    this.#slot?.();
-    this.#release = this.#slot = null;
+    this.#release = null;
+    this.#looked = false;
     this.#channel?.close();
     this.#channel = null;
   }
@@ -73,38 +84,47 @@ export class Tabs {
   hello(kind = "hello") {
     const last = this.position();
     if (!this.#leads) {
-      this.#post({ kind, last });
+      this.#post({ kind, last, sight: !document.hidden });
       this.#patience.id ?? this.#patience.set(() => this.#ask(true), ANSWER);
-    } else if (kind === "hello") this.stream.rewind(last);
-    else {
-      this.stream.wake(kind === "online");
-      this.rest();
-    }
+    } else if (kind === "hello") this.#rewind(last);
+    else this.#wake(kind === "online");
   }
 
   // A tab went out of sight: perhaps it was the last one.
-  async rest() {
-    if (!this.#leads) return this.#post({ kind: "rest", last: this.position() });
-    if (document.hidden && this.#channel) await this.#takeSlot();
-    if (!document.hidden || this.#slot) return;
-    this.stream.close();
-    this.#state = { kind: "rest" };
-    this.#post(this.#state);
+  rest() {
+    if (!this.#leads) return this.#post({ kind: "rest", last: this.position(), sight: false });
+    this.#looked = false;
+    if (document.hidden) this.#post({ kind: "rest" }); // who looks says so
+    this.#arrange();
   }
 
-  async #takeSlot() {
-    for (let number = 0; number < SLOTS && !this.#slot; number += 1)
-      await new Promise((asked) => {
-        navigator.locks.request(`flychat:slot:${number}`, { ifAvailable: true }, (lock) => {
-          asked();
-          return lock && new Promise((release) => (this.#slot = release));
-        });
-      });
+  #arrange() {
+    if (!this.#on) return;
+    const hidden = document.hidden && !this.#looked;
+    this.places.want(hidden);
+    this.#set(this.places.has ? "open" : hidden ? "rest" : "turns");
   }
 
-  #open() {
-    this.stream.open();
-    this.rest();
+  #set(mode) {
+    if (mode === this.#mode) return;
+    this.turns.stop();
+    this.#mode = mode;
+    if (mode === "open") this.stream.open();
+    if (mode === "turns") this.turns.start();
+    if (mode === "rest") this.#post((this.#state = { kind: "rest" }));
+  }
+
+  #wake(online) {
+    const before = this.#mode;
+    this.#arrange();
+    if (this.#mode !== before) return;
+    if (before === "open") this.stream.wake(online);
+    else if (before === "turns") this.turns.look();
+  }
+
+  #rewind(from) {
+    this.stream.rewind(from);
+    if (this.#mode === "turns" && !this.stream.isOpen) this.turns.look();
   }
 
   async #ask(steal = false) {
@@ -117,8 +137,9 @@ export class Tabs {
       if (this.#asking !== asking) return; // by this tab itself
       this.stop();
       const taken = error.name === "AbortError"; // by another tab, or else there are no locks here
-      if (taken) this.start();
-      else this.#open();
+      if (taken) return this.start();
+      this.#on = true;
+      this.#arrange();
     }
   }
 
@@ -126,7 +147,7 @@ export class Tabs {
     if (!this.#channel) return null;
     this.#calm();
     const led = new Promise((resolve) => (this.#release = resolve));
-    this.#open();
+    this.#arrange();
     this.#post({ kind: "leader" });
     return led;
   }
@@ -137,12 +158,14 @@ export class Tabs {
     else if (!asks && !this.#release) this.#follow(news);
   }
 
-  #serve({ kind, last }) {
+  #serve({ kind, last, sight = kind === "wake" }) {
     if (kind === "rest") return document.hidden && this.rest();
-    if (kind === "wake") this.stream.wake();
+    this.#looked ||= sight;
+    if (kind === "wake") this.#wake();
+    else this.#arrange();
     this.#post(this.#state);
     const reached = Math.max(this.stream.reached, this.position());
-    if (last < reached) this.stream.rewind(last);
+    if (last < reached) this.#rewind(last);
   }
 
   #follow(news) {

@@ -102,3 +102,14 @@ def test_a_lost_network_is_told_while_the_stream_seems_to_live_and_a_new_one_is_
     run_clock(ann.page, reopened)
     assert 22_000 < ann.page.evaluate("() => Date.now()") - before < 29_000
     proxy.close()
+
+
+def test_a_tab_that_the_browser_freezes_gives_up_its_connection_and_catches_up(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    ann = window().open()
+    with ann.page.expect_event("requestfailed"):  # the stream ends: nobody reads it
+        ann.page.evaluate("() => document.dispatchEvent(new Event('freeze'))")
+    post(server.url, room, "Bob", "while it was frozen")
+    ann.page.evaluate("() => document.dispatchEvent(new Event('resume'))")
+    expect(ann.row("while it was frozen")).to_have_attribute("data-id", "1")

@@ -5,29 +5,7 @@ import test from "node:test";
 
 import { Stream } from "../../../static/stream.js";
 import { Clock } from "./clock.mjs";
-
-class Source {
-  static all = [];
-  static get last() {
-    return Source.all.at(-1);
-  }
-  #heard = {};
-  closed = false;
-
-  constructor(url) {
-    this.url = url;
-    Source.all.push(this);
-  }
-  addEventListener(name, listener) {
-    this.#heard[name] = listener;
-  }
-  close() {
-    this.closed = true;
-  }
-  say(type, data = "{}", lastEventId = "") {
-    this.#heard[type]?.({ type, data, lastEventId });
-  }
-}
+import { Source } from "./source.mjs";
 
 // `answers` are the statuses with which the page of messages is answered: 0 is none at all; in a list, what is not
 // the chat's own.

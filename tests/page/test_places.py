@@ -1,0 +1,67 @@
+"""Places: whatever is open in a browser, five windows at most have a stream, and a connection is left for requests."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.page.window import Open, hide, seed
+from tests.support.browser import Window, post
+
+pytestmark = pytest.mark.xdist_group("page places")
+
+IN_TURNS = "New messages every 5 s"
+
+
+def rooms(window: Open, name: str, count: int, *, hidden: int = 0, locks: bool = True) -> list[Window]:
+    """Windows of one browser, each in a room of its own; the first of them out of sight."""
+    made: list[Window] = []
+    for number in range(count):
+        made.append(window(room=f"{number} {name}"[:64], beside=made[0] if made else None))
+        if number == 0 and not locks:
+            made[0].context.add_init_script("delete Navigator.prototype.locks")
+        made[-1].open(connected=number < 5)
+        if number < hidden:
+            hide(made[-1].page, True)
+    return made
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_of_six_rooms_side_by_side_five_are_live_and_the_sixth_says_that_it_is_not(
+    window: Open, url: str, room: str, locks: bool
+) -> None:
+    seed(url, f"5 {room}"[:64], 60)
+    six = rooms(window, room, 6, locks=locks)
+    last = six[-1]
+    expect(last.status).to_contain_text(IN_TURNS)
+    last.button("Older messages").click()
+    expect(last.row("message 1")).to_be_attached()
+    for each in six:
+        each.say("there is a connection left")
+    for each in six:
+        post(url, each.room, "Bob", "to all rooms")
+        expect(each.row("to all rooms")).to_be_attached()
+        expect(each.row("there is a connection left")).to_have_attribute(
+            "data-id", "61" if each is last else "1"
+        )
+    for each in six[:-1]:
+        expect(each.status).to_have_text("Connected")
+    expect(last.status).to_contain_text(IN_TURNS)
+    six[0].page.close()
+    expect(last.status).to_have_text("Connected")
+    post(url, last.room, "Bob", "live at last")
+    expect(last.row("live at last")).to_be_attached()
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_four_hidden_rooms_give_way_to_those_in_sight(window: Open, url: str, room: str, locks: bool) -> None:
+    seed(url, f"5 {room}"[:64], 60)
+    six = rooms(window, room, 6, hidden=4, locks=locks)
+    for each in six[4:]:
+        expect(each.status).to_have_text("Connected")
+        each.say("there is a connection left")
+        post(url, each.room, "Bob", "to those in sight")
+        expect(each.row("to those in sight")).to_be_attached()
+        expect(each.row("there is a connection left")).to_have_attribute("data-state", "official")
+    six[-1].button("Older messages").click()
+    expect(six[-1].row("message 1")).to_be_attached()
