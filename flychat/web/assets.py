@@ -2,8 +2,9 @@
 
 All of them share one version, the hash of all: the scripts are modules that import each other by relative
 names, so the version is a folder of the address, /static/VERSION/NAME. Under the current version an answer
-never changes, and is kept without asking again. They are served as they are, but for their comments: these
-are a fifth of what the scripts weigh compressed, and a first load has its limit.
+never changes, and is kept without asking again. They are served as they are, but for their comments, which
+are a fifth of what the scripts weigh compressed, and their indentation: a first load has its limit, 60 kB. In
+it the heads of some forty files count as well: so they have no header that a file does not need.
 
 While a release is rolled out, the page of one server may load modules from another: any other version, or
 none, is answered with the current file, and `no-cache`. So modules of two releases may meet: what a module
@@ -35,11 +36,15 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 COMPRESSED = {".css", ".js", ".svg", ".webmanifest"}  # what a page loads, and gzip makes smaller
-# In scripts only those that have their lines for themselves: to know others takes a parser.
-COMMENTS = {".js": re.compile(rb"(?m)^[ \t]*//.*\n"), ".css": re.compile(rb"(?s)[ \t]*/\*.*?\*/\n?")}
+# In scripts only comments that have their lines for themselves: to know others takes a parser.
+NEEDLESS = {
+    ".js": re.compile(rb"(?m)^[ \t]*//.*\n|^[ \t]+"),
+    ".css": re.compile(rb"(?ms)[ \t]*/\*.*?\*/\n?|^[ \t]+"),
+}
 DESCRIPTION = "openapi.json"  # says where the server begins
 VERSION_DIGITS = 16  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
+OF_PAGES = ("Referrer-Policy", "Server")  # headers that are said with the page
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class Asset:
         data = path.read_bytes()
         if path.name == DESCRIPTION and base_path:
             data = beginning_at(base_path, data)
-        if path.suffix in COMMENTS:
-            data = COMMENTS[path.suffix].sub(b"", data)
+        if path.suffix in NEEDLESS:
+            data = NEEDLESS[path.suffix].sub(b"", data)
         compressed = gzip.compress(data, 9, mtime=0) if path.suffix in COMPRESSED else None
         return cls(TYPES[path.suffix], data, compressed, hashlib.sha256(data).hexdigest()[:VERSION_DIGITS])
 
@@ -94,6 +99,11 @@ class Assets:
 class AssetHandler(BaseHandler):
     def initialize(self, assets: Assets) -> None:
         self._assets = assets
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        for header in OF_PAGES:
+            self.clear_header(header)
 
     def get(self, path: str) -> None:
         version, _, name = path.rpartition("/")

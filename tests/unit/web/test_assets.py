@@ -1,5 +1,6 @@
-"""The files of static/, as they are served: without their comments, and the same code."""
+"""The files of static/, as they are served: without comments and indentation, and the same code."""
 
+import re
 import subprocess
 
 import pytest
@@ -12,10 +13,12 @@ FILES = sorted(folder("static").iterdir())
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".js"], ids=lambda path: path.name)
-def test_a_script_is_served_without_the_lines_of_its_comments(path, tmp_path):
+def test_a_script_is_served_without_the_lines_of_its_comments_and_without_indentation(path, tmp_path):
     need("node")
     source, served = path.read_text().splitlines(), Asset.read(path).plain.decode().splitlines()
-    assert served == [line for line in source if not line.strip().startswith("//")]
+    assert served == [line.lstrip() for line in source if not line.strip().startswith("//")]
+    # Nor is there a text of several lines, which would be another one.
+    assert not [line for line in served if re.sub(r'"(\\.|[^"\\])*"', "", line).count("`") % 2]
     module = tmp_path / "served.mjs"
     module.write_text("\n".join(served))
     checked = subprocess.run(["node", "--check", module], capture_output=True, text=True, check=False)
