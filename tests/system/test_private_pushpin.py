@@ -66,13 +66,17 @@ def parts(pids: dict[int, str]) -> set[str]:
 async def test_no_path_leads_to_the_control_port(stage):
     """What is in a path is read twice, by Pushpin, which passes `..` on, and by the port at the end of the route."""
     pushpin = await stage.pushpin(free_port())
-    begins = [line.split()[0] for line in (pushpin.directory / "routes").read_text().splitlines() if line[:1] == "*"]
+    begins = [
+        line.split()[0] for line in (pushpin.directory / "routes").read_text().splitlines() if line[:1] == "*"
+    ]
     paths = ["", *(route.partition("path_beg=")[2] for route in begins)]
     for path in paths:
         for up in ("", "/..", "/../..", "/../../..", "/%2e%2e/%2e%2e"):
             for end in ("/publish/", "/recover/"):
                 body = b'{"items": []}'
-                status, _, answer = await fetch(pushpin.url.rstrip("/"), f"{path}{up}{end}", "POST", body=body)
+                status, _, answer = await fetch(
+                    pushpin.url.rstrip("/"), f"{path}{up}{end}", "POST", body=body
+                )
                 assert (status, answer) != (200, b"Published\n"), (path, up, end)
                 assert (status, answer) != (200, b"Updated\n"), (path, up, end)
 
