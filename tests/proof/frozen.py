@@ -5,14 +5,20 @@ it for its next request, and now and then ends it instead (tests/support/freezin
 mode, one table, a real Pushpin. Clients and senders are those of the campaign, and so is the judge. Besides,
 clients that are there tell how long after its POST's answer they saw a message: no clock of ours runs that
 could have brought it.
+
+How late that is measures the machine, too. What does not is an order (`ordered`): when the answer to a POST comes, Pushpin
+has taken the official message. For this something stands between, that is slow to say that it was taken: who
+does not wait for it has answered long before, on any machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import math
+import re
 import statistics
 import sys
 import tempfile
@@ -20,7 +26,9 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from flychat.hub.publisher import PATIENCE
 from flychat.private_pushpin import PushpinChild
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
@@ -32,10 +40,10 @@ from tests.proof.soak.room import Room
 from tests.proof.soak.running import report
 from tests.proof.soak.stage import Stage
 from tests.support.dynamo_proxy import DynamoProxy
-from tests.support.freezing import FreezingPlatform
+from tests.support.freezing import FreezingPlatform, unheeded
 from tests.support.moto_process import moto
 from tests.support.ports import free_port
-from tests.support.pushpin_proxy import DEPLOY, KEY, App
+from tests.support.pushpin_proxy import DEPLOY, KEY, App, ControlProxy
 from tests.support.sse_parser import Parsed
 
 INSTANCES = 4
@@ -44,6 +52,7 @@ ROOMS, CLIENTS, SENDERS = 2, 6, 2  # clients and senders of each room
 ROUND_SECONDS = 15.0
 SETTLED = 3.0  # seconds after which a client is there: Pushpin recovers the first of a room once more after 1
 OPENED = 120.0  # seconds for all streams of a round to open
+TAKING = 0.1  # seconds in which what is published is taken, where the order is judged
 LATE = 1.0  # seconds after its POST's answer within which a message is seen, by 99 of 100
 
 
@@ -103,16 +112,57 @@ class WatchedRoom(Room):
         ]
 
 
+class Taking(ControlProxy):
+    """Before Pushpin's control port; `early` are the answers that came before what they answer was taken."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.judged = 0
+        self.early: list[str] = []
+        self._taken: dict[str, list[tuple[int, int]]] = {}  # by channel: from behind an id up to another
+
+    async def forward(self, path: str, items: list[dict]) -> None:
+        await super().forward(path, items)
+        await asyncio.sleep(TAKING)
+        for item in items:
+            if "id" in item:
+                self._taken.setdefault(item["channel"], []).append((int(item["prev-id"]), int(item["id"])))
+
+    def judge(self, request: bytes, response: bytes, seconds: float) -> None:
+        """An answer that has waited for PATIENCE may be early; so may that to a POST which repeats this one."""
+        room = re.match(rb"POST /rooms/([^/]+)/messages/ ", request)
+        if room is None or not response.startswith(b"HTTP/1.1 200 "):
+            return
+        channel, id = f"messages-{room[1].decode()}", json.loads(response.partition(b"\r\n\r\n")[2])["id"]
+        ranges = self._taken.setdefault(channel, [])
+        if seconds >= PATIENCE:
+            ranges.append((id - 1, id))
+            return
+        self.judged += 1
+        if not any(above < id <= upto for above, upto in ranges):
+            self.early.append(f"{channel}: {id}, after {1000 * seconds:.0f} ms")
+
+
 class Frozen(Stage):
-    """GRIP mode over DynamoDB, on the platform."""
+    """GRIP mode over DynamoDB, on the platform. `options`: more of each flychat; `ordered`: the order is judged."""
+
+    taking: Taking | None = None
 
     def __init__(
-        self, seed: int, directory: Path, moto: str, *, killed: float = KILLED, options: Sequence[str] = ()
+        self,
+        seed: int,
+        directory: Path,
+        moto: str,
+        *,
+        killed: float = KILLED,
+        options: Sequence[str] = (),
+        instances: int = INSTANCES,
+        ordered: bool = False,
     ) -> None:
         super().__init__("grip", "dynamodb", seed, directory, moto, frozenset())
         self.late: list[float] = []
         self.durations: list[float] = []
-        self._killed, self._options = killed, options
+        self._killed, self._options, self._instances, self._ordered = killed, options, instances, ordered
 
     async def open(self) -> None:
         self.directory.mkdir()
@@ -124,13 +174,19 @@ class Frozen(Stage):
         self._ending.push_async_callback(self.engine.close)
         self.ports = [free_port()]
         self.pushpin = await PushpinChild.start(DEPLOY, [f"127.0.0.1:{self.ports[0]}"], key=KEY)
-        arguments = ["--grip", f"--grip-url={self.pushpin.grip_url}", f"--store=dynamodb:{table}"]
+        grip_url, judge = self.pushpin.grip_url, unheeded
+        if self._ordered:
+            self.taking = Taking(grip_url)
+            self.taking.listen()
+            self._ending.push_async_callback(self.taking.close)
+            grip_url, judge = self.taking.grip_url, self.taking.judge
+        arguments = ["--grip", f"--grip-url={grip_url}", f"--store=dynamodb:{table}"]
         environ = dynamo_environment(self.dynamo.url)
         self.apps = [
             App(free_port(), [*arguments, *self._options], environ, self.directory / f"app{number}.log")
-            for number in range(INSTANCES)
+            for number in range(self._instances)
         ]
-        self.platform = FreezingPlatform(self.apps, lambda: self.chance.random() < self._killed)
+        self.platform = FreezingPlatform(self.apps, lambda: self.chance.random() < self._killed, judge)
         self._ending.push_async_callback(self.platform.close)
         await self.platform.listen(self.ports[0])
 
@@ -151,7 +207,8 @@ class Frozen(Stage):
         async with asyncio.timeout(OPENED):
             while not all(client.on for client in clients):  # noqa: ASYNC110 - the first ones wait for a start
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(SETTLED)
+        if not self._ordered:
+            await asyncio.sleep(SETTLED)
         ends = time.monotonic() + seconds
         over = lambda: time.monotonic() > ends  # noqa: E731
         senders = [room.send(f"sender {number}", over) for room in rooms for number in range(SENDERS)]
@@ -188,14 +245,12 @@ async def frozen(
     seed: int,
     directory: Path,
     say: Callable[[str], object] = print,
-    *,
-    killed: float = KILLED,
-    options: Sequence[str] = (),
+    **options: Any,
 ) -> Frozen:
-    """Rounds, for so long; a round that has begun is finished. `options`: more of each flychat."""
+    """Rounds, for so long; a round that has begun is finished. `options` are those of Frozen."""
     ends = time.monotonic() + seconds
     with moto() as endpoint:
-        stage = Frozen(seed, directory, endpoint, killed=killed, options=options)
+        stage = Frozen(seed, directory, endpoint, **options)
         try:
             await stage.open()
             while True:

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import need
 from tests.proof.frozen import frozen, told
 
-SECONDS = 8.0
+SECONDS = 4.0
 
 
 @pytest.mark.xdist_group("frozen")
@@ -18,9 +18,13 @@ def test_what_is_stopped_the_moment_it_has_answered_has_nothing_left_to_do(tmp_p
     for name in ("pushpin", "moto.server", "aioboto3"):
         need(name)
     caplog.set_level(logging.CRITICAL)
-    stage = asyncio.run(frozen(SECONDS, 3, tmp_path, lambda line: None, killed=0.1))
+    stage = asyncio.run(
+        frozen(SECONDS, 3, tmp_path, lambda line: None, killed=0.1, instances=2, ordered=True)
+    )
     report = told(stage, 3, SECONDS)
+    assert stage.taking is not None
+    assert not stage.taking.early, (stage.taking.early, report)
     assert not stage.violations, report
-    assert stage.counts["deliveries"] > 20, report  # few on a busy machine
-    assert stage.platform.counts["stopped"] > 20, report
-    assert stage.in_time(), report
+    assert stage.taking.judged > 5, report  # few on a busy machine
+    assert stage.counts["deliveries"] > 20, report
+    assert stage.platform.counts["killed"], report

@@ -23,11 +23,25 @@ WAIT = 60.0  # seconds until an instance that does not answer is ended
 _CONNECTION = re.compile(rb"(?im)^connection:[^\r]*\r\n")
 
 
-class FreezingPlatform:
-    """`counts` tells what became of the instances, `slowest` is the longest start; `ends` is asked before one goes on."""
+def unheeded(request: bytes, response: bytes, seconds: float) -> None:
+    """Nobody looks at the answers."""
 
-    def __init__(self, instances: Sequence[App], ends: Callable[[], bool] = lambda: False) -> None:
+
+class FreezingPlatform:
+    """`counts` tells what became of the instances, `slowest` is the longest start; `ends` is asked before one goes on.
+
+    `answered` is told of each answer that has come, with the request and the seconds between them, before anything
+    else happens.
+    """
+
+    def __init__(
+        self,
+        instances: Sequence[App],
+        ends: Callable[[], bool] = lambda: False,
+        answered: Callable[[bytes, bytes, float], None] = unheeded,
+    ) -> None:
         self.counts: Counter[str] = Counter()
+        self._judge = answered
         self.slowest = 0.0
         self._instances, self._ends = instances, ends
         self._idle: list[App] = list(instances)  # the last one is the next: so most of them sleep for long
@@ -98,8 +112,11 @@ class FreezingPlatform:
     async def _exchange(self, app: App, request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", app.port)
         try:
+            sent = time.monotonic()
             writer.write(request)
-            return await _response(reader)
+            response = await _response(reader)
+            self._judge(request, response, time.monotonic() - sent)
+            return response
         finally:
             assert app.process is not None
             with contextlib.suppress(ProcessLookupError):
