@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from . import __version__
-from .access.options import AccessOptions, add_options
+from .access.options import AccessOptions
 from .errors import Misconfigured
+from .options import CREATE_TABLE, MODES, parser
 
-CREATE_TABLE = "create-table"
-MODES = ("standalone", "grip", CREATE_TABLE)  # so far as options go: the last one is a command
 TABLE_STORE = "dynamodb:flychat-messages"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
@@ -56,7 +53,7 @@ class Config:
     @classmethod
     def read(cls, arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         """Raises Misconfigured with one line; --help and --version print and exit."""
-        given = _parser().parse_args(arguments)
+        given = parser().parse_args(arguments)
 
         def option(name: str, default: Any = None) -> Any:
             value = getattr(given, name)
@@ -106,101 +103,6 @@ class Config:
         )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Misconfigured(message)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m flychat",
-        description="A realtime chat. Every option is also a variable: --cors-origin is FLYCHAT_CORS_ORIGIN.",
-        epilog="Also: python -m flychat check URL, tail URL/ROOM, say URL/ROOM TEXT, rooms, export ROOM, "
-        "import ROOM FILE, copy, backup FILE, clear ROOM, token, password, revoke SUB (see their --help).",
-        allow_abbrev=False,
-    )
-    mode = parser.add_mutually_exclusive_group()
-    for name, help in (
-        ("standalone", "hold the connections in this process"),
-        ("grip", "run behind a GRIP proxy, which holds the connections"),
-        (CREATE_TABLE, "create the DynamoDB table and exit"),
-    ):
-        mode.add_argument(f"--{name}", dest="mode", action="store_const", const=name, help=help)
-    parser.add_argument(
-        "--store",
-        help="where messages are kept: sqlite:FILE, sqlite::memory: or dynamodb:TABLE "
-        "(default: sqlite:flychat.db, with --grip dynamodb:flychat-messages)",
-    )
-    parser.add_argument("--host", help="address to listen on (default: 127.0.0.1; :: for all), or unix:PATH")
-    parser.add_argument("--port", help="port to listen on, 0 for a free one (default: 3000)")
-    parser.add_argument(
-        "--base-path",
-        metavar="PATH",
-        help="where it begins on its host, such as /chat (default: at the root)",
-    )
-    parser.add_argument(
-        "--cors-origin",
-        action="append",
-        metavar="ORIGIN",
-        help="a web page's origin that may use the API, such as https://example.org (repeatable)",
-    )
-    parser.add_argument(
-        "--retention", metavar="DAYS", help="delete older messages; 7 days or more (default: 0, keep all)"
-    )
-    parser.add_argument("--log-format", metavar="plain|json", help="of the log on stderr (default: plain)")
-    parser.add_argument(
-        "--log-posts",
-        action="store_true",
-        help="log a line for each POST: room, id, client address, user; never the text",
-    )
-    parser.add_argument(
-        "--rate-limit",
-        metavar="N",
-        help="messages per second that one client address may post, with bursts of 4 N; one over 1 kB "
-        "counts by its kB, and so does what is read of the past (default: 10; 0: any)",
-    )
-    parser.add_argument(
-        "--memory",
-        metavar="MB",
-        help="for the messages of all rooms in memory; the least recently used room leaves first, those with "
-        "held streams last (default: 256)",
-    )
-    parser.add_argument(
-        "--max-streams", metavar="N", help="with --standalone: streams held at once (default: 0, no cap)"
-    )
-    parser.add_argument(
-        "--max-streams-per-client",
-        metavar="N",
-        help="with --standalone: of one client address (default: 0, no cap)",
-    )
-    parser.add_argument(
-        "--trust-proxy",
-        action="store_true",
-        help="take a client's address from X-Forwarded-For, whose last entry a proxy in front must have set",
-    )
-    parser.add_argument(
-        "--grip-url",
-        action="append",
-        metavar="URL",
-        help="where a GRIP proxy takes publications (default: http://localhost:5561/), with its keys as in "
-        "URL?iss=...&key=base64:...&verify-iss=...&verify-key=base64:... (repeatable; also GRIP_URL). "
-        "Others on the machine can read options, as in ps: with keys, prefer the variable",
-    )
-    parser.add_argument(
-        "--answer-first",
-        action="store_true",
-        help="with --grip: answer a POST before the proxies have taken what it publishes, for processes that "
-        "nothing stops after an answer (default: wait for them, at most a second)",
-    )
-    parser.add_argument(
-        "--with-pushpin", action="store_true", help="with --grip: start a Pushpin too, to try it out locally"
-    )
-    parser.add_argument("--pushpin-port", metavar="PORT", help="where that Pushpin listens (default: 7999)")
-    add_options(parser)
-    parser.add_argument("--version", action="version", version=f"flychat {__version__}")
-    return parser
-
-
 def _mode(environ: Mapping[str, str]) -> str:
     modes = [mode for mode in MODES if _flag(environ, mode)]
     if len(modes) != 1:
@@ -213,7 +115,7 @@ def table_asked_for(arguments: Sequence[str], environ: Mapping[str, str]) -> str
 
     `--create-table` stands among these, and is the command create-table. Raises Misconfigured.
     """
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     if (given.mode or _mode(environ)) != CREATE_TABLE:
         return None
     asked: str = given.store or environ.get("FLYCHAT_STORE") or TABLE_STORE

@@ -30,6 +30,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "private_pushpin": {"server"},
     "server": {"__main__"},
     "tools": {"__main__"},
+    "options": {"config"},
 }
 CLIENT = {"client", "client.follower", "client.http"}
 STORE = {"config", "log", "log.clearing", "storage", "storage.opened", "storage.sqlite_backup"}
@@ -177,7 +178,8 @@ ALLOWED = {
         "web.messages",
     }
     | {"web.plain", "web.posted", "web.problems", "web.rate", "web.shedding"},
-    "config": {"__init__", "errors", "access.options"},
+    "options": {"__init__", "errors", "access.options"},
+    "config": {"__init__", "errors", "access.options", "options"},
     "client.follower": PURE,
     "client.http": {"__init__"} | PURE,
     "client": {"client.follower", "client.http"} | PURE,
