@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from .errors import Invalid, NotFound
+from .errors import Forbidden, Invalid, NotFound
 from .sse import BEYOND_ANY_LOG, read_position
 
 ROOM_CHARACTERS = 64
@@ -61,6 +61,13 @@ def room_name(name: str) -> str:
 def sender_name(name: str) -> str:
     """`name` itself, if it may stand as the sender of a message. Raises Invalid."""
     return checked("from", name, SENDER_CHARACTERS)
+
+
+def sender_field(fields: Mapping[str, Any], name: str | None) -> str:
+    """Who sends this: its token's `name`, where that has one. Raises Invalid, Forbidden."""
+    if name is not None and fields.get("from") not in (None, name):
+        raise Forbidden("from: must be the name in the token, or absent")
+    return sender_name(string_field(fields, "from") if name is None else name)
 
 
 def user_id(sub: str) -> str:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from .errors import Forbidden
 from .fields import (
     CONTROL_IN_TEXT,
     SENDER_CHARACTERS,
@@ -27,7 +26,7 @@ from .fields import (
     iso_date,
     new_id,
     position_field,
-    sender_name,
+    sender_field,
     string_field,
     uuid_field,
 )
@@ -70,9 +69,7 @@ class Draft:
         `user` and `name` are its token's: no field can say another. With a name, `from` may be left out.
         A line break may be CRLF, as HTML forms send it, and is kept as LF. Raises Invalid, Forbidden.
         """
-        if name is not None and fields.get("from") not in (None, name):
-            raise Forbidden("from: must be the name in the token, or absent")
-        sender = sender_name(string_field(fields, "from") if name is None else name)
+        sender = sender_field(fields, name)
         text = string_field(fields, "text").replace("\r\n", "\n")
         text = checked("text", text, TEXT_CHARACTERS, CONTROL_IN_TEXT)
         given = fields.get("provisionalId")
