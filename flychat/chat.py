@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
@@ -10,11 +11,13 @@ from typing import TypeAlias
 from prometheus_client import Counter
 
 from .access import Pass
-from .errors import FlychatError, Full, Unavailable
+from .errors import FlychatError, Full, Overloaded, Unavailable
 from .hub import Hub, Response
 from .log import Entry, MessageLog, Searched, Wrote, not_told
 from .messages import Draft, Message
+from .presence import Presence
 from .showing import Ended, Showing
+from .signals import HERE, Signal, signalled
 from .streams import HISTORY, Page, StreamPlan, StreamRequest
 
 Stored: TypeAlias = Callable[[asyncio.Future[Message]], None]
@@ -49,10 +52,13 @@ class Chat:
     `upkeep` takes out of the log again what is to be gone.
     """
 
-    def __init__(self, log: MessageLog, hub: Hub, showing: Showing) -> None:
+    def __init__(
+        self, log: MessageLog, hub: Hub, showing: Showing, now: Callable[[], float] = time.time
+    ) -> None:
         self._log, self.upkeep = log, log.upkeep
         self._hub = hub
         self._showing = showing
+        self._presence = Presence(hub.publish, now)
 
     async def post(
         self, draft: Draft, searched: Searched = not_told, outcome: Outcome | None = None
@@ -130,6 +136,18 @@ class Chat:
     def withdraw(self, draft: Draft) -> None:
         """Nobody waits for the draft any more: if the store was not given it yet, it never is."""
         self._log.withdraw(draft)
+
+    def signal(self, signal: Signal) -> None:
+        """Tells it to those who listen now; that somebody is here, with the others who are.
+
+        Nothing is stored. Raises Overloaded, before messages would be refused.
+        """
+        if self._hub.pressed():
+            raise Overloaded
+        if signal.kind == HERE:
+            self._presence.here(signal.room, signal.sender)
+        else:
+            self._hub.publish(signalled(signal))
 
     async def stream(
         self, request: StreamRequest, response: Response, client: str, pass_: Pass | None = None

@@ -43,6 +43,7 @@ class Config:
     with_pushpin: bool = False
     pushpin_port: int = 7999
     base_path: str = ""
+    signals: bool = False
     access: AccessOptions = field(default_factory=AccessOptions)
 
     @property
@@ -99,6 +100,7 @@ class Config:
             with_pushpin=with_pushpin,
             pushpin_port=_port(option("pushpin_port", "7999"), "--pushpin-port"),
             base_path=_base_path(option("base_path", "")),
+            signals=bool(given.signals) or _flag(environ, "signals"),
             access=AccessOptions.read(option, trust_proxy=trust_proxy),
         )
 

@@ -121,8 +121,8 @@ def position_field(value: Any) -> int | None:
     return read_position(value) if isinstance(value, str) else None
 
 
-def data_field(value: Any) -> dict[str, Any] | None:
-    """The `data` of a message: a JSON object. Raises Invalid."""
+def data_field(value: Any, most: int = DATA_BYTES) -> dict[str, Any] | None:
+    """The `data` of a message: a JSON object of `most` bytes at the most. Raises Invalid."""
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -133,8 +133,8 @@ def data_field(value: Any) -> dict[str, Any] | None:
         size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode())
     except ValueError:  # NaN or an infinity; a lone surrogate, which is no UTF-8
         raise Invalid("data", "must be JSON in UTF-8") from None
-    if size > DATA_BYTES:
-        raise Invalid("data", f"must have at most {DATA_BYTES} bytes of JSON")
+    if size > most:
+        raise Invalid("data", f"must have at most {most} bytes of JSON")
     return value
 
 

@@ -68,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
         "counts by its kB, and so does what is read of the past (default: 10; 0: any)",
     )
     parser.add_argument(
+        "--signals",
+        action="store_true",
+        help="clients may tell each other who is here, and who is typing; nothing of that is kept",
+    )
+    parser.add_argument(
         "--memory",
         metavar="MB",
         help="for the messages of all rooms in memory; the least recently used room leaves first, those with "

@@ -44,6 +44,7 @@ from .web.application import Recovery
 from .web.listener import Listener
 from .web.rate import RateLimit
 from .web.shortcut import Shortcut
+from .web.signals import signal_limit
 
 if TYPE_CHECKING:
     from .private_pushpin import PushpinChild
@@ -147,6 +148,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             access=access,
             keeper=keeper,
             base_path=config.base_path,
+            signals=signal_limit(config.rate_limit) if config.signals else None,
         )
         http = listener(
             application,
@@ -203,7 +205,8 @@ def held_by_proxies(
     from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
 
     verified, first = not access.all_public, config.answer_first
-    hub = PushpinHub(grip_urls, all_verified=verified, answer_first=first, base_path=config.base_path)
+    path, signals = config.base_path, config.signals
+    hub = PushpinHub(grip_urls, all_verified=verified, answer_first=first, base_path=path, signals=signals)
     return hub, Listener
 
 

@@ -8,6 +8,7 @@
                 case Draft(): ...             # provisional: seen before it is stored
                 case Retraction(): ...        # that provisional message was not stored
                 case Reset(): ...             # drop what you have: the newest messages follow
+                case Signal(): ...            # with signals=True: what somebody tells at this moment
     message = await client.post("https://chat.example.org", "tea", "ann", "Hello")
     newest = await client.page("https://chat.example.org", "tea")   # .messages, and .last_id to go on from
 
@@ -44,9 +45,10 @@ from urllib.parse import urlencode
 from ..errors import Unavailable
 from ..fields import new_id
 from ..messages import Draft, Message
+from ..signals import Signal
 from ..streams import HISTORY
-from .follower import Follower, Reset, Retraction, StreamEvent, flychats, read_id, read_message
-from .http import Denied, Later, Token, bearing, connect, fetch, is_final, messages_url
+from .follower import Follower, Reset, Retraction, StreamEvent, flychats, read_id, read_message, read_signal
+from .http import Denied, Later, Token, bearing, connect, fetch, is_final, messages_url, signals_url
 
 __all__ = [
     "Denied",
@@ -56,10 +58,12 @@ __all__ = [
     "Page",
     "Reset",
     "Retraction",
+    "Signal",
     "Token",
     "page",
     "position",
     "post",
+    "signal",
     "stream",
 ]
 
@@ -92,11 +96,13 @@ async def stream(
     last_id: int | None = None,
     *,
     provisional: bool = True,
+    signals: bool = False,
     token: Token | None = None,
-) -> AsyncGenerator[StreamEvent, None]:
+) -> AsyncGenerator[StreamEvent | Signal, None]:
     """The room at the server `url`, without an end: what follows `last_id`, else the newest messages and on.
 
-    With `provisional=False` only Messages and Resets; no more is sent. Raises Denied, and
+    With `provisional=False` only Messages and Resets; no more is sent. With `signals`, if the server has
+    any, also what others tell at this moment, to be forgotten soon. Raises Denied, and
     ssl.SSLCertVerificationError; once the stream was open, only where flychat itself refuses: while it is
     away, others may answer anything.
     """
@@ -112,6 +118,8 @@ async def stream(
                 async for event in events:
                     failures = 0
                     retry = retry if event.retry is None else event.retry / 1000
+                    if event.name == "signal" and signals:
+                        yield read_signal(room, event.data)
                     seen = follower.take(event)
                     if seen is not None and (provisional or isinstance(seen, (Message, Reset))):
                         yield seen
@@ -166,6 +174,26 @@ async def post(
             return read_message(json.loads(answer))
 
     return await _patiently(attempt, seconds)
+
+
+async def signal(
+    url: str,
+    room: str,
+    sender: str | None,
+    kind: str,
+    *,
+    data: Mapping[str, Any] | None = None,
+    token: Token | None = None,
+) -> None:
+    """Tells those who listen now something of this kind, such as "typing". Tried once: it may be lost.
+
+    With a token that has a name, the `sender` is that name, or None. Raises Denied (also where the server
+    has no signals), Later, OSError.
+    """
+    fields = {"from": sender, "kind": kind, "data": data}
+    body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+    headers = {"Content-Type": "application/json", **await bearing(token)}
+    await fetch(signals_url(url, room), headers, body)
 
 
 async def position(url: str, room: str, *, seconds: float = 60.0, token: Token | None = None) -> int:

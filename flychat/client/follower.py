@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ..messages import Draft, Key, Message
+from ..signals import Signal
 from ..sse import BEYOND_ANY_LOG, Event
 
 REMEMBERED = 256  # messages that are not shown as provisional again
@@ -106,6 +107,15 @@ def flychats() -> Iterator[None]:
         yield
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConnectionError(f"not written by flychat: {error!r}") from None
+
+
+def read_signal(room: str, data: str) -> Signal:
+    """What somebody tells at this moment; without a name where nobody in particular does."""
+    with flychats():
+        fields = json.loads(data)
+        sender = _text(fields, "from") if "from" in fields else ""
+        kind, date = _text(fields, "kind"), _text(fields, "date")
+        return Signal(room, sender, kind, date, _data(fields), _user(fields))
 
 
 def read_message(fields: dict[str, Any]) -> Message:

@@ -63,6 +63,10 @@ def messages_url(url: str, room: str) -> str:
     return f"{url.rstrip('/')}/rooms/{quote(room, safe='')}/messages/"
 
 
+def signals_url(url: str, room: str) -> str:
+    return f"{url.rstrip('/')}/rooms/{quote(room, safe='')}/signals/"
+
+
 async def bearing(token: Token | None) -> dict[str, str]:
     """The headers of a request with this token, which is asked for where it may have changed.
 
@@ -227,7 +231,7 @@ async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
 
 async def _granted(answer: ClientResponse) -> None:
     """Raises Denied, or Later, unless the answer is a yes."""
-    if answer.status == 200:
+    if answer.status in (200, 202):
         return
     data = b""
     with contextlib.suppress(OSError, ClientError):

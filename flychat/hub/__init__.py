@@ -59,6 +59,9 @@ class Hub(Protocol):
         What cannot be delivered is repaired by recovery.
         """
 
+    def pressed(self) -> bool:
+        """Whether so much waits to be handed on that what may be lost is not to be added."""
+
     async def passed_on(self) -> None:
         """Returns when what was handed on until now is with whoever holds streams, or late.
 

@@ -38,21 +38,29 @@ PUBLIC = ("ES256", "RS256")  # with which a hosted proxy may sign, if not with a
 
 
 def grip_headers(
-    plan: StreamPlan, seconds: int, pass_: Pass | None = None, base_path: str = ""
+    plan: StreamPlan,
+    seconds: int,
+    pass_: Pass | None = None,
+    base_path: str = "",
+    *,
+    signals: bool = False,
 ) -> dict[str, str]:
     """The plan, except for its events, as instructions to the proxy; its link is for this many seconds.
 
     The pass is a channel as well: what has a prev-id is what the proxy tells of when it recovers the hold.
+    Where there are signals, keep-alives come between whatever else comes: to a client that knows no signals
+    a stream with nothing else would be silent.
     """
     channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
     if pass_ is not None:
         channels.append(Channel(pass_.channel, pass_.position))
     path = base_path + (RECOVERY_PATH if plan.recovery.provisional else OFFICIAL_PATH)
     keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
+    mode = "; mode=interval" if signals else ""
     return {
         "Grip-Hold": "stream",
         "Grip-Channel": create_grip_channel_header(channels),
-        "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}",
+        "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}{mode}",
         "Grip-Link": f"<{path}>; rel=next; timeout={seconds}",
     }
 

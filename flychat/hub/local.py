@@ -80,10 +80,9 @@ class LocalHub:
         self.passes = Passes(self.connections, ended)
         self.tasks: set[asyncio.Task[None]] = set()
         self.rooms: OrderedDict[str, _Room] = OrderedDict()  # the one that was fed longest ago first
-        self._keep_alive = keep_alive
         self._most = max_streams or sys.maxsize
         self._most_per_client = max_streams_per_client or sys.maxsize
-        self._polls = polls
+        self._keep_alive, self._polls = keep_alive, polls
         self.holds, self._ends_at = holds, ends_at
         self._unrecovered = Seldom(logger)
         self.loop = self.connections.loop
@@ -125,6 +124,9 @@ class LocalHub:
     def publish(self, publication: Publication) -> None:
         if (room := self.rooms.get(publication.room)) is not None:
             room.publish(publication)
+
+    def pressed(self) -> bool:
+        return False
 
     async def passed_on(self) -> None:
         """It is, when `publish` returns."""
@@ -209,11 +211,9 @@ class _Room:
         self.fed = hub.loop.time()
         # Rooms that were opened together, after a restart, are not to be read together for ever.
         self.polled = self.fed - random.uniform(0, POLL_SECONDS)
-        self._hub = hub
-        self._recovery = plan.recovery
+        self._hub, self._recovery = hub, plan.recovery
         self._recovering: asyncio.Task[None] | None = None
-        self._again = False
-        self._expected = 0  # holds on their way in
+        self._again, self._expected = False, 0  # the latter: holds on their way in
 
     @property
     def inhabited(self) -> bool:
@@ -282,13 +282,13 @@ class _Room:
             self._recovering = None
 
     def feed(self, block: bytes, *, live: bool = False) -> None:
-        """`live`: only to those who are given what has no id. That keeps the others' streams from nothing."""
-        told = [audience for audience in self.audiences if audience.live or not live]
-        if len(told) == len(self.audiences):
+        """`live`: only to those who are given what has no id; that saves nobody a keep-alive."""
+        if not live:
             self.fed = self._hub.loop.time()
             self._hub.fed(self)
-        for audience in told:
-            audience.feed(block)
+        for audience in self.audiences:
+            if audience.live or not live:
+                audience.feed(block)
 
     def _left(self, held: Connection) -> None:
         self._hub.passes.forget(held)

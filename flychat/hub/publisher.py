@@ -137,6 +137,11 @@ class Publisher:
         self._idle.clear()
         self._wake.set()
 
+    @property
+    def pressed(self) -> bool:
+        """Whether the queue is half full."""
+        return len(self._queue) > QUEUE_ITEMS // 2 or self._bytes > QUEUE_BYTES // 2
+
     def recover_all(self) -> None:
         """Has the proxy asked to recover everybody, before anything else."""
         self.must_recover_all = self._making_up = True

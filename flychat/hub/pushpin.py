@@ -107,11 +107,14 @@ class PushpinHub:
         all_verified: bool = False,
         answer_first: bool = False,
         base_path: str = "",
+        signals: bool = False,
     ) -> None:
         """`all_verified`: each URL must have a verify-key. `answer_first`: no answer waits for the proxies.
 
-        `base_path`: where the server begins. Raises Misconfigured.
+        `base_path`: where the server begins. `signals`: there are some, which save nobody a keep-alive.
+        Raises Misconfigured.
         """
+        self._signals = signals
         self._base_path = base_path
         targets = list(map(GripUrl.read, dict.fromkeys(urls)))
         self._signers = [Signer(target) for target in targets if target.verify_key is not None]
@@ -132,7 +135,8 @@ class PushpinHub:
         published = self._published_before(response.asked, plan.official.name)
         answer = without_young(plan, published, time.time())
         seconds = link_seconds(plan) if answer is plan else YOUNG_SECONDS
-        response.send(grip_headers(answer, seconds, pass_, self._base_path), answer.body())
+        headers = grip_headers(answer, seconds, pass_, self._base_path, signals=self._signals)
+        response.send(headers, answer.body())
         if pass_ is not None:
             self._expect(pass_)
 
@@ -145,6 +149,9 @@ class PushpinHub:
         item = QueuedItem(grip_item(publication), hint_channel(publication), now)
         for publisher in self.publishers:
             publisher.put(item)
+
+    def pressed(self) -> bool:
+        return any(publisher.pressed for publisher in self.publishers)
 
     async def passed_on(self) -> None:
         if self._answer_first:

@@ -18,6 +18,8 @@ from ..client.follower import StreamEvent
 from ..errors import FlychatError, Invalid, Misconfigured
 from ..fields import TEXT_CHARACTERS
 from ..messages import Message, wire_json
+from ..signals import signal_json
+from ..sse import compact_json
 from .arguments import as_number, as_place, as_utf8, token_given, token_option
 from .terminal import interruptible, json_line, printable, until_interrupted, while_read
 
@@ -38,12 +40,13 @@ async def tail(
     count: int | None,
     official: bool,
     as_json: bool,
+    signals: bool = False,
     token: client.Token | None = None,
 ) -> int:
     """Prints the room as it goes on; ends after `count` official messages, or when nobody reads it."""
     if count == 0:
         return 0
-    stream = client.stream(url, room, since, provisional=not official, token=token)
+    stream = client.stream(url, room, since, provisional=not official, signals=signals, token=token)
     async with contextlib.aclosing(stream) as events:
         with while_read():
             async for event in events:
@@ -102,12 +105,16 @@ def _lines(source: BinaryIO) -> Iterator[tuple[str, str]]:
             yield f"line {number}: ", decoded
 
 
-def _line(event: StreamEvent) -> str:
+def _line(event: StreamEvent | client.Signal) -> str:
     """One event for people: `12 ann: text`, with ... for the id of what is not stored yet.
 
     A * after the id says that a token vouches for the sender: no name can look like that. A removal ends with
-    the ids of what it removes, in brackets.
+    the ids of what it removes, in brackets. A signal is `~ ann: typing`, with its data.
     """
+    if isinstance(event, client.Signal):
+        whose = f"{'' if event.user is None else '*'} {printable(event.sender)}:" if event.sender else ""
+        data = "" if event.data is None else " " + printable(compact_json(event.data))
+        return f"~{whose} {printable(event.kind)}{data}"
     if isinstance(event, client.Retraction):
         return f"--- not stored: {printable(event.provisional_id)}"
     if isinstance(event, client.Reset):
@@ -119,8 +126,10 @@ def _line(event: StreamEvent) -> str:
     return f"{id}{mark} {printable(event.sender)}: {'(removed)' if is_gone else printable(event.text)}{gone}"
 
 
-def _json_line(event: StreamEvent) -> str:
+def _json_line(event: StreamEvent | client.Signal) -> str:
     """One event for programs: the data of the wire, with the type of what is no message as "event"."""
+    if isinstance(event, client.Signal):
+        return json_line({"event": "signal", **signal_json(event)})
     if isinstance(event, client.Retraction):
         whose = {} if event.user is None else {"user": event.user}
         return json_line({"event": "retraction", "provisionalId": event.provisional_id, **whose})
@@ -137,12 +146,18 @@ def tail_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     )
     parser.add_argument("--count", type=as_number, metavar="N", help="end after N official messages")
     parser.add_argument("--official", action="store_true", help="only what is stored, nothing provisional")
+    parser.add_argument(
+        "--signals", action="store_true", help="also who is here, or typing, if the server has that"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on a line")
     token_option(parser)
 
     def run(given: argparse.Namespace) -> int:
-        shown = {"official": given.official, "as_json": given.json, "token": token_given(given.token_file)}
-        return interruptible(tail(*given.place, since=given.since, count=given.count, **shown))
+        if given.official and given.signals:
+            raise Misconfigured("--official is without --signals")
+        shown = {"official": given.official, "as_json": given.json, "signals": given.signals}
+        token = token_given(given.token_file)
+        return interruptible(tail(*given.place, since=given.since, count=given.count, token=token, **shown))
 
     return run
 

@@ -15,6 +15,7 @@ from .pages import RoomHandler, RoomWithSlashHandler, RootHandler
 from .removals import MessageHandler
 from .revocations import RevocationsHandler
 from .session import SessionHandler
+from .signals import SignalsHandler
 from .status import HealthHandler, MetricsHandler, ReadyHandler
 from .upkeep import ClearingsHandler, ErasuresHandler, RoomsHandler
 
@@ -47,6 +48,7 @@ class ChatApplication(BaseApplication):
             (r"/static/(.*)", AssetHandler, {"assets": assets}),
             (r"/rooms/([^/]+)/messages/?", MessagesHandler),
             (r"/rooms/([^/]+)/messages/([^/]+)", MessageHandler),
+            *([] if self.signals is None else [(r"/rooms/([^/]+)/signals/?", SignalsHandler)]),
             *(TOKEN_ROUTES if self.access.tokens is not None else []),
             (r"/([^/]+)", RoomHandler),
             (rf"/(?!{RECOVERY_PATH[1:]})([^/]+)/", RoomWithSlashHandler),

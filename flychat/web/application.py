@@ -57,15 +57,18 @@ class BaseApplication(Application):
         access: Access | None = None,
         keeper: Keeper | None = None,
         base_path: str = "",
+        signals: RateLimit | None = None,
     ) -> None:
         """`way` says of headers how a request came; `keeper` keeps what `access` knows up to date.
 
         `public_url` is where the GRIP proxy is, if that is known; `recovery` reads what it asks for.
+        `signals` is their limit, None if there are none.
         """
         self.chat = chat
         self.way = way
         self.paths = Paths(base_path)
         self.rate_limit = rate_limit or RateLimit(0, 0)
+        self.signals = signals
         self.trust_proxy = trust_proxy
         self.log_posts = log_posts
         self.access = access or Access()

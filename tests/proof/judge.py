@@ -9,6 +9,7 @@ knows the wire contract and nothing of flychat's code.
   before them, which is the client's position from then on. Each provisional message is resolved by its official or
   its retraction while the connection lasts, or is excused: counted, and only for a reason that docs/streams.md
   names.
+- A signal may come or not, whenever it likes; it has no id, and changes nothing of all this.
 - For a client whose right to read ends (Right): its stream is a prefix of the log, and is given nothing any more LOST
   seconds after the right had ended, whatever is lost; and nobody else is told that a right has ended.
 - For the senders (Ledger) and the store: the ids that were not cleared have no gap; what was answered with 200 is
@@ -203,6 +204,10 @@ class Witness:
             fields = json.loads(event.data)
             meant = (fields.get("user"), fields["provisionalId"])
             self.pending = {key: None for key in self.pending if (key[0], key[2]) != meant}
+        elif event.type == "signal":
+            self.counts["signals"] += 1
+            if event.last_id:
+                self.broken.append(f"a signal with the event id {event.last_id!r}")
         elif event.type == "stream-reset":
             self._reset(event.last_id, **json.loads(event.data))
 

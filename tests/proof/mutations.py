@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from flychat import showing, streams
+from flychat import showing, signals, streams
 from flychat.access.gate import Access
 from flychat.access.keeper import Keeper
 from flychat.chat import Chat
@@ -333,8 +333,8 @@ def prev_id_unchecked(patch: pytest.MonkeyPatch) -> None:
     """Publications in a GRIP channel are not checked against the position."""
     headers = pushpin_module.grip_headers
 
-    def mutated(*arguments):
-        result = headers(*arguments)
+    def mutated(*arguments, **named):
+        result = headers(*arguments, **named)
         return result | {"Grip-Channel": result["Grip-Channel"].replace("prev-id=", "last-id=")}
 
     patch.setattr(pushpin_module, "grip_headers", mutated)
@@ -456,19 +456,60 @@ RECOVERED = "contract/test_stream.py::test_a_stream_without_provisional_events_i
 LINES = [
     (
         line(
+            "a_signal_has_an_id",
+            "A signal moves the position with which a client comes back.",
+            *(signals, "_publication", "to_json(fields))", "to_json(fields), id=1)"),
+        ),
+        "signal",
+    ),
+    (
+        line(
+            "a_signal_is_official",
+            "A signal stands among the messages, in whose place the proxy then takes it.",
+            *(signals, "_publication", "live_channel(room)", 'f"messages-{room}"'),
+        ),
+        "unit/test_signals.py::test_it_is_told_to_those_who_listen_now_and_moves_no_position",
+    ),
+    (
+        line(
+            "signals_are_signs_of_life",
+            "A proxy takes signals for what a client is waiting for, who may not know any.",
+            *(pushpin_module, "grip_headers", "mode=interval", "mode=idle"),
+        ),
+        "contract/test_signals.py"
+        "::test_signals_do_not_keep_a_client_that_knows_none_from_its_keep_alives[model]",
+    ),
+    (
+        line(
+            "signals_before_messages",
+            "What may be lost is added to a queue that is about to drop messages.",
+            *(Chat, "signal", "if self._hub.pressed():", "if False:"),
+        ),
+        "unit/test_chat.py::test_signals_are_refused_where_much_waits_to_be_handed_on",
+    ),
+    (
+        line(
+            "told_as_they_come",
+            "Everybody is told of everybody at once.",
+            *(Chat, "signal", "if signal.kind == HERE:", "if False:"),
+        ),
+        "contract/test_signals.py::test_who_is_here_is_gathered[standalone]",
+    ),
+    (
+        line(
             "provisional_for_all",
             "Who asked for official events only is shown provisional ones too.",
-            *(_Room, "feed", "if audience.live or not live", ""),
+            *(_Room, "feed", "if audience.live or not live:", "if True:"),
         ),
         f"{OFFICIAL_ONLY}_and_what_keeps_it_going[standalone]",
     ),
     (
         line(
             "provisional_keep_all_alive",
-            "A provisional event counts as a sign of life for those who are not shown it.",
-            *(_Room, "feed", "if len(told) == len(self.audiences):", "if True:"),
+            "An event without an id counts as a sign of life for those who do not know it.",
+            *(_Room, "feed", "if not live:", "if True:"),
         ),
-        "unit/hub/test_local.py::test_provisional_events_do_not_keep_the_others_from_being_kept_alive",
+        "unit/hub/test_local.py::test_what_has_no_id_keeps_nobody_from_being_kept_alive",
     ),
     (
         line(

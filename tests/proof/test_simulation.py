@@ -38,6 +38,7 @@ def test_streams_stores_and_answers_are_as_promised_in_500_conversations(part):
     assert not summary.failed, explain(Scenario.of(summary.failed[0]))
     assert summary.conversations == 500
     assert set(summary.suffered) == COUNTED
+    assert summary.counts["signals"] > 1000
     for mode, bound in BOUND.items():
         assert summary.slowest[mode] < bound
 
@@ -92,6 +93,9 @@ def block(id: int | None, key: str = "", name: str = "message") -> bytes:
     )
 
 
+SIGNAL = b'event: signal\ndata: {"from":"a","kind":"typing","date":"d"}\n\n'
+
+
 def reset(reason: str, last: int, id: int | str | None = None) -> bytes:
     data = json.dumps({"reason": reason, "lastEventId": last})
     id = max(0, last - 50) if id is None else id
@@ -120,6 +124,8 @@ def log(count: int) -> list[Stored]:
         (0, block(None, "gone") + block(None, "gone", "retraction") + block(1) + block(2), ""),
         (0, reset("behind", 2) + block(1) + block(2), "reset (behind at 2)"),
         (1, reset("ahead", 1) + block(1) + block(2), "reset (ahead at 1)"),
+        (0, SIGNAL + block(1) + SIGNAL + block(2) + SIGNAL, ""),
+        (0, block(1) + block(2) + SIGNAL.replace(b"\n\n", b"\nid: 1\n\n"), "a signal with the event id '1'"),
     ],
 )
 def test_the_judge_of_a_stream(position, data, wrong):

@@ -89,9 +89,10 @@ class Wire:
     stalled = gone = False
 
     def __init__(self, handler: RequestHandler, keep_alive: str) -> None:
-        content, *_, seconds = keep_alive.split("; ")
+        content, *parameters = keep_alive.split("; ")
         self._handler, self._filling = handler, content.replace("\\n", "\n").encode()
-        self._seconds = int(seconds.removeprefix("timeout="))
+        said = dict(parameter.split("=") for parameter in parameters)
+        self._seconds, self._idle = int(said["timeout"]), said.get("mode") != "interval"
         self._timer: asyncio.TimerHandle | None = None
         self.over = asyncio.Event()
 
@@ -99,8 +100,16 @@ class Wire:
         if not self.gone:
             self._handler.write(data)
             self._handler.flush()
-            self.leave()
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self.write, self._filling)
+            if self._idle or self._timer is None:
+                self._fill_later()
+
+    def _fill_later(self) -> None:
+        self.leave()
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._fill)
+
+    def _fill(self) -> None:
+        self._timer = None
+        self.write(self._filling)
 
     def leave(self) -> None:
         if self._timer:

@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 
 from flychat import tools
-from flychat.client import http
+from flychat.client import Signal, http
 from flychat.config import Config
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
@@ -315,6 +315,20 @@ def test_tail_shows_what_was_removed_and_by_which_message():
     assert talk._line(removal) == "12* Mod: (removed a message) [5] [9]"
     assert json.loads(talk._json_line(removal))["removes"] == [5, 9]
     assert json.loads(talk._json_line(removed))["removed"] == 12
+
+
+def test_tail_shows_signals_where_they_are_asked_for():
+    assert talk._line(Signal("tea", "ann", "typing", "d")) == "~ ann: typing"
+    verified = Signal("tea", "ann", "typing", "d", {"to": "\x1b[31m"}, "u1")
+    assert talk._line(verified) == '~* ann: typing {"to":"\\u001b[31m"}'
+    here = Signal("tea", "", "here", "d", {"names": ["ann"], "more": 2})
+    assert talk._line(here) == '~ here {"names":["ann"],"more":2}'
+    assert json.loads(talk._json_line(here)) == {
+        "event": "signal",
+        "kind": "here",
+        "date": "d",
+        "data": here.data,
+    }
 
 
 def test_tail_shows_what_comes_until_it_is_interrupted(tmp_path):

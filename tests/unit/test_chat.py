@@ -10,10 +10,11 @@ import pytest
 
 from flychat.chat import Chat
 from flychat.commits import Commit
-from flychat.errors import Unstorable
+from flychat.errors import Overloaded, Unstorable
 from flychat.log import MessageLog
 from flychat.messages import Draft
 from flychat.showing import AtOnce
+from flychat.signals import HERE, Signal
 from flychat.storage import Rejected
 from flychat.streams import Publication, committed
 from tests.proof.simulation.virtual import in_virtual_time
@@ -36,6 +37,9 @@ class Hub:
 
     def publish(self, publication: Publication) -> None:
         self.published.append(publication)
+
+    def pressed(self) -> bool:
+        return len(self.published) > 1
 
     async def passed_on(self) -> None:
         given = list(self.published)
@@ -98,3 +102,17 @@ async def test_who_does_not_wait_any_more_is_not_waited_for():
         await post
     assert hub.published, "it is stored, and seen, all the same"
     assert not hub.passed
+
+
+@in_virtual_time
+async def test_signals_are_refused_where_much_waits_to_be_handed_on():
+    hub = Hub()
+    chat = chat_over(MemoryEngine(), hub)
+    signal = Signal.create("room", {"from": "ann", "kind": "typing"}, now=0)
+    for _ in range(2):
+        chat.signal(signal)
+    with pytest.raises(Overloaded):
+        chat.signal(signal)
+    with pytest.raises(Overloaded):
+        chat.signal(Signal.create("room", {"from": "ann", "kind": HERE}, now=0))
+    assert [publication.id for publication in hub.published] == [None, None]

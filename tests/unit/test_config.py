@@ -48,6 +48,12 @@ def test_posts_are_limited_unless_the_rate_is_0():
     assert read("--standalone", FLYCHAT_RATE_LIMIT="0").rate_limit == 0
 
 
+def test_there_are_no_signals_unless_it_is_said():
+    assert not read("--grip").signals
+    assert read("--standalone --signals").signals
+    assert read("--grip", FLYCHAT_SIGNALS="1").signals
+
+
 def test_streams_have_no_cap_unless_it_is_said():
     assert (read("--standalone").max_streams, read("--standalone").max_streams_per_client) == (0, 0)
     config = read("--standalone --max-streams 5", FLYCHAT_MAX_STREAMS_PER_CLIENT="3")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "flychat"
-PURE = {"access", "commits", "errors", "fields", "messages", "names", "sse", "streams"}
+PURE = {"access", "commits", "errors", "fields", "messages", "names", "signals", "sse", "streams"}
 PORTS = {"storage", "hub"}
 ENGINES = {"storage.sqlite", "storage.dynamodb"}
 NAMED_BY = {  # parts that one place chooses, and nobody else knows
@@ -119,7 +119,8 @@ ALLOWED = {
     "log": PURE
     | {"storage", "log.reading", "log.window", "log.view", "log.room", "log.memory", "log.upkeep"},
     "showing": PURE,
-    "chat": PURE | {"log", "hub", "showing"},
+    "presence": PURE,
+    "chat": PURE | {"log", "hub", "presence", "showing"},
     "logging_setup": set(),
     "seldom": set(),
     "packaged": set(),
@@ -152,6 +153,7 @@ ALLOWED = {
         "web.rights",
         "web.texts",
     },
+    "web.signals": PURE | {"web.forms", "web.rate", "web.rights"},
     "web.session": PURE | {"access.revocations", "access.tokens", "web.forms", "web.messages", "web.pages"},
     "web.operators": PURE | {"access.revocations", "web.forms", "web.rights"},
     "web.upkeep": PURE | {"access.revocations", "access.rulebook", "web.operators"},
@@ -163,7 +165,7 @@ ALLOWED = {
     "web.pages": PURE | {"web.base", "web.rights", "web.rows", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
-    | {"web.removals", "web.revocations", "web.session", "web.upkeep"},
+    | {"web.removals", "web.revocations", "web.session", "web.signals", "web.upkeep"},
     "web.listener": {"web.shedding", "web.visitor"},
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.cold_rooms": PURE | {"web.application", "web.clients"},

@@ -51,6 +51,7 @@ FAULTS = {
     "rotate": "the key of tokens is replaced, and processes hear of it one after the other",
     "remove": "a moderator removes messages, through any server, until that is answered",
     "erase": "another process writes, and an operator erases whoever that was, through any server, until it is done",
+    "signal": "clients tell each other that they are here, or typing, until all have everything",
     "expire": "messages are kept for some seconds, and by DynamoDB's TTL those places become free at some time",
 }
 GRIP_ONLY = {"refused", "unsaid", "restart", "two"}
@@ -63,6 +64,7 @@ NOT_WITH_REMOVALS = {"large", "restored"}
 ASIDE = {
     "remove",
     "erase",
+    "signal",
 }  # drawn by themselves: so a conversation without them is what it was before there were any
 COUNTS = ("servers", "clients", "senders", "messages")
 
@@ -86,7 +88,8 @@ class Scenario:
         if faults & PASSES:
             faults -= NOT_WITH_PASSES
         for fault in sorted(ASIDE):
-            if random.Random(f"{seed}/{fault}").random() < 0.2 and not faults & NOT_WITH_REMOVALS:
+            fits = fault == "signal" or not faults & NOT_WITH_REMOVALS
+            if random.Random(f"{seed}/{fault}").random() < 0.2 and fits:
                 faults.add(fault)
         return cls(
             seed,

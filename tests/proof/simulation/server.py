@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import json
 import types
@@ -16,7 +17,7 @@ from flychat.access import READ, BadToken
 from flychat.access.opened import open_access, open_keeper
 from flychat.access.options import AccessOptions
 from flychat.chat import Chat
-from flychat.errors import Unavailable
+from flychat.errors import Overloaded, Unavailable
 from flychat.fields import iso_date
 from flychat.hub import Asked
 from flychat.hub.local import LocalHub
@@ -25,6 +26,7 @@ from flychat.log import MessageLog
 from flychat.messages import Draft, Message
 from flychat.server import sweep
 from flychat.showing import AtOnce, Patient
+from flychat.signals import Signal
 from flychat.streams import Publication, StreamRequest, committed
 
 from .kernel import Response, Socket
@@ -83,7 +85,11 @@ class Server:
             self.hub = PushpinHub([f"http://proxy:{number}/" for number in range(1, 1 + len(world.proxies))])
         else:
             self.hub = types.SimpleNamespace(
-                publish=_nobody, recheck=_nobody, passed_on=_nothing, close=_nothing
+                publish=_nobody,
+                pressed=lambda: False,
+                recheck=_nobody,
+                passed_on=_nothing,
+                close=_nothing,
             )
         self.keeper = open_keeper(self.access, OPTIONS, engine, holds_here=self.mode == "standalone")
         self.keeper.start(self.hub)
@@ -91,7 +97,7 @@ class Server:
             self.sweep = world.loop.create_task(sweep(self.log, RETENTION))
         hub = Disturbed(self) if self.mode == "standalone" else self.hub
         showing = Patient if self.mode == "grip" else AtOnce
-        self.chat = Chat(self.log, hub, showing(hub.publish))
+        self.chat = Chat(self.log, hub, showing(hub.publish), now=self.time)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         return self.world.loop.create_task(work, context=self.context.copy())
@@ -120,6 +126,11 @@ class Server:
     async def post(self, draft: Draft) -> Message:
         draft = replace(draft, date=iso_date(self.time()))
         return await self.ask(self.chat.post(draft), draft.provisional_id)
+
+    def signal(self, signal: Signal) -> None:
+        if self.up and not self.draining:
+            with contextlib.suppress(Overloaded):
+                self.context.copy().run(self.chat.signal, replace(signal, date=iso_date(self.time())))
 
     def time(self) -> float:
         return self.world.wall() + self.ahead
@@ -224,6 +235,7 @@ class Server:
 
     def _forget(self) -> None:
         self.keeper._hub = None
+        self.chat._presence._publish = _nobody
         self.hub.recheck = _nobody
         if self.mode == "standalone":
             self.hub._timer.cancel()

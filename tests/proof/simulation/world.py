@@ -17,6 +17,7 @@ from flychat.errors import Conflict, Unavailable
 from flychat.fields import iso_date
 from flychat.hub.grip import read_grip_last
 from flychat.messages import Draft, wire_json
+from flychat.signals import HERE, Signal
 from flychat.streams import StreamRequest
 
 from ..judge import BOUND, Ledger, Stored, at_the_end, judge_prefix, judge_witness, unresolved
@@ -50,7 +51,7 @@ class World:
         self.excused: set[str] = set()
         self.context = contextvars.copy_context()  # in which no server owns anything
         self.operator = asyncio.Lock()  # who does one thing after the other
-        self.healed = self.down = self.restoring = False
+        self.healed = self.down = self.restoring = self.calm = False
         self.published_at = 0.0
         self.proxies: list[Pushpin | None] = [None] * (2 if "two" in scenario.faults else 1)
         self.tasks: list[asyncio.Task[Any]] = []
@@ -105,7 +106,8 @@ class World:
     def deliver(self, number: int, path: str, body: bytes) -> None:
         if (proxy := self.proxies[number]) is not None:
             self.note(f"published to {number}", body.decode())
-            self.published_at = self.loop.time()
+            if path != "publish" or body.count(b'"channel"') > body.count(b"event: signal"):
+                self.published_at = self.loop.time()
             proxy.post(path, body)
 
     def _make_task(self, loop: Any, coro: Any, context: Any = None) -> asyncio.Task[Any]:
@@ -185,6 +187,8 @@ class World:
         ]
         if "evict" in scenario.faults:
             self.loop.create_task(self.use_another_room())
+        if "signal" in scenario.faults:
+            self.loop.create_task(self.signal())
         await asyncio.sleep(self.span)
         await asyncio.gather(*joins, *troubles)
         self.healed = True
@@ -214,6 +218,7 @@ class World:
             here = [client for client in self.clients if client.stays]
             whole = all(client.on and at_the_end(client.witness, stored) for client in here)
             whole = whole and not any(client.on for client in self.clients if not client.stays)
+            self.calm = self.calm or whole
             if not whole:
                 self.report.converged = now - last
             busy = self.store.coming or any(server.busy() for server in self.servers)
@@ -337,6 +342,17 @@ class World:
             status = 0
         self.note(f"{draft.sender}, {draft.text!r}: {status}", draft.provisional_id)
         self.ledger.answer(draft.key, status, stored, self.store.floor())
+
+    async def signal(self) -> None:
+        """As clients do, and more often; what they disturb would not come to its end."""
+        chance = random.Random(f"{self.scenario.seed}/signals")
+        often = chance.choice((0.05, 0.5, 5))
+        while not self.calm:
+            await asyncio.sleep(chance.uniform(0, often))
+            kind = chance.choice(("typing", HERE))
+            name = f"client {chance.randrange(4)}"
+            chance.choice(self.servers).signal(Signal(ROOM, name, kind, ""))
+            self.report.suffered["signal"] += 1
 
     async def use_another_room(self) -> None:
         """Where it is looked for rooms that are in nobody's use; memory is full at times, and little is to leave."""

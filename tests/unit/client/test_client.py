@@ -15,10 +15,11 @@ from dataclasses import replace
 import pytest
 
 from flychat import client, streams
-from flychat.client import Denied, Later, Reset, Retraction, http
+from flychat.client import Denied, Later, Reset, Retraction, Signal, http
 from flychat.client.follower import Follower, StreamEvent
 from flychat.errors import Misconfigured, Unavailable, without_password
 from flychat.messages import Draft, Message, wire_json
+from flychat.signals import signal_json
 from flychat.sse import EVENT_BYTES, Event, Parser, to_json
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import App
@@ -340,6 +341,49 @@ async def test_official_only():
     async with Scripted([answer]) as server:
         assert await followed(server.url, 1, provisional=False) == [Reset("ahead", 0), message(1)]
         assert "/messages/?provisional=no HTTP/1.1" in server.heads[0]
+
+
+TYPING = {"from": "bob", "kind": "typing", "date": "d", "data": {"a": 1}, "user": "b"}
+GATHERED = {"kind": "here", "date": "d", "data": {"names": ["ann", "bob"], "more": 0}}
+
+
+def told(fields: dict) -> Event:
+    return Event("signal", json.dumps(fields))
+
+
+@gen_test
+async def test_signals_are_told_to_those_who_ask_for_them_and_change_nothing():
+    answer = streamed(OPEN, told(TYPING), *official_events(1), told(GATHERED), *official_events(2))
+    async with Scripted([answer, answer]) as server:
+        assert await followed(server.url, 2) == [message(1), message(2)]
+        typing, here = (
+            Signal("tea", "bob", "typing", "d", {"a": 1}, "b"),
+            Signal("tea", "", "here", "d", GATHERED["data"]),
+        )
+        assert await followed(server.url, 2, signals=True) == [typing, message(1), here, message(2)]
+        assert [signal_json(typing), signal_json(here)] == [TYPING, GATHERED]
+
+
+@pytest.mark.parametrize(
+    "fields", [[], {}, {**TYPING, "from": 1}, {**TYPING, "data": []}, {**TYPING, "user": None}]
+)
+@gen_test
+async def test_what_flychat_would_not_signal_is_another_answer(fields):
+    async with Scripted([streamed(OPEN, told(fields)), streamed(OPEN, *official_events(1))]) as server:
+        assert await followed(server.url, 1, signals=True) == [message(1)]
+    assert len(server.heads) == 2
+
+
+@gen_test
+async def test_a_signal_is_sent_once():
+    answers = [answered(202, {}), refusal(429, "Retry-After: 0")]
+    async with Scripted(answers) as server:
+        await client.signal(server.url, "a/b", "ann", "typing", data={"a": 1})
+        with pytest.raises(Later):
+            await client.signal(server.url, "a/b", None, "typing", token="t")
+    assert server.heads[0].startswith("POST /rooms/a%2Fb/signals/ HTTP/1.1\r\n")
+    sent = [{"from": "ann", "kind": "typing", "data": {"a": 1}}, {"kind": "typing"}]
+    assert list(map(json.loads, server.bodies)) == sent
 
 
 @gen_test

@@ -73,7 +73,7 @@ async def test_what_is_known_already_asks_for_nothing():
 
 
 @pytest.mark.gen_test
-async def test_provisional_events_do_not_keep_the_others_from_being_kept_alive(monkeypatch):
+async def test_what_has_no_id_keeps_nobody_from_being_kept_alive(monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.01)
     async with served(keep_alive=0.1) as chat:
         both = await chat.stream()
@@ -92,6 +92,7 @@ async def test_provisional_events_do_not_keep_the_others_from_being_kept_alive(m
         try:
             assert (await quiet.next()).type == "keep-alive"
             assert (await both.next("keep-alive")).type == "message"
+            assert (await both.next("message")).type == "keep-alive", "nor these themselves"
         finally:
             talking.cancel()
 

@@ -60,6 +60,13 @@ def test_a_plan_becomes_a_hold_of_both_channels_at_the_position_of_its_reading()
     }
 
 
+def test_where_there_are_signals_keep_alives_come_among_them():
+    plan = plan_stream(StreamRequest("r"), Page((), 0))
+    keep_alive = grip_headers(plan, 20)["Grip-Keep-Alive"]
+    headers = grip_headers(plan, 20, signals=True)
+    assert headers == grip_headers(plan, 20) | {"Grip-Keep-Alive": f"{keep_alive}; mode=interval"}
+
+
 def test_without_provisional_events_a_hold_has_one_channel_and_a_link_of_its_own():
     """A recovery carries no query: the path says what the hold is."""
     plan = plan_stream(StreamRequest("r", provisional=False), Page(commit(1, 0, 0).messages, 2))
@@ -554,6 +561,22 @@ async def test_the_queue_is_bounded_and_remembers_the_rooms_that_it_has_dropped(
     await control.until(lambda: len(ids(control.items)) == 5)
     assert hints(control) == [f"provisional-room{n}" for n in range(20)]
     assert ids(control.items) == [20, 21, 22, 23, 24]
+
+
+@pytest.mark.parametrize(("name", "most"), [("QUEUE_ITEMS", 10), ("QUEUE_BYTES", 4000)])
+@gen_test
+async def test_a_queue_that_is_half_full_is_no_place_for_what_may_be_lost(
+    name, most, control, started, monkeypatch
+):
+    monkeypatch.setattr(publisher, name, most)
+    control.hanging = True
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    waits = []
+    while not queue.pressed:
+        waits.append(len(queue._queue) if name == "QUEUE_ITEMS" else queue._bytes)
+        queue.put(item(1, size=300))
+    assert waits[-1] <= most / 2 < (len(queue._queue) if name == "QUEUE_ITEMS" else queue._bytes)
 
 
 @gen_test

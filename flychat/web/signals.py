@@ -1,0 +1,56 @@
+"""Signals (../signals.py): `POST /rooms/{room}/signals/`, where the server has --signals.
+
+Whoever may write in the room may send them, and under the same name. They have a limit of their own, a
+fifth of that of messages, so that who has typed much may still send. `here` costs a fifth of another one: a
+page sends it twice a minute, and many pages may come from one address, 300 unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+from .. import errors
+from ..access import WRITE
+from ..fields import room_name
+from ..signals import HERE, Signal
+from .forms import read_fields
+from .rate import RateLimit
+from .rights import RightsHandler
+
+BODY_BYTES = 8192  # more than all fields take, however they are written
+SHARE = 0.2  # of the rate of messages, and of a signal's cost
+
+
+def signal_limit(messages: float) -> RateLimit:
+    """For signals, where so many messages per second may come from one client; 0: any."""
+    return RateLimit(SHARE * messages, math.ceil(messages))
+
+
+class SignalsHandler(RightsHandler):
+    """A room's signals."""
+
+    async def post(self, name: str) -> None:
+        self.admit_in_time()
+        room = self.room = room_name(name)
+        if not self.allow_origin():
+            raise errors.Forbidden("this origin may not post here")
+        await self.require(room, WRITE)
+        body, who = self.request.body, self.identity
+        if len(body) > BODY_BYTES:
+            raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
+        fields, _ = read_fields(self.request.headers.get("Content-Type", ""), body)
+        user, named = (None, None) if who is None else (who.sub, who.name)
+        signal = Signal.create(room, fields, now=time.time(), user=user, name=named)
+        self.admit(SHARE if signal.kind == HERE else 1)
+        self.chat.signal(signal)
+        self.set_status(202)
+        self.write_json({})
+
+    def admit(self, cost: float) -> None:
+        limit = self.application.signals
+        if limit is not None and (wait := limit.wait(self.visitor.client, time.monotonic(), cost)):
+            raise errors.TooMany(wait)
+
+    def options(self, name: str) -> None:
+        self.preflight()
