@@ -2,6 +2,7 @@ import { clock, dayName, fullDate, grouping } from "./dates.js";
 import { byId, element } from "./dom.js";
 import { pieces as addressPieces } from "./links.js";
 import { hue, initial, shown } from "./names.js";
+import { withSides } from "./sides.js";
 import { isBig, isLong, pieces } from "./texts.js";
 import { Timer } from "./timer.js";
 
@@ -13,7 +14,8 @@ const within = (address) =>
     : addressPieces(address).flatMap((piece) => [element("wbr"), piece]).slice(1);
 
 // What a text is made of: only links can be clicked.
-function part({ text, href, mention, code, open, close, block }) {
+function part({ side, text, href, mention, code, open, close, block }) {
+  if (side) return element("i", { className: side });
   if (mention) return element("bdi", {}, mention);
   if (href) {
     const link = { href, rel: "noopener nofollow ugc", target: "_blank", dir: "auto" };
@@ -62,7 +64,7 @@ export class Row {
   #write({ text, removed }) {
     if (removed) this.item.dataset.removed = removed;
     const place = this.item.querySelector("p");
-    place.replaceChildren(...(removed ? ["(removed)"] : pieces(text).map(part)));
+    place.replaceChildren(...(removed ? ["(removed)"] : withSides(pieces(text)).map(part)));
     place.classList.toggle("big", isBig(text));
     place.classList.toggle("long", isLong(text));
     this.item.querySelector(".unfold")?.remove();
