@@ -1,5 +1,5 @@
+import { SILENCE, Stream } from "./flychat.js";
 import { Places } from "./places.js";
-import { SILENCE, Stream } from "./stream.js";
 import { Timer } from "./timer.js";
 import { Turns } from "./turns.js";
 
@@ -14,7 +14,7 @@ const LATE = 1_000; // ms that a leader may be late with what it has announced
 // (places.js), for which it is in sight if any tab of the room is. Without one it looks now and then (turns.js) while
 // it is in sight. Else it rests: the price is that it does not count unread messages.
 //
-// News of the stream (stream.js) go to `take` here and, over the channel, in all other tabs. It also carries:
+// News of the stream (flychat.js) go to `take` here and, over the channel, in all other tabs. It also carries:
 //   { kind: "leader" }            from a new leader: say hello
 //   { kind: "rest" }              from the leader: nobody seems to look, and the stream may be closed
 //   { kind: "hello", last }       from a follower: this is my position, send what I lack
