@@ -25,6 +25,7 @@ from flychat import health
 from flychat.config import Config
 from flychat.listening import listen
 from tests.conftest import need, need_ipv6
+from tests.support.giver import GIVER
 from tests.support.ports import free_port
 from tests.support.program import Program, command, environment, get, refused, running
 
@@ -220,16 +221,6 @@ def test_a_private_pushpin_cannot_reach_a_file(path):
 
 
 # Sockets that are given
-
-GIVER = (  # runs what follows with the descriptors that its first word names as 3, 4 and so on
-    "import os, sys\n"
-    "given = [int(fd) for fd in sys.argv[1].split(',')]\n"
-    "for place, fd in enumerate(given, 3):\n"
-    "    os.dup2(fd, place)\n"
-    "me = str(os.getpid() + int(os.environ.get('OFF_BY', 0)))\n"
-    "os.environ.update(LISTEN_PID=me, LISTEN_FDS=str(len(given)))\n"
-    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])\n"
-)
 
 
 @contextlib.contextmanager
