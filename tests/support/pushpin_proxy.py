@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from tornado.web import Application, RequestHandler
 
 from flychat.private_pushpin import PushpinChild
 from tests.proof.oracle import WAIT, Crowd
+from tests.support.giver import GIVER
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -36,10 +38,21 @@ KEY = b"a key that is known to the tests, 32 bytes or more"
 
 
 class App:
-    """A process of flychat on a port that stays its own: it can be killed, and started again."""
+    """A process of flychat on a port that stays its own: it can be killed, and started again.
 
-    def __init__(self, port: int, arguments: Sequence[str], environ: dict[str, str], log: Path) -> None:
+    With `listening`, a socket on that port, the port is open all the time, as with flychat@.socket.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        arguments: Sequence[str],
+        environ: dict[str, str],
+        log: Path,
+        listening: socket.socket | None = None,
+    ) -> None:
         self.port, self.log_file = port, log
+        self._given = [] if listening is None else [listening.fileno()]
         self.url = f"http://127.0.0.1:{port}/"
         self._arguments = arguments
         self._environ = environ
@@ -47,9 +60,10 @@ class App:
 
     async def start(self) -> None:
         """Returns when it listens."""
+        giver = ["-c", GIVER, *map(str, self._given)] if self._given else []
         with self.log_file.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "flychat", "--port", str(self.port), *self._arguments),
+                *(sys.executable, *giver, "-m", "flychat", "--port", str(self.port), *self._arguments),
                 cwd=ROOT,
                 env={
                     "PATH": os.environ["PATH"],
@@ -59,6 +73,7 @@ class App:
                 },
                 stdout=subprocess.PIPE,
                 stderr=log,
+                pass_fds=self._given,
             )
         assert self.process.stdout
         self.greeting = (await asyncio.wait_for(self.process.stdout.readline(), WAIT)).decode()
@@ -205,12 +220,13 @@ class Stage:
         *arguments: str,
         store: str | None = None,
         environ: dict[str, str] | None = None,
+        listening: socket.socket | None = None,
     ) -> App:
         """A process in GRIP mode for these --grip-urls, else in standalone mode."""
         mode = [f"--grip-url={url}" for url in grip_urls] + ["--grip"] if grip_urls else ["--standalone"]
         store = store or f"sqlite:{self.directory / 'chat.db'}"
         log = self.directory / f"app-{uuid.uuid4().hex[:8]}.log"
-        app = App(port, [*mode, "--store", store, *arguments], environ or {}, log)
+        app = App(port, [*mode, "--store", store, *arguments], environ or {}, log, listening)
         await app.start()
         self.ending.push_async_callback(app.kill)
         return app

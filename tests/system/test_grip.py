@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 import signal
+import socket
 import statistics
 import time
 import uuid
@@ -204,18 +205,46 @@ async def test_a_control_port_that_refuses_and_comes_back(stage):
 
 @gen_test
 async def test_an_app_that_is_killed_and_started_again_is_not_noticed(stage):
+    """One stream of each room: who asks for the same while nobody listens, Pushpin may forget (docs/streams.md)."""
     pushpin, _, app = await one_of_each(stage)
-    crowd = await stage.crowd(pushpin.url, room := new_room())
-    await say(pushpin.url, room, "one")
+    crowds = [await stage.crowd(pushpin.url, new_room(), 1) for _ in range(10)]
+    rooms = [crowd.listeners[0].room for crowd in crowds]
+
+    async def say_everywhere(text: str) -> None:
+        await asyncio.gather(*(say(pushpin.url, room, text) for room in rooms))
+
+    await say_everywhere("one")
     await app.kill()
-    assert (await post(pushpin.url, room, "into the void"))[0] == 502
+    assert (await post(pushpin.url, rooms[0], "into the void"))[0] == 502
     await app.start()
-    await say(pushpin.url, room, "two")
+    await say_everywhere("two")
     assert await app.kill(signal.SIGTERM) == 0
     await app.start()
-    await say(pushpin.url, room, "three")
-    await crowd.until_id(3, WHOLE)
-    crowd.check(3)
+    await say_everywhere("three")
+    for crowd in crowds:
+        await crowd.until_id(3, WHOLE)
+        crowd.check(3)
+
+
+@gen_test
+async def test_where_its_port_stays_open_an_app_that_is_killed_is_not_missed_by_a_room_of_many(stage):
+    """Their recovery is one request, which waits for the next app, and is not refused."""
+    with socket.create_server(("127.0.0.1", free_port()), backlog=4096) as listening:
+        port = listening.getsockname()[1]
+        pushpin = await stage.pushpin(port)
+        control = stage.control(pushpin)
+        app = await stage.app(port, [control.grip_url], listening=listening)
+        crowd = await stage.crowd(pushpin.url, room := new_room(), 100)
+        await say(pushpin.url, room, "1")
+        for id in (2, 3, 4):
+            await crowd.until_id(id - 1, WHOLE)
+            await app.kill()
+            await control.forward("recover", [])
+            posting = asyncio.create_task(say(pushpin.url, room, str(id)))
+            await app.start()
+            await posting
+        await crowd.until_id(4, WHOLE)
+        crowd.check(4)
 
 
 @gen_test
@@ -267,25 +296,27 @@ async def test_without_a_restart_the_time_out_of_the_link_does_it(stage, monkeyp
 
 @gen_test
 async def test_an_app_killed_during_a_recovery(stage, dynamo_table):
-    port = free_port()
-    pushpin = await stage.pushpin(port)
-    control = stage.control(pushpin)
-    table, environ, dynamo = dynamo_table
-    app = await stage.app(port, [control.grip_url], store=table, environ=environ)
-    crowd = await stage.crowd(pushpin.url, room := new_room())
-    await say(app.url, room, "one")
-    await crowd.until_id(1)
-    control.fate = lambda item: "lose" if official(2)(item) else "pass"
-    await say(app.url, room, "two")
-    before = dynamo.calls["Query"]
-    dynamo.script("Query", *["hang"] * 50)
-    await say(app.url, room, "three")
-    await eventually(lambda: dynamo.calls["Query"] > before)
-    await app.kill()
-    dynamo._scripts.clear()
-    await app.start()
-    await crowd.until_id(3, RETRIES)
-    crowd.check(3)
+    """Its port stays open: 20 streams that ask again for the same, and are refused, Pushpin may forget."""
+    with socket.create_server(("127.0.0.1", free_port())) as listening:
+        port = listening.getsockname()[1]
+        pushpin = await stage.pushpin(port)
+        control = stage.control(pushpin)
+        table, environ, dynamo = dynamo_table
+        app = await stage.app(port, [control.grip_url], store=table, environ=environ, listening=listening)
+        crowd = await stage.crowd(pushpin.url, room := new_room())
+        await say(app.url, room, "one")
+        await crowd.until_id(1)
+        control.fate = lambda item: "lose" if official(2)(item) else "pass"
+        await say(app.url, room, "two")
+        before = dynamo.calls["Query"]
+        dynamo.script("Query", *["hang"] * 50)
+        await say(app.url, room, "three")
+        await eventually(lambda: dynamo.calls["Query"] > before)
+        await app.kill()
+        dynamo._scripts.clear()
+        await app.start()
+        await crowd.until_id(3, RETRIES)
+        crowd.check(3)
 
 
 @gen_test

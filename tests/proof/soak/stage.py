@@ -7,6 +7,7 @@ import contextlib
 import json
 import random
 import signal
+import socket
 import sqlite3
 import time
 import uuid
@@ -100,10 +101,16 @@ class Stage:
             self._ending.push_async_callback(self.control.close)
             arguments = ["--grip", f"--grip-url={self.control.grip_url}", "--store", location]
         for number, port in enumerate(self.ports):
-            app = App(port, arguments, environ, self.directory / f"app{number}.log")
+            app = App(port, arguments, environ, self.directory / f"app{number}.log", self._kept_open(port))
             self.apps.append(app)
             self.turns[app] = asyncio.Lock()
             await self.start(app)
+
+    def _kept_open(self, port: int) -> socket.socket | None:
+        """Where one flychat is behind Pushpin, which may forget streams that it recovers while it is refused."""
+        if self.mode == "standalone" or len(self.ports) > 1:
+            return None
+        return self._ending.enter_context(socket.create_server(("127.0.0.1", port), backlog=4096))
 
     async def close(self) -> None:
         for app in self.apps:
