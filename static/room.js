@@ -9,6 +9,7 @@ import { byId } from "./dom.js";
 import { History } from "./history.js";
 import { Identity } from "./identity.js";
 import { Log } from "./log.js";
+import { browser, recall } from "./memory.js";
 import { Outbox } from "./outbox.js";
 import { Status } from "./status.js";
 import { Tabs } from "./tabs.js";
@@ -27,7 +28,7 @@ export class Room {
   #ended = false;
   #open = false; // the stream, or it is in turns
 
-  constructor({ user, sub, session, private: guarded, last, older, now }) {
+  constructor({ room, user, sub, session, private: guarded, last, older, now }) {
     const path = byId("composer").getAttribute("action");
     const log = (this.log = new Log(new Identity(user, sub), Number(last), older !== undefined));
     this.calendar = new Calendar(path, log, now);
@@ -58,6 +59,7 @@ export class Room {
       if (news.kind === "ended") this.#end(news);
     };
     this.tabs = new Tabs(path, () => log.last, take, { session, isPrivate: guarded !== undefined });
+    this.#notifies(path, room);
     this.#listen();
     this.tabs.start();
   }
@@ -91,6 +93,22 @@ export class Room {
     });
   }
 
+  // Of notifications nothing is loaded before somebody opens the menu, where they are chosen, or has chosen some.
+  #notifies(path, room) {
+    const parts = { identity: this.log.identity, unread: this.unread, isUnseen: () => this.tabs.speaks };
+    let asked = false;
+    const load = async () => {
+      if (asked || !globalThis.Notification) return;
+      asked = true;
+      const { Notifications } = await import("./notify.js").catch(() => (asked = false) || {});
+      if (Notifications) this.notifications = new Notifications(path, room, parts);
+    };
+    const wanted = () => recall(browser, `notify:${path}`, "off") !== "off" && load();
+    document.querySelector(".menu").addEventListener("toggle", load);
+    addEventListener("storage", wanted); // another tab has chosen: this one may lead
+    wanted();
+  }
+
   #tryNow() {
     if (!this.#ended) this.tabs.hello("online");
     this.outbox.retry();
@@ -108,6 +126,7 @@ export class Room {
   #receive(event) {
     if (!this.#inbox.length) setTimeout(() => this.#flush(), BATCH);
     this.#inbox.push(event);
+    this.notifications?.hear(event);
   }
 
   #flush() {

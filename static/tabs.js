@@ -53,6 +53,11 @@ export class Tabs {
     return this.#release || !this.#channel;
   }
 
+  // Nobody looks at the room, and this tab speaks for all of it.
+  get speaks() {
+    return Boolean(this.#leads) && document.hidden && !this.#looked;
+  }
+
   start() {
     if (this.#on) return;
     this.#on = true;

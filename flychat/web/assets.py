@@ -41,6 +41,7 @@ NEEDLESS = {
     ".js": re.compile(rb"(?m)^[ \t]*//.*\n|^[ \t]+"),
     ".css": re.compile(rb"(?ms)[ \t]*/\*.*?\*/\n?|^[ \t]+"),
 }
+LATER = {"notify.js"}  # scripts that a page asks for when they are needed
 DESCRIPTION = "openapi.json"  # says where the server begins
 VERSION_DIGITS = 16  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
@@ -86,7 +87,8 @@ class Assets:
 
     @property
     def modules(self) -> list[str]:
-        return [name for name in self._assets if name.endswith(".js")]
+        """The scripts that a page of a room needs at once."""
+        return [name for name in self._assets if name.endswith(".js") and name not in LATER]
 
     def url(self, name: str) -> str:
         assert name in self._assets, name

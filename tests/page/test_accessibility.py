@@ -80,7 +80,7 @@ def test_everything_is_reached_by_keyboard_and_focus_is_seen(window: Open, url: 
     expect(menu).to_have_accessible_name("You are Ann: name and rooms")
     assert menu.bounding_box()["height"] >= 44
     ann.page.keyboard.press("Enter")
-    for _ in range(5):  # by the link, the buttons and the field, and out of the menu
+    for _ in range(6):  # by the link, the buttons, the field and the choice, and out of the menu
         expect(ann.page.get_by_role("link", name="Change name")).to_be_visible()
         ann.page.keyboard.press("Tab")
     expect(ann.page.get_by_role("link", name="Change name")).to_be_hidden()

@@ -1,0 +1,122 @@
+"""Notifications: off unless chosen, while nobody looks at the room, once for all its tabs."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.page.window import Open, hide
+from tests.support.browser import Window, post
+
+pytestmark = pytest.mark.xdist_group("page sending")
+
+STUB = """
+    window.shown = [];
+    window.asked = 0;
+    window.Notification = class {
+        static permission = localStorage.permission ?? "default";
+        static async requestPermission() {
+            window.asked += 1;
+            return (Notification.permission = localStorage.permission = "ANSWER");
+        }
+        constructor(title, { body }) {
+            if ("THROWS") throw new TypeError("Illegal constructor");
+            this.text = `${title} / ${body}`;
+            window.shown.push(this);
+        }
+        close() { window.shown.splice(window.shown.indexOf(this), 1) }
+    };
+"""
+
+
+def stub(ann: Window, answer: str = "granted", throws: str = "") -> Window:
+    ann.page.add_init_script(STUB.replace("ANSWER", answer).replace("THROWS", throws))
+    return ann
+
+
+def choose(ann: Window, choice: str) -> None:
+    ann.page.locator("summary").click()
+    ann.page.get_by_label(choice).click()
+    ann.page.keyboard.press("Escape")
+
+
+def shown(ann: Window) -> list[str]:
+    return ann.page.evaluate("() => shown.map(({ text }) => text)")
+
+
+def test_nothing_is_asked_or_shown_unless_it_was_chosen(window: Open, url: str, room: str) -> None:
+    ann = stub(window()).open()
+    hide(ann.page, True)
+    post(url, room, "Bob", "@Ann hello")
+    expect(ann.row("@Ann hello")).to_have_count(1)
+    loaded = "() => performance.getEntriesByType('resource').map(({ name }) => name.split('/').pop())"
+    assert "notify.js" not in ann.page.evaluate(loaded)
+    assert shown(ann) == []
+    assert ann.page.evaluate("() => asked") == 0
+
+
+def test_a_mention_is_notified_while_nobody_looks_and_leads_to_the_message(
+    window: Open, url: str, room: str
+) -> None:
+    ann = stub(window()).open()
+    choose(ann, "When I am mentioned")
+    assert ann.page.evaluate("() => asked") == 1
+    assert shown(ann) == [f"{room} / When I am mentioned: like this."]
+    hide(ann.page, True)
+    hide(ann.page, False)  # who looks has no notifications
+    assert shown(ann) == []
+    post(url, room, "Bob", "@Ann looks")
+    expect(ann.row("@Ann looks")).to_have_attribute("data-id", "1")
+    hide(ann.page, True)
+    for text in ("to all", "@Anna", "hello @ann"):
+        post(url, room, "Bob", text)
+    expect(ann.row("hello @ann")).to_have_attribute("data-id", "4")
+    assert shown(ann) == [f"{room} / Bob: hello @ann"]
+    ann.page.evaluate("() => { shown[0].onclick() }")
+    expect(ann.page.locator("li.marked p")).to_have_text("hello @ann")
+    assert shown(ann) == []
+
+
+def test_one_of_all_tabs_of_a_room_notifies_and_none_while_one_is_looked_at(
+    window: Open, url: str, room: str
+) -> None:
+    leader = stub(window()).open()
+    choose(leader, "For every message")
+    other = stub(window(beside=leader)).open()
+    other.page.locator("summary").click()
+    expect(other.page.get_by_label("For every message")).to_be_checked()
+    other.page.keyboard.press("Escape")
+    for tab in (leader, other):
+        tab.page.evaluate("() => { shown.length = 0 }")
+    hide(leader.page, True)
+    post(url, room, "Bob", "one")
+    for tab in (leader, other):
+        expect(tab.row("one")).to_have_attribute("data-id", "1")
+        assert shown(tab) == []
+    hide(other.page, True)
+    post(url, room, "Bob", "two")
+    for tab in (leader, other):
+        expect(tab.row("two")).to_have_attribute("data-id", "2")
+    assert shown(leader) + shown(other) == [f"{room} / Bob: two"]
+    choose(other, "Never")
+    post(url, room, "Bob", "three")
+    for tab in (leader, other):
+        expect(tab.row("three")).to_have_attribute("data-id", "3")
+    assert shown(leader) == [f"{room} / Bob: two"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "throws", "words"),
+    [("denied", "", "does not allow them"), ("granted", "yes", "shows none for a page")],
+)
+def test_a_browser_that_shows_none_says_so_and_it_stays_off(
+    window: Open, answer: str, throws: str, words: str
+) -> None:
+    ann = stub(window(), answer, throws).open()
+    ann.page.locator("summary").click()
+    ann.page.get_by_label("For every message").click()
+    expect(ann.page.locator(".notify")).to_contain_text(words)
+    expect(ann.page.get_by_label("Never")).to_be_checked()
+    ann.page.reload()
+    ann.page.locator("summary").click()
+    expect(ann.page.get_by_label("Never")).to_be_checked()
