@@ -34,6 +34,7 @@ from tests.support.sse_parser import Parsed, parse
 HISTORY = 50
 REPLAY = 1000
 REPLAY_BYTES = 1 << 20
+ERASED = "[erased]"  # in the place of a sender
 BOUND = {"standalone": 15.0, "grip": 55.0}  # seconds from the last fault until every client has the whole log
 LOST = 32.0  # seconds after a right has ended in which its stream ends, whatever is lost
 FROZEN = {
@@ -79,7 +80,7 @@ class Stored:
 
 def erased(tombstone: Stored) -> Stored:
     """What is left when its author is erased as well."""
-    return replace(tombstone, sender="[erased]", user=None)
+    return replace(tombstone, sender=ERASED, user=None)
 
 
 def key_of(message: Mapping) -> Key:
@@ -111,11 +112,25 @@ class Log:
         self.twice = 0  # ids up to this one may have been given twice
         self.lost: set[Stored] = set()
         self.removed: set[int] = set()  # ids, by removals that were answered
+        self.told: set[int] = set()  # floors that only streams have told of
+        self._doubt = math.inf  # the id above which such a floor may be
         self._history, self._replay, self._bytes, self._size = history, replay, replay_bytes, size
 
     def clear(self, upto: int) -> None:
         if upto > self.floors[-1]:
             self.floors.append(upto)
+
+    def doubt(self, above: int) -> None:
+        """Somebody asks to clear the room, which ends above this id; a stream may be the first to tell where."""
+        self._doubt = min(self._doubt, above)
+
+    def hear(self, floor: int, last: int) -> None:
+        """A stream says that the room was cleared up to there, or that the newest HISTORY of more follow."""
+        unknown = self._doubt <= floor and floor not in self.floors
+        if unknown:
+            self.floors.insert(len(self.floors) - (floor < self.floors[-1]), floor)
+            if last - floor != self._history:
+                self.told.add(floor)
 
     def restore(self, last: int, floor: int, ended: int, lost: Iterable[Stored]) -> None:
         """It goes on as a copy that ends at `last`; it had ended at `ended`, with messages that are lost."""
@@ -238,6 +253,7 @@ class Witness:
         if reason == "ahead":
             just = lastEventId < (self.reached if self._invented else min(self.reached, self.log.twice))
         else:
+            self.log.hear(int(id or 0) or lastEventId, lastEventId)
             just = reason == "behind" and self.log.too_far(self.position or 0, lastEventId)
         if not just:
             self.broken.append(f"reset ({reason} at {lastEventId}) of a client at {self.position}")
@@ -310,11 +326,10 @@ class Ledger:
                 broken.append(f"{message} was erased, and is stored")
         broken += unnamed(stored, stored)
         broken += [f"{key} is stored as {ids}" for key, ids in places.items() if len(ids) > 1]
-        broken += [
-            f"{key} was answered as {id}, and is stored as {places.get(key)}"
-            for key, id in self.acknowledged.items()
-            if id > floor and places.get(key) != [id]
-        ]
+        for key, id in self.acknowledged.items():
+            there = places.get((None, ERASED, key[2]) if key[1] in self.erased else key)
+            if id > floor and there != [id]:
+                broken.append(f"{key} was answered as {id}, and is stored as {there}")
         return broken
 
 
@@ -369,6 +384,12 @@ def at_the_end(witness: Witness, stored: list[Stored]) -> bool:
     if (witness.position or 0) == (stored[-1].id if stored else 0):
         return True
     return witness.position is not None and witness.reached == witness.log.newest() <= witness.log.twice
+
+
+def judge_floors(log: Log, witnesses: Iterable[Witness], stored: Iterable[Stored]) -> list[str]:
+    """What takes the id of a room's clearing is no message, whoever tells of it."""
+    messages = {message.id for message in stored}.union(*(witness.seen for witness in witnesses))
+    return [f"{id} is a message, and no end of what was cleared" for id in sorted(log.told & messages)]
 
 
 def judge_prefix(witness: Witness, stored: list[Stored]) -> list[str]:

@@ -198,14 +198,23 @@ class Crowd:
 
 
 async def post(
-    url: str, room: str, text: str, provisional_id: str | None = None, sender: str = "ann"
+    url: str,
+    room: str,
+    text: str,
+    provisional_id: str | None = None,
+    sender: str = "ann",
+    headers: dict[str, str] | None = None,
 ) -> tuple[int, dict]:
     """Posts a message; gives the status, 0 if there was no answer, and the JSON."""
     fields = {"from": sender, "text": text, "provisionalId": provisional_id or str(uuid.uuid4())}
     path = f"/rooms/{quote(room, safe='')}/messages/"
     try:
         status, _, body = await fetch(
-            url, path, "POST", {"Content-Type": "application/json"}, json.dumps(fields).encode()
+            url,
+            path,
+            "POST",
+            {"Content-Type": "application/json", **(headers or {})},
+            json.dumps(fields).encode(),
         )
         return status, json.loads(body) if status != 502 else {}
     except (OSError, EOFError):

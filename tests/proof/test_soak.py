@@ -1,9 +1,10 @@
-"""A minute of the campaign: real parts, real faults. More of it: python -m tests.proof.soak --minutes 10 --seed S"""
+"""A short campaign: real parts, real faults. More of it: python -m tests.proof.soak --minutes 10 --seed S"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 
 import pytest
 
@@ -11,11 +12,11 @@ from tests.conftest import need
 from tests.proof.judge import BOUND
 from tests.proof.soak.running import report, soak
 
-SECONDS = 60.0  # no round begins that would last longer
+SECONDS = 36.0  # no round begins that would last longer
 
 
 @pytest.mark.xdist_group("soak")
-def test_a_minute_of_faults_violates_nothing(tmp_path, caplog):
+def test_a_short_campaign_violates_nothing(tmp_path, caplog):
     for name in ("pushpin", "moto.server", "aioboto3"):
         need(name)
     caplog.set_level(logging.CRITICAL)
@@ -23,7 +24,9 @@ def test_a_minute_of_faults_violates_nothing(tmp_path, caplog):
     stages = asyncio.run(soak(SECONDS, 5, tmp_path, lines.append))
     told = report(stages, 5, SECONDS)
     assert not any(stage.violations for stage in stages), told
+    done = sum((stage.done for stage in stages), Counter())
+    assert done.total() > 3, told
     for stage in stages:
         assert stage.counts["deliveries"] > 20, told  # few on a busy machine
-        assert sum(stage.suffered.values()) >= 3, told
+        assert stage.suffered, told
         assert stage.slowest < BOUND[stage.mode], told

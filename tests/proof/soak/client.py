@@ -9,28 +9,34 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from ..judge import Log, Witness
+from ..judge import Witness
 from ..oracle import read_chunk, read_head
 
 if TYPE_CHECKING:
+    from ..simulation.passes import Pass
     from .room import Room
     from .stage import Stage
 
 SILENCE = 25.0  # until a client in GRIP mode takes a stream for dead (Pushpin 1.36 may forget a slow reader)
+CATCHING_UP = 3.0  # seconds in which it has read what had come while it stalled
 
 
 class Client:
     def __init__(self, stage: Stage, room: Room, position: int | None, *, invented: bool = False) -> None:
         self.stage, self.room = stage, room
-        self.witness = Witness(Log(lambda: len(room.ledger.sent)), position, invented=invented)
+        self.witness = Witness(room.log, position, invented=invented)
         self.on = False
-        self.stalled_until = 0.0
+        self.pass_: Pass | None = None  # by which it enters, where the room is private
+        self.shut_out = False  # it was told that its right has ended, and does not come back
+        self.stalls = 0.0, 0.0  # from when to when it does not read
         self.writer: asyncio.StreamWriter | None = None
         self.task = asyncio.create_task(self._live())
 
     async def _live(self) -> None:
         pause = 0.2
-        while True:
+        if self.room.private:
+            self.pass_ = await self.stage.passes.issued(self.room)
+        while not self.shut_out:
             with contextlib.suppress(OSError, EOFError, TimeoutError, ValueError):
                 self.witness.connected()
                 if await self._stream():
@@ -55,22 +61,61 @@ class Client:
             raise
         last = "" if self.witness.position is None else f"Last-Event-ID: {self.witness.position}\r\n"
         path = f"/rooms/{quote(self.room.name, safe='')}/messages/"
+        pass_, bearer = self.pass_, f"Authorization: {self.pass_.text}\r\n" if self.pass_ else ""
         self.writer.write(
-            f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{last}\r\n".encode()
+            f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{bearer}{last}\r\n".encode()
         )
         status, headers = await asyncio.wait_for(read_head(reader), 10)
+        if status in (401, 403):
+            await self._refused(status)
         if status != 200:
             return False
         chunked = headers.get("transfer-encoding") == "chunked"
         self.on = True
-        while True:
-            if (stall := self.stalled_until - time.monotonic()) > 0:
-                await asyncio.sleep(stall)
-            async with asyncio.timeout(SILENCE):
-                data = await (read_chunk(reader) if chunked else reader.read(2048))
-            if not data:
-                return True
-            self.witness.read(data)
+        try:
+            while True:
+                if (stall := self.stalls[1] - time.monotonic()) > 0:
+                    await asyncio.sleep(stall)
+                async with asyncio.timeout(SILENCE):
+                    data = await (read_chunk(reader) if chunked else reader.read(2048))
+                if not data:
+                    return True
+                self.witness.read(data)
+                self._given(pass_, data)
+        finally:
+            if pass_ is not None:
+                pass_.right.ended(self._when(), self.stage.mode)
+
+    def _given(self, pass_: Pass | None, data: bytes) -> None:
+        if pass_ is not None:
+            pass_.right.given(self._when(), data)
+            if b"event: stream-end" in data:
+                pass_.right.told(time.monotonic(), "by a stream-end")
+                self.stage.counts["farewells"] += 1
+
+    def _when(self) -> float:
+        """When that came which it reads now, at the earliest: it may have waited while nobody read."""
+        began, ended = self.stalls
+        now = time.monotonic()
+        return began if now < ended + CATCHING_UP else now
+
+    async def _refused(self, status: int) -> None:
+        """Its right has ended, or it is told so. It may be given another token."""
+        assert self.pass_ is not None
+        self.pass_.right.told(time.monotonic(), str(status))
+        self.shut_out = True
+        if renewed := await self.stage.passes.renewed(self.pass_, self.room):
+            self.pass_, self.shut_out = renewed, False
+
+    @property
+    def stays(self) -> bool:
+        """Whether it is to have everything at the end."""
+        ended = self.pass_ is not None and self.pass_.right.surely <= time.monotonic()
+        return not (self.shut_out or ended)
+
+    def stall(self, seconds: float) -> None:
+        now = time.monotonic()
+        self.stalls = now, now + seconds
 
     def cut(self) -> None:
         if self.writer is not None:

@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from .room import Room
     from .stage import Stage
 
+DAY = 86_400.0
 TMPFS = "48m"
-FAULTS = {  # by stage; the kinds that the report counts
-    "any": ("kill", "term", "cut", "stall", "clock"),
+RETENTION = 7  # days
+FAULTS = {  # by stage and by round; the kinds that the report counts
+    "any": ("kill", "term", "cut", "stall"),
+    "open": ("clock", "sleep"),
+    "private": ("lapse", "rotate"),
     "grip": ("pushpin killed", "control hangs", "control refuses", "publications spoiled"),
     "dynamodb": ("table unreachable", "puts spoiled", "store slow"),
     "sqlite": ("disk full", "read-only at a start", "locked by another"),
 }
+OF_THEMSELVES = frozenset({"lapse"})  # by the clock
 SPOILED_PUTS = {"lose": 0.1, "drop": 0.1, "late": 0.1, "error": 0.1, "throttle": 0.05}
 
 
@@ -40,11 +45,15 @@ class Faults:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.disk_turn = asyncio.Lock()
+        self.rotating = asyncio.Lock()
+
+    def possible(self, *, private: bool) -> frozenset[str]:
+        where = ("any", "private" if private else "open", self.stage.mode, self.stage.store)
+        return frozenset(self.stage.chosen([kind for each in where for kind in FAULTS.get(each, ())]))
 
     async def happen(self, rooms: list[Room], ends: float) -> None:
         """One after the other; now and then two at once."""
-        kinds = [*FAULTS["any"], *FAULTS.get(self.stage.mode, ()), *FAULTS[self.stage.store]]
-        kinds = [kind for kind in kinds if kind in self.stage.only] or kinds
+        kinds = sorted(self.stage.kinds - OF_THEMSELVES)
         running: list[asyncio.Task[None]] = []
         while time.monotonic() < ends:
             # what was seldom so far is likelier
@@ -76,12 +85,15 @@ class Faults:
                 client.cut()
         elif kind == "stall" and clients:
             for client in chance.sample(clients, (len(clients) + 3) // 4):
-                client.stalled_until = time.monotonic() + some
+                client.stall(some)
             await asyncio.sleep(some)
         elif kind == "clock":
-            (self.stage.directory / "clock" / "offset").write_text(
-                str(chance.choice((-3600, -5, 0, 5, 3600)))
-            )
+            self.stage.set_clocks(chance.choice((-3600, -5, 0, 5, 3600)))
+        elif kind == "sleep":
+            await self._sleep(rooms)
+        elif kind == "rotate":
+            async with self.rotating:
+                await self.stage.passes.rotate()
         elif kind == "pushpin killed" and self.stage.pushpin is not None:
             pushpin, self.stage.pushpin = self.stage.pushpin, None
             await pushpin.stop()
@@ -118,6 +130,27 @@ class Faults:
         elif kind == "locked by another":
             async with self.disk_turn:
                 await self._lock(chance.choice((1, some, 17)))
+
+    async def _sleep(self, rooms: list[Room]) -> None:
+        """All processes are killed, and start when what is in the store is older than it may be.
+
+        The newest commit of a room stays, and goes when there is another one.
+        """
+        stage = self.stage
+        async with contextlib.AsyncExitStack() as turns:
+            for app in stage.apps:
+                await turns.enter_async_context(stage.turns[app])
+                await stage.end(app)
+            if stage.dynamo is not None:  # nothing is on its way
+                while stage.dynamo.under_way:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+                await stage.dynamo.release()
+            for room in rooms:
+                room.slept([commit.last for commit in await stage.commits(room)])
+            stage.ahead += (RETENTION + 1) * DAY
+            stage.set_clocks()
+            for app in stage.apps:
+                await stage.start(app)
 
     async def _during(self, seconds: float, switch: Callable[[bool], object]) -> None:
         switch(True)

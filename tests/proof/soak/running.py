@@ -35,6 +35,7 @@ async def soak(
             for stage in stages:
                 await stage.open()
             await asyncio.gather(*(_rounds(stage, ends, say) for stage in stages))
+            await asyncio.gather(*(stage.look_for_what_is_gone() for stage in stages))
         finally:
             for stage in stages:
                 await stage.close()
@@ -52,6 +53,7 @@ async def _rounds(stage: Stage, ends: float, say: Callable[[str], object]) -> No
 def report(stages: list[Stage], seed: int, seconds: float) -> str:
     counts = sum((stage.counts for stage in stages), Counter())
     suffered = sum((stage.suffered for stage in stages), Counter())
+    done = sum((stage.done for stage in stages), Counter())
     for stage in stages:
         if stage.dynamo is not None:
             suffered += Counter({f"put: {k}": n for k, n in stage.dynamo.suffered.items() if k != "pass"})
@@ -65,6 +67,8 @@ def report(stages: list[Stage], seed: int, seconds: float) -> str:
             f"streams checked: {counts['streams']} (of {counts['clients']} clients); resets: {counts['resets']}",
             f"deliveries: {counts['deliveries']} of {counts['messages']} messages; POSTs: {answers}",
             f"provisionals cut off: {counts['provisionals cut off']}, excused: {counts['provisionals excused']}",
+            "operators: " + ", ".join(f"{n} {name}" for name, n in sorted(done.items())),
+            f"rights: {counts['farewells']} farewells, {counts['prefixes']} streams that ended with their right",
             "faults: " + ", ".join(f"{n} {name}" for name, n in sorted(suffered.items())),
             "whole after the last fault: "
             + ", ".join(f"{mode} {seconds:.1f} s" for mode, seconds in slowest.items()),

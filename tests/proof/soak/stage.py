@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import os
 import random
 import signal
 import socket
-import sqlite3
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 
 from flychat.commits import Commit
 from flychat.private_pushpin import PushpinChild
-from flychat.storage import Unknown
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from tests.conftest import dynamo_environment
@@ -25,12 +23,16 @@ from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import DEPLOY, KEY, App, ControlProxy
 
-from ..judge import BOUND, Stored, judge_witness, unresolved
+from ..judge import BOUND, FROZEN, LOST, Stored
+from . import reading
 from .client import Client
-from .faults import Faults, small
-from .room import Room
+from .faults import RETENTION, Faults, small
+from .passes import PRIVATE, Passes
+from .room import SENDERS, Room
 
-ROOMS, CLIENTS, SENDERS = 2, 8, 4  # clients and senders of each room
+ROOMS, CLIENTS = 2, 8  # clients of each room
+
+GONE_SECONDS = 15.0  # after the answer nothing of what was removed is in the file any more
 
 SHIFTED_CLOCK = """
 import os, time
@@ -63,6 +65,11 @@ class Stage:
         self.apps: list[App] = []
         self.turns: dict[App, asyncio.Lock] = {}  # who may end and start it
         self.faults = Faults(self)
+        self.passes = Passes(self)
+        self.kinds: frozenset[str] = frozenset()  # of what may happen in this round
+        self.done: Counter[str] = Counter()  # by operators
+        self.gone: set[bytes] = set()  # texts that were removed, names that were erased: by answers
+        self.ahead = 0.0  # seconds that all clocks are
         self.pushpin: PushpinChild | None = None
         self.dynamo: DynamoProxy | None = None
         self.healthy = asyncio.Event()
@@ -74,6 +81,8 @@ class Stage:
         clock.mkdir()
         (clock / "sitecustomize.py").write_text(SHIFTED_CLOCK)
         environ = {"PYTHONPATH": str(clock), "SOAK_CLOCK": str(clock / "offset")}
+        self.set_clocks()
+        self.passes.write()
         if self.store == "dynamodb":
             table = f"soak-{uuid.uuid4().hex}"
             await create_table(table, dynamo_environment(self.moto))
@@ -87,7 +96,8 @@ class Stage:
             self.disk = self.directory / "disk"
             self.disk.mkdir()
             self._ending.enter_context(small(self.disk))
-            location = f"sqlite:{self.disk / 'chat.db'}"
+            self.file = self.disk / "chat.db"
+            location = f"sqlite:{self.file}"
         arguments = ["--standalone", "--store", location]
         self.ports = [free_port()]
         if self.mode == "grip":
@@ -100,6 +110,13 @@ class Stage:
             self.control.listen()
             self._ending.push_async_callback(self.control.close)
             arguments = ["--grip", f"--grip-url={self.control.grip_url}", "--store", location]
+        arguments += [
+            "--secret",
+            str(self.passes.file),
+            "--access",
+            f"{PRIVATE}*=",
+            f"--retention={RETENTION}",
+        ]
         for number, port in enumerate(self.ports):
             app = App(port, arguments, environ, self.directory / f"app{number}.log", self._kept_open(port))
             self.apps.append(app)
@@ -130,19 +147,36 @@ class Stage:
         urls = [app.url for app in self.apps]
         return self.chance.choice([*urls, self.url()])
 
+    def wall(self) -> float:
+        """What the clocks show, where they are right."""
+        return time.time() + self.ahead
+
+    def set_clocks(self, wrong: float = 0.0) -> None:
+        file = self.directory / "clock" / "offset"
+        whole = file.with_suffix(".new")
+        whole.write_text(str(self.ahead + wrong))
+        os.replace(whole, file)
+
+    def chosen(self, kinds: Iterable[str]) -> list[str]:
+        """Those that are asked for; all, if none of them is."""
+        return [kind for kind in kinds if kind in self.only] or list(kinds)
+
     async def round(self, seconds: float) -> None:
-        rooms = [Room(self) for _ in range(ROOMS)]
         ends = time.monotonic() + seconds
         over = lambda: time.monotonic() > ends  # noqa: E731
-        senders = [
-            asyncio.create_task(room.send(f"sender {n}", over)) for room in rooms for n in range(SENDERS)
-        ]
+        private = (self.counts["rounds"] + (self.mode == "grip") + (self.store == "dynamodb")) % 2 == 1
+        self.kinds = self.faults.possible(private=private)
+        self.set_clocks()
+        rooms = [Room(self, private=private, over=over) for _ in range(ROOMS)]
+        working = [room.send(f"sender {n}", over) for room in rooms for n in range(SENDERS)]
+        working += [room.operator.work(over) for room in rooms]
+        senders = [asyncio.create_task(work) for work in working]
         joining = [asyncio.create_task(self._join(room, seconds)) for room in rooms for _ in range(CLIENTS)]
         await self.faults.happen(rooms, ends)
         await asyncio.gather(*joining)
         late = (await asyncio.wait(senders, timeout=60))[1]
         if late:
-            self.violations.append(f"{self.name}: a sender is never answered")
+            self.violations.append(f"{self.name}: a sender or an operator is never answered")
             for task in late:
                 task.cancel()
         while any(room.busy for room in rooms):  # noqa: ASYNC110
@@ -150,25 +184,20 @@ class Stage:
         last = time.monotonic()
         for room in rooms:
             await self._converge(room, last)
+        self.violations += [f"{self.name}: {line}" for line in self.passes.judge()]
         self.counts["rounds"] += 1
 
     async def _converge(self, room: Room, last: float) -> None:
-        bound = BOUND[self.mode]
+        late = max(last + BOUND[self.mode], self.passes.last + LOST + FROZEN[self.mode])
         stored = await self._stored(room)
-        excused: Callable[[str], bool] = lambda key: self.mode == "grip"  # noqa: E731
-        while time.monotonic() < last + bound:
+        while time.monotonic() < late:
             stored = await self._stored(room)
-            if all(c.on and (c.witness.position or 0) == len(stored) for c in room.clients) and not any(
-                unresolved(c.witness, stored, excused) for c in room.clients
-            ):
+            if room.whole(stored):
                 self.slowest = max(self.slowest, time.monotonic() - last)
                 break
             await asyncio.sleep(0.2)
-        wrong = room.ledger.judge(stored)
-        for number, client in enumerate(room.clients):
-            if not client.on:
-                wrong.append(f"client {number} is not connected")
-            wrong += [f"client {number}: {w}" for w in judge_witness(client.witness, stored, excused)]
+        wrong = room.judge(stored)
+        for client in room.clients:
             self.counts += client.witness.counts
         self.counts["clients"] += len(room.clients)
         self.counts["messages"] += len(stored)
@@ -177,26 +206,22 @@ class Stage:
         self.violations += [f"{self.name}, {room.name!r}: {line}" for line in wrong]
         await asyncio.gather(*(client.leave() for client in room.clients))
 
-    async def _stored(self, room: Room) -> list[Stored]:
+    async def commits(self, room: Room) -> list[Commit]:
         """Read around flychat."""
         if self.store == "dynamodb":
-            commits = await self._read(room)
-            return [
-                Stored(m.id, m.sender, m.text, m.provisional_id, m.user) for c in commits for m in c.messages
-            ]
-        with contextlib.closing(sqlite3.connect(self.disk / "chat.db", timeout=10)) as db:
-            rows = db.execute("SELECT seq, m FROM log WHERE room = ? ORDER BY seq", (room.name,)).fetchall()
-        return [
-            Stored(id, sender, text, key, *(each["u"] for each in more))
-            for first, payload in rows
-            for id, (sender, text, _, key, *more) in enumerate(json.loads(payload), first)
-        ]
+            return await reading.of_table(self.engine, room.name, self.wall())
+        return reading.of_file(self.file, room.name)
 
-    async def _read(self, room: Room) -> list[Commit]:
-        """moto may be busy."""
-        while True:
-            with contextlib.suppress(Unknown):
-                return await self.engine.after(room.name, 0, 10**6)
+    async def _stored(self, room: Room) -> list[Stored]:
+        return reading.messages(await self.commits(room))
+
+    async def look_for_what_is_gone(self) -> None:
+        """At the end, in what the store leaves on the disk."""
+        if self.store == "sqlite":
+            ends = time.monotonic() + GONE_SECONDS
+            while (left := reading.left_in_file(self.file, self.gone)) and time.monotonic() < ends:  # noqa: ASYNC110
+                await asyncio.sleep(0.5)
+            self.violations += [f"{self.name}: {text[:60]!r} is in the file" for text in left]
 
     async def _join(self, room: Room, seconds: float) -> None:
         await asyncio.sleep(self.chance.choice((0, self.chance.uniform(0, seconds))))
