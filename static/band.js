@@ -11,7 +11,7 @@ export function wordsOf({ trouble, count, why, kept, login }) {
   const sent = { offline: "when the network is back" }[trouble] ?? "as soon as possible";
   const messages = count === 1 ? "Your message is" : `Your ${count} messages are`;
   if (login && trouble !== "offline")
-    return `The login in front of this chat has ended.${count ? ` ${messages} sent after a new one.` : ""}`;
+    return `The login in front of this chat has ended.${count ? ` ${messages} sent after you sign in.` : ""}`;
   const then = count ? ` ${messages} sent ${sent}.` : " It goes on by itself.";
   return `${reasons[trouble] ?? why}.${then}${kept ? "" : " Keep this page open."}`;
 }
@@ -51,7 +51,7 @@ export class Band {
     this.#signIn.hidden = !state.login;
     const seconds = Math.ceil((state.until - performance.now()) / 1_000);
     const left = seconds > 90 ? `${Math.ceil(seconds / 60)} min` : `${seconds} s`;
-    this.#detail.textContent = seconds > 0 ? `Next try in ${left}.` : "";
+    this.#detail.textContent = seconds > 0 && !state.login ? `Next try in ${left}.` : "";
     if (words && seconds > 0) this.#timer.set(() => this.draw(), 1_000);
   }
 

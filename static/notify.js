@@ -30,7 +30,7 @@ export class Notifications {
       radio.onchange = () => this.#choose(choice);
       return element("label", {}, radio, words);
     });
-    const legend = element("legend", {}, "Notify me while I look elsewhere");
+    const legend = element("legend", {}, "Notify me while I am away");
     this.box = element("fieldset", { className: "notify" }, legend, ...choices, this.#hint);
     document.querySelector(".sheet .link").before(this.box);
     document.addEventListener("visibilitychange", () => document.hidden || this.#shown?.close());

@@ -51,7 +51,7 @@ def test_it_is_told_when_a_message_is_sent_which_goes_after_a_new_login(
     ann.text.fill("half a thought")
     run_clock(ann.page, lambda: ann.button("Sign in again").is_visible())
     expect(band(ann)).to_contain_text(
-        "The login in front of this chat has ended. Your message is sent after a new one."
+        "The login in front of this chat has ended. Your message is sent after you sign in."
     )
     expect(ann.row("important")).to_have_attribute("data-state", "waiting")
     front.break_with(answer("200 OK", FORM))
