@@ -21,7 +21,7 @@ from typing import Any
 from ..messages import Draft
 from ..seldom import Seldom
 from .listener import Listener
-from .shedding import LATE, PAUSE, waited
+from .shedding import LATE, PAUSE, Shedding, Turn, waited
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
 ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
@@ -29,6 +29,8 @@ SERVED_AT_ONCE = 64  # requests on connections that were there before
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
 PAUSES = 0.05  # seconds between two looks for clients whose pause is over
+SOON = 0.01  # seconds from one question who has something to say to the next, where nobody has to wait
+RESUMED_AT_ONCE = 2000  # paused clients that are looked at before their time, if nobody has to wait
 NO_ADDRESS = ("0.0.0.0", 0)  # of who came through a file, as Tornado has it
 TICK = 1.0  # seconds between two looks for connections that have been idle for too long
 
@@ -38,22 +40,24 @@ logger = logging.getLogger(__name__)
 class Client:
     """A connection, from one request to the next. While `posted` is there, its POST is under way."""
 
-    __slots__ = ("address", "posted", "since", "socket", "watched")
+    __slots__ = ("address", "posted", "since", "socket", "turn", "watched")
 
     def __init__(self, connection: socket.socket, address: Any) -> None:
         self.socket, self.address = connection, address
         self.posted: Draft | None = None
         self.watched = False
-        self.since = 0.0  # since when its next request is waited for, loop time
+        self.turn = Turn.NEW  # of its next request
+        self.since = 0.0  # since when that is waited for, loop time
 
 
 class ClientListener(Listener):
     """An HTTP server that keeps its clients' connections itself, until it takes them to Tornado."""
 
     def initialize(  # type: ignore[override]
-        self, *args: Any, idle_connection_timeout: float = 3600, **kwargs: Any
+        self, *args: Any, shedding: Shedding, idle_connection_timeout: float = 3600, **kwargs: Any
     ) -> None:
         super().initialize(*args, idle_connection_timeout=idle_connection_timeout, **kwargs)
+        self.shedding = shedding
         self.refused = Seldom(logger, logging.ERROR)
         self._patience = idle_connection_timeout
         self._loop = asyncio.get_running_loop()
@@ -120,7 +124,9 @@ class ClientListener(Listener):
         try:
             data = client.socket.recv(PEEK_BYTES if client.posted is None else 1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
-            return None if client.posted else self.wait_for(client)
+            if client.posted is None:
+                self.wait_for(client, Turn.NEW if client.turn is Turn.NEW else Turn.DUE)
+            return None
         except OSError:
             data = b""
         if client.posted is not None:
@@ -131,9 +137,9 @@ class ClientListener(Listener):
             self.drop(client)
         return None
 
-    def wait_for(self, client: Client) -> None:
+    def wait_for(self, client: Client, turn: Turn = Turn.DUE) -> None:
         """Waits for the client's next request, but not for ever."""
-        client.since = self._loop.time()
+        client.since, client.turn = self._loop.time(), turn
         self._idle[client] = None
         self._watch(client)
 
@@ -167,27 +173,36 @@ class ClientListener(Listener):
         """How long the client's request has waited, at the most, and whether it has gone, if that is known.
 
         What the selector told of has come since it was asked before. The kernel is asked where that was long
-        ago, and of connections that have just been accepted.
+        ago; and of whom we have not been waiting for.
         """
         now = self._loop.time()
-        if client.watched and now - self._asked[0] < LATE / 2:
+        if client.turn is Turn.DUE and client.watched and now - self._asked[0] < LATE / 2:
             return now - self._asked[0], False
         seconds, gone = waited(client.socket)
-        return min(seconds, now - client.since), gone
+        return min(seconds, now - client.since) if client.turn is Turn.DUE else seconds, gone
 
     def pause(self, client: Client) -> None:
         """Waits for the client's next request, but not yet."""
         self.forget(client)
         if not self._paused:
-            self._loop.call_later(PAUSE, self._go_on)
+            self._loop.call_later(PAUSES, self._go_on)
         client.since = self._loop.time() + PAUSE
         self._paused.append(client)
 
     def _go_on(self) -> None:
-        while self._paused and self._paused[0].since <= self._loop.time():
-            self.wait_for(self._paused.popleft())
+        """Looks at those whose pause is over; and at others as well, where there is time for them."""
+        more = RESUMED_AT_ONCE if self._has_time() else 0
+        while self._paused and (more > 0 or self._paused[0].since <= self._loop.time()):
+            more -= 1
+            client = self._paused.popleft()
+            client.turn = Turn.EARLY
+            self.look(client)
         if self._paused:
-            self._loop.call_at(max(self._paused[0].since, self._loop.time() + PAUSES), self._go_on)
+            self._loop.call_later(PAUSES, self._go_on)
+
+    def _has_time(self) -> bool:
+        """Whether nobody has to wait: all who had something to say were served within SOON."""
+        return not self.shedding.behind and self._asked[1] - self._asked[0] < SOON
 
     def _tick(self) -> None:
         self._idle_timer = self._loop.call_later(TICK, self._tick)

@@ -36,7 +36,7 @@ from tornado.httputil import (
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
-from .shedding import SHED, Shedding, waited
+from .shedding import SHED, Shedding, Turn, waited
 from .visitor import client_of
 
 STALL = 30.0  # seconds without taking a byte until an answer is given up
@@ -238,7 +238,7 @@ def is_shed(connection: HTTPConnection | None, shedding: Shedding) -> bool:
     if not isinstance(stream, Connection) or stream.closed():
         return False
     seconds, gone = waited(stream.socket)
-    refused = shedding.refuses(seconds, new=stream.is_new)
+    refused = shedding.refuses(seconds, Turn.NEW if stream.is_new else Turn.DUE)
     if refused:
         SHED.labels("gone" if gone else "refused").inc()
     return refused

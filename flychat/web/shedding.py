@@ -7,13 +7,14 @@ read than where it ends. So the queue is never much longer than that, and is gon
 A client that has closed its connection by then is not answered at all. How long a request has waited, the
 kernel knows (TCP_INFO); where it does not tell, nothing is late.
 
-One pause is no overload (a machine that slept, a process that was stopped): only who has been behind for
-LATE seconds refuses, and is behind until a request has waited for less than half of that. A new connection
-may have waited for others to be let in, after a restart: as long as those that are there are in time, its
-first request is given NEW seconds.
+One pause is no overload (a machine that slept, a process that was stopped): only a server refuses that is
+behind, which it is when requests have been late for LATE seconds, never CALM seconds apart. A new connection
+may have waited for others to be let in, after a restart: its first request is late for us after NEW seconds.
 
-A refusal tells to come again after some seconds. It costs a tenth of a message: so who comes again at once is
-not looked at for PAUSE seconds, and costs nothing.
+A refusal tells to come again after PAUSE seconds. It costs a tenth of a message: so what a client asks before
+they are over is not looked at until then, which costs nothing. Then it is refused if it is late, and the
+client pauses again if the server is still behind; else it goes to the end of the queue. It says nothing
+of whether the server is behind. As soon as nobody has to wait, pauses end early.
 
 Messages and pages are refused, with 503 and Retry-After: whoever sends again loses nothing. Streams are not.
 Their clients would come back at once, and how many there are has limits of its own.
@@ -21,6 +22,7 @@ Their clients would come back at once, and how many there are has limits of its 
 
 from __future__ import annotations
 
+import enum
 import math
 import socket
 import sys
@@ -30,8 +32,9 @@ from collections.abc import Callable
 from prometheus_client import Counter
 
 LATE = 0.5  # seconds that a request may have waited
-NEW = 2.0  # the same, of the first request of a connection, where others are in time
-PAUSE = 0.5  # seconds until one that was refused is looked at again
+NEW = 1.0  # the same, of the first request of a connection, for us to be behind
+CALM = 0.25  # seconds without a late request, after which we are not
+PAUSE = 2.0  # seconds; what Overloaded says in Retry-After
 
 SHED = Counter(
     "flychat_shed", "Requests that had waited for too long: refused, or their clients had gone", ["why"]
@@ -42,27 +45,38 @@ _BYTES = 56  # of struct tcp_info (linux/tcp.h), up to the end of tcpi_last_data
 _CLOSE_WAIT = 8  # of tcpi_state, its first byte (net/tcp_states.h): the other side has closed
 
 
+class Turn(enum.Enum):
+    """What a request has waited for."""
+
+    NEW = "to be let in: it is the first of its connection"
+    EARLY = "for the end of its client's pause"
+    DUE = "for us"
+
+
 class Shedding:
     """Whether to refuse. The clock is monotonic."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._behind_since = math.inf
+        self._late_since = self._late_at = -math.inf
 
-    def refuses(self, waited: float, *, new: bool) -> bool:
-        """Whether a request is refused that has waited for so many seconds. To be asked of every one.
+    @property
+    def behind(self) -> bool:
+        """Whether requests are late, and have been for long enough that it is no mere pause."""
+        return self._late_at - self._late_since >= LATE and self._now() - self._late_at < CALM
 
-        `new` says that it is the first one of its connection.
-        """
-        if waited < LATE / 2:
-            if not new:
-                self._behind_since = math.inf
-        elif waited >= LATE:
+    def refuses(self, waited: float, turn: Turn = Turn.DUE) -> bool:
+        """Whether a request is refused that has waited for so many seconds. To be asked of every one."""
+        if waited < LATE:
+            return False
+        if turn is Turn.EARLY:
+            return True
+        if turn is Turn.DUE or waited >= NEW:
             now = self._now()
-            if waited >= NEW or not new:
-                self._behind_since = min(self._behind_since, now)
-            return now - self._behind_since >= LATE
-        return False
+            if now - self._late_at >= CALM:
+                self._late_since = now
+            self._late_at = now
+        return self.behind
 
 
 def waited(sock: socket.socket) -> tuple[float, bool]:

@@ -43,7 +43,7 @@ from .plain import PlainPost, PlainStream, is_whole_post, origin_of, plain_reque
 from .posted import log_post
 from .problems import Problem, problem_of
 from .rate import cost_of
-from .shedding import SHED
+from .shedding import SHED, Turn
 
 POSTED = POSTS.labels("200")
 SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
@@ -59,7 +59,7 @@ class Shortcut(ClientListener):
         hold: Callable[[StreamPlan, socket.socket, bytes, str], None],
         **kwargs: Any,
     ) -> None:
-        super().initialize(application, *args, **kwargs)
+        super().initialize(application, *args, shedding=application.shedding, **kwargs)
         self._application, self._hold = application, hold
         self._base = application.paths.base
         self._cold_rooms = ColdRooms(application, self._answer_stream)
@@ -83,9 +83,10 @@ class Shortcut(ClientListener):
     def serve(self, client: Client, data: bytes) -> None:
         if data.startswith(b"POST"):
             seconds, gone = self.waited(client)
-            refuses = self._application.shedding.refuses(seconds, new=not client.watched)
-            if refuses and self._shed(client, data, gone=gone):
+            if self.shedding.refuses(seconds, client.turn) and self._shed(client, data, gone=gone):
                 return
+            if client.turn is Turn.EARLY:
+                return self.wait_for(client)
         plain = None if self._application.draining else plain_request(data, self._base)
         if plain is None or not self._answer(client, plain, len(data)):
             self.hand_over(client)
@@ -101,7 +102,7 @@ class Shortcut(ClientListener):
         SHED_REFUSED.inc()
         client.socket.recv(len(data))
         if self._send(client, self._shed_answer(data)):
-            self.pause(client)
+            (self.pause if self.shedding.behind else self.wait_for)(client)
         return True
 
     def _shed_answer(self, data: bytes) -> bytes:

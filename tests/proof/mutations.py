@@ -50,10 +50,10 @@ from flychat.storage.dynamodb_put import DirectPut
 from flychat.storage.worker import Worker
 from flychat.tools import copying, importing
 from flychat.web import plain as plain_module
-from flychat.web.clients import ClientListener
 from flychat.web.cold_rooms import ColdRooms
 from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
+from flychat.web.shortcut import Shortcut
 from tests.proof import local_rules, log_rules, removal_rules
 from tests.proof.simulation.running import first_failure
 from tests.proof.simulation.scenario import FAULTS, Report
@@ -395,17 +395,17 @@ def any_size(patch: pytest.MonkeyPatch) -> None:
 
 def refused_are_answered(patch: pytest.MonkeyPatch) -> None:
     """What is late is served all the same."""
-    patch.setattr(Shedding, "refuses", lambda self, waited, new: False)
+    patch.setattr(Shedding, "refuses", lambda self, waited, turn: False)
 
 
 def one_pause_is_overload(patch: pytest.MonkeyPatch) -> None:
     """Who has waited is refused, after a single pause too."""
-    patch.setattr(Shedding, "refuses", lambda self, waited, new: waited >= 0.5)
+    patch.setattr(Shedding, "refuses", lambda self, waited, turn: waited >= 0.5)
 
 
 def late_for_ever(patch: pytest.MonkeyPatch) -> None:
-    """After its pause a client that was refused has waited since it sent."""
-    rewrite(patch, ClientListener, "waited", "min(seconds, now - client.since)", "seconds")
+    """A client that was refused once pauses for ever, if it does not wait for the end of its pause."""
+    rewrite(patch, Shortcut, "_shed", "(self.pause if self.shedding.behind else self.wait_for)", "self.pause")
 
 
 def gone_are_stored(patch: pytest.MonkeyPatch) -> None:
@@ -1216,7 +1216,10 @@ class Mutation:
 SHED = [
     (refused_are_answered, "test_who_is_refused"),
     (one_pause_is_overload, "test_who_is_refused"),
-    (late_for_ever, "test_after_the_pause_a_request_has_waited_for_nothing"),
+    (
+        late_for_ever,
+        "test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_it_is_late_and_served_then",
+    ),
 ]
 SHORTENED = [
     (gone_are_stored, "test_a_message_whose_client_has_gone_is_not_stored_unless_the_store_has_it"),

@@ -8,11 +8,11 @@ import pytest
 
 from flychat.web import clients, shedding
 from flychat.web.plain import is_whole_post
-from flychat.web.shedding import LATE, NEW, Shedding, waited
+from flychat.web.shedding import CALM, LATE, PAUSE, Shedding, Turn, waited
+from flychat.web.shedding import NEW as LATE_NEW
 from tests.support.served import WAIT
 from tests.support.two_ports import two_ports
 
-HALF = LATE / 2
 POST = b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 FORM = b"from=ann&text=hello"
 GOOD = (
@@ -25,17 +25,22 @@ STREAM = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-s
 UNUSUAL_STREAM = STREAM.replace(b"Host: x\r\n", b"Host: x\r\nX-Odd: 1\r\n")
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
-# What happens at which second: a request that has waited for so long, perhaps a new one, and whether it is refused.
+DUE, NEW, EARLY = Turn.DUE, Turn.NEW, Turn.EARLY
+BEHIND = [(n * CALM / 2, LATE, DUE, n * CALM / 2 >= LATE) for n in range(9)]  # up to second 1, and LATE in it
+
+# What happens at which second: a request that has waited for so long, its turn, and whether it is refused.
 TABLE = {
-    "all is well": [(0, 0, False, False), (1, HALF, False, False), (2, LATE * 0.99, False, False)],
-    "one pause": [(0, 60, False, False), (LATE * 0.9, 60, False, False)],
-    "behind for long": [(0, LATE, False, False), (LATE, LATE, False, True), (9, LATE * 2, False, True)],
-    "refused is only who is late": [(0, LATE, False, False), (1, LATE * 0.9, False, False), (2, LATE, False, True)],
-    "it is over": [(0, LATE, False, False), (1, HALF * 0.9, False, False), (2, LATE, False, False), (3, LATE, False, True)],
-    "after a restart": [(0, NEW * 0.9, True, False), (2, NEW * 0.9, True, False)],
-    "new ones, too late": [(0, NEW, True, False), (LATE, NEW, True, True), (1, NEW * 0.9, True, True)],
-    "new ones, where others are late as well": [(0, LATE, False, False), (LATE, LATE, True, True), (1, 0, True, False)],
-    "a new one that did not wait says nothing": [(0, LATE, False, False), (0.4, 0, True, False), (LATE, LATE, False, True)],
+    "all is well": [(0, 0, DUE, False), (1, LATE / 2, DUE, False), (2, LATE * 0.99, DUE, False)],
+    "one pause": [(0, 60, DUE, False), (CALM / 2, 60, DUE, False), (CALM, 60, DUE, False)],
+    "now and then": [(n * CALM, LATE, DUE, False) for n in range(20)],
+    "behind for long": BEHIND,
+    "refused is only who is late": [*BEHIND, (1, LATE * 0.9, DUE, False), (1, LATE, DUE, True)],
+    "it is over": [*BEHIND, (1 + CALM, LATE, DUE, False), (1.5, LATE, DUE, False)],
+    "after a restart": [(n * CALM / 2, LATE_NEW * 0.9, NEW, False) for n in range(20)],
+    "new ones, too late": [(n * CALM / 2, LATE_NEW, NEW, n * CALM / 2 >= LATE) for n in range(20)],
+    "new ones, where others are late": [*BEHIND, (1, LATE, NEW, True), (1, LATE * 0.9, NEW, False)],
+    "early ones": [(0, LATE, EARLY, True), (0, LATE * 0.9, EARLY, False)],
+    "early ones say nothing of the others": [*((n * CALM / 2, 60, EARLY, True) for n in range(9)), (1, LATE, DUE, False)],
 }  # fmt: skip
 
 
@@ -43,8 +48,18 @@ TABLE = {
 def test_who_is_refused(name):
     clock = [0.0]
     rule = Shedding(lambda: clock[0])
-    for clock[0], seconds, new, refused in TABLE[name]:
-        assert rule.refuses(seconds, new=new) is refused, (clock, seconds)
+    for clock[0], seconds, turn, refused in TABLE[name]:
+        assert rule.refuses(seconds, turn) is refused, (clock, seconds)
+
+
+def test_a_server_is_behind_no_longer_when_nobody_asks():
+    clock = [0.0]
+    rule = Shedding(lambda: clock[0])
+    for clock[0], seconds, turn, _ in BEHIND:
+        rule.refuses(seconds, turn)
+    assert rule.behind
+    clock[0] += CALM
+    assert not rule.behind
 
 
 @pytest.mark.skipif(not shedding._KNOWN, reason="this system does not tell how long bytes have waited")
@@ -101,7 +116,7 @@ class Late:
 
     def __init__(self, monkeypatch, chat) -> None:
         self.gone = False
-        chat.application.shedding.refuses = lambda seconds, new: True
+        chat.application.shedding.refuses = lambda *_: True
         for module in ("flychat.web.clients", "flychat.web.listener"):
             monkeypatch.setattr(f"{module}.waited", lambda sock: (60.0, self.gone))
 
@@ -129,7 +144,7 @@ async def test_late_messages_and_pages_are_refused_and_streams_are_not(shortened
         for request in (GOOD, POST, unusual, JSON_PAGE, PAGE):
             for head in await ask(port if shortened else chat.port, request, request):
                 assert head.startswith(b"HTTP/1.1 503 "), request
-                assert b"Retry-After: 2\r\n" in head
+                assert b"Retry-After: %d\r\n" % PAUSE in head
         for request in (STREAM, UNUSUAL_STREAM, HEALTH):
             assert (await ask(port if shortened else chat.port, request))[0].startswith(b"HTTP/1.1 200 "), (
                 request
@@ -177,30 +192,75 @@ async def test_a_late_message_whose_client_has_gone_is_not_answered(monkeypatch)
         assert (await chat.log.page("room")).last_id == 3
 
 
+class Overload:
+    """The server is behind while `lasts`; a request that is looked at has waited for `seconds`, the kernel says."""
+
+    def __init__(self, monkeypatch, chat) -> None:
+        self.lasts, self.seconds, self.turns = True, 60.0, []
+        rule = chat.application.shedding
+        monkeypatch.setattr(Shedding, "behind", property(lambda _: self.lasts))
+        monkeypatch.setattr(rule, "refuses", self.refuses)
+        monkeypatch.setattr("flychat.web.clients.waited", lambda sock: (self.seconds, False))
+
+    def refuses(self, seconds, turn):
+        self.turns.append(turn)
+        return (turn is EARLY and seconds >= LATE) or self.lasts
+
+
 @pytest.mark.gen_test
 async def test_who_was_refused_is_not_looked_at_for_a_while(monkeypatch):
     monkeypatch.setattr(clients, "PAUSE", 1000.0)
     async with two_ports() as (chat, port, _):
-        Late(monkeypatch, chat)
+        overload = Overload(monkeypatch, chat)
+        monkeypatch.setattr(clients, "SOON", 0)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(GOOD)
         assert b" 503 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
         writer.write(GOOD)
-        del chat.application.shedding.refuses
+        overload.lasts = False
         assert (await ask(port, GOOD))[0].startswith(b"HTTP/1.1 200 ")  # somebody else is served meanwhile
         assert (await chat.log.page("room")).last_id == 4
+        assert overload.turns == [NEW, NEW]
         writer.close()
 
 
 @pytest.mark.gen_test
-async def test_after_the_pause_a_request_has_waited_for_nothing(monkeypatch):
-    """Else who was refused once would be too late for ever."""
+async def test_what_is_asked_too_early_is_refused_when_the_pause_is_over_and_again_as_long_as_we_are_behind(
+    monkeypatch,
+):
     monkeypatch.setattr(clients, "PAUSE", 0.01)
     async with two_ports() as (chat, port, _):
-        asked = []
-        refuses = lambda seconds, new: asked.append(seconds) or len(asked) < 2  # noqa: E731
-        chat.application.shedding.refuses = refuses
-        monkeypatch.setattr("flychat.web.clients.waited", lambda sock: (60.0, False))
-        heads = await ask(port, GOOD, GOOD)
-        assert [head[9:12] for head in heads] == [b"503", b"200"]
-        assert asked[1] < 30
+        overload = Overload(monkeypatch, chat)
+        assert [head[9:12] for head in await ask(port, GOOD, GOOD, GOOD)] == [b"503"] * 3
+        assert overload.turns[0] is NEW
+        assert (await chat.log.page("room")).last_id == 3
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("seconds", [0.1, 60.0])
+async def test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_it_is_late_and_served_then(
+    seconds, monkeypatch
+):
+    """Its pause ends when there is time, however long it is; and nobody who was refused once is refused for ever."""
+    monkeypatch.setattr(clients, "PAUSE", 1000.0)
+    async with two_ports() as (chat, port, _):
+        overload = Overload(monkeypatch, chat)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def answer() -> bytes:
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
+            await asyncio.wait_for(
+                reader.readexactly(int(head.partition(b"Content-Length: ")[2].split()[0])), WAIT
+            )
+            return head[9:12]
+
+        writer.write(GOOD)
+        assert await answer() == b"503"
+        writer.write(GOOD)
+        overload.seconds, overload.lasts = seconds, False
+        if seconds > LATE:
+            assert await answer() == b"503"
+            writer.write(GOOD)
+        assert await answer() == b"200"
+        assert overload.turns.count(EARLY) == 1
+        writer.close()
