@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -222,3 +226,41 @@ def test_the_form_shows_who_wrote_lately(window: Open, url: str, room: str) -> N
     answer = page.request.get(url.rstrip("/") + manifest)
     assert answer.headers["content-type"] == "application/manifest+json"
     assert answer.json()["icons"][0]["src"] == "favicon.svg"
+
+
+def test_the_form_is_painted_whole_however_its_page_arrives(window: Open, url: str, room: str) -> None:
+    """It stands in the middle: a half of it would be moved by the rest."""
+    page = urllib.request.urlopen(url + quote(room)).read().replace(b'"/static/', f'"{url}static/'.encode())
+    rest, half = threading.Event(), page.index(b"<label")
+
+    class Halves(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(page[:half])
+            self.wfile.flush()
+            rest.wait()
+            self.wfile.write(page[half:])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Halves) as server:
+        threading.Thread(target=server.serve_forever).start()
+        person = window()
+        ann = person.page
+        try:
+            with ann.expect_response("**/chat.css"):
+                ann.goto(f"http://127.0.0.1:{server.server_address[1]}/{quote(room)}", wait_until="commit")
+            painted = "() => performance.getEntriesByName('first-contentful-paint').length"
+            # in which it would be painted, if it were not held back: what did not happen cannot be waited for
+            ann.wait_for_timeout(300)
+            assert ann.evaluate(painted) == 0
+            rest.set()
+            expect(ann.get_by_role("button", name="Join")).to_be_visible()
+            ann.wait_for_function(painted)
+            person.complaints.clear()  # its scripts are of another host here, and are not loaded
+        finally:
+            rest.set()
+            server.shutdown()
