@@ -1,4 +1,4 @@
-import { keyOf } from "./flychat.js";
+import { keyOf } from "./conversation.js";
 import { browser, recall, remember } from "./memory.js";
 
 const SENT = 400; // messages of which the browser remembers that it sent them

@@ -1,4 +1,4 @@
-import { Conversation } from "./flychat.js";
+import { Conversation } from "./conversation.js";
 import { byId, element } from "./dom.js";
 import { Place } from "./place.js";
 import { Row } from "./row.js";

@@ -1,5 +1,5 @@
 // A room's page, wired: events go from the tabs' stream to the log, own messages from the composer through
-// the outbox to the server. Both are shown as rows; which of them where is decided in flychat.js.
+// the outbox to the server. Both are shown as rows; which of them where is decided in conversation.js.
 
 import { Address } from "./address.js";
 import { Band, notice } from "./band.js";

@@ -29,8 +29,8 @@ function part({ side, text, href, mention, code, open, close, block }) {
   return made;
 }
 
-// One message on the page. What it stands for is decided elsewhere (flychat.js, outbox.js), which set:
-//   own, pending, withdrawn   see flychat.js
+// One message on the page. What it stands for is decided elsewhere (conversation.js, outbox.js), which set:
+//   own, pending, withdrawn   see conversation.js
 //   onOfficial, onRetract     called when the stream says so
 // A row of the server (web/rows.py) has all that one has that is made here, but for links and local times.
 export class Row {

@@ -1,6 +1,6 @@
 """The rule by which every client of ours takes a stream: stream_rule.json, by the Python client.
 
-The page's flychat.js goes through the same table in tests/unit/page/.
+The page's conversation.js goes through the same table in tests/unit/page/.
 """
 
 import json

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Conversation, keyOf } from "../../../static/flychat.js";
+import { Conversation, keyOf } from "../../../static/conversation.js";
 
 const message = (key, from = "Bob") => ({
   from,

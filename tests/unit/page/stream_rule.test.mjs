@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
-import { Conversation } from "../../../static/flychat.js";
+import { Conversation } from "../../../static/conversation.js";
 
 const table = JSON.parse(readFileSync(new URL("../../contract/stream_rule.json", import.meta.url)));
 
