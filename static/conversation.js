@@ -26,13 +26,14 @@ export class Conversation {
   #keys = new Set(); // of official messages
   #removed = new Map(); // id -> that of its removal
   #known = 0; // the last id before a reset: what comes again is not news
-  #afresh = false; // after a reset, until the next official message
+  #afresh; // at the beginning or after a reset, until the next official message
   loose = new Map(); // key -> what stands for it: { message, own, pending, withdrawn }, in the page a Row
   resets = 0;
 
-  // `last` is the id of the last official message: the position.
+  // `last` is the id of the last official message: the position. Without one (null) any may be the first.
   constructor(last) {
     this.last = last;
+    this.#afresh = last === null;
   }
 
   // What an event means, as { kind, ... }:

@@ -1,16 +1,117 @@
-import { ask, isLogin } from "./server.js";
-import { backOff, Timer } from "./timer.js";
+// A room of flychat, for any page, also one of another origin (docs/api.md): its stream, made anew after every
+// failure, read by the order rule (conversation.js, the only module that this one may import). The chat's own page
+// uses all of it but `connect` and `post`, for its tabs share a stream, and its messages wait.
 
-const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "keep-alive"];
+import { Conversation, keyOf } from "./conversation.js";
+
+const EVENTS = ["stream-open", "message", "retraction", "stream-reset", "signal", "keep-alive"];
 const END = "stream-end";
 const KEEP_ALIVE = 22_000; // ms: the server is silent for 20 s at most
 export const SILENCE = 50_000; // ms: a stream that is silent for so long is dead
 const STABLE = 10_000; // ms: one that lived for so long forgets earlier failures
 const DOUBT = 3; // failures in a row, after which it is asked whether the room may still be read
+const FIRST_DELAY = 2_000; // ms until what failed is tried again, at most; doubled by each failure
+const LAST_DELAY = 30_000; // ms, to which it is doubled
+const TIMEOUT = 20_000; // ms for an answer
+const TRIES = 8; // of a post
+
+export const backOff = (failures) =>
+  Math.min(FIRST_DELAY * 2 ** failures, LAST_DELAY) * (0.25 + 0.75 * Math.random());
+
+// Over plain http there is no crypto.randomUUID.
+export function uuid() {
+  const digit = (mask) => (mask ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (mask / 4)))).toString(16);
+  return "00000000-0000-4000-8000-000000000000".replace(/[08]/g, digit);
+}
+
+// A token is a string, or a function, also an async one, that is called before each request.
+const bearing = async (token) => ({
+  Authorization: `Bearer ${typeof token === "function" ? await token() : token}`,
+});
+
+export async function request(url, { token, ...options } = {}) {
+  const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  if (token) Object.assign(headers, await bearing(token));
+  const signal = AbortSignal.timeout(TIMEOUT);
+  const answer = await fetch(url, { headers, signal, redirect: "manual", ...options });
+  return [answer, (await answer.json().catch(() => null)) ?? {}];
+}
+
+// Whether something else has answered in place of the server: a login that stands in front and has ended, or a
+// network's welcome. The server's own answers are JSON, its errors with a code.
+export const isLogin = ({ type, ok, status }, body) =>
+  type === "opaqueredirect" ||
+  (ok && !Object.keys(body).length) ||
+  ((status === 401 || status === 403) && !body.error?.code);
+
+// Gives the stored message, or throws an error with a `status`, if there was an answer, and a `code`. What was not
+// answered, or with 429 or 5xx, is sent again: the provisional id makes that safe.
+export async function post(url, message, { token } = {}) {
+  const body = JSON.stringify({ provisionalId: uuid(), ...message });
+  for (let failures = 0; ; failures += 1) {
+    const [answer, said] = await request(url, { method: "POST", body, token }).catch(() => [{}, {}]);
+    const { ok, status, headers } = answer;
+    if (ok && said.id) return said;
+    if ((status < 500 && status !== 429) || failures === TRIES - 1)
+      throw Object.assign(new Error(said.error?.message ?? "no answer of flychat"), { status, ...said.error });
+    const seconds = Number(headers?.get("Retry-After")) || 0;
+    await new Promise((goOn) => setTimeout(goOn, Math.max(seconds * 1_000, backOff(failures))));
+  }
+}
+
+export const connect = (url, options) => new Connection(url, options);
+
+// `position` is the last id that is known; without one it begins with the newest 50 messages. Its events:
+//   message      { message, key }: an official one, which has an `id`, or a provisional one; an official one takes the
+//                place of the provisional one of the same `key`. It may say what it `removes`: ids
+//   retraction   { message, key }: a provisional one will not become official
+//   reset        { replaced, missed }: nothing of what is shown stays; it is another log, or so many were missed
+//   signal       { signal }
+//   status       { state, until, login }: see Stream
+//   end          { reason }: the room may not be read any more
+class Connection extends EventTarget {
+  constructor(url, { position = null, token, provisional = true } = {}) {
+    super();
+    this.conversation = new Conversation(position);
+    const tell = ({ kind: state, ...news }) => {
+      if (state === "event") this.#take(news);
+      else if (state === "ended") this.#emit("end", news);
+      else this.#emit("status", { state, ...news });
+    };
+    this.stream = new Stream(url, () => this.position, tell, { token, provisional });
+    this.stream.open();
+  }
+
+  get position() {
+    return this.conversation.last;
+  }
+
+  close() {
+    this.stream.close();
+  }
+
+  #take(event) {
+    if (event.type === "signal") return this.#emit("signal", { signal: JSON.parse(event.data) });
+    const { kind, message, instead, rows, replaced, missed } = this.conversation.take(event);
+    if (kind === "gap") this.stream.rewind(this.position);
+    if (kind === "reset") this.#emit("reset", { replaced, missed });
+    if (kind === "provisional") this.conversation.add({ message });
+    if (kind === "provisional" || kind === "official") this.#emit("message", { message, key: keyOf(message) });
+    for (const row of kind === "retraction" ? rows : []) {
+      this.conversation.remove(row);
+      this.#emit("retraction", { message: row.message, key: keyOf(row.message) });
+    }
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(Object.assign(new Event(type), detail));
+  }
+}
 
 // One EventSource, made anew after any failure, from the position of that moment. Why it failed, a browser does
 // not tell. So in a private room, or after some failures, the page of messages is asked for as well: its answer
-// has a status, and says whether the right to read has ended. Then no stream is asked for any more.
+// has a status, and says whether the right to read has ended. Then no stream is asked for any more. With a token,
+// which an EventSource cannot send, it is a Reader.
 //
 // Its news, by `tell`:
 //   { kind: "opening" }           a stream is asked for
@@ -21,7 +122,7 @@ const DOUBT = 3; // failures in a row, after which it is asked whether the room 
 //   { kind: "ended", reason }     for good: "expired", "revoked", "private"
 export class Stream {
   #source = null;
-  #next = new Timer();
+  #next; // timer: of the next try, or of the end of patience
   #failures = 0;
   #opened = 0;
   #live = false;
@@ -32,26 +133,31 @@ export class Stream {
   #reason = null; // that the server gave for an end
   reached = 0; // the last id that came
 
-  constructor(path, position, tell, isPrivate = false) {
-    Object.assign(this, { path, position, tell, isPrivate });
+  // `position` gives the id to go on after: null, if none is known, for the newest messages.
+  constructor(path, position, tell, { isPrivate = false, token, provisional = true } = {}) {
+    Object.assign(this, { path, position, tell, isPrivate, token, provisional });
   }
 
   open() {
     this.close();
     this.#opened = performance.now();
     this.#live = false;
-    const source = new EventSource(`${this.path}?lastEventId=${this.#wanted ?? this.position()}`);
+    const from = this.#wanted ?? this.position();
+    const query = new URLSearchParams(from === null ? {} : { lastEventId: from });
+    if (!this.provisional) query.set("provisional", "no");
+    const url = `${this.path}?${query}`;
+    const source = this.token ? new Reader(url, this.token) : new EventSource(url);
     this.#wanted = null;
     for (const name of EVENTS) source.addEventListener(name, (event) => this.#event(event));
-    source.addEventListener(END, ({ data }) => this.#fail(JSON.parse(data).reason));
-    source.onerror = () => this.#fail(); // by itself it gives up after a 502, and knows no back-off
+    source.addEventListener(END, ({ data }) => this.#fail(JSON.parse(data)));
+    source.onerror = (failure) => this.#fail(failure); // by itself it gives up after a 502, and knows no back-off
     this.#source = source;
     this.#watch();
     this.tell({ kind: "opening" });
   }
 
   close() {
-    this.#next.stop();
+    clearTimeout(this.#next);
     this.#source?.close();
     this.#source = null;
   }
@@ -94,19 +200,26 @@ export class Stream {
 
   #watch() {
     this.#heard = [performance.now(), Date.now()];
-    this.#next.set(() => this.#fail(), SILENCE);
+    this.#after(SILENCE, () => this.#fail());
   }
 
-  #fail(reason) {
+  #after(delay, task) {
+    clearTimeout(this.#next);
+    this.#next = setTimeout(task, delay);
+  }
+
+  // `reason`: the server has ended it; `status`: it was refused.
+  #fail({ reason, status } = {}) {
     this.close();
     if (performance.now() - this.#opened > STABLE) this.#failures = 0;
     const delay = backOff(this.#failures);
     this.#failures += 1;
-    this.#next.set(() => this.open(), delay);
+    this.#after(delay, () => this.open());
     this.#until = performance.now() + delay;
     this.#wait();
     this.#reason = reason ?? this.#reason;
-    if (this.isPrivate || this.#reason || this.#failures >= DOUBT) this.#doubt();
+    const refused = status === 401 || status === 403;
+    if (this.isPrivate || this.#reason || refused || this.#failures >= DOUBT) this.#doubt();
   }
 
   #wait(login = this.#login) {
@@ -118,7 +231,7 @@ export class Stream {
     const opened = this.#opened;
     let answer, body;
     try {
-      [answer, body] = await ask(`${this.path}?limit=1`);
+      [answer, body] = await request(`${this.path}?limit=1`, { token: this.token });
     } catch {
       return; // the server cannot be reached: it is asked again after the next failure
     }
@@ -129,5 +242,51 @@ export class Stream {
     if (answer.status !== 401 && answer.status !== 403) return (this.#reason = null);
     this.close();
     this.tell({ kind: "ended", reason: this.#reason ?? "private" });
+  }
+}
+
+// As an EventSource is, for the events that flychat writes; it sends a token, and has the status of a refusal.
+class Reader {
+  #listeners = {};
+  #ending = new AbortController();
+
+  constructor(url, token) {
+    this.#read(url, token);
+  }
+
+  addEventListener(name, listener) {
+    this.#listeners[name] = listener;
+  }
+
+  close() {
+    this.#ending.abort();
+  }
+
+  async #read(url, token) {
+    const { signal } = this.#ending;
+    let status;
+    try {
+      const headers = { Accept: "text/event-stream", ...(await bearing(token)) };
+      const answer = await fetch(url, { headers, signal, cache: "no-store", redirect: "manual" });
+      if (!answer.ok) ({ status } = answer);
+      else await this.#blocks(answer.body.getReader(), (block) => signal.aborted || this.#tell(block));
+    } catch {} // it is cut, or was closed
+    if (!signal.aborted) this.onerror({ status });
+  }
+
+  async #blocks(reader, take) {
+    const decoder = new TextDecoder();
+    for (let text = ""; ; ) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const blocks = (text + decoder.decode(value, { stream: true })).split("\n\n");
+      text = blocks.pop();
+      blocks.forEach(take);
+    }
+  }
+
+  #tell(block) {
+    const { event: type, data, id = "" } = Object.fromEntries(block.split("\n").map((line) => line.split(/: (.*)/)));
+    this.#listeners[type]?.({ type, data, lastEventId: id });
   }
 }

@@ -1,6 +1,7 @@
 import { notice } from "./band.js";
+import { isLogin } from "./flychat.js";
 import { session } from "./paths.js";
-import { ask, isLogin } from "./server.js";
+import { ask } from "./server.js";
 
 const MARK = "#invite=";
 

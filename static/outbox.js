@@ -1,6 +1,7 @@
+import { backOff, isLogin, uuid } from "./flychat.js";
 import { now } from "./now.js";
-import { ask, isLogin, patience } from "./server.js";
-import { backOff, Timer } from "./timer.js";
+import { ask, patience } from "./server.js";
+import { Timer } from "./timer.js";
 import { Unsent } from "./unsent.js";
 
 const SLOW = 3_000; // ms, after which a message that is being sent says so
@@ -12,13 +13,6 @@ const RIGHTS = {
   403: "Not sent: you may not write here. Ask who runs this room, or reload the page if that has changed.",
 };
 const LONG_AGO = "This was first sent long ago, and may be above already.";
-
-// Over plain http there is no crypto.randomUUID.
-function uuid() {
-  const digit = (mask) =>
-    (mask ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (mask / 4)))).toString(16);
-  return "00000000-0000-4000-8000-000000000000".replace(/[08]/g, digit);
-}
 
 // Sends messages one by one, so that they keep their order.
 //

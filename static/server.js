@@ -1,26 +1,17 @@
+import { request } from "./flychat.js";
 import { learn, now } from "./now.js";
 
-// One request to the server, how long to wait where it asks for patience, and whether it has answered at all.
+// One request to the server, and how long to wait where it asks for patience.
 
-const TIMEOUT = 20_000; // ms for an answer
 const PATIENCE = 60; // seconds that are waited without asking the person
 const TRIES = 8; // in a row
 
 export async function ask(path, options) {
-  const headers = { Accept: "application/json", "Content-Type": "application/json" };
   const sent = performance.now();
-  const signal = AbortSignal.timeout(TIMEOUT);
-  const answer = await fetch(path, { headers, signal, redirect: "manual", ...options });
+  const [answer, body] = await request(path, options);
   learn(Date.parse(answer.headers?.get("Date")), sent);
-  return [answer, (await answer.json().catch(() => null)) ?? {}];
+  return [answer, body];
 }
-
-// Whether something else has answered in its place: a login that stands in front and has ended, or a network's
-// welcome. The server's own answers are JSON, its errors with a code.
-export const isLogin = ({ type, ok, status }, body) =>
-  type === "opaqueredirect" ||
-  (ok && !Object.keys(body).length) ||
-  ((status === 401 || status === 403) && !body.error?.code);
 
 // Retry-After has seconds, or a date. Without one that can be read, it is 2 s.
 export function secondsToWait({ headers }) {

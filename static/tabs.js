@@ -44,7 +44,7 @@ export class Tabs {
       take(news);
     };
     const hear = (news) => (this.#mode === "turns" ? this.turns.hear(news) : tell(news));
-    this.stream = new Stream(path, position, hear, isPrivate);
+    this.stream = new Stream(path, position, hear, { isPrivate });
     this.turns = new Turns(this.stream, path, position, tell);
     this.places = new Places(() => this.#arrange());
   }

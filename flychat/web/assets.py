@@ -45,6 +45,10 @@ LATER = {"notify.js"}  # scripts that a page asks for when they are needed
 DESCRIPTION = "openapi.json"  # says where the server begins
 VERSION_DIGITS = 16  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
+SHARED = {
+    "flychat.js",
+    "conversation.js",
+}  # that pages of any other origin may import, and what that one imports
 OF_PAGES = ("Referrer-Policy", "Server")  # headers that are said with the page
 
 
@@ -114,6 +118,9 @@ class AssetHandler(BaseHandler):
             raise HTTPError(404)
         self.set_header("Cache-Control", FOR_EVER if version == self._assets.version else "no-cache")
         self.set_header("Content-Type", asset.type)
+        if name in SHARED:  # a module is loaded by CORS, also where nothing is asked with a cookie
+            self.set_header("Access-Control-Allow-Origin", "*")
+            self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         body, etag = asset.plain, asset.digest
         if asset.compressed is not None:
             self.set_header("Vary", "Accept-Encoding")

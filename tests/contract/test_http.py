@@ -17,6 +17,7 @@ from flychat import errors
 from flychat import log as log_module
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
+from flychat.packaged import folder
 from flychat.storage import Broken, Unknown
 from flychat.web import ChatApplication, assets, base
 from flychat.web.forms import read_fields
@@ -196,6 +197,23 @@ async def test_a_file_of_another_version_or_none_is_the_current_one_and_is_asked
             assert (other.code, other.body) == (200, current.body)
             assert other.headers["Cache-Control"] == "no-cache"
             assert other.headers["Etag"] == current.headers["Etag"]
+
+
+@pytest.mark.gen_test
+async def test_the_module_for_other_pages_may_be_imported_by_any_origin_and_what_it_imports_but_nothing_else():
+    wanted, found = {"flychat.js"}, set()
+    while wanted:
+        name = wanted.pop()
+        found.add(name)
+        source = (folder("static") / name).read_text()
+        wanted |= set(re.findall(r'(?m)^(?:import|export) .* from "\./(.+)";', source)) - found
+    async with served() as chat:
+        for link in [*(await asset_links(chat)), "/static/flychat.js"]:
+            headers = (await ask(chat, link, Origin="https://example.org")).headers
+            shared = link.rpartition("/")[2] in found
+            assert headers.get("Access-Control-Allow-Origin") == ("*" if shared else None)
+            assert headers.get("Cross-Origin-Resource-Policy") == ("cross-origin" if shared else None)
+    assert found == {"flychat.js", "conversation.js"}
 
 
 @pytest.mark.gen_test

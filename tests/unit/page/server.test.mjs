@@ -3,8 +3,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import { isLogin } from "../../../static/flychat.js";
 import { learn, now } from "../../../static/now.js";
-import { ask, isLogin, patience, secondsToWait } from "../../../static/server.js";
+import { ask, patience, secondsToWait } from "../../../static/server.js";
 import { Clock } from "./clock.mjs";
 
 const answer = (status, after) => ({

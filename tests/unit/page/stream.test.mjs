@@ -28,7 +28,7 @@ function open(test, position = 0, { isPrivate, answers = [] } = {}) {
     "/rooms/tea/messages/",
     () => place.position,
     (each) => news.push(each),
-    isPrivate,
+    { isPrivate },
   );
   stream.open();
   const count = () => Source.all.length;

@@ -1,0 +1,232 @@
+// A room for any page: what it is told, with and without a token; and how it writes.
+
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { connect, post } from "../../../static/flychat.js";
+import { Clock } from "./clock.mjs";
+import { Source } from "./source.mjs";
+
+const ROOM = "https://chat.example.org/rooms/tea/messages/";
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+const message = (id, key = id) => ({
+  ...(id && { id }),
+  from: "Ann",
+  text: `text ${key}`,
+  provisionalId: `${key}`,
+});
+
+// What a connection tells, in short.
+function listen(room) {
+  const told = [];
+  const note = (type, tell) => room.addEventListener(type, (event) => told.push([type, ...tell(event)]));
+  note("message", ({ message: { id, text } }) => [id ?? null, text]);
+  note("retraction", ({ key }) => [key.split("\n").at(-1)]);
+  note("reset", ({ replaced, missed }) => [replaced, missed]);
+  note("signal", ({ signal }) => [signal.kind]);
+  note("status", ({ state }) => [state]);
+  note("end", ({ reason }) => [reason]);
+  return told;
+}
+
+function begin(test, options) {
+  Source.all = [];
+  globalThis.EventSource = Source;
+  const clock = new Clock(test);
+  const room = connect(ROOM, options);
+  return { clock, room, told: listen(room) };
+}
+
+const say = (type, data, id = "") => Source.last.say(type, JSON.stringify(data), String(id));
+
+test("it begins with the newest messages, or after a position", (t) => {
+  for (const [options, query] of [
+    [undefined, ""],
+    [{ position: 0 }, "lastEventId=0"],
+    [{ position: 7, provisional: false }, "lastEventId=7&provisional=no"],
+  ]) {
+    const { room } = begin(t, options);
+    assert.equal(Source.last.url, `${ROOM}?${query}`);
+    room.close();
+  }
+});
+
+test("official messages come once each, in their order; a gap is asked for", (t) => {
+  const { clock, room, told } = begin(t);
+  say("stream-open", {});
+  for (const id of [41, 42, 41]) say("message", message(id), id);
+  clock.run(2_000);
+  say("message", message(44), 44);
+  assert.equal(Source.all.length, 2);
+  assert.ok(Source.last.url.endsWith("?lastEventId=42"));
+  say("stream-open", {});
+  for (const id of [43, 44]) say("message", message(id), id);
+  assert.deepEqual(
+    told.filter(([type]) => type === "message").map(([, id]) => id),
+    [41, 42, 43, 44],
+  );
+  assert.equal(room.position, 44);
+});
+
+test("a provisional message is told once, and not after its official one", (t) => {
+  const { told } = begin(t, { position: 0 });
+  for (const key of [1, 1, 2]) say("message", message(null, key));
+  say("message", message(1), 1);
+  say("message", message(null, 1));
+  say("retraction", { provisionalId: "2" });
+  say("signal", { from: "Ann", kind: "typing" });
+  assert.deepEqual(told, [
+    ["message", null, "text 1"],
+    ["message", null, "text 2"],
+    ["message", 1, "text 1"],
+    ["retraction", "2"],
+    ["signal", "typing"],
+  ]);
+});
+
+test("after a reset it begins anew", (t) => {
+  const { room, told } = begin(t, { position: 7 });
+  say("stream-reset", { reason: "ahead", lastEventId: 2 }, 1);
+  say("message", message(2), 2);
+  assert.deepEqual(told, [
+    ["reset", true, 0],
+    ["message", 2, "text 2"],
+  ]);
+  assert.equal(room.position, 2);
+});
+
+test("it says how the stream is, and nothing when it is closed", (t) => {
+  const { clock, room, told } = begin(t);
+  say("stream-open", {});
+  Source.last.onerror();
+  assert.deepEqual(told, [
+    ["status", "open"],
+    ["status", "waiting"],
+  ]);
+  room.close();
+  clock.run(60_000);
+  assert.equal(Source.all.length, 1);
+});
+
+// A server that answers streams with these: a status, or texts that come one by one. It notes the requests.
+function serve(answers) {
+  const asked = [];
+  globalThis.fetch = async (url, { headers, signal }) => {
+    asked.push([url.replace(ROOM, ""), headers.Authorization]);
+    const answer = answers.shift() ?? [];
+    if (typeof answer === "number") return { ok: false, status: answer, json: async () => ({ error: { code: "x" } }) };
+    const chunks = answer.map((text) => new TextEncoder().encode(text)).flatMap((bytes) => [...bytes]);
+    let sent = 0;
+    const read = () => {
+      if (sent < chunks.length) return Promise.resolve({ value: Uint8Array.of(chunks[sent++]) });
+      return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
+    };
+    return { ok: true, status: 200, body: { getReader: () => ({ read }) } };
+  };
+  return asked;
+}
+
+const block = (type, data, id) => `event: ${type}\ndata: ${JSON.stringify(data)}\n${id ? `id: ${id}\n` : ""}\n`;
+const rested = async () => {
+  for (let turn = 0; turn < 20; turn += 1) await settled();
+};
+
+test("with a token it reads the stream itself, however its bytes are cut", async (t) => {
+  const clock = new Clock(t);
+  const asked = serve([
+    ["event: stream-open\nretry: 2000\ndata: {}\n\n", block("message", { ...message(1), text: "a: ü 🙂" }, 1)],
+  ]);
+  let given = 0;
+  const room = connect(ROOM, { position: 0, token: async () => `token ${(given += 1)}` });
+  const told = listen(room);
+  await rested();
+  assert.deepEqual(asked, [["?lastEventId=0", "Bearer token 1"]]);
+  assert.deepEqual(told, [
+    ["status", "open"],
+    ["status", "open"],
+    ["message", 1, "a: ü 🙂"],
+  ]);
+  clock.run(51_000); // silence
+  clock.run(2_000);
+  await rested();
+  assert.deepEqual(asked[1], ["?lastEventId=1", "Bearer token 2"]);
+  room.close();
+});
+
+for (const status of [401, 403])
+  test(`a token that is refused with ${status} is the end, at once`, async (t) => {
+    const clock = new Clock(t);
+    const asked = serve([status, status]);
+    const told = listen(connect(ROOM, { token: "secret" }));
+    await rested();
+    assert.deepEqual(told.at(-1), ["end", "private"]);
+    clock.run(600_000);
+    await rested();
+    assert.deepEqual(asked, [
+      ["?", "Bearer secret"],
+      ["?limit=1", "Bearer secret"],
+    ]);
+  });
+
+test("a server that is gone, or has no room, is asked again", async (t) => {
+  const clock = new Clock(t);
+  const asked = serve([503, [block("stream-open", {})]]);
+  const room = connect(ROOM, { token: "secret" });
+  const told = listen(room);
+  await rested();
+  clock.run(2_000);
+  await rested();
+  assert.equal(asked.length, 2);
+  assert.deepEqual(told.at(-1), ["status", "open"]);
+  room.close();
+});
+
+// Answers POSTs with these, one each: null is none.
+function answer(test, ...answers) {
+  const clock = new Clock(test);
+  const sent = [];
+  globalThis.fetch = async (url, { method, body, headers }) => {
+    sent.push({ url, method, ...JSON.parse(body), token: headers.Authorization });
+    const next = answers.shift();
+    if (!next) throw new TypeError("no network");
+    const [status, said, after] = next;
+    const head = new Headers(after ? { "Retry-After": after } : {});
+    return { status, ok: status < 300, headers: head, json: async () => said };
+  };
+  return { clock, sent };
+}
+
+test("a message that got no answer is sent again as the same one", async (t) => {
+  const { clock, sent } = answer(t, null, [503, {}, 7], [200, { id: 3 }]);
+  const posted = post(ROOM, { from: "Ann", text: "hi" }, { token: "secret" });
+  await rested();
+  clock.run(2_000);
+  await rested();
+  assert.equal(sent.length, 2);
+  clock.run(6_900);
+  await rested();
+  assert.equal(sent.length, 2); // the server has said when
+  clock.run(200);
+  assert.deepEqual(await posted, { id: 3 });
+  assert.match(sent[0].provisionalId, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.equal(new Set(sent.map((each) => JSON.stringify(each))).size, 1);
+  assert.deepEqual([sent[0].method, sent[0].from, sent[0].token], ["POST", "Ann", "Bearer secret"]);
+});
+
+test("a refusal is thrown, with its reason", async (t) => {
+  const error = { code: "forbidden", message: "not you" };
+  const { sent } = answer(t, [403, { error }]);
+  await assert.rejects(post(ROOM, { from: "Ann", text: "hi", provisionalId: "p" }), { status: 403, ...error });
+  assert.deepEqual([sent.length, sent[0].provisionalId], [1, "p"]);
+});
+
+test("after eight tries it is given up", async (t) => {
+  const { clock, sent } = answer(t);
+  const posted = assert.rejects(post(ROOM, { from: "Ann", text: "hi" }), { message: "no answer of flychat" });
+  for (let times = 0; times < 20; times += 1) {
+    await rested();
+    clock.run(30_000);
+  }
+  await posted;
+  assert.equal(sent.length, 8);
+});
