@@ -3,8 +3,8 @@
 All of them share one version, the hash of all: the scripts are modules that import each other by relative
 names, so the version is a folder of the address, /static/VERSION/NAME. Under the current version an answer
 never changes, and is kept without asking again. They are served as they are, but for their comments, which
-are a fifth of what the scripts weigh compressed, and their indentation: a first load has its limit, 60 kB. In
-it the heads of some forty files count as well: so they have no header that a file does not need.
+are a quarter of what the scripts weigh compressed, and their indentation: a first load has its limit, 60 kB.
+In it the heads of some forty files count as well: so they have no header that a file does not need.
 
 While a release is rolled out, the page of one server may load modules from another: any other version, or
 none, is answered with the current file, and `no-cache`. So modules of two releases may meet: what a module
@@ -36,9 +36,10 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 COMPRESSED = {".css", ".js", ".svg", ".webmanifest"}  # what a page loads, and gzip makes smaller
-# In scripts only comments that have their lines for themselves: to know others takes a parser.
+# A comment behind code is seen by the spaces around its `//`. To know it from a text or a pattern with these
+# takes a parser; the scripts have none, and one that was cut would be no script, which tests see.
 NEEDLESS = {
-    ".js": re.compile(rb"(?m)^[ \t]*//.*\n|^[ \t]+"),
+    ".js": re.compile(rb"(?m)^[ \t]*//.*\n|^[ \t]+|[ \t]+// .*$"),
     ".css": re.compile(rb"(?ms)[ \t]*/\*.*?\*/\n?|^[ \t]+"),
 }
 LATER = {"notify.js"}  # scripts that a page asks for when they are needed
@@ -48,7 +49,7 @@ FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
 SHARED = {
     "flychat.js",
     "conversation.js",
-}  # that pages of any other origin may import, and what that one imports
+}  # pages of any origin may import the first, which imports the other
 OF_PAGES = ("Referrer-Policy", "Server")  # headers that are said with the page
 
 
