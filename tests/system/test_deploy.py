@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -40,6 +42,7 @@ from tests.support.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, ne
 from tests.support.served import WAIT, served
 
 gen_test = pytest.mark.gen_test(timeout=60)
+OAUTH2_PROXY = os.environ.get("FLYCHAT_TEST_OAUTH2", "")
 
 
 def text(name: str) -> str:
@@ -451,6 +454,52 @@ server {{
         assert (status, message["user"]) == ("200", "ann")
         assert (await posted("-d", "from=bob", "-H", "X-Cookie: ann"))[0] == "403"
         assert (await front.curl(f"{front.url}/oauth2/sign_in")).startswith("who are you?")
+
+
+@gen_test
+async def test_the_recipe_for_oauth2_proxy_is_one_for_the_real_oauth2_proxy(tmp_path, certificate):
+    """It is no package of Debian's: `go install github.com/oauth2-proxy/oauth2-proxy/v7@latest`, and name the program."""
+    if not OAUTH2_PROXY:
+        pytest.skip("FLYCHAT_TEST_OAUTH2 names no oauth2-proxy")
+    text = (ROOT / "docs" / "access.md").read_text()
+    (recipe,), (flags,) = (
+        re.findall(r"(?s)```nginx\n(.*?)```", text),
+        re.findall(r"`(--reverse-proxy [^`]*)`", text),
+    )
+    login, people = free_port(), tmp_path / "people"
+    hashed = base64.b64encode(hashlib.sha1(b"secret").digest()).decode()
+    people.write_text(f"ann:{{SHA}}{hashed}\n")
+    command = [OAUTH2_PROXY, *flags.split(), f"--http-address=127.0.0.1:{login}", f"--htpasswd-file={people}"]
+    command += ["--provider=github", "--client-id=x", "--client-secret=x", f"--cookie-secret={'x' * 32}"]
+    with (tmp_path / "login.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*command, "--email-domain=*", stderr=log)
+    try:
+
+        def with_login(conf: str) -> str:
+            here = recipe.replace("127.0.0.1:4180", f"127.0.0.1:{login}").replace(
+                "preferred_username", "user"
+            )
+            return conf.replace("    location / {", here + "    location / {", 1)
+
+        options = ("--user-header", "X-User", "--rate-limit", "0")
+        async with behind("nginx", "standalone", tmp_path, certificate, *options, change=with_login) as front:
+            address, jar = f"{front.url}/rooms/tea/messages/", str(tmp_path / "jar")
+            said = ("-H", "Accept: application/json", "-d", "text=hi", "-H", "X-User: bob")
+            await eventually(lambda: _listens(login))
+            assert (await front.curl(address, *said)).endswith(" 401")
+            assert "/oauth2/sign_in" in await front.curl(f"{front.url}/tea", "-L", "-d", "", "-X", "GET")
+            entered = ("-d", "username=ann", "-d", "password=secret", "-d", "rd=/tea", "-c", jar)
+            assert (await front.curl(f"{front.url}/oauth2/sign_in", *entered)).endswith(" 302")
+            message = json.loads((await front.curl(address, *said, "-b", jar)).rpartition("\n")[0])
+            assert (message["user"], message["from"]) == ("ann", "ann")
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @gen_test
