@@ -28,7 +28,7 @@ export class Room {
   #ended = false;
   #open = false; // the stream, or it is in turns
 
-  constructor({ room, user, sub, session, private: guarded, last, older, now }) {
+  constructor({ room, user, sub, session, private: guarded, last, older, now, signals }) {
     const path = byId("composer").getAttribute("action");
     const log = (this.log = new Log(new Identity(user, sub), Number(last), older !== undefined));
     this.calendar = new Calendar(path, log, now);
@@ -51,7 +51,8 @@ export class Room {
     );
     this.status.onChange = this.outbox.onChange = () => this.band.draw();
     const take = (news) => {
-      if (news.kind === "event") return this.#receive(news);
+      if (news.kind === "event") this.signals?.take(news);
+      if (news.kind === "event") return news.type !== "signal" && this.#receive(news);
       this.status.show(news);
       const open = news.kind === "open" || news.kind === "turns";
       if (open && !this.#open) this.outbox.wake();
@@ -62,6 +63,7 @@ export class Room {
     this.#notifies(path, room);
     this.#listen();
     this.tabs.start();
+    if (signals !== undefined) this.#signal(path, user);
   }
 
   #listen() {
@@ -109,6 +111,15 @@ export class Room {
     wanted();
   }
 
+  // Where they cannot be loaded, as from a server of the release before, there are none.
+  async #signal(path, user) {
+    const early = [];
+    this.signals = { take: (news) => early.push(news), end() {} };
+    const { Signals } = await import("./signals.js").catch(() => ({}));
+    this.signals = Signals && !this.#ended ? new Signals(path, user) : null;
+    for (const news of early) this.signals?.take(news);
+  }
+
   #tryNow() {
     if (!this.#ended) this.tabs.hello("online");
     this.outbox.retry();
@@ -120,6 +131,7 @@ export class Room {
     this.#ended = true;
     this.tabs.stop();
     this.composer.close();
+    this.signals?.end();
     notice(ENDS[reason] ?? ENDS.private, ["Enter again", location.pathname]);
   }
 

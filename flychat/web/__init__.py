@@ -34,6 +34,7 @@ class ChatApplication(BaseApplication):
     def routes(self) -> dict[str, Any]:
         assets = Assets(folder("static"), self.paths)
         self.templates.globals |= {"static_url": assets.url, "modules": assets.modules}
+        self.templates.globals["signals"] = self.signals is not None
         recoveries = [
             (path, RecoveryHandler, {"read": self.recovery, "provisional": path == RECOVERY_PATH})
             for path in (RECOVERY_PATH, OFFICIAL_PATH)

@@ -42,7 +42,7 @@ NEEDLESS = {
     ".js": re.compile(rb"(?m)^[ \t]*//.*\n|^[ \t]+|[ \t]+// .*$"),
     ".css": re.compile(rb"(?ms)[ \t]*/\*.*?\*/\n?|^[ \t]+"),
 }
-LATER = {"notify.js"}  # scripts that a page asks for when they are needed
+LATER = {"company.js", "notify.js", "signals.js"}  # scripts that a page asks for when they are needed
 DESCRIPTION = "openapi.json"  # says where the server begins
 VERSION_DIGITS = 16  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest

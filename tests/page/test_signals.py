@@ -1,0 +1,107 @@
+"""Who is here, and who is typing: shown where the server has signals, and read out to nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator, Request, expect
+
+from tests.page.window import OPEN, Open, hide
+from tests.support.browser import ScriptedStream, ServerProcess, Window, event
+
+pytestmark = pytest.mark.xdist_group("page signals")
+
+
+@pytest.fixture(scope="module")
+def signals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that has signals: its address."""
+    server = ServerProcess(tmp_path_factory.mktemp("signals") / "chat.db", "--standalone", "--signals")
+    yield server.start()
+    server.stop()
+
+
+def company(window: Window) -> Locator:
+    return window.page.locator(".company summary")
+
+
+def here(*names: str, more: int = 0) -> str:
+    return event("signal", {"kind": "here", "date": "d", "data": {"names": names, "more": more}})
+
+
+def sent(window: Window) -> list[dict]:
+    """The signals that the page will have sent."""
+    all: list[dict] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/signals/"):
+            all.append(request.post_data_json)
+
+    window.page.on("request", note)
+    return all
+
+
+def test_who_is_typing_is_seen_until_the_message_comes(window: Open, signals: str) -> None:
+    ann, bob = window(url=signals).open(), window("Bob", url=signals).open()
+    height = ann.page.locator("header").evaluate("header => header.offsetHeight")
+    expect(company(ann)).to_be_hidden()
+    bob.text.press_sequentially("hel")
+    expect(company(ann)).to_have_text("Bob is typing…")
+    assert ann.page.locator("header").evaluate("header => header.offsetHeight") == height
+    bob.say("hello")
+    expect(ann.row("hello")).to_be_visible()
+    expect(company(ann)).to_have_text("Bob is here")
+    expect(company(bob)).to_be_hidden()
+    ann.page.keyboard.press("a")
+    expect(company(bob)).to_have_text("Ann is typing…")
+
+
+def test_a_handful_is_named_and_all_of_them_on_request(window: Open, signals: str) -> None:
+    ann = window(url=signals)
+    ann.page.clock.install()
+    names = [f"Person {number}" for number in range(1, 8)]
+    ScriptedStream(ann.page, OPEN + here("Ann", *names))
+    ann.open(connected=False)
+    expect(company(ann)).to_have_text(f"{', '.join(names[:5])} and 2 more are here")
+    live = "[aria-live], [role=status], [role=alert], [role=log]"
+    assert company(ann).evaluate("(line, live) => line.closest(live)", live) is None, (
+        "it is read out to nobody"
+    )
+    every = ann.page.get_by_text(f"Here: {', '.join(names[:6])} and Person 7")
+    expect(every).to_be_hidden()
+    company(ann).press("Enter")
+    expect(every).to_be_visible()
+    ann.page.keyboard.press("Escape")
+    expect(every).to_be_hidden()
+    expect(company(ann)).to_be_focused()
+    ann.text.click()
+    ann.page.clock.fast_forward(76_000)
+    expect(company(ann)).to_be_hidden()
+
+
+def test_a_page_says_while_it_is_looked_at_that_somebody_is_here(window: Open, signals: str) -> None:
+    """Twice a minute, and not more often by being looked at again."""
+    ann = window(url=signals)
+    told = sent(ann)
+    ann.page.clock.install()
+    ScriptedStream(ann.page, OPEN)
+    with ann.page.expect_request("**/signals/"):
+        ann.open(connected=False)
+    for hidden in (True, False):
+        hide(ann.page, hidden)
+    with ann.page.expect_request("**/signals/"):
+        ann.page.clock.run_for(34_000)
+    hide(ann.page, hidden=True)
+    ann.page.clock.run_for(100_000)
+    assert told == [{"from": "Ann", "kind": "here"}] * 2
+
+
+def test_a_page_of_a_server_without_signals_has_nothing_of_them(window: Open, url: str) -> None:
+    ann = window(url=url)
+    told, asked = sent(ann), []
+    ann.page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    ann.open()
+    ann.say("hello")
+    expect(ann.row("hello")).to_have_attribute("data-id", "1")
+    assert not told
+    assert not {"signals.js", "company.js"} & set(asked)
