@@ -102,6 +102,24 @@ def test_older_messages_are_loaded_on_the_way_up_without_a_jump(
     ann.see("log.scrollHeight - log.scrollTop - log.clientHeight < 2")
 
 
+@pytest.mark.parametrize("change", ["documentElement.style.fontSize = '150%'", "body.style.width = '25rem'"])
+def test_the_readers_place_survives(tab: Callable[[], Tab], url: str, room: str, change: str) -> None:
+    for number in range(40):
+        post(url, room, "Bob" if number % 3 else "Cid", f"{number} " + "words " * (number * 7 % 60))
+    ann = enter(tab(), url, room)
+    ann.js("log.scrollTop = log.scrollHeight / 2")
+    frames = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    first = """(() => {
+        const { top } = log.getBoundingClientRect();
+        return [...log.querySelectorAll("li")].find(row => row.getBoundingClientRect().bottom > top + 2).id;
+    })()"""
+    ann.js(frames)
+    before = ann.js(first)
+    ann.js(f"void (document.{change})")
+    ann.js(frames)
+    assert ann.js(first) == before
+
+
 def test_texts_stand_on_the_side_where_they_begin(tab: Callable[[], Tab], url: str, room: str) -> None:
     sides = {"שלום": "right", "hello": "left", "@Ann שלום": "right", "www.example.org שלום": "right"}
     for text in sides:
