@@ -1,6 +1,7 @@
 """The house stands as drawn: who may import whom, read from the imports."""
 
 import ast
+import functools
 import graphlib
 from pathlib import Path
 
@@ -215,12 +216,15 @@ ALLOWED = {
 }
 
 
+@functools.cache
 def modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        yield name.removesuffix(".__init__"), path
+    named = (
+        (".".join(path.relative_to(PACKAGE).with_suffix("").parts), path) for path in PACKAGE.rglob("*.py")
+    )
+    return sorted((name.removesuffix(".__init__"), path) for name, path in named)
 
 
+@functools.cache
 def imports(name: str, path: Path) -> set[str]:
     """The modules that a file imports, ours without the package's name, others by their first part."""
     known = {module for module, _ in modules()}
