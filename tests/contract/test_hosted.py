@@ -92,10 +92,11 @@ async def test_a_hint_is_refused_and_nothing_is_missing():
 
 
 @gen_test
-async def test_check_finds_nothing_behind_it_and_tells_what_is_missing(capsys):
+async def test_check_finds_nothing_behind_it_and_tells_what_is_missing(capsys, monkeypatch):
     async with hosted() as (chat, proxy):
         url = proxy.url.rstrip("/")
         assert await check.check(url, quick=True) == 0, capsys.readouterr().out
+        monkeypatch.setattr(check, "PATIENCE", 2.0)  # for what does not come
         (publisher,) = chat.server.hub.publishers
         publisher._target = GripUrl.read(grip_url(proxy.origin, token="expired"))
         assert await check.check(url, quick=True) == 1
