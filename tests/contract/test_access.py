@@ -175,7 +175,12 @@ async def everything(mode: str, directory: Path, *arguments: str, **headers: str
                 unlike = {"Date", "Set-Cookie"}
                 kept = [header for header in answer.headers.get_all() if header[0] not in unlike]
                 seen.append(
-                    (path, answer.code, kept, re.sub(rb'(provisionalId" value=")[^"]*', rb"\1", answer.body))
+                    (
+                        path,
+                        answer.code,
+                        kept,
+                        re.sub(rb'((?:provisionalId" value|data-now)=")[^"]*', rb"\1", answer.body),
+                    )
                 )
         answer = await ask(chat, "/rooms/room/messages/", "OPTIONS", **headers)
         seen.append((answer.code, [header for header in answer.headers.get_all() if header[0] != "Date"]))
