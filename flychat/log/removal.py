@@ -55,7 +55,7 @@ class Removals:
         room = draft.room
         lock = self._rooms.setdefault(room, asyncio.Lock())
         async with lock:
-            commits = await self._holding(room, draft.removes)
+            commits = await self.holding(room, draft.removes)
             found = {m.id: m for commit in commits for m in commit.messages}
             for id in draft.removes:
                 if id not in found:
@@ -73,7 +73,7 @@ class Removals:
         """Has those that these entries remove rewritten, where that was not done. Raises Unavailable."""
         for entry in entries:
             if (room, entry.id) not in self._done:
-                await self._finish(room, entry, await self._holding(room, entry.removes))
+                await self._finish(room, entry, await self.holding(room, entry.removes))
 
     async def _finish(self, room: str, entry: Message, commits: Iterable[Commit]) -> None:
         """Rewrites the commits, as they were read, without what the entry removes. Raises Unavailable."""
@@ -113,13 +113,13 @@ class Removals:
         raise Unavailable("others are faster")
 
     async def _entry(self, room: str, id: int) -> Message:
-        for commit in await self._holding(room, (id,)):
+        for commit in await self.holding(room, (id,)):
             for message in commit.messages:
                 if message.id == id:
                     return message
         raise NotFound("it was removed, by a message that is gone")
 
-    async def _holding(self, room: str, ids: Collection[int]) -> list[Commit]:
+    async def holding(self, room: str, ids: Collection[int]) -> list[Commit]:
         """The commits that hold these ids, in their order, each once. Raises as reads do."""
         left, commits = sorted(ids), dict[int, Commit]()
         limit = 1 if len(left) == 1 else COMMIT_MESSAGES

@@ -3,6 +3,7 @@
 The store is told first. What this process has in memory of it follows at once, so nobody is shown it again.
 To erase a person is to remove all that they wrote, and their names with it: what is found is removed, some at
 once, until the end of the log is reached. Who is stopped in between goes on where what was found last is.
+What has expired and is still in the table is found as well: nobody reads it, so it is emptied, with no entry.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeAlias
 
 from ..commits import Commit
-from ..errors import Unavailable
+from ..errors import NotFound, Unavailable
 from ..fields import REMOVES
 from ..messages import Draft, Message
-from ..storage import Summary
+from ..storage import Summary, Taken
 from .clearing import clear
 from .memory import Rooms
 from .reading import available
@@ -76,12 +78,27 @@ class Upkeep:
         `entry` makes the draft that removes messages. None: the end is reached. Raises as `clear` does.
         """
         self._check_open()
-        read, engine = self._common.reader.patient, self._common.engine
-        commits = await available(read(lambda: engine.everything(name, above)))
-        found = [message.id for commit in commits for message in commit.messages if wrote(message)]
-        for first in range(0, len(found), REMOVES):
-            await self._removals.remove(entry(tuple(found[first : first + REMOVES])), _anything)
-        return len(found), commits[-1].first if commits else None
+        read, engine, erased = self._common.reader.patient, self._common.engine, 0
+        while True:
+            commits = await available(read(lambda: engine.everything(name, above)))
+            held = [commit for commit in commits if any(map(wrote, commit.messages))]
+            shown = {each.first for each in await self._removals.holding(name, [c.first for c in held])}
+            for commit in held:
+                if commit.first not in shown:
+                    erased += sum(map(wrote, commit.messages))
+                    await self._empty(commit)
+            found = [m.id for c in held if c.first in shown for m in c.messages if wrote(m)]
+            try:
+                for first in range(0, len(found), REMOVES):
+                    await self._removals.remove(entry(tuple(found[first : first + REMOVES])), _anything)
+            except NotFound:  # it has expired since, or was cleared
+                continue
+            return erased + len(found), commits[-1].first if commits else None
+
+    async def _empty(self, commit: Commit) -> None:
+        change = partial(self._common.engine.rewrite, commit, commit.emptied())
+        with suppress(Taken):  # an earlier try was applied; or it is deleted by now
+            await available(self._common.reader.patient(change))
 
     async def rooms(self) -> list[Summary]:
         """All rooms of the store. Raises Unavailable."""

@@ -177,6 +177,14 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
     ),
     (
         (
+            "erase_what_is_read_only",
+            "What has expired, and is not deleted yet, keeps the names of who is erased.",
+            *(Upkeep, "erase", "if commit.first not in shown:", "if False:"),
+        ),
+        "unit/log/test_removal.py::test_what_has_expired_and_is_not_deleted_yet_is_erased_too",
+    ),
+    (
+        (
             "forget_that_it_erases",
             "That an entry erases is not stored: who finishes it leaves the names.",
             *(commits_module, "payload_item", "if message.erases:", "if False:"),

@@ -257,6 +257,53 @@ async def test_an_erasure_goes_on_in_steps_and_does_nothing_twice(memory):
         assert sorted(id for entry in entries for id in entry.removes) == list(range(1, 1501))
 
 
+class Expiring(MemoryEngine):
+    """As DynamoDB: what has expired is not read any more, and is deleted some time."""
+
+    expired = 0
+
+    def of(self, room):
+        commits = super().of(room)
+        return commits if self.expired is None else [c for c in commits if c.last > self.expired]
+
+    async def everything(self, room, above):
+        return [commit for commit in super().of(room) if commit.first > above]
+
+
+@gen_test
+async def test_what_has_expired_and_is_not_deleted_yet_is_erased_too():
+    async with opened(memory=False, texts=0, engine=FaultyEngine(engine := Expiring(shared=True))) as log:
+        for text in ("a secret", "of ann", "and more"):
+            await log.submit(draft(text, "ann"))
+        engine.expired = 2
+
+        def erase(above):
+            entry = lambda ids: removal(*ids, erases=True)  # noqa: E731
+            return log.upkeep.erase("room", lambda m: m.is_by("ann", None), entry, above)
+
+        assert await erase(0) == (3, 3)
+        stored = {first: commit for (_, first), commit in engine.commits.items()}
+        assert [stored[first].messages for first in (1, 2)] == [(), ()]
+        assert "ann" not in "".join(commit.payload for commit in stored.values())
+        assert stored[4].messages[0].removes == (3,), "what is read has its entry"
+        assert await erase(3) == (0, 4)
+        assert await erase(4) == (0, None)
+
+
+@gen_test
+async def test_what_expires_while_it_is_erased_is_looked_for_again():
+    async with opened(memory=False, texts=0, engine=FaultyEngine(engine := Expiring(shared=True))) as log:
+        for text in ("a secret", "and more"):
+            await log.submit(draft(text, "ann"))
+
+        def entry(ids):
+            engine.expired = 1  # between the readings
+            return removal(*ids, erases=True)
+
+        assert await log.upkeep.erase("room", lambda m: m.is_by("ann", None), entry, 0) == (2, 2)
+        assert "ann" not in "".join(commit.payload for commit in engine.commits.values())
+
+
 @each_mode
 @gen_test
 async def test_a_room_that_is_cleared_is_empty_at_once_and_told_before_it_is_emptied(memory):
