@@ -122,7 +122,8 @@ class Client:
             self.writer.transport.abort()
 
     async def leave(self) -> None:
-        self.task.cancel()
-        await asyncio.gather(self.task, return_exceptions=True)
+        while not self.task.done():  # the wait_for of Python 3.11 may swallow it
+            self.task.cancel()
+            await asyncio.wait([self.task], timeout=1)
         if self.writer is not None:
             self.writer.close()

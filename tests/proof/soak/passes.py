@@ -49,10 +49,12 @@ class Passes:
         whole.write_bytes(b"\n".join(self._keys))
         os.replace(whole, self.file)
 
-    def bearer(self, sub: str, rooms: dict[str, str], key: bytes = b"", life: float = DAY) -> str:
-        """The header of a token that is made now."""
+    def bearer(
+        self, sub: str, rooms: dict[str, str], key: bytes = b"", *, age: float = DAY, life: float = DAY
+    ) -> str:
+        """The header of a token. In general it is good whatever is wrong with a clock."""
         now = int(self.stage.wall())
-        claims = {"sub": sub, "rooms": rooms, "iat": now, "exp": now + int(life)}
+        claims = {"sub": sub, "rooms": rooms, "iat": now - int(age), "exp": now + int(life)}
         return f"Bearer {jwt.encode(claims, key or self._signing, 'HS256')}"
 
     def operator(self) -> dict[str, str]:
@@ -74,7 +76,7 @@ class Passes:
                 life = chance.randint(1, SHORT)
                 self.stage.suffered["lapse"] += 1
             issued = int(self.stage.wall())
-            text = self.bearer(sub, {room.name: "r"}, life=life)
+            text = self.bearer(sub, {room.name: "r"}, age=0, life=life)
             made = Pass(sub, issued, self._signing, text)
             ends = time.monotonic() + issued + life - self.stage.wall()
             made.right.end(ends, ends + 1)  # if a second has begun meanwhile
