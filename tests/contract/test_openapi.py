@@ -1,8 +1,10 @@
 """The API's description is served, true, and holds against requests made up from it."""
 
+import copy
 import json
 import subprocess
 import sys
+from typing import Any
 
 import jsonschema
 import pytest
@@ -19,6 +21,32 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_schema_conformance,response_headers_conformance,unsupported_method"
 )
+
+
+def closed(description: dict) -> dict:
+    """The same, where no answer has a field that is not described: later versions may add some, this one may not."""
+    closed = copy.deepcopy(description)
+    schemas = closed["components"]["schemas"]
+    for operations in closed["paths"].values():
+        for operation in operations.values():
+            if isinstance(operation, dict):
+                _close(operation["responses"], schemas)
+    _close(closed["components"].get("responses", {}), schemas)
+    return closed
+
+
+def _close(value: Any, schemas: dict) -> None:
+    if isinstance(value, list):
+        for each in value:
+            _close(each, schemas)
+    elif isinstance(value, dict):
+        name = str(value.get("$ref", "")).removeprefix("#/components/schemas/")
+        if name in schemas and "additionalProperties" not in schemas[name]:
+            _close(schemas[name], schemas)
+        if value.get("type") == "object" and "properties" in value:
+            value["additionalProperties"] = False
+        for each in value.values():
+            _close(each, schemas)
 
 
 @pytest.mark.gen_test
@@ -48,10 +76,28 @@ async def test_a_page_of_messages_is_as_described():
     async with served() as chat:
         await chat.post()
         page = json.loads((await ask(chat, "/rooms/room/messages/")).body)
-        schema = {**DESCRIPTION["components"]["schemas"]["Page"], "components": DESCRIPTION["components"]}
-        jsonschema.validate(page, schema)
+    strict = closed(DESCRIPTION)
+    jsonschema.validate(page, page_of(strict))
+    for wrong in ({**page, "lastEventId": -1}, {**page, "more": 1}, with_more(page)):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**page, "lastEventId": -1}, schema)
+            jsonschema.validate(wrong, page_of(strict))
+
+
+@pytest.mark.gen_test
+async def test_who_reads_by_the_description_reads_what_later_versions_add():
+    async with served() as chat:
+        await chat.post()
+        page = json.loads((await ask(chat, "/rooms/room/messages/")).body)
+    jsonschema.validate({**with_more(page), "more": 1}, page_of(DESCRIPTION))
+    assert "additionalProperties" not in json.dumps(DESCRIPTION)
+
+
+def page_of(description: dict) -> dict:
+    return {**description["components"]["schemas"]["Page"], "components": description["components"]}
+
+
+def with_more(page: dict) -> dict:
+    return {**page, "messages": [{**message, "more": 1} for message in page["messages"]]}
 
 
 @pytest.mark.parametrize("private", [False, True], ids=["without tokens", "with tokens"])
@@ -67,11 +113,13 @@ def test_no_request_made_up_from_the_description_gets_an_answer_that_is_not_in_i
         others = ("/session", "/revocations/", "/rooms/{room}/signals/")  # the last one is off here
         chosen = [f"--exclude-path={path}" for path in others]
         chosen += ["--warnings", "missing_test_data,validation_mismatch"]
+    strict = tmp_path / "openapi.json"
+    strict.write_text(json.dumps(closed(DESCRIPTION)))
     with running(*arguments, cwd=tmp_path) as program:
         ran = subprocess.run(
             [
                 *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"),
-                *(f"{program.url}/openapi.json", "--checks", CHECKS),
+                *(str(strict), "--url", program.url, "--checks", CHECKS),
                 *("--max-examples", "50", "--seed", "1", "--no-color"),
                 *chosen,
             ],
