@@ -74,13 +74,16 @@ test("a provisional message is told once, and not after its official one", (t) =
   say("message", message(1), 1);
   say("message", message(null, 1));
   say("retraction", { provisionalId: "2" });
+  say("retraction", { provisionalId: "2" });
   say("signal", { from: "Ann", kind: "typing" });
+  say("message", message(null, 2));
   assert.deepEqual(told, [
     ["message", null, "text 1"],
     ["message", null, "text 2"],
     ["message", 1, "text 1"],
     ["retraction", "2"],
     ["signal", "typing"],
+    ["message", null, "text 2"],
   ]);
 });
 
@@ -108,17 +111,17 @@ test("it says how the stream is, and nothing when it is closed", (t) => {
   assert.equal(Source.all.length, 1);
 });
 
-// A server that answers streams with these: a status, or texts that come one by one. It notes the requests.
-function serve(answers) {
+// A server that answers streams with these: a status, or texts, so many bytes at a time. It notes the requests.
+function serve(answers, size = 1) {
   const asked = [];
   globalThis.fetch = async (url, { headers, signal }) => {
     asked.push([url.replace(ROOM, ""), headers.Authorization]);
     const answer = answers.shift() ?? [];
     if (typeof answer === "number") return { ok: false, status: answer, json: async () => ({ error: { code: "x" } }) };
-    const chunks = answer.map((text) => new TextEncoder().encode(text)).flatMap((bytes) => [...bytes]);
-    let sent = 0;
+    const bytes = [...new TextEncoder().encode(answer.join(""))];
     const read = () => {
-      if (sent < chunks.length) return Promise.resolve({ value: Uint8Array.of(chunks[sent++]) });
+      if (signal.aborted) return Promise.reject(new Error("aborted"));
+      if (bytes.length) return Promise.resolve({ value: Uint8Array.from(bytes.splice(0, size)) });
       return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
     };
     return { ok: true, status: 200, body: { getReader: () => ({ read }) } };
@@ -151,6 +154,18 @@ test("with a token it reads the stream itself, however its bytes are cut", async
   await rested();
   assert.deepEqual(asked[1], ["?lastEventId=1", "Bearer token 2"]);
   room.close();
+});
+
+test("what is closed tells nothing more, though it may have come already", async (t) => {
+  const clock = new Clock(t);
+  const asked = serve([[1, 2].map((id) => block("message", message(id), id))], 10_000);
+  const room = connect(ROOM, { position: 0, token: "secret" });
+  const told = listen(room);
+  room.addEventListener("message", () => room.close());
+  await rested();
+  clock.run(60_000);
+  await rested();
+  assert.deepEqual([told, asked.length], [[["message", 1, "text 1"]], 1]);
 });
 
 for (const status of [401, 403])

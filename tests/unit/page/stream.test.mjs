@@ -149,6 +149,9 @@ test("an earlier position is asked for once, and a loop is slowed down", (t) => 
   place.position = 8;
   delay(clock);
   assert.ok(Source.last.url.endsWith("=8"));
+  clock.run(1_000);
+  stream.rewind(0);
+  assert.ok(Source.last.url.endsWith("=0"));
 });
 
 test("waking up ends a delay, and a silence of 22 s, and trusts nothing of another network", (t) => {
