@@ -15,20 +15,27 @@ def test_garbage_is_collected_again_when_the_server_serves():
     assert done.stdout == "True\n"
 
 
-def test_garbage_is_looked_for_once_in_what_lives_on_and_again_after_a_while():
-    """A cycle that was alive at a full collection, and is garbage since, is found by the hourly one only."""
+def test_what_lives_on_is_looked_at_once_an_hour():
+    """A cycle that others outlived, and is garbage now, is found by the hourly collection only."""
     code = """if True:
-        import gc, weakref
+        import asyncio, gc, weakref
         from flychat import process
         class Cycle: pass
-        process.collect_less()
-        cycle = Cycle(); cycle.self = cycle
-        gc.collect()
-        alive = weakref.ref(cycle); del cycle
-        gc.collect()
-        print(alive() is not None)
-        process._look_again()
-        print(alive() is None)
+
+        async def main():
+            process.collect_less()
+            cycle = Cycle(); cycle.self = cycle
+            gc.collect(1)
+            alive = weakref.ref(cycle); del cycle
+            kept = [[] for _ in range(500_000)]
+            assert alive() is not None
+            process.LAG_SECONDS, process.FULL_SECONDS = 0.001, 0.001
+            task = asyncio.create_task(process.watch_loop())
+            while alive() is not None:
+                await asyncio.sleep(0.001)
+            print("found")
+
+        asyncio.run(main())
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "True\nTrue\n"
+    assert done.stdout == "found\n"
