@@ -38,7 +38,7 @@ export class Status {
     }
     if (state?.kind === "turns" && navigator.onLine) {
       this.#since = null;
-      return this.#write("turns", "New messages every 5 s", ": five other windows are live");
+      return this.#write("turns", "New messages every 5 s"); // five other windows are live
     }
     this.#since ??= performance.now();
     const quiet = this.#since + BLIP - performance.now();

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
 
+from tests.conftest import need
 from tests.page.window import Open, hide, seed
-from tests.support.browser import Window, post
+from tests.support.browser import ServerProcess, Window, post
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.xdist_group("page places")
 
@@ -65,3 +74,49 @@ def test_four_hidden_rooms_give_way_to_those_in_sight(window: Open, url: str, ro
         expect(each.row("there is a connection left")).to_have_attribute("data-state", "official")
     six[-1].button("Older messages").click()
     expect(six[-1].row("message 1")).to_be_attached()
+
+
+@pytest.fixture
+def http2(server: ServerProcess, tmp_path: Path) -> Iterator[str]:
+    """The server behind an nginx that speaks HTTP/2."""
+    need("nginx")
+    need("openssl")
+    made = ("-subj", "/CN=localhost", "-keyout", "key.pem", "-out", "certificate.pem")
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *made]
+    subprocess.run(request, cwd=tmp_path, check=True, capture_output=True)
+    port = free_port()
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    (tmp_path / "nginx.conf").write_text(
+        f"""{"user root;" * (os.geteuid() == 0)} daemon off; worker_processes 1; pid nginx.pid; events {{}} http {{
+        access_log off; {" ".join(f"{kind}_temp_path {kind};" for kind in kinds)}
+        server {{ listen 127.0.0.1:{port} ssl http2; ssl_certificate certificate.pem; ssl_certificate_key key.pem;
+        location / {{ proxy_pass http://127.0.0.1:{server.port}; proxy_http_version 1.1; proxy_buffering off;
+        proxy_set_header Host $http_host; proxy_set_header Connection ""; }} }} }}"""
+    )
+    command = ["nginx", "-p", str(tmp_path), "-c", "nginx.conf", "-e", "stderr"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            assert process.poll() is None
+            time.sleep(0.02)
+    yield f"https://127.0.0.1:{port}/"
+    process.terminate()
+    process.wait()
+
+
+def test_over_http2_all_rooms_are_live_those_out_of_sight_as_well(
+    window: Open, url: str, http2: str, room: str
+) -> None:
+    first = window(url=http2, room=f"0 {room}"[:64], ignore_https_errors=True).open()
+    seven = [first]
+    for number in range(1, 7):
+        hide(seven[-1].page, True)
+        seven.append(window(url=http2, room=f"{number} {room}"[:64], beside=first).open())
+    for each in seven:
+        post(url, each.room, "Bob", "to all rooms")
+        expect(each.row("to all rooms")).to_be_attached()
+    first.say("from out of sight")
+    expect(first.row("from out of sight")).to_have_attribute("data-id", "2")
