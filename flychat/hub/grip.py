@@ -93,13 +93,14 @@ def _recovery(channel: str, last_id: str) -> StreamRequest | None:
 def grip_item(publication: Publication) -> bytes:
     """The publication as an item of a POST to the proxy. Ids are strings there.
 
-    Written out, in the words of pubcontrol's Item, whose objects and dictionaries took 20 us of 23.
+    Written out, in the words of pubcontrol's Item, whose objects and dictionaries took 20 us of 23. In `formats`:
+    so Fastly documents it. Pushpin does not ask for that, and pubcontrol leaves it out.
     """
     ids = ""
     if publication.id is not None:
         ids = f'"id":"{publication.id}","prev-id":"{publication.prev_id}",'
     channel, content = compact_json(publication.channel), compact_json(publication.content.decode())
-    return f'{{"channel":{channel},{ids}"http-stream":{{"content":{content}}}}}'.encode()
+    return f'{{"channel":{channel},{ids}"formats":{{"http-stream":{{"content":{content}}}}}}}'.encode()
 
 
 def hint_channel(publication: Publication) -> str:
@@ -112,7 +113,7 @@ def grip_hint(channel: str) -> bytes:
 
     For the provisional one: on the official one it would count as a publication without an id.
     """
-    return f'{{"channel":{compact_json(channel)},"http-stream":{{"action":"hint"}}}}'.encode()
+    return f'{{"channel":{compact_json(channel)},"formats":{{"http-stream":{{"action":"hint"}}}}}}'.encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,7 +147,7 @@ class Pushpin:
                 self._update(hold)
         else:
             for item in json.loads(body)["items"]:
-                self._publish(item)
+                self._publish({**item, **item.get("formats", {})})
 
     def stop(self) -> None:
         self._stopped = True

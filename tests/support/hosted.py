@@ -23,7 +23,7 @@ from tests.support.pushpin_stand_in import StandIn
 
 SERVICE, TOKEN = "bUkkLvWK4LhMdaEx8VqLW4", "a-token-of-the-account"
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
-MEMBERS = {"channel", "id", "prev-id", "http-stream", "formats"}
+MEMBERS = {"channel", "id", "prev-id", "formats"}
 
 
 def public(private: ec.EllipticCurvePrivateKey) -> bytes:
@@ -71,9 +71,7 @@ class _Api(RequestHandler):
             self.finish()
 
     def post(self, path: str) -> None:
-        items = json.loads(self.request.body)["items"]
-        items = [{**item, **item.pop("formats", {})} for item in items]
-        self.proxy.pushpin.post("publish", json.dumps({"items": items}).encode())
+        self.proxy.pushpin.post("publish", self.request.body)
         self.write("Published\n")
 
     def _problem(self) -> int | None:
@@ -93,6 +91,6 @@ class _Api(RequestHandler):
 
 
 def _is_taken(item: dict) -> bool:
-    content = item.get("http-stream") or item["formats"]["http-stream"]
+    content = item["formats"]["http-stream"]
     names = all(isinstance(item.get(name, ""), str) for name in ("channel", "id", "prev-id"))
     return item.keys() <= MEMBERS and names and content.keys() == {"content"}
