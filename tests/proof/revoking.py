@@ -10,6 +10,7 @@ one. Some expire. Two senders write all the time, and people are revoked one aft
 
 `--lose` loses every item that is published for a pass, so that only recoveries are left. `--processes 2` has two
 servers over one DynamoDB (moto): Pushpin asks the first one, and the revocations go to the second.
+`--pushpin $FLYCHAT_TEST_PUSHPIN` takes another release of Pushpin.
 """
 
 from __future__ import annotations
@@ -227,15 +228,22 @@ class Trial:
 
 
 async def trial(
-    directory: Path, *, streams: int, revocations: int, seconds: float, lose: bool = False, processes: int = 1
+    directory: Path,
+    *,
+    streams: int,
+    revocations: int,
+    seconds: float,
+    lose: bool = False,
+    processes: int = 1,
+    pushpin: str = "pushpin",
 ) -> Report:
-    """Runs one, with everything that it takes."""
-    stage = Stage(directory)
+    """Runs one, with everything that it takes; `pushpin` names the program."""
+    stage = Stage(directory, pushpin)
     try:
         (directory / "secret").write_text(KEY + "\n")
         ports = [free_port() for _ in range(processes)]
-        pushpin = await stage.pushpin(*ports)
-        control = stage.control(pushpin)
+        proxy = await stage.pushpin(*ports)
+        control = stage.control(proxy)
         if lose:
             control.fate = lambda item: "lose" if item["channel"].startswith("pass-") else "pass"
         options = ["--secret", str(directory / "secret"), "--access", f"{ROOM}="]
@@ -246,7 +254,7 @@ async def trial(
             await stage.app(port, [control.grip_url], *options, store=store, environ=environ)
             for port in ports
         ]
-        at_work = Trial(pushpin.url, apps[-1].url, streams, revocations, seconds)
+        at_work = Trial(proxy.url, apps[-1].url, streams, revocations, seconds)
         return await at_work.run(drain=BOUND)
     finally:
         await stage.close()
@@ -267,6 +275,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--lose", action="store_true")
+    parser.add_argument("--pushpin", default="pushpin", metavar="PROGRAM", help="another release of it")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="revoking-") as directory:
         report = asyncio.run(trial(Path(directory), **vars(given)))
