@@ -76,6 +76,20 @@ def test_four_hidden_rooms_give_way_to_those_in_sight(window: Open, url: str, ro
     expect(six[-1].row("message 1")).to_be_attached()
 
 
+def test_a_room_is_in_sight_if_any_of_its_tabs_is(window: Open, url: str, room: str) -> None:
+    leader = window(room=f"first {room}"[:64]).open()
+    follower = window(room=leader.room, beside=leader).open()
+    hide(leader.page, True)
+    others = [window(room=f"{number} {room}"[:64], beside=leader) for number in range(5)]
+    for each in others:
+        each.open(connected=each is not others[-1])
+    expect(others[-1].status).to_have_text(IN_TURNS)
+    post(url, leader.room, "Bob", "live")
+    expect(follower.row("live")).to_be_visible()
+    hide(follower.page, True)
+    expect(others[-1].status).to_have_text("Connected")
+
+
 @pytest.fixture
 def http2(server: ServerProcess, tmp_path: Path) -> Iterator[str]:
     """The server behind an nginx that speaks HTTP/2."""
