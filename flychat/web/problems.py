@@ -33,6 +33,13 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.NotReady: (HTTPStatus.SERVICE_UNAVAILABLE, "not_ready"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
+# What they were called before Python 3.13: a code for programs does not depend on the Python that serves.
+PHRASES = {
+    413: "Request Entity Too Large",
+    414: "Request-URI Too Long",
+    416: "Requested Range Not Satisfiable",
+    422: "Unprocessable Entity",
+}
 UNAVAILABLE = "The message store does not answer. Please try again{}"
 
 
@@ -47,7 +54,7 @@ class Problem:
 
     @property
     def title(self) -> str:
-        return HTTPStatus(self.status).phrase
+        return phrase(self.status)
 
     @property
     def json(self) -> str:
@@ -60,17 +67,21 @@ class Problem:
         return self.status in (500, 503)
 
 
+def phrase(status: int) -> str:
+    return PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 def problem_of(error: object, status: int = 500, *, allowed: str = "", again: str = ".") -> Problem:
     """What `error` is, where Tornado would answer with `status`.
 
     `allowed` are the methods that the path has; `again` ends the sentence that asks to try again.
     """
-    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    code = phrase(status).lower().replace(" ", "_")
     for kind in type(error).__mro__:
         if kind in STATUSES:
             status, code = STATUSES[kind]
             break
-    text = str(error) if isinstance(error, errors.Refused) else HTTPStatus(status).phrase
+    text = str(error) if isinstance(error, errors.Refused) else phrase(status)
     headers = {"Cache-Control": "no-store"}
     if status == 405:
         headers["Allow"] = allowed

@@ -97,7 +97,10 @@ def test_every_kind_of_the_table_has_a_row():
         (400, "bad_request", "Bad Request", NO_STORE),
         (404, "not_found", "Not Found", NO_STORE),
         (405, "method_not_allowed", "Method Not Allowed", {**NO_STORE, "Allow": "GET, HEAD"}),
+        (413, "request_entity_too_large", None, NO_STORE),
+        (414, "request-uri_too_long", None, NO_STORE),
         (416, "requested_range_not_satisfiable", None, NO_STORE),
+        (422, "unprocessable_entity", None, NO_STORE),
     ],
 )
 def test_what_tornado_refuses_is_told_by_its_status(status, code, text, headers):
