@@ -93,8 +93,8 @@ def _recovery(channel: str, last_id: str) -> StreamRequest | None:
 def grip_item(publication: Publication) -> bytes:
     """The publication as an item of a POST to the proxy. Ids are strings there.
 
-    Written out, in the words of pubcontrol's Item, whose objects and dictionaries took 20 us of 23. The member
-    `formats` is Fastly's: Pushpin does not ask for it, and pubcontrol leaves it out.
+    Written out, in the words of pubcontrol's Item, whose objects and dictionaries took 20 us of 23.
+    The member `formats` is Fastly's: Pushpin does not ask for it, and pubcontrol leaves it out.
     """
     ids = ""
     if publication.id is not None:
