@@ -137,10 +137,10 @@ class Chat:
         """Nobody waits for the draft any more: if the store was not given it yet, it never is."""
         self._log.withdraw(draft)
 
-    def signal(self, signal: Signal) -> None:
+    async def signal(self, signal: Signal) -> None:
         """Tells it to those who listen now; that somebody is here, with the others who are.
 
-        Nothing is stored. Raises Overloaded, before messages would be refused.
+        Nothing is stored. Returns when it is passed on. Raises Overloaded, before messages would be refused.
         """
         if self._hub.pressed():
             raise Overloaded
@@ -148,6 +148,7 @@ class Chat:
             self._presence.here(signal.room, signal.sender)
         else:
             self._hub.publish(signalled(signal))
+            await self._hub.passed_on()
 
     async def stream(
         self, request: StreamRequest, response: Response, client: str, pass_: Pass | None = None

@@ -43,7 +43,7 @@ class SignalsHandler(RightsHandler):
         user, named = (None, None) if who is None else (who.sub, who.name)
         signal = Signal.create(room, fields, now=time.time(), user=user, name=named)
         self.admit(SHARE if signal.kind == HERE else 1)
-        self.chat.signal(signal)
+        await self.while_here(self.chat.signal(signal))
         self.set_status(202)
         self.write_json({})
 

@@ -43,10 +43,12 @@ def sent(window: Window) -> list[dict]:
 
 def test_who_is_typing_is_seen_until_the_message_comes(window: Open, signals: str) -> None:
     ann, bob = window(url=signals).open(), window("Bob", url=signals).open()
+    beside = window(url=signals, beside=ann).open()
     height = ann.page.locator("header").evaluate("header => header.offsetHeight")
     expect(company(ann)).to_be_hidden()
     bob.text.press_sequentially("hel")
     expect(company(ann)).to_have_text("Bob is typing…")
+    expect(company(beside)).to_have_text("Bob is typing…")
     assert ann.page.locator("header").evaluate("header => header.offsetHeight") == height
     bob.say("hello")
     expect(ann.row("hello")).to_be_visible()

@@ -485,7 +485,15 @@ LINES = [
             "What may be lost is added to a queue that is about to drop messages.",
             *(Chat, "signal", "if self._hub.pressed():", "if False:"),
         ),
-        "unit/test_chat.py::test_signals_are_refused_where_much_waits_to_be_handed_on",
+        "unit/test_chat.py::test_a_signal_is_passed_on_before_it_is_answered_and_refused_where_much_waits",
+    ),
+    (
+        line(
+            "signals_left_behind",
+            "A signal is answered while it is on its way to the proxy: the process may be frozen then.",
+            *(Chat, "signal", "await self._hub.passed_on()", "pass"),
+        ),
+        "unit/test_chat.py::test_a_signal_is_passed_on_before_it_is_answered_and_refused_where_much_waits",
     ),
     (
         line(

@@ -105,14 +105,14 @@ async def test_who_does_not_wait_any_more_is_not_waited_for():
 
 
 @in_virtual_time
-async def test_signals_are_refused_where_much_waits_to_be_handed_on():
+async def test_a_signal_is_passed_on_before_it_is_answered_and_refused_where_much_waits():
     hub = Hub()
     chat = chat_over(MemoryEngine(), hub)
     signal = Signal.create("room", {"from": "ann", "kind": "typing"}, now=0)
     for _ in range(2):
-        chat.signal(signal)
-    with pytest.raises(Overloaded):
-        chat.signal(signal)
-    with pytest.raises(Overloaded):
-        chat.signal(Signal.create("room", {"from": "ann", "kind": HERE}, now=0))
+        await chat.signal(signal)
+    assert hub.passed == hub.published, "it is answered when it is passed on"
+    for refused in (signal, Signal.create("room", {"from": "ann", "kind": HERE}, now=0)):
+        with pytest.raises(Overloaded):
+            await chat.signal(refused)
     assert [publication.id for publication in hub.published] == [None, None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import json
 import types
@@ -17,7 +16,7 @@ from flychat.access import READ, BadToken
 from flychat.access.opened import open_access, open_keeper
 from flychat.access.options import AccessOptions
 from flychat.chat import Chat
-from flychat.errors import Overloaded, Unavailable
+from flychat.errors import Unavailable
 from flychat.fields import iso_date
 from flychat.hub import Asked
 from flychat.hub.local import LocalHub
@@ -129,8 +128,7 @@ class Server:
 
     def signal(self, signal: Signal) -> None:
         if self.up and not self.draining:
-            with contextlib.suppress(Overloaded):
-                self.context.copy().run(self.chat.signal, replace(signal, date=iso_date(self.time())))
+            self.spawn(self.chat.signal(replace(signal, date=iso_date(self.time()))))
 
     def time(self) -> float:
         return self.world.wall() + self.ahead
