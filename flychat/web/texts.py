@@ -3,6 +3,7 @@
     a mention in front of a line    <bdi>: a name of another script does not turn the sentence behind it
     code between backticks          <code>, single ones within a line, triple ones with their lines: nothing
                                     else of Markdown. The backticks stay, in <s>, which is not displayed
+    a mark (sides.py)               where a line would stand on another side in WebKit than elsewhere
     a few emoji and nothing else    are large
     a long text                     is folded, if there are scripts to unfold it
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 import re
 from html import escape
+
+from .sides import with_sides
 
 LONG = 1_500  # characters
 LONG_LINES = 24
@@ -43,19 +46,21 @@ def html_of(text: str) -> str:
     """The text, with its elements."""
     if "`" not in text and "@" not in text:
         return escape(text)
-    html, end = "", 0
+    parts: list[tuple[str, str, str]] = []
+    end = 0
     for part in _PARTS.finditer(text):
-        html += escape(text[end : part.start()]) + _element(part)
+        plain = text[end : part.start()] + (part["before"] or "")
+        parts += [(escape(plain), plain, ""), _element(part)]
         end = part.end()
-    return html + escape(text[end:])
+    return with_sides([*parts, (escape(text[end:]), text[end:], "")])
 
 
-def _element(part: re.Match[str]) -> str:
+def _element(part: re.Match[str]) -> tuple[str, str, str]:
     if part["block"] is not None:
-        return _code("code class=block", part["open"], part["block"], part["close"])
+        return _code("code class=block", part["open"], part["block"], part["close"]), "\n", ""
     if part["code"] is not None:
-        return _code("code", "`", part["code"], "`")
-    return f"{part['before']}<bdi>{escape(part['mention'])}</bdi>"
+        return _code("code", "`", part["code"], "`"), "", part["code"]
+    return f"<bdi>{escape(part['mention'])}</bdi>", "", part["mention"]
 
 
 def _code(tag: str, opened: str, code: str, closed: str) -> str:

@@ -122,6 +122,7 @@ def test_the_readers_place_survives(tab: Callable[[], Tab], url: str, room: str,
 
 def test_texts_stand_on_the_side_where_they_begin(tab: Callable[[], Tab], url: str, room: str) -> None:
     sides = {"שלום": "right", "hello": "left", "@Ann שלום": "right", "www.example.org שלום": "right"}
+    sides |= {"`code` שלום": "right", "@דנה hello": "left", "@Ann hello": "left"}
     for text in sides:
         post(url, room, "Bob", text + "\n" + "." * 60)
     ann = enter(tab(), url, room)

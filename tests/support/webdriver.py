@@ -138,9 +138,9 @@ class Bidi:
             return said["result"]
 
     def close(self) -> None:
-        with suppress(Failed):
+        with suppress(Failed, TimeoutError):
             self("browser.close")
-        self._wait(self._end())
+            self._wait(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -161,7 +161,8 @@ ALLOWED = {
     "web.revocations": PURE | {"access.revocations", "web.operators"},
     "web.assets": {"web.base", "web.negotiation", "web.paths"},
     "web.status": PURE | {"web.base"},
-    "web.texts": set(),
+    "web.sides": set(),
+    "web.texts": {"web.sides"},
     "web.rows": PURE | {"web.texts"},
     "web.pages": PURE | {"web.base", "web.rights", "web.rows", "web.visitor"},
     "web": PURE

@@ -15,7 +15,7 @@ const shown = (text) =>
 for (const [text, wanted] of [
   ["hello", "hello"],
   ["שלום", "שלום"],
-  ["@Ann hello", "<@Ann hello"],
+  ["@Ann hello", "@Ann hello"],
   ["@Ann שלום", ">@Ann שלום"],
   ["@דנה hello", "<@דנה hello"],
   ["@Ann 12, مرحبا hello", ">@Ann 12, مرحبا hello"],
@@ -24,10 +24,12 @@ for (const [text, wanted] of [
   ["👉 https://example.org: ߒߞߏ", "👉 >https://example.org: ߒߞߏ"],
   ["שלום www.example.org", "שלום www.example.org"],
   ["`code` `more` שלום", ">`code` `more` שלום"],
-  ["hello\n@Ann שלום\n@Bob bye\n\n@Cid", "hello\n>@Ann שלום\n<@Bob bye\n\n<@Cid"],
-  ["@Ann\nשלום", "<@Ann\nשלום"],
+  ["hello\n@Ann שלום\n@Bob bye\n\n@Cid", "hello\n>@Ann שלום\n@Bob bye\n\n@Cid"],
+  ["@Ann\nשלום", "@Ann\nשלום"],
   ["a\n```\nx\n```\n`b` שלום", "a\n```\nx\n```\n>`b` שלום"],
-  ["@Ann ```x``` שלום", "<@Ann ```x``` שלום"],
+  ["@Ann ```x``` שלום", "@Ann ```x``` שלום"],
   ["`a` 𞤀", ">`a` 𞤀"],
+  ["@דנה שלום", "@דנה שלום"],
+  ["@1 `2` `a` שלום", "@1 `2` >`a` שלום"],
 ])
   test(`the marks of ${JSON.stringify(text)}`, () => assert.equal(shown(text), wanted));

@@ -5,13 +5,15 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
+import { withSides } from "../../../static/sides.js";
 import { isBig, isLong, pieces } from "../../../static/texts.js";
 
 const cases = JSON.parse(readFileSync(new URL("../../contract/texts.json", import.meta.url)));
 const CHARACTERS = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;" };
 const escape = (text) => text.replace(/[&<>"']/g, (character) => CHARACTERS[character]);
 
-function html({ text, mention, code, block, open, close }) {
+function html({ side, text, mention, code, block, open, close }) {
+  if (side) return `<i class=${side}></i>`;
   if (mention) return `<bdi>${escape(mention)}</bdi>`;
   if (!code) return escape(text);
   const start = `<code${block ? " class=block" : ""} dir=ltr translate=no>`;
@@ -20,7 +22,7 @@ function html({ text, mention, code, block, open, close }) {
 
 for (const { text, ...wanted } of cases)
   test(`the text ${JSON.stringify(text.slice(0, 60))} of ${text.length}`, () => {
-    const made = { html: pieces(text).map(html).join(""), big: isBig(text), long: isLong(text) };
+    const made = { html: withSides(pieces(text)).map(html).join(""), big: isBig(text), long: isLong(text) };
     assert.deepEqual(made, wanted);
   });
 
