@@ -434,7 +434,7 @@ async def test_80_rooms_opened_at_once_do_not_keep_a_message_waiting(stage):
     await crowd.until_id(3)
     for listener in crowd.listeners:
         assert (listener.ids, listener.broken, listener.closed) == ([1, 2, 3], [], False)
-    assert took < 3  # with a recovery URL for each room: 10
+    assert took < 7  # with a recovery URL for each room 10, and on a busy machine more
     await crowd.close()
 
 
