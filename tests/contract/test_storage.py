@@ -941,7 +941,9 @@ async def test_a_sweep_that_finds_nothing_takes_no_longer_for_more_messages(sqli
         ticks.clear()
         await sqlite.expire("2025")
         counts.append(len(ticks))
-    assert counts[0] == counts[1] == counts[2] > 0
+    assert (
+        0 < max(counts) < 1.1 * min(counts)
+    )  # SQLite 3.40 takes as many each time, 3.53 a hundredth more or less
 
 
 @gen_test
