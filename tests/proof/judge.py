@@ -124,13 +124,17 @@ class Log:
         """Somebody asks to clear the room, which ends above this id; a stream may be the first to tell where."""
         self._doubt = min(self._doubt, above)
 
-    def hear(self, floor: int, last: int) -> None:
-        """A stream says that the room was cleared up to there, or that the newest HISTORY of more follow."""
+    def hear(self, floor: int, last: float = math.inf) -> None:
+        """A stream says that the room was cleared up to there, or that the newest HISTORY up to `last` follow."""
         unknown = self._doubt <= floor and floor not in self.floors
         if unknown:
             self.floors.insert(len(self.floors) - (floor < self.floors[-1]), floor)
             if last - floor != self._history:
                 self.told.add(floor)
+
+    def may_be_cleared(self, upto: int) -> bool:
+        """By then; it may be restored since."""
+        return 0 < upto <= max(self.floors) or self._doubt <= upto
 
     def restore(self, last: int, floor: int, ended: int, lost: Iterable[Stored]) -> None:
         """It goes on as a copy that ends at `last`; it had ended at `ended`, with messages that are lost."""
@@ -148,8 +152,12 @@ class Log:
 
         One that was opened before the log became an older copy goes on behind where that had ended.
         """
-        before = self._before_the_newest(self.newest(), self.floor)
-        return id <= max(before, self.twice) + 1
+        if id > self._opens_with():
+            self.hear(id - 1)
+        return id <= self._opens_with()
+
+    def _opens_with(self) -> int:
+        return max(self._before_the_newest(self.newest(), self.floor), self.twice) + 1
 
     def too_far(self, position: int, last: int) -> bool:
         """Whether what follows the position cannot be replayed, where the log ends at `last`."""
@@ -261,9 +269,7 @@ class Witness:
             self.broken.append(f"reset at {lastEventId} with the id {id!r}")
         self.position, self.reached = int(id or 0), lastEventId
         self.started = self.position
-        cleared = self.log.floor or 0 < lastEventId <= max(
-            self.log.floors
-        )  # by then; it may be restored since
+        cleared = self.log.floor or self.log.may_be_cleared(lastEventId)
         if self.position == 0 and cleared:  # nothing follows: it goes on behind what was cleared
             self.started, self._expected = lastEventId, None
         else:

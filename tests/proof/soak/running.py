@@ -66,9 +66,9 @@ def report(stages: list[Stage], seed: int, seconds: float) -> str:
             f"seed {seed}, {seconds / 60:.1f} minutes, {counts['rounds']} rounds on {len(stages)} stages",
             f"streams checked: {counts['streams']} (of {counts['clients']} clients); resets: {counts['resets']}",
             f"deliveries: {counts['deliveries']} of {counts['messages']} messages; POSTs: {answers}",
-            f"provisionals cut off: {counts['provisionals cut off']}, excused: {counts['provisionals excused']}",
+            f"provisionals cut off: {counts['provisionals cut off']}, excused: {counts['provisionals excused']}; "
+            f"streams ended by a right's end: {counts['farewells']} told so, {counts['prefixes']} clients shut out",
             "operators: " + ", ".join(f"{n} {name}" for name, n in sorted(done.items())),
-            f"rights: {counts['farewells']} farewells, {counts['prefixes']} streams that ended with their right",
             "faults: " + ", ".join(f"{n} {name}" for name, n in sorted(suffered.items())),
             "whole after the last fault: "
             + ", ".join(f"{mode} {seconds:.1f} s" for mode, seconds in slowest.items()),
