@@ -22,22 +22,24 @@ from ..commits import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Broken, Run, StoreFailed, Summary, Taken, Unknown
 from .files import Files, unusable
-from .sqlite_database import BUSY_MS, FAILURES, MEMORY, failure, failures, opened
+from .sqlite_database import (
+    BUSY_MS,
+    DELETE,
+    FAILURES,
+    MEMORY,
+    OLDEST,
+    SELECT,
+    STORED,
+    failure,
+    failures,
+    once,
+    opened,
+)
 from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
 
 T = TypeVar("T")
-DELETE = "DELETE FROM log WHERE room = ? AND seq = ? AND m = ?"
 Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
 
-SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
-OLDEST = (  # with the dates of their last messages; a void one has none, and is old
-    "SELECT seq, coalesce(json_extract(m, '$[#-1][2]'), ''), length(m) FROM log "
-    "WHERE room = ?1 AND seq < (SELECT max(seq) FROM log WHERE room = ?1) ORDER BY seq"
-)
-STORED = (  # of every commit in turn: whose it is, how many ids and messages it has, its bytes and its date
-    "SELECT room, seq, n, CASE m WHEN '[]' THEN 0 ELSE n END, length(CAST(m AS BLOB)), "
-    "json_extract(m, '$[#-1][2]') FROM log WHERE (room, seq) > (?, ?) ORDER BY room, seq"
-)
 FIND = 500  # ids that are searched before puts may pass
 BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are deleted before puts may pass
 EMPTY_SECONDS = 1.0  # between two tries to empty the write-ahead log, which a reader may hold
@@ -67,7 +69,7 @@ class SqliteEngine:
         try:
             await engine._run(engine._open, IDLE)
         except BaseException as error:
-            await engine._worker.close(_once(lambda: None))
+            await engine._worker.close(once(lambda: None))
             if isinstance(error, Unknown):
                 raise unusable(path, str(error)) from error
             raise
@@ -272,15 +274,15 @@ class SqliteEngine:
         return not busy
 
     async def _idle(self, job: Callable[..., T], *values: object) -> T:
-        return await self._worker.do(_once(partial(job, *values)), IDLE)
+        return await self._worker.do(once(partial(job, *values)), IDLE)
 
     async def close(self) -> None:
         if self._emptying is not None:
             self._emptying.cancel()
-        await self._worker.close(_once(self._opened.close))
+        await self._worker.close(once(self._opened.close))
 
     async def _run(self, job: Callable[[], T], rank: int = READING) -> T:
-        return await self._worker.do(_once(job), rank)
+        return await self._worker.do(once(job), rank)
 
     def _sql(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with failures():
@@ -288,11 +290,3 @@ class SqliteEngine:
 
     def _open(self) -> None:
         self._db, self._files, self._opened = opened(self._path, reading=self._reading)
-
-
-def _once(job: Callable[[], T]) -> Job[T]:
-    """A job that is done in one part."""
-    with failures():
-        result = job()
-    yield
-    return result

@@ -12,12 +12,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from . import Broken, StoreFailed, Unknown
 from .files import Files, InUse, unusable
+from .worker import Job
+
+T = TypeVar("T")
 
 MEMORY = ":memory:"
 VERSION = 1  # of the format, as the file's user_version
@@ -25,6 +29,17 @@ WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
 BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
 COLUMNS = ["room TEXT", "seq INTEGER", "n INTEGER", "m TEXT"]  # as in DynamoDB: storage/dynamodb.py
 SCHEMA = f"CREATE TABLE log ({', '.join(COLUMNS)}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
+
+SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
+OLDEST = (  # with the dates of their last messages; a void one has none, and is old
+    "SELECT seq, coalesce(json_extract(m, '$[#-1][2]'), ''), length(m) FROM log "
+    "WHERE room = ?1 AND seq < (SELECT max(seq) FROM log WHERE room = ?1) ORDER BY seq"
+)
+STORED = (  # of every commit in turn: whose it is, how many ids and messages it has, its bytes and its date
+    "SELECT room, seq, n, CASE m WHEN '[]' THEN 0 ELSE n END, length(CAST(m AS BLOB)), "
+    "json_extract(m, '$[#-1][2]') FROM log WHERE (room, seq) > (?, ?) ORDER BY room, seq"
+)
+DELETE = "DELETE FROM log WHERE room = ? AND seq = ? AND m = ?"
 
 PASSING = {  # primary result codes that may go away by themselves; any other needs a human
     sqlite3.SQLITE_BUSY: "another program is writing to it",
@@ -117,3 +132,11 @@ def failures() -> Iterator[None]:
         yield
     except FAILURES as error:
         raise failure(error) from error
+
+
+def once(job: Callable[[], T]) -> Job[T]:
+    """A job that is done in one part."""
+    with failures():
+        result = job()
+    yield
+    return result
