@@ -73,6 +73,8 @@ class SqliteEngine:
             if isinstance(error, Unknown):
                 raise unusable(path, str(error)) from error
             raise
+        if not reading:  # what was erased by a process that was killed before it had emptied the log
+            await engine._overwrite()
         return engine
 
     async def put(self, commit: Commit) -> None:
@@ -252,17 +254,21 @@ class SqliteEngine:
         return count
 
     async def _overwrite(self) -> None:
-        """Has what was erased leave both files: now, or as soon as the last reader beside us lets it."""
-        if not await self._idle(self._empty_wal) and self._emptying is None:
+        """Has what was erased leave both files: now, or when the disk and the last reader let it."""
+        if not await self._emptied() and self._emptying is None:
             self._emptying = asyncio.create_task(self._empty_later())
 
     async def _empty_later(self) -> None:
         emptied = False
         while not emptied:
             await asyncio.sleep(EMPTY_SECONDS)
-            with suppress(StoreFailed):
-                emptied = await self._idle(self._empty_wal)
+            emptied = await self._emptied()
         self._emptying = None
+
+    async def _emptied(self) -> bool:
+        with suppress(StoreFailed):  # the change itself is done, and is not to be repeated
+            return await self._idle(self._empty_wal)
+        return False
 
     def _empty_wal(self) -> bool:
         """Says whether nothing kept it from that. It waits for no reader: who writes would, too."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -418,6 +419,48 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
         await asyncio.sleep(0.01)
     assert b"a secret" not in in_files(tmp_path)
     assert [m.text for c in await sqlite.tail("room", 9) for m in c.messages] == ["goes on 0"]
+
+
+@gen_test
+async def test_what_a_process_erased_that_was_killed_then_leaves_both_files_when_the_next_one_starts(
+    sqlite, tmp_path, monkeypatch
+):
+    """Between the rewrite and the emptying of the log; who asks again finds it erased, and has nothing to do."""
+    monkeypatch.setattr("flychat.storage.sqlite.EMPTY_SECONDS", 0.01)
+    monkeypatch.setattr(sqlite, "_overwrite", lambda: asyncio.sleep(0))
+    left = tmp_path / "left"
+    left.mkdir()
+    await sqlite.put(old := commit(1, text="a secret " * 900))
+    await sqlite.rewrite(old, old.emptied())
+    for name in ("chat.db", "chat.db-wal"):
+        shutil.copy(tmp_path / name, left / name)
+    assert b"a secret" in in_files(left)
+    engine = await SqliteEngine.open(str(left / "chat.db"))
+    try:
+        assert b"a secret" not in in_files(left)
+        assert await engine.tail("room", 1) == [old.emptied()]
+    finally:
+        await engine.close()
+
+
+@gen_test
+async def test_what_was_erased_while_the_disk_fails_leaves_both_files_when_it_works(
+    sqlite, tmp_path, monkeypatch
+):
+    """The rewrite itself is done: it would be Taken if it was repeated, and the log left as it is."""
+    monkeypatch.setattr("flychat.storage.sqlite.EMPTY_SECONDS", 0.01)
+    empty_wal, failures = sqlite._empty_wal, [Unknown("the disk is full")] * 2
+    monkeypatch.setattr(sqlite, "_empty_wal", lambda: empty_wal() if not failures else _raise(failures.pop()))
+    await sqlite.put(old := commit(1, text="a secret " * 900))
+    await sqlite.rewrite(old, old.emptied())
+    assert b"a secret" in in_files(tmp_path)
+    while sqlite._emptying is not None:  # noqa: ASYNC110 - nobody is told
+        await asyncio.sleep(0.01)
+    assert b"a secret" not in in_files(tmp_path)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _other(number: int) -> Draft:

@@ -145,6 +145,23 @@ RULES: list[tuple[tuple[str, str, Any, str, str, str], str]] = [
     ),
     (
         (
+            "left_by_the_killed",
+            "What a process erased that was killed then stays in the write-ahead log.",
+            *(SqliteEngine, "open", "if not reading:", "if False:"),
+        ),
+        "contract/test_storage.py::"
+        "test_what_a_process_erased_that_was_killed_then_leaves_both_files_when_the_next_one_starts",
+    ),
+    (
+        (
+            "left_by_a_bad_disk",
+            "What was erased while the disk is full stays in the write-ahead log.",
+            *(SqliteEngine, "_emptied", "return False", "return True"),
+        ),
+        "contract/test_storage.py::test_what_was_erased_while_the_disk_fails_leaves_both_files_when_it_works",
+    ),
+    (
+        (
             "anybody_removes",
             "Whoever may write removes what others have written.",
             *(removals_module, "remove", "message.user != who.sub", "False"),
