@@ -12,14 +12,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from . import Broken, StoreFailed, Unknown
 from .files import Files, InUse, unusable
-from .worker import Job
 
 T = TypeVar("T")
 
@@ -134,7 +133,7 @@ def failures() -> Iterator[None]:
         raise failure(error) from error
 
 
-def once(job: Callable[[], T]) -> Job[T]:
+def once(job: Callable[[], T]) -> Generator[None, None, T]:
     """A job that is done in one part."""
     with failures():
         result = job()
