@@ -98,7 +98,8 @@ class Passes:
             began = time.monotonic()
             for each in meant:
                 each.right.end(began)
-            answer = await room.operator.until_answered("POST", "/revocations/", {"user": sub, **where})
+            asked = {"user": sub, **where}
+            answer = await room.operator.until_answered("POST", "/revocations/", asked, last=True)
             self._revoked[sub] = answer.get("at", 0)
             for each in meant:
                 each.right.end(began, time.monotonic())
