@@ -258,10 +258,11 @@ class Witness:
 
     def _reset(self, id: str, reason: str, lastEventId: int) -> None:
         self.counts["resets"] += 1
+        if int(id or 0) or reason == "behind":
+            self.log.hear(int(id or 0) or lastEventId, lastEventId)
         if reason == "ahead":
             just = lastEventId < (self.reached if self._invented else min(self.reached, self.log.twice))
         else:
-            self.log.hear(int(id or 0) or lastEventId, lastEventId)
             just = reason == "behind" and self.log.too_far(self.position or 0, lastEventId)
         if not just:
             self.broken.append(f"reset ({reason} at {lastEventId}) of a client at {self.position}")
