@@ -99,6 +99,7 @@ def test_one_of_all_tabs_of_a_room_notifies_and_none_while_one_is_looked_at(
         expect(tab.row("two")).to_have_attribute("data-id", "2")
     assert shown(leader) + shown(other) == [f"{room} / Bob: two"]
     choose(other, "Never")
+    expect(leader.page.get_by_label("Never")).to_be_checked()  # it has been told
     post(url, room, "Bob", "three")
     for tab in (leader, other):
         expect(tab.row("three")).to_have_attribute("data-id", "3")
