@@ -177,7 +177,7 @@ async def test_all_who_wait_are_told_when_the_store_does_not_answer(stage, secon
     assert [type(outcome) for outcome in outcomes] == [Unknown] * 3
     stage.worker._store = lambda items: [stage.done.append(items)] * len(items)
     stage.go.set()
-    while stage.worker._due is not None:  # until the thread has gone on, there is no answer to anybody
+    while stage.worker._due is not None:  # noqa: ASYNC110 - the thread tells nobody that it has gone on
         await asyncio.sleep(0.001)
     await stage.worker.put("later")
     assert stage.done == [["later"]], "those who were told try again by themselves"
