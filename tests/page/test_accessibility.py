@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
-from tests.page.window import Open, listen, seed, talk
+from tests.page.window import Held, Open, listen, seed, talk
 from tests.support.browser import ScriptedStream, axe, messages_url, post
 
 pytestmark = pytest.mark.xdist_group("page accessibility")
@@ -136,13 +136,12 @@ def test_the_log_is_polite_and_old_rows_are_not_read_out(window: Open, url: str,
     ann.button("Older messages").click()
     expect(ann.rows).to_have_count(60)
     expect(ann.log).to_have_attribute("aria-live", "polite")
-    held: list[Route] = []
-    ann.page.route("**/messages/", lambda route: held.append(route))
+    held = Held(ann.page, "**/messages/")
     with ann.page.expect_request("**/messages/"):
         ann.say("mine")
     ann.page.evaluate("() => (document.querySelector('li:last-child time a').textContent = '1:23')")
     ann.page.evaluate("() => void window.spoken.splice(1)")
-    held[0].continue_()
+    held.first.continue_()
     expect(ann.row("mine")).to_have_attribute("data-id", "61")
     expect(ann.row("mine").locator("time")).not_to_have_text("1:23")
     spoken = ann.page.evaluate("() => window.spoken")

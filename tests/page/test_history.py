@@ -9,7 +9,7 @@ from itertools import cycle
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import OPEN, Open, run_clock, seed
+from tests.page.window import OPEN, Held, Open, run_clock, seed
 from tests.support.browser import (
     ScriptedStream,
     ServerProcess,
@@ -139,15 +139,14 @@ def test_messages_that_are_loaded_before_the_stream_brings_them_are_shown_once(w
 def test_an_answer_from_before_a_reset_is_not_mixed_with_what_follows(window: Open) -> None:
     ann = window()
     stream = detached(ann)
-    held: list[Route] = []
-    ann.page.route(HISTORY, lambda route: held.append(route))
+    held = Held(ann.page, HISTORY)
     with ann.page.expect_request(HISTORY):
         ann.button("1 new").click()
     new = [event("message", wire_message(n, "Bob", f"new {n}", n)) for n in range(1, 3)]
     stream.then(OPEN + reset("ahead", 2) + "".join(new))
     run_clock(ann.page, lambda: ann.row("new 2").is_visible())
     with ann.page.expect_response(HISTORY):
-        answer_with(held[0], *range(403, 503))
+        answer_with(held.first, *range(403, 503))
     stream.then(OPEN + event("message", wire_message(3, "Bob", "new 3", 3)))
     run_clock(ann.page, lambda: ann.row("new 3").is_visible())
     assert ann.ids() == [1, 2, 3]
@@ -237,13 +236,12 @@ def test_a_long_wait_for_older_messages_is_left_to_the_person(window: Open, url:
 def test_who_writes_far_above_the_newest_message_sees_the_own_one_at_once(window: Open) -> None:
     ann = window()
     detached(ann)
-    held: list[Route] = []
-    ann.page.route(HISTORY, lambda route: held.append(route))
+    held = Held(ann.page, HISTORY)
     ann.page.route("**/messages/", lambda route: None)
     with ann.page.expect_request(HISTORY):
         ann.say("mine")
     expect(ann.row("mine")).to_be_in_viewport()
     assert "mine" in ann.page.evaluate("() => JSON.stringify(localStorage)")
-    answer_with(held[0], *range(403, 503))
+    answer_with(held.first, *range(403, 503))
     expect(ann.row("number 502")).to_be_in_viewport()
     expect(ann.row("mine")).to_be_in_viewport()

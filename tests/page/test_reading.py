@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Open, at_time, hide, seed, talk
+from tests.page.window import OPEN, Held, Open, at_time, hide, seed, talk
 from tests.support.browser import ScriptedStream, Window, event, history, post, wire_message
 
 pytestmark = pytest.mark.xdist_group("page reading")
@@ -109,12 +109,11 @@ def test_nothing_moves_when_the_script_takes_over(
                 moved.push([value, ...sources.map(({ node, currentRect: to }) => [node?.outerHTML?.slice(0, 90), to.toJSON()])]);
         }).observe({ type: "layout-shift", buffered: true })"""
     )
-    held: list[Route] = []
-    ann.page.route("**/chat.js", lambda route: held.append(route))
+    held = Held(ann.page, "**/chat.js")
     ann.page.reload(wait_until="commit")
     expect(ann.rows.last).to_be_visible()
     ann.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    held[0].continue_()
+    held.first.continue_()
     expect(ann.status).to_have_text("Connected")
     ann.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert ann.page.evaluate("() => window.moved ?? []") == []

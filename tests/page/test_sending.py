@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Open
+from tests.page.window import OPEN, Held, Open
 from tests.support.browser import ScriptedStream, event, wire_message
 
 pytestmark = pytest.mark.xdist_group("page sending")
@@ -15,15 +15,14 @@ pytestmark = pytest.mark.xdist_group("page sending")
 
 def test_an_own_message_is_shown_at_once_and_settles_while_typing_goes_on(window: Open, url: str) -> None:
     ann, bob = window("Ann").open(), window("Bob").open()
-    held: list[Route] = []
-    ann.page.route("**/messages/", lambda route: held.append(route))
+    held = Held(ann.page, "**/messages/")
     ann.say("slow one")
     expect(ann.row("slow one")).to_have_attribute("data-state", "pending")
     ann.text.press_sequentially("typed mean")
     bob.say("faster")
     expect(ann.row("faster")).to_have_attribute("data-id", "1")
     assert [row["text"] for row in ann.shown()] == ["faster", "slow one"]
-    held[0].continue_()
+    held.first.continue_()
     expect(ann.row("slow one")).to_have_attribute("data-id", "2")
     ann.text.press_sequentially("while")
     expect(ann.text).to_have_value("typed meanwhile")

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Open, hide, listen, run_clock, seed, streams
+from tests.page.window import OPEN, Held, Open, hide, listen, run_clock, seed, streams
 from tests.support.browser import (
     BreakingProxy,
     ScriptedStream,
@@ -108,23 +108,22 @@ def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, roo
 @pytest.mark.parametrize("first", ["answer", "reset"])
 def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(window: Open, first: str) -> None:
     ann = window()
-    held: list[Route] = []
     ann.page.clock.install()
     last = event("message", wire_message(2001, "Bob", "last", 1))
     ScriptedStream(ann.page, OPEN, OPEN + reset("behind", 2001, 2000) + last)
-    ann.page.route("**/messages/", lambda route: held.append(route))
+    held = Held(ann.page, "**/messages/")
     ann.open(connected=False)
     ann.say("mine")
     expect(ann.row("mine")).to_have_attribute("data-state", "pending")
-    stored = {"id": 1_900, **held[0].request.post_data_json}
+    stored = {"id": 1_900, **held.first.request.post_data_json}
     if first == "answer":
-        held[0].fulfill(json=stored)
+        held.first.fulfill(json=stored)
         expect(ann.row("mine")).to_have_attribute("data-state", "stored")
     ann.page.clock.fast_forward(2_500)
     expect(ann.row("last")).to_be_visible()
     if first == "reset":
         expect(ann.row("mine")).to_have_attribute("data-state", "pending")  # it is still on its way
-        held[0].fulfill(json=stored)
+        held.first.fulfill(json=stored)
     expect(ann.row("mine")).to_have_count(0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import OPEN, Open, seed
+from tests.page.window import OPEN, Held, Open, seed
 from tests.support.browser import ScriptedStream, history
 
 pytestmark = pytest.mark.xdist_group("page trying again")
@@ -67,15 +67,14 @@ def test_what_waits_for_another_message_has_the_position_of_when_it_is_sent_itse
     window: Open, url: str, room: str
 ) -> None:
     ann = window().open()
-    held: list[Route] = []
-    ann.page.route("**/messages/", lambda route: held.append(route))
+    held = Held(ann.page, "**/messages/")
     with ann.page.expect_request("**/messages/") as first:
         ann.say("one")
     ann.say("two")
     seed(url, room, 2)
     expect(ann.log.locator("li[data-id='2']")).to_be_attached()
     with ann.page.expect_request("**/messages/") as second:
-        held[0].continue_()
+        held.first.continue_()
     assert first.value.post_data_json["lastEventId"] == 0
     assert second.value.post_data_json["lastEventId"] in (2, 3)  # 3 is "one", if the stream was quicker
     expect(ann.row("one")).to_have_attribute("data-id", "3")
@@ -174,18 +173,17 @@ def test_messages_behind_one_that_cannot_be_sent_are_told_with_it(window: Open) 
     ann = window()
     ann.page.clock.install()
     ann.open()
-    held: list[Route] = []
-    ann.page.route("**/messages/", lambda route: held.append(route))
+    held = Held(ann.page, "**/messages/")
     texts = ["one", "two", "three"]
     for text in texts:
         ann.say(text)
         expect(ann.row(text)).to_have_attribute("data-state", "pending")
     ann.page.clock.fast_forward(3_100)
     expect(ann.log.get_by_text("sending…")).to_have_count(3)
-    held[0].abort()
+    held.first.abort()
     for text in texts:
         expect(ann.row(text)).to_have_attribute("data-state", "waiting")
-    assert len(held) == 1
+    assert len(held.routes) == 1
 
 
 def test_a_failed_message_waits_for_the_name_that_it_was_written_under(window: Open) -> None:

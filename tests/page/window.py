@@ -31,6 +31,24 @@ def run_clock(page: Page, condition: Callable[[], bool]) -> None:
     pytest.fail("it did not happen within five minutes of the page's time")
 
 
+class Held:
+    """What a page asks for that fits the pattern: nobody answers, but the test."""
+
+    def __init__(self, page: Page, pattern: str | re.Pattern[str]) -> None:
+        self._page = page
+        self.routes: list[Route] = []
+        page.route(pattern, lambda route: self.routes.append(route))
+
+    @property
+    def first(self) -> Route:
+        """The first request, which may be still to come."""
+        for _ in range(1500):
+            if self.routes:
+                return self.routes[0]
+            self._page.wait_for_timeout(10)  # hears of requests, too
+        pytest.fail("it was not asked for")
+
+
 def at_time(page: Page, date: str) -> None:
     """Pages that are loaded from now on come from a server where it is that time."""
     now = int(datetime.fromisoformat(date).timestamp() * 1000)
