@@ -196,9 +196,9 @@ class View:
             await self._prepend(window, window.keys.first, KEYS)
 
     def shorten(self) -> None:
-        """Lets go of all but what is read of a room at first; who uses the window has it as it was."""
+        """Lets go of all messages but those read of a room at first; who uses the window has it as it was."""
         if self.window is not None:
-            self.window = self.window.shortened(FIRST)
+            self.window = self.window.shortened(FIRST, self._common.now())
 
     def forget(self) -> None:
         self.window = None

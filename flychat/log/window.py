@@ -75,6 +75,11 @@ class Keys:
     def __len__(self) -> int:
         return len(self._order)
 
+    def copy(self) -> Keys:
+        copy = Keys(self.first)
+        copy._ids, copy._order = dict(self._ids), deque(self._order)
+        return copy
+
     def find(self, key: Key) -> int | None:
         return self._ids.get(key)
 
@@ -181,16 +186,18 @@ class Window:
         del self.messages[:gone]
         self.whole = self._bottom = False
 
-    def shortened(self, most: int) -> Window:
-        """A window of the newest messages of this one, `most` of them, and of their keys."""
-        short = Window((), self._limit, 0.0)
+    def shortened(self, most: int, now: float) -> Window:
+        """A window of the newest messages of this one, `most` of them, and of all keys that it has to keep.
+
+        Else each draft without a position would have the keys read again, and other rooms give way for them.
+        """
+        short = Window((), self._limit, now)
         short.tail = self.tail
         short.messages = self.messages[-most:]
         short.whole = self.whole and len(self.messages) <= most
-        short.keys = Keys(self.keys.first if short.whole else short.oldest)
-        for message in short.messages:
-            short.keys.append(message)
-            short._bytes += cost(message)
+        short.keys = self.keys.copy()
+        short.keys.trim(now)
+        short._bytes = sum(map(cost, short.messages))
         return short
 
     def prepend(self, commits: Sequence[Commit], below: int) -> None:

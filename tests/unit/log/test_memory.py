@@ -165,6 +165,24 @@ async def test_a_shortened_window_says_of_no_draft_that_it_is_new():
 
 
 @pytest.mark.gen_test
+async def test_a_draft_without_a_position_reads_nothing_where_the_window_was_shortened():
+    """Else a busy server whose memory is full reads all rooms again and again."""
+    async with opened(most_bytes=1 << 20) as (log, engine):
+        await fill(engine, "room", 200)
+        await log.plan(StreamRequest("room", 0))
+        log.hold("room", True)
+        window = log._rooms["room"].window
+        log._rooms["room"].shorten()
+        assert len(log._rooms["room"].window.messages) < len(window.messages) == 200
+        reads = engine.calls["before"], engine.calls["after"], engine.calls["tail"]
+        assert isinstance(await log.recall(draft("room")), Draft)
+        assert (await log.submit(draft("room"))).id == 201
+        assert (engine.calls["before"], engine.calls["after"], engine.calls["tail"]) == reads
+        assert window.tail == 200
+        assert len(window.keys) == 200, "who uses it has it as it was"
+
+
+@pytest.mark.gen_test
 async def test_rooms_that_are_being_written_are_passed_over_some_at_a_time(monkeypatch):
     """Else each use of a room would look at all of them, for as long as the store does not answer."""
     async with opened() as (log, _):
