@@ -90,7 +90,8 @@ def test_a_message_of_the_past_that_was_removed_meanwhile_is_not_shown(window: O
     ann.page.route(older, hold)
     with ann.page.expect_request(older):
         ann.page.get_by_role("button", name="Older messages").click()
-    ann.page.evaluate("() => 0")
+    while not held:
+        ann.page.wait_for_timeout(10)  # hears of the request, and of its answer
     [(route, old)] = held
     remove(ann.url, ann.room, 5)
     expect(ann.rows.last).to_contain_text("(removed a message)")

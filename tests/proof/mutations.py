@@ -765,7 +765,7 @@ LINES = [
         line(
             "keep_the_reach_of_what_was_shortened",
             "A window that was shortened says of the drafts that it let go of that they are new.",
-            *(Window, "shortened", "if short.whole else short.oldest", ""),
+            *(Window, "shortened", "self.keys.copy()", "Keys(self.keys.first)"),
         ),
         "unit/log/test_memory.py::test_a_shortened_window_says_of_no_draft_that_it_is_new",
     ),
