@@ -165,6 +165,10 @@ def test_without_a_session_own_is_what_this_browser_has_sent(window: Open, url: 
     for one in (ann, tab):
         expect(own(one)).to_have_text([re.compile("from here")])
     ann.say("while another tab looks on")
+    # The other tab may hear of the message before it can know who sent it: then it does from its next load on.
+    expect(ann.row("while another tab looks on")).to_have_attribute("data-id", "4")
+    expect(tab.row("while another tab looks on")).to_be_attached()
+    tab.page.reload()
     expect(tab.row("while another tab looks on")).to_have_class(re.compile("own"))
     ann.page.reload()
     expect(own(ann)).to_have_count(2)
