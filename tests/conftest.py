@@ -21,13 +21,6 @@ for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # what tests ask is on this machine, and a proxy is not to be asked for it
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Of `-n auto`. Most tests wait for most of their time, for a process or a time-out: so more run than there are cores."""
-    cores = os.cpu_count() or 1
-    return cores + min(cores, 4)
-
-
 def need(name: str) -> None:
     """Skips the test where `name`, a module or a program, is missing. With CI=true it fails instead."""
     try:
