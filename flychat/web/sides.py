@@ -18,11 +18,8 @@ _RIGHT = re.compile(
 def with_sides(parts: list[tuple[str, str, str]]) -> str:
     """The HTML of all parts: each has its HTML, what it says for its line, and what only for itself."""
     made: list[str] = []
-    place, own, settled = (
-        -1,
-        "",
-        False,
-    )  # of a mark, and what says something for itself there; a letter was there
+    place, own = -1, ""  # of a mark, and the letter that stands only for itself there
+    settled = False  # the line has a letter that decides
 
     def settle(letter: str) -> None:
         nonlocal place

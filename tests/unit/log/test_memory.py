@@ -150,13 +150,20 @@ async def test_rooms_with_held_streams_leave_when_nothing_else_is_left():
         assert known(log, "room 0"), "it is read again, and is the one that was used last"
 
 
-@pytest.mark.gen_test
-async def test_a_shortened_window_says_of_no_draft_that_it_is_new():
-    """A draft whose key has left memory with its message is searched for in the log."""
+@contextlib.asynccontextmanager
+async def opened_deep():
+    """A log with 200 messages of a room in its window, in which streams are held."""
     async with opened(most_bytes=1 << 20) as (log, engine):
         await fill(engine, "room", 200)
         await log.plan(StreamRequest("room", 0))
         log.hold("room", True)
+        yield log, engine
+
+
+@pytest.mark.gen_test
+async def test_a_shortened_window_says_of_no_draft_that_it_is_new():
+    """A draft whose message has left memory is known by its key, and its message is read from the log."""
+    async with opened_deep() as (log, engine):
         first = engine.engine.commits["room", 1].messages[0]
         log._rooms["room"].shorten()
         again = Draft("room", first.sender, first.text, first.date, first.provisional_id, since=0)
@@ -167,10 +174,7 @@ async def test_a_shortened_window_says_of_no_draft_that_it_is_new():
 @pytest.mark.gen_test
 async def test_a_draft_without_a_position_reads_nothing_where_the_window_was_shortened():
     """Else a busy server whose memory is full reads all rooms again and again."""
-    async with opened(most_bytes=1 << 20) as (log, engine):
-        await fill(engine, "room", 200)
-        await log.plan(StreamRequest("room", 0))
-        log.hold("room", True)
+    async with opened_deep() as (log, engine):
         window = log._rooms["room"].window
         log._rooms["room"].shorten()
         assert len(log._rooms["room"].window.messages) < len(window.messages) == 200
