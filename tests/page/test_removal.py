@@ -14,7 +14,7 @@ import jwt
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Open, seed
+from tests.page.window import OPEN, Held, Open, seed
 from tests.support.browser import (
     ScriptedStream,
     ServerProcess,
@@ -81,18 +81,10 @@ def test_a_message_of_the_past_that_was_removed_meanwhile_is_not_shown(window: O
     seed(ann.url, ann.room, 60)
     ann.open()
     expect(ann.rows).to_have_count(50)
-    held: list[Any] = []
-
-    def hold(route: Any) -> None:
-        held.append((route, route.fetch()))
-
-    older = re.compile(r"/messages/\?limit=")
-    ann.page.route(older, hold)
-    with ann.page.expect_request(older):
-        ann.page.get_by_role("button", name="Older messages").click()
-    while not held:
-        ann.page.wait_for_timeout(10)  # hears of the request, and of its answer
-    [(route, old)] = held
+    held = Held(ann.page, re.compile(r"/messages/\?limit="))
+    ann.page.get_by_role("button", name="Older messages").click()
+    old = held.first.fetch()
+    [route] = held.routes
     remove(ann.url, ann.room, 5)
     expect(ann.rows.last).to_contain_text("(removed a message)")
     assert "message 5" in [message["text"] for message in old.json()["messages"]]

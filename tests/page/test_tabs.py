@@ -25,7 +25,8 @@ def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
     for tab in tabs:
         expect(tab.row("to all")).to_be_attached()
     tabs[-1].say("a tab without a stream of its own can send")
-    expect(tabs[1].row("a tab without a stream of its own can send")).to_have_attribute("data-id", "2")
+    for tab in tabs:  # else one that is behind has the new leader open its stream once more
+        expect(tab.row("a tab without a stream of its own can send")).to_have_attribute("data-id", "2")
     tabs[
         1
     ].page.evaluate(  # each tab tells a new leader where it is: who does so after a message is served again
@@ -44,7 +45,7 @@ def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
     for tab in tabs:
         expect(tab.row("after the leader")).to_be_attached()
         assert tab.ids() == [1, 2, 3]
-    assert streams(proxy) in (2, 3)  # a tab that is behind has the new leader open its stream once more
+    assert streams(proxy) == 2
     proxy.close()
 
 
