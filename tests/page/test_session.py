@@ -208,7 +208,7 @@ def test_a_right_that_ends_is_said_in_a_sentence_and_nothing_is_asked_for_any_mo
     window: Open, url: str, room: str, also: str
 ) -> None:
     say(url, room, "before", token())
-    ann = signed_in(window, token(life=10 if also == "alone" else 14)).open()
+    ann = signed_in(window, token(life=10)).open()
     tabs = [ann, *([window(beside=ann).open()] if also == "in two tabs" else [])]
     ann.text.fill("half of a")
     for tab in tabs:
