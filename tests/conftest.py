@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import shutil
@@ -101,6 +102,18 @@ def dynamo_environment(endpoint: str) -> dict[str, str]:
 def dynamo_environ(request: pytest.FixtureRequest) -> dict[str, str]:
     """The environment for FLYCHAT_TEST_DYNAMODB_ENDPOINT, or else for moto."""
     return dynamo_environment(ENDPOINT or request.getfixturevalue("moto_endpoint"))
+
+
+@pytest.fixture
+def io_loop(io_loop):
+    """pytest-tornado's loop, in which nothing is left: else another test would hear of it, in its log."""
+    yield io_loop
+    loop = io_loop.asyncio_loop
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.wait(left, timeout=10))
 
 
 both_pushpins = pytest.mark.parametrize("stage", ["pushpin", "FLYCHAT_TEST_PUSHPIN"], indirect=True)
