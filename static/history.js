@@ -26,7 +26,7 @@ export class History {
     const use = (messages) => {
       const focused = document.activeElement === this.#button;
       this.log.prepend(messages);
-      if (focused && !this.log.hasOlder) this.log.focus();
+      if (focused && !this.log.hasOlder) this.log.scroller.focus({ preventScroll: true });
     };
     this.#load(`&before=${this.log.first}`, use, patient);
   }

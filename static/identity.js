@@ -5,13 +5,17 @@ const SENT = 400; // messages of which the browser remembers that it sent them
 
 // Who reads this page: a name, and the user whom a token vouches for, if there is one. What is their own is
 // decided by the user: a name can be anybody's. Without a user, own is what this browser has sent under the name.
+// That another tab has sent something may be known only after the message has come: `onLearn` is called then.
 export class Identity {
   #sent;
 
   constructor(name, user) {
     Object.assign(this, { name, user });
     this.#read();
-    addEventListener("storage", () => this.#read()); // another tab has sent something
+    addEventListener("storage", () => {
+      this.#read();
+      this.onLearn?.();
+    });
   }
 
   owns(message) {

@@ -26,6 +26,7 @@ export class Log {
   constructor(identity, last, hasOlder) {
     this.#conversation = new Conversation(last);
     Object.assign(this, { identity, hasOlder });
+    identity.onLearn = () => this.#recognize();
     this.#quietly(() => {
       for (const item of [...this.#list.children]) {
         const row = this.#row(Row.read(item), item);
@@ -55,9 +56,6 @@ export class Log {
   get resets() {
     return this.#conversation.resets;
   }
-  get #loose() {
-    return this.#conversation.loose;
-  }
   get first() {
     return this.#official[0]?.message.id;
   }
@@ -68,7 +66,7 @@ export class Log {
     return this.#list.querySelector(".divider");
   }
   get #size() {
-    return this.#official.length + this.#loose.size;
+    return this.#official.length + this.#conversation.loose.size;
   }
 
   get stuck() {
@@ -80,10 +78,6 @@ export class Log {
 
   look() {
     return this.#place.look();
-  }
-
-  focus() {
-    this.scroller.focus({ preventScroll: true });
   }
 
   toBottom() {
@@ -217,6 +211,12 @@ export class Log {
     return new Row(message, item);
   }
 
+  #recognize() {
+    const rows = [...this.#official, ...this.#conversation.loose.values()].map(({ item }) => item);
+    const found = rows.filter((item) => !item.matches(".own") && this.identity.owns(this.#rows.get(item).message));
+    if (found.length) this.change(() => found.forEach((item) => item.classList.add("own")));
+  }
+
   // The row of a message that is official.
   #settle(message) {
     const left = this.#conversation.left(message);
@@ -231,7 +231,7 @@ export class Log {
     const above = this.#official.at(-1)?.item ?? this.#divider;
     this.#official.push(row);
     this.#rows.set(row.item, row);
-    const [loose] = this.#loose.values();
+    const [loose] = this.#conversation.loose.values();
     if (row.item.isConnected && (!loose || row.item.previousElementSibling === above)) this.#follow(row.item);
     else if (row.item.isConnected) this.#quietly(() => this.#insert(row, loose.item));
     else this.#insert(row, loose?.item ?? null);

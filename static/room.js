@@ -163,7 +163,7 @@ export class Room {
 
   async #jump() {
     await this.#toNewest();
-    this.log.focus();
+    this.log.scroller.focus({ preventScroll: true });
     this.unread.draw();
   }
 }

@@ -5,6 +5,7 @@ import { Turns } from "./turns.js";
 
 const ANSWER = 5_000; // ms: a leader that does not answer a follower within them is replaced
 const LATE = 1_000; // ms that a leader may be late with what it has announced
+const HEARD = 1_000; // ms within which followers hear of an end: locks may be faster than the channel
 
 // One stream for all tabs of a room and a session: a browser opens six connections to a server and no more. The tab that
 // holds the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello`
@@ -79,7 +80,8 @@ export class Tabs {
     this.#calm();
     this.#set(null);
     this.places.leave();
-    this.#release?.();
+    if (this.#state?.kind === "ended" && this.#release) setTimeout(this.#release, HEARD);
+    else this.#release?.();
     this.#release = null;
     this.#looked = false;
     this.#channel?.close();

@@ -101,6 +101,30 @@ def test_a_leader_that_does_not_answer_loses_its_place(window: Open, url: str, r
     expect(follower.row("heard by one")).to_be_attached()
 
 
+def test_what_this_browser_has_sent_is_its_own_in_a_tab_that_hears_of_it_too_late(
+    window: Open, room: str
+) -> None:
+    """Storage and channel reach another tab by ways of their own."""
+    ann = window()
+    ann.open()
+    other = window(beside=ann)
+    other.page.add_init_script(
+        """
+            const { getItem } = Storage.prototype
+            Storage.prototype.getItem = function(name) {
+                return window.late !== false && name === 'flychat:sent' ? null : getItem.call(this, name)
+            }
+            addEventListener('storage', event => window.late !== false && event.stopImmediatePropagation())
+        """
+    )
+    other.open()
+    ann.say("mine")
+    expect(other.row("mine")).to_have_attribute("data-id", "1")
+    expect(other.row("mine")).not_to_have_class(re.compile(r"\bown\b"))
+    other.page.evaluate("() => { window.late = false; dispatchEvent(new StorageEvent('storage')) }")
+    expect(other.row("mine")).to_have_class(re.compile(r"\bown\b"))
+
+
 @pytest.mark.parametrize("locks", [True, False])
 def test_hidden_tabs_of_many_rooms_leave_connections_for_the_one_in_sight(
     window: Open, url: str, room: str, locks: bool
