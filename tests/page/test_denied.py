@@ -58,6 +58,7 @@ def test_a_browser_that_denies_something_has_a_page_that_works(
     ann.open()
     other = window("Ann", beside=ann).open()
     ann.say("from here")
+    expect(ann.row("from here")).to_have_attribute("data-id", "1")
     post(url, room, "Bob", "to both")
     for tab in (ann, other):
         expect(tab.row("from here")).to_have_attribute("data-id", "1")

@@ -281,6 +281,7 @@ def test_the_line_stays_until_something_comes_unseen_again_and_own_messages_are_
     seed(url, room, 40)
     ann = window().open()
     ann.say("mine")
+    expect(ann.row("mine")).to_have_attribute("data-state", "official")
     hide(ann.page, True)
     post(url, room, "Bob", "first")
     expect(ann.page).to_have_title(f"(1) {room} · flychat")
@@ -288,6 +289,7 @@ def test_the_line_stays_until_something_comes_unseen_again_and_own_messages_are_
     hide(ann.page, False)
     expect(ann.page).to_have_title(f"{room} · flychat")
     ann.say("mine again")
+    expect(ann.row("mine again")).to_have_attribute("data-state", "official")
     post(url, room, "Bob", "seen")
     expect(ann.row("seen")).to_be_visible()
     assert line(ann) == "1 new: first"
