@@ -29,8 +29,7 @@ SERVED_AT_ONCE = 64  # requests on connections that were there before
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
 PAUSES = 0.05  # seconds between two looks for clients whose pause is over
-SOON = 0.01  # seconds from one question who has something to say to the next, where nobody has to wait
-RESUMED_AT_ONCE = 2000  # paused clients that are looked at before their time, if nobody has to wait
+RESUMED_AT_ONCE = 2000  # paused clients that are looked at before their time, if there is room for them
 NO_ADDRESS = ("0.0.0.0", 0)  # of who came through a file, as Tornado has it
 TICK = 1.0  # seconds between two looks for connections that have been idle for too long
 
@@ -64,6 +63,7 @@ class ClientListener(Listener):
         self._selector = selectors.DefaultSelector()
         self._due: deque[Client] = deque()
         self._asked = (0.0, 0.0)  # when the selector was, the time before last, and last; loop time
+        self._asking = 0  # clients that it told of then
         self._paused: deque[Client] = deque()  # the one that is for longest first
         self._idle: dict[Client, None] = {}  # the one that has been so for longest first
         self._loop.add_reader(self._selector, self._ready)
@@ -114,10 +114,13 @@ class ClientListener(Listener):
         if not self._due:
             self._due.extend(key.data for key, _ in self._selector.select(0))
             self._asked = self._asked[1], self._loop.time()
+            self._asking = len(self._due)
         for _ in range(min(SERVED_AT_ONCE, len(self._due))):
             client = self._due.popleft()
             if client.watched:  # else it was closed meanwhile
                 self.look(client)
+        if not self._due:
+            self.shedding.served(self._asking, self._loop.time() - self._asked[1])
 
     def look(self, client: Client) -> None:
         """Serves the client if it has said something; else waits for that."""
@@ -182,7 +185,9 @@ class ClientListener(Listener):
         return min(seconds, now - client.since) if client.turn is Turn.DUE else seconds, gone
 
     def pause(self, client: Client) -> None:
-        """Waits for the client's next request, but not yet."""
+        """Waits for the client's next request; not yet, if there is no room for it."""
+        if self.shedding.lets_in():
+            return self.wait_for(client)
         self.forget(client)
         if not self._paused:
             self._loop.call_later(PAUSES, self._go_on)
@@ -190,8 +195,10 @@ class ClientListener(Listener):
         self._paused.append(client)
 
     def _go_on(self) -> None:
-        """Looks at those whose pause is over; and at others as well, where there is time for them."""
-        more = RESUMED_AT_ONCE if self._has_time() else 0
+        """Looks at those whose pause is over; and at others as well, where there is room for them."""
+        if not self._due:
+            self._ready()
+        more = min(RESUMED_AT_ONCE, self.shedding.room)
         while self._paused and (more > 0 or self._paused[0].since <= self._loop.time()):
             more -= 1
             client = self._paused.popleft()
@@ -199,10 +206,6 @@ class ClientListener(Listener):
             self.look(client)
         if self._paused:
             self._loop.call_later(PAUSES, self._go_on)
-
-    def _has_time(self) -> bool:
-        """Whether nobody has to wait: all who had something to say were served within SOON."""
-        return not self.shedding.behind and self._asked[1] - self._asked[0] < SOON
 
     def _tick(self) -> None:
         self._idle_timer = self._loop.call_later(TICK, self._tick)

@@ -8,13 +8,16 @@ A client that has closed its connection by then is not answered at all. How long
 kernel knows (TCP_INFO); where it does not tell, nothing is late.
 
 One pause is no overload (a machine that slept, a process that was stopped): only a server refuses that is
-behind, which it is when requests have been late for LATE seconds, never CALM seconds apart. A new connection
-may have waited for others to be let in, after a restart: its first request is late for us after NEW seconds.
+behind, which it is when requests have been late for START seconds, never CALM seconds apart; and for MEMORY
+seconds after the last one that was. A new connection may have waited for others to be let in, as after a
+restart: its first request is late for us after NEW seconds.
 
 A refusal tells to come again after PAUSE seconds. It costs a tenth of a message: so what a client asks before
-they are over is not looked at until then, which costs nothing. Then it is refused if it is late, and the
-client pauses again if the server is still behind; else it goes to the end of the queue. It says nothing
-of whether the server is behind. As soon as nobody has to wait, pauses end early.
+they are over is not looked at until then, which costs nothing. Then it is refused if it is late; else it goes
+to the end of the queue. It says nothing of whether the server is behind. Who has been refused pauses (again),
+but for as many as there is room for, and while there is, pauses end early. The queue has room until it takes
+ROUND seconds to serve all who have something to say. Without that, clients come back in waves, and wave after
+wave is late.
 
 Messages and pages are refused, with 503 and Retry-After: whoever sends again loses nothing. Streams are not.
 Their clients would come back at once, and how many there are has limits of its own.
@@ -33,8 +36,11 @@ from prometheus_client import Counter
 
 LATE = 0.5  # seconds that a request may have waited
 NEW = 1.0  # the same, of the first request of a connection, for us to be behind
-CALM = 0.25  # seconds without a late request, after which we are not
+START = 0.25  # seconds for which requests are late before we are behind
+CALM = 0.25  # seconds without a late request, after which those before it were but a pause
+MEMORY = 3.0  # seconds for which we stay behind: longer than PAUSE, after which the others come again
 PAUSE = 2.0  # seconds; what Overloaded says in Retry-After
+ROUND = 0.8 * LATE  # seconds: for so long a request waits at the most where there is room for more clients
 
 SHED = Counter(
     "flychat_shed", "Requests that had waited for too long: refused, or their clients had gone", ["why"]
@@ -58,12 +64,17 @@ class Shedding:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._late_since = self._late_at = -math.inf
+        self._late_since = self._late_at = self._behind_until = -math.inf
+        self.room = 0.0  # for so many clients more
 
-    @property
-    def behind(self) -> bool:
-        """Whether requests are late, and have been for long enough that it is no mere pause."""
-        return self._late_at - self._late_since >= LATE and self._now() - self._late_at < CALM
+    def served(self, clients: int, seconds: float) -> None:
+        """All who had something to say have been served, in so many seconds; if nobody had, all have room."""
+        self.room = clients * (ROUND / seconds - 1) if clients and seconds else math.inf
+
+    def lets_in(self) -> bool:
+        """Whether there is room for one client more, who takes it."""
+        self.room -= 1
+        return self.room >= 0
 
     def refuses(self, waited: float, turn: Turn = Turn.DUE) -> bool:
         """Whether a request is refused that has waited for so many seconds. To be asked of every one."""
@@ -71,12 +82,14 @@ class Shedding:
             return False
         if turn is Turn.EARLY:
             return True
+        now = self._now()
         if turn is Turn.DUE or waited >= NEW:
-            now = self._now()
             if now - self._late_at >= CALM:
                 self._late_since = now
             self._late_at = now
-        return self.behind
+            if now - self._late_since >= START or now < self._behind_until:
+                self._behind_until = now + MEMORY
+        return now < self._behind_until
 
 
 def waited(sock: socket.socket) -> tuple[float, bool]:

@@ -102,7 +102,7 @@ class Shortcut(ClientListener):
         SHED_REFUSED.inc()
         client.socket.recv(len(data))
         if self._send(client, self._shed_answer(data)):
-            (self.pause if self.shedding.behind else self.wait_for)(client)
+            self.pause(client)
         return True
 
     def _shed_answer(self, data: bytes) -> bytes:

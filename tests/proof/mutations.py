@@ -53,7 +53,6 @@ from flychat.web import plain as plain_module
 from flychat.web.cold_rooms import ColdRooms
 from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
-from flychat.web.shortcut import Shortcut
 from tests.proof import local_rules, log_rules, removal_rules
 from tests.proof.simulation.running import first_failure
 from tests.proof.simulation.scenario import FAULTS, Report
@@ -403,9 +402,19 @@ def one_pause_is_overload(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Shedding, "refuses", lambda self, waited, turn: waited >= 0.5)
 
 
-def late_for_ever(patch: pytest.MonkeyPatch) -> None:
-    """A client that was refused once pauses for ever, if it does not wait for the end of its pause."""
-    rewrite(patch, Shortcut, "_shed", "(self.pause if self.shedding.behind else self.wait_for)", "self.pause")
+def no_room_for_anybody(patch: pytest.MonkeyPatch) -> None:
+    """A client that was refused once pauses again and again, if it does not wait for the end of its pause."""
+    patch.setattr(Shedding, "lets_in", lambda self: False)
+
+
+def all_come_back_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Who was refused pauses no more, whatever the queue."""
+    patch.setattr(Shedding, "lets_in", lambda self: True)
+
+
+def soon_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A server that has got over one wave lets the next one wait for as long."""
+    patch.setattr("flychat.web.shedding.MEMORY", 0.25)
 
 
 def gone_are_stored(patch: pytest.MonkeyPatch) -> None:
@@ -1223,10 +1232,15 @@ class Mutation:
 
 SHED = [
     (refused_are_answered, "test_who_is_refused"),
+    (soon_forgotten, "test_who_is_refused"),
+    (
+        all_come_back_at_once,
+        "test_what_is_asked_too_early_is_refused_when_the_pause_is_over_and_again_until_there_is_room",
+    ),
     (one_pause_is_overload, "test_who_is_refused"),
     (
-        late_for_ever,
-        "test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_it_is_late_and_served_then",
+        no_room_for_anybody,
+        "test_there_is_room_for_as_many_as_can_be_served_soon",
     ),
 ]
 SHORTENED = [

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 
 import pytest
 
 from flychat.web import clients, shedding
 from flychat.web.plain import is_whole_post
-from flychat.web.shedding import CALM, LATE, PAUSE, Shedding, Turn, waited
+from flychat.web.shedding import CALM, LATE, MEMORY, PAUSE, ROUND, START, Shedding, Turn, waited
 from flychat.web.shedding import NEW as LATE_NEW
 from tests.support.served import WAIT
 from tests.support.two_ports import two_ports
@@ -26,18 +27,19 @@ UNUSUAL_STREAM = STREAM.replace(b"Host: x\r\n", b"Host: x\r\nX-Odd: 1\r\n")
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 DUE, NEW, EARLY = Turn.DUE, Turn.NEW, Turn.EARLY
-BEHIND = [(n * CALM / 2, LATE, DUE, n * CALM / 2 >= LATE) for n in range(9)]  # up to second 1, and LATE in it
+BEHIND = [(n * CALM / 2, LATE, DUE, n * CALM / 2 >= START) for n in range(9)]  # up to second 1
 
 # What happens at which second: a request that has waited for so long, its turn, and whether it is refused.
 TABLE = {
     "all is well": [(0, 0, DUE, False), (1, LATE / 2, DUE, False), (2, LATE * 0.99, DUE, False)],
-    "one pause": [(0, 60, DUE, False), (CALM / 2, 60, DUE, False), (CALM, 60, DUE, False)],
+    "one pause": [(0, 60, DUE, False), (START / 2, 60, DUE, False), (START * 0.9, 60, DUE, False)],
     "now and then": [(n * CALM, LATE, DUE, False) for n in range(20)],
     "behind for long": BEHIND,
     "refused is only who is late": [*BEHIND, (1, LATE * 0.9, DUE, False), (1, LATE, DUE, True)],
-    "it is over": [*BEHIND, (1 + CALM, LATE, DUE, False), (1.5, LATE, DUE, False)],
+    "it is remembered": [*BEHIND, (0.9 + MEMORY, LATE, DUE, True), (0.8 + 2 * MEMORY, LATE, DUE, True)],
+    "it is over": [*BEHIND, (1 + MEMORY, LATE, DUE, False), (1.1 + MEMORY, LATE, DUE, False)],
     "after a restart": [(n * CALM / 2, LATE_NEW * 0.9, NEW, False) for n in range(20)],
-    "new ones, too late": [(n * CALM / 2, LATE_NEW, NEW, n * CALM / 2 >= LATE) for n in range(20)],
+    "new ones, too late": [(n * CALM / 2, LATE_NEW, NEW, n * CALM / 2 >= START) for n in range(20)],
     "new ones, where others are late": [*BEHIND, (1, LATE, NEW, True), (1, LATE * 0.9, NEW, False)],
     "early ones": [(0, LATE, EARLY, True), (0, LATE * 0.9, EARLY, False)],
     "early ones say nothing of the others": [*((n * CALM / 2, 60, EARLY, True) for n in range(9)), (1, LATE, DUE, False)],
@@ -52,14 +54,17 @@ def test_who_is_refused(name):
         assert rule.refuses(seconds, turn) is refused, (clock, seconds)
 
 
-def test_a_server_is_behind_no_longer_when_nobody_asks():
-    clock = [0.0]
-    rule = Shedding(lambda: clock[0])
-    for clock[0], seconds, turn, _ in BEHIND:
-        rule.refuses(seconds, turn)
-    assert rule.behind
-    clock[0] += CALM
-    assert not rule.behind
+@pytest.mark.parametrize(
+    ("served", "seconds", "room"),
+    [(100, ROUND / 2, 100), (100, ROUND / 1.255, 25), (100, ROUND, 0), (100, 2 * ROUND, 0), (0, 1, 999), (9, 0, 999)],
+)  # fmt: skip
+def test_there_is_room_for_as_many_as_can_be_served_soon(served, seconds, room):
+    rule = Shedding()
+    rule.served(served, seconds)
+    taken = 0
+    while taken < 999 and rule.lets_in():
+        taken += 1
+    assert taken == room
 
 
 @pytest.mark.skipif(not shedding._KNOWN, reason="this system does not tell how long bytes have waited")
@@ -121,15 +126,24 @@ class Late:
             monkeypatch.setattr(f"{module}.waited", lambda sock: (60.0, self.gone))
 
 
+async def head_of(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """The head of the answer to it; the body is read, too."""
+    writer.write(request)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
+    if length := [line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: ")]:
+        await asyncio.wait_for(reader.readexactly(int(length[0][16:])), WAIT)
+    return head
+
+
+async def answer_to(request: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """The status of the answer."""
+    return (await head_of(request, reader, writer))[9:12]
+
+
 async def ask(port: int, *requests: bytes) -> list[bytes]:
     """The answers' heads, one after the other on one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    heads = []
-    for request in requests:
-        writer.write(request)
-        heads.append(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT))
-        if length := [line for line in heads[-1].split(b"\r\n") if line.startswith(b"Content-Length: ")]:
-            await asyncio.wait_for(reader.readexactly(int(length[0][16:])), WAIT)
+    heads = [await head_of(request, reader, writer) for request in requests]
     writer.close()
     return heads
 
@@ -193,12 +207,13 @@ async def test_a_late_message_whose_client_has_gone_is_not_answered(monkeypatch)
 
 
 class Overload:
-    """The server is behind while `lasts`; a request that is looked at has waited for `seconds`, the kernel says."""
+    """The server is behind while `lasts`, and has `room`; a request that is looked at has waited for `seconds`."""
 
     def __init__(self, monkeypatch, chat) -> None:
         self.lasts, self.seconds, self.turns = True, 60.0, []
         rule = chat.application.shedding
-        monkeypatch.setattr(Shedding, "behind", property(lambda _: self.lasts))
+        self.room = 0.0
+        monkeypatch.setattr(rule, "served", lambda *_: setattr(rule, "room", self.room))
         monkeypatch.setattr(rule, "refuses", self.refuses)
         monkeypatch.setattr("flychat.web.clients.waited", lambda sock: (self.seconds, False))
 
@@ -212,7 +227,6 @@ async def test_who_was_refused_is_not_looked_at_for_a_while(monkeypatch):
     monkeypatch.setattr(clients, "PAUSE", 1000.0)
     async with two_ports() as (chat, port, _):
         overload = Overload(monkeypatch, chat)
-        monkeypatch.setattr(clients, "SOON", 0)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(GOOD)
         assert b" 503 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
@@ -225,15 +239,20 @@ async def test_who_was_refused_is_not_looked_at_for_a_while(monkeypatch):
 
 
 @pytest.mark.gen_test
-async def test_what_is_asked_too_early_is_refused_when_the_pause_is_over_and_again_as_long_as_we_are_behind(
+async def test_what_is_asked_too_early_is_refused_when_the_pause_is_over_and_again_until_there_is_room(
     monkeypatch,
 ):
     monkeypatch.setattr(clients, "PAUSE", 0.01)
     async with two_ports() as (chat, port, _):
         overload = Overload(monkeypatch, chat)
-        assert [head[9:12] for head in await ask(port, GOOD, GOOD, GOOD)] == [b"503"] * 3
-        assert overload.turns[0] is NEW
-        assert (await chat.log.page("room")).last_id == 3
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert [await answer_to(GOOD, reader, writer) for _ in range(4)] == [b"503"] * 4
+        assert overload.turns == [NEW, EARLY, EARLY, EARLY]
+        overload.room, overload.lasts = 1.0, False
+        assert [await answer_to(GOOD, reader, writer) for _ in range(2)] == [b"503", b"200"]
+        assert overload.turns[4:] == [EARLY, DUE]
+        assert (await chat.log.page("room")).last_id == 4
+        writer.close()
 
 
 @pytest.mark.gen_test
@@ -241,26 +260,18 @@ async def test_what_is_asked_too_early_is_refused_when_the_pause_is_over_and_aga
 async def test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_it_is_late_and_served_then(
     seconds, monkeypatch
 ):
-    """Its pause ends when there is time, however long it is; and nobody who was refused once is refused for ever."""
+    """Its pause ends when there is room, however long it is; and nobody who was refused once is refused for ever."""
     monkeypatch.setattr(clients, "PAUSE", 1000.0)
     async with two_ports() as (chat, port, _):
         overload = Overload(monkeypatch, chat)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
 
-        async def answer() -> bytes:
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
-            await asyncio.wait_for(
-                reader.readexactly(int(head.partition(b"Content-Length: ")[2].split()[0])), WAIT
-            )
-            return head[9:12]
-
+        assert await answer_to(GOOD, reader, writer) == b"503"
         writer.write(GOOD)
-        assert await answer() == b"503"
-        writer.write(GOOD)
-        overload.seconds, overload.lasts = seconds, False
+        overload.seconds, overload.lasts, overload.room = seconds, False, math.inf
         if seconds > LATE:
-            assert await answer() == b"503"
+            assert await answer_to(b"", reader, writer) == b"503"
             writer.write(GOOD)
-        assert await answer() == b"200"
+        assert await answer_to(b"", reader, writer) == b"200"
         assert overload.turns.count(EARLY) == 1
         writer.close()
