@@ -5,56 +5,39 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.page.window import Held, Open, listen, seed, talk
-from tests.support.browser import ScriptedStream, axe, messages_url, post
+from tests.support.browser import ScriptedStream, axe_finds, messages_url, post
 
 pytestmark = pytest.mark.xdist_group("page accessibility")
 
 
-def test_axe_finds_nothing_serious(
-    window: Open, url: str, room: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    source = axe(tmp_path_factory.mktemp("axe"))
+def test_axe_finds_nothing_serious(window: Open, url: str, room: str) -> None:
     talk(url, room)
     findings = []
-
-    def check(page: Page, where: str) -> None:
-        page.evaluate(source + "; undefined")
-        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-        result = page.evaluate("values => axe.run({ runOnly: { type: 'tag', values } })", tags)
-        findings.extend(
-            f"{where}: {violation['id']}: {node['html']}"
-            for violation in result["violations"]
-            for node in violation["nodes"]
-        )
-
-    for scheme in ("light", "dark"):
-        ann = window(color_scheme=scheme, reduced_motion="reduce")
-        ann.page.goto(url + room)
-        check(ann.page, f"join, {scheme}")
-        ann.open()
-        for text in ("see www.example.org", "```\ncode\n```", "line\n" * 40, "👍"):
-            post(url, room, "Bob", text)
-        ann.page.route("**/messages/", lambda route: route.fulfill(status=400, json={}), times=1)
-        ann.say("fails, see www.example.org")
-        expect(ann.button("Retry")).to_be_visible()
-        ann.page.route("**/messages/", lambda route: route.abort())
-        ann.say("waits, see www.example.org")
-        expect(ann.button("Try now")).to_be_visible()
-        check(ann.page, f"room, {scheme}")
-        ann.page.locator("summary").click()
-        check(ann.page, f"menu, {scheme}")
-        ann.page.goto(url + "no/such/page")
-        check(ann.page, f"error, {scheme}")
-        refused = {"from": "Ann", "text": "x", "provisionalId": "none"}
-        answer = ann.context.request.post(
-            messages_url(url, room), form=refused, headers={"Accept": "text/html"}
-        )
-        ann.page.set_content(answer.text())
-        expect(ann.text).to_be_visible()
-        check(ann.page, f"form again, {scheme}")
+    ann = window(reduced_motion="reduce")
+    ann.page.goto(url + room)
+    findings += axe_finds(ann.page, "join")
+    ann.open()
+    for text in ("see www.example.org", "```\ncode\n```", "line\n" * 40, "👍"):
+        post(url, room, "Bob", text)
+    ann.page.route("**/messages/", lambda route: route.fulfill(status=400, json={}), times=1)
+    ann.say("fails, see www.example.org")
+    expect(ann.button("Retry")).to_be_visible()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("waits, see www.example.org")
+    expect(ann.button("Try now")).to_be_visible()
+    findings += axe_finds(ann.page, "room")
+    ann.page.locator("summary").click()
+    findings += axe_finds(ann.page, "menu")
+    ann.page.goto(url + "no/such/page")
+    findings += axe_finds(ann.page, "error")
+    refused = {"from": "Ann", "text": "x", "provisionalId": "none"}
+    answer = ann.context.request.post(messages_url(url, room), form=refused, headers={"Accept": "text/html"})
+    ann.page.set_content(answer.text())
+    expect(ann.text).to_be_visible()
+    findings += axe_finds(ann.page, "form again")
     assert findings == []
 
 

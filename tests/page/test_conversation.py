@@ -15,27 +15,27 @@ from tests.support.browser import BreakingProxy, ServerProcess, Window, history,
 pytestmark = pytest.mark.xdist_group("page conversation")
 
 
-def converse(ann: Window, bob: Window) -> None:
-    """A hundred messages, interleaved as fast as the browser goes: the same in both windows, each once."""
-    for number in range(50):
+def converse(ann: Window, bob: Window, each: int) -> None:
+    """So many messages of each, interleaved as fast as the browser goes: the same in both windows, each once."""
+    for number in range(each):
         ann.say(f"from Ann {number}")
         bob.say(f"from Bob {number}")
-    wanted = list(range(1, 101))
+    wanted = list(range(1, 2 * each + 1))
     for one in (ann, bob):
-        expect(one.log.locator("li[data-id='100']")).to_be_attached()
-        expect(one.log.locator("li[data-id]")).to_have_count(100)
+        expect(one.log.locator(f"li[data-id='{2 * each}']")).to_be_attached()
+        expect(one.log.locator("li[data-id]")).to_have_count(2 * each)
         assert one.ids() == wanted
     assert ann.shown() == bob.shown()
     for name in ("Ann", "Bob"):
         mine = [row["text"] for row in ann.shown() if row["from"] == name]
-        assert mine == [f"from {name} {number}" for number in range(50)]
+        assert mine == [f"from {name} {number}" for number in range(each)]
 
 
-def test_two_people_see_a_hundred_interleaved_messages_in_the_same_order_each_once(
+def test_two_people_see_interleaved_messages_in_the_same_order_each_once(
     window: Open, url: str, room: str
 ) -> None:
     ann, bob = window("Ann").open(), window("Bob").open()
-    converse(ann, bob)
+    converse(ann, bob, 30)  # more than the 50 that a page begins with
     stored = [{"id": m["id"], "from": m["from"], "text": m["text"]} for m in history(url, room)]
     assert ann.shown() == stored
     ann.page.reload()
@@ -49,7 +49,7 @@ def test_the_conversation_behind_a_real_pushpin(window: Open, room: str, tmp_pat
     server.start()
     try:
         ann, bob = (window(name, url=server.url).open() for name in ("Ann", "Bob"))
-        converse(ann, bob)
+        converse(ann, bob, 20)
     finally:
         server.stop()
 
@@ -57,16 +57,20 @@ def test_the_conversation_behind_a_real_pushpin(window: Open, room: str, tmp_pat
 def test_a_server_that_is_killed_and_started_again_leaves_the_pages_whole(
     window: Open, mortal: ServerProcess, room: str
 ) -> None:
-    ann, bob = (window(name, url=mortal.url).open() for name in ("Ann", "Bob"))
+    ann, bob = (window(name, url=mortal.url) for name in ("Ann", "Bob"))
+    for one in (ann, bob):
+        one.page.clock.install()
+        one.open()
     ann.say("before")
     expect(bob.row("before")).to_have_attribute("data-id", "1")
     mortal.kill()
     bob.say("into the void")
-    expect(bob.row("into the void")).to_contain_text("waiting for the connection")
+    run_clock(bob.page, lambda: "waiting for the connection" in bob.row("into the void").text_content())
     expect(bob.button("Try now")).to_be_visible()
     mortal.start()
     post(mortal.url, room, "Cid", "while you were away")
     for one in (ann, bob):
+        run_clock(one.page, lambda one=one: one.ids() == [1, 2, 3])
         for text in ("while you were away", "into the void"):
             expect(one.row(text)).to_have_attribute("data-id", re.compile("[23]"))
         expect(one.status).to_have_text("Connected")
