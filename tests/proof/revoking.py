@@ -43,7 +43,7 @@ PATH = f"/rooms/{ROOM}/messages/"
 LATE = 2.0  # seconds after the last end in which nothing may come any more
 KEY = "a key that is known to the tests, 32 bytes or more"
 EXPIRING = 0.05  # of the streams, in the middle of the trial
-EXPIRY = 5.0  # seconds that it may take to open all streams
+EXPIRY = 5.0  # seconds that it may take to open all streams, if they are many
 SENDERS, PAUSE = 2, 0.15
 AT_ONCE = 20  # streams that are opened together
 
@@ -131,7 +131,7 @@ class Trial:
         self.revocations, self.seconds = revocations, seconds
         own = max(revocations, round(streams * 0.75))
         expiring = round(streams * EXPIRING)
-        end = time.time() + seconds * 0.6 + EXPIRY
+        end = time.time() + seconds * 0.6 + min(EXPIRY, 1 + streams * 0.05)
         self.streams = [Stream(f"own{n}") for n in range(own)]
         self.streams += [Stream("shared") for _ in range(streams - own - expiring)]
         self.streams += [Stream(f"short{n}", expires=float(int(end) + n % 5)) for n in range(expiring)]
@@ -236,8 +236,9 @@ async def trial(
     lose: bool = False,
     processes: int = 1,
     pushpin: str = "pushpin",
+    changed: str = "",
 ) -> Report:
-    """Runs one, with everything that it takes; `pushpin` names the program."""
+    """Runs one, with everything that it takes; `pushpin` names the program, `changed` see App."""
     stage = Stage(directory, pushpin)
     try:
         (directory / "secret").write_text(KEY + "\n")
@@ -251,7 +252,7 @@ async def trial(
         if processes > 1:
             store, environ = "dynamodb:revoking", await _dynamodb(stage)
         apps = [
-            await stage.app(port, [control.grip_url], *options, store=store, environ=environ)
+            await stage.app(port, [control.grip_url], *options, store=store, environ=environ, changed=changed)
             for port in ports
         ]
         at_work = Trial(proxy.url, apps[-1].url, streams, revocations, seconds)

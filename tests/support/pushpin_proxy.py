@@ -40,7 +40,8 @@ KEY = b"a key that is known to the tests, 32 bytes or more"
 class App:
     """A process of flychat on a port that stays its own: it can be killed, and started again.
 
-    With `listening`, a socket on that port, the port is open all the time, as with flychat@.socket.
+    With `listening`, a socket on that port, the port is open all the time, as with flychat@.socket. `changed` is
+    run before the program, and may change a number of it.
     """
 
     def __init__(
@@ -50,8 +51,11 @@ class App:
         environ: dict[str, str],
         log: Path,
         listening: socket.socket | None = None,
+        changed: str = "",
     ) -> None:
         self.port, self.log_file = port, log
+        run = f"import sys; {changed}; from flychat.__main__ import main; sys.exit(main())"
+        self._program = ["-c", run] if changed else ["-m", "flychat"]
         self._given = [] if listening is None else [listening.fileno()]
         self.url = f"http://127.0.0.1:{port}/"
         self._arguments = arguments
@@ -63,7 +67,7 @@ class App:
         giver = ["-c", GIVER, *map(str, self._given)] if self._given else []
         with self.log_file.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *giver, "-m", "flychat", "--port", str(self.port), *self._arguments),
+                *(sys.executable, *giver, *self._program, "--port", str(self.port), *self._arguments),
                 cwd=ROOT,
                 env={
                     "PATH": os.environ["PATH"],
@@ -221,12 +225,13 @@ class Stage:
         store: str | None = None,
         environ: dict[str, str] | None = None,
         listening: socket.socket | None = None,
+        changed: str = "",
     ) -> App:
         """A process in GRIP mode for these --grip-urls, else in standalone mode."""
         mode = [f"--grip-url={url}" for url in grip_urls] + ["--grip"] if grip_urls else ["--standalone"]
         store = store or f"sqlite:{self.directory / 'chat.db'}"
         log = self.directory / f"app-{uuid.uuid4().hex[:8]}.log"
-        app = App(port, [*mode, "--store", store, *arguments], environ or {}, log, listening)
+        app = App(port, [*mode, "--store", store, *arguments], environ or {}, log, listening, changed)
         await app.start()
         self.ending.push_async_callback(app.kill)
         return app
