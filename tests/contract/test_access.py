@@ -18,13 +18,14 @@ from flychat.config import Config
 from flychat.errors import Misconfigured
 from flychat.messages import Draft
 from tests.support.asking import BROWSER, FORM, JSON
-from tests.support.modes import MODES, Place, standing
+from tests.support.modes import MODES, ONE_PUSHPIN, Place, standing
 from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, rest, token
 from tests.support.served import fields
 from tests.support.started import started
 
 gen_test = pytest.mark.gen_test(timeout=60)
-each_mode = pytest.mark.parametrize("mode", MODES)
+each_mode = pytest.mark.parametrize("mode", ONE_PUSHPIN)
+with_every_pushpin = pytest.mark.parametrize("mode", MODES)
 
 
 @each_mode
@@ -54,7 +55,7 @@ async def test_who_has_no_token_is_not_let_into_a_private_room_by_any_way(mode, 
         assert chat.engine.calls.total() == reads, "nothing is read for them"
 
 
-@each_mode
+@with_every_pushpin
 @gen_test
 async def test_a_token_lets_in_by_header_and_by_cookie(mode, tmp_path):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
@@ -137,15 +138,15 @@ async def test_a_bad_token_is_401_in_the_header_everywhere_and_counts_as_none_in
             assert code(await ask(chat, STAFF, **cookie)) == (401, "unauthorized")
 
 
-@each_mode
+@with_every_pushpin
 @gen_test
 async def test_a_stream_ends_when_its_token_expires_and_others_go_on(mode, tmp_path):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
-        short = await chat.stream(None, f"Authorization: Bearer {token(life=4)}", room="staff")
+        short = await chat.stream(None, f"Authorization: Bearer {token(life=3)}", room="staff")
         long = await chat.stream(None, f"Authorization: Bearer {token('bob')}", room="staff")
-        everybodys = await chat.stream(None, f"Authorization: Bearer {token(life=4)}", room="tea")
+        everybodys = await chat.stream(None, f"Authorization: Bearer {token(life=3)}", room="tea")
         assert [(await stream.next()).type for stream in (short, long, everybodys)] == ["stream-open"] * 3
-        await asyncio.sleep(4)  # in GRIP mode the hub then has them recovered, and does not wait for the link
+        await asyncio.sleep(3)  # in GRIP mode the hub then has them recovered, and does not wait for the link
         end = await short.next("keep-alive")
         assert (end.type, json.loads(end.data)) == ("stream-end", {"reason": "expired"})
         assert await rest(short) == b""

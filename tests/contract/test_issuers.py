@@ -10,11 +10,11 @@ import pytest
 from flychat.access import jwks as jwks_module
 from tests.support.asking import JSON
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, public, token
-from tests.support.modes import MODES, standing
+from tests.support.modes import ONE_PUSHPIN, standing
 from tests.support.rights import STAFF, ask, bearer, code, options, post
 from tests.support.rights import token as own
 
-pytestmark = pytest.mark.parametrize("mode", MODES)
+pytestmark = pytest.mark.parametrize("mode", ONE_PUSHPIN)
 gen_test = pytest.mark.gen_test(timeout=60)
 
 

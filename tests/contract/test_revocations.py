@@ -13,11 +13,12 @@ from flychat.access import passes_of
 from flychat.access.rulebook import Rulebook
 from flychat.hub import pushpin as pushpin_module
 from tests.support.asking import BROWSER, JSON
-from tests.support.modes import MODES, Place, standing
+from tests.support.modes import MODES, ONE_PUSHPIN, Place, standing
 from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, rest, token
 from tests.support.served import Client
 
-pytestmark = pytest.mark.parametrize("mode", MODES)
+in_each_mode = pytest.mark.parametrize("mode", MODES)
+with_one_pushpin = pytest.mark.parametrize("mode", ONE_PUSHPIN)
 gen_test = pytest.mark.gen_test(timeout=90)
 OPERATOR = {"rooms": {"*": "m"}}
 
@@ -47,6 +48,7 @@ async def end_of(client: Client) -> str:
     return json.loads(event.data)["reason"]
 
 
+@in_each_mode
 @gen_test
 async def test_a_revoked_stream_ends_at_once_and_all_others_go_on(mode, tmp_path):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
@@ -71,6 +73,7 @@ async def test_a_revoked_stream_ends_at_once_and_all_others_go_on(mode, tmp_path
             assert await client.until_id(1) == [1]
 
 
+@with_one_pushpin
 @gen_test
 async def test_who_is_revoked_does_not_come_back_with_the_same_token(mode, tmp_path):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
@@ -96,6 +99,7 @@ async def test_who_is_revoked_does_not_come_back_with_the_same_token(mode, tmp_p
         assert await stream.until_id(1)
 
 
+@with_one_pushpin
 @gen_test
 async def test_revoking_takes_the_right_to_moderate(mode, tmp_path):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
@@ -123,6 +127,7 @@ async def test_revoking_takes_the_right_to_moderate(mode, tmp_path):
         assert answer.code == 403
 
 
+@with_one_pushpin
 @gen_test
 async def test_a_moderator_who_is_revoked_moderates_no_more(mode, tmp_path):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
@@ -134,6 +139,7 @@ async def test_a_moderator_who_is_revoked_moderates_no_more(mode, tmp_path):
         assert code(answer) == (401, "unauthorized")
 
 
+@in_each_mode
 @gen_test
 async def test_without_the_poke_the_next_recovery_is_the_end(mode, tmp_path, monkeypatch):
     """What is published for it may be lost, and the process that revokes may be another one."""
@@ -150,6 +156,7 @@ async def test_without_the_poke_the_next_recovery_is_the_end(mode, tmp_path, mon
         assert await bob.until_id(1) == [1]
 
 
+@with_one_pushpin
 @gen_test
 async def test_a_poke_is_the_end_in_whichever_process_the_recovery_arrives(mode, tmp_path, monkeypatch):
     """Another one has revoked, and pokes, while the copy that this one has is as good as new."""
@@ -166,6 +173,7 @@ async def test_a_poke_is_the_end_in_whichever_process_the_recovery_arrives(mode,
         assert await end_of(ann) == "revoked"
 
 
+@in_each_mode
 @gen_test
 async def test_a_password_that_has_changed_and_a_key_that_has_left_end_their_streams(mode, tmp_path):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
@@ -182,6 +190,7 @@ async def test_a_password_that_has_changed_and_a_key_that_has_left_end_their_str
         assert await bob.until_id(1) == [1]
 
 
+@in_each_mode
 @gen_test
 async def test_a_server_that_starts_again_with_the_room_made_private_ends_the_streams_without_a_pass(
     mode, tmp_path

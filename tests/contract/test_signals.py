@@ -12,12 +12,13 @@ from flychat.hub import grip as grip_module
 from flychat.hub import local as local_module
 from flychat.signals import Signal, signalled
 from tests.support.asking import FORM, JSON
-from tests.support.modes import MODES, Place, standing
+from tests.support.modes import MODES, ONE_PUSHPIN, Place, standing
 from tests.support.rights import ask, bearer, code, options, token
 from tests.support.served import Client, fields
 
 gen_test = pytest.mark.gen_test(timeout=60)
 in_each_mode = pytest.mark.parametrize("mode", MODES)
+with_one_pushpin = pytest.mark.parametrize("mode", ONE_PUSHPIN)
 
 
 async def send(chat: Place, kind: str = "typing", room: str = "room", status: int = 202, **more) -> dict:
@@ -56,7 +57,7 @@ async def test_a_signal_reaches_who_listens_and_is_in_no_log(mode, tmp_path):
         assert chat.engine.calls["put"] + len(chat.engine.submitted) == 2
 
 
-@in_each_mode
+@with_one_pushpin
 @gen_test
 async def test_who_is_here_is_gathered(mode, tmp_path, monkeypatch):
     monkeypatch.setattr(presence, "GATHER", 0.2)

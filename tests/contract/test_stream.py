@@ -14,10 +14,11 @@ from flychat.hub import grip as grip_module
 from flychat.hub import local as local_module
 from tests.proof import oracle
 from tests.support.asking import ROOM
-from tests.support.modes import MODES, Place, standing
+from tests.support.modes import MODES, ONE_PUSHPIN, Place, standing
 from tests.support.served import Client, draft, fields
 
-pytestmark = pytest.mark.parametrize("mode", MODES)
+in_each_mode = pytest.mark.parametrize("mode", MODES)
+with_one_pushpin = pytest.mark.parametrize("mode", ONE_PUSHPIN)
 gen_test = pytest.mark.gen_test(timeout=60)
 FAREWELL = rb"retry: [0-9]{4}\nevent: keep-alive\ndata: \{\}\n\n"
 OPEN = b"retry: 2000\nevent: stream-open\ndata: {}\n\n"
@@ -29,6 +30,7 @@ def block(message: dict) -> bytes:
     return f"event: message\ndata: {data}\nid: {message['id']}\n\n".encode()
 
 
+@in_each_mode
 @gen_test
 async def test_a_new_room_and_what_is_written_in_it(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -42,6 +44,7 @@ async def test_a_new_room_and_what_is_written_in_it(mode, tmp_path):
         assert [each for each in client.blocks if b"\nid: " in each] == late.blocks[1:], "live as replayed"
 
 
+@in_each_mode
 @gen_test
 async def test_the_head_says_that_nothing_on_the_way_may_hold_back_or_change_the_stream(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -57,6 +60,7 @@ async def test_the_head_says_that_nothing_on_the_way_may_hold_back_or_change_the
         assert not any(name.startswith("grip-") for name in headers)
 
 
+@in_each_mode
 @gen_test
 async def test_a_stream_begins_at_the_header_else_at_the_query_else_with_the_newest_messages(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -78,6 +82,7 @@ async def test_a_stream_begins_at_the_header_else_at_the_query_else_with_the_new
             assert client.blocks[0] == OPEN
 
 
+@in_each_mode
 @gen_test
 async def test_who_has_all_is_sent_nothing_but_what_follows(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -87,6 +92,7 @@ async def test_who_has_all_is_sent_nothing_but_what_follows(mode, tmp_path):
         assert await client.until_id(4) == [4]
 
 
+@in_each_mode
 @gen_test
 async def test_who_is_behind_or_ahead_is_reset_and_given_the_newest(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -104,6 +110,7 @@ async def test_who_is_behind_or_ahead_is_reset_and_given_the_newest(mode, tmp_pa
         assert client.blocks[-1].endswith(b"\nid: 0\n\n")
 
 
+@in_each_mode
 @gen_test
 async def test_who_is_cut_right_after_a_reset_misses_nothing_of_what_follows(mode, tmp_path):
     """The store was emptied: with the old position it would be given 21 to 25, after a gap without a reset."""
@@ -120,6 +127,7 @@ async def test_who_is_cut_right_after_a_reset_misses_nothing_of_what_follows(mod
         await listener.close()
 
 
+@in_each_mode
 @gen_test
 async def test_no_client_has_a_gap_whenever_it_comes(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -156,6 +164,7 @@ def hold_puts(chat: Place) -> tuple[asyncio.Event, asyncio.Event]:
     return putting, go_on
 
 
+@in_each_mode
 @gen_test
 async def test_a_provisional_message_is_seen_before_the_store_has_it(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -173,6 +182,7 @@ async def test_a_provisional_message_is_seen_before_the_store_has_it(mode, tmp_p
         assert fields(shown) == {name: value for name, value in (await posting).items() if name != "id"}
 
 
+@in_each_mode
 @gen_test
 async def test_what_was_not_stored_is_retracted(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -189,6 +199,7 @@ async def test_what_was_not_stored_is_retracted(mode, tmp_path):
         assert client.blocks[-1] == b'event: retraction\ndata: {"provisionalId":"%s"}\n\n' % key.encode()
 
 
+@in_each_mode
 @gen_test
 async def test_without_provisional_events_a_stream_has_what_is_stored_and_what_keeps_it_going(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -215,6 +226,7 @@ async def test_without_provisional_events_a_stream_has_what_is_stored_and_what_k
         assert await late.until_id(4) == [4]
 
 
+@in_each_mode
 @gen_test
 async def test_a_stream_without_provisional_events_is_made_whole_where_a_publication_is_lost(mode, tmp_path):
     """Behind a proxy it is recovered at an address of its own, and stays what it is."""
@@ -238,6 +250,7 @@ async def test_a_stream_without_provisional_events_is_made_whole_where_a_publica
         assert [b"\nid: " in each for each in quiet.blocks] == [False, True, True, True, True]
 
 
+@with_one_pushpin
 @gen_test
 async def test_what_is_neither_yes_nor_no_is_refused(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -248,6 +261,7 @@ async def test_what_is_neither_yes_nor_no_is_refused(mode, tmp_path):
             assert (answer[0], json.loads(answer[2])["error"]["code"]) == (400, "invalid"), value
 
 
+@with_one_pushpin
 @gen_test
 async def test_a_text_that_is_refused_as_a_conflict_retracts_nothing(mode, tmp_path):
     """Its provisional id stands for the message that is stored."""
@@ -261,6 +275,7 @@ async def test_a_text_that_is_refused_as_a_conflict_retracts_nothing(mode, tmp_p
         assert not any(b"event: retraction" in each for each in client.blocks)
 
 
+@with_one_pushpin
 @gen_test
 async def test_behind_a_proxy_what_is_stored_in_time_is_seen_once_and_what_fails_in_time_never(
     mode, tmp_path, monkeypatch
@@ -279,6 +294,7 @@ async def test_behind_a_proxy_what_is_stored_in_time_is_seen_once_and_what_fails
         assert any(b"event: retraction" in block for block in client.blocks) == (mode == "standalone")
 
 
+@in_each_mode
 @gen_test
 async def test_a_quiet_stream_is_kept_alive(mode, tmp_path, monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.02)
@@ -292,6 +308,7 @@ async def test_a_quiet_stream_is_kept_alive(mode, tmp_path, monkeypatch):
             assert client.blocks[-1] == b"event: keep-alive\ndata: {}\n\n"
 
 
+@in_each_mode
 @gen_test
 async def test_when_a_server_ends_its_own_streams_say_when_to_come_back_and_those_of_a_proxy_go_on(
     mode, tmp_path
@@ -312,6 +329,7 @@ async def test_when_a_server_ends_its_own_streams_say_when_to_come_back_and_thos
         assert (await client.until_id(2))[-1] == 2
 
 
+@in_each_mode
 @gen_test
 async def test_a_head_request_has_the_head_of_a_stream_and_nothing_else(mode, tmp_path):
     async with standing(mode, tmp_path) as chat:
@@ -323,6 +341,7 @@ async def test_a_head_request_has_the_head_of_a_stream_and_nothing_else(mode, tm
         assert b"grip-" not in answer.lower()
 
 
+@with_one_pushpin
 @gen_test
 async def test_a_page_of_another_origin_may_read_a_stream_if_it_is_listed(mode, tmp_path):
     friend = "https://friend.example"
@@ -347,6 +366,7 @@ async def test_a_page_of_another_origin_may_read_a_stream_if_it_is_listed(mode, 
         assert "Last-Event-ID" in header(client.head, "access-control-allow-headers")
 
 
+@with_one_pushpin
 @gen_test
 @pytest.mark.parametrize(("room", "status"), [("healthz", 404), ("a%2Fb", 400), ("x" * 65, 400)])
 async def test_a_room_that_cannot_be_is_refused_a_stream(mode, tmp_path, room, status):

@@ -23,6 +23,10 @@ from tests.support.started import faulty, started
 
 OTHER = "FLYCHAT_TEST_PUSHPIN"
 MODES = ["standalone", "model", "pushpin", OTHER]
+ONE_PUSHPIN = [
+    "standalone",
+    "pushpin",
+]  # for what flychat decides: no release of Pushpin can make a difference
 
 
 class Place:
