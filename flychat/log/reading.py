@@ -3,6 +3,7 @@
 A read is shared only by those who asked before it began, so nobody is given an answer that is older than the
 question. READS go on at once; the others wait for their turn, and have not begun: so the more there is to
 read, the more share it. After a restart, when all come back, those of a room have it read once or twice.
+What a message is waiting for that is to be stored is read at once: reads never starve writes.
 
 A reading has no deadline of its own: the engine has one for the store's answer. How long reads wait for each
 other is bounded: while one has waited for OVERLOAD_SECONDS, no other is taken on. What was taken on is done,
@@ -14,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from typing import Any, TypeVar
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, TypeAlias, TypeVar
 
 from ..commits import Commit
 from ..errors import Overloaded, Unavailable
@@ -23,6 +25,7 @@ from ..storage import READ_BYTES, Engine, Hole, StoreFailed, Taken, Throttled, U
 from ..streams import HISTORY, REPLAY, Page, replay
 
 T = TypeVar("T")
+Turns: TypeAlias = AbstractAsyncContextManager[Any]  # in which a read goes on
 
 READ_SECONDS = 2.0  # for which a reading that fails is tried again
 OVERLOAD_SECONDS = 15.0  # that the oldest reading may have waited when another one is asked for
@@ -35,24 +38,23 @@ class SharedReads:
     def __init__(self) -> None:
         self._next: dict[Hashable, asyncio.Task[Any]] = {}  # not yet begun
         self._running: dict[Hashable, asyncio.Task[Any]] = {}
-        self._turns = asyncio.Semaphore(READS)
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether there is a read to share."""
         return key in self._next
 
-    async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """What `read` returns or raises, called by this or by an equal request."""
+    async def get(self, key: Hashable, read: Callable[[], Awaitable[T]], turns: Turns) -> T:
+        """What `read` returns or raises, called by this or by an equal request, in its turn."""
         task: asyncio.Task[T] | None = self._next.get(key)
         if task is None:
-            task = self._next[key] = asyncio.create_task(self._begin(key, read))
+            task = self._next[key] = asyncio.create_task(self._begin(key, read, turns))
             task.add_done_callback(lambda done: done.cancelled() or done.exception())  # if all have gone
         return await asyncio.shield(task)
 
-    async def _begin(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+    async def _begin(self, key: Hashable, read: Callable[[], Awaitable[T]], turns: Turns) -> T:
         if (running := self._running.get(key)) is not None:
             await asyncio.wait([running])
-        async with self._turns:
+        async with turns:
             task = self._running[key] = self._next.pop(key)
             try:
                 return await read()
@@ -67,6 +69,7 @@ class Reader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._shared = SharedReads()
+        self._turns = asyncio.Semaphore(READS)
         self._lowest: dict[str, int] = {}  # position of those who wait for what follows theirs in a room
         self._under_way: dict[object, float] = {}  # since when (loop time), oldest first
         self._answered = self._mute = -math.inf  # when the store last did answer, and was last given up
@@ -76,10 +79,10 @@ class Reader:
         """Has every reading refused from now on: the engine is about to be closed."""
         self._closed = True
 
-    async def share(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+    async def share(self, key: Hashable, read: Callable[[], Awaitable[T]], *, at_once: bool = False) -> T:
         """What one call of `read` returns, or raises, for all who ask for `key` before it begins.
 
-        Raises Overloaded before anything is read.
+        With `at_once`, which `key` decides, it takes no turn. Raises Overloaded before anything is read.
         """
         if key not in self._shared:
             self.check_load()
@@ -92,7 +95,7 @@ class Reader:
 
         self._under_way[turn] = asked
         try:
-            return await self._shared.get(key, begin)
+            return await self._shared.get(key, begin, nullcontext() if at_once else self._turns)
         finally:
             del self._under_way[turn]
 

@@ -144,7 +144,7 @@ class Room(View):
                 drafts, failure = failed
                 raise failure
             self._drop_late(in_doubt=pace.in_doubt)
-            window = await self.warm(keys=any(waiter.seen is None for waiter in self._waiting))
+            window = await self.warm_for(keys=any(waiter.seen is None for waiter in self._waiting))
             if pace.must_read or self.old():
                 await self._catch_up()
                 return pace.read()

@@ -80,14 +80,23 @@ class View:
         self._known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
         self._doubtful: set[Key] = set()  # of drafts that were given up, but are perhaps in the log
 
-    async def warm(self, position: int | None = None, *, keys: bool = False) -> Window:
+    async def warm(self, position: int | None = None) -> Window:
         """The window; if it is not known, what follows a position is read, or else FIRST messages.
 
-        With `keys` it is KEYS, by which drafts without a position are recognised. Raises Unavailable.
+        Raises Unavailable.
         """
-        load = partial(self._load, KEYS if keys else FIRST, position)
         while self.window is None:
-            await self._common.reader.share(self.name, load)
+            await self._common.reader.share(self.name, partial(self._load, FIRST, position))
+        return self.window
+
+    async def warm_for(self, *, keys: bool) -> Window:
+        """The same for messages that are to be stored, at once: they wait for nobody who wants to read.
+
+        With `keys`, KEYS messages are read, by which drafts without a position are recognised.
+        """
+        load = partial(self._load, KEYS if keys else FIRST, None)
+        while self.window is None:
+            await self._common.reader.share((self.name, "for a message", keys), load, at_once=True)
         return self.window
 
     async def _load(self, few: int, position: int | None) -> None:
@@ -164,7 +173,7 @@ class View:
         common = self._common
         try:
             async with asyncio.timeout(SEARCH_SECONDS), common.searches:
-                window = await self.warm()
+                window = await self.warm_for(keys=False)
                 if draft.since is None:
                     await self._reach_back(window)
                 first, found = window.keys.first, window.find(draft)

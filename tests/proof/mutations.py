@@ -667,9 +667,17 @@ LINES = [
         line(
             "begin_all_reads_at_once",
             "A reading that waits for its turn counts as begun, and those who come meanwhile have another one.",
-            *(SharedReads, "__init__", "asyncio.Semaphore(READS)", "asyncio.Semaphore(10**6)"),
+            *(Reader, "__init__", "asyncio.Semaphore(READS)", "asyncio.Semaphore(10**6)"),
         ),
         "unit/log/test_log_back.py::test_those_who_wait_for_their_turn_share_what_has_not_begun",
+    ),
+    (
+        line(
+            "let_messages_wait_for_readers",
+            "What a message for a cold room waits for is read after all that streams have asked for.",
+            *(Reader, "share", "nullcontext() if at_once else self._turns", "self._turns"),
+        ),
+        "unit/log/test_cold.py::test_a_message_for_a_cold_room_does_not_wait_for_those_who_want_to_read",
     ),
     (
         line(

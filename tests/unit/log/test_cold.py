@@ -8,6 +8,7 @@ import pytest
 
 from flychat.commits import Commit
 from flychat.log import MessageLog
+from flychat.log.reading import READS
 from flychat.log.view import FIRST, NEAR
 from flychat.messages import Draft
 from flychat.storage import Unknown
@@ -151,6 +152,28 @@ async def test_who_comes_while_a_cold_room_is_read_has_it_read_no_second_time():
         reading += [asyncio.ensure_future(log.plan(StreamRequest("room", TAIL))) for _ in range(4)]
         await asyncio.gather(*reading)
         assert engine.calls == {"after": 1}
+
+
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.gen_test
+async def test_a_message_for_a_cold_room_does_not_wait_for_those_who_want_to_read(memory):
+    """After a restart all turns are taken, and thousands wait for theirs; some for this very room."""
+    async with opened() as engine:
+        log, after, answers = fresh(engine, memory=memory), engine.after, asyncio.Event()
+
+        async def slow(*asked):
+            await answers.wait()
+            return await after(*asked)
+
+        engine.after = slow
+        rooms = [*(f"room {number}" for number in range(READS)), "room", "room"]
+        streams = [asyncio.ensure_future(log.plan(StreamRequest(room, 1))) for room in rooms]
+        stored = await log.submit(draft("written meanwhile"))
+        assert (stored.id, stored.text) == (TAIL + 1, "written meanwhile")
+        assert not any(stream.done() for stream in streams[:READS])
+        answers.set()
+        plans = await asyncio.gather(*streams)
+        assert [plan.messages[-1].text for plan in plans[READS:]] == ["written meanwhile"] * 2
 
 
 @pytest.mark.gen_test
