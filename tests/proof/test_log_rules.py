@@ -38,7 +38,7 @@ async def test_three_writers_on_one_table_behind_a_bad_network_store_every_messa
     ]
     store = await DynamoEngine.open(table, dynamo_environ)
     try:
-        await converse(1, engines, store)
+        await converse(1, engines, store, messages=4)
     finally:
         await store.close()
         for proxy in proxies:
