@@ -70,7 +70,7 @@ async def test_who_is_here_is_gathered(mode, tmp_path, monkeypatch):
         assert signal == {"kind": "here", "data": {"names": ["ann", "bob"], "more": 0}}
 
 
-@in_each_mode
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "model"])  # whose it is to keep alive
 @gen_test
 async def test_signals_do_not_keep_a_client_that_knows_none_from_its_keep_alives(mode, tmp_path, monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.02)

@@ -378,6 +378,7 @@ def started(io_loop, control, monkeypatch):
             await each.close()
 
     yield start
+    monkeypatch.setattr(publisher, "FLUSH_SECONDS", 0.01)  # nobody waits for what is left
     io_loop.run_sync(end)
 
 

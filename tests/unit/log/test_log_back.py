@@ -611,8 +611,9 @@ async def test_while_the_oldest_reading_has_waited_for_long_another_is_refused_b
 
 @modes
 @pytest.mark.gen_test
-async def test_a_store_that_does_not_answer_in_its_time_is_told_so_at_once(memory):
+async def test_a_store_that_does_not_answer_in_its_time_is_told_so_at_once(memory, monkeypatch):
     """The engine took READ_SECONDS to say that it does not know: there is no time for another attempt."""
+    monkeypatch.setattr(reading_module, "READ_SECONDS", 0.1)
 
     class Dead(Store):
         async def tail(self, room, limit):

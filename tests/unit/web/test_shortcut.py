@@ -85,7 +85,7 @@ UNUSUAL = {
     "a bad escape": PLAIN.replace(b"/room/", b"/%zz/"),
     "an oversized head": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * PEEK_BYTES + b"\r\n"),
     "a head beyond all limits": PLAIN.replace(HOST, HOST + b"Cookie: " + b"c" * 70_000 + b"\r\n"),
-    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2,
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(256)) * 2 + b"\r\n\r\n",
     "a POST": b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nContent-Length: 2\r\n"
     b"Connection: close\r\n\r\n{}",
     "the page": b"GET /room?user=ann HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
