@@ -83,8 +83,7 @@ def test_rows_of_the_server_look_like_those_of_the_stream(window: Open, url: str
     assert live.rows.evaluate_all(looks) == ann.rows.evaluate_all(looks)
 
 
-@pytest.mark.parametrize("width", [360, 900])
-@pytest.mark.parametrize("messages", [0, 3, 60])
+@pytest.mark.parametrize(("width", "messages"), [(360, 0), (900, 3), (360, 60), (900, 60)])
 def test_nothing_moves_when_the_script_takes_over(
     window: Open, url: str, room: str, width: int, messages: int
 ) -> None:

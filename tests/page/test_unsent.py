@@ -19,7 +19,7 @@ def sent(url: str, room: str) -> list[str]:
     return [message["text"] for message in history(url, room)]
 
 
-@pytest.mark.parametrize("status", [0, 500, 502, 503, 520, 530, 200])
+@pytest.mark.parametrize("status", [0, 500, 503, 530, 200])
 def test_what_cannot_be_sent_goes_by_itself_in_its_order(
     window: Open, url: str, room: str, status: int
 ) -> None:
