@@ -3,7 +3,8 @@
 - A job is a generator that does its work in parts. Between two parts whatever is more urgent passes, so a put
   waits for one part at the most.
 - All puts that wait are handed over together, at the end of a turn of the loop, of whatever rooms they are.
-  So a put costs neither a task nor a thread switch of its own.
+  So a put costs neither a task nor a thread switch of its own. Its answer is handed back at once; those of
+  readings together, as long as there is more to read, but for TOGETHER_SECONDS at the most.
 - A store in memory needs no thread: it works in the loop, a part of a job in each turn.
 - A job whose caller has gone is given up. A put is not: its caller may read the log for it later.
 - The store is taken for dead when one part of a job takes too long. Then all who wait are told so, with
@@ -34,6 +35,7 @@ CHECK, READING, IDLE = range(3)  # ranks of jobs
 PART_SECONDS = 0.005  # how long a part of a job should take
 IDLE_SECONDS = 10.0  # for a part of a job that can wait: much may be written in one
 WATCH_SECONDS = 0.25
+TOGETHER_SECONDS = 0.001  # to wake the loop for each would cost a third of a short reading
 
 
 @dataclass(eq=False)
@@ -78,6 +80,7 @@ class Worker(Generic[Item]):
         self._jobs: tuple[deque[_Asked], ...] = (deque(), deque(), deque())  # by rank
         self._bell: SimpleQueue[bool] = SimpleQueue()  # True: there is something to do. False: end
         self._ringing = False
+        self._answers: list[Callable[[], None]] = []  # of the thread, which the loop has not been given yet
         self._due: float | None = None  # when the part under way should have ended
         self._waiting: set[asyncio.Future[Any]] = set()
         self._watching = False
@@ -170,8 +173,12 @@ class Worker(Generic[Item]):
 
     def _work(self) -> None:
         while self._bell.get():
+            since = monotonic()
             while self._do_next():
-                pass
+                if (now := monotonic()) - since > TOGETHER_SECONDS:
+                    since = now
+                    self._hand_over()
+            self._hand_over()
 
     def _do_next(self) -> bool:
         """Does what is most urgent; False if there is nothing to do."""
@@ -191,7 +198,8 @@ class Worker(Generic[Item]):
         puts = [put for put in puts if not put.told]  # who was told Unknown tries again
         if puts:
             failures = self._store([put.item for put in puts])
-            self._answer([partial(self._stored, *each) for each in zip(puts, failures, strict=True)])
+            self._answer(*(partial(self._stored, *each) for each in zip(puts, failures, strict=True)))
+            self._hand_over()
 
     def _go_on(self, jobs: deque[_Asked]) -> None:
         asked = jobs[0]
@@ -202,17 +210,22 @@ class Worker(Generic[Item]):
                 next(asked.job)
                 return
         except StopIteration as end:
-            self._answer([partial(_settle, asked.future, end.value, None)])
+            self._answer(partial(_settle, asked.future, end.value, None))
         except Exception as error:
-            self._answer([partial(_settle, asked.future, None, error)])
+            self._answer(partial(_settle, asked.future, None, error))
         jobs.popleft()
 
-    def _answer(self, tell: Sequence[Callable[[], None]]) -> None:
+    def _answer(self, *tell: Callable[[], None]) -> None:
         if self._thread is None:
             _tell_all(tell)
         else:
+            self._answers += tell
+
+    def _hand_over(self) -> None:
+        if self._answers and self._thread is not None:
+            answers, self._answers = self._answers, []
             with suppress(RuntimeError):  # the loop is closed, and nobody there to hear it
-                self._loop.call_soon_threadsafe(_tell_all, tell)
+                self._loop.call_soon_threadsafe(_tell_all, answers)
 
 
 def _tell_all(tell: Sequence[Callable[[], None]]) -> None:

@@ -116,6 +116,42 @@ async def test_the_puts_of_one_turn_of_the_loop_go_together(stage):
 
 
 @gen_test
+async def test_what_is_read_within_a_millisecond_wakes_the_loop_once(stage, monkeypatch):
+    first, loop, woken = await stage.hold(), asyncio.get_running_loop(), []
+    call_soon_threadsafe = loop.call_soon_threadsafe
+
+    def counted(call, answers):
+        woken.append(len(answers))
+        call_soon_threadsafe(call, answers)
+
+    tasks = await stage.asked(*(stage.worker.do(stage.job(n, seconds=n * 0.002)) for n in range(4)))
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_soon_threadsafe", counted)
+        stage.go.set()
+        assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+    assert woken == [2, 1, 1, 1], "the first with the one that held the thread"
+    await first
+
+
+@gen_test
+async def test_a_put_is_answered_at_once_whatever_is_to_be_read(stage):
+    first, endless = await stage.hold(), threading.Event()
+
+    def reading():
+        endless.wait()
+        yield
+
+    put, read = await stage.asked(stage.worker.put("put"), stage.worker.do(reading()))
+    stage.go.set()
+    try:
+        await put
+        assert not read.done()
+    finally:
+        endless.set()
+    await asyncio.gather(first, read)
+
+
+@gen_test
 async def test_a_job_that_was_given_up_does_not_run_on_but_a_put_is_stored(stage):
     ended = []
 
