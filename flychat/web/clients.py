@@ -3,6 +3,9 @@
 What a connection costs here until its next request is its socket and a place in a selector of our own, which
 the event loop watches as a single file. A subclass answers what they say (`serve`).
 
+After a restart thousands come at once, for streams. The kernel keeps only some, and has the others come again
+after a second: so they are accepted faster than they are let in. Who comes to write is let in first.
+
 The kernel is asked to tell of a connection only when it has something to say (TCP_DEFER_ACCEPT, where that
 exists): else one that is accepted in a quiet moment would always be peeked at too early.
 """
@@ -24,7 +27,10 @@ from .listener import Listener
 from .shedding import LATE, PAUSE, Shedding, Turn, waited
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
-ACCEPTED_AT_ONCE = 16  # connections, before the loop has a turn: the hub sends each some 64 kB at the most
+ACCEPTED_AT_ONCE = (
+    256  # connections: what waits in the kernel for longer than it keeps it is lost, and comes late
+)
+LET_IN_AT_ONCE = 16  # of them, before the loop has a turn: the hub sends each some 64 kB at the most
 SERVED_AT_ONCE = 64  # requests on connections that were there before
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
@@ -61,6 +67,7 @@ class ClientListener(Listener):
         self._patience = idle_connection_timeout
         self._loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
+        self._new: deque[Client] = deque()  # accepted, and not looked at yet
         self._due: deque[Client] = deque()
         self._asked = (0.0, 0.0)  # when the selector was, the time before last, and last; loop time
         self._asking = 0  # clients that it told of then
@@ -78,7 +85,7 @@ class ClientListener(Listener):
         raise NotImplementedError
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        """Accepts a few connections at a time, where Tornado takes 128: others are waiting for messages."""
+        """Lets in a few at a time, where Tornado takes 128: others are waiting for messages."""
         for sock in sockets:
             if hasattr(socket, "TCP_DEFER_ACCEPT") and sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
@@ -94,7 +101,7 @@ class ClientListener(Listener):
         self._loop.remove_reader(listening)
 
     def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
+        for number in range(ACCEPTED_AT_ONCE):
             try:
                 connection, address = listening.accept()
             except ConnectionAbortedError:
@@ -107,7 +114,19 @@ class ClientListener(Listener):
                 self._loop.call_later(FULL_SECONDS, self._accept_again, listening)
                 return
             connection.setblocking(False)  # accepted sockets block, whatever the listening one does
-            self.look(Client(connection, address if type(address) is tuple else NO_ADDRESS))
+            client = Client(connection, address if type(address) is tuple else NO_ADDRESS)
+            if (number < LET_IN_AT_ONCE and not self._new) or _writes(connection):
+                self.look(client)
+            else:
+                self._new.append(client)
+                if len(self._new) == 1:
+                    self._loop.call_soon(self._let_in)
+
+    def _let_in(self) -> None:
+        for _ in range(min(LET_IN_AT_ONCE, len(self._new))):
+            self.look(self._new.popleft())
+        if self._new:
+            self._loop.call_soon(self._let_in)
 
     def _ready(self) -> None:
         """Serves those who have something to say, in turns: the loop calls again while there is somebody."""
@@ -214,9 +233,17 @@ class ClientListener(Listener):
 
     async def close_all_connections(self) -> None:
         self._idle_timer.cancel()
-        for client in [*self._paused, *(key.data for key in self._selector.get_map().values())]:
+        for client in [*self._new, *self._paused, *(key.data for key in self._selector.get_map().values())]:
             self.drop(client)
+        self._new.clear()
         self._paused.clear()
         self._loop.remove_reader(self._selector)
         self._selector.close()
         await super().close_all_connections()
+
+
+def _writes(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(4, socket.MSG_PEEK) == b"POST"
+    except OSError:  # it has said nothing yet
+        return False

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..errors import FlychatError
 from ..streams import StreamPlan, StreamRequest
 from .application import BaseApplication
-from .clients import ACCEPTED_AT_ONCE, Client
+from .clients import LET_IN_AT_ONCE, Client
 
 
 class Asked(NamedTuple):
@@ -83,7 +83,7 @@ class ColdRooms:
 
     def _follow(self, room: str) -> None:
         others = self._others[room]
-        for _ in range(min(ACCEPTED_AT_ONCE, len(others))):
+        for _ in range(min(LET_IN_AT_ONCE, len(others))):
             asked = others.popleft()
             plan = self._application.chat.plan_at_once(asked.request, asked.address)
             if plan is None:

@@ -50,6 +50,7 @@ from flychat.storage.dynamodb_put import DirectPut
 from flychat.storage.worker import Worker
 from flychat.tools import copying, importing
 from flychat.web import plain as plain_module
+from flychat.web.clients import ClientListener
 from flychat.web.cold_rooms import ColdRooms
 from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
@@ -700,10 +701,19 @@ LINES = [
         line(
             "answer_all_at_once",
             "All who waited for a room are answered in one turn of the loop.",
-            *(ColdRooms, "_follow", "min(ACCEPTED_AT_ONCE, len(others))", "len(others)"),
+            *(ColdRooms, "_follow", "min(LET_IN_AT_ONCE, len(others))", "len(others)"),
         ),
         "unit/web/test_cold_rooms.py::"
         "test_those_who_wait_for_one_room_are_one_task_and_are_answered_some_in_a_turn",
+    ),
+    (
+        line(
+            "write_after_those_who_wait",
+            "After a restart who comes to write waits until all streams before are let in.",
+            *(ClientListener, "_accept", " or _writes(connection)", ""),
+        ),
+        "unit/web/test_cold_rooms.py::"
+        "test_all_are_accepted_and_let_in_some_in_a_turn_and_who_comes_to_write_before_those_who_wait",
     ),
     (
         line(

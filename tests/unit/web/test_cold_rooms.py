@@ -1,13 +1,15 @@
-"""Streams that wait for a room: one of them has it read, and all are answered."""
+"""When all come back at once: who is let in first, and streams that wait for a room, which one of them has read."""
 
 import asyncio
 import contextlib
+import socket
 
 import pytest
 
 from flychat.storage import Broken
-from flychat.web.clients import ACCEPTED_AT_ONCE
+from flychat.web.clients import LET_IN_AT_ONCE
 from tests.support.pushpin_proxy import eventually
+from tests.support.served import WAIT
 from tests.support.two_ports import two_ports
 
 
@@ -34,9 +36,64 @@ def tasks_of_the_shortcut():
     return [name for name in names if name.startswith("ColdRooms")]
 
 
+FORM = b"from=ann&text=at+last"
+POST = (
+    b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(FORM), FORM)
+)
+STREAM = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+
+
+@contextlib.contextmanager
+def asking(port, *requests):
+    """Clients that have connected and asked before the server looks."""
+    with contextlib.ExitStack() as clients:
+        sockets = []
+        for request in requests:
+            sockets.append(clients.enter_context(socket.create_connection(("127.0.0.1", port), WAIT)))
+            sockets[-1].send(request)
+        yield sockets
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_all_are_accepted_and_let_in_some_in_a_turn_and_who_comes_to_write_before_those_who_wait():
+    count = 3 * LET_IN_AT_ONCE
+    async with two_ports() as (chat, port, held):
+        submit, before = chat.application.chat.submit, []
+
+        def noted(*draft):
+            before.append(len(held))
+            return submit(*draft)
+
+        chat.application.chat.submit = noted
+        with asking(port, *([STREAM] * count), POST):
+            seen = {0}
+            while len(held) < count or not before:
+                await asyncio.sleep(0)
+                seen.add(len(held))
+            assert before == [LET_IN_AT_ONCE]
+            assert seen == {0, LET_IN_AT_ONCE, 2 * LET_IN_AT_ONCE, count}
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_was_accepted_and_not_let_in_yet_is_let_go_when_the_server_ends():
+    async with contextlib.AsyncExitStack() as server:
+        _, port, held = await server.enter_async_context(two_ports())
+        with asking(port, *([STREAM] * 3 * LET_IN_AT_ONCE)) as clients:
+            while not held:  # noqa: ASYNC110 - each turn of the loop counts
+                await asyncio.sleep(0)
+            assert len(held) == LET_IN_AT_ONCE
+            await server.aclose()
+            for client in clients:
+                with contextlib.suppress(ConnectionResetError):
+                    while client.recv(65536):
+                        pass
+            assert len(held) == LET_IN_AT_ONCE
+
+
 @pytest.mark.gen_test(timeout=20)
 async def test_those_who_wait_for_one_room_are_one_task_and_are_answered_some_in_a_turn():
-    count = 3 * ACCEPTED_AT_ONCE
+    count = 3 * LET_IN_AT_ONCE
     async with waiting(count) as (chat, held, go, streams):
         assert tasks_of_the_shortcut() == ["ColdRooms._lead"]
         go.set()
@@ -44,7 +101,7 @@ async def test_those_who_wait_for_one_room_are_one_task_and_are_answered_some_in
         while len(held) < count:
             await asyncio.sleep(0)
             seen.add(len(held))
-        assert sorted(seen - {0, 1}) == [1 + ACCEPTED_AT_ONCE, 1 + 2 * ACCEPTED_AT_ONCE, count]
+        assert sorted(seen - {0, 1}) == [1 + LET_IN_AT_ONCE, 1 + 2 * LET_IN_AT_ONCE, count]
         assert chat.engine.calls["tail"] == 1
         for stream in await asyncio.gather(*streams):
             assert await stream.until_id(3) == [1, 2, 3]
