@@ -19,6 +19,7 @@ import socket
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from ..messages import Draft
@@ -30,8 +31,8 @@ PEEK_BYTES = 8192  # of a request; a longer one is unusual
 ACCEPTED_AT_ONCE = (
     256  # connections: what waits in the kernel for longer than it keeps it is lost, and comes late
 )
-LET_IN_AT_ONCE = 16  # of them, before the loop has a turn: the hub sends each some 64 kB at the most
-SERVED_AT_ONCE = 64  # requests on connections that were there before
+LET_IN_AT_ONCE = 16  # of those who ask for something: the hub sends each some 64 kB at the most
+SERVED_AT_ONCE = 64  # of those who write, and of requests on connections that were there before
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
 PAUSES = 0.05  # seconds between two looks for clients whose pause is over
@@ -67,7 +68,8 @@ class ClientListener(Listener):
         self._patience = idle_connection_timeout
         self._loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
-        self._new: deque[Client] = deque()  # accepted, and not looked at yet
+        self._new: tuple[deque[Client], ...] = (deque(), deque())  # not let in yet: who writes, and others
+        self._letting_in = False
         self._due: deque[Client] = deque()
         self._asked = (0.0, 0.0)  # when the selector was, the time before last, and last; loop time
         self._asking = 0  # clients that it told of then
@@ -115,17 +117,23 @@ class ClientListener(Listener):
                 return
             connection.setblocking(False)  # accepted sockets block, whatever the listening one does
             client = Client(connection, address if type(address) is tuple else NO_ADDRESS)
-            if (number < LET_IN_AT_ONCE and not self._new) or _writes(connection):
+            if number < LET_IN_AT_ONCE and not self._letting_in:
                 self.look(client)
             else:
-                self._new.append(client)
-                if len(self._new) == 1:
-                    self._loop.call_soon(self._let_in)
+                self._new[not _writes(connection)].append(client)
+                self._go_on_letting_in()
 
     def _let_in(self) -> None:
-        for _ in range(min(LET_IN_AT_ONCE, len(self._new))):
-            self.look(self._new.popleft())
-        if self._new:
+        self._letting_in = False
+        for new, most in zip(self._new, (SERVED_AT_ONCE, LET_IN_AT_ONCE), strict=True):
+            for _ in range(min(most, len(new))):
+                self.look(new.popleft())
+        if any(self._new):
+            self._go_on_letting_in()
+
+    def _go_on_letting_in(self) -> None:
+        if not self._letting_in:
+            self._letting_in = True
             self._loop.call_soon(self._let_in)
 
     def _ready(self) -> None:
@@ -233,10 +241,11 @@ class ClientListener(Listener):
 
     async def close_all_connections(self) -> None:
         self._idle_timer.cancel()
-        for client in [*self._new, *self._paused, *(key.data for key in self._selector.get_map().values())]:
+        waiting = (*self._new, self._paused)
+        for client in [*chain(*waiting), *(key.data for key in self._selector.get_map().values())]:
             self.drop(client)
-        self._new.clear()
-        self._paused.clear()
+        for clients in waiting:
+            clients.clear()
         self._loop.remove_reader(self._selector)
         self._selector.close()
         await super().close_all_connections()
