@@ -28,9 +28,7 @@ from .listener import Listener
 from .shedding import LATE, PAUSE, Shedding, Turn, waited
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
-ACCEPTED_AT_ONCE = (
-    256  # connections: what waits in the kernel for longer than it keeps it is lost, and comes late
-)
+ACCEPTED_AT_ONCE = 256  # connections: those that the kernel cannot keep come a second later
 LET_IN_AT_ONCE = 16  # of those who ask for something: the hub sends each some 64 kB at the most
 SERVED_AT_ONCE = 64  # of those who write, and of requests on connections that were there before
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
