@@ -213,7 +213,7 @@ async def until_draining(program: Program) -> None:
     """Sends SIGTERM, once the requests before this have been read, and waits until it has its effect."""
     await asyncio.to_thread(get, program.url + "/healthz")
     program.process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):  # it closes the port while we connect
+    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):  # reset: closed while we connect
         while True:
             async with connected(program):
                 await asyncio.sleep(0)
