@@ -5,7 +5,7 @@
 - All puts that wait are handed over together, at the end of a turn of the loop, of whatever rooms they are.
   So a put costs neither a task nor a thread switch of its own. Its answer is handed back at once; those of
   readings together, as long as there is more to read, but for TOGETHER_SECONDS at the most.
-- A store in memory needs no thread: it works in the loop, a part of a job in each turn.
+- A store in memory needs no thread: it works in the loop, for as long in each turn, or for one part of a job.
 - A job whose caller has gone is given up. A put is not: its caller may read the log for it later.
 - The store is taken for dead when one part of a job takes too long. Then all who wait are told so, with
   Unknown. How long somebody waits for his turn, or his answer for a busy loop, says nothing of the store.
@@ -35,7 +35,7 @@ CHECK, READING, IDLE = range(3)  # ranks of jobs
 PART_SECONDS = 0.005  # how long a part of a job should take
 IDLE_SECONDS = 10.0  # for a part of a job that can wait: much may be written in one
 WATCH_SECONDS = 0.25
-TOGETHER_SECONDS = 0.001  # to wake the loop for each would cost a third of a short reading
+TOGETHER_SECONDS = 0.001  # a turn of the loop for each would cost a third of a short reading
 
 
 @dataclass(eq=False)
@@ -144,9 +144,12 @@ class Worker(Generic[Item]):
     def _rung(self) -> None:
         self._ringing = False
         if self._thread is not None:
-            self._bell.put(True)
-        elif self._do_next():
-            self._ring()
+            return self._bell.put(True)
+        ends = monotonic() + TOGETHER_SECONDS
+        while self._do_next():
+            if monotonic() > ends:
+                return self._ring()
+        return None
 
     def _watch_over(self) -> None:
         if not self._watching:

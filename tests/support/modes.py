@@ -23,10 +23,7 @@ from tests.support.started import faulty, started
 
 OTHER = "FLYCHAT_TEST_PUSHPIN"
 MODES = ["standalone", "model", "pushpin", OTHER]
-ONE_PUSHPIN = [
-    "standalone",
-    "pushpin",
-]  # for what flychat decides: no release of Pushpin can make a difference
+ONE_PUSHPIN = ["standalone", "pushpin"]  # for what flychat decides, whichever the release
 
 
 class Place:

@@ -280,3 +280,29 @@ async def test_without_a_thread_it_works_in_the_turns_of_the_loop_and_puts_pass_
     assert done[-1] == "closed"
     with pytest.raises(RuntimeError):
         worker_.submit("late", told.append)
+
+
+@gen_test
+@pytest.mark.parametrize(("seconds", "turns"), [(0.0, {0}), (0.002, {0, 1, 2})])
+async def test_without_a_thread_what_is_short_is_done_in_one_turn_and_the_rest_in_more(
+    seconds, turns, monkeypatch
+):
+    loop, now, turn, seen = asyncio.get_running_loop(), [0.0], [-1], set()
+    monkeypatch.setattr(worker, "monotonic", lambda: now[0])
+
+    def job():
+        seen.add(turn[0])
+        now[0] += seconds
+        return
+        yield
+
+    def count():
+        turn[0] += 1
+        loop.call_soon(count)
+
+    worker_ = Worker(lambda items: [None] * len(items), threaded=False)
+    loop.call_soon(count)
+    await asyncio.gather(*(worker_.do(job()) for _ in range(3)))
+    first = min(seen)
+    assert {each - first for each in seen} == turns
+    await worker_.close(job())
