@@ -221,6 +221,8 @@ class ClientListener(Listener):
 
     def _go_on(self) -> None:
         """Looks at those whose pause is over; and at others as well, where there is room for them."""
+        if not self._paused:  # the server has ended
+            return
         if not self._due:
             self._ready()
         more = min(RESUMED_AT_ONCE, self.shedding.room)

@@ -275,3 +275,18 @@ async def test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_i
         assert await answer_to(b"", reader, writer) == b"200"
         assert overload.turns.count(EARLY) == 1
         writer.close()
+
+
+@pytest.mark.gen_test
+async def test_a_server_that_ends_while_clients_pause_thinks_of_them_no_more(monkeypatch, caplog):
+    for name, seconds in (("PAUSE", 1000.0), ("PAUSES", 0.0)):
+        monkeypatch.setattr(clients, name, seconds)
+    async with two_ports() as (chat, port, _):
+        Overload(monkeypatch, chat)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await answer_to(GOOD, reader, writer) == b"503"
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not caplog.records
+    assert await asyncio.wait_for(reader.read(), WAIT) == b""
+    writer.close()
