@@ -28,8 +28,9 @@ from ..fields import new_id
 from ..messages import Message
 from ..sse import Event
 from ..streams import KEEP_ALIVE_SECONDS
-from .arguments import as_url
+from .arguments import as_url, token_given, token_option
 from .check_page import check_page
+from .checked import Checked
 from .findings import Findings, reason
 from .terminal import interruptible, told
 
@@ -38,6 +39,9 @@ IDLE_ROOM = f"{ROOM}-idle"  # where nobody posts
 PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
 LATE = 1.0  # seconds by which a message may be seen after its POST was answered
 IN_VAIN = 1.0  # seconds after which a POST is answered, if flychat cannot publish
+PASS_SECONDS = (
+    35  # within which a GRIP proxy has asked for an idle stream again (hub/pushpin.py, LINK_SECONDS)
+)
 POSTS = 5
 ANOTHER_LOG = 10**15  # a position beyond every log
 NOTHING = Event("")  # the end of a stream
@@ -48,34 +52,49 @@ def check_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
     parser.description = "Looks at a deployment from outside, and says what is wrong with it."
     parser.add_argument("url", type=as_url, metavar="URL", help="such as https://chat.example.org")
     parser.add_argument("--quick", action="store_true", help="do not wait for a keep-alive")
-    return lambda given: interruptible(check(given.url, quick=given.quick))
+    parser.add_argument("--room", default=ROOM, help="a few messages are written there, default: %(default)s")
+    token_option(parser)
+
+    def run(given: argparse.Namespace) -> int:
+        token = token_given(given.token_file)
+        return interruptible(check(given.url, quick=given.quick, room=given.room, token=token))
+
+    return run
 
 
-async def check(url: str, *, quick: bool) -> int:
+async def check(url: str, *, quick: bool, room: str = ROOM, token: client.Token | None = None) -> int:
     """Looks at a deployment through whatever is in front of it; writes a few messages."""
-    room = ROOM
+    at = Checked(url, room, token)
     proxy = http.proxy_of(url)
     print(told(f"{url}, room {room}{f', through the proxy {proxy}' if proxy else ''}"), flush=True)
     found = Findings()
-    idle = None if quick else asyncio.create_task(_keep_alive(url, IDLE_ROOM))
+    quiet = Checked(url, IDLE_ROOM if room == ROOM else room, token)
+    idle = None if quick else asyncio.create_task(_idle(quiet))
     try:
-        await _check_head(found, url, room)
+        await _check_head(found, at)
         await _check_mode(found, url)
-        await check_page(found, url, room)
-        if messages := await _check_delivery(found, url, room):
-            await _check_resumption(found, url, room, messages)
-            await _check_reset(found, url, room, messages)
+        await check_page(found, at)
+        if messages := await _check_delivery(found, at):
+            await _check_resumption(found, at, messages)
+            await _check_reset(found, at, messages)
         if idle:
-            silence = await idle
+            silence, end = await idle
             found.that(
                 silence is not None,
-                f"a keep-alive came after {silence or 0:.0f} s of silence",
+                f"a keep-alive came after {silence or 0:.0f} s",
                 f"no keep-alive within {KEEP_ALIVE_SECONDS + 5} s: something cuts or buffers idle streams",
             )
+            if token is not None and silence is not None:
+                found.that(
+                    end is None,
+                    f"a stream that a token has opened lasts {PASS_SECONDS} s",
+                    f"a stream that a token has opened ends after {end or 0:.0f} s: "
+                    "when the proxy asks for it again, it does not say whose it is",
+                )
     except client.Denied as denied:
         found.problem(f"the server refuses: {denied}{_advice(denied)}")
     except TimeoutError:
-        found.problem(f"no answer in time{await _advice_late(url, room)}")
+        found.problem(f"no answer in time{await _advice_late(at)}")
     except (FlychatError, OSError) as error:
         found.problem(f"it fails: {reason(error)}")
     finally:
@@ -86,10 +105,10 @@ async def check(url: str, *, quick: bool) -> int:
     return int(found.bad > 0)
 
 
-async def _check_head(found: Findings, url: str, room: str) -> None:
+async def _check_head(found: Findings, at: Checked) -> None:
     """What the head of a stream says, asked for as browsers do; and when the first event comes."""
     began = time.monotonic()
-    async with http.connect(url, room, headers={"Accept-Encoding": "gzip, deflate, br"}) as (head, events):
+    async with at.connect(headers={"Accept-Encoding": "gzip, deflate, br"}) as (head, events):
         answered, caching = time.monotonic() - began, head.get("cache-control", "")
         rules = {
             "Cache-Control lacks no-cache": "no-cache" in caching,
@@ -124,18 +143,16 @@ async def _check_mode(found: Findings, url: str) -> None:
     found.good("proxied by GRIP or not: cannot be told, /metrics and Pushpin's /_ready/ are not shown here")
 
 
-async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]:
+async def _check_delivery(found: Findings, at: Checked) -> list[Message]:
     """Posts, and measures when the messages are seen. [] where nothing can be said of what follows."""
     messages, provisional, official, late = [], [], [], []
-    async with http.connect(url, room) as (_, events):
+    async with at.connect() as (_, events):
         for _ in range(POSTS):
             seen, began = Sights(), time.monotonic()
             key = new_id()
             watching = asyncio.create_task(seen.watch(events, key))
             try:
-                message = await client.post(
-                    url, room, "check", "A test message.", provisional_id=key, seconds=20
-                )
+                message = await at.post("A test message.", key)
                 answered = time.monotonic()
                 await asyncio.wait([watching], timeout=PATIENCE)
             finally:
@@ -162,7 +179,7 @@ async def _check_delivery(found: Findings, url: str, room: str) -> list[Message]
         f"messages are seen {_ms(statistics.median(late))} after they are stored: {BUFFERED}",
     )
     last = messages[-1]
-    again = await client.post(url, room, last.sender, last.text, provisional_id=last.provisional_id)
+    again = await at.post(last.text, last.provisional_id)
     found.that(again == last, "a POST that is repeated is recognised", "a repeated POST was stored twice")
     return messages
 
@@ -184,10 +201,10 @@ class Sights:
             self.provisional = self.provisional or time.monotonic()
 
 
-async def _check_resumption(found: Findings, url: str, room: str, messages: list[Message]) -> None:
+async def _check_resumption(found: Findings, at: Checked, messages: list[Message]) -> None:
     position, rest = messages[0].id, messages[1:]
     for by_query, name in ((False, "the Last-Event-ID header"), (True, "?lastEventId=")):
-        async with http.connect(url, room, position, by_query=by_query) as (_, events):
+        async with at.connect(position, by_query=by_query) as (_, events):
             got = await _messages(events, messages)
         found.that(
             got == rest,
@@ -196,8 +213,8 @@ async def _check_resumption(found: Findings, url: str, room: str, messages: list
         )
 
 
-async def _check_reset(found: Findings, url: str, room: str, messages: list[Message]) -> None:
-    async with http.connect(url, room, ANOTHER_LOG) as (_, events):
+async def _check_reset(found: Findings, at: Checked, messages: list[Message]) -> None:
+    async with at.connect(ANOTHER_LOG) as (_, events):
         async with asyncio.timeout(PATIENCE):
             names = [(await anext(events, NOTHING)).name for _ in range(2)]
         got = await _messages(events, messages)
@@ -221,20 +238,33 @@ async def _messages(events: AsyncIterator[Event], ours: list[Message]) -> list[M
     return got
 
 
-async def _keep_alive(url: str, room: str) -> float | None:
-    """After how many seconds of silence a keep-alive came; None if none did."""
-    with contextlib.suppress(FlychatError, OSError):
-        async with http.connect(url, room) as (_, events), asyncio.timeout(KEEP_ALIVE_SECONDS + 5):
+async def _idle(at: Checked) -> tuple[float | None, float | None]:
+    """After how many seconds a stream had its first keep-alive, and ended; None if it did not in time.
+
+    With a token it is watched for so long that a GRIP proxy asks for it again, and has to say whose it is.
+    """
+    silence, began = None, time.monotonic()
+    try:
+        async with at.connect() as (_, events), asyncio.timeout(KEEP_ALIVE_SECONDS + 5) as limit:
             began = time.monotonic()
             async for event in events:
-                if event.name == "keep-alive":
-                    return time.monotonic() - began
-    return None
+                if event.name == "stream-end":
+                    break
+                if event.name == "keep-alive" and silence is None:
+                    silence = time.monotonic() - began
+                    if at.token is None:
+                        return silence, None
+                    limit.reschedule(asyncio.get_running_loop().time() + PASS_SECONDS - silence)
+    except TimeoutError:
+        return silence, None
+    except (FlychatError, OSError):
+        pass
+    return silence, time.monotonic() - began
 
 
-async def _advice_late(url: str, room: str) -> str:
+async def _advice_late(at: Checked) -> str:
     with contextlib.suppress(FlychatError, OSError):
-        await client.page(url, room)
+        await client.page(at.url, at.room, token=at.token)
         return f", but to what is no stream: {BUFFERED}"
     return ""
 

@@ -10,6 +10,7 @@ from .. import client
 from ..client import http
 from ..errors import FlychatError
 from ..fields import new_id
+from .checked import Checked
 from .findings import Findings, reason
 
 FILES = 50  # of a page are looked at, at the most
@@ -17,28 +18,31 @@ KINDS = {".js": "javascript", ".css": "text/css", ".svg": "image/svg"}  # nosnif
 HOST = "a proxy on the way replaces Host; it has to pass it on as it is, with the port"
 
 
-async def check_page(found: Findings, url: str, room: str) -> None:
+async def check_page(found: Findings, at: Checked) -> None:
     """Loads a page and its files, and posts with the page's Origin, as only browsers do."""
-    page = f"{url}/{quote(room)}"
+    url, allowed = at.url, await http.bearing(at.token)
+    page = f"{url}/{quote(at.room)}"
     try:
-        _, body = await http.ask(f"{page}?user=check", {"Accept": "text/html"})
+        _, body = await http.ask(f"{page}?user=check", {"Accept": "text/html", **allowed})
     except (client.Denied, OSError) as error:
         return found.problem(f"there is no page at {page}: {reason(error)}")
     loaded = Loaded()
     loaded.feed(body.decode(errors="replace"))
     if loaded.messages is None:
         found.problem(f"the page at {page} is not flychat's page of a room, or the query was lost on the way")
-    elif urljoin(page, loaded.messages) != http.messages_url(url, room):
+    elif urljoin(page, loaded.messages) != http.messages_url(url, at.room):
         found.problem(f"the page posts to {loaded.messages}: {_begin_at(urlsplit(url).path)}")
     missing = [f"{name} {why}" for name in loaded.files if (why := await _file(page, name))]
     number = f"{len(loaded.files)} files"
     found.that(not missing, f"the page and its {number} are there", f"the page's files: {'; '.join(missing)}")
 
     origin = _origin(url)
-    headers = {"Content-Type": "application/json", "Origin": origin}
-    fields = {"from": "check", "text": "A test message.", "provisionalId": new_id()}
+    headers = {"Content-Type": "application/json", "Origin": origin, **allowed}
+    fields = {"text": "A test message.", "provisionalId": new_id()}
+    if at.sender is not None:
+        fields["from"] = at.sender
     try:
-        await http.ask(http.messages_url(url, room), headers, json.dumps(fields).encode())
+        await http.ask(http.messages_url(url, at.room), headers, json.dumps(fields).encode())
     except (client.Denied, OSError) as error:
         cause = f": {reason(error)}"
         if isinstance(error, client.Denied) and error.code == "forbidden":

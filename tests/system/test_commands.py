@@ -31,7 +31,9 @@ from flychat.messages import Message, wire_json
 from flychat.sse import Event
 from flychat.tools import arguments as given
 from flychat.tools import check, talk, terminal
+from flychat.tools.checked import Checked
 from tests.conftest import both_pushpins
+from tests.support import rights
 from tests.support.ports import free_port
 from tests.support.program import ROOT, START_SECONDS, command, environment, running
 from tests.support.served import draft, served
@@ -81,10 +83,10 @@ async def between(
             writer.transport.abort()
 
 
-async def checked(url: str, capsys, *, quick: bool = True) -> tuple[int, list[str], list[str]]:
+async def checked(url: str, capsys, *, quick: bool = True, **options) -> tuple[int, list[str], list[str]]:
     """The exit status of a check, what was good, and what was not."""
     capsys.readouterr()
-    code = await check.check(url, quick=quick)
+    code = await check.check(url, quick=quick, **options)
     lines = capsys.readouterr().out.splitlines()
     return code, *([line[8:] for line in lines if line.startswith(f"  {mark:4}  ")] for mark in ("ok", "BAD"))
 
@@ -250,6 +252,37 @@ async def test_a_proxy_that_cuts_idle_streams_is_found(capsys, monkeypatch):
         code, _, bad = await checked(server.url, capsys, quick=False)
     assert (code, len(bad)) == (1, 1)
     assert "no keep-alive" in bad[0]
+
+
+@gen_test
+async def test_a_private_room_is_checked_with_a_token_and_for_as_long_as_a_proxy_may_forget_it(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(check, "PASS_SECONDS", 1.0)
+    async with started("--rate-limit", "0", *rights.options(tmp_path)) as (server, _):
+        server.hub._keep_alive = 0.2
+        url = server.url.rstrip("/")
+        code, _, bad = await checked(url, capsys, room="staff")
+        assert code == 1
+        assert "401" in bad[0]
+        code, good, bad = await checked(
+            url, capsys, quick=False, room="staff", token=rights.token(name="Ann")
+        )
+        assert (code, bad, len(good)) == (0, [], len(GOOD) + 2)
+        assert good[-1] == "a stream that a token has opened lasts 1.0 s"
+        assert {message.sender for message in (await server.log.page("staff")).messages} == {"Ann"}
+
+        monkeypatch.setattr(check, "PASS_SECONDS", 1000.0)
+        ends = await check._idle(Checked(url, "staff", rights.token(life=2)))  # as where a proxy forgets
+        assert 0.1 < ends[0] < ends[1]
+
+        async def ended(at: Checked) -> tuple[float, float]:
+            return ends
+
+        monkeypatch.setattr(check, "_idle", ended)
+        code, _, bad = await checked(url, capsys, quick=False, room="staff", token=rights.token(name="Ann"))
+        assert (code, len(bad)) == (1, 1)
+        assert "it does not say whose it is" in bad[0]
 
 
 @gen_test
