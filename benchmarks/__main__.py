@@ -1,4 +1,4 @@
-"""All figures: tables to docs/benchmarks.md, a plot to docs/benchmarks.svg. 45 minutes; --quick yes: 7.
+"""All figures: tables to docs/benchmarks.md, a plot to docs/benchmarks.svg. 30 minutes; --quick yes: 7.
 
 python -m benchmarks [--quick yes] [--rounds 3] [--peers flychat,nchan]
 """
