@@ -134,6 +134,8 @@ def test_a_link_with_a_name_renames_nobody_without_asking(
     page.goto(f"{url}{room}?user=Eve")
     page.get_by_role("button", name="Join").click()
     expect(page.locator(".sheet .me")).to_have_text("Eve")
+    if script:
+        expect(ann.status).to_have_text("Connected")  # so the tab knows the name, too
     page.goto(url + room)
     expect(page.locator(".sheet .me")).to_have_text("Eve")
 
