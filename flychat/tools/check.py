@@ -39,9 +39,7 @@ IDLE_ROOM = f"{ROOM}-idle"  # where nobody posts
 PATIENCE = 8.0  # seconds within which an event of a live stream is seen; Pushpin may need two to recover it
 LATE = 1.0  # seconds by which a message may be seen after its POST was answered
 IN_VAIN = 1.0  # seconds after which a POST is answered, if flychat cannot publish
-PASS_SECONDS = (
-    35  # within which a GRIP proxy has asked for an idle stream again (hub/pushpin.py, LINK_SECONDS)
-)
+PASS_SECONDS = 35  # within which a GRIP proxy asks for an idle stream again (LINK_SECONDS of hub/pushpin.py)
 POSTS = 5
 ANOTHER_LOG = 10**15  # a position beyond every log
 NOTHING = Event("")  # the end of a stream
