@@ -212,9 +212,9 @@ export class Log {
   }
 
   #recognize() {
-    const rows = [...this.#official, ...this.#conversation.loose.values()].map(({ item }) => item);
-    const found = rows.filter((item) => !item.matches(".own") && this.identity.owns(this.#rows.get(item).message));
-    if (found.length) this.change(() => found.forEach((item) => item.classList.add("own")));
+    const isFound = ({ item, message }) => !item.matches(".own") && this.identity.owns(message);
+    const found = [...this.#official, ...this.#conversation.loose.values()].filter(isFound);
+    if (found.length) this.change(() => found.forEach(({ item }) => item.classList.add("own")));
   }
 
   // The row of a message that is official.

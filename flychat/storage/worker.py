@@ -225,7 +225,7 @@ class Worker(Generic[Item]):
             self._answers += tell
 
     def _hand_over(self) -> None:
-        if self._answers and self._thread is not None:
+        if self._answers:
             answers, self._answers = self._answers, []
             with suppress(RuntimeError):  # the loop is closed, and nobody there to hear it
                 self._loop.call_soon_threadsafe(_tell_all, answers)
