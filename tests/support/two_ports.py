@@ -1,4 +1,4 @@
-"""One chat behind two ports: Tornado's own, and the short way for plain requests."""
+"""One chat behind two ports, Tornado's own and the short way for plain requests; and two plain requests."""
 
 import contextlib
 import socket
@@ -7,6 +7,13 @@ from tornado.netutil import bind_sockets
 
 from flychat.web.shortcut import Shortcut
 from tests.support.served import served
+
+FORM = b"from=ann&text=hello"
+GOOD = (
+    b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(FORM), FORM)
+)
+STREAM = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
 
 
 @contextlib.asynccontextmanager

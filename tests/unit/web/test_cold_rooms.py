@@ -10,7 +10,7 @@ from flychat.storage import Broken
 from flychat.web.clients import LET_IN_AT_ONCE
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
-from tests.support.two_ports import two_ports
+from tests.support.two_ports import GOOD, STREAM, two_ports
 
 
 @contextlib.asynccontextmanager
@@ -36,14 +36,6 @@ def tasks_of_the_shortcut():
     return [name for name in names if name.startswith("ColdRooms")]
 
 
-FORM = b"from=ann&text=at+last"
-POST = (
-    b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(FORM), FORM)
-)
-STREAM = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
-
-
 @contextlib.contextmanager
 def asking(port, *requests):
     """Clients that have connected and asked before the server looks."""
@@ -66,7 +58,7 @@ async def test_all_are_accepted_and_let_in_some_in_a_turn_and_who_comes_to_write
             return submit(*draft)
 
         chat.application.chat.submit = noted
-        with asking(port, *([STREAM] * count), POST):
+        with asking(port, *([STREAM] * count), GOOD):
             seen = {0}
             while len(held) < count or not before:
                 await asyncio.sleep(0)

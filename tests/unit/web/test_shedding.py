@@ -12,17 +12,11 @@ from flychat.web.plain import is_whole_post
 from flychat.web.shedding import CALM, LATE, MEMORY, PAUSE, ROUND, START, Shedding, Turn, waited
 from flychat.web.shedding import NEW as LATE_NEW
 from tests.support.served import WAIT
-from tests.support.two_ports import two_ports
+from tests.support.two_ports import GOOD, STREAM, two_ports
 
 POST = b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-FORM = b"from=ann&text=hello"
-GOOD = (
-    b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
-    b"Content-Length: %d\r\n\r\n%b" % (len(FORM), FORM)
-)
 JSON_PAGE = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n\r\n"
 PAGE = b"GET /room?user=ann HTTP/1.1\r\nHost: x\r\n\r\n"
-STREAM = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
 UNUSUAL_STREAM = STREAM.replace(b"Host: x\r\n", b"Host: x\r\nX-Odd: 1\r\n")
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
