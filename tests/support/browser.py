@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -36,6 +35,7 @@ from tests.support.npm import packages
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
+CHROMIUM = ROOT / "tests" / "support" / "chromium"
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -53,7 +53,7 @@ def chromium() -> Iterator[Browser]:
     """The system's Chromium; skips where there is none."""
     need("chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
         yield browser
         browser.close()
 
