@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.page.window import Open, run_clock
+from tests.page.window import Open, run_clock, stop_clock
 from tests.support.browser import BreakingProxy, ServerProcess, Window, answer, history
 
 pytestmark = pytest.mark.xdist_group("page unsent")
@@ -75,8 +75,10 @@ def test_a_reader_is_told_as_well_and_a_login_elsewhere_is_noticed(
     front.break_with(ENDED[how])
     run_clock(ann.page, lambda: "The login in front" in (band(ann).text_content() or ""))
     expect(ann.button("Discard")).to_be_hidden()
+    stop_clock(ann.page)
     front.break_with(None)
     ann.button("Try now").click()
+    ann.page.clock.resume()
     expect(ann.status).to_have_text("Connected")
     expect(band(ann)).to_have_class(re.compile("calm"))
     expect(ann.button("Sign in again")).to_be_hidden()
@@ -97,6 +99,8 @@ def test_where_nothing_is_remembered_the_login_opens_beside_the_page(
     with ann.context.expect_page() as beside:
         ann.button("Sign in again").click()
     expect(beside.value).to_have_title("Company login")
+    stop_clock(ann.page)
     front.break_with(None)
     ann.button("Try now").click()
+    ann.page.clock.resume()
     expect(ann.row("important")).to_have_attribute("data-id", "1")

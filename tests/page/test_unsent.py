@@ -8,7 +8,7 @@ import uuid
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import Open, run_clock
+from tests.page.window import Open, run_clock, stop_clock
 from tests.support.browser import BreakingProxy, ServerProcess, history
 
 pytestmark = pytest.mark.xdist_group("page unsent")
@@ -80,8 +80,10 @@ def test_a_server_that_is_gone_is_one_calm_band(window: Open, server: ServerProc
     ann.say("patient")
     expect(band).to_contain_text("Your message is sent as soon as possible.")
     expect(ann.page.get_by_role("alert")).to_have_count(0)
+    stop_clock(ann.page)
     proxy.break_with(None)
     ann.button("Try now").click()
+    ann.page.clock.resume()
     expect(ann.row("patient")).to_have_attribute("data-id", "1")
     expect(ann.status).to_have_text("Connected")
     expect(band).to_have_class("band calm")

@@ -37,6 +37,11 @@ def run_clock(page: Page, condition: Callable[[], bool]) -> None:
         page.wait_for_timeout(100)
 
 
+def stop_clock(page: Page) -> None:
+    """From now on the page tries nothing by itself: what the test is about to press is not gone by then."""
+    page.clock.pause_at(page.evaluate("Date.now() / 1000") + 1)
+
+
 class Held:
     """What a page asks for that fits the pattern: nobody answers, but the test."""
 
