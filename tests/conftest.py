@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import os
 import shutil
@@ -45,7 +46,20 @@ def need_ipv6() -> None:
 
 
 @pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
+def quick_clients() -> Iterator[None]:
+    """All clients of DynamoDB share what botocore reads: a megabyte of descriptions, else parsed for each of them."""
+    if not importlib.util.find_spec("botocore"):
+        yield
+        return
+    from botocore.loaders import create_loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
+        yield
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint(quick_clients: None) -> Iterator[str]:
     """The URL of an in-process imitation of DynamoDB, one per test process. Use a table per test.
 
     It shares the interpreter with the tests, and may be slow: it is given all the time that it needs.
@@ -66,7 +80,7 @@ def moto_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def dynalite_endpoint() -> Iterator[str]:
+def dynalite_endpoint(quick_clients: None) -> Iterator[str]:
     """The URL of another imitation of DynamoDB, which somebody else has written: in Node, by what DynamoDB does."""
     from tests.support.npm import packages
 
