@@ -19,6 +19,7 @@ import pytest
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 os.environ.setdefault("FLYCHAT_RATE_LIMIT", "0")  # tests post faster than people; the limit has its own
+ENDPOINT = os.environ.get("FLYCHAT_TEST_DYNAMODB_ENDPOINT")  # a DynamoDB of your choice
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # what tests ask is on this machine, and a proxy is not to be asked for it
 
@@ -47,7 +48,10 @@ def need_ipv6() -> None:
 
 @pytest.fixture(scope="session")
 def quick_clients() -> Iterator[None]:
-    """All clients of DynamoDB share what botocore reads: a megabyte of descriptions, else parsed for each of them."""
+    """All clients of DynamoDB share what botocore reads: a megabyte of descriptions, else parsed for each of them.
+
+    Nor do they load the certificates that they trust: the imitations are asked by plain HTTP.
+    """
     if not importlib.util.find_spec("botocore"):
         yield
         return
@@ -55,6 +59,8 @@ def quick_clients() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
+        if importlib.util.find_spec("aiobotocore") and not ENDPOINT:
+            patch.setattr("aiobotocore.httpsession.get_cert_path", lambda verify: None)
         yield
 
 
@@ -95,9 +101,6 @@ def dynalite_endpoint(quick_clients: None) -> Iterator[str]:
             yield f"http://127.0.0.1:{int(program.stdout.readline())}"
         finally:
             program.kill()
-
-
-ENDPOINT = os.environ.get("FLYCHAT_TEST_DYNAMODB_ENDPOINT")  # a DynamoDB of your choice
 
 
 def dynamo_environment(endpoint: str) -> dict[str, str]:
