@@ -7,8 +7,6 @@ reserved words.) Further attributes are another version's, and left as they are.
 - A put is sent once. Had botocore sent it again after a lost answer, the writer would be told that its
   own commit lost the race; so the writer (log/) does the repeating, at the same place.
 - Only codes are compared: the texts of errors differ from server to server.
-- A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
-- `Limit` counts commits, of 1 to 64 messages each: pages start small and double.
 - With a retention, a commit is given its end, `exp`, by the next one, so the newest has none: the log of a
   room never expires as a whole, and its ids go on. Ends are given from the oldest on, none is before that of
   the commit before, and an end that was given is never changed: so whatever interrupts it, and whoever does
@@ -27,20 +25,18 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from ..commits import COMMIT_MESSAGES, Commit
+from ..commits import Commit
 from ..seldom import Seldom
-from ..sse import BEYOND_ANY_LOG
-from . import PUT_SECONDS, READ_BYTES, READ_SECONDS, Rejected, Run, StoreFailed, Summary, Taken
-from .dynamodb_items import commit_of, due, expired, failures, item_of, last_of
+from . import PUT_SECONDS, READ_SECONDS, Rejected, StoreFailed, Taken
+from .dynamodb_items import commit_of, due, failures, item_of
+from .dynamodb_reads import TableReader
 from .dynamodb_table import ASIDE, KEYS, PUTS, READS, code_of, table_opened, text_of
 from .turns import Turns
-
-PAGE = 8  # commits in the first page of a Query
 
 logger = logging.getLogger(__name__)
 
 
-class DynamoEngine:
+class DynamoEngine(TableReader):
     """An Engine on a table. Make one with `open`, in the loop that will use it."""
 
     shared = True
@@ -48,12 +44,10 @@ class DynamoEngine:
     def __init__(
         self, table: str, client: Any, opened: AsyncExitStack, retention: float | None = None
     ) -> None:
-        self._table = table
-        self._client = client
+        super().__init__(table, client, Turns(READS, READ_SECONDS))
         self._opened = opened
         self.retention = retention
         self._putting = Turns(PUTS, PUT_SECONDS)
-        self._reading = Turns(READS, READ_SECONDS)
         self._aside = Turns(ASIDE, PUT_SECONDS)
         self._puts = 0  # under way
         self._no_puts = asyncio.Event()
@@ -152,65 +146,6 @@ class DynamoEngine:
     def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
         return False
 
-    async def tail(self, room: str, limit: int) -> list[Commit]:
-        return await self.before(room, BEYOND_ANY_LOG, limit)
-
-    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        edge, page = id - COMMIT_MESSAGES, COMMIT_MESSAGES + PAGE
-        run = await self._read(Run(limit, above=id), room, "seq > :edge", edge, page)
-        if run.beyond is not None:  # perhaps a commit that was stored while this was read
-            run = await self._read(Run(limit, above=id), room, "seq > :edge", edge, page)
-        return run.to_the_end()
-
-    async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        return (await self._read(Run(limit, below=id), room, "seq < :edge", id, PAGE)).oldest_first()
-
-    async def _read(self, run: Run, room: str, condition: str, edge: int, page: int) -> Run:
-        query, more = self._query(room, condition, edge, page), True
-        while more:
-            items, more = await self._page(query)
-            with failures():
-                told = (item for item in items if not expired(item) and last_of(item) >= run.above)
-                more = all(run.take(commit_of(item)) for item in told) and more
-        return run
-
-    async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
-        found: list[Commit] = []
-        query = self._query(room, "seq BETWEEN :edge AND :below", above - COMMIT_MESSAGES + 1)
-        more = below > above
-        query["FilterExpression"] = "contains(m, :id)"
-        values = {":below": {"N": str(below - 1)}, ":id": {"S": f'"{provisional_id}"'}}
-        query["ExpressionAttributeValues"] |= values
-        while more and sum(commit.size for commit in found) < READ_BYTES:
-            items, more = await self._page(query)
-            with failures():
-                commits = [commit_of(item) for item in items if not expired(item)]
-            found += [commit for commit in commits if commit.last > above]
-        return found
-
-    def _query(self, room: str, condition: str, edge: int, page: int = 0) -> dict[str, Any]:
-        """What `_page` takes. A page has 1 MB, or so many commits if that is said."""
-        return {
-            "TableName": self._table,
-            "KeyConditionExpression": f"room = :room AND {condition}",
-            "ExpressionAttributeValues": {":room": {"S": room}, ":edge": {"N": str(edge)}},
-            "ScanIndexForward": "<" not in condition,
-            "ConsistentRead": True,
-            **({"Limit": page} if page else {}),
-        }
-
-    async def _page(
-        self, query: dict[str, Any], call: Callable[..., Any] | None = None
-    ) -> tuple[list[dict[str, Any]], bool]:
-        """The next items, and whether there are more; `query` is moved on."""
-        with failures():
-            answer = await self._reading.call(partial(call or self._client.query, **query))
-        if more := "LastEvaluatedKey" in answer:
-            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-            if "Limit" in query:
-                query["Limit"] *= 2
-        return answer["Items"], more
-
     async def check(self) -> None:
         await self.tail("check", 1)
 
@@ -230,21 +165,6 @@ class DynamoEngine:
         )
         if not await self._conditionally(delete):
             raise Taken
-
-    async def everything(self, room: str, above: int) -> list[Commit]:
-        items, _ = await self._page(self._query(room, "seq > :edge", above))
-        with failures():
-            return [commit_of(item) for item in items]
-
-    async def rooms(self) -> list[Summary]:
-        rooms: dict[str, Summary] = {}
-        scan, more = {"TableName": self._table, "ConsistentRead": True}, True
-        while more:
-            items, more = await self._page(scan, self._client.scan)
-            with failures():
-                for commit in (commit_of(item) for item in items if not expired(item)):
-                    rooms[commit.room] = rooms.get(commit.room, Summary(commit.room)).plus(commit)
-        return sorted(rooms.values(), key=lambda room: room.room)
 
     async def expire(self, before: str) -> None:
         """The table's TTL does it."""

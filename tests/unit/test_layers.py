@@ -18,8 +18,9 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "storage.sqlite_database": {"storage.sqlite", "storage.sqlite_backup"},
     "storage.sqlite_backup": {"tools.backup"},
     "storage.dynamodb": {"storage.opened"},
-    "storage.dynamodb_items": {"storage.dynamodb"},
+    "storage.dynamodb_items": {"storage.dynamodb", "storage.dynamodb_reads"},
     "storage.dynamodb_put": {"storage.dynamodb_table"},
+    "storage.dynamodb_reads": {"storage.dynamodb"},
     "storage.dynamodb_table": {"storage.dynamodb", "storage.dynamodb_items", "storage.opened"},
     "storage.metrics": {"server"},
     "web.shortcut": {"server"},
@@ -72,9 +73,11 @@ ALLOWED = {
     "storage.sqlite_database": PURE | {"storage", "storage.files"},
     "storage.sqlite_backup": PURE | {"storage.sqlite_database"},
     "storage.dynamodb": PURE
-    | {"storage", "storage.dynamodb_items", "storage.dynamodb_table", "storage.turns", "seldom"},
+    | {"storage", "storage.turns", "seldom"}
+    | {f"storage.dynamodb_{part}" for part in ("items", "reads", "table")},
     "storage.dynamodb_items": PURE | {"storage", "storage.dynamodb_table"},
     "storage.dynamodb_put": set(),
+    "storage.dynamodb_reads": PURE | {"storage", "storage.dynamodb_items", "storage.turns"},
     "storage.dynamodb_table": PURE | {"storage.dynamodb_put", "storage.turns"},
     **{
         part: PURE | {"storage"}
