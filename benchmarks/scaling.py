@@ -36,6 +36,7 @@ PUSHPIN_RECOVERIES = 1_000  # a second: it asks the app for no more than that
 PARTITION_WRITES = 1_000  # units (1 KB begun) a second
 PARTITION_READS = 3_000  # units (4 KB begun, consistent) a second
 MESSAGE_BYTES = 132  # one message of 55 characters, as stored: that of "Ingest"
+FIRST_PAGE, NEAR_PAGE = 8, 20  # commits that the first Query of a reading looks at: dynamodb_reads.py
 BATCH = 64
 KEEP_ALIVE = 20  # seconds
 
@@ -104,7 +105,13 @@ def units(messages: int) -> int:
     return math.ceil(messages * MESSAGE_BYTES / 1024)
 
 
+def read_units(*pages: int) -> int:
+    """Read units of Queries that look at so many messages."""
+    return sum(math.ceil(messages * MESSAGE_BYTES / 4096) for messages in pages)
+
+
 def document() -> str:
+    opening = read_units(FIRST_PAGE, 50 - FIRST_PAGE)
     per_process = min(FILES, math.floor(HEADROOM * 1e6 / DELIVERY_US / (1 + 1 / KEEP_ALIVE)))
     most_messages = PARTITION_WRITES / units(BATCH) * BATCH
     one = harness.table(
@@ -152,14 +159,20 @@ def document() -> str:
             ["write units per message", f"{units(1)} to {units(BATCH) / BATCH:.2f}", "alone to 64 waiting"],
             [
                 "opening a stream (50 messages)",
-                math.ceil(50 * MESSAGE_BYTES / 4096),
-                "shared by all who ask at once",
+                opening,
+                "two Queries, shared by all who ask at once",
             ],
             [
-                "streams opened/s that do not coincide",
-                math.ceil(50 * MESSAGE_BYTES / 4096),
-                f"{PARTITION_READS / math.ceil(50 * MESSAGE_BYTES / 4096):,.0f}/s",
+                "coming back, a few messages behind",
+                read_units(NEAR_PAGE),
+                "one Query, shared as well",
             ],
+            [
+                "coming back, 100 behind",
+                read_units(NEAR_PAGE, 101 - NEAR_PAGE),
+                "two Queries: what is missing and no more",
+            ],
+            ["streams opened/s that do not coincide", opening, f"{PARTITION_READS / opening:,.0f}/s"],
         ],
     )
     audiences = harness.table(
@@ -237,22 +250,24 @@ one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
 
 Work is done in the order in which it came. What has waited for half a second is refused, unread: 503 `overloaded` with
 `Retry-After: 2`, and half a second after the rush everything is quick again. It is refused only by a server that has been
-behind for half a second: a single pause is no overload. What is shed, and in which order:
+behind for a quarter of a second: a single pause is no overload. What is shed, and in which order:
 
 1. Requests whose clients have given up by then: they are dropped without an answer. A message that is still waiting for the
    store when its client goes is not stored either, and taken back where it was shown.
 2. Messages, which cost most, and are safe to send again: with their `provisionalId` nothing is stored twice.
-3. Pages and JSON, at the same age. A connection that is new has two seconds where others are in time: it may have waited to be let in.
+3. Pages and JSON, at the same age. That connections are new which wait is no overload for the first second: they may have waited to be let in.
 4. Streams never: their clients come back at once, so a refusal saves nothing. `--max-streams` bounds how many there are.
 
-A refusal costs a tenth of a message. So who comes again at once, in spite of `Retry-After`, is not looked at for half a second.
+A refusal costs a tenth of a message. So who comes again at once, in spite of `Retry-After`, is not looked at until these two
+seconds are over, and is refused again as long as there is too much to do. Clients come back by as many as there is room for:
+until all who have something to say can be served in 0.4 s. Else they would come in waves, and wave after wave would be late.
 `flychat_shed_total` counts, and `.venv/bin/python -m benchmarks.overload` measures it.
 
 ## A restart
 
 All clients come back at once to a server that has no room in memory. A room is read from where its clients are, so
 a few messages of each, and once or twice for all of them: 32 readings go on at once, and who comes while others wait
-shares what has not begun. Whoever was let in is served, however long the queue; only where a reading has waited for 15 s
+shares what has not begun. What a message for such a room needs is read at once, so writing does not wait for reading. Whoever was let in is served, however long the queue; only where a reading has waited for 15 s
 are further ones refused, with 503. A store that is mute is found out once for all who wait. `benchmarks.restart` has
 the figures. What is read stays in memory, within `--memory`, as long as streams are held in the room.
 

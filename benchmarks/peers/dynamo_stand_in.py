@@ -60,13 +60,14 @@ class Table:
 
     def query(self, asked: dict) -> tuple[int, str]:
         values = asked["ExpressionAttributeValues"]
-        name, edge = values[":room"]["S"], int(values[":edge"]["N"])
-        room, forward = self.rooms[name], asked["ScanIndexForward"]
-        start = asked.get("ExclusiveStartKey")
-        if start:
-            edge = int(start["seq"]["N"])
-        places = sorted((n for n in room if (n > edge if forward else n < edge)), reverse=not forward)
-        page = places[: asked["Limit"]]
+        name, backwards = values[":room"]["S"], not asked["ScanIndexForward"]
+        lowest, highest = int(values[":lowest"]["N"]), int(values[":highest"]["N"])
+        if start := asked.get("ExclusiveStartKey"):
+            place = int(start["seq"]["N"])
+            lowest, highest = (lowest, place - 1) if backwards else (place + 1, highest)
+        room = self.rooms[name]
+        places = sorted((n for n in room if lowest <= n <= highest), reverse=backwards)
+        page = places[: asked.get("Limit")]
         more = ""
         if len(places) > len(page):
             key = {"room": {"S": name}, "seq": {"N": str(page[-1])}}

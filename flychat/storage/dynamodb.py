@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 
 from ..commits import Commit
 from ..seldom import Seldom
+from ..sse import BEYOND_ANY_LOG
 from . import PUT_SECONDS, READ_SECONDS, Rejected, StoreFailed, Taken
 from .dynamodb_items import commit_of, due, failures, item_of
 from .dynamodb_reads import TableReader
@@ -105,7 +106,7 @@ class DynamoEngine(TableReader):
 
     async def _endless(self, room: str, before: int) -> tuple[list[dict[str, Any]], int]:
         """The items below `before` that have no end, newest first; and the end of what is before them."""
-        query, more = self._query(room, "seq < :edge", before, 2), True
+        query, more = self._query(room, -BEYOND_ANY_LOG, before - 1, 2, backwards=True), True
         endless: list[dict[str, Any]] = []
         while more:
             items, more = await self._page(query)

@@ -54,10 +54,13 @@ def expired(item: dict[str, Any]) -> bool:
     return "exp" in item and int(item["exp"]["N"]) <= time.time()
 
 
+def place_of(item: dict[str, Any]) -> int:
+    return int(item["seq"]["N"])
+
+
 def last_of(item: dict[str, Any]) -> int:
-    return int(item["seq"]["N"]) + int(item["n"]["N"]) - 1
+    return place_of(item) + int(item["n"]["N"]) - 1
 
 
 def commit_of(item: dict[str, Any]) -> Commit:
-    place, ids = int(item["seq"]["N"]), int(item["n"]["N"])
-    return Commit.read(item["room"]["S"], place, item["m"]["S"], ids)
+    return Commit.read(item["room"]["S"], place_of(item), item["m"]["S"], int(item["n"]["N"]))

@@ -1,22 +1,29 @@
 """How the table of the engine on DynamoDB is read: by Queries, each in its turn.
 
+What a Query looks at is paid for, also what nobody wanted. A commit is found by its first id, and has 1 to 64
+messages, so the one that holds an id begins at one of 64 places. From an id downwards, as many commits are
+read as ids are wanted, and none that begins 64 places before these: single messages exactly, and of others
+at most 63 messages too many.
+
+- What follows an id is read from the end of the log down to it, since most who ask have missed little. Where
+  that is more than is asked for, it is read from the id upwards: a page of NEAR commits was in vain.
 - A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
-- `Limit` counts commits, of 1 to 64 messages each: pages start small and double.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from ..commits import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Run, Summary
-from .dynamodb_items import commit_of, expired, failures, last_of
+from .dynamodb_items import commit_of, expired, failures, last_of, place_of
 from .turns import Turns
 
-PAGE = 8  # commits in the first page of a Query
+PAGE = 8  # commits in the first page of a Query for the newest
+NEAR = 20  # in that for what follows an id: as many single messages as a read unit (4 KB) has
 
 
 class TableReader:
@@ -28,34 +35,66 @@ class TableReader:
         self._reading = reading
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
-        return await self.before(room, BEYOND_ANY_LOG, limit)
-
-    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        edge, page = id - COMMIT_MESSAGES, COMMIT_MESSAGES + PAGE
-        run = await self._read(Run(limit, above=id), room, "seq > :edge", edge, page)
-        if run.beyond is not None:  # perhaps a commit that was stored while this was read
-            run = await self._read(Run(limit, above=id), room, "seq > :edge", edge, page)
-        return run.to_the_end()
+        return (await self._newest(Run(limit), room)).oldest_first()
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        return (await self._read(Run(limit, below=id), room, "seq < :edge", id, PAGE)).oldest_first()
+        run = await self._below(Run(limit, below=id), room, id)
+        if not run.commits or run.commits[0].last < id - 1:  # the log ends before that, or has a hole there
+            run = await self._newest(Run(limit, below=id), room)
+        return run.oldest_first()
 
-    async def _read(self, run: Run, room: str, condition: str, edge: int, page: int) -> Run:
-        query, more = self._query(room, condition, edge, page), True
-        while more:
-            items, more = await self._page(query)
-            with failures():
-                told = (item for item in items if not expired(item) and last_of(item) >= run.above)
-                more = all(run.take(commit_of(item)) for item in told) and more
+    async def _newest(self, run: Run, room: str) -> Run:
+        page = min(run.limit, PAGE)
+        query = self._query(room, -BEYOND_ANY_LOG, run.below - 1, page, backwards=True)
+        items, more = await self._page(query)
+        if _take(run, items) and more and run.commits:
+            await self._below(run, room, run.commits[-1].first)
         return run
+
+    async def _below(self, run: Run, room: str, id: int) -> Run:
+        """Reads what precedes an id: at most as many commits as ids are wanted."""
+        lowest = id - run.limit - COMMIT_MESSAGES + 1
+        await self._read(run, self._query(room, lowest, id - 1, run.limit, backwards=True))
+        return run
+
+    async def after(self, room: str, id: int, limit: int) -> list[Commit]:
+        run = await self._after(Run(limit, above=id), room)
+        if run.beyond is not None:  # perhaps a commit that was stored while this was read
+            run = await self._after(Run(limit, above=id), room)
+        return run.to_the_end()
+
+    async def _after(self, run: Run, room: str) -> Run:
+        lowest, highest = run.above - COMMIT_MESSAGES + 1, run.above + run.limit
+        query = self._query(room, lowest, BEYOND_ANY_LOG, min(run.limit + 1, NEAR), backwards=True)
+        items, more = await self._page(query)
+        with failures():
+            left = _left(items, run) if more else 0
+            if left and _wanted(items, run):
+                query["Limit"] = left
+                others, more = await self._page(query)
+                items += others
+                left = _left(items, run) if more else 0
+        if not left:
+            _take(run, reversed(items))
+        elif await self._read(run, self._query(room, lowest, highest)):  # there is a hole
+            await self._read(run, self._query(room, highest + 1, BEYOND_ANY_LOG, PAGE))
+        return run
+
+    async def _read(self, run: Run, query: dict[str, Any]) -> bool:
+        """Whether more is wanted than the query has."""
+        wanted = more = True
+        while wanted and more:
+            items, more = await self._page(query)
+            wanted = _take(run, items)
+            query.setdefault("Limit", PAGE)  # READ_BYTES are little more than the megabyte of a page
+        return wanted
 
     async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
         found: list[Commit] = []
-        query = self._query(room, "seq BETWEEN :edge AND :below", above - COMMIT_MESSAGES + 1)
+        query = self._query(room, above - COMMIT_MESSAGES + 1, below - 1)
         more = below > above
         query["FilterExpression"] = "contains(m, :id)"
-        values = {":below": {"N": str(below - 1)}, ":id": {"S": f'"{provisional_id}"'}}
-        query["ExpressionAttributeValues"] |= values
+        query["ExpressionAttributeValues"][":id"] = {"S": f'"{provisional_id}"'}
         while more and sum(commit.size for commit in found) < READ_BYTES:
             items, more = await self._page(query)
             with failures():
@@ -64,7 +103,7 @@ class TableReader:
         return found
 
     async def everything(self, room: str, above: int) -> list[Commit]:
-        items, _ = await self._page(self._query(room, "seq > :edge", above))
+        items, _ = await self._page(self._query(room, above + 1, BEYOND_ANY_LOG))
         with failures():
             return [commit_of(item) for item in items]
 
@@ -78,13 +117,19 @@ class TableReader:
                     rooms[commit.room] = rooms.get(commit.room, Summary(commit.room)).plus(commit)
         return sorted(rooms.values(), key=lambda room: room.room)
 
-    def _query(self, room: str, condition: str, edge: int, page: int = 0) -> dict[str, Any]:
-        """What `_page` takes. A page has 1 MB, or so many commits if that is said."""
+    def _query(
+        self, room: str, lowest: int, highest: int, page: int = 0, *, backwards: bool = False
+    ) -> dict[str, Any]:
+        """What `_page` takes: the commits at places from `lowest` to `highest`.
+
+        A page has 1 MB, or so many commits if that is said.
+        """
+        edges = {":lowest": {"N": str(lowest)}, ":highest": {"N": str(highest)}}
         return {
             "TableName": self._table,
-            "KeyConditionExpression": f"room = :room AND {condition}",
-            "ExpressionAttributeValues": {":room": {"S": room}, ":edge": {"N": str(edge)}},
-            "ScanIndexForward": "<" not in condition,
+            "KeyConditionExpression": "room = :room AND seq BETWEEN :lowest AND :highest",
+            "ExpressionAttributeValues": {":room": {"S": room}, **edges},
+            "ScanIndexForward": not backwards,
             "ConsistentRead": True,
             **({"Limit": page} if page else {}),
         }
@@ -100,3 +145,22 @@ class TableReader:
             if "Limit" in query:
                 query["Limit"] *= 2
         return answer["Items"], more
+
+
+def _take(run: Run, items: Iterable[dict[str, Any]]) -> bool:
+    """Whether to go on."""
+    with failures():
+        told = (item for item in items if not expired(item) and last_of(item) >= run.above)
+        return all(run.take(commit_of(item)) for item in told)
+
+
+def _left(newest: list[dict[str, Any]], run: Run) -> int:
+    """How many commits more there may be, from where these end down to the one that holds the id `above`."""
+    return max(0, place_of(newest[-1]) - max(run.above, 1))
+
+
+def _wanted(newest: list[dict[str, Any]], run: Run) -> bool:
+    """Whether all from the id `above` on is asked for, if the rest is as large as these."""
+    last, size = last_of(newest[0]), sum(len(item["m"]["S"]) for item in newest)
+    missing, here = last - run.above, last - place_of(newest[-1]) + 1
+    return missing <= run.limit and size * missing < READ_BYTES * here

@@ -1352,14 +1352,22 @@ async def test_a_commit_that_is_seen_before_the_one_before_it_is_no_hole(dynamo,
 
 
 @gen_test
-async def test_pages_grow_so_that_a_long_reading_takes_few_calls(proxied, dynamo):
+async def test_a_long_reading_takes_few_calls(proxied, dynamo):
+    """Where the log ends is not known at first; how many commits are wanted at the most is known then."""
     proxy, environ = proxied
     engine = await dynamo(environ)
-    for each in log_of(*[1] * 250):
+    log = log_of(*[1] * 100)
+    for each in log:
         await engine.put(each)
-    proxy.calls.clear()
-    assert len(await engine.tail("room", 248)) == 248  # 8 + 16 + 32 + 64 + 128
-    assert proxy.calls == {"Query": 5}
+    for read, expected, calls in (
+        (engine.tail("room", 90), log[10:], 2),
+        (engine.after("room", 10, 1000), log[9:], 2),
+        (engine.after("room", 10, 50), log[9:60], 2),
+        (engine.before("room", 90, 80), log[9:89], 1),
+    ):
+        proxy.calls.clear()
+        assert await read == expected
+        assert proxy.calls == {"Query": calls}
 
 
 @gen_test
@@ -1412,7 +1420,8 @@ async def test_every_read_is_consistent(dynamo, dynamo_environ, monkeypatch):
     await engine.after("room", 1, 1)
     await engine.before("room", 1, 1)
     await engine.check()
-    assert [q["ConsistentRead"] for q in queries] == [True] * 4
+    assert all(q["ConsistentRead"] for q in queries)
+    assert len(queries) >= 4
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ from flychat.log.window import Keys, Window
 from flychat.messages import Message
 from flychat.showing import Patient
 from flychat.storage import Run
-from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_put import DirectPut
+from flychat.storage.dynamodb_reads import TableReader
 from flychat.storage.worker import Worker
 from flychat.tools import copying, importing
 from flychat.web import plain as plain_module
@@ -375,7 +375,22 @@ def the_newest_first(patch: pytest.MonkeyPatch) -> None:
 
 def read_as_it_comes(patch: pytest.MonkeyPatch) -> None:
     """Queries are not consistent."""
-    rewrite(patch, DynamoEngine, "_query", '"ConsistentRead": True', '"ConsistentRead": False')
+    rewrite(patch, TableReader, "_query", '"ConsistentRead": True', '"ConsistentRead": False')
+
+
+def read_past_the_position(patch: pytest.MonkeyPatch) -> None:
+    """A reading that did not come down to the position is taken for whole."""
+    rewrite(patch, TableReader, "_after", "if not left:", "if items:")
+
+
+def look_at_all_places(patch: pytest.MonkeyPatch) -> None:
+    """All places at which the commit that holds an id may begin are looked at, whatever has been found."""
+    rewrite(patch, TableReader, "_after", "min(run.limit + 1, NEAR)", "NEAR + COMMIT_MESSAGES")
+
+
+def miss_the_first_place(patch: pytest.MonkeyPatch) -> None:
+    """A reading of the past does not look at the farthest place at which its oldest commit may begin."""
+    rewrite(patch, TableReader, "_below", "COMMIT_MESSAGES + 1", "COMMIT_MESSAGES + 2")
 
 
 def overtake_puts(patch: pytest.MonkeyPatch) -> None:
@@ -1327,6 +1342,18 @@ MUTATIONS = [
         "unit/hub/test_pushpin_hub.py::test_items_go_in_order_in_batches_with_one_post_in_flight",
     ),
     Mutation(read_as_it_comes, "contract/test_storage.py::test_every_read_is_consistent"),
+    Mutation(
+        read_past_the_position,
+        "unit/storage/test_read_units.py::test_a_reading_is_the_same_however_its_pages_fall",
+    ),
+    Mutation(
+        look_at_all_places,
+        "unit/storage/test_read_units.py::test_a_reading_looks_at_little_more_than_what_is_asked_for",
+    ),
+    Mutation(
+        miss_the_first_place,
+        "unit/storage/test_read_units.py::test_a_reading_looks_at_little_more_than_what_is_asked_for",
+    ),
     Mutation(
         overtake_puts, "contract/test_storage.py::test_a_read_does_not_overtake_a_put_that_was_given_up"
     ),

@@ -24,6 +24,7 @@ from flychat.log import view as view_module
 from flychat.log.clearing import forget
 from flychat.messages import Draft
 from flychat.server import sweep
+from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import Taken, Throttled, Unknown
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
@@ -269,7 +270,7 @@ async def ends_given(engine: DynamoEngine) -> None:
 
 async def ends(engine: DynamoEngine, room: str = "room") -> dict[int, int | None]:
     """The ends of a room's commits, by place."""
-    items, more = await engine._page(engine._query(room, "seq > :edge", 0))
+    items, more = await engine._page(engine._query(room, 1, BEYOND_ANY_LOG))
     assert not more
     return {int(item["seq"]["N"]): int(item["exp"]["N"]) if "exp" in item else None for item in items}
 
@@ -313,7 +314,7 @@ async def test_what_has_expired_and_is_not_deleted_yet_is_cleared_too(retaining)
     await store_at(engine, "room", 4, time.time())
     await ends_given(engine)
     await clear(engine, "room")
-    items, _ = await engine._page(engine._query("room", "seq > :edge", 0))
+    items, _ = await engine._page(engine._query("room", 1, BEYOND_ANY_LOG))
     assert [item["m"]["S"] for item in items] == ["[]"] * 5
 
 
