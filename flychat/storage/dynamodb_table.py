@@ -6,6 +6,7 @@ All of this happens once, before anything is served. So what goes wrong is Misco
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -122,11 +123,26 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
         client = await stack.enter_async_context(
             session.client("dynamodb", region, endpoint_url=endpoint, config=config, **keys)
         )
+        for operation in ("Query", "Scan"):
+            client.meta.events.register(f"before-parse.dynamodb.{operation}", read_plainly)
         if way == "direct":
             await put_directly(stack, client, credentials, environ.get("AWS_CA_BUNDLE"))
         return client, endpoint or f"region {region}"
     except (BotoCoreError, ValueError, OSError) as error:
         raise Misconfigured(f"DynamoDB cannot be used: {text_of(error)}") from error
+
+
+def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Takes items as they came: botocore would make the same of them, in 8 us for each instead of 1.
+
+    Only binary values would be others, and flychat has none. What is no answer is left to botocore.
+    """
+    if response_dict["status_code"] == 200:
+        with suppress(ValueError, TypeError):
+            answer = json.loads(response_dict["body"])
+            if "Items" in answer:
+                customized_response_dict.update(answer)
+                response_dict["body"] = b"{}"
 
 
 async def _status(client: Any, table: str, where: str) -> str | None:

@@ -1371,6 +1371,35 @@ async def test_a_long_reading_takes_few_calls(proxied, dynamo):
 
 
 @gen_test
+async def test_items_are_taken_as_they_come_and_not_through_botocores_description_of_them(
+    dynamo, dynamo_environ, monkeypatch
+):
+    """Also such as another version has written: what it does not understand is nothing to it."""
+    engine, log = await dynamo(dynamo_environ), log_of(2, 1)
+    for each in log:
+        await engine.put(each)
+    key = {"room": {"S": "room"}, "seq": {"N": "1"}}
+    update = {"UpdateExpression": "SET later = :x", "ExpressionAttributeValues": {":x": {"B": b"\xff"}}}
+    await engine._client.update_item(TableName=engine._table, Key=key, **update)
+    monkeypatch.setattr("botocore.parsers.BaseJSONParser._handle_list", lambda *_: 1 / 0)
+    assert await engine.tail("room", 9) == log
+    assert [room.messages for room in await engine.rooms()] == [3]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b"<html>"), (200, b"[]"), (200, b"3"), (200, b'{"message": "x"}'), (400, b'{"Items": []}')],
+)
+def test_what_is_no_answer_of_a_table_is_left_to_botocore(status, body):
+    need("aioboto3")
+    from flychat.storage.dynamodb_table import read_plainly
+
+    response, answer = {"status_code": status, "body": body}, {}
+    read_plainly(response, answer)
+    assert (response["body"], answer) == (body, {})
+
+
+@gen_test
 async def test_a_search_goes_on_over_pages_that_hold_nothing(dynamo, dynamo_environ):
     """A page is 1 MB of what is looked at, not of what is found."""
     engine = await dynamo(dynamo_environ)
