@@ -3,7 +3,7 @@ and perhaps MESSAGES that each room has from the beginning.
 
 It is one process beside a service of thousands, so it does as little as it can: bare HTTP, and items are kept
 as the JSON that they are asked for in. A GET tells how many PutItems there were and how many write units they
-cost (a unit is 1 KB, begun).
+cost (a unit is 1 KB, begun), and how many Queries, of how many items.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Table:
         self.seconds = seconds
         self.rooms = Rooms()
         self.rooms.messages = messages
-        self.counts = {"puts": 0, "units": 0}
+        self.counts = {"puts": 0, "units": 0, "queries": 0, "items": 0}
 
     def describetable(self, asked: dict) -> tuple[int, str]:
         return 200, json.dumps(DESCRIPTION)
@@ -68,6 +68,8 @@ class Table:
         room = self.rooms[name]
         places = sorted((n for n in room if lowest <= n <= highest), reverse=backwards)
         page = places[: asked.get("Limit")]
+        self.counts["queries"] += 1
+        self.counts["items"] += len(page)
         more = ""
         if len(places) > len(page):
             key = {"room": {"S": name}, "seq": {"N": str(page[-1])}}
