@@ -39,7 +39,7 @@ async def run(senders: list[int], puts: int, rounds: int) -> dict[int, dict]:
     with harness.helper("dynamo_stand_in.py", "0") as port:
         environ = {"AWS_REGION": "eu-west-1", "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{port}"}
         environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
-        engines = {w: await DynamoEngine.open("bench", {**environ, "FLYCHAT_DYNAMODB_PUT": w}) for w in WAYS}
+        engines = {w: await DynamoEngine.open("bench", {**environ, "FLYCHAT_DYNAMODB": w}) for w in WAYS}
         for number in range(rounds + 1):
             for n in senders:
                 row = {}

@@ -21,14 +21,14 @@ from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
 from ..errors import Misconfigured
-from .dynamodb_put import put_directly
+from .dynamodb_direct import call_directly
 from .turns import answered_within
 
 KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
 STARTING_SECONDS = 15  # for the answer to the first calls
 CREATING_SECONDS = 60
 NEVER = 3600  # botocore's time-outs count what is not the store's: see turns.py
-PUT_VARIABLE = "FLYCHAT_DYNAMODB_PUT"
+WAY_VARIABLE = "FLYCHAT_DYNAMODB"
 PUTS, READS, ASIDE = 32, 32, 8  # calls at once; aside: what is written of ends and by `clear`
 
 READY = ("ACTIVE", "UPDATING")
@@ -90,9 +90,9 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
     region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or None
     names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     keys = {name.lower(): environ[name] for name in names if environ.get(name)}
-    way = environ.get(PUT_VARIABLE) or "aioboto3"
+    way = environ.get(WAY_VARIABLE) or "aioboto3"
     if way not in ("aioboto3", "direct"):
-        raise Misconfigured(f"{PUT_VARIABLE} must be aioboto3 or direct")
+        raise Misconfigured(f"{WAY_VARIABLE} must be aioboto3 or direct")
     try:
         found = get_session()
         # Or else it looks, twice, into the folders of 400 others: a fifth of the CPU of making a client.
@@ -126,7 +126,7 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
         for operation in ("Query", "Scan"):
             client.meta.events.register(f"before-parse.dynamodb.{operation}", read_plainly)
         if way == "direct":
-            await put_directly(stack, client, credentials, environ.get("AWS_CA_BUNDLE"))
+            await call_directly(stack, client, credentials, environ.get("AWS_CA_BUNDLE"))
         return client, endpoint or f"region {region}"
     except (BotoCoreError, ValueError, OSError) as error:
         raise Misconfigured(f"DynamoDB cannot be used: {text_of(error)}") from error

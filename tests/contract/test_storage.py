@@ -102,7 +102,7 @@ def proxied(io_loop, moto_endpoint):
     io_loop.run_sync(proxy.close)
 
 
-DIRECT = {"FLYCHAT_DYNAMODB_PUT": "direct"}
+DIRECT = {"FLYCHAT_DYNAMODB": "direct"}
 put_by_both = pytest.mark.parametrize("put_by", [{}, DIRECT], ids=["aioboto3", "direct"])
 
 ENGINES = [

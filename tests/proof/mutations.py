@@ -45,7 +45,7 @@ from flychat.log.window import Keys, Window
 from flychat.messages import Message
 from flychat.showing import Patient
 from flychat.storage import Run
-from flychat.storage.dynamodb_put import DirectPut
+from flychat.storage.dynamodb_direct import Direct
 from flychat.storage.dynamodb_reads import TableReader
 from flychat.storage.worker import Worker
 from flychat.tools import copying, importing
@@ -947,19 +947,19 @@ LINES = [
             "keep_the_keys",
             "All puts are signed with the keys of the first one.",
             *(
-                DirectPut,
+                Direct,
                 "put_item",
                 "keys = await self._credentials.get_frozen_credentials()",
                 "keys = self.first = getattr(self, 'first', None) or await self._credentials.get_frozen_credentials()",
             ),
         ),
-        "unit/storage/test_dynamodb_put.py::test_each_put_is_signed_with_the_keys_of_its_time",
+        "unit/storage/test_dynamodb_direct.py::test_each_put_is_signed_with_the_keys_of_its_time",
     ),
     (
         line(
             "take_any_answer",
             "A put is stored, whatever the table answers.",
-            *(DirectPut, "put_item", "if status != 200:", "if False:"),
+            *(Direct, "put_item", "if status != 200:", "if False:"),
         ),
         "contract/test_storage.py::test_each_fault_has_its_class_and_the_put_is_sent_once",
     ),

@@ -19,7 +19,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "storage.sqlite_backup": {"tools.backup"},
     "storage.dynamodb": {"storage.opened"},
     "storage.dynamodb_items": {"storage.dynamodb", "storage.dynamodb_reads"},
-    "storage.dynamodb_put": {"storage.dynamodb_table"},
+    "storage.dynamodb_direct": {"storage.dynamodb_table"},
     "storage.dynamodb_reads": {"storage.dynamodb"},
     "storage.dynamodb_table": {"storage.dynamodb", "storage.dynamodb_items", "storage.opened"},
     "storage.metrics": {"server"},
@@ -61,10 +61,10 @@ TECHNOLOGY = {
     "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
     "sqlite3": {"storage.sqlite_database"},
-    "aiohttp": {"client.http", "private_pushpin", "storage.dynamodb_put"},
+    "aiohttp": {"client.http", "private_pushpin", "storage.dynamodb_direct"},
     "aioboto3": {"storage.dynamodb_table"},
     "aiobotocore": {"storage.dynamodb_table"},
-    "botocore": {f"storage.dynamodb{part}" for part in ("", "_items", "_put", "_table")},
+    "botocore": {f"storage.dynamodb{part}" for part in ("", "_items", "_direct", "_table")},
 }
 ALLOWED = {
     "__init__": set(),
@@ -76,9 +76,9 @@ ALLOWED = {
     | {"storage", "storage.turns", "seldom"}
     | {f"storage.dynamodb_{part}" for part in ("items", "reads", "table")},
     "storage.dynamodb_items": PURE | {"storage", "storage.dynamodb_table"},
-    "storage.dynamodb_put": set(),
+    "storage.dynamodb_direct": set(),
     "storage.dynamodb_reads": PURE | {"storage", "storage.dynamodb_items", "storage.turns"},
-    "storage.dynamodb_table": PURE | {"storage.dynamodb_put", "storage.turns"},
+    "storage.dynamodb_table": PURE | {"storage.dynamodb_direct", "storage.turns"},
     **{
         part: PURE | {"storage"}
         for part in ("storage.files", "storage.metrics", "storage.turns", "storage.worker")

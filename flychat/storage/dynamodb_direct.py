@@ -1,4 +1,4 @@
-"""PutItem without aioboto3, for who asks for it (FLYCHAT_DYNAMODB_PUT=direct): signed here, sent by aiohttp.
+"""PutItem without aioboto3, for who asks for it (FLYCHAT_DYNAMODB=direct): signed here, sent by aiohttp.
 
 Of the 430 us of CPU that a put takes, aioboto3 uses 250 on what is the same for all puts: it finds the
 endpoint, builds and copies requests, and asks its handlers (measured: benchmarks.puts). All else stays with
@@ -27,7 +27,7 @@ from botocore.httpsession import get_cert_path
 KEEP_ALIVE = 60  # seconds, as of aioboto3's connections
 
 
-class DirectPut:
+class Direct:
     """`put_item` as the client has it: the same arguments, and the same errors."""
 
     def __init__(self, client: Any, credentials: Any, http: aiohttp.ClientSession) -> None:
@@ -60,7 +60,7 @@ class DirectPut:
         return failure
 
 
-async def put_directly(stack: AsyncExitStack, client: Any, credentials: Any, trusted: str | None) -> None:
+async def call_directly(stack: AsyncExitStack, client: Any, credentials: Any, trusted: str | None) -> None:
     """Gives the client this `put_item`, closed with the stack. `trusted`: a file of certificates."""
     context = ssl.create_default_context(cafile=trusted or get_cert_path(True))
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=context)
@@ -69,7 +69,7 @@ async def put_directly(stack: AsyncExitStack, client: Any, credentials: Any, tru
     # Looked for once: aiohttp's `trust_env` looks for it, and for a .netrc, at each request: 130 us.
     proxy = None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
     session = aiohttp.ClientSession(connector=connector, timeout=unlimited, proxy=proxy)
-    client.put_item = DirectPut(client, credentials, await stack.enter_async_context(session)).put_item
+    client.put_item = Direct(client, credentials, await stack.enter_async_context(session)).put_item
 
 
 def signed(

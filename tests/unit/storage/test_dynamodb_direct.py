@@ -15,7 +15,7 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, HTTPClientError
 
 from flychat.errors import Misconfigured
-from flychat.storage.dynamodb_put import DirectPut, signed
+from flychat.storage.dynamodb_direct import Direct, signed
 from flychat.storage.dynamodb_table import _connect
 
 gen_test = pytest.mark.gen_test(timeout=20)
@@ -79,7 +79,7 @@ def standing(io_loop):
         await site.start()
         host, port = site._server.sockets[0].getsockname()
         environ = {**ENVIRON, "AWS_ENDPOINT_URL_DYNAMODB": f"http://{host}:{port}"}
-        client, _ = await _connect(stack, environ | {"FLYCHAT_DYNAMODB_PUT": "direct"})
+        client, _ = await _connect(stack, environ | {"FLYCHAT_DYNAMODB": "direct"})
         return client
 
     stack = AsyncExitStack()
@@ -91,7 +91,7 @@ def standing(io_loop):
 async def test_each_put_is_signed_with_the_keys_of_its_time(standing):
     table, client = standing
     async with aiohttp.ClientSession() as http:
-        put = DirectPut(client, Keys(), http)
+        put = Direct(client, Keys(), http)
         for _ in range(3):
             await put.put_item(TableName="t", Item={})
     used = [request.headers["Authorization"].partition("/")[0] for request in table.requests]
@@ -159,7 +159,7 @@ async def test_the_proxy_of_the_environment_is_used(standing, passed_by, monkeyp
     url = here if passed_by else "http://dynamodb.test"
     async with AsyncExitStack() as stack:
         client, _ = await _connect(
-            stack, {**ENVIRON, "AWS_ENDPOINT_URL_DYNAMODB": url, "FLYCHAT_DYNAMODB_PUT": "direct"}
+            stack, {**ENVIRON, "AWS_ENDPOINT_URL_DYNAMODB": url, "FLYCHAT_DYNAMODB": "direct"}
         )
         await client.put_item(TableName="t", Item={})
     assert table.requests[-1].headers["Host"] == url.removeprefix("http://")
@@ -168,5 +168,5 @@ async def test_the_proxy_of_the_environment_is_used(standing, passed_by, monkeyp
 @gen_test
 async def test_another_way_to_put_is_refused():
     async with AsyncExitStack() as stack:
-        with pytest.raises(Misconfigured, match="FLYCHAT_DYNAMODB_PUT must be aioboto3 or direct"):
-            await _connect(stack, {**ENVIRON, "FLYCHAT_DYNAMODB_PUT": "fast"})
+        with pytest.raises(Misconfigured, match="FLYCHAT_DYNAMODB must be aioboto3 or direct"):
+            await _connect(stack, {**ENVIRON, "FLYCHAT_DYNAMODB": "fast"})
