@@ -1,8 +1,8 @@
-"""PutItem without aioboto3, for who asks for it (FLYCHAT_DYNAMODB=direct): signed here, sent by aiohttp.
+"""PutItem and Query without aioboto3, if asked for (FLYCHAT_DYNAMODB=direct): signed here, sent by aiohttp.
 
-Of the 430 us of CPU that a put takes, aioboto3 uses 250 on what is the same for all puts: it finds the
+Of the 430 us of CPU that a put takes, aioboto3 uses 250 on what is the same for all calls: it finds the
 endpoint, builds and copies requests, and asks its handlers (measured: benchmarks.puts). All else stays with
-it: as whom we come, also when that changes, where the table is, every read, and what an error is.
+it: as whom we come, also when that changes, where the table is, every other call, and what an error is.
 
 The signature is version 4: a hash of what is sent, with a key that is good for a day, a region and a service.
 """
@@ -28,16 +28,26 @@ KEEP_ALIVE = 60  # seconds, as of aioboto3's connections
 
 
 class Direct:
-    """`put_item` as the client has it: the same arguments, and the same errors."""
+    """`put_item` and `query` as the client has them: the same arguments, answers and errors."""
 
     def __init__(self, client: Any, credentials: Any, http: aiohttp.ClientSession) -> None:
         self._client, self._credentials, self._http = client, credentials, http
         self._url, self._region = client.meta.endpoint_url, client.meta.region_name
 
     async def put_item(self, **request: Any) -> None:
+        await self._call("PutItem", request)
+
+    async def query(self, **request: Any) -> Any:
+        answer = await self._call("Query", request)
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise HTTPClientError(error=error) from error
+
+    async def _call(self, operation: str, request: dict[str, Any]) -> bytes:
         body = json.dumps(request).encode()
         keys = await self._credentials.get_frozen_credentials()  # new ones, where the old ones end soon
-        headers = signed(self._url, self._region, keys, "PutItem", body, time.gmtime())
+        headers = signed(self._url, self._region, keys, operation, body, time.gmtime())
         try:
             async with self._http.post(
                 self._url, data=body, headers=headers, allow_redirects=False
@@ -46,9 +56,10 @@ class Direct:
         except aiohttp.ClientError as error:
             raise HTTPClientError(error=error) from error
         if status != 200:
-            raise self._failure(status, answer)
+            raise self._failure(operation, status, answer)
+        return answer
 
-    def _failure(self, status: int, answer: bytes) -> Exception:
+    def _failure(self, operation: str, status: int, answer: bytes) -> Exception:
         try:
             said = json.loads(answer)
             code = said["__type"].rpartition("#")[2].partition(":")[0]
@@ -56,12 +67,12 @@ class Direct:
             said, code = {}, str(status)  # of something between us and the table
         told = {"Code": code, "Message": said.get("message") or said.get("Message") or ""}
         parsed = {**said, "Error": told, "ResponseMetadata": {"HTTPStatusCode": status}}
-        failure: Exception = self._client.exceptions.from_code(code)(parsed, "PutItem")
+        failure: Exception = self._client.exceptions.from_code(code)(parsed, operation)
         return failure
 
 
 async def call_directly(stack: AsyncExitStack, client: Any, credentials: Any, trusted: str | None) -> None:
-    """Gives the client this `put_item`, closed with the stack. `trusted`: a file of certificates."""
+    """Gives the client these calls, closed with the stack. `trusted`: a file of certificates."""
     context = ssl.create_default_context(cafile=trusted or get_cert_path(True))
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=context)
     unlimited = aiohttp.ClientTimeout(total=None)  # see turns.py
@@ -69,7 +80,8 @@ async def call_directly(stack: AsyncExitStack, client: Any, credentials: Any, tr
     # Looked for once: aiohttp's `trust_env` looks for it, and for a .netrc, at each request: 130 us.
     proxy = None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)
     session = aiohttp.ClientSession(connector=connector, timeout=unlimited, proxy=proxy)
-    client.put_item = Direct(client, credentials, await stack.enter_async_context(session)).put_item
+    direct = Direct(client, credentials, await stack.enter_async_context(session))
+    client.put_item, client.query = direct.put_item, direct.query
 
 
 def signed(

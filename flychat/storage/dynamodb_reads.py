@@ -140,11 +140,12 @@ class TableReader:
         """The next items, and whether there are more; `query` is moved on."""
         with failures():
             answer = await self._reading.call(partial(call or self._client.query, **query))
+            items: list[dict[str, Any]] = answer["Items"]
         if more := "LastEvaluatedKey" in answer:
             query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
             if "Limit" in query:
                 query["Limit"] *= 2
-        return answer["Items"], more
+        return items, more
 
 
 def _take(run: Run, items: Iterable[dict[str, Any]]) -> bool:

@@ -103,13 +103,13 @@ def proxied(io_loop, moto_endpoint):
 
 
 DIRECT = {"FLYCHAT_DYNAMODB": "direct"}
-put_by_both = pytest.mark.parametrize("put_by", [{}, DIRECT], ids=["aioboto3", "direct"])
+both_ways = pytest.mark.parametrize("way", [{}, DIRECT], ids=["aioboto3", "direct"])
 
 ENGINES = [
     "sqlite file",
     "sqlite memory",
     "moto",
-    "moto, put directly",
+    "moto, called directly",
     "moto that hides the winner",
     "dynalite",
     *(["endpoint"] * bool(ENDPOINT)),
@@ -131,7 +131,7 @@ def engine(request, io_loop, tmp_path):
         environ = dynamo_environment(request.getfixturevalue("dynalite_endpoint"))
     elif request.param == "moto":
         environ = dynamo_environment(request.getfixturevalue("moto_endpoint"))
-    elif request.param == "moto, put directly":
+    elif request.param == "moto, called directly":
         environ = dynamo_environment(request.getfixturevalue("moto_endpoint")) | DIRECT
     else:
         proxy, environ = request.getfixturevalue("proxied")
@@ -586,12 +586,12 @@ async def test_a_log_that_lost_its_beginning_answers_from_its_oldest_commit(engi
     assert await engine.tail("room", 50) == log
 
 
-@put_by_both
+@both_ways
 @gen_test
-async def test_close_waits_for_the_puts_under_way(io_loop, tmp_path, proxied, dynamo, put_by):
+async def test_close_waits_for_the_puts_under_way(io_loop, tmp_path, proxied, dynamo, way):
     proxy, environ = proxied
     proxy.delay = 0.05
-    for engine in (await SqliteEngine.open(str(tmp_path / "chat.db")), await dynamo(environ | put_by)):
+    for engine in (await SqliteEngine.open(str(tmp_path / "chat.db")), await dynamo(environ | way)):
         puts = [asyncio.ensure_future(outcome(engine.put(commit(1, room=f"{i}")))) for i in range(3)]
         await asyncio.sleep(0)  # let them begin
         await engine.close()
@@ -1231,15 +1231,15 @@ async def test_the_lock_is_free_again_after_a_failed_start(tmp_path):
         ("deny", Broken, False),
     ],
 )
-@put_by_both
+@both_ways
 @gen_test
 async def test_each_fault_has_its_class_and_the_put_is_sent_once(
-    proxied, dynamo, put_by, fault, error, applied, monkeypatch
+    proxied, dynamo, way, fault, error, applied, monkeypatch
 ):
     proxy, environ = proxied
     if fault == "hang":
         monkeypatch.setattr("flychat.storage.dynamodb.PUT_SECONDS", 0.2)
-    engine = await dynamo(environ | put_by)
+    engine = await dynamo(environ | way)
     proxy.script("PutItem", fault)
     failure = await outcome(engine.put(commit(1)))
     assert type(failure) is error
@@ -1260,23 +1260,24 @@ async def test_each_fault_has_its_class_and_the_put_is_sent_once(
         ("deny", Broken),
     ],
 )
+@both_ways
 @gen_test
-async def test_a_read_fails_with_the_class_of_the_fault(proxied, dynamo, fault, error, monkeypatch):
+async def test_a_read_fails_with_the_class_of_the_fault(proxied, dynamo, way, fault, error, monkeypatch):
     proxy, environ = proxied
     if fault == "hang":
         monkeypatch.setattr("flychat.storage.dynamodb.READ_SECONDS", 0.2)
-    engine = await dynamo(environ)
+    engine = await dynamo(environ | way)
     proxy.script("Query", *[fault] * 3)
     assert type(await outcome(engine.tail("room", 1))) is error
     assert type(await outcome(engine.find("room", 0, 1, "x"))) is error
     assert type(await outcome(engine.check())) is error
 
 
-@put_by_both
+@both_ways
 @gen_test
-async def test_a_zombie_finds_its_place_taken(proxied, dynamo, put_by):
+async def test_a_zombie_finds_its_place_taken(proxied, dynamo, way):
     proxy, environ = proxied
-    engine = await dynamo(environ | put_by)
+    engine = await dynamo(environ | way)
     proxy.script("PutItem", "late", "pass", "late")
     assert isinstance(await outcome(engine.put(commit(1, text="zombie"))), Unknown)
     again = commit(1, text="again")
@@ -1287,11 +1288,11 @@ async def test_a_zombie_finds_its_place_taken(proxied, dynamo, put_by):
     assert len(await engine.tail("room", 50)) == 2
 
 
-@put_by_both
+@both_ways
 @gen_test
-async def test_nobody_listening_is_unknown(proxied, dynamo, put_by):
+async def test_nobody_listening_is_unknown(proxied, dynamo, way):
     proxy, environ = proxied
-    engine = await dynamo(environ | put_by)
+    engine = await dynamo(environ | way)
     proxy.refusing = True
     assert isinstance(await outcome(engine.put(commit(1))), Unknown)
     proxy.refusing = False
@@ -1300,10 +1301,10 @@ async def test_nobody_listening_is_unknown(proxied, dynamo, put_by):
     assert isinstance(await outcome(engine.put(commit(1))), Unknown)
 
 
-@put_by_both
+@both_ways
 @gen_test
-async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo_environ, put_by):
-    engine = await dynamo(dynamo_environ | put_by)
+async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo_environ, way):
+    engine = await dynamo(dynamo_environ | way)
     huge = Commit("room", (Message(1, "Ann", "x" * 450_000, DATE, ""),))
     assert isinstance(await outcome(engine.put(huge)), Rejected)
 

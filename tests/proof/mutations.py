@@ -945,10 +945,10 @@ LINES = [
     (
         line(
             "keep_the_keys",
-            "All puts are signed with the keys of the first one.",
+            "All calls are signed with the keys of the first one.",
             *(
                 Direct,
-                "put_item",
+                "_call",
                 "keys = await self._credentials.get_frozen_credentials()",
                 "keys = self.first = getattr(self, 'first', None) or await self._credentials.get_frozen_credentials()",
             ),
@@ -959,7 +959,7 @@ LINES = [
         line(
             "take_any_answer",
             "A put is stored, whatever the table answers.",
-            *(Direct, "put_item", "if status != 200:", "if False:"),
+            *(Direct, "_call", "if status != 200:", "if False:"),
         ),
         "contract/test_storage.py::test_each_fault_has_its_class_and_the_put_is_sent_once",
     ),

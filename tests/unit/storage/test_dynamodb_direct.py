@@ -1,4 +1,4 @@
-"""The PutItem without aioboto3: its signature is botocore's, its keys are always the newest, its errors the client's."""
+"""Calls without aioboto3: their signature is botocore's, their keys are always the newest, their errors the client's."""
 
 from __future__ import annotations
 
@@ -123,6 +123,17 @@ async def test_a_refusal_is_an_error_of_the_client(standing, status, answer, cod
         await client.put_item(TableName="t", Item={})
     assert error.value.response["Error"] == {"Code": code, "Message": message}
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+@gen_test
+async def test_a_query_gives_what_the_table_answers_and_what_is_no_answer_is_an_error_of_botocore(standing):
+    table, client = standing
+    table.answer = '{"Items": [{"seq": {"N": "1"}}], "Count": 1}'
+    assert await client.query(TableName="t", Limit=1) == {"Items": [{"seq": {"N": "1"}}], "Count": 1}
+    assert table.requests[0].headers["X-Amz-Target"] == "DynamoDB_20120810.Query"
+    table.answer = "<html>"
+    with pytest.raises(HTTPClientError):
+        await client.query(TableName="t", Limit=1)
 
 
 @gen_test
