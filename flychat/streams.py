@@ -39,6 +39,7 @@ STREAM_HEADERS = {
     "X-Accel-Buffering": "no",
     "Vary": "Accept",
 }
+OPENING: tuple[Event, ...] = (Event("stream-open", "{}", retry=RETRY),)
 KEEP_ALIVE = Event("keep-alive", "{}")
 KEEP_ALIVE_SECONDS = 20
 
@@ -66,21 +67,28 @@ class Channel:
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """How to open or mend a stream: send `opening`, then `messages`; subscribe; at a gap ask `recovery`.
+    """How `request` is answered: send `opening`, then `messages`, and subscribe; at a gap ask `recovery`.
 
-    The `official` channel has what has an id, at a position; `others`, by name, have what has none.
+    The `official` channel has what has an id, and `others`, by name, have what has none.
     """
 
+    request: StreamRequest
     opening: tuple[Event, ...]
     messages: tuple[Message, ...]
-    official: Channel
-    others: tuple[str, ...]
-    recovery: StreamRequest
+    position: int  # the id after which the stream goes on
 
     @property
-    def position(self) -> int:
-        """The id after which the stream goes on: the prev-id of the official channel."""
-        return self.official.prev_id
+    def official(self) -> Channel:
+        return Channel(official_channel(self.request.room), self.position)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return (live_channel(self.request.room),) if self.request.provisional else ()
+
+    @property
+    def recovery(self) -> StreamRequest:
+        """What asks for what follows, given a position."""
+        return replace(self.request, last_id=None, recover=True)
 
     @cached_property
     def parts(self) -> tuple[bytes, ...]:
@@ -146,21 +154,15 @@ def plan_stream(request: StreamRequest, page: Page) -> StreamPlan:
     `page` holds the messages after the request's position if the log can still replay them,
     else its newest HISTORY.
     """
-    opening = [] if request.recover else [Event("stream-open", "{}", retry=RETRY)]
+    opening = () if request.recover else OPENING
     position = request.last_id
     messages = None if position is None else replay(page, position)
     if messages is None:
         messages = newest(page.messages)
         if position is not None:
             reason = "ahead" if position > page.last_id else "behind"
-            opening.append(_reset(reason, page.last_id, messages[0].id - 1 if messages else 0))
-    return StreamPlan(
-        tuple(opening),
-        messages,
-        official=Channel(official_channel(request.room), page.last_id),
-        others=(live_channel(request.room),) if request.provisional else (),
-        recovery=replace(request, last_id=None, recover=True),
-    )
+            opening += (_reset(reason, page.last_id, messages[0].id - 1 if messages else 0),)
+    return StreamPlan(request, opening, messages, page.last_id)
 
 
 def replay(page: Page, position: int) -> tuple[Message, ...] | None:

@@ -54,7 +54,7 @@ def grip_headers(
     channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
     if pass_ is not None:
         channels.append(Channel(pass_.channel, pass_.position))
-    path = base_path + (RECOVERY_PATH if plan.recovery.provisional else OFFICIAL_PATH)
+    path = base_path + (RECOVERY_PATH if plan.request.provisional else OFFICIAL_PATH)
     keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
     mode = "; mode=interval" if signals else ""
     return {

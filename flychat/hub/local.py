@@ -108,7 +108,7 @@ class LocalHub:
     ) -> None:
         """Answers on a bare connection, and holds it."""
         room = self._room(plan)
-        audience = room.audience(chunked=chunked, live=bool(plan.others))
+        audience = room.audience(chunked=chunked, live=plan.request.provisional)
         held = self.connections.hold(sock, client, audience)
         self.connections.owe(held, head, plan.parts, plan.size)
         if pass_ is not None and not held.closed:
@@ -163,7 +163,7 @@ class LocalHub:
                 pause = min(2.0, 2 * pause)
 
     def _room(self, plan: StreamPlan) -> _Room:
-        name = plan.recovery.room
+        name = plan.request.room
         room = self.rooms.get(name)
         if room is None:
             room = self.rooms[name] = _Room(self, plan)
@@ -205,7 +205,7 @@ class _Room:
     """The holds of one room, all at `position`."""
 
     def __init__(self, hub: LocalHub, plan: StreamPlan) -> None:
-        self.name = plan.recovery.room
+        self.name = plan.request.room
         self.position = plan.position
         self.audiences: tuple[Audience, ...] = ()
         self.fed = hub.loop.time()

@@ -70,8 +70,7 @@ def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
         return plan
     for place, message in enumerate(plan.messages):
         if message.id > published and young[0] < message.date < young[1]:
-            official = replace(plan.official, prev_id=message.id - 1)
-            return replace(plan, messages=plan.messages[:place], official=official)
+            return replace(plan, messages=plan.messages[:place], position=message.id - 1)
     return plan
 
 

@@ -548,7 +548,7 @@ LINES = [
         line(
             "one_link",
             "A recovery gives a stream of official events its provisional ones.",
-            *(pushpin_module, "grip_headers", "if plan.recovery.provisional else OFFICIAL_PATH", ""),
+            *(pushpin_module, "grip_headers", "if plan.request.provisional else OFFICIAL_PATH", ""),
         ),
         f"{RECOVERED}_where_a_publication_is_lost[model]",
     ),
