@@ -4,9 +4,6 @@
   deletion of what is old, in parts of some milliseconds.
 - The commits of all rooms that wait while a transaction is under way go into the next one together:
   one fsync for all (FULL: an acknowledged message survives a power cut).
-- A failed transaction is rolled back, and all its puts are Unknown: a COMMIT that failed on a bad disk
-  may still be found in the WAL by the next process, and putting again at the same place is always safe.
-- A conditional put is an INSERT that does nothing where the key exists.
 - The file belongs to one process, and must still be at its path when a put is acknowledged (files.py).
 """
 
@@ -16,7 +13,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from ..commits import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
@@ -39,10 +36,10 @@ from .sqlite_database import (
     opened,
     rows_of,
 )
+from .sqlite_put import Change, put
 from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
 
 T = TypeVar("T")
-Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
 
 READ_ROWS = 32  # commits that are read before puts may pass: 8 ms, if each has 64 KB
 FIND = 500  # ids that are searched before puts may pass
@@ -91,32 +88,11 @@ class SqliteEngine:
 
     def _store(self, changes: list[Change]) -> list[StoreFailed | None]:
         try:
-            with self._db:  # COMMIT, or ROLLBACK after an exception
-                self._db.execute("BEGIN IMMEDIATE")
-                outcomes: list[StoreFailed | None] = [
-                    self._insert(new) if old is None else self._update(old, new) for new, old in changes
-                ]
+            outcomes = put(self._db, changes)
             lost = self._files and self._files.lost()
         except FAILURES as error:
             return [failure(error) for _ in changes]
         return [Broken(lost) for _ in changes] if lost else outcomes
-
-    def _insert(self, commit: Commit) -> Taken | None:
-        inserted = self._db.execute(
-            "INSERT INTO log (room, seq, n, m) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (commit.room, commit.first, commit.ids, commit.payload),
-        )
-        if inserted.rowcount:
-            return None
-        row = self._db.execute(f"{SELECT} AND seq = ?", (commit.room, commit.first)).fetchone()
-        return Taken(Commit.read(commit.room, *row))
-
-    def _update(self, old: Commit, new: Commit) -> Taken | None:
-        updated = self._db.execute(
-            "UPDATE log SET m = ? WHERE room = ? AND seq = ? AND m = ?",
-            (new.payload, old.room, old.first, old.payload),
-        )
-        return None if updated.rowcount else Taken()
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await self.before(room, BEYOND_ANY_LOG, limit)

@@ -15,7 +15,8 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "hub.local": {"server"},
     "hub.pushpin": {"server"},
     "storage.sqlite": {"storage.opened"},
-    "storage.sqlite_database": {"storage.sqlite", "storage.sqlite_backup"},
+    "storage.sqlite_database": {"storage.sqlite", "storage.sqlite_backup", "storage.sqlite_put"},
+    "storage.sqlite_put": {"storage.sqlite"},
     "storage.sqlite_backup": {"tools.backup"},
     "storage.dynamodb": {"storage.opened"},
     "storage.dynamodb_items": {"storage.dynamodb", "storage.dynamodb_reads"},
@@ -60,7 +61,7 @@ TECHNOLOGY = {
     "tornado": {"access.jwks", "hub.publisher", "listening"} | {f"web.{part}" for part in TORNADO},
     "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
-    "sqlite3": {"storage.sqlite_database"},
+    "sqlite3": {"storage.sqlite_database", "storage.sqlite_put"},
     "aiohttp": {"client.http", "private_pushpin", "storage.dynamodb_direct"},
     "aioboto3": {"storage.dynamodb_table"},
     "aiobotocore": {"storage.dynamodb_table"},
@@ -69,9 +70,11 @@ TECHNOLOGY = {
 ALLOWED = {
     "__init__": set(),
     **dict.fromkeys(PURE | PORTS, PURE),
-    "storage.sqlite": PURE | {"storage", "storage.files", "storage.sqlite_database", "storage.worker"},
+    "storage.sqlite": PURE
+    | {"storage", "storage.files", "storage.sqlite_database", "storage.sqlite_put", "storage.worker"},
     "storage.sqlite_database": PURE | {"storage", "storage.files"},
     "storage.sqlite_backup": PURE | {"storage.sqlite_database"},
+    "storage.sqlite_put": PURE | {"storage", "storage.sqlite_database"},
     "storage.dynamodb": PURE
     | {"storage", "storage.turns", "seldom"}
     | {f"storage.dynamodb_{part}" for part in ("items", "reads", "table")},
