@@ -1,6 +1,8 @@
 """How the embedded engine stores commits: those that wait, of all rooms, in one transaction.
 
-- A conditional put is an INSERT that does nothing where the key exists.
+- A conditional put is an INSERT. Those that wait are one statement, which is a transaction of its own, and
+  stores none of them if a place is taken: then each is put by itself. Python's sqlite3 gives the interpreter
+  away, and takes it back, for each statement.
 - A failed transaction is rolled back, and all its puts are Unknown: a COMMIT that failed on a bad disk
   may still be found in the WAL by the next process, and putting again at the same place is always safe.
 """
@@ -8,6 +10,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from typing import TypeAlias
 
 from ..commits import Commit
@@ -17,22 +20,32 @@ from .sqlite_database import SELECT
 Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
 
 
+PUT_ROWS = 64  # commits in one statement
+INSERT, ROW = "INSERT INTO log (room, seq, n, m) VALUES ", "(?, ?, ?, ?)"
+
+
 def put(db: sqlite3.Connection, changes: list[Change]) -> list[StoreFailed | None]:
     """What became of each. Raises sqlite3.Error: then nothing was stored, or that is not known."""
+    if len(changes) <= PUT_ROWS and all(old is None for _, old in changes):
+        with suppress(sqlite3.IntegrityError):
+            rows = [value for new, _ in changes for value in _row(new)]
+            db.execute(INSERT + ", ".join([ROW] * len(changes)), rows)
+            return [None] * len(changes)
     with db:  # COMMIT, or ROLLBACK after an exception
         db.execute("BEGIN IMMEDIATE")
         return [_insert(db, new) if old is None else _update(db, old, new) for new, old in changes]
 
 
 def _insert(db: sqlite3.Connection, commit: Commit) -> Taken | None:
-    inserted = db.execute(
-        "INSERT INTO log (room, seq, n, m) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (commit.room, commit.first, commit.ids, commit.payload),
-    )
+    inserted = db.execute(f"{INSERT} {ROW} ON CONFLICT DO NOTHING", _row(commit))
     if inserted.rowcount:
         return None
     row = db.execute(f"{SELECT} AND seq = ?", (commit.room, commit.first)).fetchone()
     return Taken(Commit.read(commit.room, *row))
+
+
+def _row(commit: Commit) -> tuple[str, int, int, str]:
+    return commit.room, commit.first, commit.ids, commit.payload
 
 
 def _update(db: sqlite3.Connection, old: Commit, new: Commit) -> Taken | None:
