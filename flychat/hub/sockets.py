@@ -24,7 +24,6 @@ our own, which the event loop watches as a single file: a registration there cos
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import selectors
 import socket
@@ -160,10 +159,6 @@ class Connections:
 
     def hold(self, sock: socket.socket, client: str, audience: Audience) -> Connection:
         """Takes over a connected, non-blocking socket, of one who is to join the audience."""
-        with contextlib.suppress(OSError):  # of a client that has gone: the selector tells; or of no TCP
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if hasattr(socket, "TCP_USER_TIMEOUT"):  # a peer that vanished is noticed as one that stalls
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALL * 1000))
         held = Connection(sock, client, audience)
         try:
             self._selector.register(sock, READ, held)

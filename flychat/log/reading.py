@@ -1,8 +1,9 @@
 """How the log is read: equal reads in flight are one, what fails is tried again, and commits become pages.
 
 A read is shared only by those who asked before it began, so nobody is given an answer that is older than the
-question. READS go on at once; the others wait for their turn, and have not begun: so the more there is to
-read, the more share it. After a restart, when all come back, those of a room have it read once or twice.
+question. As many as keep the store busy go on at once (with more, the loop would be given their answers in
+bunches, and live messages wait for those). The others wait for their turn, and have not begun: so the more
+there is to read, the more share it. After a restart, when all come back, a room is read once or twice.
 What a message is waiting for that is to be stored is read at once: reads never starve writes.
 
 A reading has no deadline of its own: the engine has one for the store's answer. How long reads wait for each
@@ -29,7 +30,6 @@ Turns: TypeAlias = AbstractAsyncContextManager[Any]  # in which a read goes on
 
 READ_SECONDS = 2.0  # for which a reading that fails is tried again
 OVERLOAD_SECONDS = 15.0  # that the oldest reading may have waited when another one is asked for
-READS = 32  # at once: the store is never idle, and those who wait can share what has not begun
 
 
 class SharedReads:
@@ -69,7 +69,7 @@ class Reader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._shared = SharedReads()
-        self._turns = asyncio.Semaphore(READS)
+        self._turns = asyncio.Semaphore(engine.reads)
         self._lowest: dict[str, int] = {}  # position of those who wait for what follows theirs in a room
         self._under_way: dict[object, float] = {}  # since when (loop time), oldest first
         self._answered = self._mute = -math.inf  # when the store last did answer, and was last given up

@@ -83,6 +83,9 @@ class Engine(Protocol):
     shared: bool
     """Whether other processes may write to the same store while this one runs."""
 
+    reads: int
+    """How many readings at once keep it busy: with more, only their answers come in larger bunches."""
+
     retention: float | None
     """For how many seconds a commit is kept, at the least; None: for ever."""
 

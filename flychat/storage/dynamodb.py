@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 class DynamoEngine(TableReader):
     """An Engine on a table. Make one with `open`, in the loop that will use it."""
 
-    shared = True
+    shared, reads = True, READS
 
     def __init__(
         self, table: str, client: Any, opened: AsyncExitStack, retention: float | None = None

@@ -34,7 +34,7 @@ class MeasuredEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.shared = engine.shared
+        self.shared, self.reads = engine.shared, engine.reads
         self.retention = engine.retention
 
     async def put(self, commit: Commit) -> None:

@@ -51,7 +51,7 @@ REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what w
 class SqliteEngine:
     """An Engine on the file `path`. Make one with `open`."""
 
-    shared = False
+    shared, reads = False, 4  # it does one after the other
 
     def __init__(self, path: str, retention: float | None = None, *, reading: bool = False) -> None:
         self.retention = retention

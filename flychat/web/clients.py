@@ -24,7 +24,7 @@ from typing import Any
 
 from ..messages import Draft
 from ..seldom import Seldom
-from .listener import Listener
+from .listener import STALL, Listener
 from .shedding import LATE, PAUSE, Shedding, Turn, waited
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
@@ -33,6 +33,11 @@ LET_IN_AT_ONCE = 16  # of those who ask for something: the hub sends each some 6
 SERVED_AT_ONCE = 64  # of those who write, and of requests on connections that were there before
 FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
 DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
+OPTIONS = {  # of TCP, where they exist; connections inherit them
+    "TCP_DEFER_ACCEPT": DEFER_SECONDS,
+    "TCP_NODELAY": 1,
+    "TCP_USER_TIMEOUT": int(STALL * 1000),  # a peer that vanished is noticed as one that stalls
+}
 PAUSES = 0.05  # seconds between two looks for clients whose pause is over
 RESUMED_AT_ONCE = 2000  # paused clients that are looked at before their time, if there is room for them
 NO_ADDRESS = ("0.0.0.0", 0)  # of who came through a file, as Tornado has it
@@ -87,8 +92,9 @@ class ClientListener(Listener):
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Lets in a few at a time, where Tornado takes 128: others are waiting for messages."""
         for sock in sockets:
-            if hasattr(socket, "TCP_DEFER_ACCEPT") and sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
+            for option, value in OPTIONS.items() if sock.family != socket.AF_UNIX else ():
+                if hasattr(socket, option):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
             self._sockets[sock.fileno()] = sock
             self._handlers[sock.fileno()] = partial(self._accept_no_more, sock)  # called by HTTPServer.stop
             self._accept_again(sock)

@@ -24,7 +24,7 @@ PUT_FAULTS = {
 class MemoryEngine:
     """An Engine that is a dict, `commits`, by room and place: a test may take from it, or put into it, what it likes."""
 
-    retention = None
+    retention, reads = None, 32
 
     def __init__(self, *, shared: bool = False) -> None:
         self.shared = shared
@@ -120,6 +120,10 @@ class FaultyEngine:
     @property
     def shared(self) -> bool:
         return self.engine.shared
+
+    @property
+    def reads(self) -> int:
+        return self.engine.reads
 
     @property
     def retention(self) -> float | None:

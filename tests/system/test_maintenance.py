@@ -567,7 +567,7 @@ async def test_the_sweep_goes_on_when_the_store_does_not_answer(monkeypatch, cap
     swept, outcomes = asyncio.Event(), iter([Unknown("away"), None])
 
     class Engine:
-        shared = False
+        shared, reads = False, 1
 
         async def expire(self, before):
             if (error := next(outcomes)) is not None:

@@ -155,6 +155,8 @@ def _stored(commit: Commit) -> list[Stored]:
 class Way:
     """An Engine: one server's way to the store."""
 
+    reads = 32
+
     def __init__(self, world: World, shared: bool) -> None:
         self.world, self.shared = world, shared
         self.closed = False

@@ -22,7 +22,6 @@ from flychat.hub import waiting as waiting_module
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
 from flychat.streams import provisional
-from flychat.web import messages as messages_module
 from tests.support.http_body import Body
 from tests.support.served import Served, draft, served
 from tests.support.two_ports import two_ports
@@ -262,26 +261,18 @@ async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_shortcu
 
 
 @pytest.mark.gen_test
-@pytest.mark.parametrize("option", [socket.TCP_NODELAY, getattr(socket, "TCP_USER_TIMEOUT", 0)])
-async def test_a_socket_that_takes_no_options_is_held_and_let_go_like_any(option, monkeypatch):
-    """As that of a client that has gone, on some systems."""
-
-    class Odd(socket.socket):
-        def setsockopt(self, level, name, value):
-            if name == option:
-                raise OSError(errno.EINVAL, "invalid argument")
-
-    taken_from = messages_module.taken_from
-    monkeypatch.setattr(messages_module, "taken_from", lambda stream: Odd(fileno=taken_from(stream).detach()))
-    async with served() as chat:
-        client = await chat.stream()
-        await chat.post()
-        assert await client.until_id(1) == [1]
-        assert chat.hub.connections.clients.total() == 1
-        gone = once(chat, lambda: not chat.hub.rooms)
-        client.close()
-        await asyncio.wait_for(gone.wait(), 5)
-        assert not chat.hub.connections.clients
+@pytest.mark.parametrize(("option", "value"), [("TCP_NODELAY", 1), ("TCP_USER_TIMEOUT", 30_000)])
+async def test_a_held_connection_has_the_options_of_the_socket_that_accepted_it(option, value):
+    if not hasattr(socket, option):
+        pytest.skip(f"no {option} here")
+    async with two_ports() as (chat, port, held):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(ASK.format(3).encode() + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        [sock] = [key.fileobj for key in chat.hub.connections._selector.get_map().values()]
+        assert held
+        assert sock.getsockopt(socket.IPPROTO_TCP, getattr(socket, option)) == value
+        writer.close()
 
 
 @pytest.mark.gen_test

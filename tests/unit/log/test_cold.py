@@ -8,7 +8,6 @@ import pytest
 
 from flychat.commits import Commit
 from flychat.log import MessageLog
-from flychat.log.reading import READS
 from flychat.log.view import FIRST, NEAR
 from flychat.messages import Draft
 from flychat.storage import Unknown
@@ -166,14 +165,14 @@ async def test_a_message_for_a_cold_room_does_not_wait_for_those_who_want_to_rea
             return await after(*asked)
 
         engine.after = slow
-        rooms = [*(f"room {number}" for number in range(READS)), "room", "room"]
+        rooms = [*(f"room {number}" for number in range(engine.reads)), "room", "room"]
         streams = [asyncio.ensure_future(log.plan(StreamRequest(room, 1))) for room in rooms]
         stored = await log.submit(draft("written meanwhile"))
         assert (stored.id, stored.text) == (TAIL + 1, "written meanwhile")
-        assert not any(stream.done() for stream in streams[:READS])
+        assert not any(stream.done() for stream in streams[: engine.reads])
         answers.set()
         plans = await asyncio.gather(*streams)
-        assert [plan.messages[-1].text for plan in plans[READS:]] == ["written meanwhile"] * 2
+        assert [plan.messages[-1].text for plan in plans[engine.reads :]] == ["written meanwhile"] * 2
 
 
 @pytest.mark.gen_test

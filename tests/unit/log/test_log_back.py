@@ -632,12 +632,10 @@ async def test_a_store_that_does_not_answer_in_its_time_is_told_so_at_once(memor
 
 @modes
 @in_virtual_time
-async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_at_a_time(
-    memory, monkeypatch
-):
-    monkeypatch.setattr(reading_module, "READS", 2)
-
+async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_at_a_time(memory):
     class Dead(FaultyEngine):
+        reads = 2
+
         async def tail(self, room, limit):
             await asyncio.sleep(reading_module.READ_SECONDS)
             raise Unknown("no answer")
@@ -657,11 +655,12 @@ async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_
 
 @modes
 @in_virtual_time
-async def test_a_room_that_cannot_be_read_has_nobody_refused_who_waits_for_another(memory, monkeypatch):
+async def test_a_room_that_cannot_be_read_has_nobody_refused_who_waits_for_another(memory):
     """The store answers, if not for every room: one may be throttled."""
-    monkeypatch.setattr(reading_module, "READS", 2)
 
     class Throttling(FaultyEngine):
+        reads = 2
+
         async def tail(self, room, limit):
             await asyncio.sleep(0.2)
             if room == "hot":
@@ -677,12 +676,11 @@ async def test_a_room_that_cannot_be_read_has_nobody_refused_who_waits_for_anoth
 
 @modes
 @in_virtual_time
-async def test_those_who_wait_for_their_turn_share_what_has_not_begun(memory, monkeypatch):
+async def test_those_who_wait_for_their_turn_share_what_has_not_begun(memory):
     """After a restart the clients of a room come one after the other, while others are read."""
-    monkeypatch.setattr(reading_module, "READS", 3)
 
     class Far(FaultyEngine):
-        at_once = most = 0
+        reads, at_once, most = 3, 0, 0
 
         async def tail(self, room, limit):
             self.at_once += 1
