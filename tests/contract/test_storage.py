@@ -26,7 +26,18 @@ from flychat.errors import Misconfigured
 from flychat.log import MessageLog
 from flychat.messages import Draft, Message
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import READ_BYTES, Broken, Hole, Rejected, Run, StoreFailed, Taken, Throttled, Unknown
+from flychat.storage import (
+    READ_BYTES,
+    Broken,
+    Hole,
+    Rejected,
+    Run,
+    StoreFailed,
+    Taken,
+    Throttled,
+    Unknown,
+    sqlite_put,
+)
 from flychat.storage.sqlite import SqliteEngine
 from flychat.storage.sqlite_database import BUSY_MS, read_only
 from flychat.streams import StreamRequest
@@ -703,21 +714,23 @@ async def test_a_second_process_is_refused_in_one_line_until_the_first_ends(sqli
     assert "another flychat" in await refusal(link)  # the same file by another name
 
 
+@pytest.mark.parametrize(("rooms", "inserts"), [(50, 1), (100, 101)])
 @gen_test
-async def test_the_commits_of_all_rooms_that_wait_share_one_transaction(sqlite):
-    statements: list[str] = []
-    await sqlite._run(lambda: sqlite._db.set_trace_callback(statements.append))
+async def test_the_commits_of_all_rooms_that_wait_share_one_transaction(sqlite, rooms, inserts):
+    """It is one statement; not where they are too many for that."""
+    statements = await traced(sqlite)
     held, go = threading.Event(), threading.Event()
     first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
     await asyncio.to_thread(held.wait)
     under_way = asyncio.ensure_future(sqlite.put(commit(1)))
     await asyncio.sleep(0)
-    puts = [asyncio.ensure_future(sqlite.put(commit(1, room=f"room {i}"))) for i in range(50)]
+    puts = [asyncio.ensure_future(sqlite.put(commit(1, room=f"room {i}"))) for i in range(rooms)]
     await asyncio.sleep(0)
     go.set()
     await asyncio.gather(first, under_way, *puts)
-    assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT") <= 2
-    assert sum(s.startswith("INSERT") for s in statements) == 51
+    assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT") == (inserts > 1)
+    assert sum(s.startswith("INSERT") for s in statements) == inserts
+    assert len(await sqlite.rooms()) == 1 + rooms
 
 
 @gen_test
@@ -851,14 +864,12 @@ async def test_nothing_is_acknowledged_once_a_file_was_removed_or_replaced(sqlit
 
 
 @gen_test
-async def test_a_file_that_is_removed_while_it_is_written_is_not_acknowledged(sqlite, tmp_path):
-    insert = sqlite._insert
-
-    def meanwhile(stored):
+async def test_a_file_that_is_removed_while_it_is_written_is_not_acknowledged(sqlite, tmp_path, monkeypatch):
+    def meanwhile(db, changes):
         (tmp_path / "chat.db").unlink()
-        return insert(stored)
+        return sqlite_put.put(db, changes)
 
-    sqlite._insert = meanwhile
+    monkeypatch.setattr("flychat.storage.sqlite.put", meanwhile)
     assert type(await outcome(sqlite.put(commit(1)))) is Broken
 
 
