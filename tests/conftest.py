@@ -10,7 +10,8 @@ import shutil
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -22,6 +23,23 @@ os.environ.setdefault("FLYCHAT_RATE_LIMIT", "0")  # tests post faster than peopl
 ENDPOINT = os.environ.get("FLYCHAT_TEST_DYNAMODB_ENDPOINT")  # a DynamoDB of your choice
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # what tests ask is on this machine, and a proxy is not to be asked for it
+
+
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """-n auto"""
+    from tests.support.workers import WORKERS_PER_CORE
+
+    workers = yield
+    return workers if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else workers * WORKERS_PER_CORE
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """--dist loadgroup"""
+    from tests.support.workers import InTwoLanes
+
+    return InTwoLanes(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def need(name: str) -> None:

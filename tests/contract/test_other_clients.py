@@ -30,7 +30,6 @@ from tests.support.npm import packages
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import DEPLOY, Stage, eventually, new_room
 
-pytestmark = pytest.mark.xdist_group("other clients")
 gen_test = pytest.mark.gen_test(timeout=120)
 
 HERE = Path(__file__).parent

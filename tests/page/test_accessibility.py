@@ -10,8 +10,6 @@ from playwright.sync_api import expect
 from tests.page.window import Held, Open, listen, seed, talk
 from tests.support.browser import ScriptedStream, axe_finds, messages_url, post
 
-pytestmark = pytest.mark.xdist_group("page accessibility")
-
 
 def test_axe_finds_nothing_serious(window: Open, url: str, room: str) -> None:
     talk(url, room)

@@ -10,8 +10,6 @@ from playwright.sync_api import expect
 
 from tests.page.window import Open, seed
 
-pytestmark = pytest.mark.xdist_group("page address")
-
 
 @pytest.mark.parametrize("id", [5, 118, 140])
 def test_an_address_opens_with_its_message_in_view_and_marked(

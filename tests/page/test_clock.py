@@ -10,8 +10,6 @@ from playwright.sync_api import Page, expect
 from tests.page.window import OPEN, Open, at_time, hide
 from tests.support.browser import ScriptedStream, event, wire_message
 
-pytestmark = pytest.mark.xdist_group("page sending")
-
 NOON = "2026-01-31T12:00:00Z"
 CLOCK = """
     window.set = HOURS * 3_600_000;

@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import need
 from tests.page.window import Open, run_clock
 from tests.support.browser import BreakingProxy, ServerProcess, Window, history, post
-
-pytestmark = pytest.mark.xdist_group("page conversation")
 
 
 def converse(ann: Window, bob: Window, each: int) -> None:

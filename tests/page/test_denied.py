@@ -10,8 +10,6 @@ from playwright.sync_api import expect
 from tests.page.window import Open
 from tests.support.browser import post
 
-pytestmark = pytest.mark.xdist_group("page denied")
-
 DENIED = {
     "storage": """for (const name of ["localStorage", "sessionStorage"])
         Object.defineProperty(window, name, { get() { throw new DOMException("denied", "SecurityError") } });""",

@@ -15,8 +15,6 @@ from tests.support.browser import ROOT, BreakingProxy, ServerProcess, post
 from tests.support.ports import free_port
 from tests.support.rights import options, token
 
-pytestmark = pytest.mark.xdist_group("page embedding")
-
 (LINES,) = re.findall(r"(?s)```html\n(<ul>.*?)```", (ROOT / "docs" / "api.md").read_text())
 
 

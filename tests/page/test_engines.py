@@ -12,7 +12,6 @@ from tests.page.window import seed
 from tests.support.browser import BreakingProxy, ServerProcess, history, post
 from tests.support.webdriver import ENTER, NO_SCRIPTS, OpenTab, Tab, firefox, until, webkit
 
-pytestmark = pytest.mark.xdist_group("page engines")
 ENGINES = {"firefox": firefox, "webkit": webkit}
 
 STATUS = "document.querySelector('[role=status]')?.textContent"

@@ -21,8 +21,6 @@ from tests.support.browser import (
     wire_message,
 )
 
-pytestmark = pytest.mark.xdist_group("page history")
-
 HISTORY = re.compile("limit=100")
 
 

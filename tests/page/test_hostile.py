@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.page.window import Open
 from tests.support.browser import history, messages_url, post
-
-pytestmark = pytest.mark.xdist_group("page hostile")
 
 NASTY = [
     "<script>document.title = 'gone'</script>",

@@ -14,8 +14,6 @@ from playwright.sync_api import expect
 from tests.page.window import Open, seed
 from tests.support.browser import history, post
 
-pytestmark = pytest.mark.xdist_group("page joining")
-
 
 def test_a_person_joins_with_a_name_that_is_remembered(window: Open, url: str, room: str) -> None:
     ann = window()

@@ -13,8 +13,6 @@ from flychat.web.assets import LATER
 from tests.page.window import Open
 from tests.support.browser import post
 
-pytestmark = pytest.mark.xdist_group("page load")
-
 LIMIT = 60_000  # bytes of everything that the first load transfers, with its heads
 STATIC = Path(__file__).parents[2] / "static"
 TEXTS = (

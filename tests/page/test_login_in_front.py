@@ -11,8 +11,6 @@ from playwright.sync_api import Locator, expect
 from tests.page.window import Open, run_clock, stop_clock
 from tests.support.browser import BreakingProxy, ServerProcess, Window, answer, history
 
-pytestmark = pytest.mark.xdist_group("page unsent")
-
 FORM = "<title>Company login</title><h1>Log in</h1>"
 ENDED = {
     "a redirect to another origin": answer("302 Found", headers="Location: http://localhost:9/login\r\n"),

@@ -12,8 +12,6 @@ from playwright.sync_api import expect
 from tests.page.window import Open, overflow, talk
 from tests.support.browser import history, post
 
-pytestmark = pytest.mark.xdist_group("page look")
-
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_name_has_a_colour_that_can_be_read(window: Open, url: str, room: str, scheme: str) -> None:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.window import Open, run_clock, streams
 from tests.support.browser import BreakingProxy, ServerProcess, post
-
-pytestmark = pytest.mark.xdist_group("page network")
 
 
 def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:

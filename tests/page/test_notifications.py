@@ -8,8 +8,6 @@ from playwright.sync_api import expect
 from tests.page.window import Open, hide
 from tests.support.browser import Window, post
 
-pytestmark = pytest.mark.xdist_group("page sending")
-
 STUB = """
     window.shown = [];
     window.asked = 0;

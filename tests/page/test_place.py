@@ -8,8 +8,6 @@ from playwright.sync_api import Page, expect
 from tests.page.window import Open, seed
 from tests.support.browser import post
 
-pytestmark = pytest.mark.xdist_group("page place")
-
 FIRST = """() => {
     const log = document.getElementById("log");
     const { top } = log.getBoundingClientRect();

@@ -17,8 +17,6 @@ from tests.page.window import Open, hide, run_clock, seed
 from tests.support.browser import ServerProcess, Window, post
 from tests.support.ports import free_port
 
-pytestmark = pytest.mark.xdist_group("page places")
-
 IN_TURNS = "New messages every 5 s"
 
 

@@ -10,8 +10,6 @@ from playwright.sync_api import expect
 from tests.page.window import OPEN, Held, Open, at_time, hide, seed, talk
 from tests.support.browser import ScriptedStream, Window, event, history, post, wire_message
 
-pytestmark = pytest.mark.xdist_group("page reading")
-
 
 def test_rows_are_grouped_by_author_and_day_with_local_times(window: Open) -> None:
     ann = window(timezone_id="Asia/Kolkata", locale="en-GB")

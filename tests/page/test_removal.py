@@ -23,8 +23,6 @@ from tests.support.browser import (
     wire_message,
 )
 
-pytestmark = pytest.mark.xdist_group("page removal")
-
 KEY = "a key of 32 bytes or more, as it has to be"
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.page.window import OPEN, Held, Open
 from tests.support.browser import ScriptedStream, event, wire_message
-
-pytestmark = pytest.mark.xdist_group("page sending")
 
 
 def test_an_own_message_is_shown_at_once_and_settles_while_typing_goes_on(window: Open, url: str) -> None:

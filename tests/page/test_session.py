@@ -19,8 +19,6 @@ from flychat.access.passwords import hashed
 from tests.page.window import Held, Open, overflow, run_clock
 from tests.support.browser import ServerProcess, Window, axe_finds, event, messages_url
 
-pytestmark = pytest.mark.xdist_group("page session")
-
 KEY = "a key of 32 bytes or more, as it has to be"
 PASSWORD = "open sesame"
 ENDS = {

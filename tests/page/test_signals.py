@@ -10,8 +10,6 @@ from playwright.sync_api import Locator, Request, expect
 from tests.page.window import OPEN, Open, hide
 from tests.support.browser import ScriptedStream, ServerProcess, Window, event
 
-pytestmark = pytest.mark.xdist_group("page signals")
-
 
 @pytest.fixture(scope="module")
 def signals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:

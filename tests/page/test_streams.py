@@ -19,8 +19,6 @@ from tests.support.browser import (
     wire_message,
 )
 
-pytestmark = pytest.mark.xdist_group("page streams")
-
 
 def test_provisional_messages_settle_into_the_order_of_ids(window: Open) -> None:
     ann = window()

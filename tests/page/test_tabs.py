@@ -10,8 +10,6 @@ from playwright.sync_api import Route, expect
 from tests.page.window import Open, hide, streams
 from tests.support.browser import BreakingProxy, ServerProcess, messages_url, post
 
-pytestmark = pytest.mark.xdist_group("page tabs")
-
 
 def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
     window: Open, server: ServerProcess, room: str

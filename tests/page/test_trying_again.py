@@ -12,8 +12,6 @@ from playwright.sync_api import Route, expect
 from tests.page.window import OPEN, Held, Open, seed
 from tests.support.browser import ScriptedStream, history
 
-pytestmark = pytest.mark.xdist_group("page trying again")
-
 
 def test_a_failed_message_keeps_its_text_and_is_retried_under_the_same_id(
     window: Open, url: str, room: str

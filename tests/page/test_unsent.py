@@ -11,7 +11,6 @@ from playwright.sync_api import Route, expect
 from tests.page.window import Open, run_clock, stop_clock
 from tests.support.browser import BreakingProxy, ServerProcess, history
 
-pytestmark = pytest.mark.xdist_group("page unsent")
 POSTS = "**/messages/"
 
 

@@ -8,8 +8,6 @@ from playwright.sync_api import Route, expect
 from tests.page.window import Open, overflow, seed
 from tests.support.browser import BreakingProxy, ServerProcess, history, messages_url
 
-pytestmark = pytest.mark.xdist_group("page without script")
-
 
 def test_it_works_without_javascript(window: Open, url: str, room: str) -> None:
     seed(url, room, 60)

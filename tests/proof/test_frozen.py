@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import pytest
-
 from tests.conftest import need
 from tests.proof.frozen import frozen, told
 
 SECONDS = 4.0
 
 
-@pytest.mark.xdist_group("frozen")
 def test_what_is_stopped_the_moment_it_has_answered_has_nothing_left_to_do(tmp_path, caplog):
     for name in ("pushpin", "moto.server", "aioboto3"):
         need(name)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from tests.conftest import need
 from tests.proof.revoking import trial
 
 
-@pytest.mark.xdist_group("soak")
 def test_who_is_revoked_is_given_nothing_more_and_nobody_else_is_cut(tmp_path):
     """Two processes: the other trial has one."""
     for name in ("pushpin", "moto.server", "aioboto3"):
@@ -22,7 +19,6 @@ def test_who_is_revoked_is_given_nothing_more_and_nobody_else_is_cut(tmp_path):
     assert report.expiries, report
 
 
-@pytest.mark.xdist_group("soak")
 def test_where_each_poke_is_lost_the_next_recovery_is_the_end(tmp_path):
     need("pushpin")
     soon = "from flychat.hub import pushpin; pushpin.LINK_SECONDS = [4]"

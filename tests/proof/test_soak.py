@@ -6,8 +6,6 @@ import asyncio
 import logging
 from collections import Counter
 
-import pytest
-
 from tests.conftest import need
 from tests.proof.judge import BOUND
 from tests.proof.soak.running import report, soak
@@ -15,7 +13,6 @@ from tests.proof.soak.running import report, soak
 SECONDS = 20.0  # one round of each stage, and that of five seconds
 
 
-@pytest.mark.xdist_group("soak")
 def test_a_short_campaign_violates_nothing(tmp_path, caplog):
     for name in ("pushpin", "moto.server", "aioboto3"):
         need(name)
