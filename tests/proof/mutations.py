@@ -44,9 +44,10 @@ from flychat.log.view import View
 from flychat.log.window import Keys, Window
 from flychat.messages import Message
 from flychat.showing import Patient
-from flychat.storage import Run
+from flychat.storage import Run, sqlite_put
 from flychat.storage.dynamodb_direct import Direct
 from flychat.storage.dynamodb_reads import TableReader
+from flychat.storage.sqlite import SqliteEngine
 from flychat.storage.worker import Worker
 from flychat.tools import copying, importing
 from flychat.web import plain as plain_module
@@ -476,6 +477,11 @@ def line(name: str, says: str, owner: Any, method: str, old: str, new: str) -> P
     return patch
 
 
+def insert_what_fits(patch: pytest.MonkeyPatch) -> None:
+    """A statement of several puts is taken for done, whatever places were taken."""
+    patch.setattr(sqlite_put, "INSERT", sqlite_put.INSERT.replace("INSERT", "INSERT OR IGNORE"))
+
+
 OFFICIAL_ONLY = "contract/test_stream.py::test_without_provisional_events_a_stream_has_what_is_stored"
 RECOVERED = "contract/test_stream.py::test_a_stream_without_provisional_events_is_made_whole"
 LINES = [
@@ -681,9 +687,21 @@ LINES = [
     ),
     (
         line(
+            "read_the_first_part_only",
+            "What does not fit into one query of SQLite is taken for the end of the log.",
+            *(SqliteEngine, "_read", "more, query = len(rows) == most, then", "more, query = False, then"),
+        ),
+        "contract/test_storage.py::test_a_put_passes_between_the_parts_of_a_long_reading",
+    ),
+    (
+        insert_what_fits,
+        "contract/test_storage.py::test_a_taken_place_does_not_disturb_those_in_its_transaction",
+    ),
+    (
+        line(
             "begin_all_reads_at_once",
             "A reading that waits for its turn counts as begun, and those who come meanwhile have another one.",
-            *(Reader, "__init__", "asyncio.Semaphore(READS)", "asyncio.Semaphore(10**6)"),
+            *(Reader, "__init__", "asyncio.Semaphore(engine.reads)", "asyncio.Semaphore(10**6)"),
         ),
         "unit/log/test_log_back.py::test_those_who_wait_for_their_turn_share_what_has_not_begun",
     ),
