@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import uuid
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -21,6 +22,9 @@ hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 os.environ.setdefault("FLYCHAT_RATE_LIMIT", "0")  # tests post faster than people; the limit has its own
 ENDPOINT = os.environ.get("FLYCHAT_TEST_DYNAMODB_ENDPOINT")  # a DynamoDB of your choice
+# Hundreds of Pythons start here, and each worker reads all tests: what they compile is kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
     del os.environ[name]  # what tests ask is on this machine, and a proxy is not to be asked for it
 

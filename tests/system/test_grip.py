@@ -258,7 +258,9 @@ async def test_where_its_port_stays_open_an_app_that_is_killed_is_not_missed_by_
         pushpin = await stage.pushpin(port)
         control = stage.control(pushpin)
         app = await stage.app(port, [control.grip_url], listening=listening)
-        await control.until(lambda: bool(control.posts))  # before it takes those, Pushpin accepts no streams either
+        await control.until(
+            lambda: bool(control.posts)
+        )  # before it takes those, Pushpin accepts no streams either
         crowd = await stage.crowd(pushpin.url, room := new_room(), 100)
         await say(pushpin.url, room, "1")
         for id in (2, 3, 4):
