@@ -25,7 +25,7 @@ from typing import Any
 from ..messages import Draft
 from ..seldom import Seldom
 from .listener import STALL, Listener
-from .shedding import LATE, PAUSE, Shedding, Turn, waited
+from .shedding import LATE, UNSEEN, Shedding, Turn, waited
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
 ACCEPTED_AT_ONCE = 256  # connections: those that the kernel cannot keep come a second later
@@ -222,7 +222,7 @@ class ClientListener(Listener):
         self.forget(client)
         if not self._paused:
             self._loop.call_later(PAUSES, self._go_on)
-        client.since = self._loop.time() + PAUSE
+        client.since = self._loop.time() + UNSEEN
         self._paused.append(client)
 
     def _go_on(self) -> None:

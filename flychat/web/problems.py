@@ -15,7 +15,7 @@ from .. import errors
 from ..errors import FlychatError
 from ..sse import to_json
 
-RETRY_AFTER = 2  # seconds
+RETRY_AFTER = 3  # seconds
 STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.Invalid: (HTTPStatus.BAD_REQUEST, "invalid"),
     errors.Unstorable: (HTTPStatus.BAD_REQUEST, "rejected"),

@@ -12,12 +12,13 @@ behind, which it is when requests have been late for START seconds, never CALM s
 seconds after the last one that was. A new connection may have waited for others to be let in, as after a
 restart: its first request is late for us after NEW seconds.
 
-A refusal tells to come again after PAUSE seconds. It costs a tenth of a message: so what a client asks before
-they are over is not looked at until then, which costs nothing. Then it is refused if it is late; else it goes
-to the end of the queue. It says nothing of whether the server is behind. Who has been refused pauses (again),
-but for as many as there is room for, and while there is, pauses end early. The queue has room until it takes
-ROUND seconds to serve all who have something to say. Without that, clients come back in waves, and wave after
-wave is late.
+A refusal tells to come again after PAUSE seconds. It costs a sixth of a message: so what a client asks before
+they are over is not looked at, which costs nothing, for UNSEEN seconds: a little less, since many clients
+give up after 3, and a connection that is closed and made again costs more than a refusal. Then it is refused
+if it is late; else it goes to the end of the queue. It says nothing of whether the server is behind. Who has
+been refused pauses (again), but for as many as there is room for, and while there is, pauses end early. The
+queue has room until it takes ROUND seconds to serve all who have something to say. Without that, clients come
+back in waves, and wave after wave is late.
 
 Messages and pages are refused, with 503 and Retry-After: whoever sends again loses nothing. Streams are not.
 Their clients would come back at once, and how many there are has limits of its own.
@@ -38,8 +39,9 @@ LATE = 0.5  # seconds that a request may have waited
 NEW = 1.0  # the same, of the first request of a connection, for us to be behind
 START = 0.25  # seconds for which requests are late before we are behind
 CALM = 0.25  # seconds without a late request, after which those before it were but a pause
-MEMORY = 3.0  # seconds for which we stay behind: longer than PAUSE, after which the others come again
-PAUSE = 2.0  # seconds; what Overloaded says in Retry-After
+MEMORY = 4.0  # seconds for which we stay behind: longer than PAUSE, after which the others come again
+PAUSE = 3.0  # seconds; what Overloaded says in Retry-After
+UNSEEN = 2.75  # seconds of these for which a client that was refused is not looked at
 ROUND = 0.8 * LATE  # seconds: for so long a request waits at the most where there is room for more clients
 
 SHED = Counter(

@@ -6,7 +6,7 @@ from flychat import errors, storage
 from flychat.web.problems import STATUSES, problem_of
 
 NO_STORE = {"Cache-Control": "no-store"}
-LATER = {**NO_STORE, "Retry-After": "2"}
+LATER = {**NO_STORE, "Retry-After": "3"}
 STORE = "The message store does not answer. Please try again; nothing is sent twice."
 ROWS = [
     (errors.Invalid("text", "must be a string"), 400, "invalid", "text: must be a string", NO_STORE),

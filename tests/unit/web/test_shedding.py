@@ -145,7 +145,7 @@ async def ask(port: int, *requests: bytes) -> list[bytes]:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("shortened", [True, False])
 async def test_late_messages_and_pages_are_refused_and_streams_are_not(shortened, monkeypatch):
-    monkeypatch.setattr(clients, "PAUSE", 0.0)
+    monkeypatch.setattr(clients, "UNSEEN", 0.0)
     async with two_ports() as (chat, port, _):
         Late(monkeypatch, chat)
         unusual = GOOD.replace(b"Host: x\r\n", b"Host: x\r\nConnection: Upgrade\r\n")
@@ -218,7 +218,7 @@ class Overload:
 
 @pytest.mark.gen_test
 async def test_who_was_refused_is_not_looked_at_for_a_while(monkeypatch):
-    monkeypatch.setattr(clients, "PAUSE", 1000.0)
+    monkeypatch.setattr(clients, "UNSEEN", 1000.0)
     async with two_ports() as (chat, port, _):
         overload = Overload(monkeypatch, chat)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -236,7 +236,7 @@ async def test_who_was_refused_is_not_looked_at_for_a_while(monkeypatch):
 async def test_what_is_asked_too_early_is_refused_when_the_pause_is_over_and_again_until_there_is_room(
     monkeypatch,
 ):
-    monkeypatch.setattr(clients, "PAUSE", 0.01)
+    monkeypatch.setattr(clients, "UNSEEN", 0.01)
     async with two_ports() as (chat, port, _):
         overload = Overload(monkeypatch, chat)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -255,7 +255,7 @@ async def test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_i
     seconds, monkeypatch
 ):
     """Its pause ends when there is room, however long it is; and nobody who was refused once is refused for ever."""
-    monkeypatch.setattr(clients, "PAUSE", 1000.0)
+    monkeypatch.setattr(clients, "UNSEEN", 1000.0)
     async with two_ports() as (chat, port, _):
         overload = Overload(monkeypatch, chat)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -273,7 +273,7 @@ async def test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_i
 
 @pytest.mark.gen_test
 async def test_a_server_that_ends_while_clients_pause_thinks_of_them_no_more(monkeypatch, caplog):
-    for name, seconds in (("PAUSE", 1000.0), ("PAUSES", 0.0)):
+    for name, seconds in (("UNSEEN", 1000.0), ("PAUSES", 0.0)):
         monkeypatch.setattr(clients, name, seconds)
     async with two_ports() as (chat, port, _):
         Overload(monkeypatch, chat)
