@@ -39,6 +39,7 @@ OPTIONS = {  # of TCP, where they exist; connections inherit them
     "TCP_USER_TIMEOUT": int(STALL * 1000),  # a peer that vanished is noticed as one that stalls
 }
 PAUSES = 0.05  # seconds between two looks for clients whose pause is over
+SPREAD = 0.75  # seconds that a pause is shorter for some, or else all who were refused together stay together
 RESUMED_AT_ONCE = 2000  # paused clients that are looked at before their time, if there is room for them
 NO_ADDRESS = ("0.0.0.0", 0)  # of who came through a file, as Tornado has it
 TICK = 1.0  # seconds between two looks for connections that have been idle for too long
@@ -226,14 +227,18 @@ class ClientListener(Listener):
         self._paused.append(client)
 
     def _go_on(self) -> None:
-        """Looks at those whose pause is over; and at others as well, where there is room for them."""
+        """Looks at those whose pause is over, or nearly so; and at others, where there is room for them."""
         if not self._paused:  # the server has ended
             return
         if not self._due:
             self._ready()
-        more = min(RESUMED_AT_ONCE, self.shedding.room)
-        while self._paused and (more > 0 or self._paused[0].since <= self._loop.time()):
-            more -= 1
+        more, now = min(RESUMED_AT_ONCE, self.shedding.room), self._loop.time()
+        evenly = len(self._paused) * PAUSES / UNSEEN
+        while self._paused:
+            left = self._paused[0].since - now
+            if more <= 0 and left > (SPREAD if evenly > 0 else 0):
+                break
+            more, evenly = more - 1, evenly - 1
             client = self._paused.popleft()
             client.turn = Turn.EARLY
             self.look(client)

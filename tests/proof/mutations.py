@@ -687,6 +687,14 @@ LINES = [
     ),
     (
         line(
+            "let_all_come_back_together",
+            "Clients that were refused together are looked at together, round after round.",
+            *(ClientListener, "_go_on", "SPREAD if evenly > 0 else 0", "0"),
+        ),
+        "unit/web/test_shedding.py::test_clients_that_were_refused_together_are_not_looked_at_together_for_ever",
+    ),
+    (
+        line(
             "read_the_first_part_only",
             "What does not fit into one query of SQLite is taken for the end of the log.",
             *(SqliteEngine, "_read", "more, query = len(rows) == most, then", "more, query = False, then"),

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import math
 import socket
+from collections import Counter, deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -145,7 +147,7 @@ async def ask(port: int, *requests: bytes) -> list[bytes]:
 @pytest.mark.gen_test
 @pytest.mark.parametrize("shortened", [True, False])
 async def test_late_messages_and_pages_are_refused_and_streams_are_not(shortened, monkeypatch):
-    monkeypatch.setattr(clients, "UNSEEN", 0.0)
+    monkeypatch.setattr(clients, "UNSEEN", 0.001)
     async with two_ports() as (chat, port, _):
         Late(monkeypatch, chat)
         unusual = GOOD.replace(b"Host: x\r\n", b"Host: x\r\nConnection: Upgrade\r\n")
@@ -237,6 +239,7 @@ async def test_what_is_asked_too_early_is_refused_when_the_pause_is_over_and_aga
     monkeypatch,
 ):
     monkeypatch.setattr(clients, "UNSEEN", 0.01)
+    monkeypatch.setattr(clients, "SPREAD", 0.0)
     async with two_ports() as (chat, port, _):
         overload = Overload(monkeypatch, chat)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -269,6 +272,31 @@ async def test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_i
         assert await answer_to(b"", reader, writer) == b"200"
         assert overload.turns.count(EARLY) == 1
         writer.close()
+
+
+def test_clients_that_were_refused_together_are_not_looked_at_together_for_ever():
+    """Or else in some tenths of each round of pauses all the server does is to refuse."""
+    now, looked = 0.0, []
+
+    def look(client):
+        looked.append((now, now - client.refused))
+        client.refused, client.since = now, now + clients.UNSEEN
+        paused.append(client)
+
+    paused = deque(SimpleNamespace(refused=0.0, since=clients.UNSEEN) for _ in range(1000))
+    loop = SimpleNamespace(time=lambda: now, call_later=lambda *_: None)
+    shedding = SimpleNamespace(room=0.0)
+    listener = SimpleNamespace(
+        _paused=paused, _due=[None], _loop=loop, shedding=shedding, look=look, _go_on=None
+    )
+    while now < 12 * clients.UNSEEN:
+        now += clients.PAUSES
+        clients.ClientListener._go_on(listener)
+    pauses = [pause for _, pause in looked]
+    assert min(pauses) > clients.UNSEEN - clients.SPREAD
+    assert max(pauses) < clients.UNSEEN + 2 * clients.PAUSES
+    late = Counter(int(at / clients.UNSEEN * 10) for at, _ in looked if at >= 11 * clients.UNSEEN)
+    assert max(late.values()) < 2 * len(paused) / 10, "in a tenth of a round"
 
 
 @pytest.mark.gen_test
