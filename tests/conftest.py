@@ -70,7 +70,7 @@ def need_ipv6() -> None:
 
 @pytest.fixture(scope="session")
 def quick_clients() -> Iterator[None]:
-    """All clients of DynamoDB share what botocore reads: a megabyte of descriptions, else parsed for each of them.
+    """All clients of DynamoDB share what botocore reads: a megabyte of descriptions, else parsed for each.
 
     Nor do they load the certificates that they trust: the imitations are asked by plain HTTP.
     """

@@ -1,9 +1,10 @@
 """How the workers of pytest-xdist share the tests.
 
-Most tests wait for a server more than they compute, and those of the page compute more than they wait. So there are two
-workers for each core, and every other one begins with the page: it keeps its browser as long as it stays there. A file
-of the page is one piece of work, because its tests share a server and what they show; so are the tests that press on a
-server for a while, which would press on each other. Any other test is a piece by itself.
+Most tests wait for a server more than they compute, and those of the page compute more than they wait. So
+there are two workers for each core, and every other one begins with the page: it keeps its browser as long as
+it stays there. A file of the page is one piece of work, because its tests share a server and what they show;
+so are the tests that press on a server for a while, which would press on each other. Any other test is a
+piece by itself.
 
 The marks that pytest-xdist has for this (3.8: in the ids of tests) have no effect since pytest 9.2.
 """
@@ -23,7 +24,7 @@ PIECES = {
 
 
 class InTwoLanes(LoadGroupScheduling):
-    """A worker takes what is not of its lane only when nothing of its lane is left; the largest pieces go first."""
+    """A worker takes what is not of its lane when nothing of its lane is left. The largest pieces go first."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]

@@ -41,7 +41,8 @@ def given(number: int) -> list[list[str]]:
     from tests.support.workers import InTwoLanes
 
     option = SimpleNamespace(loadscopereorder=True)
-    scheduler = InTwoLanes(SimpleNamespace(option=option, getvalue=lambda name: ["popen"] * number))  # type: ignore[arg-type]
+    config = SimpleNamespace(option=option, getvalue=lambda name: ["popen"] * number)
+    scheduler = InTwoLanes(config)  # type: ignore[arg-type]
     workers = [Worker(n) for n in range(number)]
     for worker in workers:
         scheduler.add_node(worker)  # type: ignore[arg-type]
