@@ -20,6 +20,7 @@ PIECES = {
     "tests/contract/test_other_clients.py": "other clients",  # their packages are installed once
     "tests/proof/test_revoking.py": "soak",
     "tests/proof/test_soak.py": "soak",
+    "tests/system/test_floods.py": "floods",  # their rooms are filled once
 }
 
 

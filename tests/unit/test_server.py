@@ -8,6 +8,7 @@ import pytest
 
 from flychat import server
 from flychat.config import Config
+from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
 from flychat.web.listener import Listener
 
@@ -46,6 +47,7 @@ class Child:
 def parts(monkeypatch):
     """The parts that have been started, and those that were ended."""
     started, ended = {}, set()
+    monkeypatch.setattr(publisher, "FLUSH_SECONDS", 0.01)  # nobody is there to be told what is left
 
     def watched(name, part, method):
         close = getattr(part, method)
