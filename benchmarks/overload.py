@@ -1,10 +1,10 @@
 """More messages than the server can take: three times its capacity, from clients that give up after 3 s.
 
-First the capacity: senders who wait for their answers. Then a calm at a tenth of it, the rush, and a calm
-again. A client that has given up closes its connection, and is there for another message; if all clients
-are waiting, a message is not sent. Good is what is answered with 200 in time. The server is quick again
-once every message of half a second is answered within 100 ms. Each room has a listener, who must get every
-id in order.
+First the capacity: a few of these clients, as many messages as they can send. Then a calm at a tenth of it,
+the rush, and a calm again. A client that has given up closes its connection, and is there for another
+message; if all clients are waiting, a message is not sent. Good is what is answered with 200 in time. The
+server is quick again once every message of half a second is answered within 100 ms. Each room has a listener,
+who must get every id in order.
 
 python -m benchmarks.overload [--times 3] [--seconds 20] [--clients 18000] [--rooms 500] [--rounds 1]
     [--peers flychat,nchan,node]
@@ -22,7 +22,11 @@ from .options import options
 TIMES, SECONDS, CLIENTS, ROOMS = 3.0, 20.0, 18_000, 500
 PATIENCE_SECONDS = 3.0
 CALM, CALM_SECONDS, AFTER_SECONDS = 0.1, 3.0, 12.0  # of the capacity; before the rush, and after it
-SENDERS, PROBE_SECONDS = 64, 3.0  # that find out the capacity
+SENDERS, PROBE_SECONDS, PLENTY = (
+    64,
+    4.0,
+    100_000.0,
+)  # that find out the capacity; more a second than anybody can
 QUICK_SECONDS, QUICK_FOR = 0.1, 0.5
 GAVE_UP, CLOSED, UNSENT = 0, -1, -2  # of rush.c
 
@@ -50,7 +54,8 @@ class Phase:
 
 def measure(peer: harness.Peer, times: float, seconds: float, clients: int, rooms: int) -> dict:
     with harness.running(replace(peer, rooms=rooms)) as server:
-        capacity = capacity_of(server)
+        capacity = capacity_of(server, rooms)
+    with harness.running(replace(peer, rooms=rooms)) as server:
         others = replace(server, peer=harness.unordered(server.peer))
         with harness.Client(others, whole=False) as listeners:
             listeners.do("open", rooms, 0, 0, 256)
@@ -86,13 +91,17 @@ def measure(peer: harness.Peer, times: float, seconds: float, clients: int, room
     return result
 
 
-def capacity_of(server: harness.Running) -> float:
-    """POSTs a second that are answered to senders who wait."""
-    with harness.Client(server, several=True) as senders:
-        senders.do("open", server.peer.rooms, 0, 0, 256)
-        rate = 1000 / senders.do("burst", 1000, SENDERS)["seconds"]
-        posts = int(PROBE_SECONDS * rate)
-        return posts / senders.do("burst", posts, SENDERS)["seconds"]
+def capacity_of(server: harness.Running, rooms: int) -> float:
+    """POSTs a second that are answered to senders who wait, in the second half of a rush of theirs."""
+    with harness.Client(replace(server, peer=harness.unordered(server.peer)), whole=False) as listeners:
+        listeners.do("open", rooms, 0, 0, 256)
+        listeners.start("idle", 1000 * PROBE_SECONDS)
+        records = rush(server, SENDERS, [PLENTY, PROBE_SECONDS])
+        listeners.wait()
+    half = PROBE_SECONDS / 2
+    return (
+        sum(half <= sent + took < 2 * half and 200 <= status < 300 for sent, took, status in records) / half
+    )
 
 
 def rush(server: harness.Running, clients: int, plan: list[float]) -> list[tuple[float, float, int]]:

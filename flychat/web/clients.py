@@ -40,7 +40,7 @@ OPTIONS = {  # of TCP, where they exist; connections inherit them
 }
 PAUSES = 0.05  # seconds between two looks for clients whose pause is over
 SPREAD = 0.75  # seconds that a pause is shorter for some, or else all who were refused together stay together
-RESUMED_AT_ONCE = 2000  # paused clients that are looked at before their time, if there is room for them
+RESUMED_AT_ONCE = 500  # paused clients that are looked at before their time, if there is room for them
 NO_ADDRESS = ("0.0.0.0", 0)  # of who came through a file, as Tornado has it
 TICK = 1.0  # seconds between two looks for connections that have been idle for too long
 
@@ -211,7 +211,7 @@ class ClientListener(Listener):
         ago; and of whom we have not been waiting for.
         """
         now = self._loop.time()
-        if client.turn is Turn.DUE and client.watched and now - self._asked[0] < LATE / 2:
+        if client.turn is Turn.DUE and client.watched and now - self._asked[0] < LATE:
             return now - self._asked[0], False
         seconds, gone = waited(client.socket)
         return min(seconds, now - client.since) if client.turn is Turn.DUE else seconds, gone
@@ -232,7 +232,8 @@ class ClientListener(Listener):
             return
         if not self._due:
             self._ready()
-        more, now = min(RESUMED_AT_ONCE, self.shedding.room), self._loop.time()
+        most = more = min(RESUMED_AT_ONCE, self.shedding.room)
+        now = self._loop.time()
         evenly = len(self._paused) * PAUSES / UNSEEN
         while self._paused:
             left = self._paused[0].since - now
@@ -243,7 +244,8 @@ class ClientListener(Listener):
             client.turn = Turn.EARLY
             self.look(client)
         if self._paused:
-            self._loop.call_later(PAUSES, self._go_on)
+            soon = more <= 0 and most == RESUMED_AT_ONCE  # there is room for others
+            self._loop.call_later(0 if soon else PAUSES, self._go_on)
 
     def _tick(self) -> None:
         self._idle_timer = self._loop.call_later(TICK, self._tick)
