@@ -36,7 +36,7 @@ from collections.abc import Callable
 from prometheus_client import Counter
 
 LATE = 0.5  # seconds that a request may have waited
-NEW = 1.0  # the same, of the first request of a connection, for us to be behind
+NEW = 0.75  # the same, of the first request of a connection, for us to be behind
 START = 0.25  # seconds for which requests are late before we are behind
 CALM = 0.25  # seconds without a late request, after which those before it were but a pause
 MEMORY = 4.0  # seconds for which we stay behind: longer than PAUSE, after which the others come again
