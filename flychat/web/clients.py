@@ -78,6 +78,7 @@ class ClientListener(Listener):
         self._asked = (0.0, 0.0)  # when the selector was, the time before last, and last; loop time
         self._asking = 0  # clients that it told of then
         self._paused: deque[Client] = deque()  # the one that is for longest first
+        self._going_on = False
         self._idle: dict[Client, None] = {}  # the one that has been so for longest first
         self._loop.add_reader(self._selector, self._ready)
         self._tick()
@@ -221,14 +222,16 @@ class ClientListener(Listener):
         if self.shedding.lets_in():
             return self.wait_for(client)
         self.forget(client)
-        if not self._paused:
+        if not self._going_on:
+            self._going_on = True
             self._loop.call_later(PAUSES, self._go_on)
         client.since = self._loop.time() + UNSEEN
         self._paused.append(client)
 
     def _go_on(self) -> None:
         """Looks at those whose pause is over, or nearly so; and at others, where there is room for them."""
-        if not self._paused:  # the server has ended
+        self._going_on = bool(self._paused)
+        if not self._going_on:  # the server has ended, or nobody pauses any more
             return
         if not self._due:
             self._ready()
@@ -243,9 +246,8 @@ class ClientListener(Listener):
             client = self._paused.popleft()
             client.turn = Turn.EARLY
             self.look(client)
-        if self._paused:
-            soon = more <= 0 and most == RESUMED_AT_ONCE  # there is room for others
-            self._loop.call_later(0 if soon else PAUSES, self._go_on)
+        soon = more <= 0 and most == RESUMED_AT_ONCE  # there is room for others
+        self._loop.call_later(0 if soon else PAUSES, self._go_on)
 
     def _tick(self) -> None:
         self._idle_timer = self._loop.call_later(TICK, self._tick)

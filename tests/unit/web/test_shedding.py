@@ -287,7 +287,7 @@ def test_clients_that_were_refused_together_are_not_looked_at_together_for_ever(
     loop = SimpleNamespace(time=lambda: now, call_later=lambda *_: None)
     shedding = SimpleNamespace(room=0.0)
     listener = SimpleNamespace(
-        _paused=paused, _due=[None], _loop=loop, shedding=shedding, look=look, _go_on=None
+        _paused=paused, _due=[None], _loop=loop, shedding=shedding, look=look, _go_on=None, _going_on=True
     )
     while now < 12 * clients.UNSEEN:
         now += clients.PAUSES
@@ -297,6 +297,32 @@ def test_clients_that_were_refused_together_are_not_looked_at_together_for_ever(
     assert max(pauses) < clients.UNSEEN + 2 * clients.PAUSES
     late = Counter(int(at / clients.UNSEEN * 10) for at, _ in looked if at >= 11 * clients.UNSEEN)
     assert max(late.values()) < 2 * len(paused) / 10, "in a tenth of a round"
+
+
+def test_clients_that_pause_are_looked_for_by_one_timer():
+    timers = []
+    client = SimpleNamespace(since=0.0)
+    listener = SimpleNamespace(
+        _paused=deque(),
+        _going_on=False,
+        _due=[None],
+        _loop=SimpleNamespace(time=lambda: 0.0, call_later=lambda _, call: timers.append(call)),
+        shedding=SimpleNamespace(room=0.0, lets_in=lambda: False),
+        forget=lambda client: None,
+        look=lambda client: clients.ClientListener.pause(listener, client),
+        _go_on=lambda: clients.ClientListener._go_on(listener),
+    )
+    listener.look(client)
+    for _ in range(5):
+        client.since = 0.0  # its pause is over, and it is refused again
+        [timer] = timers
+        timers.clear()
+        timer()
+    listener._paused.clear()
+    timers.pop()()
+    assert not timers
+    listener.look(client)
+    assert len(timers) == 1
 
 
 @pytest.mark.gen_test
