@@ -77,10 +77,11 @@ def quick_clients() -> Iterator[None]:
     if not importlib.util.find_spec("botocore"):
         yield
         return
-    from botocore.loaders import create_loader
+    from botocore.loaders import JSONFileLoader
 
+    load = functools.cache(JSONFileLoader().load_file)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("botocore.session.create_loader", functools.cache(create_loader))
+        patch.setattr(JSONFileLoader, "load_file", lambda self, path: load(path))
         if importlib.util.find_spec("aiobotocore") and not ENDPOINT:
             patch.setattr("aiobotocore.httpsession.get_cert_path", lambda verify: None)
         yield
@@ -153,6 +154,8 @@ def io_loop(io_loop):
         task.cancel()
     if left:
         loop.run_until_complete(asyncio.wait(left, timeout=10))
+    if io_loop.old_asyncio is not None:  # which Tornado had made for nobody: asyncio.run would drop it unclosed
+        io_loop.old_asyncio.close()
 
 
 both_pushpins = pytest.mark.parametrize("stage", ["pushpin", "FLYCHAT_TEST_PUSHPIN"], indirect=True)
