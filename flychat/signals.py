@@ -20,7 +20,7 @@ from typing import Any
 from .errors import Invalid
 from .fields import data_field, iso_date, sender_field, string_field
 from .sse import Event, to_json
-from .streams import Publication, live_channel
+from .streams import Publication
 
 HERE = "here"
 DATA_BYTES = 1024  # of compact JSON in UTF-8
@@ -82,4 +82,4 @@ def present(room: str, names: Sequence[str], more: int, *, now: float) -> Public
 
 
 def _publication(room: str, fields: dict[str, Any]) -> Publication:
-    return Publication(room, live_channel(room), Event("signal", to_json(fields)).encode())
+    return Publication(room, Event("signal", to_json(fields)).encode())

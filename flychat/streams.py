@@ -108,10 +108,13 @@ class Publication(NamedTuple):
     """Event blocks for a room's channel; with an id they are official, and follow those up to `prev_id`."""
 
     room: str
-    channel: str
     content: bytes
     id: int | None = None
     prev_id: int | None = None
+
+    @property
+    def channel(self) -> str:
+        return live_channel(self.room) if self.id is None else official_channel(self.room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,7 @@ def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
         event = Event("retraction", to_json({"provisionalId": draft.provisional_id, **whose}))
     else:
         event = Event("message", wire_text(draft))
-    return Publication(draft.room, live_channel(draft.room), event.encode())
+    return Publication(draft.room, event.encode())
 
 
 def committed(commit: Commit) -> Publication:
@@ -220,8 +223,7 @@ def committed(commit: Commit) -> Publication:
     content = b"".join(message.block for message in commit.messages)
     if not commit.messages:
         content = _reset("behind", commit.last, 0).encode()
-    channel = official_channel(commit.room)
-    return Publication(commit.room, channel, content, commit.last, commit.first - 1)
+    return Publication(commit.room, content, commit.last, commit.first - 1)
 
 
 def stream_end(reason: str) -> Event:

@@ -13,7 +13,7 @@ from tornado.web import RequestHandler
 from flychat.config import Config
 from flychat.process import collect_less
 from flychat.server import start
-from flychat.streams import Publication, live_channel
+from flychat.streams import Publication
 
 LAG_SECONDS = 0.005
 
@@ -23,7 +23,7 @@ class Publish(RequestHandler):
         self.hub = hub
 
     def post(self) -> None:
-        self.hub.publish(Publication("room", live_channel("room"), self.request.body))
+        self.hub.publish(Publication("room", self.request.body))
 
 
 class Lag(RequestHandler):

@@ -161,7 +161,7 @@ def replay_one_too_many(patch: pytest.MonkeyPatch) -> None:
 def show_and_forget(patch: pytest.MonkeyPatch) -> None:
     """What could not be stored is not retracted."""
     provisional = streams.provisional
-    empty = streams.Publication("nowhere", "nowhere", b"")
+    empty = streams.Publication("nowhere", b"")
     patch.setattr(
         "flychat.showing.provisional",
         lambda draft, retracted=False: empty if retracted else provisional(draft),
@@ -497,7 +497,7 @@ LINES = [
         line(
             "a_signal_is_official",
             "A signal stands among the messages, in whose place the proxy then takes it.",
-            *(signals, "_publication", "live_channel(room)", 'f"messages-{room}"'),
+            *(signals, "_publication", ".encode())", ".encode(), 1, 0)"),
         ),
         "unit/test_signals.py::test_it_is_told_to_those_who_listen_now_and_moves_no_position",
     ),

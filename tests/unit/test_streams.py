@@ -165,7 +165,8 @@ def drafts(count: int) -> list[Draft]:
 
 def test_one_commit_is_one_publication_from_the_id_before_its_first_to_its_last():
     publication = committed(Commit.of(1, drafts(3)))
-    assert publication._replace(content=b"") == Publication("a b", "messages-a%20b", b"", id=3, prev_id=0)
+    assert publication._replace(content=b"") == Publication("a b", b"", id=3, prev_id=0)
+    assert publication.channel == "messages-a%20b"
     plan = plan_stream(StreamRequest(ROOM, 0, recover=True), page(1, 3))
     assert publication.content == plan.body(), "a message is the same bytes, live and replayed"
 
