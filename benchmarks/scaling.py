@@ -249,26 +249,28 @@ one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
 ## When more comes than can be done
 
 Work is done in the order in which it came. What has waited for half a second is refused, unread: 503 `overloaded` with
-`Retry-After: 2`, and half a second after the rush everything is quick again. It is refused only by a server that has been
+`Retry-After: 3`, and within a second after the rush everything is quick again. It is refused only by a server that has been
 behind for a quarter of a second: a single pause is no overload. What is shed, and in which order:
 
 1. Requests whose clients have given up by then: they are dropped without an answer. A message that is still waiting for the
    store when its client goes is not stored either, and taken back where it was shown.
 2. Messages, which cost most, and are safe to send again: with their `provisionalId` nothing is stored twice.
-3. Pages and JSON, at the same age. That connections are new which wait is no overload for the first second: they may have waited to be let in.
+3. Pages and JSON, at the same age. That connections are new which wait is no overload for three quarters of a second: they may
+   have waited to be let in.
 4. Streams never: their clients come back at once, so a refusal saves nothing. `--max-streams` bounds how many there are.
 
-A refusal costs a tenth of a message. So who comes again at once, in spite of `Retry-After`, is not looked at until these two
-seconds are over, and is refused again as long as there is too much to do. Clients come back by as many as there is room for:
+A refusal costs a sixth of a message. So who comes again at once, in spite of `Retry-After`, is not looked at until these
+seconds are nearly over, and is refused again as long as there is too much to do. Clients come back by as many as there is room for:
 until all who have something to say can be served in 0.4 s. Else they would come in waves, and wave after wave would be late.
 `flychat_shed_total` counts, and `.venv/bin/python -m benchmarks.overload` measures it.
 
 ## A restart
 
 All clients come back at once to a server that has no room in memory. A room is read from where its clients are, so
-a few messages of each, and once or twice for all of them: 32 readings go on at once, and who comes while others wait
-shares what has not begun. What a message for such a room needs is read at once, so writing does not wait for reading. Whoever was let in is served, however long the queue; only where a reading has waited for 15 s
-are further ones refused, with 503. A store that is mute is found out once for all who wait. `benchmarks.restart` has
+a few messages of each, and once or twice for all of them: as many readings go on at once as keep the store busy (4 of a
+file, 32 of DynamoDB), and who comes while others wait shares what has not begun. What a message for such a room needs is
+read at once, so writing does not wait for reading. Whoever was let in is served, however long the queue; only where a reading
+has waited for 15 s are further ones refused, with 503. A store that is mute is found out once for all who wait. `benchmarks.restart` has
 the figures. What is read stays in memory, within `--memory`, as long as streams are held in the room.
 
 ## 1,000,000 listeners in many rooms
