@@ -292,6 +292,13 @@ def test_relative_links_lead_to_files_of_the_repository(page):
             assert (page.parent / path).exists(), link
 
 
+def test_the_page_on_scaling_is_what_its_program_writes(tmp_path):
+    written = tmp_path / "scaling.md"
+    command = [sys.executable, "-m", "benchmarks.scaling", "--out", str(written)]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, timeout=600)
+    assert written.read_text() == (ROOT / "docs" / "scaling.md").read_text()
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 300
 
