@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.page.window import Open, run_clock, stop_clock
+from tests.page.window import Open, run_clock, stop_clock, try_now
 from tests.support.browser import BreakingProxy, ServerProcess, Window, answer, history
 
 FORM = "<title>Company login</title><h1>Log in</h1>"
@@ -75,7 +75,7 @@ def test_a_reader_is_told_as_well_and_a_login_elsewhere_is_noticed(
     expect(ann.button("Discard")).to_be_hidden()
     stop_clock(ann.page)
     front.break_with(None)
-    ann.button("Try now").click()
+    try_now(ann.page)
     ann.page.clock.resume()
     expect(ann.status).to_have_text("Connected")
     expect(band(ann)).to_have_class(re.compile("calm"))
@@ -99,6 +99,6 @@ def test_where_nothing_is_remembered_the_login_opens_beside_the_page(
     expect(beside.value).to_have_title("Company login")
     stop_clock(ann.page)
     front.break_with(None)
-    ann.button("Try now").click()
+    try_now(ann.page)
     ann.page.clock.resume()
     expect(ann.row("important")).to_have_attribute("data-id", "1")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.window import OPEN, Held, Open, seed
+from tests.page.window import OPEN, Held, Open, seed, try_now
 from tests.support.browser import ScriptedStream, history
 
 
@@ -80,7 +80,7 @@ def test_a_repeat_carries_the_position_at_which_the_message_was_first_sent(
     posts.wait_for_another(lambda: ann.say("patient"))
     seed(url, room, 2)
     expect(ann.log.locator("li[data-id='4']")).to_be_attached()
-    posts.wait_for_another(ann.button("Try now").click)
+    posts.wait_for_another(lambda: try_now(ann.page))
     posts.wait_for_another(ann.page.reload)
     expect(ann.row("patient")).to_have_attribute("data-state", "waiting")
     first, *others = posts.bodies

@@ -8,7 +8,7 @@ import uuid
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import Open, run_clock, stop_clock
+from tests.page.window import Open, run_clock, stop_clock, try_now
 from tests.support.browser import BreakingProxy, ServerProcess, history
 
 POSTS = "**/messages/"
@@ -63,7 +63,7 @@ def test_one_try_and_one_discard_for_all(window: Open, url: str, room: str) -> N
         ann.say(text)
     run_clock(ann.page, lambda: ann.button("Try now").is_visible())
     ann.page.unroute(POSTS)
-    ann.button("Try now").click()
+    try_now(ann.page)
     run_clock(ann.page, lambda: ann.row("four").get_attribute("data-id") == "2")
     assert sent(url, room) == ["three", "four"]
 
@@ -81,7 +81,7 @@ def test_a_server_that_is_gone_is_one_calm_band(window: Open, server: ServerProc
     expect(ann.page.get_by_role("alert")).to_have_count(0)
     stop_clock(ann.page)
     proxy.break_with(None)
-    ann.button("Try now").click()
+    try_now(ann.page)
     ann.page.clock.resume()
     expect(ann.row("patient")).to_have_attribute("data-id", "1")
     expect(ann.status).to_have_text("Connected")
