@@ -830,7 +830,7 @@ async def test_a_corrupt_database_is_broken(tmp_path):
 
 @gen_test
 async def test_a_row_that_is_no_commit_is_broken(sqlite):
-    for seq, payload in enumerate(["[[1]]", "{", "null"], 1):
+    for seq, payload in enumerate(["[[1]]", "{", "null", commit(1).payload + "]"], 1):
         values = (f"room {seq}", 1, 1, payload)
         await sqlite._run(lambda: sqlite._db.execute("INSERT INTO log VALUES (?, ?, ?, ?)", values))  # noqa: B023
         assert isinstance(await outcome(sqlite.tail(f"room {seq}", 1)), Broken)
@@ -1325,7 +1325,7 @@ async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo
 async def test_an_item_that_is_no_commit_is_broken(dynamo, dynamo_environ):
     engine = await dynamo(dynamo_environ)
     item = {"room": {"S": "room"}, "seq": {"N": "1"}}
-    for rest in ({}, {"m": {"S": "[]"}}, {"m": {"S": "{"}, "n": {"N": "1"}}):
+    for rest in ({}, {"m": {"S": "[]"}}, *({"m": {"S": text}, "n": {"N": "1"}} for text in ("{", "[]]"))):
         await engine._client.put_item(TableName=engine._table, Item=item | rest)
         assert isinstance(await outcome(engine.tail("room", 1)), Broken)
 
