@@ -57,19 +57,12 @@ class StreamRequest:
     provisional: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A channel to subscribe to, at a position: publications on it are checked against this prev-id."""
-
-    name: str
-    prev_id: int
-
-
 @dataclass(frozen=True)
 class StreamPlan:
     """How `request` is answered: send `opening`, then `messages`, and subscribe; at a gap ask `recovery`.
 
-    The `official` channel has what has an id, and `others`, by name, have what has none.
+    By name, the `official` channel has what has an id, which is checked against `position` (as prev-id), and
+    `others` have what has none.
     """
 
     request: StreamRequest
@@ -78,8 +71,8 @@ class StreamPlan:
     position: int  # the id after which the stream goes on
 
     @property
-    def official(self) -> Channel:
-        return Channel(official_channel(self.request.room), self.position)
+    def official(self) -> str:
+        return official_channel(self.request.room)
 
     @property
     def others(self) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def grip_headers(
     Where there are signals, keep-alives come between whatever else comes: to a client that knows no signals
     a stream with nothing else would be silent.
     """
-    channels = [Channel(plan.official.name, plan.official.prev_id), *map(Channel, plan.others)]
+    channels = [Channel(plan.official, plan.position), *map(Channel, plan.others)]
     if pass_ is not None:
         channels.append(Channel(pass_.channel, pass_.position))
     path = base_path + (RECOVERY_PATH if plan.request.provisional else OFFICIAL_PATH)

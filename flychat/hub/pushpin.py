@@ -60,7 +60,7 @@ def link_seconds(plan: StreamPlan) -> int:
     Pushpin lets all links of one time-out end together, and recovers 1,000 clients a second; to a client
     that waits for its turn, nothing is sent.
     """
-    return LINK_SECONDS[crc32(plan.official.name.encode()) % len(LINK_SECONDS)]
+    return LINK_SECONDS[crc32(plan.official.encode()) % len(LINK_SECONDS)]
 
 
 def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
@@ -131,7 +131,7 @@ class PushpinHub:
         return True  # the proxy has limits of its own
 
     def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
-        published = self._published_before(response.asked, plan.official.name)
+        published = self._published_before(response.asked, plan.official)
         answer = without_young(plan, published, time.time())
         seconds = link_seconds(plan) if answer is plan else YOUNG_SECONDS
         headers = grip_headers(answer, seconds, pass_, self._base_path, signals=self._signals)

@@ -13,7 +13,6 @@ from flychat.messages import Draft, Message
 from flychat.streams import (
     HISTORY,
     REPLAY,
-    Channel,
     Page,
     Publication,
     StreamRequest,
@@ -105,7 +104,7 @@ def test_whoever_is_cut_anywhere_and_comes_back_is_given_all_that_follows_or_ano
 
 def test_a_plan_subscribes_to_both_channels_and_checks_the_official_one():
     plan = plan_stream(StreamRequest(ROOM), page(1, 3))
-    assert plan.official == Channel("messages-a%20b", 3)
+    assert (plan.official, plan.position) == ("messages-a%20b", 3)
     assert plan.others == ("provisional-a%20b",)
     assert plan.recovery == StreamRequest(ROOM, None, recover=True)
 
