@@ -22,11 +22,8 @@ from .options import options
 TIMES, SECONDS, CLIENTS, ROOMS = 3.0, 20.0, 18_000, 500
 PATIENCE_SECONDS = 3.0
 CALM, CALM_SECONDS, AFTER_SECONDS = 0.1, 3.0, 12.0  # of the capacity; before the rush, and after it
-SENDERS, PROBE_SECONDS, PLENTY = (
-    64,
-    4.0,
-    100_000.0,
-)  # that find out the capacity; more a second than anybody can
+SENDERS, PROBE_SECONDS = 64, 4.0  # that find out the capacity
+PLENTY = 100_000.0  # messages a second: more than they can send
 QUICK_SECONDS, QUICK_FOR = 0.1, 0.5
 GAVE_UP, CLOSED, UNSENT = 0, -1, -2  # of rush.c
 
@@ -99,9 +96,8 @@ def capacity_of(server: harness.Running, rooms: int) -> float:
         records = rush(server, SENDERS, [PLENTY, PROBE_SECONDS])
         listeners.wait()
     half = PROBE_SECONDS / 2
-    return (
-        sum(half <= sent + took < 2 * half and 200 <= status < 300 for sent, took, status in records) / half
-    )
+    good = sum(half <= sent + took < 2 * half and 200 <= status < 300 for sent, took, status in records)
+    return good / half
 
 
 def rush(server: harness.Running, clients: int, plan: list[float]) -> list[tuple[float, float, int]]:

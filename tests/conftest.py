@@ -154,10 +154,9 @@ def io_loop(io_loop):
         task.cancel()
     if left:
         loop.run_until_complete(asyncio.wait(left, timeout=10))
-    if (
-        io_loop.old_asyncio is not None
-    ):  # which Tornado had made for nobody: asyncio.run would drop it unclosed
-        io_loop.old_asyncio.close()
+    unused = io_loop.old_asyncio  # made by Tornado; asyncio.run would drop it unclosed
+    if unused is not None:
+        unused.close()
 
 
 both_pushpins = pytest.mark.parametrize("stage", ["pushpin", "FLYCHAT_TEST_PUSHPIN"], indirect=True)

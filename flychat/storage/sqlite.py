@@ -51,7 +51,7 @@ REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what w
 class SqliteEngine:
     """An Engine on the file `path`. Make one with `open`."""
 
-    shared, reads = False, 4  # it does one after the other
+    shared, reads = False, 4  # one goes on at a time: the others are there for the thread to go on with
 
     def __init__(self, path: str, retention: float | None = None, *, reading: bool = False) -> None:
         self.retention = retention

@@ -19,7 +19,6 @@ from .sqlite_database import SELECT
 
 Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the place of what
 
-
 PUT_ROWS = 64  # commits in one statement
 INSERT, ROW = "INSERT INTO log (room, seq, n, m) VALUES ", "(?, ?, ?, ?)"
 
@@ -37,7 +36,7 @@ def put(db: sqlite3.Connection, changes: list[Change]) -> list[StoreFailed | Non
 
 
 def _insert(db: sqlite3.Connection, commit: Commit) -> Taken | None:
-    inserted = db.execute(f"{INSERT} {ROW} ON CONFLICT DO NOTHING", _row(commit))
+    inserted = db.execute(f"{INSERT}{ROW} ON CONFLICT DO NOTHING", _row(commit))
     if inserted.rowcount:
         return None
     row = db.execute(f"{SELECT} AND seq = ?", (commit.room, commit.first)).fetchone()
