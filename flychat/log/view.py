@@ -23,8 +23,9 @@ from ..seldom import Seldom
 from ..sse import BEYOND_ANY_LOG
 from ..storage import READ_BYTES, Engine, Hole
 from ..streams import HISTORY, REPLAY
+from .keys import KEYS
 from .reading import Reader, messages_of
-from .window import KEYS, Window, same_text
+from .window import Window, same_text
 
 logger = logging.getLogger(__name__)
 

@@ -3,28 +3,25 @@
 A window is contiguous up to the tail. It begins small, and grows in two directions: by the commits that are
 folded in at its end, and, where somebody needs more of the past, by older ones that are put before it.
 
-Two bounds keep it small: of the messages that a replay may need, REPLAY of them or their bytes; and of the
-keys, by which a draft that is sent again is recognised, the newest KEYS and all of KEY_SECONDS, whichever is
-more. A key outlives its message: then the window tells its id, and the message is read from the log.
+It is kept small: of the messages it has what a replay may need, REPLAY of them or their bytes, and of the
+keys what keys.py says. A key outlives its message: then the window tells its id, and the message is read from
+the log.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..commits import Commit
 from ..errors import Conflict
-from ..fields import iso_date
-from ..messages import Draft, Key, Message, wire_text
+from ..messages import Draft, Message, wire_text
 from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
+from .keys import KEY_BYTES, KEYS, Keys
 from .reading import buried, messages_of, removed_by
 
-# A draft that is sent again is recognised by its key: the newest 256 are kept, and all of two minutes.
-KEYS, KEY_SECONDS = 256, 120.0
 WINDOW_BYTES = 6 << 20  # of messages in a room's window: more than 1 MB of blocks ever takes
 PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
 PLANS = 1 << 20  # bytes of plans that a room keeps, so that those who ask for the same share one
@@ -33,7 +30,6 @@ FIELD_TIMES = (
     12  # that data take as Python's objects, compared with their JSON: {"a":1} has 7 bytes, and takes 184
 )
 LONG = 256  # characters of a text whose block is made to know its size
-KEY_BYTES = 400
 
 
 def cost(message: Message) -> int:
@@ -62,52 +58,6 @@ def same_text(message: Message, draft: Draft) -> Message:
 def _exact(data: Mapping[str, Any] | None) -> str | None:
     """To Python {"a": 1} is equal to {"a": true}; the order of the names does not matter."""
     return None if data is None else json.dumps(data, sort_keys=True)
-
-
-class Keys:
-    """The keys of the messages from id `first` on, in the order of their ids."""
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-        self._ids: dict[Key, int] = {}
-        self._order: deque[tuple[int, str, Key]] = deque()  # id, date
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def copy(self) -> Keys:
-        copy = Keys(self.first)
-        copy._ids, copy._order = dict(self._ids), deque(self._order)
-        return copy
-
-    def find(self, key: Key) -> int | None:
-        return self._ids.get(key)
-
-    def append(self, message: Message) -> None:
-        key = message.key
-        self._ids[key] = message.id
-        self._order.append((message.id, message.date, key))
-
-    def prepend(self, messages: Sequence[Message], first: int) -> None:
-        """Takes in the messages that precede those known; there are no others from `first` on."""
-        for message in reversed(messages):
-            key = message.key
-            self._ids.setdefault(key, message.id)
-            self._order.appendleft((message.id, message.date, key))
-        self.first = first
-
-    def reach(self, now: float) -> bool:
-        """Whether a draft without a position would be known if it had been sent before."""
-        return len(self) >= KEYS and self._order[0][1] < iso_date(now - KEY_SECONDS)
-
-    def trim(self, now: float) -> None:
-        """Forgets what is beyond both bounds, but for one key, which shows how far the others reach."""
-        young = iso_date(now - KEY_SECONDS)
-        while len(self) > KEYS and self._order[1][1] < young:
-            id, _, key = self._order.popleft()
-            if self._ids[key] == id:  # else the key came twice
-                del self._ids[key]
-            self.first = id + 1
 
 
 class Window:

@@ -37,11 +37,12 @@ from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, clearing
 from flychat.log import drafts as drafts_module
 from flychat.log import reading as reading_module
+from flychat.log.keys import Keys
 from flychat.log.memory import Rooms
 from flychat.log.reading import Reader, SharedReads
 from flychat.log.room import Room
 from flychat.log.view import View
-from flychat.log.window import Keys, Window
+from flychat.log.window import Window
 from flychat.messages import Message
 from flychat.showing import Patient
 from flychat.storage import Run, sqlite_put

@@ -27,6 +27,7 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
 from flychat.log import drafts as drafts_module
+from flychat.log import keys as keys_module
 from flychat.log import memory as memory_module
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
@@ -115,9 +116,9 @@ def _chosen(world: World) -> Iterator[tuple[Any, str, Any]]:
             yield module, "READ_BYTES", REPLAY_BYTES + 2 * LARGE
         yield drafts_module, "COMMIT_BYTES", 2 * LARGE
     if "again" in faults:
-        for module in (window_module, view_module):
+        for module in (keys_module, window_module, view_module):
             yield module, "KEYS", 4
-        yield window_module, "KEY_SECONDS", 1.0
+        yield keys_module, "KEY_SECONDS", 1.0
 
 
 async def _guarded(world: World) -> None:

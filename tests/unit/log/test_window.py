@@ -10,7 +10,8 @@ from flychat.commits import Commit
 from flychat.errors import Conflict
 from flychat.fields import TEXT_CHARACTERS
 from flychat.log import window as window_module
-from flychat.log.window import KEY_SECONDS, KEYS, WINDOW_BYTES, Window, cost
+from flychat.log.keys import KEY_SECONDS, KEYS
+from flychat.log.window import WINDOW_BYTES, Window, cost
 from flychat.messages import Draft
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
 
