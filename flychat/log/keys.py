@@ -1,6 +1,8 @@
 """The keys of a room's newest messages: by them a draft is recognised that is sent again.
 
-The newest KEYS are kept, and all of KEY_SECONDS, whichever is more.
+The newest KEYS are kept, and all of KEY_SECONDS, whichever is more. What a process can store in that time,
+some million messages, has to fit into memory: so of a key there is its hash, and of a date its second. Two of
+a million keys of a room have the same hash in one of 37 million rooms, and no hash can be guessed.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from ..fields import iso_date
 from ..messages import Key, Message
 
 KEYS, KEY_SECONDS = 256, 120.0
-KEY_BYTES = 400  # that one takes
+KEY_BYTES = 200  # that one takes: 130 in a busy room, 240 where there are few
+SECOND = len("2026-01-31T12:00:00")  # of a date
 
 
 class Keys:
@@ -20,42 +23,55 @@ class Keys:
 
     def __init__(self, first: int) -> None:
         self.first = first
-        self._ids: dict[Key, int] = {}
-        self._order: deque[tuple[int, str, Key]] = deque()  # id, date
+        self._newest: dict[int, int] = {}  # the id of each hash
+        self._hashes: deque[int] = deque()  # these three in the order of the ids
+        self._ids: deque[int] = deque()
+        self._seconds: deque[str] = deque()
 
     def __len__(self) -> int:
-        return len(self._order)
-
-    def copy(self) -> Keys:
-        copy = Keys(self.first)
-        copy._ids, copy._order = dict(self._ids), deque(self._order)
-        return copy
+        return len(self._ids)
 
     def find(self, key: Key) -> int | None:
-        return self._ids.get(key)
+        return self._newest.get(hash(key))
 
     def append(self, message: Message) -> None:
-        key = message.key
-        self._ids[key] = message.id
-        self._order.append((message.id, message.date, key))
+        key, second = hash(message.key), message.date[:SECOND]
+        if self._seconds and self._seconds[-1] == second:
+            second = self._seconds[-1]  # one string for all
+        self._newest[key] = message.id
+        self._hashes.append(key)
+        self._ids.append(message.id)
+        self._seconds.append(second)
 
     def prepend(self, messages: Sequence[Message], first: int) -> None:
         """Takes in the messages that precede those known; there are no others from `first` on."""
         for message in reversed(messages):
-            key = message.key
-            self._ids.setdefault(key, message.id)
-            self._order.appendleft((message.id, message.date, key))
+            key = hash(message.key)
+            self._newest.setdefault(key, message.id)
+            self._hashes.appendleft(key)
+            self._ids.appendleft(message.id)
+            self._seconds.appendleft(message.date[:SECOND])
         self.first = first
 
     def reach(self, now: float) -> bool:
         """Whether a draft without a position would be known if it had been sent before."""
-        return len(self) >= KEYS and self._order[0][1] < iso_date(now - KEY_SECONDS)
+        return len(self) >= KEYS and self._seconds[0] < _young(now)
+
+    def has_young(self, now: float) -> bool:
+        """Whether there is one of the last two minutes."""
+        return bool(self._seconds) and self._seconds[-1] >= _young(now)
 
     def trim(self, now: float) -> None:
         """Forgets what is beyond both bounds, but for one key, which shows how far the others reach."""
-        young = iso_date(now - KEY_SECONDS)
-        while len(self) > KEYS and self._order[1][1] < young:
-            id, _, key = self._order.popleft()
-            if self._ids[key] == id:  # else the key came twice
-                del self._ids[key]
+        young = _young(now)
+        while len(self) > KEYS and self._seconds[1] < young:
+            key, id = self._hashes.popleft(), self._ids.popleft()
+            self._seconds.popleft()
+            if self._newest[key] == id:  # else the key came twice
+                del self._newest[key]
             self.first = id + 1
+
+
+def _young(now: float) -> str:
+    """The second from which on keys are kept."""
+    return iso_date(now - KEY_SECONDS)[:SECOND]

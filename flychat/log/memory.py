@@ -1,13 +1,18 @@
-"""Which rooms are in memory: as many as fit into a bound in bytes, those with held streams to the last.
+"""Which rooms are in memory: as many as fit into a bound in bytes, those that are in use to the last.
 
-The rooms stand in three queues, each in the order of their last use. While there are too many bytes, the one
-that was used longest ago gives way, of the first queue that has one:
+A room is in use where streams are held, and where somebody has written in the last two minutes. Such a room
+is dear to let go: the next message would have the keys of two minutes read again, which on a busy server
+takes as long as to store fifty others. Its messages are cheap: few ask for them, and then for the newest.
 
-    free      no streams are held in it: the room leaves
-    deep      streams are held: its window is shortened, and it goes to the end of the next queue
-    shallow   streams are held, and nobody has used the room since it was shortened: it leaves as well
+The rooms stand in four queues, each in the order of their last use. While there are too many bytes, the one
+that was used longest ago gives way, of the first queue that has one. If it is not in use, it leaves; else
 
-A free room leaves also when nobody has used it for IDLE seconds. What has left is read again when it is
+    free      no streams are held in it: its window is shortened, and it goes to the end of `shallow`
+    deep      streams are held: the same
+    shallow   nobody has used it since: its window is emptied, but for the keys; it goes to the end of `bare`
+    bare      nobody has used it since: it leaves
+
+A room in `free` leaves also when nobody has used it for IDLE seconds. What has left is read again when it is
 needed: that costs time, and no message. A room that is being written, or searched, stays, or else there would
 be two of it. There is no bound by number: a room without messages has its bytes, too.
 """
@@ -19,7 +24,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 
 from .room import Room
-from .view import View
+from .view import FIRST, View
 
 IDLE = 600.0  # seconds until an unused room leaves memory
 ROOM_BYTES = 2600  # that a room takes beside its messages, their keys and plans: 1,600 took 4.15 MB
@@ -38,6 +43,8 @@ class Rooms(Mapping[str, Room]):
         self._free: OrderedDict[str, Room] = OrderedDict()
         self._deep: OrderedDict[str, Room] = OrderedDict()
         self._shallow: OrderedDict[str, Room] = OrderedDict()
+        self._bare: OrderedDict[str, Room] = OrderedDict()
+        self._queues = (self._free, self._deep, self._shallow, self._bare)
 
     def __getitem__(self, name: str) -> Room:
         return self._rooms[name]
@@ -50,7 +57,7 @@ class Rooms(Mapping[str, Room]):
 
     def clear(self) -> None:
         """Lets every room leave."""
-        for each in (self._rooms, self._free, self._deep, self._shallow):
+        for each in (self._rooms, *self._queues):
             each.clear()
         self.bytes = 0
 
@@ -92,19 +99,20 @@ class Rooms(Mapping[str, Room]):
             queue.move_to_end(room.name)
 
     def _leave_queues(self, name: str) -> None:
-        for queue in (self._free, self._deep, self._shallow):
+        for queue in self._queues:
             queue.pop(name, None)
 
     def _let_leave(self, staying: Room) -> None:
         """Has rooms give way, but not `staying`, which has just been used."""
         while (oldest := next(iter(self._free.values()), staying)) is not staying and not oldest.busy:
-            if staying.used - oldest.used <= IDLE and self.bytes <= self._most:
+            if staying.used - oldest.used <= IDLE:
                 break
             self._leave(oldest)
         if self.bytes > self._most:
-            self._give_way(self._free, staying, self._leave)
+            self._give_way(self._free, staying, self._shorten)
             self._give_way(self._deep, staying, self._shorten)
-            self._give_way(self._shallow, staying, self._leave)
+            self._give_way(self._shallow, staying, self._empty)
+            self._give_way(self._bare, staying, self._leave)
 
     def _give_way(self, queue: OrderedDict[str, Room], staying: Room, how: Callable[[Room], None]) -> None:
         busy = 0
@@ -115,8 +123,10 @@ class Rooms(Mapping[str, Room]):
             if oldest.busy:
                 queue.move_to_end(oldest.name)
                 busy += 1
-            else:
+            elif oldest.name in self._held or oldest.is_written:
                 how(oldest)
+            else:
+                self._leave(oldest)
 
     def _leave(self, room: Room) -> None:
         self.bytes -= room.bytes
@@ -124,9 +134,15 @@ class Rooms(Mapping[str, Room]):
         del self._rooms[room.name]
 
     def _shorten(self, room: Room) -> None:
+        self._go_on_with(room, FIRST, self._shallow)
+
+    def _empty(self, room: Room) -> None:
+        self._go_on_with(room, 0, self._bare)
+
+    def _go_on_with(self, room: Room, most: int, queue: OrderedDict[str, Room]) -> None:
         self._leave_queues(room.name)
-        self._shallow[room.name] = room
-        room.shorten()
+        queue[room.name] = room
+        room.shorten(most)
         self._count(room)
 
     def _count(self, room: Room) -> None:

@@ -205,10 +205,15 @@ class View:
         while not window.covers(None, self._common.now()) and window.tail - window.keys.first < SEARCHED:
             await self._prepend(window, window.keys.first, KEYS)
 
-    def shorten(self) -> None:
-        """Lets go of all messages but those read of a room at first; who uses the window has it as it was."""
+    def shorten(self, most: int) -> None:
+        """Lets go of all messages but the newest; who uses the window has it as it was."""
         if self.window is not None:
-            self.window = self.window.shortened(FIRST, self._common.now())
+            self.window = self.window.shortened(most, self._common.now())
+
+    @property
+    def is_written(self) -> bool:
+        """Whether there are messages of the last two minutes: all of them would have to be read again."""
+        return self.window is not None and self.window.keys.has_young(self._common.now())
 
     def forget(self) -> None:
         self.window = None

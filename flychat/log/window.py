@@ -142,12 +142,13 @@ class Window:
         Else each draft without a position would have the keys read again, and other rooms give way for them.
         """
         short = Window((), self._limit, now)
+        gone = max(0, len(self.messages) - most)
         short.tail = self.tail
-        short.messages = self.messages[-most:]
-        short.whole = self.whole and len(self.messages) <= most
-        short.keys = self.keys.copy()
+        short.messages = self.messages[gone:]
+        short.whole = self.whole and not gone
+        short.keys = self.keys
         short.keys.trim(now)
-        short._bytes = sum(map(cost, short.messages))
+        short._bytes = self._bytes - sum(map(cost, self.messages[:gone]))
         return short
 
     def prepend(self, commits: Sequence[Commit], below: int) -> None:
@@ -185,7 +186,7 @@ class Window:
         Raises Conflict if its key stands for another text.
         """
         id = self.keys.find(draft.key)
-        if id is None or id < self.oldest:
+        if id is None or not self.oldest <= id <= self.tail:  # keys are shared with a shortened window
             return id
         return same_text(self.messages[id - self.oldest], draft)
 

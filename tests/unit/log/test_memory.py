@@ -1,7 +1,8 @@
-"""Which rooms are in memory: those with held streams to the last, and all of them within their bytes."""
+"""Which rooms are in memory: those that are in use to the last, and all of them within their bytes."""
 
 import contextlib
 import itertools
+import time
 
 import pytest
 
@@ -165,7 +166,7 @@ async def test_a_shortened_window_says_of_no_draft_that_it_is_new():
     """A draft whose message has left memory is known by its key, and its message is read from the log."""
     async with opened_deep() as (log, engine):
         first = engine.engine.commits["room", 1].messages[0]
-        log._rooms["room"].shorten()
+        log._rooms["room"].shorten(FIRST)
         again = Draft("room", first.sender, first.text, first.date, first.provisional_id, since=0)
         assert (await log.submit(again)).id == 1
         assert (await log.submit(draft("room"))).id == 201
@@ -176,14 +177,77 @@ async def test_a_draft_without_a_position_reads_nothing_where_the_window_was_sho
     """Else a busy server whose memory is full reads all rooms again and again."""
     async with opened_deep() as (log, engine):
         window = log._rooms["room"].window
-        log._rooms["room"].shorten()
+        log._rooms["room"].shorten(FIRST)
         assert len(log._rooms["room"].window.messages) < len(window.messages) == 200
         reads = engine.calls["before"], engine.calls["after"], engine.calls["tail"]
         assert isinstance(await log.recall(draft("room")), Draft)
-        assert (await log.submit(draft("room"))).id == 201
+        newest = draft("room")
+        assert (await log.submit(newest)).id == 201
         assert (engine.calls["before"], engine.calls["after"], engine.calls["tail"]) == reads
-        assert window.tail == 200
-        assert len(window.keys) == 200, "who uses it has it as it was"
+        assert len(window.messages) == window.tail == 200, "who uses it has it as it was"
+        assert window.find(newest) == 201, "but for the keys, which are the room's"
+
+
+async def write(log, rooms, rounds):
+    """So many messages into each room, by turns, as of now."""
+    for _ in range(rounds):
+        for room in rooms:
+            await log.submit(Draft.create(room, {"from": "ann", "text": "hi"}, now=time.time()))
+
+
+def readings(engine):
+    return sum(engine.calls[kind] for kind in ("before", "after", "tail", "find"))
+
+
+@pytest.mark.gen_test
+async def test_a_busy_server_whose_memory_is_full_reads_nothing_for_its_messages():
+    """Else each message has the keys of two minutes read again, and takes fifty times as long."""
+    rooms = [f"room {n}" for n in range(20)]
+    async with opened(most_bytes=1 << 20) as (log, engine):
+        await write(log, rooms, 1)
+        before = readings(engine)
+        await write(log, rooms, 150)
+        assert readings(engine) == before
+        assert log._rooms.bytes <= 1 << 20
+        assert sum(len(room.window.messages) for room in log._rooms.values()) < 20 * 151
+
+
+@pytest.mark.gen_test
+async def test_of_a_room_that_was_written_to_lately_the_keys_stay_longest():
+    async with opened(most_bytes=120 << 10) as (log, _):
+        await write(log, ["written"], 100)
+        written = log._rooms["written"]
+        oldest = written.window.messages[0]
+        seen = set()
+        for n in itertools.count():
+            seen.add(len(written.window.messages))
+            if 0 in seen:
+                break
+            log.hold(f"held {n}", True)
+            await log.plan(StreamRequest(f"held {n}"))
+        assert seen == {100, FIRST, 0}, "first the deep past goes, then the other messages"
+        again = Draft("written", oldest.sender, oldest.text, oldest.date, oldest.provisional_id)
+        assert (await log.submit(again)).id == 1, "it is known, and read from the log"
+        assert not known(log, "written")
+        assert len((await log.plan(StreamRequest("written"))).messages) == 50
+
+
+@pytest.mark.gen_test
+async def test_a_flood_of_rooms_that_nobody_uses_costs_a_room_that_was_written_to_lately_its_deep_past():
+    async with opened() as (log, _):
+        await write(log, ["written"], 70)
+        await flood(log)
+        written = log._rooms["written"].window
+        assert (len(written.messages), len(written.keys)) == (FIRST, 70)
+
+
+@pytest.mark.gen_test
+async def test_a_room_that_was_written_to_long_ago_leaves_as_one_that_nobody_uses():
+    async with opened() as (log, engine):
+        await fill(engine, "once", 70)
+        await log.plan(StreamRequest("once"))
+        await flood(log)
+        assert "once" not in log._rooms
 
 
 @pytest.mark.gen_test
@@ -198,7 +262,7 @@ async def test_rooms_that_are_being_written_are_passed_over_some_at_a_time(monke
         assert len(log._rooms) == FLOOD
         asked.clear()
         log._rooms.use("one more")
-        assert 0 < len(asked) <= 1 + 3 * BUSY
+        assert 0 < len(asked) <= 1 + 4 * BUSY
         monkeypatch.undo()
         log._rooms.use("one more")
         assert log._rooms.bytes <= BYTES
