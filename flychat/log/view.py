@@ -206,8 +206,11 @@ class View:
             await self._prepend(window, window.keys.first, KEYS)
 
     def shorten(self, most: int) -> None:
-        """Lets go of all messages but the newest; who uses the window has it as it was."""
-        if self.window is not None:
+        """Lets go of all messages but the newest, if that is more than a half of them.
+
+        Who uses the window has it as it was.
+        """
+        if self.window is not None and len(self.window.messages) > 2 * most:
             self.window = self.window.shortened(most, self._common.now())
 
     @property

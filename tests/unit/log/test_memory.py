@@ -214,8 +214,8 @@ async def test_a_busy_server_whose_memory_is_full_reads_nothing_for_its_messages
 
 @pytest.mark.gen_test
 async def test_of_a_room_that_was_written_to_lately_the_keys_stay_longest():
-    async with opened(most_bytes=120 << 10) as (log, _):
-        await write(log, ["written"], 100)
+    async with opened(most_bytes=240 << 10) as (log, _):
+        await write(log, ["written"], 200)
         written = log._rooms["written"]
         oldest = written.window.messages[0]
         seen = set()
@@ -225,7 +225,7 @@ async def test_of_a_room_that_was_written_to_lately_the_keys_stay_longest():
                 break
             log.hold(f"held {n}", True)
             await log.plan(StreamRequest(f"held {n}"))
-        assert seen == {100, FIRST, 0}, "first the deep past goes, then the other messages"
+        assert seen == {200, FIRST, 0}, "first the deep past goes, then the other messages"
         again = Draft("written", oldest.sender, oldest.text, oldest.date, oldest.provisional_id)
         assert (await log.submit(again)).id == 1, "it is known, and read from the log"
         assert not known(log, "written")
@@ -235,10 +235,11 @@ async def test_of_a_room_that_was_written_to_lately_the_keys_stay_longest():
 @pytest.mark.gen_test
 async def test_a_flood_of_rooms_that_nobody_uses_costs_a_room_that_was_written_to_lately_its_deep_past():
     async with opened() as (log, _):
-        await write(log, ["written"], 70)
+        await write(log, ["deep"], 121)
+        await write(log, ["not deep"], 70)
         await flood(log)
-        written = log._rooms["written"].window
-        assert (len(written.messages), len(written.keys)) == (FIRST, 70)
+        windows = log._rooms["deep"].window, log._rooms["not deep"].window
+        assert [(len(window.messages), len(window.keys)) for window in windows] == [(FIRST, 121), (70, 70)]
 
 
 @pytest.mark.gen_test
