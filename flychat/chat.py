@@ -35,13 +35,6 @@ def _count(request: StreamRequest, plan: StreamPlan) -> None:
         RESETS.labels("behind" if plan.position > (request.last_id or 0) else "ahead").inc()
 
 
-def _tell(ended: Ended, done: Stored | None, stored: asyncio.Future[Message]) -> None:
-    error = stored.exception()
-    ended(error if isinstance(error, FlychatError) else None)
-    if done is not None:
-        done(stored)
-
-
 def _pass_on(outcome: Outcome, stored: asyncio.Future[Message]) -> None:
     outcome(None if stored.exception() else stored.result())
 
@@ -59,6 +52,7 @@ class Chat:
         self._hub = hub
         self._showing = showing
         self._presence = Presence(hub.publish, now)
+        self._passing: set[asyncio.Task[None]] = set()  # on which answers wait
 
     async def post(
         self, draft: Draft, searched: Searched = not_told, outcome: Outcome | None = None
@@ -130,8 +124,24 @@ class Chat:
         """Stores and shows a new draft, as `post` does, without waiting; `done` is called in the end."""
         ended = self._showing.show(draft)
         stored = self._log.submit(draft, searched)
-        stored.add_done_callback(partial(_tell, ended, done))
+        stored.add_done_callback(partial(self._tell, ended, done))
         return stored
+
+    def _tell(self, ended: Ended, done: Stored | None, stored: asyncio.Future[Message]) -> None:
+        error = stored.exception()
+        ended(error if isinstance(error, FlychatError) else None)
+        if done is None:
+            return
+        if self._hub.passes_on_at_once:
+            done(stored)
+        else:
+            task = asyncio.create_task(self._hub.passed_on())
+            self._passing.add(task)
+            task.add_done_callback(partial(self._passed_on, done, stored))
+
+    def _passed_on(self, done: Stored, stored: asyncio.Future[Message], task: asyncio.Task[None]) -> None:
+        self._passing.remove(task)
+        done(stored)
 
     def withdraw(self, draft: Draft) -> None:
         """Nobody waits for the draft any more: if the store was not given it yet, it never is."""

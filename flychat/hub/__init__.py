@@ -42,7 +42,12 @@ class Response(Protocol):
 
 
 class Hub(Protocol):
-    """Keeps the streams of clients open and feeds them, by the rule in streams.py."""
+    """Keeps the streams of clients open and feeds them, by the rule in streams.py.
+
+    `passes_on_at_once`: nobody has to wait for what was handed on (`passed_on`).
+    """
+
+    passes_on_at_once: bool
 
     def admits(self, client: str) -> bool:
         """Whether one more stream may be held for this client (an address)."""
@@ -75,7 +80,7 @@ class Hub(Protocol):
         """
 
     def way(self, headers: Mapping[str, str]) -> Way:
-        """How a request with these headers came."""
+        """How a request with these headers came; the names are in small letters, or are found by these."""
 
     async def close(self) -> None:
         """Publishes what is still queued, as far as a short time allows, and lets every stream go."""

@@ -75,7 +75,7 @@ class LocalHub:
         `ends_at` says that the log of a room is known to end at an id, all of it published. `ended`
         says why the pass of a hold gives no right any more.
         """
-        self.plan = plan
+        self.plan, self.passes_on_at_once = plan, True
         self.connections = Connections()
         self.passes = Passes(self.connections, ended)
         self.tasks: set[asyncio.Task[None]] = set()

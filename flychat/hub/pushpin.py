@@ -87,7 +87,7 @@ class Signer:
         self._until = 0.0
 
     def signed(self, headers: Mapping[str, str]) -> bool:
-        now, signature = time.monotonic(), headers.get("Grip-Sig", "")
+        now, signature = time.monotonic(), headers.get("grip-sig", "").strip()
         if signature and signature == self._right and now < self._until:
             return True
         if not self._target.signed(signature):
@@ -123,7 +123,7 @@ class PushpinHub:
                 "or else whoever reaches this server could read them"
             )
         self.publishers = list(map(Publisher, targets))
-        self._answer_first = answer_first
+        self.passes_on_at_once = answer_first
         self._published: deque[tuple[float, str, int]] = deque()  # what, lately: (when, channel, id)
         self._expiring: dict[tuple[str, int], asyncio.TimerHandle] = {}  # by pass, and by when it expires
 
@@ -153,7 +153,7 @@ class PushpinHub:
         return any(publisher.pressed for publisher in self.publishers)
 
     async def passed_on(self) -> None:
-        if self._answer_first:
+        if self.passes_on_at_once:
             return
         waiting = {future: each for each in self.publishers if (future := each.taken()) is not None}
         if waiting:
@@ -190,7 +190,7 @@ class PushpinHub:
 
     def way(self, headers: Mapping[str, str]) -> Way:
         signed = any(signer.signed(headers) for signer in self._signers)
-        named = "Grip-Sig" in headers or "Grip-Feature" in headers
+        named = "grip-sig" in headers or "grip-feature" in headers
         return Way(proxied=signed if self._signers else named, vouched=signed)
 
     async def close(self) -> None:

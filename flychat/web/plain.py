@@ -25,8 +25,8 @@ from ..fields import room_name
 from ..streams import StreamRequest
 from .negotiation import prefers
 
-# Headers that are read: here, or by the visitor (x-forwarded-for).
-READ_OF_BOTH = "accept host x-forwarded-for"
+# Headers that are read: here, by the visitor (x-forwarded-for), or by the hub (what a GRIP proxy sends).
+READ_OF_BOTH = "accept grip-feature grip-sig host x-forwarded-for"
 READ_OF_STREAMS = f"{READ_OF_BOTH} last-event-id"
 READ_OF_POSTS = f"{READ_OF_BOTH} connection content-length content-type origin"
 # Headers that change no answer.

@@ -6,10 +6,10 @@ client in after a restart.
 
 So a connection is peeked at when it has something to say: its bytes are read, and left in the kernel. If they
 are one whole, plain request (plain.py), and nothing stands against it, they are consumed and answered here: a
-stream is held by the hub, at once or when the log has been read; a message is stored. Everything else is
-Tornado's business, whatever is refused included: it gets the socket untouched, and never knows. So what is
-refused, and in which order, is said in one place. Only what can go wrong after a message was taken is told
-here, as the same Problem.
+stream is held by the hub, at once or when the log has been read; a message is stored. (Where a proxy holds the
+streams, only messages are plain.) Everything else is Tornado's business, whatever is refused included: it gets
+the socket untouched, and never knows. So what is refused, and in which order, is said in one place. Only what
+can go wrong after a message was taken is told here, as the same Problem.
 
     accept --> peek --> plain? --> hub (a stream), or a POST: stored, answered, peeked at again
                  ^        | no
@@ -39,7 +39,7 @@ from .cold_rooms import Asked, ColdRooms
 from .forms import read_fields
 from .listener import Connection, taken_from
 from .messages import again
-from .plain import PlainPost, PlainStream, is_whole_post, origin_of, plain_request
+from .plain import Plain, PlainPost, is_whole_post, origin_of, plain_request
 from .posted import log_post
 from .problems import Problem, problem_of
 from .rate import cost_of
@@ -50,13 +50,16 @@ SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
 
 
 class Shortcut(ClientListener):
-    """The HTTP server of an application, which has the streams of plain requests held by `hold`."""
+    """The HTTP server of an application, which has the streams of plain requests held by `hold`.
+
+    Without that they are Tornado's too: a proxy holds them.
+    """
 
     def initialize(  # type: ignore[override]
         self,
         application: BaseApplication,
         *args: Any,
-        hold: Callable[[StreamPlan, socket.socket, bytes, str], None],
+        hold: Callable[[StreamPlan, socket.socket, bytes, str], None] | None,
         **kwargs: Any,
     ) -> None:
         super().initialize(application, *args, shedding=application.shedding, **kwargs)
@@ -69,7 +72,7 @@ class Shortcut(ClientListener):
         if self._application.draining:
             return False
         try:
-            plain = plain_request(connection.socket.recv(PEEK_BYTES, socket.MSG_PEEK), self._base)
+            plain = self._plain(connection.socket.recv(PEEK_BYTES, socket.MSG_PEEK))
         except OSError:
             return False
         if plain is not None:
@@ -87,9 +90,13 @@ class Shortcut(ClientListener):
                 return
             if client.turn is Turn.EARLY:
                 return self.wait_for(client)
-        plain = None if self._application.draining else plain_request(data, self._base)
+        plain = None if self._application.draining else self._plain(data)
         if plain is None or not self._answer(client, plain, len(data)):
             self.hand_over(client)
+
+    def _plain(self, data: bytes) -> Plain | None:
+        plain = plain_request(data, self._base)
+        return plain if self._hold is not None or isinstance(plain, PlainPost) else None
 
     def _shed(self, client: Client, data: bytes, *, gone: bool) -> bool:
         """Refuses a POST as cheaply as can be; False if it is unusual, and Tornado has to."""
@@ -102,7 +109,8 @@ class Shortcut(ClientListener):
         SHED_REFUSED.inc()
         client.socket.recv(len(data))
         if self._send(client, self._shed_answer(data)):
-            self.pause(client)
+            # A proxy's connection is not one client's.
+            (self.wait_for if self._hold is None else self.pause)(client)
         return True
 
     def _shed_answer(self, data: bytes) -> bytes:
@@ -115,7 +123,7 @@ class Shortcut(ClientListener):
         self._cold_rooms.close()
         await super().close_all_connections()
 
-    def _answer(self, client: Client, plain: PlainStream | PlainPost, size: int) -> bool:
+    def _answer(self, client: Client, plain: Plain, size: int) -> bool:
         """Answers a request of `size` bytes; False if something is against it: then nothing was done."""
         if not self._application.access.public(plain.room, plain.right, plain.headers):
             return False
@@ -133,7 +141,7 @@ class Shortcut(ClientListener):
     def _answer_stream(self, asked: Asked, plan: StreamPlan | None) -> None:
         """Has the stream held. Where there is no plan, Tornado refuses what it asks for itself."""
         client = asked.client
-        if plan is None:
+        if plan is None or self._hold is None:
             return self.hand_over(client)
         try:
             client.socket.recv(asked.size)

@@ -5,6 +5,7 @@ import socket
 
 from tornado.netutil import bind_sockets
 
+from flychat.hub.pushpin import PushpinHub
 from flychat.web.shortcut import Shortcut
 from tests.support.served import served
 
@@ -17,10 +18,23 @@ STREAM = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-s
 
 
 @contextlib.asynccontextmanager
-async def two_ports(*, send: int = 0, **options):
+async def proxies(query: str = ""):
+    """A hub of one proxy that is not there, of which nothing is expected."""
+    hub = PushpinHub([f"http://127.0.0.1:1/{query}"])
+    for publisher in hub.publishers:
+        publisher.must_recover_all = False
+    try:
+        yield hub
+    finally:
+        await hub.close()
+
+
+@contextlib.asynccontextmanager
+async def two_ports(*, send: int = 0, proxies: PushpinHub | None = None, **options):
     """A chat on two ports, Tornado's own and one with the shortcut; `held` are the plans of those who took it.
 
-    The options are the shortcut's; `send` bounds the socket buffers of its connections.
+    The options are the shortcut's; `send` bounds the socket buffers of its connections. With `proxies`, they say
+    how a request came, and hold the streams, so that the shortcut takes none.
     """
     async with served() as chat:
         for text in ("one", "two", "three"):
@@ -32,8 +46,9 @@ async def two_ports(*, send: int = 0, **options):
             chat.hub.hold_socket(plan, sock, head, client)
 
         application = chat.application
-        application.trust_proxy = True
-        shortcut = Shortcut(application, hold=hold, **options)
+        application.trust_proxy = proxies is None
+        application.way = chat.hub.way if proxies is None else proxies.way
+        shortcut = Shortcut(application, hold=hold if proxies is None else None, **options)
         sockets = bind_sockets(0, "127.0.0.1")
         if send:
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)

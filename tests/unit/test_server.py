@@ -128,7 +128,7 @@ async def test_a_failure_in_any_step_leaks_no_socket_no_task_and_no_pushpin(mode
     if step == "mode.hold":
         whose, name = (server, "LocalHub") if mode == "standalone" else (pushpin_module, "PushpinHub")
     elif step == "add_sockets":
-        whose, name = (server.Shortcut if mode == "standalone" else Listener), step
+        whose, name = server.Shortcut, step
     else:
         whose, name = server, step
     monkeypatch.setattr(whose, name, fail)

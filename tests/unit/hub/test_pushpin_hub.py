@@ -16,6 +16,7 @@ import prometheus_client
 import pytest
 from gripcontrol import HttpStreamFormat
 from pubcontrol import Item
+from tornado.httputil import HTTPHeaders
 
 from flychat.access import Pass
 from flychat.commits import Commit
@@ -265,7 +266,7 @@ async def test_with_a_verify_key_only_signed_requests_are_proxied(headers, proxi
             f"http://127.0.0.1:2/?verify-iss=other&verify-key={OTHER_KEY}",
         ]
     )
-    assert hub.way(headers) == (proxied, proxied)
+    assert hub.way(HTTPHeaders(headers)) == (proxied, proxied)
     await close_at_once(hub)
 
 
@@ -285,17 +286,17 @@ async def test_a_signature_that_was_right_is_not_checked_again_for_a_second(monk
     hub = PushpinHub([f"http://127.0.0.1:1/?verify-iss=proxy&verify-key={KEY}"])
     right, wrong = signature(), signature(b"x" * 32)
     for _ in range(3):
-        assert hub.way(right).vouched
+        assert hub.way(HTTPHeaders(right)).vouched
     assert len(checked) == 1
     for _ in range(2):
-        assert not hub.way(wrong).vouched
+        assert not hub.way(HTTPHeaders(wrong)).vouched
     assert len(checked) == 3, "what was wrong is checked each time"
-    assert hub.way(right).vouched
+    assert hub.way(HTTPHeaders(right)).vouched
     assert len(checked) == 3
-    assert hub.way(signature(age=60)).vouched
+    assert hub.way(HTTPHeaders(signature(age=60))).vouched
     assert len(checked) == 4, "another second's"
     now[0] += 1
-    assert hub.way(signature(age=60)).vouched
+    assert hub.way(HTTPHeaders(signature(age=60))).vouched
     assert len(checked) == 5, "a second later"
     await close_at_once(hub)
 
@@ -303,9 +304,9 @@ async def test_a_signature_that_was_right_is_not_checked_again_for_a_second(monk
 @gen_test
 async def test_without_a_verify_key_the_headers_of_a_proxy_are_believed():
     hub = PushpinHub(["http://127.0.0.1:1/"])
-    assert hub.way({"Grip-Sig": "whatever"}) == (True, False)
-    assert hub.way({"Grip-Feature": "status"}) == (True, False)
-    assert hub.way({}) == (False, False)
+    assert hub.way(HTTPHeaders({"Grip-Sig": "whatever"})) == (True, False)
+    assert hub.way(HTTPHeaders({"Grip-Feature": "status"})) == (True, False)
+    assert hub.way(HTTPHeaders({})) == (False, False)
     await close_at_once(hub)
 
 

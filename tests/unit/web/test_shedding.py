@@ -14,7 +14,7 @@ from flychat.web.plain import is_whole_post
 from flychat.web.shedding import CALM, LATE, MEMORY, PAUSE, ROUND, START, Shedding, Turn, waited
 from flychat.web.shedding import NEW as LATE_NEW
 from tests.support.served import WAIT
-from tests.support.two_ports import GOOD, STREAM, two_ports
+from tests.support.two_ports import GOOD, STREAM, proxies, two_ports
 
 POST = b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 JSON_PAGE = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -216,6 +216,18 @@ class Overload:
     def refuses(self, seconds, turn):
         self.turns.append(turn)
         return (turn is EARLY and seconds >= LATE) or self.lasts
+
+
+@pytest.mark.gen_test
+async def test_a_proxys_connection_does_not_pause_since_others_come_on_it(monkeypatch):
+    monkeypatch.setattr(clients, "UNSEEN", 1000.0)
+    async with proxies() as hub, two_ports(proxies=hub) as (chat, port, _):
+        overload = Overload(monkeypatch, chat)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await answer_to(GOOD, reader, writer) == b"503"
+        overload.lasts = False
+        assert await answer_to(GOOD, reader, writer) == b"200"
+        writer.close()
 
 
 @pytest.mark.gen_test

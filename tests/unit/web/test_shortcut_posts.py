@@ -10,6 +10,7 @@ from collections import Counter
 from typing import ClassVar
 from urllib.parse import quote
 
+import jwt
 import pytest
 
 from flychat import errors
@@ -18,9 +19,13 @@ from flychat.access.gate import Access
 from flychat.web.plain import PlainPost, plain_request
 from flychat.web.rate import RateLimit
 from tests.support.served import WAIT
+from tests.support.two_ports import proxies
 from tests.support.two_ports import two_ports as two_ports_of_it
 
 FORM = b"from=ann&text=hello"
+KEY = "k" * 32
+SIGNING = f"?verify-iss=proxy&verify-key={KEY}"
+SIGNATURE = jwt.encode({"iss": "proxy", "exp": 2**33}, KEY, algorithm="HS256")
 
 
 def a_post(
@@ -129,7 +134,8 @@ HEADERS = {
     "Sec-Fetch-Site": ["same-origin", "cross-site"],
     "Last-Event-ID": ["7"],
     "Content-Encoding": ["identity", "gzip"],
-    "Grip-Sig": ["x"],
+    "Grip-Sig": ["x", SIGNATURE, f"{SIGNATURE}, x"],
+    "Grip-Feature": ["status, session, link:next"],
 }
 
 
@@ -171,10 +177,14 @@ def made_up(chance: random.Random, used: list[dict]) -> bytes:
 
 
 @pytest.mark.gen_test(timeout=180)
-async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
+@pytest.mark.parametrize("grip", [False, True], ids=["standalone", "grip"])
+async def test_what_the_shortcut_takes_tornado_would_have_answered_alike(grip):
     """The same POSTs in the same order to two chats, one without the shortcut: what is stored is alike as well."""
     chance, used, plain, statuses = random.Random(5), [], 0, Counter()
-    async with two_ports() as (ours, port, _), two_ports() as (theirs, _, _):
+    async with contextlib.AsyncExitStack() as stack:
+        hub = await stack.enter_async_context(proxies(SIGNING)) if grip else None
+        ours, port, _ = await stack.enter_async_context(two_ports(proxies=hub))
+        theirs, _, _ = await stack.enter_async_context(two_ports(proxies=hub))
         counted = through_tornado(ours)
         for _ in range(4000):
             request = made_up(chance, used)
@@ -192,6 +202,55 @@ async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
     assert plain > 1000
     assert taken > 800
     assert statuses.keys() >= {b"200", b"303", b"400", b"403", b"404", b"409", b"415"}
+
+
+@pytest.mark.gen_test
+async def test_who_came_through_a_proxy_that_signs_is_counted_by_the_address_that_it_tells():
+    """And with a signature that is none by that of the proxy: as Tornado has it."""
+    signed = [a_post(more=f"Grip-Sig: {SIGNATURE}\r\nX-Forwarded-For: 192.0.2.{n}\r\n") for n in (1, 2)]
+    forged = a_post(more="Grip-Sig: x\r\nX-Forwarded-For: 192.0.2.3\r\n")
+    async with proxies(SIGNING) as hub, two_ports(proxies=hub) as (chat, port, _):
+        chat.application.rate_limit = RateLimit(0.001, 5)
+        counted = through_tornado(chat)
+        for request in (*signed, forged, *signed, forged):
+            assert (await asked(port, request)).startswith(b"HTTP/1.1 200 ")
+        assert chat.application.rate_limit._buckets.keys() == {"192.0.2.1", "192.0.2.2", "127.0.0.1"}
+        assert counted["requests"] == 0, "the shortcut has answered them"
+
+
+@pytest.mark.gen_test
+async def test_where_a_proxy_holds_streams_they_are_tornados_and_the_posts_between_them_are_not():
+    stream = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+    async with proxies() as hub, two_ports(proxies=hub) as (chat, port, held):
+        counted = through_tornado(chat)
+        connection = await Connection.open(port)
+        for number in range(1, 4):
+            assert (await connection.ask(stream)).startswith(b"HTTP/1.1 501 "), "it came around the proxy"
+            assert (await connection.ask(a_post())).startswith(b"HTTP/1.1 200 ")
+            assert counted["requests"] == number
+        assert not held
+
+
+@pytest.mark.gen_test
+async def test_an_answer_waits_until_what_was_published_is_passed_on():
+    """The process may be frozen once it has answered."""
+    async with two_ports() as (chat, port, _):
+        passed, asked_for = asyncio.Event(), asyncio.Event()
+
+        async def passed_on():
+            asked_for.set()
+            await passed.wait()
+
+        chat.hub.passes_on_at_once, chat.hub.passed_on = False, passed_on
+        connection = await Connection.open(port)
+        answer = asyncio.create_task(connection.ask(a_post()))
+        await asyncio.wait_for(asked_for.wait(), WAIT)
+        assert (await chat.log.page("room")).last_id == 4, "it is stored"
+        assert not answer.done()
+        assert not chat.application.idle.is_set(), "a request is under way"
+        passed.set()
+        assert (await answer).startswith(b"HTTP/1.1 200 ")
+        assert (await connection.ask(a_post())).startswith(b"HTTP/1.1 200 ")
 
 
 FAILURES = [
