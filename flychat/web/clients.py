@@ -50,12 +50,13 @@ logger = logging.getLogger(__name__)
 class Client:
     """A connection, from one request to the next. While `posted` is there, its POST is under way."""
 
-    __slots__ = ("address", "posted", "since", "socket", "turn", "watched")
+    __slots__ = ("address", "partial", "posted", "since", "socket", "turn", "watched")
 
     def __init__(self, connection: socket.socket, address: Any) -> None:
         self.socket, self.address = connection, address
         self.posted: Draft | None = None
         self.watched = False
+        self.partial = False  # only a part of its next request was there
         self.turn = Turn.NEW  # of its next request
         self.since = 0.0  # since when that is waited for, loop time
 
@@ -178,6 +179,20 @@ class ClientListener(Listener):
         client.since, client.turn = self._loop.time(), turn
         self._idle[client] = None
         self._watch(client)
+
+    def wait_for_all(self, client: Client, size: int) -> None:
+        """Waits until the client's request has so many bytes, or ends; where the kernel cannot, not at all."""
+        client.partial = True
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+        self.wait_for(client, Turn.NEW if client.turn is Turn.NEW else Turn.DUE)
+
+    def waited_for_all(self, client: Client) -> bool:
+        """Whether that was so; from now on a byte is enough."""
+        if not client.partial:
+            return False
+        client.partial = False
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        return True
 
     def busy(self, client: Client) -> None:
         """The client is being answered: however long that takes, it is not idle."""

@@ -120,10 +120,21 @@ def plain_request(data: bytes, base_path: str = "") -> Plain | None:
     return None if query else _post(room, headers, host[1].lower(), data[match.end() :])
 
 
+def post_size(data: bytes, base_path: str = "") -> int:
+    """The bytes of the POST to a room that begins so; 0 if its head is not here, or is unusual."""
+    match = _whole_post(base_path).match(data)
+    return 0 if match is None else match.end() + int(match[1])
+
+
+def begun_post(data: bytes, most: int, base_path: str = "") -> int:
+    """The bytes of the plain POST of which this is a part, with its whole head; 0 if it is none, or has more."""
+    size = post_size(data, base_path)
+    return size if len(data) < size <= most and plain_request(data.ljust(size), base_path) else 0
+
+
 def is_whole_post(data: bytes, base_path: str = "") -> bool:
     """Whether these bytes are a POST to a room, with its whole body: no more is looked at."""
-    match = _whole_post(base_path).match(data)
-    return match is not None and int(match[1]) == len(data) - match.end()
+    return post_size(data, base_path) == len(data)
 
 
 def origin_of(data: bytes) -> str:

@@ -6,10 +6,13 @@ client in after a restart.
 
 So a connection is peeked at when it has something to say: its bytes are read, and left in the kernel. If they
 are one whole, plain request (plain.py), and nothing stands against it, they are consumed and answered here: a
-stream is held by the hub, at once or when the log has been read; a message is stored. (Where a proxy holds the
-streams, only messages are plain.) Everything else is Tornado's business, whatever is refused included: it gets
-the socket untouched, and never knows. So what is refused, and in which order, is said in one place. Only what
-can go wrong after a message was taken is told here, as the same Problem.
+stream is held by the hub, at once or when the log has been read; a message is stored. (Where a proxy holds
+the streams, only messages are plain.) Everything else is Tornado's business, whatever is refused included: it
+gets the socket untouched, and never knows. So what is refused, and in which order, is said in one place. Only
+what can go wrong after a message was taken is told here, as the same Problem.
+
+Browsers and proxies often send a head and its body one after the other: where the head is plain, the kernel
+is asked to tell when all is there.
 
     accept --> peek --> plain? --> hub (a stream), or a POST: stored, answered, peeked at again
                  ^        | no
@@ -39,7 +42,7 @@ from .cold_rooms import Asked, ColdRooms
 from .forms import read_fields
 from .listener import Connection, taken_from
 from .messages import again
-from .plain import Plain, PlainPost, is_whole_post, origin_of, plain_request
+from .plain import Plain, PlainPost, begun_post, is_whole_post, origin_of, plain_request
 from .posted import log_post
 from .problems import Problem, problem_of
 from .rate import cost_of
@@ -72,18 +75,20 @@ class Shortcut(ClientListener):
         if self._application.draining:
             return False
         try:
-            plain = self._plain(connection.socket.recv(PEEK_BYTES, socket.MSG_PEEK))
+            data = connection.socket.recv(PEEK_BYTES, socket.MSG_PEEK)
         except OSError:
             return False
-        if plain is not None:
+        ours = self._plain(data) is not None or self._begun(data) > 0
+        if ours:
             self._loop.call_soon(self._take_back, connection)
-        return plain is not None
+        return ours
 
     def _take_back(self, connection: Connection) -> None:
         if not connection.closed():
             self.look(Client(taken_from(connection), connection.address))
 
     def serve(self, client: Client, data: bytes) -> None:
+        waited_for_all = self.waited_for_all(client)
         if data.startswith(b"POST"):
             seconds, gone = self.waited(client)
             if self.shedding.refuses(seconds, client.turn) and self._shed(client, data, gone=gone):
@@ -91,12 +96,17 @@ class Shortcut(ClientListener):
             if client.turn is Turn.EARLY:
                 return self.wait_for(client)
         plain = None if self._application.draining else self._plain(data)
-        if plain is None or not self._answer(client, plain, len(data)):
+        if plain is None and not waited_for_all and (size := self._begun(data)):
+            self.wait_for_all(client, size)
+        elif plain is None or not self._answer(client, plain, len(data)):
             self.hand_over(client)
 
     def _plain(self, data: bytes) -> Plain | None:
         plain = plain_request(data, self._base)
         return plain if self._hold is not None or isinstance(plain, PlainPost) else None
+
+    def _begun(self, data: bytes) -> int:
+        return 0 if self._application.draining else begun_post(data, PEEK_BYTES, self._base)
 
     def _shed(self, client: Client, data: bytes, *, gone: bool) -> bool:
         """Refuses a POST as cheaply as can be; False if it is unusual, and Tornado has to."""

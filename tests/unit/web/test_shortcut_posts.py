@@ -16,7 +16,7 @@ import pytest
 from flychat import errors
 from flychat.access import Rules
 from flychat.access.gate import Access
-from flychat.web.plain import PlainPost, plain_request
+from flychat.web.plain import PlainPost, begun_post, plain_request
 from flychat.web.rate import RateLimit
 from tests.support.served import WAIT
 from tests.support.two_ports import proxies
@@ -337,6 +337,59 @@ async def test_a_post_in_two_pieces_and_two_in_one_are_answered_in_order(cut):
             assert b'"first"' in await connection.answer()
             assert b'"second"' in await connection.answer()
         assert (await chat.log.page("room")).last_id == 3 + 9
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("before", [b"", b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_a_body_that_comes_after_its_head_is_waited_for(before):
+    """As most browsers and proxies send it; also on a connection that Tornado has had."""
+    async with two_ports() as (chat, port, _):
+        counted = through_tornado(chat)
+        connection = await Connection.open(port)
+        if before:
+            await connection.ask(before)
+        for number in range(3):
+            request = a_post(f"from=ann&text=piece{number}".encode())
+            head = request.index(b"\r\n\r\n") + 4
+            for cut in (head, head + 5, -1):
+                connection.writer.write(request[:cut])
+                await asked(port, a_post(b"from=ann&text=between"))  # it was looked at meanwhile
+                connection.writer.write(request[cut:])
+                assert f'"piece{number}"'.encode() in await connection.answer()
+            assert b'"whole"' in await connection.ask(a_post(b"from=ann&text=whole"))
+        assert counted["requests"] == 0, "the shortcut has answered them all"
+
+
+@pytest.mark.parametrize(
+    ("post", "begun"),
+    [
+        (a_post(), True),
+        (a_post(more="X-Odd: 1\r\n"), False),
+        (a_post(more="Expect: 100-continue\r\n"), False),
+        (a_post(more="Authorization: Bearer x\r\n"), False),
+        (a_post(kind="text/plain"), False),
+        (a_post(b"from=ann&text=" + b"x" * 9000), False),
+    ],
+)
+def test_a_body_is_waited_for_where_the_head_is_plain_and_all_of_it_can_be_peeked_at(post, begun):
+    """Else it is Tornado's to read, and to refuse before it is there."""
+    head = post.index(b"\r\n\r\n") + 4
+    for cut in (head, head + 1, len(post) - 1):
+        assert begun_post(post[:cut], 8192) == (len(post) if begun else 0)
+    for cut in (0, 10, head - 1, len(post)):
+        assert begun_post(post[:cut], 8192) == 0
+    assert begun_post(post + b"x", 8192) == 0
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_ends_in_the_middle_of_a_body_is_not_waited_for():
+    async with two_ports() as (chat, port, _):
+        connection = await Connection.open(port)
+        connection.writer.write(a_post()[:-3])
+        await asked(port, a_post(b"from=ann&text=between"))
+        connection.writer.write_eof()
+        assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
+        assert (await chat.log.page("room")).last_id == 3 + 1
 
 
 def holding(chat) -> asyncio.Event:
