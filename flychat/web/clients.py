@@ -181,7 +181,7 @@ class ClientListener(Listener):
         self._watch(client)
 
     def wait_for_all(self, client: Client, size: int) -> None:
-        """Waits until the client's request has so many bytes, or ends; where the kernel cannot, not at all."""
+        """Waits until the client's request has so many bytes, or ends; where the kernel cannot, for none."""
         client.partial = True
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
         self.wait_for(client, Turn.NEW if client.turn is Turn.NEW else Turn.DUE)

@@ -127,7 +127,7 @@ def post_size(data: bytes, base_path: str = "") -> int:
 
 
 def begun_post(data: bytes, most: int, base_path: str = "") -> int:
-    """The bytes of the plain POST of which this is a part, with its whole head; 0 if it is none, or has more."""
+    """The bytes of the plain POST of which this is a part, with its head; 0 if it has more, or is none."""
     size = post_size(data, base_path)
     return size if len(data) < size <= most and plain_request(data.ljust(size), base_path) else 0
 
