@@ -48,6 +48,8 @@ def test_every_name_has_a_colour_that_can_be_read(window: Open, url: str, room: 
 def test_narrow_windows_need_no_sideways_scrolling(window: Open, url: str, room: str, width: int) -> None:
     post(url, room, "B" * 64, "wide" * 200)
     post(url, room, "Ann", "https://example.org/" + "x" * 300)
+    for sender in ("Ann", "Bob"):  # a block of code keeps its lines whole, and is scrolled by itself
+        post(url, room, sender, f"```\n{'wide' * 50}\n```")
     ann = window(viewport={"width": width, "height": 360})
     ann.page.goto(url + room)
     assert overflow(ann.page) == 0
