@@ -63,6 +63,15 @@ def test_narrow_windows_need_no_sideways_scrolling(window: Open, url: str, room:
     assert overflow(ann.page) == 0
 
 
+def test_the_menu_stays_within_a_low_window(window: Open) -> None:
+    ann = window(viewport={"width": 640, "height": 360}).open()
+    ann.page.locator("summary").click()
+    expect(ann.page.get_by_text("For every message")).to_be_attached()  # it comes when the menu is opened
+    assert ann.page.evaluate("() => document.scrollingElement.scrollHeight") == 360
+    ann.button("Copy link").last.scroll_into_view_if_needed()
+    expect(ann.button("Copy link").last).to_be_in_viewport(ratio=1)
+
+
 def test_on_a_phone_fingers_find_the_buttons_and_nothing_breaks_in_two(window: Open) -> None:
     ann = window(
         "A name of some length", viewport={"width": 320, "height": 560}, has_touch=True, is_mobile=True
