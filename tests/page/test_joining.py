@@ -211,6 +211,15 @@ def test_the_whole_log_is_printed(window: Open, url: str, room: str, script: boo
     expect(ann.text).to_be_hidden()
 
 
+def test_a_long_line_of_code_is_printed_whole(window: Open, url: str, room: str) -> None:
+    post(url, room, "Bob", f"```\n{'wide ' * 50}{'x' * 200}\n```")
+    ann = window().open()
+    hidden = "code => code.scrollWidth - code.clientWidth"
+    assert ann.rows.locator("code").evaluate(hidden) > 0  # on paper nobody can scroll
+    ann.page.emulate_media(media="print")
+    assert ann.rows.locator("code").evaluate(hidden) == 0
+
+
 def test_the_form_shows_who_wrote_lately(window: Open, url: str, room: str) -> None:
     page = window().page
     page.goto(url + room)
