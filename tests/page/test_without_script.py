@@ -35,6 +35,15 @@ def test_it_works_without_javascript(window: Open, url: str, room: str) -> None:
     assert [message["text"] for message in history(url, room)][-1] == "by form\nin two lines"
 
 
+def test_without_javascript_all_texts_begin_at_the_same_edge(window: Open, url: str, room: str) -> None:
+    seed(url, room, 1)
+    ann = window(java_script_enabled=False, viewport={"width": 360, "height": 640}).open(connected=False)
+    ann.text.fill("mine")
+    ann.button("Send").click()
+    edges = [ann.row(text).locator("p").bounding_box()["x"] for text in ("message 1", "mine")]
+    assert edges[0] == edges[1]
+
+
 def test_without_javascript_the_same_form_sent_again_is_not_a_second_message(
     window: Open, url: str, room: str
 ) -> None:
