@@ -228,6 +228,8 @@ def test_the_form_shows_who_wrote_lately(window: Open, url: str, room: str) -> N
         post(url, room, name, "a text that is not shown")
     page.reload()
     expect(page.locator(".writers")).to_contain_text("Lately here: Fay\ufffd, Eve, Dan, Bob, Cid")
+    ink = page.evaluate("() => getComputedStyle(document.body).color")
+    expect(page.locator(".writers .face").first).to_have_css("color", ink)  # as in the room
     assert "a text" not in page.content()
     assert page.locator("meta[property='og:title']").get_attribute("content") == room
     assert page.locator("meta[name=description]").get_attribute("content") == f"{room}: a chat room"
