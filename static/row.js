@@ -23,7 +23,7 @@ function part({ side, text, href, mention, code, open, close, block }) {
   }
   if (!code) return text;
   const marks = [open, close].map((mark) => element("s", {}, mark));
-  const made = element("code", block ? { className: "block" } : {}, marks[0], code, marks[1]);
+  const made = element("code", block ? { className: "block", tabIndex: 0 } : {}, marks[0], code, marks[1]);
   made.dir = "ltr";
   made.translate = false;
   return made;

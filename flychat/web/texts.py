@@ -57,7 +57,7 @@ def html_of(text: str) -> str:
 
 def _element(part: re.Match[str]) -> tuple[str, str, str]:
     if part["block"] is not None:
-        return _code("code class=block", part["open"], part["block"], part["close"]), "\n", ""
+        return _code("code class=block tabindex=0", part["open"], part["block"], part["close"]), "\n", ""
     if part["code"] is not None:
         return _code("code", "`", part["code"], "`"), "", part["code"]
     return f"<bdi>{escape(part['mention'])}</bdi>", "", part["mention"]

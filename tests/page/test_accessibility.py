@@ -18,7 +18,7 @@ def test_axe_finds_nothing_serious(window: Open, url: str, room: str) -> None:
     ann.page.goto(url + room)
     findings += axe_finds(ann.page, "join")
     ann.open()
-    for text in ("see www.example.org", "```\ncode\n```", "line\n" * 40, "👍"):
+    for text in ("see www.example.org", "```\n" + "code " * 99 + "\n```", "line\n" * 40, "👍"):
         post(url, room, "Bob", text)
     ann.page.route("**/messages/", lambda route: route.fulfill(status=400, json={}), times=1)
     ann.say("fails, see www.example.org")

@@ -16,7 +16,7 @@ function html({ side, text, mention, code, block, open, close }) {
   if (side) return `<i class=${side}></i>`;
   if (mention) return `<bdi>${escape(mention)}</bdi>`;
   if (!code) return escape(text);
-  const start = `<code${block ? " class=block" : ""} dir=ltr translate=no>`;
+  const start = `<code${block ? " class=block tabindex=0" : ""} dir=ltr translate=no>`;
   return `${start}<s>${escape(open)}</s>${escape(code)}<s>${close}</s></code>`;
 }
 
