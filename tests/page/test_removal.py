@@ -18,6 +18,7 @@ from tests.page.window import OPEN, Held, Open, seed
 from tests.support.browser import (
     ScriptedStream,
     ServerProcess,
+    axe_finds,
     event,
     messages_url,
     wire_message,
@@ -47,6 +48,18 @@ def remove(url: str, room: str, *ids: int) -> dict[str, Any]:
 
 def texts(window: Any) -> list[str]:
     return [row["text"] for row in window.shown()]
+
+
+def test_that_a_message_is_removed_can_be_read_also_where_it_was_ones_own(
+    window: Open, url: str, room: str
+) -> None:
+    seed(url, room, 1)
+    ann = window(reduced_motion="reduce").open()
+    ann.say("mine")
+    expect(ann.row("mine")).to_have_attribute("data-id", "2")
+    remove(url, room, 1, 2)
+    expect(ann.row("(removed)")).to_have_count(2)
+    assert axe_finds(ann.page) == []
 
 
 def test_a_removed_message_leaves_the_screens_and_comes_back_in_no_way(
