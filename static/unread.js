@@ -60,7 +60,9 @@ export class Unread {
       ({ message }) => message.id > this.#from && !this.log.identity.owns(message),
     );
     this.#line.textContent = `${this.#count} new`;
-    if (!row) this.#line.remove();
-    else if (this.#line.parentElement !== row.item) row.item.prepend(this.#line);
+    if (!row) return this.#line.remove();
+    if (this.#line.parentElement === row.item) return;
+    row.item.prepend(this.#line); // a row that was as high without it
+    if (this.log.stuck) this.log.toBottom();
   }
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.window import Open, seed
+from tests.page.window import Open, hide, seed
 from tests.support.browser import post
 
 FIRST = """() => {
@@ -98,3 +98,22 @@ def test_the_focus_goes_to_the_log_when_what_has_it_goes(window: Open, url: str,
     ann.page.locator("h1").evaluate("heading => { heading.hidden = true }")
     ann.page.evaluate(FRAMES)
     assert ann.page.evaluate(focus) == ""
+
+
+def test_who_is_at_the_bottom_stays_there_when_the_row_with_the_line_leaves_the_page(
+    window: Open, url: str, room: str
+) -> None:
+    """The line then stands above the first row that is left, which becomes higher by it."""
+    seed(url, room, 1)
+    ann = window().open()
+    hide(ann.page, True)
+    seed(url, room, 1)
+    expect(ann.log.locator("li[data-id='2'] .fresh")).to_have_text("1 new")
+    hide(ann.page, False)
+    seed(url, room, 500)
+    for id in range(503, 507):  # each takes the place of one, so the list keeps its height
+        post(url, room, "Bob", "one more")
+        expect(ann.rows.last).to_have_attribute("data-id", str(id))
+        expect(ann.log.locator(f"li[data-id='{id - 499}'] .fresh")).to_have_text("1 new")
+    ann.page.evaluate(FRAMES)
+    assert ann.from_bottom() < 1
