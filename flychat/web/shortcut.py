@@ -88,18 +88,31 @@ class Shortcut(ClientListener):
             self.look(Client(taken_from(connection), connection.address))
 
     def serve(self, client: Client, data: bytes) -> None:
-        waited_for_all = self.waited_for_all(client)
+        if not self.waited_for_all(client):
+            return self._serve(client, data)
+        self._serve(client, data, begun=True)
+        if client.posted is None:
+            self._application.end(client)
+        return None
+
+    def _serve(self, client: Client, data: bytes, *, begun: bool = False) -> None:
         if data.startswith(b"POST"):
             seconds, gone = self.waited(client)
             if self.shedding.refuses(seconds, client.turn) and self._shed(client, data, gone=gone):
                 return
             if client.turn is Turn.EARLY:
                 return self.wait_for(client)
-        plain = None if self._application.draining else self._plain(data)
-        if plain is None and not waited_for_all and (size := self._begun(data)):
+        plain = None if self._application.draining and not begun else self._plain(data)
+        if plain is None and not begun and (size := self._begun(data)):
+            self._application.begin(client)
             self.wait_for_all(client, size)
         elif plain is None or not self._answer(client, plain, len(data)):
             self.hand_over(client)
+
+    def drop(self, client: Client) -> None:
+        if client.partial:
+            self._application.end(client)
+        super().drop(client)
 
     def _plain(self, data: bytes) -> Plain | None:
         plain = plain_request(data, self._base)

@@ -56,6 +56,7 @@ from flychat.web.clients import ClientListener
 from flychat.web.cold_rooms import ColdRooms
 from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
+from flychat.web.shortcut import Shortcut
 from tests.proof import local_rules, log_rules, removal_rules
 from tests.proof.simulation.running import first_failure
 from tests.proof.simulation.scenario import FAULTS, Report
@@ -824,6 +825,30 @@ LINES = [
     ),
     (
         line(
+            "answer_before_the_proxies_have_it",
+            "A POST that the shortcut takes is answered before its message is with those who hold streams.",
+            *(Chat, "_tell", "if self._hub.passes_on_at_once:", "if True:"),
+        ),
+        "unit/web/test_shortcut_posts.py::test_an_answer_waits_until_what_was_published_is_passed_on",
+    ),
+    (
+        line(
+            "wait_for_a_body_for_ever",
+            "A client that ends in the middle of a body is looked at again and again.",
+            *(Shortcut, "serve", "and not waited_for_all ", ""),
+        ),
+        "unit/web/test_shortcut_posts.py::test_a_client_that_ends_in_the_middle_of_a_body_is_not_waited_for",
+    ),
+    (
+        line(
+            "let_a_proxys_connection_pause",
+            "After a refusal a proxy's connection is not looked at for seconds, whoever asks on it.",
+            *(Shortcut, "_shed", "self.wait_for if self._hold is None else self.pause", "self.pause"),
+        ),
+        "unit/web/test_shedding.py::test_a_proxys_connection_does_not_pause_since_others_come_on_it",
+    ),
+    (
+        line(
             "let_nobody_leave_who_is_held",
             "Rooms with held streams fill memory without an end.",
             *(Rooms, "_let_leave", "self._give_way(self._bare, staying, self._leave)", "pass"),
@@ -927,7 +952,7 @@ LINES = [
         line(
             "answer_before_the_proxy",
             "A POST is answered before a proxy has taken what it publishes.",
-            *(PushpinHub, "passed_on", "if self._answer_first:", "if True:"),
+            *(PushpinHub, "passed_on", "if self.passes_on_at_once:", "if True:"),
         ),
         "unit/hub/test_pushpin_hub.py::test_an_answer_waits_until_every_proxy_has_taken_what_was_published",
     ),

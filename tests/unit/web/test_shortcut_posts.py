@@ -392,6 +392,27 @@ async def test_a_client_that_ends_in_the_middle_of_a_body_is_not_waited_for():
         assert (await chat.log.page("room")).last_id == 3 + 1
 
 
+@pytest.mark.gen_test
+async def test_a_request_whose_body_is_waited_for_is_under_way():
+    """A server that ends waits for it, until its client has gone."""
+    async with two_ports() as (chat, port, _):
+        idle = chat.application.idle
+        for cut in (-3, -5):
+            connection = await Connection.open(port)
+            connection.writer.write(a_post()[:cut])
+            await asked(port, a_post(b"from=ann&text=between"))
+            assert not idle.is_set()
+            if cut == -3:
+                chat.application.draining = True
+                connection.writer.write(a_post()[cut:])
+                assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+                chat.application.draining = False
+            else:
+                connection.writer.transport.abort()
+            await asyncio.wait_for(idle.wait(), WAIT)
+        assert (await chat.log.page("room")).last_id == 3 + 3
+
+
 def holding(chat) -> asyncio.Event:
     """From now on nothing that is put is answered before the event is set."""
     go, submit = asyncio.Event(), chat.engine.submit
