@@ -835,7 +835,7 @@ LINES = [
         line(
             "wait_for_a_body_for_ever",
             "A client that ends in the middle of a body is looked at again and again.",
-            *(Shortcut, "serve", "and not waited_for_all ", ""),
+            *(Shortcut, "_serve", "plain is None and not begun and", "plain is None and"),
         ),
         "unit/web/test_shortcut_posts.py::test_a_client_that_ends_in_the_middle_of_a_body_is_not_waited_for",
     ),
