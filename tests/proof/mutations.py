@@ -1117,7 +1117,7 @@ LINES = [
         line(
             "forget_young_keys",
             "Keys are kept for 256 messages, however young.",
-            *(Keys, "trim", "and self._seconds[1] < young", ""),
+            *(Keys, "trim", "and self._order[5] < young", ""),
         ),
         "unit/log/test_window.py::test_the_keys_of_the_last_two_minutes_are_kept_however_many",
     ),
@@ -1125,7 +1125,7 @@ LINES = [
         line(
             "trust_few_keys",
             "256 keys are enough, however young the oldest is.",
-            *(Keys, "reach", "and self._seconds[0] < _young(now)", ""),
+            *(Keys, "reach", "and self._order[2] < _young(now)", ""),
         ),
         "unit/log/test_log_back.py::test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_busy_room",
     ),
