@@ -62,7 +62,7 @@ class Access:
         if right in self.rules.of(room):
             return True
         token = self.identity(visitor, room)
-        return token is not None and right in token.rooms.of(room)
+        return token is not None and right in token.rooms.of(room) and self._opens(token.password, room)
 
     def identity(self, visitor: Bearer, room: str) -> Token | None:
         """The visitor's token, unless it is revoked in the room."""
@@ -106,7 +106,7 @@ class Access:
             return "private"
         if pass_.expires <= now:
             return "expired"
-        if pass_.issued <= self.revocations.moment(pass_.id, room) or not self._vouched(pass_):
+        if pass_.issued <= self.revocations.moment(pass_.id, room) or not self._vouched(pass_, room):
             return "revoked"
         return "unsure" if self.doubtful else None
 
@@ -119,9 +119,16 @@ class Access:
             raise BadToken("the password has changed")
         return token
 
-    def _vouched(self, pass_: Pass) -> bool:
+    def _vouched(self, pass_: Pass, room: str) -> bool:
         secret = self.secret
         key_is_good = not pass_.key or (
             secret is not None and (pass_.key in secret.keys or pass_.issued > secret.read_at)
         )
-        return key_is_good and (not pass_.password or pass_.password in self.passwords.by_id)
+        return key_is_good and self._opens(pass_.password, room)
+
+    def _opens(self, password: str, room: str) -> bool:
+        """Whether a password, by its id, is one of the room's: it may have another one than its neighbours.
+
+        What was not given for a password is good everywhere.
+        """
+        return not password or any(password == each.id for each in self.passwords.of(room))

@@ -168,6 +168,24 @@ def test_a_guests_token_is_good_as_long_as_its_password():
         Access(PRIVATE).token(text, NOW)
 
 
+def test_a_guest_is_let_into_the_rooms_that_have_the_password_and_into_no_room_with_another():
+    wide, board = (
+        Password(pattern, 1 << 14, 8, 1, b"", b"", id)
+        for pattern, id in (("staff*", "11111111"), ("staff-board", "22222222"))
+    )
+    access = Access(rules({"*": "rw", "staff*": ""}), passwords=Passwords([wide, board]))
+    guest = token({"staff*": "rw"}, password="11111111")
+    assert access.may(Visitor(guest), "staff-tea", "r")
+    assert access.may(Visitor(guest), "coffee", "w"), "as everybody"
+    assert access.identity(Visitor(guest), "coffee") is guest
+    assert not access.may(Visitor(guest), "staff-board", "r")
+    assert not access.may(Visitor(guest), "staff-board", "w")
+    assert access.ended("staff-tea", guest.pass_(), NOW) is None
+    assert access.ended("staff-board", guest.pass_(), NOW) == "revoked"
+    invited = token({"staff*": "rw"})
+    assert access.may(Visitor(invited), "staff-board", "r"), "who was invited came by no password"
+
+
 # What is revoked
 
 
