@@ -2,7 +2,8 @@
 
 A token travels in the header Authorization (`Bearer`), which wins, or in a cookie that no script can read.
 Never in an address: those stand in the logs of every proxy. Another scheme of Authorization is none of ours.
-Where a proxy in front knows the visitor, its header has the name, if nothing else says who it is.
+Where a proxy in front knows the visitor, its header has the name, if nothing else says who it is: a cookie
+that is not good says nothing, or else anybody could come without their name by sending one.
 
 On https the cookie is `__Host-flychat`, which only this very host can set, and no page over http. That name
 is for the path / only. Beneath a base path it is `__Secure-flychat`, which other hosts of the domain could
@@ -25,7 +26,7 @@ BEARER, COOKIE = "bearer", "cookie"
 
 
 class Identity(NamedTuple):
-    """Who somebody is: a token, or what carried one that is not good. `unsure`: that cannot be told now."""
+    """Who somebody is: a token; and what carried one that is not good. `unsure`: that cannot be told now."""
 
     token: Token | None = None
     bad: str = ""  # BEARER, COOKIE or HEADER
@@ -57,10 +58,12 @@ def identify(
         except KeyMissing:
             return Identity(None, "", unsure=True)
         except BadToken:
-            return Identity(None, by)
+            if by == BEARER:
+                return Identity(None, by)
     if access.user_header and trust_proxy and (name := headers.get(access.user_header)):
-        return _named(headers, access.user_header, name, int(now))
-    return NOBODY
+        named = _named(headers, access.user_header, name, int(now))
+        return named._replace(bad=named.bad or by)
+    return Identity(None, by)
 
 
 def _sent(headers: Mapping[str, str], name: str) -> tuple[str, str]:

@@ -271,6 +271,11 @@ async def test_the_header_of_a_proxy_names_who_asks_if_the_proxy_is_trusted(mode
         assert (await said())[0] == 400, "it says who it is, or has to say a name"
         assert (await said(X_User="x" * 65))[0] == 401, "what can be no name counts as a bad token"
         assert (await said("news", X_User="Ann"))[0] == 403, "no right comes with it"
+        status, message = await said(X_User="Ann", Cookie="flychat=nonsense")
+        assert (status, message["user"]) == (200, "Ann"), "who sends a bad cookie is no less who they are"
+        assert (await said(X_User="x" * 65, Cookie="flychat=nonsense"))[0] == 401
+        page = await ask(chat, "/tea", X_User="Ann", Cookie="flychat=nonsense")
+        assert "flychat=" in page.headers["Set-Cookie"], "and the cookie is taken away"
         twice = await chat.request("GET /rooms/tea/messages/ HTTP/1.1\nX-User: ann\nX-User: bob")
         assert b" 401 " in await asyncio.wait_for(twice.reader.readline(), 5)
 
