@@ -11,9 +11,16 @@ from tornado import httputil
 from .. import errors
 from ..errors import Invalid
 
+SHORT_BYTES = 8192  # of a body that has a few short fields, however they are written
 UTF_8 = {"utf-8", "utf8", "us-ascii"}  # the last is a part of it
 
 _CHARSET = re.compile(r""";\s*charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
+
+
+def check_short(body: bytes) -> None:
+    """Raises TooLarge for a body that cannot be a few short fields: to read it might take long."""
+    if len(body) > SHORT_BYTES:
+        raise errors.TooLarge(f"a body has at most {SHORT_BYTES} bytes")
 
 
 def read_fields(content_type: str, body: bytes) -> tuple[dict[str, Any], bool]:

@@ -8,7 +8,7 @@ from typing import Any
 from .. import errors
 from ..access import MODERATE, Token
 from ..access.revocations import ALL_ROOMS
-from .forms import read_fields
+from .forms import check_short, read_fields
 from .rights import RightsHandler
 
 
@@ -32,4 +32,6 @@ class OperatorHandler(RightsHandler):
         return self.identity
 
     def fields(self) -> Mapping[str, Any]:
+        """What is asked for, which says where the right is needed. Raises TooLarge, Unsupported, Invalid."""
+        check_short(self.request.body)
         return read_fields(self.request.headers.get("Content-Type", ""), self.request.body)[0]

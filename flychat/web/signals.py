@@ -14,11 +14,10 @@ from .. import errors
 from ..access import WRITE
 from ..fields import room_name
 from ..signals import HERE, Signal
-from .forms import read_fields
+from .forms import check_short, read_fields
 from .rate import RateLimit
 from .rights import RightsHandler
 
-BODY_BYTES = 8192  # more than all fields take, however they are written
 SHARE = 0.2  # of the rate of messages, and of a signal's cost
 
 
@@ -37,8 +36,7 @@ class SignalsHandler(RightsHandler):
             raise errors.Forbidden("this origin may not post here")
         await self.require(room, WRITE)
         body, who = self.request.body, self.identity
-        if len(body) > BODY_BYTES:
-            raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
+        check_short(body)
         fields, _ = read_fields(self.request.headers.get("Content-Type", ""), body)
         user, named = (None, None) if who is None else (who.sub, who.name)
         signal = Signal.create(room, fields, now=time.time(), user=user, name=named)

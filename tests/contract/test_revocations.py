@@ -127,6 +127,16 @@ async def test_revoking_takes_the_right_to_moderate(mode, tmp_path):
         assert answer.code == 403
 
 
+@pytest.mark.parametrize("mode", ["standalone"])
+@gen_test
+async def test_what_cannot_be_meant_is_not_read_whoever_asks(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        body = json.dumps({"user": "ann", "room": "staff", "more": ["x"] * 2000})
+        for path in ("/revocations/", "/clearings/", "/erasures/", "/session"):
+            answer = await ask(chat, path, "POST", body, Content_Type=JSON)
+            assert code(answer) == (413, "too_large")
+
+
 @with_one_pushpin
 @gen_test
 async def test_a_moderator_who_is_revoked_moderates_no_more(mode, tmp_path):
