@@ -126,10 +126,11 @@ class MessagesHandler(StreamHandler):
         room = self.room = room_name(name)
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
+        self.admit(0)  # before anything is read of the body, which may take as long as all the rest
         if (removal := self._removal()) is not None:
             return self.write_line((await remove(self, room, removal)).json)
-        await self.require(room, WRITE)
         self.admit(cost_of(len(self._body)))
+        await self.require(room, WRITE)
         if len(self._body) > BODY_BYTES:
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
         self._fields, is_form = self._read_fields()

@@ -38,6 +38,7 @@ class MessageHandler(RightsHandler):
 
 async def remove(handler: RightsHandler, room: str, fields: Mapping[str, Any]) -> Message:
     """The entry of the removal that these fields ask for. Raises Refused, Unavailable."""
+    handler.admit(1)
     try:
         await handler.require(room, MODERATE)
         moderates = True
@@ -48,7 +49,8 @@ async def remove(handler: RightsHandler, room: str, fields: Mapping[str, Any]) -
     if who is None:
         raise errors.Unauthorized
     ids = removes_field(fields["removes"])
-    handler.admit(1 if moderates else len(ids))  # as many as they took when they were written
+    if not moderates:  # it costs as many as they took when they were written
+        handler.application.rate_limit.charge(handler.visitor.client, time.monotonic(), len(ids) - 1)
 
     def check(message: Message) -> None:
         if not moderates and message.user != who.sub:

@@ -257,6 +257,18 @@ async def test_a_token_with_a_name_writes_under_it_and_nobody_else_can_say_who_t
 
 @pytest.mark.parametrize("mode", ["standalone"])
 @gen_test
+async def test_what_is_refused_for_want_of_a_right_counts_as_what_is_posted(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path, "--rate-limit", "0.25")) as chat:
+        assert code(await post(chat, "staff")) == (401, "unauthorized")
+        assert code(await post(chat, "staff")) == (429, "too_many_requests")
+        assert (await post(chat, "staff", **bearer(token()))).code == 200, "whoever else comes from there"
+        removal = json.dumps({"removes": [1]})
+        answer = await ask(chat, STAFF, "POST", removal, Content_Type=JSON)
+        assert code(answer) == (429, "too_many_requests")
+
+
+@pytest.mark.parametrize("mode", ["standalone"])
+@gen_test
 async def test_the_header_of_a_proxy_names_who_asks_if_the_proxy_is_trusted(mode, tmp_path):
     options = ("--access", "news=r", "--user-header", "X-User", "--trust-proxy")
     async with standing(mode, tmp_path, *options) as chat:

@@ -20,6 +20,7 @@ from flychat.log import room as room_module
 from flychat.packaged import folder
 from flychat.storage import Broken, Unknown
 from flychat.web import ChatApplication, assets, base
+from flychat.web import messages as messages_module
 from flychat.web.forms import read_fields
 from flychat.web.messages import BODY_BYTES, MessagesHandler
 from flychat.web.rate import RateLimit
@@ -929,6 +930,20 @@ async def test_who_posts_too_often_is_told_when_to_come_back():
         assert (await post(chat, content, X_Forwarded_For="spoofed, 192.0.2.2")).code == 200
         assert (await post(chat, content, X_Forwarded_For="another spoof, 192.0.2.2")).code == 200
         assert chat.application.rate_limit._buckets.keys() == {"127.0.0.1", "192.0.2.1", "192.0.2.2"}
+
+
+@pytest.mark.gen_test
+async def test_of_a_post_over_the_limit_no_field_is_read(monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        messages_module, "read_fields", lambda *given: read.append(given) or read_fields(*given)
+    )
+    async with served() as chat:
+        chat.application.rate_limit = RateLimit(0.001, 1)
+        content = {"from": "ann", "text": "hi"}
+        assert [(await post(chat, content, kind=JSON)).code for _ in range(3)] == [200, 429, 429]
+        assert error(await post(chat, {"removes": [1]}, kind=JSON)) == (429, "too_many_requests")
+        assert len(read) <= 1
 
 
 @pytest.mark.gen_test
