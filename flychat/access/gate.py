@@ -5,7 +5,8 @@ there already, at every recovery, by `ended`. Where nothing of it is configured,
 
 What ends the right of a hold: its token expires, is revoked, or is no longer vouched for: its key has left
 --secret, or the password for which it was given has left the options. A key that is not known here may also
-be one that was not there yet when --secret was read; then the token is younger than that.
+be one that was not there yet when --secret was read; then the token is younger than that, by more than an
+`iat` may lie ahead: else who had the key before it left could make tokens that outlive it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from . import EVERYBODY, HEADER, READ, BadToken, Pass, Rules, Token
+from . import EVERYBODY, HEADER, LEEWAY, READ, BadToken, Pass, Rules, Token
 from .passwords import Passwords
 from .revocations import Revocations
 
@@ -122,7 +123,7 @@ class Access:
     def _vouched(self, pass_: Pass, room: str) -> bool:
         secret = self.secret
         key_is_good = not pass_.key or (
-            secret is not None and (pass_.key in secret.keys or pass_.issued > secret.read_at)
+            secret is not None and (pass_.key in secret.keys or pass_.issued > secret.read_at + LEEWAY)
         )
         return key_is_good and self._opens(pass_.password, room)
 

@@ -22,12 +22,11 @@ from jwt.types import Options
 
 from ..errors import Invalid, Misconfigured, NotFound
 from ..fields import sender_name, user_id
-from . import LIFE, SECRET, BadToken, KeyMissing, Rules, Token, read_pattern, read_rights
+from . import LEEWAY, LIFE, SECRET, BadToken, KeyMissing, Rules, Token, read_pattern, read_rights
 
 ALGORITHM = "HS256"
 ASYMMETRIC = ("RS256", "ES256", "EdDSA")
 KEY_BYTES = 32  # a key of HS256 has at the least
-LEEWAY = 60  # seconds
 TOKEN_CHARACTERS = 4096  # a cookie has no more
 ROOMS = 100  # patterns of one token
 REMEMBERED = 10_000

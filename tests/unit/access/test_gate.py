@@ -140,7 +140,8 @@ def password(id: str) -> Passwords:
         ("box", Pass("revoked-for-good", NOW - 5, NOW + 1), "revoked"),
         ("staff", Pass(P, NOW, NOW + 1, KEY), None),
         ("staff", Pass(P, NOW, NOW + 1, "ffffffff"), "revoked"),  # a key that was dropped
-        ("staff", Pass(P, NOW + 1, NOW + 2, "ffffffff"), None),  # one that is younger than what we know
+        ("staff", Pass(P, NOW + 61, NOW + 99, "ffffffff"), None),  # one that is younger than what we know
+        ("staff", Pass(P, NOW + 60, NOW + 99, "ffffffff"), "revoked"),  # dropped, and its `iat` is ahead
         ("staff", Pass(P, NOW, NOW + 1, KEY, "11111111"), None),
         ("staff", Pass(P, NOW, NOW + 1, KEY, "22222222"), "revoked"),  # a password that has changed
     ],
