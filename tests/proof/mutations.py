@@ -1272,7 +1272,7 @@ PASSES = [
         line(
             "a_key_that_left_is_believed",
             "A hold goes on with a token whose key is no key any more.",
-            *(Access, "ended", " or not self._vouched(pass_)", ""),
+            *(Access, "ended", " or not self._vouched(pass_, room)", ""),
         ),
         "rotate",
     ),
