@@ -19,10 +19,11 @@ from ..errors import TooLarge, Unavailable
 from ..fields import iso_date, new_id
 from ..messages import Draft
 from ..storage import Engine, Rejected, Taken, Throttled, Unknown
-from .revocations import Revocations
+from .revocations import ALL_ROOMS, Revocations
 
 RULES = "/rules"  # no room: a name is without a slash
 AUTHOR = "flychat"
+ROOMS_BYTES = COMMIT_BYTES // 2  # up to which single rooms have: who moderates one leaves the rest to others
 PATIENCE = 5.0  # seconds for which what fails is tried again
 PAUSE = 0.2
 
@@ -52,6 +53,8 @@ class Rulebook:
             commit = Commit.of(last + 1, [entry])
             if commit.size > COMMIT_BYTES:
                 raise TooLarge("too much is revoked: let the tokens expire sooner, or change the secret")
+            if room != ALL_ROOMS and commit.size > ROOMS_BYTES:
+                raise TooLarge("too much is revoked in single rooms: for all rooms there is more space")
             if await self._put(commit):
                 return new, now
 

@@ -118,6 +118,21 @@ async def test_more_than_a_commit_holds_is_refused():
     await book.revoke([f"{n:016}" for n in range(500)], "")
 
 
+@gen_test
+async def test_who_moderates_a_room_cannot_fill_what_all_rooms_need():
+    book = Rulebook(MemoryEngine())
+    for start in itertools.count(0, 50):
+        try:
+            await book.revoke([f"{n:016}" for n in range(start, start + 50)], "tea")
+        except TooLarge:
+            break
+    assert start >= 300
+    with pytest.raises(TooLarge):
+        await book.revoke([f"{n:016}" for n in range(50)], "coffee")
+    await book.revoke([f"{n:016}" for n in range(2000, 2200)], "")
+    assert ("0000000000002000", "") in (await book.read()).moments
+
+
 # The keeper
 
 PRIVATE = Rules.of_rules([("*", frozenset())])
