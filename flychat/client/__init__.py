@@ -68,6 +68,7 @@ __all__ = [
 ]
 
 FIRST_PAUSE = 1.0  # seconds, unless the stream says another in `retry:`
+LEAST_PAUSE = 0.25  # whatever is said: who answers `retry: 0` is not flychat, and is not to be stormed
 LONGEST_PAUSE = 30.0
 RECOGNISED = 120.0  # seconds for which a server knows a message by its provisional id alone, at least
 
@@ -117,7 +118,7 @@ async def stream(
                 opened = True
                 async for event in events:
                     failures = 0
-                    retry = retry if event.retry is None else event.retry / 1000
+                    retry = retry if event.retry is None else max(LEAST_PAUSE, event.retry / 1000)
                     if event.name == "signal" and signals:
                         yield read_signal(room, event.data)
                     seen = follower.take(event)

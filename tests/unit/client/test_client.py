@@ -275,6 +275,7 @@ def refusal(status: int, *headers: str, code: str = "x") -> bytes:
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch):
     monkeypatch.setattr(client, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(client, "LEAST_PAUSE", 0.001)
 
 
 async def followed(url: str, until: int, **options) -> list[StreamEvent]:
@@ -432,6 +433,17 @@ async def test_the_server_says_how_long_to_wait():
         began = time.monotonic()
         await followed(server.url, 1)
         assert time.monotonic() - began >= 0.2 + 1.0
+
+
+@gen_test
+async def test_a_server_that_would_have_no_pause_is_not_stormed(monkeypatch):
+    monkeypatch.setattr(client, "LEAST_PAUSE", 0.3)
+    (one,) = official_events(1)
+    at_once = streamed(Event("stream-open", "{}", retry=0))
+    async with Scripted([at_once, at_once, at_once, streamed(OPEN, one)]) as server:
+        began = time.monotonic()
+        await followed(server.url, 1)
+        assert time.monotonic() - began >= 3 * 0.15
 
 
 def test_pauses_grow_are_bounded_and_differ():
