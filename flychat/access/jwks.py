@@ -139,6 +139,6 @@ def _read_key(given: Any) -> jwt.PyJWK | None:
         return None
     try:
         key = jwt.PyJWK(given)
-    except (jwt.PyJWTError, ValueError, TypeError, KeyError):
+    except (jwt.PyJWTError, ValueError, TypeError, KeyError, NotImplementedError):  # the last one for "none"
         return None
     return key if key.algorithm_name in ASYMMETRIC else None

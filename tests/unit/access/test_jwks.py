@@ -98,6 +98,7 @@ async def test_keys_that_are_secret_or_for_encryption_or_unknown_count_for_nothi
         7,
         public("ES256"),
         public("EdDSA", alg="ES512"),
+        public("RS256", alg="none"),
     ]
     keys = issuer.key_set()
     await keys.learn()
