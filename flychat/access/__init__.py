@@ -27,6 +27,7 @@ from ..sse import read_position
 
 READ, WRITE, MODERATE = "r", "w", "m"
 SECRET, JWKS, HEADER = "secret", "jwks", "header"  # what vouches for a token
+UNSURE = "unsure"  # why a hold must not go on, where nobody can say whether it has a right: it may come back
 LEEWAY = 60  # seconds that an `iat` may lie ahead: clocks differ
 LIFE = 400 * 86_400  # seconds for which a token is believed; a browser keeps a cookie for as long
 ID_CHARACTERS = 16  # of the 43 of a hash: 96 bits

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from . import EVERYBODY, HEADER, LEEWAY, READ, BadToken, Pass, Rules, Token
+from . import EVERYBODY, HEADER, LEEWAY, READ, UNSURE, BadToken, Pass, Rules, Token
 from .passwords import Passwords
 from .revocations import Revocations
 
@@ -109,7 +109,7 @@ class Access:
             return "expired"
         if pass_.issued <= self.revocations.moment(pass_.id, room) or not self._vouched(pass_, room):
             return "revoked"
-        return "unsure" if self.doubtful else None
+        return UNSURE if self.doubtful else None
 
     def token(self, text: str, now: float) -> Token:
         """The token of this text. Raises BadToken."""

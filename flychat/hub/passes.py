@@ -14,11 +14,9 @@ import time
 from collections.abc import Callable
 from typing import TypeAlias
 
-from ..access import Pass
+from ..access import UNSURE, Pass
 from ..streams import stream_end
 from .sockets import SLICE, Connection, Connections
-
-UNSURE = "unsure"  # whether the right is still there: such a hold is cut, without a word, and may come back
 
 Ended: TypeAlias = Callable[[str, Pass | None, float], str | None]  # (room, pass, now) -> why, or None
 
@@ -77,7 +75,7 @@ class Passes:
         """A slice of them at once, the others when the loop has had its turn."""
         for held in holds[at : at + SLICE]:
             if held in self._carried and (why := self.ended(*self._carried[held], time.time())):
-                if why == UNSURE:
+                if why == UNSURE:  # without a word: it may come back
                     self._connections.cut(held, why)
                 else:
                     let_go(self._connections, held, stream_end(why).encode(), why)

@@ -16,7 +16,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import stream_request_body
 
 from .. import errors, streams
-from ..access import READ, WRITE, Pass
+from ..access import READ, UNSURE, WRITE, Pass
 from ..errors import Invalid
 from ..fields import new_id, room_name, sender_name
 from ..messages import Draft, wire_json
@@ -38,6 +38,8 @@ REFUSED = Counter("flychat_recoveries_refused", "Recoveries of holds without a r
 class StreamHandler(RightsHandler):
     """Answers a request for a stream: what the hub's port calls a Response."""
 
+    _pass: Pass | None = None  # of the hold
+
     async def stream(self, request: streams.StreamRequest, pass_: Pass | None = None) -> None:
         """Answers with a stream, whose hold carries the pass. Raises Unproxied, Unavailable."""
         if not self.visitor.proxied:
@@ -52,6 +54,7 @@ class StreamHandler(RightsHandler):
         self.set_headers(streams.STREAM_HEADERS)
         self.keep_private()
         self.allow_origin()
+        self._pass = pass_
         if self.request.method != "HEAD":
             await self.while_here(self.chat.stream(request, self, self.visitor.address, pass_))
 
@@ -60,10 +63,13 @@ class StreamHandler(RightsHandler):
         return time.monotonic() - self.request.request_time()
 
     def send(self, headers: Mapping[str, str], body: bytes) -> None:
-        self.set_headers(headers)
-        self.write(body)
+        if not self._has_ended():
+            self.set_headers(headers)
+            self.write(body)
 
     def take(self) -> tuple[socket.socket, bytes, bool] | None:
+        if self._has_ended():
+            return None
         chunked = self.request.version != "HTTP/1.0"
         cookies = [("Set-Cookie", cookie.OutputString(None)) for cookie in self.cookies_to_set()]
         head = streams.answer_head([*self._headers.get_all(), *cookies], chunked=chunked)
@@ -71,6 +77,16 @@ class StreamHandler(RightsHandler):
         if stream is None or stream.closed():
             return None
         return taken_from(stream), head, chunked
+
+    def _has_ended(self) -> bool:
+        """Whether the right has ended while the plan was made: then that is all that is told."""
+        if self._pass is None or self.room is None:
+            return False
+        reason = self.application.access.ended(self.room, self._pass, time.time())
+        if reason is None or reason == UNSURE:  # of which the hub takes care
+            return False
+        self.write(streams.stream_end(reason).encode())
+        return True
 
 
 @stream_request_body

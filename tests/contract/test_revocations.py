@@ -73,6 +73,29 @@ async def test_a_revoked_stream_ends_at_once_and_all_others_go_on(mode, tmp_path
             assert await client.until_id(1) == [1]
 
 
+@pytest.mark.parametrize("mode", ["standalone", "model"])
+@gen_test
+async def test_who_is_revoked_while_the_log_is_read_is_told_that_and_nothing_else(
+    mode, tmp_path, monkeypatch
+):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        chatting, plan = chat.server.application.chat, chat.server.application.chat.plan
+
+        async def slowly(*asked):
+            await chat.server.keeper.revoke("ann", "staff")
+            await post(chat, "staff", **bearer(token("bob")))
+            return await plan(*asked)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(chatting, "plan", slowly)
+            ann = await chat.stream(None, f"Authorization: Bearer {old('ann')}", room="staff")
+            end = await ann.next()
+        assert (end.type, json.loads(end.data)) == ("stream-end", {"reason": "revoked"})
+        assert b"\r\nContent-Length: 46\r\n" in ann.head, "and there is no more"
+        bob = await opened(chat, token("bob"))
+        assert await bob.until_id(1)
+
+
 @with_one_pushpin
 @gen_test
 async def test_who_is_revoked_does_not_come_back_with_the_same_token(mode, tmp_path):
