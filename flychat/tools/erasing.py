@@ -65,7 +65,10 @@ async def _through(
         return erased, then
 
     if not rooms:
-        rooms = [_named(each) for each in (await ask_server(url, secret, "/rooms/", "*")).get("rooms") or ()]
+        listed = (await ask_server(url, secret, "/rooms/", "*")).get("rooms")
+        if not isinstance(listed, list):
+            raise ConnectionError(NOT_FLYCHAT)
+        rooms = list(map(_named, listed))
     return await _all(rooms, step)
 
 

@@ -59,7 +59,11 @@ async def ask_server(
     text = read_secret(secret_given(secret)).sign(claims)
     headers = {"Content-Type": "application/json", **await http.bearing(text)}
     body = None if content is None else json.dumps(content).encode()
-    answer = json.loads(await http.fetch(url + path, headers, body, seconds=seconds))
+    said = await http.fetch(url + path, headers, body, seconds=seconds)
+    try:
+        answer = json.loads(said)
+    except (ValueError, RecursionError):
+        answer = None
     if not isinstance(answer, dict):
         raise ConnectionError(NOT_FLYCHAT)
     return answer

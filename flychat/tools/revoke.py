@@ -10,7 +10,7 @@ from ..access.revocations import ALL_ROOMS
 from ..access.rulebook import Rulebook
 from ..errors import Invalid, Misconfigured
 from ..fields import user_id
-from .operator import ask_server, server_options
+from .operator import NOT_FLYCHAT, ask_server, server_options
 from .stores import existing_store, named_room, opened, store_option
 from .terminal import interruptible, printable
 
@@ -47,7 +47,9 @@ def revoke_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namesp
 
 async def _through(url: str, secret: str | None, sub: str, where: str) -> None:
     content = {"user": sub} | ({"room": where} if where else {})
-    await ask_server(url, secret, "/revocations/", where or "*", content)
+    answer = await ask_server(url, secret, "/revocations/", where or "*", content)
+    if answer.get("user") != sub or type(answer.get("at")) is not int:
+        raise ConnectionError(NOT_FLYCHAT)
 
 
 async def _into(store: tuple[str, str], sub: str, where: str) -> None:

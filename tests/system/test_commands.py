@@ -497,6 +497,24 @@ def test_what_a_server_says_does_not_steer_the_terminal(tmp_path):
     assert all("no\N{REPLACEMENT CHARACTER}" in each for each in told)
 
 
+@pytest.mark.parametrize(
+    "body", ["", "oops", "7", "{}", "[" * 100_000, '{"rooms": 7}'], ids=lambda body: body[:12]
+)
+def test_what_is_asked_of_another_server_than_flychat_is_not_said_to_be_done(body, tmp_path):
+    (tmp_path / "secret").write_text(rights.KEY)
+    answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    with answering(answer) as url:
+        for arguments in (
+            ("revoke", "ann"),
+            ("erase", "--user", "ann"),
+            ("erase", "--user", "ann", "--room", "tea"),
+            ("clear", "tea"),
+            ("remove", "tea", "1"),
+        ):
+            ended = run(*arguments, "--url", url, "--secret", "secret", cwd=tmp_path)
+            assert ended == (1, "", "flychat: somebody else has answered in place of flychat\n")
+
+
 STDOUTS = {
     "utf-8": (
         {"LC_ALL": "C"},
