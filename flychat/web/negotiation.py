@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 
+PARTS = 50  # of a header that are looked at: browsers name ten, and a head has room for 16,000
 _QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
@@ -22,8 +24,7 @@ def prefers(accept: str, wanted: str, otherwise: str) -> bool:
 def takes_gzip(accept_encoding: str) -> bool:
     """By name, or by `*`; a quality of 0 refuses it. Without the header nothing is compressed."""
     qualities = {}
-    for part in accept_encoding.lower().split(","):
-        coding, *parameters = (piece.strip() for piece in part.split(";"))
+    for coding, parameters in _parts(accept_encoding):
         qualities[coding] = _quality(parameters)
     return qualities.get("gzip", qualities.get("*", 0.0)) > 0
 
@@ -31,14 +32,20 @@ def takes_gzip(accept_encoding: str) -> bool:
 def _rank(accept: str, media_type: str) -> tuple[float, int, int]:
     """(quality, specificity, -place) of the most specific range that matches; zeros if none does."""
     best = (0.0, 0, 0)
-    for place, part in enumerate(accept.lower().split(",")):
-        media_range, *parameters = (piece.strip() for piece in part.split(";"))
+    for place, (media_range, parameters) in enumerate(_parts(accept)):
         if media_range not in (media_type, media_type.split("/")[0] + "/*", "*/*"):
             continue
         specificity = 3 - media_range.count("*")
         if specificity > best[1]:
             best = (_quality(parameters), specificity, -place)
     return best if best[0] > 0 else (0.0, 0, 0)
+
+
+def _parts(header: str) -> Iterator[tuple[str, list[str]]]:
+    """What is named, each with its parameters."""
+    for part in header.lower().split(",", PARTS)[:PARTS]:
+        name, *parameters = (piece.strip() for piece in part.split(";", PARTS)[:PARTS])
+        yield name, parameters
 
 
 def _quality(parameters: list[str]) -> float:

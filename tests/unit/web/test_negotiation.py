@@ -28,6 +28,9 @@ from flychat.web.negotiation import prefers
         ("text/event-stream;q=x", False),
         ("application/json;q=0.5, text/event-stream;q=0.4", False),
         ("text/event-stream, text/event-stream;q=0", True),  # of two for one type the first
+        ("x/y," * 10 + "text/event-stream", True),
+        ("x/y," * 1000 + "text/event-stream", False),  # so many are not looked at: that would take a while
+        ("text/event-stream" + ";x" * 1000, True),
     ],
 )
 def test_a_stream_is_for_those_who_prefer_it(accept, stream):
