@@ -56,7 +56,7 @@ class Later(ConnectionError):
 
     def __init__(self, status: int, text: str, seconds: float) -> None:
         super().__init__(f"{status} {text}")
-        self.seconds = seconds
+        self.status, self.seconds = status, seconds
 
 
 def messages_url(url: str, room: str) -> str:

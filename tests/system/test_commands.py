@@ -515,6 +515,17 @@ def test_what_is_asked_of_another_server_than_flychat_is_not_said_to_be_done(bod
             assert ended == (1, "", "flychat: somebody else has answered in place of flychat\n")
 
 
+def test_who_asks_for_more_than_the_servers_limit_waits_and_gets_it_done(tmp_path):
+    (tmp_path / "secret").write_text(rights.KEY)
+    refusal = b"HTTP/1.1 429 X\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+    body = b'{"erased": 3, "next": null}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with answering(refusal, answer) as url:
+        given = ("erase", "--user", "ann", "--room", "tea", "--url", url, "--secret", "secret")
+        code, out, _ = run(*given, cwd=tmp_path)
+    assert (code, out) == (0, "flychat: 3 messages of ann are erased\n")
+
+
 STDOUTS = {
     "utf-8": (
         {"LC_ALL": "C"},
