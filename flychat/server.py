@@ -41,9 +41,10 @@ from .storage.opened import open_engine
 from .streams import committed
 from .web import ChatApplication
 from .web.application import Recovery
+from .web.held_by_proxy import HeldByProxy
+from .web.held_here import HeldHere
 from .web.listener import Listener
 from .web.rate import RateLimit
-from .web.shortcut import Shortcut
 from .web.signals import signal_limit
 
 if TYPE_CHECKING:
@@ -192,11 +193,7 @@ def hold_here(
         max_streams_per_client=config.max_streams_per_client,
         ended=access.ended,
     )
-
-    def listener(application: ChatApplication, **options: Any) -> Listener:
-        return Shortcut(application, hold=hub.hold_socket, **options)
-
-    return hub, listener
+    return hub, partial(HeldHere, hold=hub.hold_socket)
 
 
 def held_by_proxies(
@@ -207,7 +204,7 @@ def held_by_proxies(
     verified, first = not access.all_public, config.answer_first
     path, signals = config.base_path, config.signals
     hub = PushpinHub(grip_urls, all_verified=verified, answer_first=first, base_path=path, signals=signals)
-    return hub, partial(Shortcut, hold=None)
+    return hub, HeldByProxy
 
 
 async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -6,17 +6,17 @@ client in after a restart.
 
 So a connection is peeked at when it has something to say: its bytes are read, and left in the kernel. If they
 are one whole, plain request (plain.py), and nothing stands against it, they are consumed and answered here: a
-stream is held by the hub, at once or when the log has been read; a message is stored. (Where a proxy holds
-the streams, only messages are plain.) Everything else is Tornado's business, whatever is refused included: it
-gets the socket untouched, and never knows. So what is refused, and in which order, is said in one place. Only
-what can go wrong after a message was taken is told here, as the same Problem.
+message is stored here, a stream is held (held_here.py), or its proxy told how to (held_by_proxy.py). All else
+is Tornado's business, whatever is refused included: it gets the socket untouched, and never knows. So what is
+refused, and in which order, is said in one place. Only what can go wrong after a message was taken is told
+here, as the same Problem.
 
 Browsers and proxies often send a head and its body one after the other: where the head is plain, the kernel
 is asked to tell when all is there.
 
-    accept --> peek --> plain? --> hub (a stream), or a POST: stored, answered, peeked at again
-                 ^        | no
-                 |        v
+    accept --> peek --> plain? --> a stream: held, with its connection
+                 ^        | no \
+                 |        v      > all else: answered, peeked at again
                  +---- Tornado    it gives a connection back whose next request is plain
 """
 
@@ -25,7 +25,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -34,15 +34,14 @@ from tornado.httputil import format_timestamp
 
 from ..errors import FlychatError, Overloaded
 from ..messages import Draft, Message
-from ..streams import STREAM_HEADERS, StreamPlan, answer_head
+from ..streams import STREAM_HEADERS, answer_head
 from .application import BaseApplication
 from .base import DEFAULT_HEADERS, JSON, POSTS, readable_by
 from .clients import PEEK_BYTES, Client, ClientListener
-from .cold_rooms import Asked, ColdRooms
 from .forms import read_fields
 from .listener import Connection, taken_from
 from .messages import again
-from .plain import Plain, PlainPost, begun_post, is_whole_post, origin_of, plain_request
+from .plain import Plain, PlainPost, PlainStream, begun_post, is_whole_post, origin_of, plain_request
 from .posted import log_post
 from .problems import Problem, problem_of
 from .rate import cost_of
@@ -53,32 +52,34 @@ SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
 
 
 class Shortcut(ClientListener):
-    """The HTTP server of an application, which has the streams of plain requests held by `hold`.
+    """The HTTP server of an application. A subclass knows who holds its streams."""
 
-    Without that they are Tornado's too: a proxy holds them.
-    """
+    pauses = True  # whether it is the client that pauses if its connection does
 
     def initialize(  # type: ignore[override]
-        self,
-        application: BaseApplication,
-        *args: Any,
-        hold: Callable[[StreamPlan, socket.socket, bytes, str], None] | None,
-        **kwargs: Any,
+        self, application: BaseApplication, *args: Any, **kwargs: Any
     ) -> None:
         super().initialize(application, *args, shedding=application.shedding, **kwargs)
-        self._application, self._hold = application, hold
-        self._base = application.paths.base
-        self._cold_rooms = ColdRooms(application, self._answer_stream)
+        self.application = application
+        self.base = application.paths.base
         self._heads = Heads.at(0)
 
+    def plain(self, data: bytes) -> Plain | None:
+        """What these bytes ask for, if that is answered here."""
+        return plain_request(data, self.base)
+
+    def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
+        """Answers, now or when there is a plan; False if something is against it: then nothing was done."""
+        raise NotImplementedError
+
     def diverts(self, connection: Connection) -> bool:
-        if self._application.draining:
+        if self.application.draining:
             return False
         try:
             data = connection.socket.recv(PEEK_BYTES, socket.MSG_PEEK)
         except OSError:
             return False
-        ours = self._plain(data) is not None or self._begun(data) > 0
+        ours = self.plain(data) is not None or self._begun(data) > 0
         if ours:
             self._loop.call_soon(self._take_back, connection)
         return ours
@@ -92,7 +93,7 @@ class Shortcut(ClientListener):
             return self._serve(client, data)
         self._serve(client, data, begun=True)
         if client.posted is None:
-            self._application.end(client)
+            self.application.end(client)
         return None
 
     def _serve(self, client: Client, data: bytes, *, begun: bool = False) -> None:
@@ -102,24 +103,20 @@ class Shortcut(ClientListener):
                 return
             if client.turn is Turn.EARLY:
                 return self.wait_for(client)
-        plain = None if self._application.draining and not begun else self._plain(data)
+        plain = None if self.application.draining and not begun else self.plain(data)
         if plain is None and not begun and (size := self._begun(data)):
-            self._application.begin(client)
+            self.application.begin(client)
             self.wait_for_all(client, size)
-        elif plain is None or not self._answer(client, plain, len(data)):
+        elif plain is None or not self._answers(client, plain, len(data)):
             self.hand_over(client)
 
     def drop(self, client: Client) -> None:
         if client.partial:
-            self._application.end(client)
+            self.application.end(client)
         super().drop(client)
 
-    def _plain(self, data: bytes) -> Plain | None:
-        plain = plain_request(data, self._base)
-        return plain if self._hold is not None or isinstance(plain, PlainPost) else None
-
     def _begun(self, data: bytes) -> int:
-        return 0 if self._application.draining else begun_post(data, PEEK_BYTES, self._base)
+        return 0 if self.application.draining else begun_post(data, PEEK_BYTES, self.base)
 
     def _shed(self, client: Client, data: bytes, *, gone: bool) -> bool:
         """Refuses a POST as cheaply as can be; False if it is unusual, and Tornado has to."""
@@ -127,57 +124,31 @@ class Shortcut(ClientListener):
             SHED_GONE.inc()
             self.drop(client)
             return True
-        if not is_whole_post(data, self._base):
+        if not is_whole_post(data, self.base):
             return False
         SHED_REFUSED.inc()
         client.socket.recv(len(data))
-        if self._send(client, self._shed_answer(data)):
-            # A proxy's connection is not one client's.
-            (self.wait_for if self._hold is None else self.pause)(client)
+        if self.send(client, self._shed_answer(data)):
+            (self.pause if self.pauses else self.wait_for)(client)
         return True
 
     def _shed_answer(self, data: bytes) -> bytes:
-        heads, listed = self._heads_now(), self._application.cors_origins
+        heads, listed = self.heads(), self.application.cors_origins
         if not listed or (origin := origin_of(data)).lower() not in listed:
             return heads.shed
         return refusal(problem_of(Overloaded()), heads.second, {**readable_by(origin), "Vary": "Origin"})
 
-    async def close_all_connections(self) -> None:
-        self._cold_rooms.close()
-        await super().close_all_connections()
-
-    def _answer(self, client: Client, plain: Plain, size: int) -> bool:
+    def _answers(self, client: Client, plain: Plain, size: int) -> bool:
         """Answers a request of `size` bytes; False if something is against it: then nothing was done."""
-        if not self._application.access.public(plain.room, plain.right, plain.headers):
+        if not self.application.access.public(plain.room, plain.right, plain.headers):
             return False
-        address = self._application.address_of(plain.headers, client.address[0])
+        address = self.application.address_of(plain.headers, client.address[0])
         if isinstance(plain, PlainPost):
             return self._post(client, plain, size, address)
-        self.forget(client)
-        asked = Asked(client, plain.request, size, address)
-        if plan := self._application.chat.plan_at_once(plain.request, address):
-            self._answer_stream(asked, plan)
-        else:
-            self._cold_rooms.wait(asked)
-        return True
-
-    def _answer_stream(self, asked: Asked, plan: StreamPlan | None) -> None:
-        """Has the stream held. Where there is no plan, Tornado refuses what it asks for itself."""
-        client = asked.client
-        if plan is None or self._hold is None:
-            return self.hand_over(client)
-        try:
-            client.socket.recv(asked.size)
-        except OSError:  # the client has gone
-            return client.socket.close()
-        try:
-            self._hold(plan, client.socket, self._heads_now().stream, asked.address)
-        except OSError as error:  # it has closed the connection, whose request is consumed
-            self.refused.tell("a stream cannot be held: %s", error.strerror)
-        return None
+        return self.stream(client, plain, size, address)
 
     def _post(self, client: Client, plain: PlainPost, size: int, address: str) -> bool:
-        application = self._application
+        application = self.application
         if plain.origin and plain.origin in application.cors_origins:  # it is to be named in the answer
             return False
         try:
@@ -208,30 +179,30 @@ class Shortcut(ClientListener):
         if not gone:  # its next request has to wait
             return self.forget(client)
         if client.posted is not None:
-            self._application.chat.withdraw(client.posted)
+            self.application.chat.withdraw(client.posted)
         return self.drop(client)
 
     def _stored(
         self, client: Client, address: str, fields: dict[str, Any], stored: asyncio.Future[Message]
     ) -> None:
         """The message is stored, or is not: the client is told, if it is still there."""
-        self._application.end(client)
+        self.application.end(client)
         draft, client.posted = client.posted, None
-        if draft is not None and self._application.log_posts:
+        if draft is not None and self.application.log_posts:
             log_post(draft, address, None if stored.exception() else stored.result())
         if client.socket.fileno() < 0 or draft is None:
             return None
         if (error := stored.exception()) is None:
             POSTED.inc()
             body = stored.result().json
-            answer = _with_body(self._heads_now().message, body)
+            answer = _with_body(self.heads().message, body)
         else:
             answer = self._refusal(error, draft.room, fields)
-        if self._send(client, answer):
+        if self.send(client, answer):
             self.wait_for(client)
         return None
 
-    def _send(self, client: Client, answer: bytes) -> bool:
+    def send(self, client: Client, answer: bytes) -> bool:
         """Says whether the answer is out; else nothing more is to be done for the client here."""
         try:
             sent = client.socket.send(answer)
@@ -248,11 +219,11 @@ class Shortcut(ClientListener):
         """As BaseHandler.write_error."""
         problem = problem_of(error, again=again(fields))
         POSTS.labels(str(problem.status)).inc()
-        path = self._application.paths.messages(room)
-        id = self._application.failed("POST", path, problem) if problem.ours else None
+        path = self.application.paths.messages(room)
+        id = self.application.failed("POST", path, problem) if problem.ours else None
         return refusal(problem, int(time.time()), {} if id is None else {"X-Request-Id": id})
 
-    def _heads_now(self) -> Heads:
+    def heads(self) -> Heads:
         if self._heads.second != (now := int(time.time())):
             self._heads = Heads.at(now)
         return self._heads

@@ -843,7 +843,7 @@ LINES = [
         line(
             "let_a_proxys_connection_pause",
             "After a refusal a proxy's connection is not looked at for seconds, whoever asks on it.",
-            *(Shortcut, "_shed", "self.wait_for if self._hold is None else self.pause", "self.pause"),
+            *(Shortcut, "_shed", "self.pause if self.pauses else self.wait_for", "self.pause"),
         ),
         "unit/web/test_shedding.py::test_a_proxys_connection_does_not_pause_since_others_come_on_it",
     ),

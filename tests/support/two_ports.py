@@ -6,7 +6,8 @@ import socket
 from tornado.netutil import bind_sockets
 
 from flychat.hub.pushpin import PushpinHub
-from flychat.web.shortcut import Shortcut
+from flychat.web.held_by_proxy import HeldByProxy
+from flychat.web.held_here import HeldHere
 from tests.support.served import served
 
 FORM = b"from=ann&text=hello"
@@ -48,7 +49,10 @@ async def two_ports(*, send: int = 0, proxies: PushpinHub | None = None, **optio
         application = chat.application
         application.trust_proxy = proxies is None
         application.way = chat.hub.way if proxies is None else proxies.way
-        shortcut = Shortcut(application, hold=hold if proxies is None else None, **options)
+        if proxies is None:
+            shortcut = HeldHere(application, hold=hold, **options)
+        else:
+            shortcut = HeldByProxy(application, **options)
         sockets = bind_sockets(0, "127.0.0.1")
         if send:
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)

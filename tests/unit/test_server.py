@@ -11,6 +11,7 @@ from flychat.config import Config
 from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
 from flychat.web.listener import Listener
+from flychat.web.shortcut import Shortcut
 
 STEPS = {  # what is made to fail, and the parts that are there by then
     "open_engine": "",
@@ -128,7 +129,7 @@ async def test_a_failure_in_any_step_leaks_no_socket_no_task_and_no_pushpin(mode
     if step == "mode.hold":
         whose, name = (server, "LocalHub") if mode == "standalone" else (pushpin_module, "PushpinHub")
     elif step == "add_sockets":
-        whose, name = server.Shortcut, step
+        whose, name = Shortcut, step
     else:
         whose, name = server, step
     monkeypatch.setattr(whose, name, fail)
