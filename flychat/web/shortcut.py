@@ -25,25 +25,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
-from typing import Any, NamedTuple
-
-from tornado.httputil import format_timestamp
+from typing import Any
 
 from ..errors import FlychatError, Overloaded
 from ..messages import Draft, Message
-from ..streams import STREAM_HEADERS, answer_head
 from .application import BaseApplication
-from .base import DEFAULT_HEADERS, JSON, POSTS, readable_by
+from .base import POSTS, readable_by
 from .clients import PEEK_BYTES, Client, ClientListener
 from .forms import read_fields
+from .heads import Heads, refusal, with_body
 from .listener import Connection, taken_from
 from .messages import again
 from .plain import Plain, PlainPost, PlainStream, begun_post, is_whole_post, origin_of, plain_request
 from .posted import log_post
-from .problems import Problem, problem_of
+from .problems import problem_of
 from .rate import cost_of
 from .shedding import SHED, Turn
 
@@ -195,7 +191,7 @@ class Shortcut(ClientListener):
         if (error := stored.exception()) is None:
             POSTED.inc()
             body = stored.result().json
-            answer = _with_body(self.heads().message, body)
+            answer = with_body(self.heads().message, body)
         else:
             answer = self._refusal(error, draft.room, fields)
         if self.send(client, answer):
@@ -227,45 +223,3 @@ class Shortcut(ClientListener):
         if self._heads.second != (now := int(time.time())):
             self._heads = Heads.at(now)
         return self._heads
-
-
-class Heads(NamedTuple):
-    """What is the same in all answers of a second, as they tell the time."""
-
-    second: int
-    stream: bytes  # the head of one
-    message: bytes  # the head of one, up to the length of its body
-    shed: bytes  # a POST is refused: a whole answer
-
-    @classmethod
-    def at(cls, second: int) -> Heads:
-        stream = {**DEFAULT_HEADERS, **STREAM_HEADERS, "Date": format_timestamp(second)}
-        return cls(
-            second,
-            answer_head(stream.items(), chunked=True),
-            _json_head("200 OK", second, {}),
-            refusal(problem_of(Overloaded()), second),
-        )
-
-
-def refusal(problem: Problem, second: int, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
-    """As BaseHandler.write_error answers at this time, with these headers more."""
-    head = _json_head(f"{problem.status} {problem.title}", second, {**problem.headers, **more})
-    return _with_body(head, problem.json.encode())
-
-
-def _json_head(status: str, second: int, more: Mapping[str, str]) -> bytes:
-    """The head that Tornado would write, up to the length of the body."""
-    headers = {
-        "Server": "",  # stands first; which it is, DEFAULT_HEADERS say
-        "Content-Type": JSON,
-        "Date": format_timestamp(second),
-        **DEFAULT_HEADERS,
-        **more,
-    }
-    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items()), ""]
-    return "\r\n".join(lines).encode("latin-1")
-
-
-def _with_body(head: bytes, body: bytes) -> bytes:
-    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)

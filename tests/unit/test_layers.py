@@ -27,6 +27,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "web.held_here": {"server"},
     "web.held_by_proxy": {"server"},
     "web.shortcut": {"web.held_by_proxy", "web.held_here"},
+    "web.heads": {"web.shortcut"},
     "web.plain": {"web.held_by_proxy", "web.held_here", "web.shortcut"},
     "web.clients": {"web.cold_rooms", "web.held_here", "web.shortcut"},
     "web.cold_rooms": {"web.held_here"},
@@ -47,6 +48,7 @@ TORNADO = {
     "base",
     "credentials",
     "forms",
+    "heads",
     "listener",
     "messages",
     "pages",
@@ -180,6 +182,7 @@ ALLOWED = {
     "web.listener": {"web.shedding", "web.visitor"},
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.cold_rooms": PURE | {"web.application", "web.clients"},
+    "web.heads": PURE | {"web.base", "web.problems"},
     "web.held_here": PURE | {"web.application", "web.clients", "web.cold_rooms", "web.plain", "web.shortcut"},
     "web.held_by_proxy": {"web.plain", "web.shortcut"},
     "web.shortcut": PURE
@@ -188,6 +191,7 @@ ALLOWED = {
         "web.base",
         "web.clients",
         "web.forms",
+        "web.heads",
         "web.listener",
         "web.messages",
     }

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from flychat.storage import Broken
 from flychat.streams import StreamRequest
 from flychat.web.clients import PEEK_BYTES
+from flychat.web.heads import Heads
 from flychat.web.plain import KNOWN, PlainStream, plain_request
-from flychat.web.shortcut import Heads
 from tests.support.served import WAIT
 from tests.support.two_ports import two_ports
 

@@ -1,0 +1,56 @@
+"""What the shortcut answers, in bytes, as Tornado would write it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from tornado.httputil import format_timestamp
+
+from ..errors import Overloaded
+from ..streams import STREAM_HEADERS, answer_head
+from .base import DEFAULT_HEADERS, JSON
+from .problems import Problem, problem_of
+
+
+class Heads(NamedTuple):
+    """What is the same in all answers of a second, as they tell the time."""
+
+    second: int
+    stream: bytes  # the head of one
+    message: bytes  # the head of one, up to the length of its body
+    shed: bytes  # a POST is refused: a whole answer
+
+    @classmethod
+    def at(cls, second: int) -> Heads:
+        stream = {**DEFAULT_HEADERS, **STREAM_HEADERS, "Date": format_timestamp(second)}
+        return cls(
+            second,
+            answer_head(stream.items(), chunked=True),
+            head_of("200 OK", second, {}),
+            refusal(problem_of(Overloaded()), second),
+        )
+
+
+def refusal(problem: Problem, second: int, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """As BaseHandler.write_error answers at this time, with these headers more."""
+    head = head_of(f"{problem.status} {problem.title}", second, {**problem.headers, **more})
+    return with_body(head, problem.json.encode())
+
+
+def head_of(status: str, second: int, more: Mapping[str, str]) -> bytes:
+    """The head that Tornado would write, up to the length of the body."""
+    headers = {
+        "Server": "",  # stands first; which it is, DEFAULT_HEADERS say
+        "Content-Type": JSON,
+        "Date": format_timestamp(second),
+        **DEFAULT_HEADERS,
+        **more,
+    }
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items()), ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def with_body(head: bytes, body: bytes) -> bytes:
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
