@@ -204,7 +204,7 @@ def held_by_proxies(
     verified, first = not access.all_public, config.answer_first
     path, signals = config.base_path, config.signals
     hub = PushpinHub(grip_urls, all_verified=verified, answer_first=first, base_path=path, signals=signals)
-    return hub, HeldByProxy
+    return hub, partial(HeldByProxy, hold=hub.hold)
 
 
 async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:

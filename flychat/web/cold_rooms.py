@@ -25,6 +25,7 @@ class Asked(NamedTuple):
     request: StreamRequest
     size: int
     address: str
+    since: float = 0.0  # time.monotonic
 
 
 class ColdRooms:
@@ -46,6 +47,11 @@ class ColdRooms:
         else:
             self._others[asked.request.room] = deque()
             self._spawn(self._lead(asked))
+
+    def read(self, asked: Asked) -> None:
+        """The same, where nothing is in memory: the others of a room need not wait for the first."""
+        self._application.begin(asked.client)
+        self._spawn(self._read(asked))
 
     def close(self) -> None:
         """Lets all go who wait."""

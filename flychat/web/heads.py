@@ -18,7 +18,8 @@ class Heads(NamedTuple):
     """What is the same in all answers of a second, as they tell the time."""
 
     second: int
-    stream: bytes  # the head of one
+    stream: bytes  # the head of one that is held here
+    proxied: bytes  # the head of one that a proxy is to hold, up to what tells it how
     message: bytes  # the head of one, up to the length of its body
     shed: bytes  # a POST is refused: a whole answer
 
@@ -28,6 +29,7 @@ class Heads(NamedTuple):
         return cls(
             second,
             answer_head(stream.items(), chunked=True),
+            head_of("200 OK", second, STREAM_HEADERS),
             head_of("200 OK", second, {}),
             refusal(problem_of(Overloaded()), second),
         )
@@ -40,7 +42,7 @@ def refusal(problem: Problem, second: int, more: Mapping[str, str] = MappingProx
 
 
 def head_of(status: str, second: int, more: Mapping[str, str]) -> bytes:
-    """The head that Tornado would write, up to the length of the body."""
+    """The head of an answer, of JSON unless `more` says another type, up to the length of the body."""
     headers = {
         "Server": "",  # stands first; which it is, DEFAULT_HEADERS say
         "Content-Type": JSON,

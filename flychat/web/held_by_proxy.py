@@ -1,16 +1,96 @@
-"""The shortcut of a server behind GRIP proxies, which hold its streams: so these are Tornado's."""
+"""The shortcut of a server behind GRIP proxies: they are told how to hold a stream, and recover it here.
+
+A proxy asks again for each hold now and then, and for all of them after a restart. So recoveries are most of
+what such a server is asked, and nearly all find nothing new. A proxy's connection is kept: others come on it.
+"""
 
 from __future__ import annotations
 
-from .plain import Plain, PlainPost
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..hub import Response
+from ..streams import StreamPlan
+from .application import BaseApplication
+from .clients import Client
+from .cold_rooms import Asked, ColdRooms
+from .heads import with_body
+from .plain import Plain, PlainStream, keeps_alive, plain_recovery
 from .shortcut import Shortcut
 
 
 class HeldByProxy(Shortcut):
-    """Takes messages only."""
+    """Has `hold` say to the proxy how plain streams, and what it recovers of them, are held."""
 
-    pauses = False  # on a proxy's connection others come
+    pauses = False
+
+    def initialize(  # type: ignore[override]
+        self,
+        application: BaseApplication,
+        *args: Any,
+        hold: Callable[[StreamPlan, Response, str], None],
+        **kwargs: Any,
+    ) -> None:
+        super().initialize(application, *args, **kwargs)
+        self._hold = hold
+        self._reading = ColdRooms(application, self._answer)
 
     def plain(self, data: bytes) -> Plain | None:
-        plain = super().plain(data)
-        return plain if isinstance(plain, PlainPost) else None
+        return super().plain(data) or self._recovery(data)
+
+    def _recovery(self, data: bytes) -> PlainStream | None:
+        recovery, read = plain_recovery(data, self.base), self.application.recovery
+        if recovery is None or read is None or (asked := read([recovery.grip_last])) is None:
+            return None
+        return PlainStream(replace(asked.request, provisional=recovery.provisional), recovery.headers)
+
+    def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
+        way = self.application.way(plain.headers)
+        believed = way.vouched or self.application.access.all_public or not plain.request.recover
+        if not way.proxied or not believed or not keeps_alive(plain.headers):
+            return False
+        self.forget(client)
+        self._reading.read(Asked(client, plain.request, size, address, time.monotonic()))
+        return True
+
+    def _answer(self, asked: Asked, plan: StreamPlan | None) -> None:
+        """Has the proxy told. Where there is no plan, Tornado refuses what it asks for itself."""
+        client = asked.client
+        if plan is None:
+            return self.hand_over(client)
+        try:
+            client.socket.recv(asked.size)
+        except OSError:  # the proxy has gone
+            return client.socket.close()
+        answer = _Answer(asked.since)
+        self._hold(plan, answer, asked.address)
+        told = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
+        if self.send(client, with_body(self.heads().proxied + told.encode(), answer.body)):
+            self.wait_for(client)
+        return None
+
+    async def close_all_connections(self) -> None:
+        self._reading.close()
+        await super().close_all_connections()
+
+
+class _Answer(Response):
+    """What the hub answers."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __init__(self, asked: float) -> None:
+        self._asked = asked
+
+    @property
+    def asked(self) -> float:
+        return self._asked
+
+    def send(self, headers: Mapping[str, str], body: bytes) -> None:
+        self.headers, self.body = headers, body
+
+    def take(self) -> None:
+        """The connection stays: other streams' requests come on it."""

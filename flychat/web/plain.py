@@ -1,11 +1,11 @@
 """What is plain: the requests that the shortcut answers without Tornado. One table, from bytes to values.
 
-A request is plain if it is a stream or a POST of a room, whole, in the one form that nearly all have: one
-pattern for all of its head, and no header that is not known to change nothing, or is not read here. Any other
-one (Authorization, say, or what is invented tomorrow) makes it unusual, as does one that comes twice, another
-method, version, path or media type, an Origin that is not ours, or a byte too few or too many. What is
-unusual is Tornado's business: so to take too little here costs time, never correctness. The differential test
-sends thousands of requests both ways and compares the answers.
+A request is plain if it is a stream or a POST of a room, or what a GRIP proxy recovers, whole, in the one
+form that nearly all have: one pattern for all of its head, and no header that is not known to change nothing,
+or is not read here. Any other one (Authorization, say, or what is invented tomorrow) makes it unusual, as
+does one that comes twice, another method, version, path or media type, an Origin that is not ours, or a byte
+too few or too many. What is unusual is Tornado's business: so to take too little here costs time, never
+correctness. The differential test sends thousands of requests both ways and compares the answers.
 
 Cookie is harmless here: browsers send it with every request, and neither a stream nor a POST depends on the
 name that it may remember. Whether it may carry a right is asked before the shortcut answers (Access.public).
@@ -22,7 +22,7 @@ from urllib.parse import unquote
 from ..access import READ, WRITE
 from ..errors import Refused
 from ..fields import room_name
-from ..streams import StreamRequest
+from ..streams import OFFICIAL_PATH, RECOVERY_PATH, StreamRequest
 from .negotiation import prefers
 
 # Headers that are read: here, by the visitor (x-forwarded-for), or by the hub (what a GRIP proxy sends).
@@ -37,9 +37,10 @@ OF_CLIENTS = (
 )
 OF_PROXIES = "forwarded via x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id"
 HARMLESS = frozenset(f"{OF_CLIENTS} {OF_PROXIES}".split(" "))
-KNOWN = {  # a stream ends with its connection, whatever is said of that
+KNOWN = {  # where a stream takes its connection along, it does not matter what is said of that
     "GET": HARMLESS.union(READ_OF_STREAMS.split(" "), ["connection"]),
     "POST": HARMLESS.union(READ_OF_POSTS.split(" ")),
+    "recovery": HARMLESS.union(READ_OF_BOTH.split(" "), ["connection", "grip-last"]),
 }
 
 _EVENTS = re.compile(r" *text/event-stream *", re.IGNORECASE | re.ASCII)
@@ -79,6 +80,14 @@ class PlainPost(NamedTuple):
     right: str = WRITE
 
 
+class PlainRecovery(NamedTuple):
+    """A proxy's request for what a hold has missed, as `Grip-Last` says."""
+
+    grip_last: str
+    provisional: bool  # whether the hold has what has no id
+    headers: Mapping[str, str]
+
+
 Plain: TypeAlias = PlainStream | PlainPost
 
 
@@ -89,6 +98,12 @@ def _head(base_path: str) -> re.Pattern[str]:
         r"(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n",
         re.ASCII,
     )
+
+
+@cache
+def _recovery_head(base_path: str) -> re.Pattern[str]:
+    paths = "|".join(re.escape(base_path + path) for path in (RECOVERY_PATH, OFFICIAL_PATH))
+    return re.compile(rf"GET ({paths}) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n", re.ASCII)
 
 
 @cache
@@ -106,10 +121,9 @@ def plain_request(data: bytes, base_path: str = "") -> Plain | None:
     if match is None:
         return None
     method, room, query, lines = match.groups()
-    pairs = [line.partition(":") for line in lines.splitlines()]
-    headers = {name.lower(): value for name, _, value in pairs}
+    headers = _known(lines, KNOWN[method])
     host = _HOST.fullmatch(headers.get("host", "?"))
-    if host is None or len(headers) < len(pairs) or not KNOWN[method].issuperset(headers):
+    if host is None:
         return None
     try:
         room = room_name(unquote(room, errors="strict"))
@@ -118,6 +132,23 @@ def plain_request(data: bytes, base_path: str = "") -> Plain | None:
     if method == "GET":
         return _stream(room, query, headers) if match.end() == len(data) else None
     return None if query else _post(room, headers, host[1].lower(), data[match.end() :])
+
+
+def plain_recovery(data: bytes, base_path: str = "") -> PlainRecovery | None:
+    """What these bytes ask for, if they are one whole, plain recovery; else None."""
+    match = _recovery_head(base_path).fullmatch(data.decode("latin-1"))
+    if match is None:
+        return None
+    path, lines = match.groups()
+    headers = _known(lines, KNOWN["recovery"])
+    if not _HOST.fullmatch(headers.get("host", "?")) or "grip-last" not in headers:
+        return None
+    return PlainRecovery(headers["grip-last"], path == base_path + RECOVERY_PATH, headers)
+
+
+def keeps_alive(headers: Mapping[str, str]) -> bool:
+    """Whether the connection is there for the next request."""
+    return _KEEP_ALIVE.fullmatch(headers.get("connection", "keep-alive")) is not None
 
 
 def post_size(data: bytes, base_path: str = "") -> int:
@@ -143,6 +174,13 @@ def origin_of(data: bytes) -> str:
     return origins[0].decode() if len(origins) == 1 else ""
 
 
+def _known(lines: str, known: frozenset[str]) -> Mapping[str, str]:
+    """The headers; none if one comes twice, or is not known."""
+    pairs = [line.partition(":") for line in lines.splitlines()]
+    headers = {name.lower(): value for name, _, value in pairs}
+    return headers if len(headers) == len(pairs) and known.issuperset(headers) else {}
+
+
 def _stream(room: str, query: str | None, headers: Mapping[str, str]) -> PlainStream | None:
     if not _EVENTS.fullmatch(headers.get("accept", "")):
         return None
@@ -156,7 +194,7 @@ def _post(room: str, headers: Mapping[str, str], host: str, body: bytes) -> Plai
     fields = _FIELDS.fullmatch(headers.get("content-type", ""))
     if fields is None or headers.get("content-length", "").strip(" ") != str(len(body)):
         return None
-    if not _KEEP_ALIVE.fullmatch(headers.get("connection", "keep-alive")):
+    if not keeps_alive(headers):
         return None
     if prefers(headers.get("accept", "*/*"), "text/html", "application/json"):
         return None

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from tornado.netutil import bind_sockets
 
 from flychat.chat import Chat
+from flychat.hub.grip import read_grip_last
 from flychat.hub.local import LocalHub
+from flychat.hub.pushpin import PushpinHub
 from flychat.log import MessageLog
 from flychat.messages import Draft
 from flychat.server import HEAD_BYTES
@@ -87,7 +89,7 @@ class Served:
         port: int,
         application: ChatApplication,
         log: MessageLog,
-        hub: LocalHub,
+        hub: LocalHub | PushpinHub,
         engine,
     ) -> None:
         self.server, self.port, self.application = server, port, application
@@ -133,15 +135,29 @@ def draft(text: str = "hi", room: str = "room") -> Draft:
 
 @contextlib.asynccontextmanager
 async def served(
-    faults=(), *, engine=None, shared: bool = False, send: int = 0, **hub_options
+    faults=(),
+    *,
+    engine=None,
+    shared: bool = False,
+    send: int = 0,
+    proxies: PushpinHub | None = None,
+    **hub_options,
 ) -> AsyncIterator[Served]:
-    """`shared`: other processes write to the store; `send` bounds the socket buffers of the server's connections."""
+    """`shared`: other processes write to the store; `send` bounds the socket buffers of the server's connections.
+
+    With `proxies`, they hold the streams: it is a server of the GRIP mode.
+    """
     if engine is None:
         engine = MemoryEngine(shared=True) if shared else await SqliteEngine.open(":memory:")
     engine = FaultyEngine(engine, faults)
-    log = MessageLog(engine, memory=True, committed=lambda commit: serving.committed(commit))
-    hub = LocalHub(log.plan, polls=shared, holds=log.hold, ends_at=log.ends_at, **hub_options)
-    application = ChatApplication(Chat(log, hub, AtOnce(hub.publish)), hub.way)
+    log = MessageLog(engine, memory=proxies is None, committed=lambda commit: serving.committed(commit))
+    hub: LocalHub | PushpinHub
+    if proxies is None:
+        hub = LocalHub(log.plan, polls=shared, holds=log.hold, ends_at=log.ends_at, **hub_options)
+    else:
+        hub = proxies
+    recovery = None if proxies is None else read_grip_last
+    application = ChatApplication(Chat(log, hub, AtOnce(hub.publish)), hub.way, recovery=recovery)
     server = Listener(application, max_header_size=HEAD_BYTES)
     sockets = bind_sockets(0, "127.0.0.1")
     if send:

@@ -21,7 +21,7 @@ STREAM = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-s
 @contextlib.asynccontextmanager
 async def proxies(query: str = ""):
     """A hub of one proxy that is not there, of which nothing is expected."""
-    hub = PushpinHub([f"http://127.0.0.1:1/{query}"])
+    hub = PushpinHub([f"http://127.0.0.1:1/{query}"], answer_first=True)
     for publisher in hub.publishers:
         publisher.must_recover_all = False
     try:
@@ -34,10 +34,10 @@ async def proxies(query: str = ""):
 async def two_ports(*, send: int = 0, proxies: PushpinHub | None = None, **options):
     """A chat on two ports, Tornado's own and one with the shortcut; `held` are the plans of those who took it.
 
-    The options are the shortcut's; `send` bounds the socket buffers of its connections. With `proxies`, they say
-    how a request came, and hold the streams, so that the shortcut takes none.
+    The options are the shortcut's; `send` bounds the socket buffers of its connections. With `proxies`, they
+    hold the streams.
     """
-    async with served() as chat:
+    async with served(proxies=proxies) as chat:
         for text in ("one", "two", "three"):
             await chat.post(text)
         held = []
@@ -46,13 +46,16 @@ async def two_ports(*, send: int = 0, proxies: PushpinHub | None = None, **optio
             held.append(plan)
             chat.hub.hold_socket(plan, sock, head, client)
 
+        def hold_by_proxy(plan, response, client):
+            held.append(plan)
+            chat.hub.hold(plan, response, client)
+
         application = chat.application
         application.trust_proxy = proxies is None
-        application.way = chat.hub.way if proxies is None else proxies.way
         if proxies is None:
             shortcut = HeldHere(application, hold=hold, **options)
         else:
-            shortcut = HeldByProxy(application, **options)
+            shortcut = HeldByProxy(application, hold=hold_by_proxy, **options)
         sockets = bind_sockets(0, "127.0.0.1")
         if send:
             sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send)
