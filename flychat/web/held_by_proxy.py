@@ -15,7 +15,7 @@ from ..hub import Response
 from ..streams import StreamPlan
 from .application import BaseApplication
 from .clients import Client
-from .cold_rooms import Asked, ColdRooms
+from .cold_rooms import Asked
 from .heads import with_body
 from .plain import Plain, PlainStream, keeps_alive, plain_recovery
 from .shortcut import Shortcut
@@ -35,7 +35,6 @@ class HeldByProxy(Shortcut):
     ) -> None:
         super().initialize(application, *args, **kwargs)
         self._hold = hold
-        self._reading = ColdRooms(application, self._answer)
 
     def plain(self, data: bytes) -> Plain | None:
         return super().plain(data) or self._recovery(data)
@@ -52,28 +51,15 @@ class HeldByProxy(Shortcut):
         if not way.proxied or not believed or not keeps_alive(plain.headers):
             return False
         self.forget(client)
-        self._reading.read(Asked(client, plain.request, size, address, time.monotonic()))
+        self.cold_rooms.read(Asked(client, plain.request, size, address, time.monotonic()))
         return True
 
-    def _answer(self, asked: Asked, plan: StreamPlan | None) -> None:
-        """Has the proxy told. Where there is no plan, Tornado refuses what it asks for itself."""
-        client = asked.client
-        if plan is None:
-            return self.hand_over(client)
-        try:
-            client.socket.recv(asked.size)
-        except OSError:  # the proxy has gone
-            return client.socket.close()
+    def hold(self, plan: StreamPlan, asked: Asked) -> None:
         answer = _Answer(asked.since)
         self._hold(plan, answer, asked.address)
         told = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
-        if self.send(client, with_body(self.heads().proxied + told.encode(), answer.body)):
-            self.wait_for(client)
-        return None
-
-    async def close_all_connections(self) -> None:
-        self._reading.close()
-        await super().close_all_connections()
+        if self.send(asked.client, with_body(self.heads().proxied + told.encode(), answer.body)):
+            self.wait_for(asked.client)
 
 
 class _Answer(Response):

@@ -9,7 +9,7 @@ from typing import Any
 from ..streams import StreamPlan
 from .application import BaseApplication
 from .clients import Client
-from .cold_rooms import Asked, ColdRooms
+from .cold_rooms import Asked
 from .plain import PlainStream
 from .shortcut import Shortcut
 
@@ -26,32 +26,18 @@ class HeldHere(Shortcut):
     ) -> None:
         super().initialize(application, *args, **kwargs)
         self._hold = hold
-        self._cold_rooms = ColdRooms(application, self._answer)
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
         self.forget(client)
         asked = Asked(client, plain.request, size, address)
         if plan := self.application.chat.plan_at_once(plain.request, address):
-            self._answer(asked, plan)
+            self.planned(asked, plan)
         else:
-            self._cold_rooms.wait(asked)
+            self.cold_rooms.wait(asked)
         return True
 
-    def _answer(self, asked: Asked, plan: StreamPlan | None) -> None:
-        """Has the stream held. Where there is no plan, Tornado refuses what it asks for itself."""
-        client = asked.client
-        if plan is None:
-            return self.hand_over(client)
+    def hold(self, plan: StreamPlan, asked: Asked) -> None:
         try:
-            client.socket.recv(asked.size)
-        except OSError:  # the client has gone
-            return client.socket.close()
-        try:
-            self._hold(plan, client.socket, self.heads().stream, asked.address)
+            self._hold(plan, asked.client.socket, self.heads().stream, asked.address)
         except OSError as error:  # it has closed the connection, whose request is consumed
             self.refused.tell("a stream cannot be held: %s", error.strerror)
-        return None
-
-    async def close_all_connections(self) -> None:
-        self._cold_rooms.close()
-        await super().close_all_connections()

@@ -30,9 +30,11 @@ from typing import Any
 
 from ..errors import FlychatError, Overloaded
 from ..messages import Draft, Message
+from ..streams import StreamPlan
 from .application import BaseApplication
 from .base import POSTS, readable_by
 from .clients import PEEK_BYTES, Client, ClientListener
+from .cold_rooms import Asked, ColdRooms
 from .forms import read_fields
 from .heads import Heads, refusal, with_body
 from .listener import Connection, taken_from
@@ -58,6 +60,7 @@ class Shortcut(ClientListener):
         super().initialize(application, *args, shedding=application.shedding, **kwargs)
         self.application = application
         self.base = application.paths.base
+        self.cold_rooms = ColdRooms(application, self.planned)
         self._heads = Heads.at(0)
 
     def plain(self, data: bytes) -> Plain | None:
@@ -65,8 +68,22 @@ class Shortcut(ClientListener):
         return plain_request(data, self.base)
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
-        """Answers, now or when there is a plan; False if something is against it: then nothing was done."""
+        """Has it planned, now or when its log is read; False if something is against it: nothing was done."""
         raise NotImplementedError
+
+    def hold(self, plan: StreamPlan, asked: Asked) -> None:
+        """Answers with the plan. The request is consumed, and nobody watches the client."""
+        raise NotImplementedError
+
+    def planned(self, asked: Asked, plan: StreamPlan | None) -> None:
+        """Answers. Where there is no plan, Tornado refuses what it asks for itself."""
+        if plan is None:
+            return self.hand_over(asked.client)
+        try:
+            asked.client.socket.recv(asked.size)
+        except OSError:  # the client has gone
+            return asked.client.socket.close()
+        return self.hold(plan, asked)
 
     def diverts(self, connection: Connection) -> bool:
         if self.application.draining:
@@ -133,6 +150,10 @@ class Shortcut(ClientListener):
         if not listed or (origin := origin_of(data)).lower() not in listed:
             return heads.shed
         return refusal(problem_of(Overloaded()), heads.second, {**readable_by(origin), "Vary": "Origin"})
+
+    async def close_all_connections(self) -> None:
+        self.cold_rooms.close()
+        await super().close_all_connections()
 
     def _answers(self, client: Client, plain: Plain, size: int) -> bool:
         """Answers a request of `size` bytes; False if something is against it: then nothing was done."""

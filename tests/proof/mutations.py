@@ -54,6 +54,7 @@ from flychat.tools import copying, importing
 from flychat.web import plain as plain_module
 from flychat.web.clients import ClientListener
 from flychat.web.cold_rooms import ColdRooms
+from flychat.web.held_by_proxy import HeldByProxy
 from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
 from flychat.web.shortcut import Shortcut
@@ -838,6 +839,24 @@ LINES = [
             *(Shortcut, "_serve", "plain is None and not begun and", "plain is None and"),
         ),
         "unit/web/test_shortcut_posts.py::test_a_client_that_ends_in_the_middle_of_a_body_is_not_waited_for",
+    ),
+    (
+        line(
+            "believe_any_recovery",
+            "Where not everybody may read, who is no proxy recovers what is public without Tornado's 404.",
+            *(HeldByProxy, "stream", "not way.proxied or not believed or", "not way.proxied or"),
+        ),
+        "unit/web/test_held_by_proxy.py"
+        "::test_a_recovery_is_believed_only_where_everybody_may_read_or_a_proxy_has_signed_it",
+    ),
+    (
+        line(
+            "forget_when_a_recovery_was_asked_for",
+            "A recovery without Tornado has nothing young, though the proxy had it before it asked.",
+            *(HeldByProxy, "stream", ", time.monotonic()))", "))"),
+        ),
+        "unit/web/test_held_by_proxy.py"
+        "::test_what_was_published_before_a_recovery_is_in_its_answer_however_young",
     ),
     (
         line(

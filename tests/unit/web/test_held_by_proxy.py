@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import random
-import re
 import socket
 import struct
 import time
@@ -17,8 +16,7 @@ from flychat.storage import Broken
 from flychat.web.plain import plain_recovery
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
-from tests.support.two_ports import proxies, two_ports
-from tests.unit.web.test_shortcut_posts import SIGNATURE, SIGNING, Connection, through_tornado
+from tests.support.two_ports import SIGNATURE, SIGNING, Connection, asked, proxies, through_tornado, two_ports
 
 # As Pushpin 1.41 and 1.36 ask, which say 1 and 2 here.
 OF_141 = (
@@ -45,24 +43,7 @@ def a_stream(more: str = f"Grip-Sig: {SIGNATURE}\r\nX-Forwarded-For: 192.0.2.1\r
 async def behind_proxies(query: str = SIGNING, **options):
     """A chat behind proxies that sign, with and without the shortcut; none of its messages is young."""
     async with proxies(query) as hub, two_ports(proxies=hub, **options) as parts:
-        try:
-            yield parts
-        finally:
-            while Connection.opened:
-                Connection.opened.pop().writer.close()
-
-
-async def answer(port: int, request: bytes) -> bytes:
-    """All of it, but for the time, and what is made up for each."""
-    connection = await Connection.open(port)
-    try:
-        got = await connection.ask(request)
-    finally:
-        connection.writer.close()
-    made_up = (
-        rb"Date: [^\r]*|data-now=.\d+|X-Request-Id: [0-9a-f]*\r\n|[0-9a-f]{8}-[0-9a-f-]{27}|expires=[^;\r]*"
-    )
-    return re.sub(made_up, b"", got)
+        yield parts
 
 
 @pytest.mark.gen_test
@@ -147,7 +128,7 @@ async def test_what_the_shortcut_takes_tornado_would_have_answered_alike(access,
             with_rights(chat.application)
         for _ in range(1200):
             request = made_up(chance)
-            got, expected = await answer(port, request), await answer(chat.port, request)
+            got, expected = await asked(port, request), await asked(chat.port, request)
             assert got == expected, request
             statuses.add(got[9:12])
         assert chat.application.idle.is_set()
@@ -161,16 +142,16 @@ async def test_what_the_shortcut_takes_tornado_would_have_answered_alike(access,
 @pytest.mark.gen_test
 async def test_a_recovery_is_believed_only_where_everybody_may_read_or_a_proxy_has_signed_it():
     async with behind_proxies("") as (chat, port, held):
-        assert (await answer(port, recovery(sig="x"))).startswith(b"HTTP/1.1 200 ")
+        assert (await asked(port, recovery(sig="x"))).startswith(b"HTTP/1.1 200 ")
         with_rights(chat.application)
-        assert (await answer(port, recovery(sig="x"))).startswith(b"HTTP/1.1 404 ")
+        assert (await asked(port, recovery(sig="x"))).startswith(b"HTTP/1.1 404 ")
         assert len(held) == 1
     async with behind_proxies() as (chat, port, held):
         with_rights(chat.application)
-        assert (await answer(port, recovery(sig="x"))).startswith(b"HTTP/1.1 404 ")
-        assert (await answer(port, recovery())).startswith(b"HTTP/1.1 200 ")
+        assert (await asked(port, recovery(sig="x"))).startswith(b"HTTP/1.1 404 ")
+        assert (await asked(port, recovery())).startswith(b"HTTP/1.1 200 ")
         private = recovery().replace(b"messages-room", b"messages-tea")
-        assert b"stream-end" in await answer(port, private)
+        assert b"stream-end" in await asked(port, private)
         assert len(held) == 1
 
 
@@ -178,10 +159,10 @@ async def test_a_recovery_is_believed_only_where_everybody_may_read_or_a_proxy_h
 async def test_a_stream_around_the_proxy_is_refused_by_tornado():
     async with behind_proxies() as (chat, port, held):
         counted = through_tornado(chat)
-        assert (await answer(port, a_stream(""))).startswith(b"HTTP/1.1 501 ")
-        assert (await answer(port, a_stream("Grip-Sig: x\r\n"))).startswith(b"HTTP/1.1 501 ")
+        assert (await asked(port, a_stream(""))).startswith(b"HTTP/1.1 501 ")
+        assert (await asked(port, a_stream("Grip-Sig: x\r\n"))).startswith(b"HTTP/1.1 501 ")
         assert counted["requests"] == 2
-        assert (await answer(port, a_stream())).startswith(b"HTTP/1.1 200 ")
+        assert (await asked(port, a_stream())).startswith(b"HTTP/1.1 200 ")
         assert counted["requests"] == 2
         assert [plan.request.recover for plan in held] == [False]
 
@@ -192,11 +173,11 @@ async def test_what_the_store_refuses_is_refused_by_tornado():
         answers = []
         for each in (port, chat.port):
             chat.engine.read_faults.extend([Broken("away")] * (1 + (each == port)))
-            answers.append(await answer(each, recovery()))
+            answers.append(await asked(each, recovery()))
         assert answers[0] == answers[1]
         assert answers[0].startswith(b"HTTP/1.1 503 ")
         assert not held
-        assert (await answer(port, recovery())).startswith(b"HTTP/1.1 200 ")
+        assert (await asked(port, recovery())).startswith(b"HTTP/1.1 200 ")
         assert chat.application.idle.is_set()
 
 
@@ -246,7 +227,7 @@ async def test_a_proxy_that_has_gone_meanwhile_does_no_harm(rudely):
         connection.writer.close()
         go.set()
         await asyncio.wait_for(chat.application.idle.wait(), WAIT)
-        assert (await answer(port, recovery())).startswith(b"HTTP/1.1 200 ")
+        assert (await asked(port, recovery())).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.gen_test
@@ -264,11 +245,11 @@ async def test_what_was_published_before_a_recovery_is_in_its_answer_however_you
     """A young message is left to its publication, unless the proxy had that before it asked."""
     async with behind_proxies() as (chat, port, held):
         monkeypatch.setattr(pushpin, "YOUNG_SECONDS", 100 * 365 * 86_400)  # of those in 1970
-        assert b"\nid: " not in await answer(port, recovery())
+        assert b"\nid: " not in await asked(port, recovery())
         now, published = time.monotonic(), chat.hub._published
         for place, (_, channel, id) in enumerate(published):
             published[place] = (now - 1, channel, id)
-        assert (await answer(port, recovery())).count(b"\nid: ") == 2
+        assert (await asked(port, recovery())).count(b"\nid: ") == 2
         assert len(held) == 2, "both by the shortcut"
 
 

@@ -4,13 +4,10 @@ import asyncio
 import contextlib
 import json
 import random
-import re
 import uuid
 from collections import Counter
-from typing import ClassVar
 from urllib.parse import quote
 
-import jwt
 import pytest
 
 from flychat import errors
@@ -19,13 +16,16 @@ from flychat.access.gate import Access
 from flychat.web.plain import PlainPost, begun_post, plain_request
 from flychat.web.rate import RateLimit
 from tests.support.served import WAIT
-from tests.support.two_ports import proxies
-from tests.support.two_ports import two_ports as two_ports_of_it
-
-FORM = b"from=ann&text=hello"
-KEY = "k" * 32
-SIGNING = f"?verify-iss=proxy&verify-key={KEY}"
-SIGNATURE = jwt.encode({"iss": "proxy", "exp": 2**33}, KEY, algorithm="HS256")
+from tests.support.two_ports import (
+    FORM,
+    SIGNATURE,
+    SIGNING,
+    Connection,
+    asked,
+    proxies,
+    through_tornado,
+    two_ports,
+)
 
 
 def a_post(
@@ -33,64 +33,6 @@ def a_post(
 ) -> bytes:
     head = f"POST /rooms/{room}/messages/ HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n{more}"
     return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-class Connection:
-    """A client's connection, kept open from one request to the next."""
-
-    opened: ClassVar[list["Connection"]] = []
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        self.opened.append(self)
-
-    @classmethod
-    async def open(cls, port: int, **options) -> "Connection":
-        return cls(*await asyncio.open_connection("127.0.0.1", port, **options))
-
-    async def answer(self) -> bytes:
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), WAIT)
-        length = re.search(rb"Content-Length: (\d+)", head)
-        return head + await asyncio.wait_for(self.reader.readexactly(int(length[1]) if length else 0), WAIT)
-
-    async def ask(self, request: bytes) -> bytes:
-        self.writer.write(request)
-        return await self.answer()
-
-
-@contextlib.asynccontextmanager
-async def two_ports(**options):
-    """As it is, and what was connected is closed in the end."""
-    async with two_ports_of_it(**options) as parts:
-        try:
-            yield parts
-        finally:
-            while Connection.opened:
-                Connection.opened.pop().writer.close()
-
-
-async def asked(port: int, request: bytes) -> bytes:
-    """The answer, but for the time, and for what is made up for each."""
-    connection = await Connection.open(port)
-    try:
-        got = await connection.ask(request)
-    finally:
-        connection.writer.close()
-    got = re.sub(rb'("date": ?"|Date: )[^"\r]*', b"", got)
-    got = re.sub(rb"X-Request-Id: [0-9a-f]{16}", b"", got)
-    return re.sub(rb"[0-9a-f]{8}-[0-9a-f-]{27}", b"", got)
-
-
-def through_tornado(chat) -> Counter:
-    """Counts, from now on, the requests that reach a handler of Tornado."""
-    counted, visitor = Counter(), chat.application.visitor
-
-    def note(headers, peer):
-        counted["requests"] += 1
-        return visitor(headers, peer)
-
-    chat.application.visitor = note
-    return counted
 
 
 # What the requests of the differential test are made of: what is ordinary first, then what lies just beside it.
