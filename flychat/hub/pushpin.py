@@ -35,7 +35,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from zlib import crc32
 
 from ..access import Pass, pass_channel
 from ..errors import Misconfigured
@@ -43,24 +42,15 @@ from ..fields import iso_date
 from ..streams import Publication, StreamPlan
 from . import Response, Way
 from .grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
+from .links import Links
 from .publisher import PATIENCE, Publisher, QueuedItem
 
-LINK_SECONDS = range(18, 27)  # until a client that hears nothing is recovered, by room
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
 RECENT_SECONDS = 5.0  # a publication is remembered: longer than a recovery takes, and a message is young
 SENDING_SECONDS = 0.1  # a publication is on its way to the proxy
 EXPIRED_SECONDS = 0.3, 3.0  # after its pass has expired a hold is recovered: twice, as clocks differ
 EXPIRING = 100_000  # passes whose end is waited for
 SIGNED_SECONDS = 1.0  # a signature that was right is taken for right
-
-
-def link_seconds(plan: StreamPlan) -> int:
-    """Different from room to room.
-
-    Pushpin lets all links of one time-out end together, and recovers 1,000 clients a second; to a client
-    that waits for its turn, nothing is sent.
-    """
-    return LINK_SECONDS[crc32(plan.official.encode()) % len(LINK_SECONDS)]
 
 
 def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
@@ -116,6 +106,7 @@ class PushpinHub:
         self._signals = signals
         self._base_path = base_path
         targets = list(map(GripUrl.read, dict.fromkeys(urls)))
+        self._links = Links(len(targets) or 1)
         self._signers = [Signer(target) for target in targets if target.verify_key is not None]
         if all_verified and len(self._signers) < len(targets):
             raise Misconfigured(
@@ -133,7 +124,10 @@ class PushpinHub:
     def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
         published = self._published_before(response.asked, plan.official)
         answer = without_young(plan, published, time.time())
-        seconds = link_seconds(plan) if answer is plan else YOUNG_SECONDS
+        if plan.request.recover:
+            self._links.recovered()
+        links = self._links.seconds(carries_pass=pass_ is not None)
+        seconds = links if answer is plan else YOUNG_SECONDS
         headers = grip_headers(answer, seconds, pass_, self._base_path, signals=self._signals)
         response.send(headers, answer.body())
         if pass_ is not None:

@@ -11,7 +11,7 @@ import pytest
 from flychat.access import keeper as keeper_module
 from flychat.access import passes_of
 from flychat.access.rulebook import Rulebook
-from flychat.hub import pushpin as pushpin_module
+from flychat.hub import links
 from tests.support.asking import BROWSER, JSON
 from tests.support.modes import MODES, ONE_PUSHPIN, Place, standing
 from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, rest, token
@@ -178,7 +178,7 @@ async def test_without_the_poke_the_next_recovery_is_the_end(mode, tmp_path, mon
     """What is published for it may be lost, and the process that revokes may be another one."""
     if mode == "standalone":
         pytest.skip("there is nothing on the way that could be lost")
-    monkeypatch.setattr(pushpin_module, "LINK_SECONDS", range(2, 3))
+    monkeypatch.setattr(links, "LINK_SECONDS", range(2, 3))
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
         ann, bob = await opened(chat, old("ann")), await opened(chat, old("bob"))
         chat.server.hub.recheck = lambda id: None

@@ -29,6 +29,7 @@ from flychat.chat import Chat
 from flychat.client.follower import Follower
 from flychat.errors import Unavailable
 from flychat.hub import pushpin as pushpin_module
+from flychat.hub.links import Links
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher, Resolver
 from flychat.hub.pushpin import PushpinHub, Signer
@@ -330,7 +331,7 @@ def clear_twice(patch: pytest.MonkeyPatch) -> None:
 
 def wait_two_minutes(patch: pytest.MonkeyPatch) -> None:
     """The link has Pushpin's own time-out."""
-    patch.setattr(pushpin_module, "link_seconds", lambda plan: 120)
+    patch.setattr(Links, "seconds", lambda _links, *, carries_pass: 120)
 
 
 def prev_id_unchecked(patch: pytest.MonkeyPatch) -> None:

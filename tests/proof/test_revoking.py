@@ -21,7 +21,7 @@ def test_who_is_revoked_is_given_nothing_more_and_nobody_else_is_cut(tmp_path):
 
 def test_where_each_poke_is_lost_the_next_recovery_is_the_end(tmp_path):
     need("pushpin")
-    soon = "from flychat.hub import pushpin; pushpin.LINK_SECONDS = [4]"
+    soon = "from flychat.hub import links; links.LINK_SECONDS = [4]"
     report = asyncio.run(trial(tmp_path, streams=20, revocations=5, seconds=1.0, lose=True, changed=soon))
     assert not report.wrong, report
     assert len(report.ends) > 5, report

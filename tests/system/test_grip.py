@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from flychat.config import Config
-from flychat.hub import pushpin as hub
+from flychat.hub import links
 from flychat.log import room as log_room
 from flychat.server import start
 from tests.conftest import both_pushpins
@@ -300,7 +300,7 @@ async def test_a_message_that_was_written_but_not_published_reaches_a_quiet_room
 @gen_test
 async def test_without_a_restart_the_time_out_of_the_link_does_it(stage, monkeypatch):
     """No /recover/, nothing more is said in the room; only the app that answers is another one."""
-    monkeypatch.setattr(hub, "LINK_SECONDS", [3])
+    monkeypatch.setattr(links, "LINK_SECONDS", [3])
     async with app_in_this_loop(stage, f"sqlite:{stage.directory / 'chat.db'}") as (pushpin, control, url):
         await control.until(lambda: bool(control.posts))
         crowd = await quiet_crowd(stage, pushpin, url)

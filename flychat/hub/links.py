@@ -1,0 +1,61 @@
+"""How long a hold may hear nothing before its proxy asks for it again: the time-out of its link.
+
+Pushpin keeps what is published for a hold that waits to be recovered, and recovers ten batches a second, of a
+hundred holds at the most (httpsession.cpp: UPDATES_PER_ACTION_MAX; handlerengine.cpp: updateLimiter). All
+holds whose links have the same time-out begin to wait together. So with thousands of them, asked for every 22
+seconds, the proxy does little else, and all that is said is late: with 5,000 in one room, by up to five
+seconds.
+
+So links last as many seconds as there were batches that had to wait for another one, which were the holds by
+the hundred: then a tenth of what a proxy can recover goes there. They are never shorter than LINK_SECONDS,
+nor longer than LONGEST. Each answer has another time-out than the one before, so not many end together.
+
+A hold with a pass always has a short one: the end of a right arrives, whatever is lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+LINK_SECONDS = range(18, 27)  # where the holds are few
+LONGEST = 600.0  # seconds, about
+BATCH_SECONDS = 0.05  # in which the requests of one batch come
+NEXT_SECONDS = 0.25  # within which the next one comes, if it had to wait: 0.1, and what the way takes
+STEP = 0.618  # of the way from the shortest to the longest: so that few are alike, however many
+
+
+class Links:
+    """The links of all holds at some proxies. `now` is a clock, in seconds."""
+
+    def __init__(self, proxies: int = 1, now: Callable[[], float] = time.monotonic) -> None:
+        self._proxies, self._now = proxies, now
+        self._batch = self._round = now()  # when the last one began
+        self._waited = self._before = 0  # batches that did, in this round, and in the one before
+        self._place = 0.0
+
+    def recovered(self) -> None:
+        """A proxy has asked for a hold again."""
+        now = self._now()
+        since = now - self._batch
+        if since < BATCH_SECONDS:
+            return
+        self._batch = now
+        if now - self._round > self.longest():  # by then each has been asked for
+            self._round = now
+            self._before, self._waited = self._waited, 0
+        if since < NEXT_SECONDS:
+            self._waited += 1
+
+    def longest(self) -> float:
+        """Seconds after which even a quiet hold has been asked for, if nothing waits."""
+        usual = sum(LINK_SECONDS) / len(LINK_SECONDS)
+        wanted = min(LONGEST, max(self._waited, self._before) / self._proxies)
+        return (LINK_SECONDS[-1] + 1) * max(1.0, wanted / usual)
+
+    def seconds(self, *, carries_pass: bool = False) -> int:
+        """The time-out of the next link."""
+        self._place = (self._place + STEP) % 1
+        longest = LINK_SECONDS[-1] + 1 if carries_pass else self.longest()
+        shortest = longest * LINK_SECONDS[0] / (LINK_SECONDS[-1] + 1)
+        return int(shortest + self._place * (longest - shortest))
