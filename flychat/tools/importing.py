@@ -44,9 +44,11 @@ class Unusable(FlychatError):
 def read_file(file: str, room: str | None) -> Iterator[tuple[str, Message]]:
     """What the file has, line by line: of this room, or of the rooms that it names.
 
-    Raises Unusable, OSError.
+    Raises Unusable, Misconfigured, OSError.
     """
     with open(file, "rb") as lines:
+        if not lines.seekable():  # a second reading would find nothing, and take it for all there is
+            raise Misconfigured(f'"{file}" can be read only once: give a file, not a pipe')
         for number, line in enumerate(lines, 1):
             try:
                 fields = json.loads(line.decode())

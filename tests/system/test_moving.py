@@ -185,6 +185,15 @@ def test_what_is_not_understood_as_a_whole_is_not_imported_at_all(name, tmp_path
     assert not (tmp_path / "b.db").exists()
 
 
+@pytest.mark.parametrize("whose", ["tea", "--all"])
+def test_a_pipe_can_be_read_only_once_and_is_not_taken_for_empty(whose, tmp_path):
+    line = json.dumps({"room": "tea"} | LINE if whose == "--all" else LINE)
+    told = ran("import", whose, "/dev/stdin", "--store", "sqlite:b.db", cwd=tmp_path, typed=line)
+    assert (told.returncode, told.stdout, told.stderr.count("\n")) == (2, "", 1)
+    assert "not a pipe" in told.stderr
+    assert not (tmp_path / "b.db").exists()
+
+
 def test_rooms_whose_lines_are_mixed_are_not_imported(tmp_path):
     (tmp_path / "file").write_text("\n".join(json.dumps({"room": room} | LINE) for room in "aba"))
     told = ran("import", "--all", "file", "--store", "sqlite:b.db", cwd=tmp_path)
