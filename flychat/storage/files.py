@@ -20,21 +20,15 @@ Identity: TypeAlias = "tuple[int, int] | None"
 
 
 def unusable(path: str, why: str) -> Misconfigured:
-    return Misconfigured(_unusable(path, why))
-
-
-def _unusable(path: str, why: str) -> str:
-    return f'messages cannot be kept in "{path}": {why}, or choose another place with --store sqlite:FILE'
-
-
-class InUse(Misconfigured):
-    """Another process has locked it."""
+    return Misconfigured(
+        f'messages cannot be kept in "{path}": {why}, or choose another place with --store sqlite:FILE'
+    )
 
 
 class Files:
     """Locks the database at `path` until `close`, and makes it if there is none.
 
-    Raises InUse, Misconfigured.
+    Raises Misconfigured.
     """
 
     def __init__(self, path: str) -> None:
@@ -75,7 +69,7 @@ def _lock(path: str) -> IO[str]:
     except OSError as error:
         file.close()
         if isinstance(error, BlockingIOError):
-            raise InUse(_unusable(path, "another flychat is using it, stop that one")) from error
+            raise unusable(path, "another flychat is using it, stop that one") from error
         raise unusable(path, f"no lock on it: {error.strerror}") from error
     return file
 

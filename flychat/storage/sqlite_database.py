@@ -5,12 +5,13 @@
 - A table with more columns than these is another version's, and as good. A file whose `user_version` is above
   ours is of a version that has to be understood first, and is refused; 0 is what was written before there was
   one, in the same format.
-- A file that a server has locked can be read beside it: in WAL mode neither waits for the other. What reads
-  must not stay at one place, or else the WAL grows for so long.
+- Who only reads a file does not lock it, so a server may have it, or start on it meanwhile: in WAL mode
+  neither waits for the other. What reads must not stay at one place, or else the WAL grows for so long.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import Broken, StoreFailed, Unknown
-from .files import Files, InUse, unusable
+from .files import Files, unusable
 
 T = TypeVar("T")
 
@@ -78,17 +79,14 @@ def rows_of(lines: str | None, *, newest_first: bool) -> list[tuple[int, int, st
 def opened(path: str, *, reading: bool = False) -> tuple[sqlite3.Connection, Files | None, ExitStack]:
     """The database at `path`, its files (none in memory), and what closes both.
 
-    For who is only `reading`, also a file that is in use: it is not locked then, and cannot be written to.
+    For who is only `reading` it is not locked, and cannot be written to; so it may be in use.
     Raises Misconfigured where it cannot be used, in a line that says what to do.
     """
     try:
         with ExitStack() as opening:
-            try:
-                files = opening.enter_context(closing(Files(path))) if path != MEMORY else None
-            except InUse:
-                if not reading:
-                    raise
+            if reading and os.path.getsize(path):
                 return _beside(path, opening)
+            files = opening.enter_context(closing(Files(path))) if path != MEMORY else None
             db = opening.enter_context(closing(sqlite3.connect(path, timeout=5, isolation_level=None)))
             _prepare(db, path)
             if files:
@@ -122,6 +120,9 @@ def check(db: sqlite3.Connection, path: str) -> int:
 
 
 def _prepare(db: sqlite3.Connection, path: str) -> None:
+    tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    if tables:
+        check(db, path)  # before anything is written, for what is not ours stays as it is
     db.execute("PRAGMA journal_mode = WAL").fetchone()
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA fullfsync = ON")  # of macOS, whose fsync leaves the data in the disk's cache
@@ -129,7 +130,6 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
     db.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
     with db:
         db.execute("BEGIN IMMEDIATE")
-        tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
         if not tables:
             db.execute(SCHEMA)
         if check(db, path) < VERSION:

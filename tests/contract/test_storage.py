@@ -39,6 +39,7 @@ from flychat.storage import (
     sqlite_put,
 )
 from flychat.storage.sqlite import SqliteEngine
+from flychat.storage.sqlite_backup import back_up
 from flychat.storage.sqlite_database import BUSY_MS, read_only
 from flychat.streams import StreamRequest
 from flychat.tools.rooms import export
@@ -706,7 +707,7 @@ async def test_a_second_process_is_refused_in_one_line_until_the_first_ends(sqli
         _, errors = second.communicate()
         watchdog.cancel()
     line = errors.splitlines()[-1]
-    assert line.startswith("flychat.storage.files.InUse: ")
+    assert line.startswith("flychat.errors.Misconfigured: ")
     assert "another flychat is using it" in line
     assert str(path) in line
     link = tmp_path / "link.db"
@@ -1124,10 +1125,9 @@ async def test_the_database_of_another_program_is_left_alone(tmp_path):
         db = sqlite3.connect(path)
         db.execute(schema)
         db.close()
+        before = path.read_bytes()
         assert "another program" in await refusal(path)
-        db = sqlite3.connect(path)
-        assert db.execute("SELECT sql FROM sqlite_schema").fetchall() == [(schema,)]
-        db.close()
+        assert path.read_bytes() == before
 
 
 def user_version(path, version: int | None = None) -> int:
@@ -1148,9 +1148,12 @@ async def test_a_file_says_the_version_of_its_format_and_a_later_one_is_left_alo
         await engine.close()
         assert user_version(path) == 1
         user_version(path, 0)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = DELETE")
     user_version(path, 2)
+    before = path.read_bytes()
     assert "a later version of flychat has written it" in await refusal(path)
-    assert user_version(path) == 2
+    assert path.read_bytes() == before
 
 
 @gen_test
@@ -1173,6 +1176,30 @@ async def test_who_only_reads_may_while_another_process_writes_and_cannot_write(
     owner = await SqliteEngine.open(path)
     assert await owner.tail("room", 9) == [one, two, three]
     await owner.close()
+
+
+@gen_test
+async def test_who_only_reads_keeps_no_server_from_starting_and_changes_nothing(tmp_path):
+    """Also in a file that was killed amid writing, and in one of SQLite's other mode, as a backup is."""
+    path, copy, (one, two) = tmp_path / "chat.db", tmp_path / "copy.db", log_of(1, 1)
+    with python("-c", WRITER, str(path)) as writer:
+        writer.stdout.readline()
+        writer.kill()
+    await back_up(str(path), str(copy))
+    for file in path, copy:
+        before = file.read_bytes()
+        reader = await SqliteEngine.open(str(file), reading=True)
+        read = await reader.after("a", 0, 10**9)
+        assert read
+        assert file.read_bytes() == before
+        owner = await SqliteEngine.open(str(file))
+        await owner.put(one)
+        assert await reader.after("a", 0, 10**9) == read
+        assert await reader.tail("room", 1) == [one]
+        await owner.put(two)
+        await owner.close()
+        assert await reader.tail("room", 1) == [two]
+        await reader.close()
 
 
 @gen_test
