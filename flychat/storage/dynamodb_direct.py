@@ -38,13 +38,9 @@ class Direct:
         await self._call("PutItem", request)
 
     async def query(self, **request: Any) -> Any:
-        answer = await self._call("Query", request)
-        try:
-            return json.loads(answer)
-        except ValueError as error:
-            raise HTTPClientError(error=error) from error
+        return await self._call("Query", request)
 
-    async def _call(self, operation: str, request: dict[str, Any]) -> bytes:
+    async def _call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         body = json.dumps(request).encode()
         keys = await self._credentials.get_frozen_credentials()  # new ones, where the old ones end soon
         headers = signed(self._url, self._region, keys, operation, body, time.gmtime())
@@ -57,7 +53,13 @@ class Direct:
             raise HTTPClientError(error=error) from error
         if status != 200:
             raise self._failure(operation, status, answer)
-        return answer
+        try:
+            said = json.loads(answer)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):  # something on the way to the table has answered, of a put too
+            raise HTTPClientError(error="it was no table that answered")
+        return said
 
     def _failure(self, operation: str, status: int, answer: bytes) -> Exception:
         try:

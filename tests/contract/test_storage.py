@@ -1426,17 +1426,34 @@ async def test_items_are_taken_as_they_come_and_not_through_botocores_descriptio
     assert [room.messages for room in await engine.rooms()] == [3]
 
 
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [(200, b"<html>"), (200, b"[]"), (200, b"3"), (200, b'{"message": "x"}'), (400, b'{"Items": []}')],
-)
-def test_what_is_no_answer_of_a_table_is_left_to_botocore(status, body):
+@pytest.mark.parametrize("body", [b'{"message": "x"}', b"{}"])
+def test_what_has_no_items_is_left_to_botocore(body):
     need("aioboto3")
     from flychat.storage.dynamodb_table import read_plainly
 
-    response, answer = {"status_code": status, "body": body}, {}
+    response, answer = {"status_code": 200, "body": body}, {}
     read_plainly(response, answer)
     assert (response["body"], answer) == (body, {})
+
+
+@pytest.mark.parametrize("body", ["<html>", "", "[]", "3", "null"])
+@both_ways
+@gen_test
+async def test_what_no_table_says_is_no_answer(body, way, proxied, dynamo):
+    """Something on the way has answered: a put that is taken for stored is lost, and its id given twice."""
+    proxy, environ = proxied
+    engine = await dynamo(environ | way)
+    for status, error in ((200, Unknown), (502, Unknown), (404, Broken)):
+        proxy.instead = status, body
+        for call in (
+            engine.put(commit(1)),
+            engine.tail("room", 1),
+            engine.rewrite(commit(1), commit(1).emptied()),
+            engine.rooms(),
+        ):
+            assert type(await outcome(call)) is error
+    proxy.instead = None
+    assert await engine.tail("room", 1) == []
 
 
 @gen_test
@@ -1548,6 +1565,24 @@ async def test_a_missing_table_is_named_with_the_command_that_creates_it(dynamo,
         f'no table "no-such-table" in {where}: create it with  '
         "python -m flychat --create-table --store dynamodb:no-such-table"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "line"),
+    [
+        (200, "<html>", "no answer from DynamoDB"),
+        (200, "null", "no answer from DynamoDB"),
+        (200, "{}", "is not one of flychat's"),
+        (200, '{"Table": {}}', "is not one of flychat's"),
+        (403, "null", "no access to table"),
+    ],
+)
+@gen_test
+async def test_an_address_of_something_else_is_told_in_one_line(proxied, dynamo, status, body, line):
+    proxy, environ = proxied
+    proxy.instead = status, body
+    with pytest.raises(Misconfigured, match=line):
+        await dynamo(environ, "flychat-messages")
 
 
 @pytest.mark.parametrize(

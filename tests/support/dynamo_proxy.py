@@ -76,6 +76,7 @@ class DynamoProxy:
         self.rates = dict(rates or {})  # shares of faults among the PutItems outside the script
         self.late_after = late_after
         self.refusing = False  # every call is dropped
+        self.instead: tuple[int, str] | None = None  # status and body of an answer to every call
         self.under_way = 0
         self.calls: Counter[str] = Counter()
         self.suffered: Counter[str] = Counter()
@@ -126,6 +127,10 @@ class DynamoProxy:
             await asyncio.sleep(self.delay)
         if self.late_after is not None:
             await self.release(total - self.late_after)
+        if self.instead is not None:
+            handler.set_status(self.instead[0])
+            await handler.finish(self.instead[1])
+            return
         if fault == "late":
             self._zombies.append((total, request))
         status, body = 0, b""
