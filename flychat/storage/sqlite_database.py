@@ -139,8 +139,11 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
 
 
 def failure(error: Exception) -> StoreFailed:
+    """Without what a row says: this is for the log."""
+    if not isinstance(error, sqlite3.Error):
+        return Broken(f"SQLite: a row is no commit ({type(error).__name__})")
     kind = Unknown if _code(error) in PASSING else Broken
-    return kind(f"SQLite: {error}")
+    return kind(f"SQLite: {str(error).partition(' with text ')[0]}")  # of what is not UTF-8
 
 
 def _code(error: Exception) -> int:

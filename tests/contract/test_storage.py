@@ -838,6 +838,17 @@ async def test_a_row_that_is_no_commit_is_broken(sqlite):
     assert isinstance(await outcome(sqlite.put(commit(1, room="room 1"))), Broken)
 
 
+@pytest.mark.parametrize("payload", [b'[["ann","a secret\xff', b"[]\nsecret as told", b'[["ann"]] secret'])
+@gen_test
+async def test_what_is_said_of_a_row_that_is_no_commit_is_not_what_it_says(sqlite, payload):
+    """It goes into the log, which never has the texts of messages."""
+    await sqlite._idle(sqlite._sql, "INSERT INTO log VALUES ('room', 1, 1, CAST(? AS TEXT))", (payload,))
+    calls = (sqlite.tail("room", 1), sqlite.everything("room", 0), sqlite.put(commit(1)), sqlite.rooms())
+    for failed in [await outcome(call) for call in calls]:
+        assert isinstance(failed, Broken)
+        assert "secret" not in str(failed)
+
+
 async def traced(sqlite: SqliteEngine) -> list[str]:
     """The statements that it executes from now on."""
     statements: list[str] = []
