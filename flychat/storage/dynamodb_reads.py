@@ -12,17 +12,20 @@ at most 63 messages too many.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from ..commits import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
-from . import READ_BYTES, Run, Summary
+from . import READ_BYTES, Run, Summary, Throttled
 from .dynamodb_items import commit_of, expired, failures, last_of, place_of
 from .turns import Turns
 
 PAGE = 8  # commits in the first page of a Query for the newest
+SCAN_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, before a page that was refused is asked for again
 NEAR = 20  # in that for what follows an id: as many single messages as a read unit (4 KB) has
 
 
@@ -111,11 +114,19 @@ class TableReader:
         rooms: dict[str, Summary] = {}
         scan, more = {"TableName": self._table, "ConsistentRead": True}, True
         while more:
-            items, more = await self._page(scan, self._client.scan)
+            items, more = await self._patiently(scan)
             with failures():
                 for commit in (commit_of(item) for item in items if not expired(item)):
                     rooms[commit.room] = rooms.get(commit.room, Summary(commit.room)).plus(commit)
         return sorted(rooms.values(), key=lambda room: room.room)
+
+    async def _patiently(self, scan: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+        """The next page of a Scan: all of a table is soon more than it lets be read in a second."""
+        for pause in SCAN_PAUSES:
+            with suppress(Throttled):
+                return await self._page(scan, self._client.scan)
+            await asyncio.sleep(pause)
+        return await self._page(scan, self._client.scan)
 
     def _query(
         self, room: str, lowest: int, highest: int, page: int = 0, *, backwards: bool = False

@@ -31,6 +31,7 @@ NEVER = 3600  # botocore's time-outs count what is not the store's: see turns.py
 WAY_VARIABLE = "FLYCHAT_DYNAMODB"
 PUTS, READS, ASIDE = 32, 32, 8  # calls at once; aside: what is written of ends and by `clear`
 
+NO_TABLE = "it was no table that answered"
 READY = ("ACTIVE", "UPDATING")
 NO_ANSWER = (HTTPClientError, NotConnected, ResponseParserError, TimeoutError)
 INSTEAD = "or keep messages in a file with --store sqlite:FILE"
@@ -142,12 +143,12 @@ def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[s
         answer = json.loads(response_dict["body"])
     if response_dict["status_code"] < 300:
         if not isinstance(answer, dict):
-            raise ResponseParserError("it was no table that answered")
+            raise ResponseParserError(NO_TABLE)
         if "Items" in answer:
             customized_response_dict.update(answer)
             response_dict["body"] = b"{}"
     elif not isinstance(answer, dict):
-        response_dict["body"] = b"{}"  # botocore trips over some of it; the status says enough
+        response_dict["body"] = json.dumps({"message": NO_TABLE}).encode()  # botocore trips over some of it
 
 
 async def _status(client: Any, table: str, where: str) -> str | None:

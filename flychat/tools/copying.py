@@ -143,7 +143,7 @@ def copy_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
 
 async def _copy(source: tuple[str, str], target: tuple[str, str], named: Sequence[str]) -> int:
     async with opened(source, reading=True) as ours, opened(target) as theirs:
-        there = [room.room for room in await ours.rooms()]
+        there = [room.room for room in await patiently(ours.rooms)]
         for room in named:
             if room not in there:
                 raise Misconfigured(f"there is no room {printable(room)} in the store that is copied from")

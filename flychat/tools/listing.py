@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..access.rulebook import RULES
 from ..storage import Engine, Summary
-from .stores import existing_store, opened, store_option
+from .stores import existing_store, opened, patiently, store_option
 from .terminal import interruptible, json_line, printable
 
 HEAD = ("messages", "last id", "bytes", "newest", "room")
@@ -15,7 +15,7 @@ HEAD = ("messages", "last id", "bytes", "newest", "room")
 
 async def listed(engine: Engine) -> list[Summary]:
     """All rooms that people write to."""
-    return [room for room in await engine.rooms() if room.room != RULES]
+    return [room for room in await patiently(engine.rooms) if room.room != RULES]
 
 
 def rooms_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

@@ -14,7 +14,7 @@ from ..errors import Misconfigured
 from ..messages import Message, wire_json
 from ..storage import Engine, Hole
 from .listing import listed
-from .stores import existing_store, named_room, opened, store_option
+from .stores import existing_store, named_room, opened, patiently, store_option
 from .terminal import interruptible, json_line, printable
 
 Missing: TypeAlias = Callable[[int, int], None]
@@ -42,7 +42,7 @@ async def stored(engine: Engine, room: str, missing: Missing = nobody_told) -> A
     while True:
         hole = None
         try:
-            commits = await engine.after(room, last, PAGE)
+            commits = await patiently(partial(engine.after, room, last, PAGE))
         except Hole as found:
             commits, hole = found.commits, found
         for commit in commits:

@@ -1468,6 +1468,21 @@ async def test_what_no_table_says_is_no_answer(body, way, proxied, dynamo):
 
 
 @gen_test
+async def test_rooms_are_listed_though_the_table_refuses_pages_meanwhile(proxied, dynamo, monkeypatch):
+    proxy, environ = proxied
+    monkeypatch.setattr("flychat.storage.dynamodb_reads.SCAN_PAUSES", (0.0, 0.0))
+    engine = await dynamo(environ)
+    for first in range(1, 1 + 64 * 20, 64):
+        await engine.put(commit(first, 64, text="x" * 900))
+    proxy.calls.clear()
+    proxy.script("Scan", "pass", "throttle", "slow down")
+    [room] = await engine.rooms()
+    assert (room.messages, proxy.calls["Scan"]) == (1280, 4)
+    proxy.script("Scan", *["throttle"] * 3)
+    assert type(await outcome(engine.rooms())) is Throttled
+
+
+@gen_test
 async def test_a_search_goes_on_over_pages_that_hold_nothing(dynamo, dynamo_environ):
     """A page is 1 MB of what is looked at, not of what is found."""
     engine = await dynamo(dynamo_environ)

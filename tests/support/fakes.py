@@ -97,7 +97,8 @@ class FaultyEngine:
     """An Engine around another one, whose puts suffer the `faults`, in their order, and then none.
 
     Other sources of trouble, which may be changed at any time: `rejects_over` bytes of payload;
-    `hides_winner`; `read_faults`, a queue of errors (or None) for tail, after, before, find and check;
+    `hides_winner`; `read_faults`, a queue of errors (or None) for tail, after, before, find,
+    rooms and check;
     `rewrite_faults`, a queue of "lose", "drop", "throttle", "break" and "pass" for rewrites.
     `calls` counts by method, `suffered` by fault; `stored` and `tried` list commits in order.
     """
@@ -213,6 +214,7 @@ class FaultyEngine:
         return await self.engine.everything(room, above)
 
     async def rooms(self) -> list[Summary]:
+        self._read("rooms")
         return await self.engine.rooms()
 
     async def expire(self, before: str) -> None:

@@ -33,6 +33,7 @@ from flychat.storage.sqlite_backup import back_up
 from flychat.streams import StreamRequest
 from flychat.tools import rooms
 from flychat.tools.clearing import clear
+from flychat.tools.listing import listed
 from flychat.tools.rooms import export
 from flychat.tools.stores import patiently
 from tests.support.engines import KINDS, empty_engine
@@ -230,6 +231,19 @@ async def test_a_clearing_that_is_never_answered_ends(engine, monkeypatch):
     with pytest.raises(Throttled):
         await clear(faulty, "room")
     assert len([message async for message in export(engine, "room")]) == 3
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_an_export_and_a_list_of_rooms_are_patient_with_the_store(engine, monkeypatch):
+    monkeypatch.setattr("flychat.tools.rooms.PAGE", 2)
+    monkeypatch.setattr("flychat.tools.stores.PAUSE", 0.0)
+    for first in (1, 2, 3, 7, 8):
+        await store_at(engine, "room", first, time.time())
+    faulty = FaultyEngine(engine)
+    faulty.read_faults.extend([Throttled(), None, Unknown(), Throttled(), None, None, Throttled()])
+    assert [message.id async for message in export(faulty, "room")] == [1, 2, 3, 7, 8]
+    faulty.read_faults.extend([Throttled(), Unknown()])
+    assert [room.messages for room in await listed(faulty)] == [5]
 
 
 @pytest.mark.gen_test(timeout=30)
