@@ -261,7 +261,16 @@ class SqliteEngine:
     async def close(self) -> None:
         if self._emptying is not None:
             self._emptying.cancel()
-        await self._worker.close(once(self._opened.close))
+        await self._worker.close(once(self._end))
+
+    def _end(self) -> None:
+        """Empties the write-ahead log first, as SQLite does where the file is still at its path.
+
+        Else it would be left beside what has taken the file's place, and be written into that at a start.
+        """
+        with suppress(StoreFailed):
+            self._empty_wal()
+        self._opened.close()
 
     async def _run(self, job: Callable[[], T], rank: int = READING) -> T:
         return await self._worker.do(once(job), rank)

@@ -876,6 +876,29 @@ async def test_nothing_is_acknowledged_once_a_file_was_removed_or_replaced(sqlit
 
 
 @gen_test
+async def test_what_was_put_in_the_place_of_a_file_in_use_is_whole_after_a_restart(tmp_path):
+    """The write-ahead log of the one before is of other pages: what is in it would ruin the new one."""
+    path, copy = tmp_path / "chat.db", tmp_path / "copy.db"
+    engine = await SqliteEngine.open(str(path))
+    log = [commit(first, 8, room=room, text="x" * 90) for first in range(1, 1500, 8) for room in "abc"]
+    for each in log[:400]:
+        await engine.put(each)
+    await back_up(str(path), str(copy))
+    await engine._idle(engine._sql, "PRAGMA wal_checkpoint")
+    for each in log[400:]:
+        await engine.put(each)
+    copy.replace(path)
+    assert "start flychat again" in str(await outcome(engine.check()))
+    await engine.close()
+    engine = await SqliteEngine.open(str(path))
+    assert [each for room in "abc" for each in await engine.after(room, 0, 10**9)] == sorted(
+        log[:400], key=lambda each: each.room
+    )
+    assert await engine._idle(engine._sql, "PRAGMA integrity_check") == [("ok",)]
+    await engine.close()
+
+
+@gen_test
 async def test_a_file_that_is_removed_while_it_is_written_is_not_acknowledged(sqlite, tmp_path, monkeypatch):
     def meanwhile(db, changes):
         (tmp_path / "chat.db").unlink()
