@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Callable
 
 from ..errors import Misconfigured
@@ -20,7 +21,7 @@ def backup_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namesp
         kind, location = existing_store(given.store)
         if kind != "sqlite":
             raise Misconfigured("DynamoDB has backups of its own: turn on its point-in-time recovery")
-        return interruptible(_back_up(location, given.file))
+        return interruptible(_back_up(location, given.file), signal.SIGTERM)  # or its half would be left
 
     return run
 

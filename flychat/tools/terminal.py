@@ -108,22 +108,24 @@ def while_read() -> Iterator[None]:
             raise
 
 
-def interruptible(running: Coroutine[None, None, T]) -> T:
-    """Runs it in a loop of its own; raises KeyboardInterrupt after SIGINT."""
-    return asyncio.run(until_interrupted(running))
+def interruptible(running: Coroutine[None, None, T], *also: signal.Signals) -> T:
+    """Runs it in a loop of its own; raises KeyboardInterrupt after SIGINT, and `also` after others."""
+    return asyncio.run(until_interrupted(running, *also))
 
 
-async def until_interrupted(running: Coroutine[None, None, T]) -> T:
-    """What `running` returns; after SIGINT it raises KeyboardInterrupt.
+async def until_interrupted(running: Coroutine[None, None, T], *also: signal.Signals) -> T:
+    """What `running` returns; after SIGINT, and `also` after others, it raises KeyboardInterrupt.
 
     asyncio.run would miss a signal that comes as the loop falls asleep, until something else wakes it.
     """
     task = asyncio.ensure_future(running)
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, task.cancel)
+    for number in (signal.SIGINT, *also):
+        loop.add_signal_handler(number, task.cancel)
     try:
         return await task
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        for number in (signal.SIGINT, *also):
+            loop.remove_signal_handler(number)

@@ -5,7 +5,9 @@ import contextlib
 import io
 import json
 import random
+import signal
 import sqlite3
+import subprocess
 import sys
 import time
 import types
@@ -38,7 +40,17 @@ from flychat.tools.rooms import export
 from flychat.tools.stores import patiently
 from tests.support.engines import KINDS, empty_engine
 from tests.support.fakes import FaultyEngine, empty
-from tests.support.program import STANDALONE, messages, post, ran, refused, running
+from tests.support.program import (
+    STANDALONE,
+    START_SECONDS,
+    command,
+    environment,
+    messages,
+    post,
+    ran,
+    refused,
+    running,
+)
 from tests.support.served import draft, fields, served
 
 DAY = 86_400
@@ -769,3 +781,22 @@ async def test_a_backup_that_is_broken_off_leaves_nothing(tmp_path):
         await begun
     assert not list(tmp_path.glob("copy*"))
     await log.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_backup_that_is_told_to_end_leaves_nothing(number, tmp_path):
+    with running(*STANDALONE, cwd=tmp_path) as program:
+        post(program, "hi")
+        program.end()
+    assert ran("backup", "store.db", cwd=tmp_path).returncode == 0
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        arguments = command("backup", "copy.db", "--store", "sqlite:store.db")
+        with subprocess.Popen(arguments, cwd=tmp_path, env=environment()) as backup:
+            while not list(tmp_path.glob("copy.db.*")):
+                assert backup.poll() is None
+                time.sleep(0.01)
+            backup.send_signal(number)
+            other.execute("ROLLBACK")
+            assert backup.wait(START_SECONDS) == 1
+    assert not list(tmp_path.glob("copy*"))
