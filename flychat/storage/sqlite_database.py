@@ -87,7 +87,9 @@ def opened(path: str, *, reading: bool = False) -> tuple[sqlite3.Connection, Fil
             if reading and os.path.getsize(path):
                 return _beside(path, opening)
             files = opening.enter_context(closing(Files(path))) if path != MEMORY else None
-            db = opening.enter_context(closing(sqlite3.connect(path, timeout=5, isolation_level=None)))
+            # From the root on, since many builds of SQLite take what begins with "file:" for an address.
+            place = path if files is None else os.path.abspath(path)
+            db = opening.enter_context(closing(sqlite3.connect(place, timeout=5, isolation_level=None)))
             _prepare(db, path)
             if files:
                 files.remember()

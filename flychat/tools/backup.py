@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from ..errors import Misconfigured
 from ..storage.sqlite_backup import back_up
+from .arguments import as_utf8
 from .stores import existing_store, store_option
 from .terminal import interruptible, printable
 
 
 def backup_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     parser.description = "Copies an SQLite store, which a server may be using, into a new file."
-    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("file", type=as_utf8, metavar="FILE")
     store_option(parser, reading=True)
 
     def run(given: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -134,7 +135,8 @@ def copy_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
 
     def run(given: argparse.Namespace) -> int:
         source, target = existing_store(given.source), existing_store(given.target, new=True)
-        if source == target:
+        files = [place for kind, place in (source, target) if kind == "sqlite" and os.path.exists(place)]
+        if source == target or (len(files) == 2 and os.path.samefile(*files)):
             raise Misconfigured("--from and --to are the same store")
         return interruptible(_copy(source, target, list(map(named_room, given.room))))
 

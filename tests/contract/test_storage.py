@@ -1212,6 +1212,21 @@ async def test_who_only_reads_may_while_another_process_writes_and_cannot_write(
     await owner.close()
 
 
+@pytest.mark.parametrize("name", ["file:chat.db", "chat.db?mode=memory", "chat#1%20.db"])
+@gen_test
+async def test_a_name_that_looks_like_an_address_is_one_of_a_file(tmp_path, name, monkeypatch):
+    """SQLite would go to another file than the one that is locked, and looked after."""
+    monkeypatch.chdir(tmp_path)
+    engine, one = await SqliteEngine.open(name), commit(1)
+    await engine.put(one)
+    reader = await SqliteEngine.open(name, reading=True)
+    assert await reader.tail("room", 1) == [one]
+    await reader.close()
+    await engine.close()
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"{name}-lock"}
+    assert (tmp_path / name).stat().st_size > 0
+
+
 @gen_test
 async def test_who_only_reads_keeps_no_server_from_starting_and_changes_nothing(tmp_path):
     """Also in a file that was killed amid writing, and in one of SQLite's other mode, as a backup is."""

@@ -378,6 +378,16 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
     assert ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:new.db", cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_a_store_is_not_copied_to_itself_by_whatever_name(tmp_path):
+    await filled(tmp_path / "flychat.db", tea=3)
+    (tmp_path / "link.db").symlink_to("flychat.db")
+    for name in ("flychat.db", "./flychat.db", "link.db"):
+        told = ran("copy", "--from", "sqlite:flychat.db", "--to", f"sqlite:{name}", cwd=tmp_path)
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr == "flychat: --from and --to are the same store\n"
+
+
 @pytest.mark.gen_test(timeout=120)
 async def test_no_client_is_reset_by_a_move_from_sqlite_to_dynamodb(tmp_path, dynamo_environ, monkeypatch):
     """Copied while the server runs, and again when it has ended; the clients are there all the time."""
