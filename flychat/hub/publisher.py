@@ -117,7 +117,7 @@ class Publisher:
         self._bytes = 0
         self._put = self._ended = 0  # items, since the beginning: ended are those taken and those given up
         self._making_up = True  # for items that were given up, which goes on until nothing is owed
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()  # until so many items have ended
+        self._waiting: dict[asyncio.Future[None], int] = {}  # until so many items have ended
         self._failing = False
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._wake.set()
@@ -153,12 +153,16 @@ class Publisher:
         if self._ended == self._put and not self._making_up:
             return None
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((self._put, future))
+        self._waiting[future] = self._put
         return future
 
     def answered_early(self) -> None:
         """An answer went out before that was done."""
         OWED.labels(self._target.proxy).inc()
+
+    def forget(self, taken: asyncio.Future[None]) -> None:
+        """Nobody waits for that any more: a proxy may be gone for weeks."""
+        self._waiting.pop(taken, None)
 
     async def close(self) -> None:
         """Lets the queue drain, for a short time."""
@@ -182,9 +186,9 @@ class Publisher:
     def _release(self) -> None:
         """Tells those who wait for what has been delivered."""
         self._making_up = bool(self.owed) or self.must_recover_all
-        while self._waiting and self._waiting[0][0] <= self._ended and not self._making_up:
-            future = self._waiting.popleft()[1]
-            if not future.done():
+        for future, put in list(self._waiting.items()):
+            if put <= self._ended and not self._making_up:
+                del self._waiting[future]
                 future.set_result(None)
 
     def _next(self) -> Post | None:

@@ -150,9 +150,12 @@ class PushpinHub:
         if self.passes_on_at_once:
             return
         waiting = {future: each for each in self.publishers if (future := each.taken()) is not None}
-        if waiting:
-            for future in (await asyncio.wait(waiting, timeout=PATIENCE))[1]:
+        try:
+            for future in (await asyncio.wait(waiting, timeout=PATIENCE))[1] if waiting else ():
                 waiting[future].answered_early()
+        finally:
+            for future, publisher in waiting.items():
+                publisher.forget(future)
 
     def recheck(self, id: str | None) -> None:
         for publisher in self.publishers:

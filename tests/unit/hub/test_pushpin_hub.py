@@ -753,6 +753,26 @@ async def test_an_answer_that_waited_in_vain_goes_out_and_is_counted(hub, contro
 
 
 @gen_test
+async def test_of_answers_that_went_out_nothing_is_kept_while_a_proxy_is_gone(hub, control, monkeypatch):
+    """It may be gone for weeks, and there is one for each POST."""
+    monkeypatch.setattr(pushpin_module, "PATIENCE", 0.05)
+    hub.second.hanging = True
+    for id in range(1, 6):
+        hub.publish(committed(commit(id, 0)))
+        await hub.passed_on()
+    hub.publish(committed(commit(6, 0)))
+    gone = asyncio.create_task(hub.passed_on())
+    await control.until(lambda: 6 in ids(control.items))
+    gone.cancel()
+    await asyncio.wait([gone])
+    assert [len(each._waiting) for each in hub.publishers] == [0, 0]
+    hub.second.hanging = False
+    monkeypatch.setattr(pushpin_module, "PATIENCE", 60)
+    await hub.passed_on()
+    assert max(ids(hub.second.items)) == 6
+
+
+@gen_test
 async def test_an_answer_waits_for_the_hint_in_the_place_of_what_was_given_up(hub, control, monkeypatch):
     monkeypatch.setattr(pushpin_module, "PATIENCE", 60)
     for each in hub.publishers:
