@@ -1,22 +1,21 @@
 """The HTTP server beneath the handlers: Tornado's, mended in four places.
 
 1. An answer that its client does not take is given up: after STALL seconds without a byte, or at once where
-   all such answers together are over UNREAD_BYTES: then the client for whom most waits loses the one that it
-   took from longest ago. Once a request is answered, the bytes that wait are all that it costs.
+   all such answers, and all requests that are not whole or not answered, are together over UNREAD_BYTES: then
+   the client for whom most waits loses the connection on which the last byte went longest ago, and nothing is
+   read meanwhile. Once a request is answered, the bytes that wait are all that it costs.
 2. What cannot be read is answered before the connection is closed: a head over the limit with 431, a chunk
    without a size with 400. Tornado closes without a word.
 3. A connection whose client is still sending is closed in two steps: our side first; the socket when the
    client has ended too, or after LINGER seconds. Else the kernel answers what still comes with a reset, which
    may overtake the answer.
-4. A request's target is read as it is meant: `http://host/path` as `/path` with `Host: host` (RFC 9112,
-   3.2.2), and bytes beyond ASCII as if they were percent-encoded. Tornado takes them for Latin-1.
+4. A request's target is read as it is meant (targets.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import socket
 import struct
 import time
@@ -24,46 +23,42 @@ from collections.abc import Awaitable
 from typing import Any
 
 from prometheus_client import Counter
+from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPInputError,
-    HTTPMessageDelegate,
-    RequestStartLine,
-    ResponseStartLine,
-)
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
 from .shedding import SHED, Shedding, Turn, waited
+from .targets import Targets
 from .visitor import client_of
 
 STALL = 30.0  # seconds without taking a byte until an answer is given up
 TICK = 1.0  # seconds between two checks for answers that are not taken
-UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, all together
+UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, and of requests, all together
+KEPT_BYTES = 1 << 20  # of a request at the most: what is over is dropped
+PART_BYTES = 16_384  # that a request costs until it is whole, besides its own, which are there twice
 LINGER = 2.0  # seconds that a client may go on sending to a connection that we have ended
 LINGER_BYTES = 1 << 20  # of what it sends are read and dropped meanwhile
-HOST_CHARACTERS = 300  # a name has 253 at the most
 
 UNREAD = Counter("flychat_answers_unread", "Answers given up because their clients did not take them")
+UNENDED = Counter("flychat_requests_unended", "Requests given up because too many were not whole")
 
-_ABSOLUTE = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
-_BEYOND_ASCII = re.compile("[\x80-\xff]")  # a character of Tornado's heads is a byte
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what the kernel still has is dropped
 
 
 class Connection(IOStream):
-    """A client's connection, which tells its listener how much of an answer waits to be taken."""
+    """A client's connection, which tells its listener how much waits here: of a request, or of an answer."""
 
     def __init__(self, sock: socket.socket, address: Any, listener: Listener, **options: Any) -> None:
         self.address = address
         self.client = client_of(address[0]) if address else "unknown"
         self.unsent = 0  # bytes of answers
-        self.counted = 0  # of these, those that the listener knows of: all, or else none had to wait
-        self.took = 0.0  # when it last took bytes
+        self.received = 0  # bytes of the request that is read, or answered
+        self.counted = 0  # of both, what the listener knows of
+        self.took = 0.0  # when it last took bytes, or sent some while none waited for it
         self._listener = listener
-        self._answered = self._reads_head = self._reset = False
+        self._answered = self._reads_head = self._reset = self._whole = False
         self._requests = 0  # with the one that is read
         self._refusal = b""
         super().__init__(sock, **options)
@@ -71,6 +66,7 @@ class Connection(IOStream):
     def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         self._reads_head, self._answered = True, False
         self._requests += 1
+        self._receives(self._read_buffer_size, whole=False)
         return super().read_until_regex(regex, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
@@ -78,10 +74,31 @@ class Connection(IOStream):
         return super().read_until(delimiter, max_bytes)
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
+        if self._listener.unread_bytes > UNREAD_BYTES:
+            return None  # not yet: others lose theirs first
         begins = self._reads_head and not self.is_new and not self._read_buffer_size
         if begins and self._listener.diverts(self):
             return None  # as if nothing were there
-        return super().read_from_fd(buf)
+        if read := super().read_from_fd(buf):
+            self._receives(self.received + read, whole=self._whole)
+        return read
+
+    def _receives(self, received: int, *, whole: bool) -> None:
+        self.received, self._whole = received, whole
+        if not self.unsent:
+            self.took = time.monotonic()
+        self._listener.account(self)
+
+    def has_request(self) -> None:
+        """The request is whole."""
+        self._whole = True
+        self._listener.account(self)
+
+    @property
+    def waits(self) -> int:
+        """Bytes that the connection costs now."""
+        kept = min(self.received, KEPT_BYTES)
+        return self.unsent + (kept if self._whole or not kept else 2 * kept + PART_BYTES)
 
     @property
     def is_new(self) -> bool:
@@ -90,10 +107,11 @@ class Connection(IOStream):
 
     def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
         self._answered = True
+        if not self.unsent:
+            self.took = time.monotonic()
         self.unsent += len(data)
         written = super().write(data)
-        if self.unsent != self.counted:
-            self._listener.account(self)
+        self._listener.account(self)
         return written
 
     def write_to_fd(self, data: memoryview) -> int:
@@ -102,7 +120,7 @@ class Connection(IOStream):
         finally:
             del data  # as Tornado does: an error's traceback must not keep a view of the buffer
         self.unsent -= sent
-        if sent and self.counted:
+        if sent:
             self.took = time.monotonic()
             self._listener.account(self)
         return sent
@@ -120,7 +138,7 @@ class Connection(IOStream):
 
     def close_fd(self) -> None:
         sock, self.socket = self.socket, None  # type: ignore[assignment]
-        self.unsent = 0
+        self.unsent = self.received = 0
         self._listener.account(self)
         if sock.fileno() < 0:  # a hub has taken it
             return
@@ -151,41 +169,43 @@ class Listener(HTTPServer):
 
     def account(self, connection: Connection) -> None:
         """Takes note of how much waits there now."""
-        if not connection.unsent:
+        waits = connection.waits
+        if not waits:
             self._unread.pop(connection, None)
         elif not connection.counted:
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(TICK, self._give_up_stalled)
             self._unread[connection] = None
-            connection.took = time.monotonic()
-        self.unread_bytes += connection.unsent - connection.counted
-        if connection.unsent > connection.counted and self.unread_bytes > UNREAD_BYTES:
+        self.unread_bytes += waits - connection.counted
+        if waits > connection.counted and self.unread_bytes > UNREAD_BYTES:
             asyncio.get_running_loop().call_soon(self._relieve)
-        connection.counted = connection.unsent
+        connection.counted = waits
 
     def _give_up_stalled(self) -> None:
         """Once a TICK, as long as there is something unread."""
         for connection in list(self._unread):
-            if time.monotonic() - connection.took > STALL:
+            if connection.unsent and time.monotonic() - connection.took > STALL:
                 self._give_up(connection)
         self._timer = None
         if self._unread:
             self._timer = asyncio.get_running_loop().call_later(TICK, self._give_up_stalled)
 
     def _relieve(self) -> None:
-        """Gives up answers until the others are within the bound."""
+        """Gives up answers and requests until the others are well within the bound."""
+        if self.unread_bytes <= UNREAD_BYTES:
+            return
         waiting: dict[str, list[Connection]] = {}
         for connection in sorted(self._unread, key=lambda connection: -connection.took):
             waiting.setdefault(connection.client, []).append(connection)
-        bytes_of = {client: sum(c.unsent for c in connections) for client, connections in waiting.items()}
-        while self.unread_bytes > UNREAD_BYTES:
+        bytes_of = {client: sum(c.counted for c in connections) for client, connections in waiting.items()}
+        while self.unread_bytes > UNREAD_BYTES * 31 // 32:  # not often, and not many at a time
             client = max(bytes_of, key=bytes_of.__getitem__)
             connection = waiting[client].pop()
-            bytes_of[client] -= connection.unsent
+            bytes_of[client] -= connection.counted
             self._give_up(connection)
 
     def _give_up(self, connection: Connection) -> None:
-        UNREAD.inc()
+        (UNREAD if connection.unsent else UNENDED).inc()
         connection.reset()
 
     def linger(self, sock: socket.socket) -> None:
@@ -218,7 +238,9 @@ class Listener(HTTPServer):
             self._close(sock)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        return _Targets(super().start_request(server_conn, request_conn))
+        assert isinstance(request_conn, HTTP1Connection)
+        assert isinstance(request_conn.stream, Connection)
+        return Targets(super().start_request(server_conn, request_conn), request_conn.stream.has_request)
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         self.take(connection, address)
@@ -251,28 +273,3 @@ def taken_from(stream: IOStream) -> socket.socket:
     stream.close()
     sock.setblocking(False)
     return sock
-
-
-class _Targets(HTTPMessageDelegate):
-    """Hands a request on with its target in the one form that is routed."""
-
-    def __init__(self, delegate: HTTPMessageDelegate) -> None:
-        self._delegate = delegate
-        self.data_received = delegate.data_received  # type: ignore[method-assign]
-        self.finish = delegate.finish  # type: ignore[method-assign]
-        self.on_connection_close = delegate.on_connection_close  # type: ignore[method-assign]
-
-    def headers_received(
-        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
-    ) -> Awaitable[None] | None:
-        assert isinstance(start_line, RequestStartLine)
-        path = start_line.path
-        if absolute := _ABSOLUTE.fullmatch(path):
-            host = headers.get("Host", "")
-            if "," not in host and (host or start_line.version == "HTTP/1.0"):  # else Tornado refuses it
-                headers["Host"] = absolute[1]
-            path = absolute[2] if absolute[2].startswith("/") else "/" + absolute[2]
-        if len(headers.get("Host", "")) > HOST_CHARACTERS:
-            raise HTTPInputError("the Host header is too long")
-        path = _BEYOND_ASCII.sub(lambda byte: f"%{ord(byte[0]):02X}", path)
-        return self._delegate.headers_received(start_line._replace(path=path), headers)

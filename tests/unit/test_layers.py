@@ -32,6 +32,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "web.clients": {"web.cold_rooms", "web.held_by_proxy", "web.held_here", "web.shortcut"},
     "web.cold_rooms": {"web.held_by_proxy", "web.held_here", "web.shortcut"},
     "web.listener": {"server", "web.base", "web.clients", "web.messages", "web.shortcut"},
+    "web.targets": {"web.listener"},
     "listening": {"server"},
     "private_pushpin": {"server"},
     "server": {"__main__"},
@@ -58,6 +59,7 @@ TORNADO = {
     "rights",
     "session",
     "status",
+    "targets",
     "visitor",
 }
 TECHNOLOGY = {
@@ -180,7 +182,8 @@ ALLOWED = {
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
     | {"web.removals", "web.revocations", "web.session", "web.signals", "web.upkeep"},
-    "web.listener": {"web.shedding", "web.visitor"},
+    "web.targets": set(),
+    "web.listener": {"web.shedding", "web.targets", "web.visitor"},
     "web.clients": PURE | {"seldom", "web.listener", "web.shedding"},
     "web.cold_rooms": PURE | {"web.application", "web.clients"},
     "web.heads": PURE | {"web.base", "web.problems"},

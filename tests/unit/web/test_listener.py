@@ -96,6 +96,40 @@ async def test_answers_that_wait_are_bounded_at_the_cost_of_those_who_have_most_
 
 
 @pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize("path", ["/session", "/room", "/rooms/room/messages/"])
+async def test_requests_that_do_not_end_are_bounded_at_the_cost_of_those_who_sent_most_of_them(
+    path, monkeypatch
+):
+    monkeypatch.setattr(listener, "UNREAD_BYTES", 400_000)
+    begun = f"POST {path} {HEAD}Content-Type: application/json\r\nContent-Length: 60000\r\n"
+    async with served() as chat:
+        modest = await chat.request(begun, source="127.0.0.2")
+        modest.writer.write(b" " * 50_000)
+        await until(lambda: chat.server.unread_bytes > 50_000)
+        greedy = [await chat.request(begun) for _ in range(20)]
+        for client in greedy:
+            client.writer.write(b" " * 50_000)
+        await until(lambda: len(chat.server._connections) < 4)
+        assert chat.server.unread_bytes <= 400_000
+        modest.writer.write(b" " * 10_000)
+        assert (await modest.reader.readline()).startswith(b"HTTP/1.1 4"), "it is whole, and is answered"
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_what_was_answered_waits_no_more():
+    async with served() as chat:
+        client = await chat.request(
+            f"POST /rooms/room/messages/ {HEAD}X-Unusual: 1\r\nContent-Length: 40000\r\n"
+        )
+        client.writer.write(b" " * 30_000)
+        await until(lambda: chat.server.unread_bytes > 30_000)
+        client.writer.write(b" " * 10_000)
+        assert (await client.reader.readline()).startswith(b"HTTP/1.1 415 ")
+        await until(lambda: not chat.server.unread_bytes)
+        assert len(chat.server._connections) == 1
+
+
+@pytest.mark.gen_test(timeout=20)
 @pytest.mark.parametrize("size", [HEAD_BYTES + 1, 70_000, 1_000_000])
 @pytest.mark.parametrize(
     "head", ["GET /room HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n", "GET /{} HTTP/1.1\r\nHost: x\r\n"]
