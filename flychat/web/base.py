@@ -98,10 +98,13 @@ class BaseHandler(RequestHandler):
         self._gone = True
         if self._work is not None:
             self._work.cancel()
+        self._break_cycles()  # as when it is answered: garbage that was long in use is kept for an hour
 
     def detach(self) -> IOStream:
         self.application.end(self)
-        return super().detach()
+        stream = super().detach()
+        self._break_cycles()
+        return stream
 
     async def while_here(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns; given up when the client goes. Not for what has to be done all the same."""

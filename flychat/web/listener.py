@@ -1,4 +1,4 @@
-"""The HTTP server beneath the handlers: Tornado's, mended in four places.
+"""The HTTP server beneath the handlers: Tornado's, mended in five places.
 
 1. An answer that its client does not take is given up: after STALL seconds without a byte, or at once where
    all such answers, and all requests that are not whole or not answered, are together over UNREAD_BYTES: then
@@ -10,6 +10,8 @@
    client has ended too, or after LINGER seconds. Else the kernel answers what still comes with a reset, which
    may overtake the answer.
 4. A request's target is read as it is meant (targets.py).
+5. What has ended is not kept by an error that leads back to it: for such circles nobody looks for up to an
+   hour (process.py), so those who begin requests, and go, would fill the memory.
 """
 
 from __future__ import annotations
@@ -130,6 +132,7 @@ class Connection(IOStream):
             status = "431 Request Header Fields Too Large" if self._reads_head else "400 Bad Request"
             self._refusal = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
         super().close(exc_info)
+        self.error = None  # it leads back to us
 
     def reset(self) -> None:
         """Closes without regard for what was sent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from asyncio import Future
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -110,6 +111,11 @@ class MessagesHandler(StreamHandler):
     def data_received(self, chunk: bytes) -> None:
         if len(self._body) <= BODY_BYTES:
             self._body += chunk
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._body = bytearray()
+        self.request._body_future = Future()  # the one before has an error that leads back to us
 
     async def get(self, name: str) -> None:
         room = self.room = room_name(name)

@@ -7,6 +7,8 @@ percent-encoded. Tornado takes them for Latin-1.
 from __future__ import annotations
 
 import re
+import sys
+import traceback
 from collections.abc import Awaitable, Callable
 
 from tornado.httputil import (
@@ -29,7 +31,6 @@ class Targets(HTTPMessageDelegate):
     def __init__(self, delegate: HTTPMessageDelegate, whole: Callable[[], None]) -> None:
         self._delegate, self._whole = delegate, whole
         self.data_received = delegate.data_received  # type: ignore[method-assign]
-        self.on_connection_close = delegate.on_connection_close  # type: ignore[method-assign]
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
@@ -49,3 +50,8 @@ class Targets(HTTPMessageDelegate):
     def finish(self) -> None:
         self._whole()
         self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        if error := sys.exc_info()[1]:  # why it has ended: its frames lead back to it
+            traceback.clear_frames(error.__traceback__)
+        self._delegate.on_connection_close()

@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import math
 import socket
+import weakref
 
 import pytest
+from tornado.http1connection import HTTP1Connection
+from tornado.web import RequestHandler
 
 from flychat.server import HEAD_BYTES
 from flychat.web import listener
@@ -127,6 +131,55 @@ async def test_what_was_answered_waits_no_more():
         assert (await client.reader.readline()).startswith(b"HTTP/1.1 415 ")
         await until(lambda: not chat.server.unread_bytes)
         assert len(chat.server._connections) == 1
+
+
+POST = "POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n"
+LEFT = {  # what is sent, and after its head; None: what is sent is answered
+    "a body": (f"{POST}Content-Length: 60000\r\n", "x" * 50_000),
+    "a body in chunks": (f"{POST}Transfer-Encoding: chunked\r\n", "1\r\nx\r\n3000\r\nx"),
+    "chunks of a short body": (
+        f"POST /session {HEAD}Transfer-Encoding: chunked\r\n",
+        "1\r\nx\r\n3000\r\nx",
+    ),
+    "a head": ("GET / HTTP/1.1", ""),
+    "a head that is too large": (f"GET / {HEAD}X: {'x' * HEAD_BYTES}", None),
+    "a stream": (f"GET /rooms/room/messages/ {HEAD}X-Unusual: 1\r\nAccept: text/event-stream\r\n", None),
+    "an idle connection": (f"GET /healthz {HEAD}", None),
+}
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize("name", LEFT)
+async def test_nothing_of_who_has_gone_waits_for_the_garbage_collector(name):
+    """It looks for what has been in use for a while once an hour."""
+    head, body = LEFT[name]
+    kinds = (listener.Connection, HTTP1Connection, RequestHandler)
+    made = weakref.WeakSet()
+
+    def counted(kind, init):
+        def initialised(self, *args, **kwargs):
+            made.add(self)
+            init(self, *args, **kwargs)
+
+        return initialised
+
+    async with served() as chat:
+        with pytest.MonkeyPatch.context() as patch:
+            for kind in kinds:
+                patch.setattr(kind, "__init__", counted(kind, kind.__init__))
+            gc.disable()
+            try:
+                client = await chat.request(head)
+                if body is None:
+                    await client.reader.read(1)
+                else:
+                    client.writer.write(body.encode())
+                    sent = 2 * len(head + "\r\n" + body) + listener.PART_BYTES
+                    await until(lambda: chat.server.unread_bytes == sent)
+                client.close()
+                await until(lambda: not made)
+            finally:
+                gc.enable()
 
 
 @pytest.mark.gen_test(timeout=20)
