@@ -52,13 +52,17 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what the kernel still has is drop
 class Connection(IOStream):
     """A client's connection, which tells its listener how much waits here: of a request, or of an answer."""
 
-    def __init__(self, sock: socket.socket, address: Any, listener: Listener, **options: Any) -> None:
+    def __init__(
+        self, sock: socket.socket, address: Any, listener: Listener, turn: Turn, **options: Any
+    ) -> None:
         self.address = address
         self.client = client_of(address[0]) if address else "unknown"
         self.unsent = 0  # bytes of answers
         self.received = 0  # bytes of the request that is read, or answered
         self.counted = 0  # of both, what the listener knows of
         self.took = 0.0  # when it last took bytes, or sent some while none waited for it
+        self.turn = turn  # of the request that is read
+        self.has_turn = False  # the next request may begin
         self._listener = listener
         self._answered = self._reads_head = self._reset = self._whole = False
         self._requests = 0  # with the one that is read
@@ -69,7 +73,15 @@ class Connection(IOStream):
         self._reads_head, self._answered = True, False
         self._requests += 1
         self._receives(self._read_buffer_size, whole=False)
+        if self._requests > 1:
+            self.turn, self.has_turn = Turn.DUE, False
+            if self._read_buffer_size:  # it was sent along with the one before
+                return self._in_turn(regex, max_bytes)
         return super().read_until_regex(regex, max_bytes)
+
+    async def _in_turn(self, regex: bytes, max_bytes: int | None) -> bytes:
+        await self._listener.turn(self)
+        return await super().read_until_regex(regex, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         self._reads_head = False
@@ -78,12 +90,22 @@ class Connection(IOStream):
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         if self._listener.unread_bytes > UNREAD_BYTES:
             return None  # not yet: others lose theirs first
-        begins = self._reads_head and not self.is_new and not self._read_buffer_size
+        begins = self._reads_head and self._requests > 1 and not self._read_buffer_size
         if begins and self._listener.diverts(self):
             return None  # as if nothing were there
         if read := super().read_from_fd(buf):
             self._receives(self.received + read, whole=self._whole)
         return read
+
+    def look_away(self) -> None:
+        """Is not told any longer that there is something to be read."""
+        if self._state is not None and not self.closed():
+            self.io_loop.update_handler(self.fileno(), 0)
+
+    def look_again(self) -> None:
+        self.has_turn = True
+        if self._state is not None and not self.closed():
+            self.io_loop.update_handler(self.fileno(), self._state)
 
     def _receives(self, received: int, *, whole: bool) -> None:
         self.received, self._whole = received, whole
@@ -101,11 +123,6 @@ class Connection(IOStream):
         """Bytes that the connection costs now."""
         kept = min(self.received, KEPT_BYTES)
         return self.unsent + (kept if self._whole or not kept else 2 * kept + PART_BYTES)
-
-    @property
-    def is_new(self) -> bool:
-        """Whether its first request is being read, or answered."""
-        return self._requests < 2
 
     def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
         self._answered = True
@@ -157,7 +174,7 @@ class Connection(IOStream):
 
 
 class Listener(HTTPServer):
-    """The server. `diverts`, `account` and `linger` are for its connections."""
+    """The server. `diverts`, `turn`, `account` and `linger` are for its connections."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         super().initialize(*args, **kwargs)
@@ -169,6 +186,9 @@ class Listener(HTTPServer):
     def diverts(self, connection: Connection) -> bool:
         """Whether the request that comes next is not for Tornado. Not asked for a connection's first one."""
         return False
+
+    async def turn(self, connection: Connection) -> None:
+        """Waits until a request may begin that is here already."""
 
     def account(self, connection: Connection) -> None:
         """Takes note of how much waits there now."""
@@ -248,10 +268,12 @@ class Listener(HTTPServer):
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         self.take(connection, address)
 
-    def take(self, connection: socket.socket, address: Any, unsent: bytes = b"") -> None:
+    def take(
+        self, connection: socket.socket, address: Any, unsent: bytes = b"", turn: Turn = Turn.NEW
+    ) -> None:
         """Serves a connection, on which something may be left to be sent first."""
         options = {"max_buffer_size": self.max_buffer_size, "read_chunk_size": self.read_chunk_size}
-        stream = Connection(connection, address, self, **options)
+        stream = Connection(connection, address, self, turn, **options)
         if unsent:
             stream.write(unsent)
         self.handle_stream(stream, address)
@@ -263,7 +285,7 @@ def is_shed(connection: HTTPConnection | None, shedding: Shedding) -> bool:
     if not isinstance(stream, Connection) or stream.closed():
         return False
     seconds, gone = waited(stream.socket)
-    refused = shedding.refuses(seconds, Turn.NEW if stream.is_new else Turn.DUE)
+    refused = shedding.refuses(seconds, Turn.NEW if stream.turn is Turn.NEW else Turn.DUE)
     if refused:
         SHED.labels("gone" if gone else "refused").inc()
     return refused

@@ -1,0 +1,156 @@
+"""Who asks for much keeps nobody else waiting: requests begin in turns, of one address after the other."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+
+import pytest
+
+from flychat.web import shortcut
+from flychat.web.listener import Connection
+from flychat.web.turns import MOST, SECONDS, Fair, Turns
+from tests.support.started import started
+
+ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+MANY = 100
+
+
+@contextlib.contextmanager
+def begun(monkeypatch):
+    """The addresses of those whose requests are Tornado's, and whole, in their order."""
+    addresses = []
+    has_request = Connection.has_request
+
+    def counted(self):
+        addresses.append(self.address[0])
+        has_request(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "has_request", counted)
+        yield addresses
+
+
+@contextlib.asynccontextmanager
+async def connecting():
+    """A function that connects from an address, without a turn of the loop; and the server."""
+    async with started() as (server, _clients):
+        sockets = []
+
+        def connect(source="127.0.0.1"):
+            sock = socket.create_connection(
+                ("127.0.0.1", int(server.url.rstrip("/").rsplit(":", 1)[1])), 5, (source, 0)
+            )
+            sock.setblocking(False)
+            sockets.append(sock)
+            return sock
+
+        try:
+            yield connect, server
+        finally:
+            for sock in sockets:
+                sock.close()
+
+
+async def answered(sock) -> bytes:
+    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 65_536), 5)
+
+
+def test_each_address_has_one_turn_after_the_other():
+    queue: Fair[str] = Fair()
+    for client in ("10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.2", "2001:db8::1", "2001:db8::2"):
+        queue.append(client, client)
+    assert len(queue) == len(list(queue)) == 7
+    order = [queue.popleft() for _ in range(7)]
+    assert order[:3] == ["10.0.0.1", "10.0.0.2", "2001:db8::1"]
+    assert order[3:] == ["10.0.0.1", "10.0.0.2", "2001:db8::2", "10.0.0.1"]
+    assert not queue
+
+
+@pytest.mark.gen_test
+async def test_a_few_begin_in_each_turn_of_the_loop_and_fewer_when_they_take_long(monkeypatch):
+    loop, done = asyncio.get_running_loop(), []
+    now = 0.0
+    monkeypatch.setattr(loop, "time", lambda: now)
+    taken = Turns()
+    for number in range(10 * MOST):
+        taken.wait("10.0.0.1", lambda number=number: done.append(number))
+    assert len(done) == MOST
+    now += 2 * SECONDS
+    taken._next()
+    assert len(done) == MOST + MOST // 2
+    taken._next()
+    assert len(done) == 2 * MOST + 1
+    taken.end()
+    assert len(done) == 10 * MOST
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_asks_over_one_connection_waits_for_few_of_those_who_ask_over_many(monkeypatch):
+    async with connecting() as (connect, _server):
+        with begun(monkeypatch) as addresses:
+            for _ in range(MANY):
+                connect().send(ASK)
+            other = connect("127.0.0.2")
+            other.send(ASK)
+            assert (await answered(other)).startswith(b"HTTP/1.1 200 ")
+            assert addresses.index("127.0.0.2") < MANY // 2
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_so_it_is_on_connections_that_were_there_before(monkeypatch):
+    async with connecting() as (connect, _server):
+        with begun(monkeypatch) as addresses:
+            greedy = [connect() for _ in range(MANY)]
+            other = connect("127.0.0.2")
+            for _ in range(2):
+                addresses.clear()
+                for sock in (*greedy, other):
+                    sock.send(ASK)
+                assert (await answered(other)).startswith(b"HTTP/1.1 200 ")
+                assert addresses.index("127.0.0.2") < MANY // 2
+                for sock in greedy:
+                    assert (await answered(sock)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_requests_that_are_sent_at_once_wait_for_their_turns_too(monkeypatch):
+    async with connecting() as (connect, server):
+        waited, wait = [], server.http.turns.wait
+        monkeypatch.setattr(server.http.turns, "wait", lambda *args: waited.append(args) or wait(*args))
+        greedy = connect()
+        greedy.send(20 * ASK)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200 ") < 20:
+            answers += await answered(greedy)
+        assert len(waited) == 20
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_has_gone_before_its_turn_is_not_served(monkeypatch):
+    async with connecting() as (connect, _server):
+        with begun(monkeypatch) as addresses:
+            for _ in range(MANY):
+                sock = connect()
+                sock.send(ASK)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.close()
+            last = connect()
+            last.send(ASK)
+            await answered(last)
+            assert len(addresses) < MANY // 2
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_connections_that_say_nothing_do_not_stay_with_tornado(monkeypatch):
+    """There each takes 10 kB more."""
+    monkeypatch.setattr(shortcut, "TORNADOS", 2)
+    async with connecting() as (connect, server):
+        clients = [connect() for _ in range(10)]
+        for _ in range(2):
+            for client in clients:
+                client.send(ASK)
+                assert (await answered(client)).startswith(b"HTTP/1.1 200 ")
+            async with asyncio.timeout(5):
+                while len(server.http._connections) > 2:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.001)
