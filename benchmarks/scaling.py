@@ -252,7 +252,8 @@ one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
 
 ## When more comes than can be done
 
-Work is done in the order in which it came. What has waited for half a second is refused, unread: 503 `overloaded` with
+Streams and messages are served in the order in which they came; new connections, pages and all other requests a few at a time,
+of each address one after the other, so that who asks for much keeps nobody else waiting. What has waited for half a second is refused, unread: 503 `overloaded` with
 `Retry-After: 3`, and within a second after the rush everything is quick again. It is refused only by a server that has been
 behind for a quarter of a second: a single pause is no overload. What is shed, and in which order:
 

@@ -25,7 +25,7 @@ SIGNING = f"?verify-iss=proxy&verify-key={KEY}"
 SIGNATURE = jwt.encode({"iss": "proxy", "exp": 2**33}, KEY, algorithm="HS256")
 MADE_UP = re.compile(
     rb'"date": ?"[^"\r]*|Date: [^\r]*|data-now=.\d+|X-Request-Id: [0-9a-f]*\r\n|[0-9a-f]{8}-[0-9a-f-]{27}'
-    rb"|expires=[^;\r]*"
+    rb"|expires=[^;\r]*|rel=next; timeout=[0-9]+"
 )
 STREAM = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
 

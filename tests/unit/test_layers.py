@@ -218,7 +218,7 @@ ALLOWED = {
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
     "tools.stores": {"log", "storage", "storage.opened", "config"} | PURE,
-    "tools.backup": {"storage.sqlite_backup", "tools.stores", "tools.terminal"} | PURE,
+    "tools.backup": {"storage.sqlite_backup", "tools.arguments", "tools.stores", "tools.terminal"} | PURE,
     "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
     "tools.rooms": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"} | PURE,
     "tools.copying": {"access.rulebook", "storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
