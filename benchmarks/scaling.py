@@ -293,7 +293,11 @@ links of 18 to 26 s for all, 5,000 listeners in 1,000 rooms had their messages h
 20,000 would wait all the time. Therefore links take a tenth of that: up to some 2,000 streams on a Pushpin they last 18 to
 26 s, with more about a second for each hundred streams, 12 minutes at the most, and hardly two end together: 8 ms
 (`.venv/bin/python -m benchmarks.links`). A stream with a right (a token, a password) is asked for after 18 to 26 s all the
-same, so that it ends in time: plan 5,000 of these on a Pushpin.
+same, so that it ends in time: plan 5,000 of these on a Pushpin. A recovery is a read of the table, shared by those of a
+room who ask at once: that is what quiet streams cost there.
+
+At its start a flychat has every stream recovered, for what an earlier process may have left. The last one waits for held
+streams / {recoveries:,} seconds then: with tens of thousands on a Pushpin restart one process after the other, in a quiet hour.
 
 ## A room of 100,000
 
