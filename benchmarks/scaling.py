@@ -232,7 +232,7 @@ one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
     standalone      = d * {delivery} us of one core (events that come together: down to {burst}), one file per listener
     proxies       p = max(L / {streams:,},  d / ({deliveries:,} * {headroom}))
     items/s       i = rooms * r * (p, or the size of a group);  POSTs to proxies/s >= i / 100, one in flight for each
-    app CPU         = rooms * r / 2 * POST + i * item                + recoveries: up to 100 a second for each proxy
+    app CPU         = rooms * r / 2 * POST + i * item                independent of L but for the number of proxies
     write units/s   = rooms * r / 2 * (1 alone ... {batch_units:.2f} with {batch} waiting)
 
 {audiences}
@@ -252,8 +252,10 @@ one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
 
 ## When more comes than can be done
 
-Streams and messages are served in the order in which they came; new connections, pages and all other requests a few at a time,
-of each address one after the other, so that who asks for much keeps nobody else waiting. What has waited for half a second is refused, unread: 503 `overloaded` with
+Streams and messages are served in the order in which they came; new connections, pages and all other requests a few at a
+time, of each address one after the other, so that who asks for much keeps nobody else waiting.
+
+What has waited for half a second is refused, unread: 503 `overloaded` with
 `Retry-After: 3`, and within a second after the rush everything is quick again. It is refused only by a server that has been
 behind for a quarter of a second: a single pause is no overload. What is shed, and in which order:
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPConnection
 from tornado.iostream import IOStream
 from tornado.web import Finish, HTTPError, RequestHandler
 
@@ -24,11 +25,12 @@ from ..errors import FlychatError, Invalid
 from ..messages import Draft
 from ..sse import to_json
 from .application import BaseApplication
-from .listener import is_shed
+from .listener import Connection
 from .negotiation import prefers, takes_gzip
 from .paths import Paths
 from .posted import log_post
 from .problems import Problem, problem_of
+from .shedding import SHED, Shedding, Turn, waited
 from .visitor import Visitor
 
 PAGE_POLICY = (
@@ -53,6 +55,18 @@ T = TypeVar("T")
 def readable_by(origin: str) -> dict[str, str]:
     """The headers that let a page of this origin read the answer."""
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
+
+
+def is_shed(connection: HTTPConnection | None, shedding: Shedding) -> bool:
+    """Whether a request is refused which waits for us since its last byte came."""
+    stream = getattr(connection, "stream", None)
+    if not isinstance(stream, Connection) or stream.closed():
+        return False
+    seconds, gone = waited(stream.socket)
+    refused = shedding.refuses(seconds, Turn.NEW if stream.turn is Turn.NEW else Turn.DUE)
+    if refused:
+        SHED.labels("gone" if gone else "refused").inc()
+    return refused
 
 
 class BaseHandler(RequestHandler):

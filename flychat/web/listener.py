@@ -21,8 +21,8 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
@@ -31,7 +31,7 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
-from .shedding import SHED, Shedding, Turn, waited
+from .shedding import Turn
 from .targets import Targets
 from .visitor import client_of
 
@@ -40,11 +40,14 @@ TICK = 1.0  # seconds between two checks for answers that are not taken
 UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, and of requests, all together
 KEPT_BYTES = 1 << 20  # of a request at the most: what is over is dropped
 PART_BYTES = 16_384  # that a request costs until it is whole, besides its own, which are there twice
+CHUNKS = 64  # of a body take as long as a request
 LINGER = 2.0  # seconds that a client may go on sending to a connection that we have ended
 LINGER_BYTES = 1 << 20  # of what it sends are read and dropped meanwhile
 
 UNREAD = Counter("flychat_answers_unread", "Answers given up because their clients did not take them")
 UNENDED = Counter("flychat_requests_unended", "Requests given up because too many were not whole")
+
+Reading: TypeAlias = Callable[[bytes, int | None], Awaitable[bytes]]
 
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what the kernel still has is dropped
 
@@ -66,6 +69,7 @@ class Connection(IOStream):
         self._listener = listener
         self._answered = self._reads_head = self._reset = self._whole = False
         self._requests = 0  # with the one that is read
+        self._chunks = 0  # of all bodies
         self._refusal = b""
         super().__init__(sock, **options)
 
@@ -76,15 +80,18 @@ class Connection(IOStream):
         if self._requests > 1:
             self.turn, self.has_turn = Turn.DUE, False
             if self._read_buffer_size:  # it was sent along with the one before
-                return self._in_turn(regex, max_bytes)
+                return self._in_turn(super().read_until_regex, regex, max_bytes)
         return super().read_until_regex(regex, max_bytes)
 
-    async def _in_turn(self, regex: bytes, max_bytes: int | None) -> bytes:
+    async def _in_turn(self, read: Reading, end: bytes, max_bytes: int | None) -> bytes:
         await self._listener.turn(self)
-        return await super().read_until_regex(regex, max_bytes)
+        return await read(end, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
         self._reads_head = False
+        self._chunks += 1
+        if self._chunks % CHUNKS == 0:
+            return self._in_turn(super().read_until, delimiter, max_bytes)
         return super().read_until(delimiter, max_bytes)
 
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
@@ -277,18 +284,6 @@ class Listener(HTTPServer):
         if unsent:
             stream.write(unsent)
         self.handle_stream(stream, address)
-
-
-def is_shed(connection: HTTPConnection | None, shedding: Shedding) -> bool:
-    """Whether a request is refused which waits for us since its last byte came."""
-    stream = getattr(connection, "stream", None)
-    if not isinstance(stream, Connection) or stream.closed():
-        return False
-    seconds, gone = waited(stream.socket)
-    refused = shedding.refuses(seconds, Turn.NEW if stream.turn is Turn.NEW else Turn.DUE)
-    if refused:
-        SHED.labels("gone" if gone else "refused").inc()
-    return refused
 
 
 def taken_from(stream: IOStream) -> socket.socket:

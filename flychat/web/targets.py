@@ -54,4 +54,9 @@ class Targets(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         if error := sys.exc_info()[1]:  # why it has ended: its frames lead back to it
             traceback.clear_frames(error.__traceback__)
+        self.data_received = _dropped  # type: ignore[method-assign]  # Tornado goes on with what it has read
         self._delegate.on_connection_close()
+
+
+def _dropped(chunk: bytes) -> None:
+    """There is nobody who would take it."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import math
 import socket
 import struct
 
 import pytest
 
 from flychat.web import shortcut
-from flychat.web.listener import Connection
+from flychat.web.listener import CHUNKS, Connection
 from flychat.web.turns import MOST, SECONDS, Fair, Turns
 from tests.support.started import started
 
@@ -124,6 +125,38 @@ async def test_requests_that_are_sent_at_once_wait_for_their_turns_too(monkeypat
         while answers.count(b"HTTP/1.1 200 ") < 20:
             answers += await answered(greedy)
         assert len(waited) == 20
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize("path", ["/room", "/rooms/room/messages/"])
+async def test_a_body_in_many_chunks_waits_for_turns(path, monkeypatch):
+    """65,536 bytes one by one took 0.2 s, and the loop did not turn meanwhile."""
+    async with connecting() as (connect, server):
+        waited, wait = [], server.http.turns.wait
+        monkeypatch.setattr(server.http.turns, "wait", lambda *args: waited.append(args) or wait(*args))
+        greedy = connect()
+        greedy.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        greedy.send(b"1\r\nx\r\n" * 4 * CHUNKS + b"0\r\n\r\n")
+        assert (await answered(greedy)).startswith(b"HTTP/1.1 4")
+        assert len(waited) == 1 + 4
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_body_whose_time_ends_before_its_turn_is_dropped(monkeypatch, caplog):
+    monkeypatch.setattr("flychat.server.BODY_SECONDS", 0.2)
+    async with connecting() as (connect, server):
+        greedy = connect()
+        greedy.send(b"POST /room HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        async with asyncio.timeout(5):
+            while not server.http.unread_bytes:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+        server.http.turns._begun = math.inf  # nobody has a turn
+        greedy.send(b"1\r\nx\r\n" * 2 * CHUNKS)
+        assert not await answered(greedy)
+        server.http.turns.end()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.gen_test(timeout=20)
