@@ -1,10 +1,12 @@
-"""What a server asks of its process: many open files, little garbage collection; and how late its loop is."""
+"""What a server asks of its process: many files, little garbage collection, its end. How late its loop is."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import logging
+import os
 import resource
 
 from prometheus_client import Histogram
@@ -16,6 +18,8 @@ LOOP_LAG = Histogram(
 )
 LAG_SECONDS = 0.5  # between two measurements of it
 FULL_SECONDS = 3600.0  # between two collections of garbage that look at everything
+
+logger = logging.getLogger(__name__)
 
 
 def allow_files() -> None:
@@ -49,3 +53,9 @@ async def watch_loop() -> None:
         due = loop.time() + LAG_SECONDS
         await asyncio.sleep(LAG_SECONDS)
         LOOP_LAG.observe(max(0.0, loop.time() - due))
+
+
+def give_up(status: int) -> None:
+    """Ends the process, whatever is left: asyncio would wait for it."""
+    logger.warning("not everything could be ended in time")
+    os._exit(status)

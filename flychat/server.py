@@ -33,7 +33,7 @@ from .hub.local import LocalHub
 from .listening import listen, url_of
 from .log import MessageLog
 from .packaged import folder
-from .process import allow_files, collect_less, watch_loop
+from .process import allow_files, collect_less, give_up, watch_loop
 from .showing import AtOnce, Patient, Publish, Showing
 from .storage import Engine
 from .storage.metrics import MeasuredEngine
@@ -255,12 +255,8 @@ async def serve(config: Config) -> int:
         flush=True,
     )
     died = await ended(server.pushpin, stopping)
-    try:
-        async with asyncio.timeout(EXIT_SECONDS):
-            await server.stop()
-    except TimeoutError:
-        logger.warning("not everything could be ended in time")
-        os._exit(int(died))  # or else asyncio waits for what is left
+    loop.call_later(EXIT_SECONDS, give_up, int(died))  # to cancel is not enough: Tornado takes it for its own
+    await server.stop()
     return int(died)
 
 

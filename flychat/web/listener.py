@@ -85,6 +85,7 @@ class Connection(IOStream):
 
     async def _in_turn(self, read: Reading, end: bytes, max_bytes: int | None) -> bytes:
         await self._listener.turn(self)
+        self._check_closed()  # what was sent along is not done for who has gone meanwhile
         return await read(end, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:

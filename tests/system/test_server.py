@@ -181,21 +181,29 @@ def test_its_files_can_be_read_by_their_owner_only(tmp_path):
     assert modes == dict.fromkeys(names, "0o600")
 
 
-HANGING = """
-import asyncio, sys, time
+HANGING = {
+    "a thread": "await asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)",
+    "what cannot be cancelled": """
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(600)""",
+}
+STOPPED = """
+import asyncio, contextlib, sys, time
 from flychat import server
 
 async def stop(self):
-    await asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+    {}
 
 server.EXIT_SECONDS, server.Server.stop = 0.2, stop
 sys.exit(server.main(sys.argv[1:]))
 """
 
 
-def test_what_cannot_be_ended_does_not_keep_the_process(tmp_path):
+@pytest.mark.parametrize("name", HANGING)
+def test_what_cannot_be_ended_does_not_keep_the_process(name, tmp_path):
     with subprocess.Popen(
-        [sys.executable, "-c", HANGING, *STANDALONE],
+        [sys.executable, "-c", STOPPED.format(HANGING[name]), *STANDALONE],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.PIPE,

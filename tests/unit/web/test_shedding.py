@@ -118,7 +118,7 @@ class Late:
     def __init__(self, monkeypatch, chat) -> None:
         self.gone = False
         chat.application.shedding.refuses = lambda *_: True
-        for module in ("flychat.web.clients", "flychat.web.listener"):
+        for module in ("flychat.web.base", "flychat.web.clients"):
             monkeypatch.setattr(f"{module}.waited", lambda sock: (60.0, self.gone))
 
 

@@ -175,6 +175,30 @@ async def test_who_has_gone_before_its_turn_is_not_served(monkeypatch):
 
 
 @pytest.mark.gen_test(timeout=20)
+async def test_what_was_sent_along_is_not_served_for_who_has_gone(monkeypatch):
+    """A server that had thousands of such requests did not end."""
+    async with connecting() as (connect, server):
+        with begun(monkeypatch) as addresses:
+            greedy = connect()
+            greedy.send(ASK)
+            await answered(greedy)
+            wait = server.http.turns.wait
+            monkeypatch.setattr(server.http.turns, "wait", lambda *args: (cut(), wait(*args)))
+
+            def cut():
+                for connection in list(server.http._connections):
+                    connection.stream.close()
+
+            greedy.send(20 * ASK)
+            assert await answered(greedy)
+            assert not await answered(greedy)
+            async with asyncio.timeout(5):
+                while server.http._connections:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.001)
+            assert len(addresses) == 2
+
+
+@pytest.mark.gen_test(timeout=20)
 async def test_connections_that_say_nothing_do_not_stay_with_tornado(monkeypatch):
     """There each takes 10 kB more."""
     monkeypatch.setattr(shortcut, "TORNADOS", 2)
