@@ -279,12 +279,14 @@ class Listener(HTTPServer):
     def take(
         self, connection: socket.socket, address: Any, unsent: bytes = b"", turn: Turn = Turn.NEW
     ) -> None:
-        """Serves a connection, on which something may be left to be sent first."""
+        """Serves a connection, on which something may be left to be sent first, unless it has gone."""
+        if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return connection.close()
         options = {"max_buffer_size": self.max_buffer_size, "read_chunk_size": self.read_chunk_size}
         stream = Connection(connection, address, self, turn, **options)
         if unsent:
             stream.write(unsent)
-        self.handle_stream(stream, address)
+        return self.handle_stream(stream, address)
 
 
 def taken_from(stream: IOStream) -> socket.socket:
