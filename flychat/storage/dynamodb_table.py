@@ -138,17 +138,19 @@ def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[s
     Only binary values would be others, and flychat has none. What is no object was not said by a table, but
     by something on the way to it: botocore would take it for a success, of a put too.
     """
-    answer = None
-    with suppress(ValueError):
-        answer = json.loads(response_dict["body"])
+    body = response_dict["body"]
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = body
     if response_dict["status_code"] < 300:
         if not isinstance(answer, dict):
             raise ResponseParserError(NO_TABLE)
         if "Items" in answer:
             customized_response_dict.update(answer)
             response_dict["body"] = b"{}"
-    elif not isinstance(answer, dict):
-        response_dict["body"] = json.dumps({"message": NO_TABLE}).encode()  # botocore trips over some of it
+    elif not isinstance(answer, dict | bytes):
+        response_dict["body"] = json.dumps({"message": NO_TABLE}).encode()  # botocore trips over it
 
 
 async def _status(client: Any, table: str, where: str) -> str | None:
