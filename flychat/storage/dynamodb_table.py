@@ -141,6 +141,8 @@ def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[s
     body = response_dict["body"]
     try:
         answer = json.loads(body)
+    except UnicodeDecodeError:
+        answer = None
     except ValueError:
         answer = body
     if response_dict["status_code"] < 300:

@@ -76,7 +76,7 @@ class DynamoProxy:
         self.rates = dict(rates or {})  # shares of faults among the PutItems outside the script
         self.late_after = late_after
         self.refusing = False  # every call is dropped
-        self.instead: tuple[int, str] | None = None  # status and body of an answer to every call
+        self.instead: tuple[int, bytes] | None = None  # status and body of an answer to every call
         self.under_way = 0
         self.calls: Counter[str] = Counter()
         self.suffered: Counter[str] = Counter()
