@@ -21,7 +21,7 @@ import socket
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any
 
 from ..messages import Draft
@@ -185,6 +185,7 @@ class ClientListener(Listener):
     def wait_for(self, client: Client, turn: Turn = Turn.DUE) -> None:
         """Waits for the client's next request, but not for ever."""
         client.since, client.turn = self._loop.time(), turn
+        self._idle.pop(client, None)
         self._idle[client] = None
         self._watch(client)
 
@@ -277,8 +278,10 @@ class ClientListener(Listener):
 
     def _tick(self) -> None:
         self._idle_timer = self._loop.call_later(TICK, self._tick)
-        while self._idle and (oldest := next(iter(self._idle))).since < self._loop.time() - self._patience:
-            self.drop(oldest)
+        since, due = self._loop.time() - self._patience, set(self._due)
+        for client in list(takewhile(lambda client: client.since < since, self._idle)):
+            if client not in due:  # else it has said something, while the process was frozen
+                self.drop(client)
 
     async def close_all_connections(self) -> None:
         self._idle_timer.cancel()

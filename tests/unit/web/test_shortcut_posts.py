@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import time
 import uuid
 from collections import Counter
 from urllib.parse import quote
@@ -13,6 +14,8 @@ import pytest
 from flychat import errors
 from flychat.access import Rules
 from flychat.access.gate import Access
+from flychat.web import clients
+from flychat.web.clients import SERVED_AT_ONCE
 from flychat.web.plain import PlainPost, begun_post, plain_request
 from flychat.web.rate import RateLimit
 from tests.support.served import WAIT
@@ -437,6 +440,36 @@ async def test_a_connection_that_says_nothing_is_given_up():
         assert (await used.ask(a_post())).startswith(b"HTTP/1.1 200")
         for connection in (fresh, used):
             assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_who_spoke_while_the_process_was_frozen_has_not_been_idle():
+    """There are more than are served in a turn of the loop, before the next look for those who are idle."""
+    async with two_ports(idle_connection_timeout=2) as (_chat, port, _):
+        connections = [await Connection.open(port) for _ in range(2 * SERVED_AT_ONCE)]
+        for connection in connections:
+            await connection.ask(a_post())
+        for connection in connections:
+            connection.writer.write(a_post())
+        time.sleep(2.1)  # noqa: ASYNC251  (frozen)
+        answers = await asyncio.gather(*(connection.answer() for connection in connections))
+        assert {answer.split(b" ", 2)[1] for answer in answers} <= {b"200", b"503"}
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_a_body_that_is_waited_for_keeps_no_other_connection(monkeypatch):
+    monkeypatch.setattr(clients, "TICK", 0.05)
+    async with two_ports(idle_connection_timeout=0.5) as (_chat, port, _):
+        half, silent = await Connection.open(port), await Connection.open(port)
+        for connection in (half, silent):
+            await connection.ask(a_post())
+        await asyncio.sleep(0.4)  # so much longer has the silent one been idle
+        half.writer.write(a_post()[:-1])
+        late = asyncio.create_task(half.reader.read())
+        assert await asyncio.wait_for(silent.reader.read(), WAIT) == b""
+        assert not late.done()
+        with contextlib.suppress(ConnectionResetError):  # what it sent was not read
+            assert await asyncio.wait_for(late, WAIT) == b""
 
 
 @pytest.mark.gen_test
