@@ -29,6 +29,7 @@ from .shedding import Shedding
 from .visitor import Visitor, address_of, read_visitor
 
 TRIES_PER_MINUTE = 5  # of passwords, for each address
+MISSIGNED = "a proxy's signature (Grip-Sig) does not fit the verify-key of --grip-url"
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 
 SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is not sent, and not decoded
@@ -76,7 +77,7 @@ class BaseApplication(Application):
         self._keeper = keeper
         self.recovery = recovery
         self.proxy_address = f"the GRIP proxy: {public_url or PROXY}"
-        self._bypassed = Seldom(logger)
+        self._bypassed, self._missigned = Seldom(logger), Seldom(logger)
         self._failed: dict[str, Seldom] = {}  # by code
         self.cors_origins = frozenset(cors_origins)
         self.shedding = Shedding()
@@ -94,9 +95,13 @@ class BaseApplication(Application):
         """The handlers, as Tornado wants to be told of them."""
         raise NotImplementedError
 
-    def warn_bypassed(self) -> None:
-        """A client came around the proxy."""
+    def warn_bypassed(self, headers: Mapping[str, str]) -> str | None:
+        """A request is not known to have come through the proxy; says what is wrong, if a proxy signed it."""
+        if "Grip-Sig" in headers:
+            self._missigned.tell("nothing is live: %s", MISSIGNED)
+            return MISSIGNED
         self._bypassed.tell("around the proxy nothing is live: clients are to go to %s", self.proxy_address)
+        return None
 
     def failed(self, method: str | None, path: str | None, problem: Problem) -> str | None:
         """An answer is our fault: counted, and logged with the id that is returned, each 500 and some 503."""

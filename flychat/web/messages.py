@@ -44,14 +44,9 @@ class StreamHandler(RightsHandler):
     async def stream(self, request: streams.StreamRequest, pass_: Pass | None = None) -> None:
         """Answers with a stream, whose hold carries the pass. Raises Unproxied, Unavailable."""
         if not self.visitor.proxied:
-            self.application.warn_bypassed()
-            if "Grip-Sig" in self.request.headers:
-                raise errors.Unproxied(
-                    "a proxy's signature (Grip-Sig) does not fit the verify-key of --grip-url"
-                )
-            raise errors.Unproxied(
-                f"this server does not hold streams: ask for it at {self.application.proxy_address}"
-            )
+            wrong = self.application.warn_bypassed(self.request.headers)
+            where = f"ask for it at {self.application.proxy_address}"
+            raise errors.Unproxied(wrong or f"this server does not hold streams: {where}")
         self.set_headers(streams.STREAM_HEADERS)
         self.keep_private()
         self.allow_origin()

@@ -116,8 +116,9 @@ class RoomHandler(RightsHandler):
     head = get
 
     def _banner(self) -> str:
-        self.application.warn_bypassed()
-        return f"Not live: this page was opened around the proxy. Open it at {self.application.proxy_address}"
+        wrong = self.application.warn_bypassed(self.request.headers)
+        where = f"Open it at {self.application.proxy_address}"
+        return f"Not live: {wrong or f'this page was opened around the proxy. {where}'}"
 
     @property
     def _vouched(self) -> str | None:

@@ -58,14 +58,22 @@ async def test_streams_are_whole_and_the_proxy_refuses_nothing_but_the_recovery_
 
 
 @gen_test
-async def test_requests_that_the_proxy_did_not_sign_are_given_no_stream():
+async def test_requests_that_the_proxy_did_not_sign_are_given_no_stream(caplog):
+    """Who signs with another key has come through a proxy, and is not told to."""
     async with hosted() as (chat, _):
         path, stream = "/rooms/room/messages/", {"Accept": "text/event-stream"}
         forged = jwt.encode({"iss": f"fastly:{SERVICE}", "exp": 2**33}, "k" * 32, "HS256")
         for headers in ({}, {"Grip-Sig": forged}, {"Grip-Sig": signature(iss="fastly:another")}):
             status, _, body = await oracle.fetch(chat.server.url, path, headers={**stream, **headers})
             assert status == 501
-            assert ("does not fit the verify-key" in json.loads(body)["error"]["message"]) == bool(headers)
+            page = (await oracle.fetch(chat.server.url, "/room?user=ann", headers=headers))[2].decode()
+            for told in (json.loads(body)["error"]["message"], page):
+                assert ("does not fit the verify-key" in told) == bool(headers)
+                assert ("around the proxy" in told or "does not hold streams" in told) != bool(headers)
+    assert ["does not fit the verify-key" in record.getMessage() for record in caplog.records] == [
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("key", [PEM, JWK])
