@@ -32,6 +32,7 @@ from prometheus_client import Counter, Gauge
 from tornado.httpclient import AsyncHTTPClient
 from tornado.netutil import DefaultLoopResolver
 
+from ..seldom import Seldom
 from .grip import GripUrl, grip_hint
 
 BATCH_ITEMS = 100
@@ -119,6 +120,7 @@ class Publisher:
         self._making_up = True  # for items that were given up, which goes on until nothing is owed
         self._waiting: dict[asyncio.Future[None], int] = {}  # until so many items have ended
         self._failing = False
+        self._given_up = Seldom(logger)
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._wake.set()
         self._resolver = Resolver()
@@ -286,7 +288,7 @@ class Publisher:
         self._ended += len(items)
         DROPPED.labels(self._target.proxy).inc(len(items))
         if not self.owed and not self.must_recover_all:
-            logger.warning("publications to the GRIP proxy at %s are given up", self._target.proxy)
+            self._given_up.tell("publications to the GRIP proxy at %s are given up", self._target.proxy)
         self.owed.update((item.hint, None) for item in items if item.hint)
         if len(self.owed) > ROOMS_OWED:
             self.owed.clear()

@@ -113,7 +113,7 @@ ALLOWED = {
     "hub.passes": PURE | {"hub.sockets"},
     "hub.local": PURE | {"hub", "hub.passes", "hub.sockets", "hub.waiting", "seldom"},
     "hub.grip": PURE | {"hub"},
-    "hub.publisher": PURE | {"hub.grip"},
+    "hub.publisher": PURE | {"seldom", "hub.grip"},
     "hub.links": set(),
     "hub.pushpin": PURE | {"hub", "hub.grip", "hub.links", "hub.publisher"},
     "private_pushpin.guard": set(),

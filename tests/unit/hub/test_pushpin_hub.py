@@ -556,6 +556,21 @@ async def test_a_refused_batch_is_not_tried_again_but_made_up_for(control, start
 
 
 @gen_test
+async def test_a_proxy_that_refuses_everything_does_not_fill_the_log(control, started, caplog):
+    """A wrong address or key, say: else who posts writes the log."""
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 403
+    for n in range(5):
+        queue.put(item(n))
+        await control.until(lambda n=n: len(control.posts) == 1 + 2 * (n + 1))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the GRIP proxy at 127.0.0.1:{control.port} does not take publications: HTTP 403",
+        f"publications to the GRIP proxy at 127.0.0.1:{control.port} are given up",
+    ]
+
+
+@gen_test
 async def test_the_queue_is_bounded_and_remembers_the_rooms_that_it_has_dropped(
     control, started, monkeypatch
 ):
