@@ -280,7 +280,8 @@ class ClientListener(Listener):
         self._idle_timer = self._loop.call_later(TICK, self._tick)
         since, due = self._loop.time() - self._patience, set(self._due)
         for client in list(takewhile(lambda client: client.since < since, self._idle)):
-            if client not in due:  # else it has said something, while the process was frozen
+            # Others have said something: while the process was frozen, or since the kernel was asked.
+            if client not in due and (client.partial or not _speaks(client.socket)):
                 self.drop(client)
 
     async def close_all_connections(self) -> None:
@@ -294,6 +295,13 @@ class ClientListener(Listener):
         self._loop.remove_reader(self._selector)
         self._selector.close()
         await super().close_all_connections()
+
+
+def _speaks(connection: socket.socket) -> bool:
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
 
 
 def _writes(connection: socket.socket) -> bool:

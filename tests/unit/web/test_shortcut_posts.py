@@ -457,6 +457,17 @@ async def test_who_spoke_while_the_process_was_frozen_has_not_been_idle():
 
 
 @pytest.mark.gen_test(timeout=30)
+async def test_who_speaks_in_the_turn_in_which_the_time_ends_has_not_been_idle():
+    async with two_ports(idle_connection_timeout=2) as (_chat, port, _):
+        connection = await Connection.open(port)
+        await connection.ask(a_post())
+        # After this turn has asked the kernel who has something to say, and before the look for the idle ones.
+        asyncio.get_running_loop().call_later(0, connection.writer.write, a_post())
+        time.sleep(3.1)  # noqa: ASYNC251  (longer than both)
+        assert (await connection.answer()).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.gen_test(timeout=30)
 async def test_a_body_that_is_waited_for_keeps_no_other_connection(monkeypatch):
     monkeypatch.setattr(clients, "TICK", 0.05)
     async with two_ports(idle_connection_timeout=0.5) as (_chat, port, _):
