@@ -143,8 +143,8 @@ def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[s
         answer = json.loads(body)
     except UnicodeDecodeError:
         answer = None
-    except ValueError:
-        answer = body
+    except ValueError:  # half an answer may have a message's text, and this is told in the log
+        answer = body if body.lstrip().startswith(b"<") else None
     if response_dict["status_code"] < 300:
         if not isinstance(answer, dict):
             raise ResponseParserError(NO_TABLE)

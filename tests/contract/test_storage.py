@@ -1485,7 +1485,9 @@ def test_what_has_no_items_is_left_to_botocore(body):
     assert (response["body"], answer) == (body, {})
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"", b"[]", b"3", b"null", b"a secret \xff"])
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"", b"[]", b"3", b"null", b"a secret \xff", b'{"Item": "a secret']
+)
 @both_ways
 @gen_test
 async def test_what_no_table_says_is_no_answer(body, way, proxied, dynamo):
