@@ -86,7 +86,7 @@ async def test_answers_that_wait_are_bounded_at_the_cost_of_those_who_have_most_
         others = set(chat.server._connections)
         friend = await chat.request(request, receive=4096)  # one that reads, at the greedy one's address
         await friend.reader.read(1)
-        reading |= set(chat.server._connections) - others
+        reading |= {connection.stream for connection in set(chat.server._connections) - others}
         for _ in range(20):
             greedy = await chat.request(request, receive=4096)
             await greedy.reader.read(1)
