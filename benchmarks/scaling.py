@@ -232,7 +232,7 @@ one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
     standalone      = d * {delivery} us of one core (events that come together: down to {burst}), one file per listener
     proxies       p = max(L / {streams:,},  d / ({deliveries:,} * {headroom}))
     items/s       i = rooms * r * (p, or the size of a group);  POSTs to proxies/s >= i / 100, one in flight for each
-    app CPU         = rooms * r / 2 * POST + i * item                independent of L but for the number of proxies
+    app CPU         = rooms * r / 2 * POST + i * item                + recoveries: up to 100 a second for each proxy
     write units/s   = rooms * r / 2 * (1 alone ... {batch_units:.2f} with {batch} waiting)
 
 {audiences}

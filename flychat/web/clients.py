@@ -1,70 +1,33 @@
-"""Connections between requests: accepted, peeked at, waited for, and given up when they say nothing.
+"""Connections between requests: peeked at, waited for, and given up when they say nothing.
 
 What a connection costs here until its next request is its socket and a place in a selector of our own, which
 the event loop watches as a single file. A subclass answers what they say (`serve`).
 
-After a restart thousands come at once, for streams. The kernel keeps only some, and has the others come again
-after a second: so they are accepted faster than they are let in. Who comes to write is let in first, and of
-each address one after the other. What Tornado answers takes five times as long as what is plain: a few of it
-begin in each turn of the loop, else that would go through all of it before it looks here again.
-
-The kernel is asked to tell of a connection only when it has something to say (TCP_DEFER_ACCEPT, where that
-exists): else one that is accepted in a quiet moment would always be peeked at too early.
+What Tornado answers takes five times as long as what is plain: a few of it begin in each turn of the loop,
+else that would go through all of it before it looks here again.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import selectors
 import socket
 from collections import deque
-from collections.abc import Iterable
 from functools import partial
-from itertools import chain, takewhile
+from itertools import takewhile
 from typing import Any
 
-from ..messages import Draft
-from ..seldom import Seldom
-from .listener import STALL, Listener
+from .accepting import SERVED_AT_ONCE, AcceptingListener, Client
 from .shedding import LATE, UNSEEN, Shedding, Turn, waited
-from .turns import Fair, Turns
+from .turns import Turns
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
-ACCEPTED_AT_ONCE = 256  # connections: those that the kernel cannot keep come a second later
-LET_IN_AT_ONCE = 16  # of those who ask for something: the hub sends each some 64 kB at the most
-SERVED_AT_ONCE = 64  # of those who write, and of requests on connections that were there before
-FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
-DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
-OPTIONS = {  # of TCP, where they exist; connections inherit them
-    "TCP_DEFER_ACCEPT": DEFER_SECONDS,
-    "TCP_NODELAY": 1,
-    "TCP_USER_TIMEOUT": int(STALL * 1000),  # a peer that vanished is noticed as one that stalls
-}
 PAUSES = 0.05  # seconds between two looks for clients whose pause is over
 SPREAD = 0.75  # seconds that a pause is shorter for some, or else all who were refused together stay together
 RESUMED_AT_ONCE = 500  # paused clients that are looked at before their time, if there is room for them
-NO_ADDRESS = ("0.0.0.0", 0)  # of who came through a file, as Tornado has it
 TICK = 1.0  # seconds between two looks for connections that have been idle for too long
 
-logger = logging.getLogger(__name__)
 
-
-class Client:
-    """A connection, from one request to the next. While `posted` is there, its POST is under way."""
-
-    __slots__ = ("address", "partial", "posted", "since", "socket", "turn", "watched")
-
-    def __init__(self, connection: socket.socket, address: Any) -> None:
-        self.socket, self.address = connection, address
-        self.posted: Draft | None = None
-        self.watched = False
-        self.partial = False  # only a part of its next request was there
-        self.turn = Turn.NEW  # of its next request
-        self.since = 0.0  # since when that is waited for, loop time
-
-
-class ClientListener(Listener):
+class ClientListener(AcceptingListener):
     """An HTTP server that keeps its clients' connections itself, until it takes them to Tornado."""
 
     def initialize(  # type: ignore[override]
@@ -72,13 +35,9 @@ class ClientListener(Listener):
     ) -> None:
         super().initialize(*args, idle_connection_timeout=idle_connection_timeout, **kwargs)
         self.shedding = shedding
-        self.refused = Seldom(logger, logging.ERROR)
         self._patience = idle_connection_timeout
-        self._loop = asyncio.get_running_loop()
         self._selector = selectors.DefaultSelector()
-        self._new: tuple[Fair[Client], ...] = (Fair(), Fair())  # not let in yet: who writes, and others
         self.turns = Turns()
-        self._letting_in = False
         self._due: deque[Client] = deque()
         self._asked = (0.0, 0.0)  # when the selector was, the time before last, and last; loop time
         self._asking = 0  # clients that it told of then
@@ -96,61 +55,6 @@ class ClientListener(Listener):
         """A client that waits for its answer has gone, or says more."""
         raise NotImplementedError
 
-    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        """Lets in a few at a time, where Tornado takes 128: others are waiting for messages."""
-        for sock in sockets:
-            for option, value in OPTIONS.items() if sock.family != socket.AF_UNIX else ():
-                if hasattr(socket, option):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-            self._sockets[sock.fileno()] = sock
-            self._handlers[sock.fileno()] = partial(self._accept_no_more, sock)  # called by HTTPServer.stop
-            self._accept_again(sock)
-
-    def _accept_again(self, listening: socket.socket) -> None:
-        if listening.fileno() >= 0:  # else the server has stopped
-            self._loop.add_reader(listening, self._accept, listening)
-
-    def _accept_no_more(self, listening: socket.socket) -> None:
-        self._loop.remove_reader(listening)
-
-    def _accept(self, listening: socket.socket) -> None:
-        for number in range(ACCEPTED_AT_ONCE):
-            try:
-                connection, address = listening.accept()
-            except ConnectionAbortedError:
-                continue
-            except BlockingIOError:
-                return
-            except OSError as error:  # most likely no more files may be open: those who wait go on waiting
-                self.refused.tell("no connection can be accepted: %s", error.strerror)
-                self._accept_no_more(listening)
-                self._loop.call_later(FULL_SECONDS, self._accept_again, listening)
-                return
-            connection.setblocking(False)  # accepted sockets block, whatever the listening one does
-            client = Client(connection, address if type(address) is tuple else NO_ADDRESS)
-            if number < LET_IN_AT_ONCE and not self._letting_in:
-                self.look(client)
-            else:
-                self._new[not _writes(connection)].append(client.address[0], client)
-                self._go_on_letting_in()
-
-    def _let_in(self) -> None:
-        self._letting_in = False
-        for new, most in zip(self._new, (SERVED_AT_ONCE, LET_IN_AT_ONCE), strict=True):
-            for _ in range(min(most, len(new))):
-                client = new.popleft()
-                if client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # it has gone meanwhile
-                    client.socket.close()
-                else:
-                    self.look(client)
-        if any(self._new):
-            self._go_on_letting_in()
-
-    def _go_on_letting_in(self) -> None:
-        if not self._letting_in:
-            self._letting_in = True
-            self._loop.call_soon(self._let_in)
-
     def _ready(self) -> None:
         """Serves those who have something to say, in turns: the loop calls again while there is somebody."""
         if not self._due:
@@ -165,7 +69,6 @@ class ClientListener(Listener):
             self.shedding.served(self._asking, self._loop.time() - self._asked[1])
 
     def look(self, client: Client) -> None:
-        """Serves the client if it has said something; else waits for that."""
         try:
             data = client.socket.recv(PEEK_BYTES if client.posted is None else 1, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
@@ -288,9 +191,8 @@ class ClientListener(Listener):
         self._idle_timer.cancel()
         self.turns.end()
         watched = [key.data for key in self._selector.get_map().values()]
-        for client in [*chain(*self._new), *self._paused, *watched]:
+        for client in [*self._paused, *watched]:
             self.drop(client)
-        self._new = Fair(), Fair()
         self._paused.clear()
         self._loop.remove_reader(self._selector)
         self._selector.close()
@@ -301,11 +203,4 @@ def _speaks(connection: socket.socket) -> bool:
     try:
         return bool(connection.recv(1, socket.MSG_PEEK))
     except OSError:
-        return False
-
-
-def _writes(connection: socket.socket) -> bool:
-    try:
-        return connection.recv(4, socket.MSG_PEEK) == b"POST"
-    except OSError:  # it has said nothing yet
         return False

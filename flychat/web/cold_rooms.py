@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from ..errors import FlychatError
 from ..streams import StreamPlan, StreamRequest
+from .accepting import LET_IN_AT_ONCE, Client
 from .application import BaseApplication
-from .clients import LET_IN_AT_ONCE, Client
 
 
 class Asked(NamedTuple):

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..hub import Response
 from ..streams import StreamPlan
+from .accepting import Client
 from .application import BaseApplication
-from .clients import Client
 from .cold_rooms import Asked
 from .heads import with_body
 from .plain import Plain, PlainStream, keeps_alive, plain_recovery

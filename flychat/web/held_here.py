@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..streams import StreamPlan
+from .accepting import Client
 from .application import BaseApplication
-from .clients import Client
 from .cold_rooms import Asked
 from .plain import PlainStream
 from .shortcut import Shortcut

@@ -31,9 +31,10 @@ from typing import Any
 from ..errors import FlychatError, Overloaded
 from ..messages import Draft, Message
 from ..streams import StreamPlan
+from .accepting import Client
 from .application import BaseApplication
 from .base import POSTS, readable_by
-from .clients import PEEK_BYTES, Client, ClientListener
+from .clients import PEEK_BYTES, ClientListener
 from .cold_rooms import Asked, ColdRooms
 from .forms import read_fields
 from .heads import Heads, refusal, with_body

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from flychat.storage import Broken
-from flychat.web.clients import LET_IN_AT_ONCE
+from flychat.web.accepting import LET_IN_AT_ONCE
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
 from tests.support.two_ports import GOOD, STREAM, two_ports

@@ -15,7 +15,7 @@ from flychat import errors
 from flychat.access import Rules
 from flychat.access.gate import Access
 from flychat.web import clients
-from flychat.web.clients import SERVED_AT_ONCE
+from flychat.web.accepting import SERVED_AT_ONCE
 from flychat.web.plain import PlainPost, begun_post, plain_request
 from flychat.web.rate import RateLimit
 from tests.support.served import WAIT
