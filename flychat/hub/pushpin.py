@@ -86,6 +86,30 @@ class Signer:
         return True
 
 
+class Published:
+    """What this process lately published. Moments are time.monotonic, and ids of a channel come in order."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, deque[tuple[float, int]]] = {}  # by channel
+        self._order: deque[tuple[float, str]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def add(self, now: float, channel: str, id: int) -> None:
+        self._ids.setdefault(channel, deque()).append((now, id))
+        self._order.append((now, channel))
+        while self._order[0][0] < now - RECENT_SECONDS:
+            channel = self._order.popleft()[1]
+            self._ids[channel].popleft()
+            if not self._ids[channel]:
+                del self._ids[channel]
+
+    def before(self, moment: float, channel: str) -> int:
+        """The last id that it had published of the channel, if that was lately; else 0."""
+        return next((id for when, id in reversed(self._ids.get(channel, ())) if when < moment), 0)
+
+
 class PushpinHub:
     """Holds and publishes through the proxies at `urls`."""
 
@@ -115,14 +139,14 @@ class PushpinHub:
             )
         self.publishers = list(map(Publisher, targets))
         self.passes_on_at_once = answer_first
-        self._published: deque[tuple[float, str, int]] = deque()  # what, lately: (when, channel, id)
+        self._published = Published()
         self._expiring: dict[tuple[str, int], asyncio.TimerHandle] = {}  # by pass, and by when it expires
 
     def admits(self, client: str) -> bool:
         return True  # the proxy has limits of its own
 
     def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
-        published = self._published_before(response.asked, plan.official)
+        published = self._published.before(response.asked - SENDING_SECONDS, plan.official)
         answer = without_young(plan, published, time.time())
         if plan.request.recover:
             self._links.recovered()
@@ -136,9 +160,7 @@ class PushpinHub:
     def publish(self, publication: Publication) -> None:
         now = time.monotonic()
         if publication.id is not None:
-            self._published.append((now, publication.channel, publication.id))
-            while self._published[0][0] < now - RECENT_SECONDS:
-                self._published.popleft()
+            self._published.add(now, publication.channel, publication.id)
         item = QueuedItem(grip_item(publication), hint_channel(publication), now)
         for publisher in self.publishers:
             publisher.put(item)
@@ -179,11 +201,6 @@ class PushpinHub:
     def _expired_twice(self, key: tuple[str, int]) -> None:
         del self._expiring[key]
         self.recheck(key[0])
-
-    def _published_before(self, asked: float, channel: str) -> int:
-        """The last id that the proxies had of the channel, as far as this process lately published it."""
-        had = asked - SENDING_SECONDS
-        return max((id for when, name, id in self._published if name == channel and when < had), default=0)
 
     def way(self, headers: Mapping[str, str]) -> Way:
         signed = any(signer.signed(headers) for signer in self._signers)

@@ -28,7 +28,7 @@ from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub.grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
 from flychat.hub.publisher import Publisher, QueuedItem
-from flychat.hub.pushpin import PushpinHub, without_young
+from flychat.hub.pushpin import RECENT_SECONDS, Published, PushpinHub, without_young
 from flychat.messages import Draft
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.proof.simulation.virtual import in_virtual_time
@@ -861,3 +861,15 @@ async def test_the_holds_of_a_pass_are_recovered_when_it_expires_and_once_more_f
     await hub.close()
     await asyncio.sleep(100)
     assert len(rechecked) == 4, "a hub that is closed asks for nothing"
+
+
+def test_what_was_published_is_found_by_channel_and_moment_and_forgotten():
+    published = Published()
+    for second, channel, id in ((1, "a", 1), (2, "b", 7), (3, "a", 2), (3, "a", 3)):
+        published.add(second, channel, id)
+    assert [published.before(moment, "a") for moment in (1, 1.5, 3, 3.5)] == [0, 1, 1, 3]
+    assert (published.before(9, "b"), published.before(9, "c")) == (7, 0)
+    published.add(2 + RECENT_SECONDS, "c", 1)
+    assert (published.before(99, "a"), published.before(99, "b"), len(published)) == (3, 7, 4)
+    published.add(2.5 + RECENT_SECONDS, "c", 2)
+    assert (published.before(99, "a"), published.before(99, "b"), len(published)) == (3, 0, 4)
