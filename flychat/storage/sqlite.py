@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 READ_ROWS = 32  # commits that are read before puts may pass: 8 ms, if each has 64 KB
 FIND = 500  # ids that are searched before puts may pass
-BATCH, BATCH_BYTES = 500, 1 << 20  # commits that are deleted before puts may pass
+BATCH, BATCH_BYTES = 150, 1 << 20  # commits that are deleted before puts may pass
 EMPTY_SECONDS = 1.0  # between two tries to empty the write-ahead log, which a reader may hold
 REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what was written before it
 

@@ -1,7 +1,10 @@
 """The database of the embedded engine: how it is opened, its one table, and what its errors mean.
 
 - FULL: an acknowledged message survives a power cut.
-- `secure_delete`: what was cleared is not in the file any more.
+- `secure_delete`: what was cleared is not in the file any more. Rows are in the order in which they came (by
+  rowid): where they are in that of the key, as until November 2026, SQLite moves some to new pages to make
+  room, and leaves copies of them behind, which nobody overwrites (14 of 1,000 removed texts). Rooms are read
+  by the key's index, 50 messages in 0.59 ms instead of 0.42; to put one of a million takes half.
 - A table with more columns than these is another version's, and as good. A file whose `user_version` is above
   ours is of a version that has to be understood first, and is refused; 0 is what was written before there was
   one, in the same format.
@@ -28,7 +31,7 @@ VERSION = 1  # of the format, as the file's user_version
 WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
 BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
 COLUMNS = ["room TEXT", "seq INTEGER", "n INTEGER", "m TEXT"]  # as in DynamoDB: storage/dynamodb.py
-SCHEMA = f"CREATE TABLE log ({', '.join(COLUMNS)}, PRIMARY KEY (room, seq)) WITHOUT ROWID"
+SCHEMA = f"CREATE TABLE log ({', '.join(COLUMNS)}, PRIMARY KEY (room, seq))"
 
 SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
 # Commits as one text (`rows_of`): for each row that a query returns, Python gives the interpreter to another
