@@ -64,7 +64,13 @@ PASSING = {  # primary result codes that may go away by themselves; any other ne
     sqlite3.SQLITE_NOMEM: "out of memory",
     sqlite3.SQLITE_PROTOCOL: "another program is writing to it",
 }
-FAILURES = (sqlite3.Error, ValueError, TypeError, LookupError)  # but for the first: a row that is no commit
+FAILURES = (
+    sqlite3.Error,
+    MemoryError,
+    ValueError,
+    TypeError,
+    LookupError,
+)  # the last three: a row that is no commit
 
 
 def rows_of(lines: str | None, *, newest_first: bool) -> list[tuple[int, int, str]]:
@@ -145,6 +151,8 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
 
 def failure(error: Exception) -> StoreFailed:
     """Without what a row says: this is for the log."""
+    if isinstance(error, MemoryError):
+        return Unknown("SQLite: out of memory")
     if not isinstance(error, sqlite3.Error):
         return Broken(f"SQLite: a row is no commit ({type(error).__name__})")
     kind = Unknown if _code(error) in PASSING else Broken

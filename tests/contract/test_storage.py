@@ -380,6 +380,23 @@ async def contents(engine, directory: Path) -> bytes:
 
 
 @gen_test
+async def test_where_sqlite_has_no_memory_a_put_may_be_tried_again(tmp_path, monkeypatch):
+    """It is a MemoryError then, and the thread goes on."""
+    store = await SqliteEngine.open(str(tmp_path / "chat.db"))
+
+    def fail(*_):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flychat.storage.sqlite.put", fail)
+        with pytest.raises(Unknown):
+            await store.put(commit(1))
+    await store.put(commit(1))
+    assert len(await store.tail("room", 9)) == 1
+    await store.close()
+
+
+@gen_test
 async def test_of_many_removed_texts_none_is_in_a_file_that_has_grown_since(tmp_path):
     """SQLite moves rows of a table that is kept in the order of its key, and leaves copies behind."""
     chance, store = random.Random(3), await SqliteEngine.open(str(tmp_path / "chat.db"))
