@@ -45,13 +45,15 @@ FROM = _LINES.format(
 )
 ABOVE = _LINES.format("seq > ?2 ORDER BY seq")
 BELOW = _LINES.format("seq < ?2 ORDER BY seq DESC")
-OLDEST = (  # with the dates of their last messages; a void one has none, and is old
-    "SELECT seq, coalesce(json_extract(m, '$[#-1][2]'), ''), length(m) FROM log "
+_DATE = "json_extract(m, '$[#-1][2]')"  # of a commit's last message
+# A row that is damaged is not to be the others' harm: it has no date here, and stays.
+OLDEST = (  # with their dates; a void commit has none, and is old
+    f"SELECT seq, CASE WHEN json_valid(m) THEN coalesce({_DATE}, '') ELSE '~' END, length(m) FROM log "
     "WHERE room = ?1 AND seq < (SELECT max(seq) FROM log WHERE room = ?1) ORDER BY seq"
 )
 STORED = (  # of every commit in turn: whose it is, how many ids and messages it has, its bytes and its date
     "SELECT room, seq, n, CASE m WHEN '[]' THEN 0 ELSE n END, length(CAST(m AS BLOB)), "
-    "json_extract(m, '$[#-1][2]') FROM log WHERE (room, seq) > (?, ?) ORDER BY room, seq"
+    f"CASE WHEN json_valid(m) THEN {_DATE} END FROM log WHERE (room, seq) > (?, ?) ORDER BY room, seq"
 )
 DELETE = "DELETE FROM log WHERE room = ? AND seq = ? AND m = ?"
 

@@ -380,6 +380,34 @@ async def contents(engine, directory: Path) -> bytes:
 
 
 @gen_test
+async def test_a_damaged_row_harms_no_other_room(tmp_path):
+    """Old messages are deleted, and rooms are listed, but for what is damaged: that stays to be looked at."""
+    path = tmp_path / "chat.db"
+    store = await SqliteEngine.open(str(path))
+    for room in ("ant", "bee", "cat"):
+        for first in (1, 2, 3):
+            await store.put(commit(first, room=room))
+    await store.close()
+    db = sqlite3.connect(path)
+    db.execute("UPDATE log SET m = '[[' WHERE room = 'bee' AND seq = 2")
+    db.commit()
+    db.close()
+    store = await SqliteEngine.open(str(path))
+    assert [(room.room, room.last, room.newest) for room in await store.rooms()] == [
+        (room, 3, DATE) for room in ("ant", "bee", "cat")
+    ]
+    await store.expire("2027-01-01T00:00:00.000Z")
+    assert [(room.room, room.messages) for room in await store.rooms()] == [
+        ("ant", 1),
+        ("bee", 2),
+        ("cat", 1),
+    ]
+    with pytest.raises(Broken):
+        await store.tail("bee", 9)
+    await store.close()
+
+
+@gen_test
 async def test_where_sqlite_has_no_memory_a_put_may_be_tried_again(tmp_path, monkeypatch):
     """It is a MemoryError then, and the thread goes on."""
     store = await SqliteEngine.open(str(tmp_path / "chat.db"))
