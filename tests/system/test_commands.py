@@ -497,12 +497,14 @@ def test_what_a_server_says_does_not_steer_the_terminal(tmp_path):
     assert all("no\N{REPLACEMENT CHARACTER}" in each for each in told)
 
 
-@pytest.mark.parametrize(
-    "body", ["", "oops", "7", "{}", "[" * 100_000, '{"rooms": 7}'], ids=lambda body: body[:12]
-)
+OTHERS = [b"", b"oops", b"7", b"{}", b"[" * 100_000, b'{"rooms": 7}']
+OTHERS += [b"<html>Sign in", b"[]", b'{"rooms": {}, "user": "bob"}', b"\xff"]
+
+
+@pytest.mark.parametrize("body", OTHERS, ids=lambda body: repr(body[:12]))
 def test_what_is_asked_of_another_server_than_flychat_is_not_said_to_be_done(body, tmp_path):
     (tmp_path / "secret").write_text(rights.KEY)
-    answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     with answering(answer) as url:
         for arguments in (
             ("revoke", "ann"),

@@ -7,15 +7,13 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from flychat import tools
-from tests.support.program import START_SECONDS, command, environment, post, ran, refused, running
+from tests.support.program import START_SECONDS, command, environment, post, refused, running
 
 AWS = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 ON_DYNAMO = ("--store", "dynamodb:table")
@@ -112,42 +110,6 @@ def test_ctrl_c_ends_it_with_1_and_without_a_word(name, tmp_path):
             with silent.accept()[0]:
                 process.send_signal(signal.SIGINT)
                 assert (process.wait(START_SECONDS), process.stderr.read()) == (1, b"")
-
-
-@contextlib.contextmanager
-def answering(body: bytes) -> Iterator[str]:
-    """The address of a server that answers everything with 200 and this."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET
-
-        def log_message(self, *_) -> None:
-            """Nobody reads it."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-
-
-@pytest.mark.parametrize(
-    "body", [b"<html>Sign in", b"", b"{}", b"[]", b'{"rooms": {}, "user": "bob"}', b"\xff"]
-)
-def test_who_has_answered_in_place_of_flychat_is_not_believed(body, tmp_path):
-    (tmp_path / "secret").write_text("a key that is known to the tests, 32 bytes or more\n")
-    with answering(body) as url:
-        for name in (("remove", "tea", "1"), ("clear", "tea"), ("erase", "--user", "ann"), ("revoke", "ann")):
-            told = ran(*name, "--url", url, "--secret", "secret", cwd=tmp_path)
-            assert (told.returncode, told.stdout) == (1, "")
-            assert told.stderr == "flychat: somebody else has answered in place of flychat\n"
 
 
 @pytest.mark.parametrize("name", READ_NO_MORE)
