@@ -101,7 +101,7 @@ class AcceptingListener(Listener):
             if number < LET_IN_AT_ONCE and not self._letting_in:
                 self.look(client)
             else:
-                self._new[not _writes(connection)].append(client.address[0], client)
+                self._new[peeked(connection, 4) != b"POST"].append(client.address[0], client)
                 self._go_on_letting_in()
 
     def _let_in(self) -> None:
@@ -128,8 +128,9 @@ class AcceptingListener(Listener):
         await super().close_all_connections()
 
 
-def _writes(connection: socket.socket) -> bool:
+def peeked(connection: socket.socket, size: int) -> bytes:
+    """The first bytes of what is there, which the kernel keeps; none if there is nothing to be read."""
     try:
-        return connection.recv(4, socket.MSG_PEEK) == b"POST"
-    except OSError:  # it has said nothing yet
-        return False
+        return connection.recv(size, socket.MSG_PEEK)
+    except OSError:
+        return b""

@@ -16,7 +16,7 @@ from functools import partial
 from itertools import takewhile
 from typing import Any
 
-from .accepting import SERVED_AT_ONCE, AcceptingListener, Client
+from .accepting import SERVED_AT_ONCE, AcceptingListener, Client, peeked
 from .shedding import LATE, UNSEEN, Shedding, Turn, waited
 from .turns import Turns
 
@@ -184,7 +184,7 @@ class ClientListener(AcceptingListener):
         since, due = self._loop.time() - self._patience, set(self._due)
         for client in list(takewhile(lambda client: client.since < since, self._idle)):
             # Others have said something: while the process was frozen, or since the kernel was asked.
-            if client not in due and (client.partial or not _speaks(client.socket)):
+            if client not in due and (client.partial or not peeked(client.socket, 1)):
                 self.drop(client)
 
     async def close_all_connections(self) -> None:
@@ -197,10 +197,3 @@ class ClientListener(AcceptingListener):
         self._loop.remove_reader(self._selector)
         self._selector.close()
         await super().close_all_connections()
-
-
-def _speaks(connection: socket.socket) -> bool:
-    try:
-        return bool(connection.recv(1, socket.MSG_PEEK))
-    except OSError:
-        return False
