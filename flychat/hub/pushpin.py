@@ -150,8 +150,7 @@ class PushpinHub:
         answer = without_young(plan, published, time.time())
         if plan.request.recover:
             self._links.recovered()
-        links = self._links.seconds(carries_pass=pass_ is not None)
-        seconds = links if answer is plan else YOUNG_SECONDS
+        seconds = self._links.seconds(carries_pass=pass_ is not None) if answer is plan else YOUNG_SECONDS
         headers = grip_headers(answer, seconds, pass_, self._base_path, signals=self._signals)
         response.send(headers, answer.body())
         if pass_ is not None:
@@ -172,8 +171,10 @@ class PushpinHub:
         if self.passes_on_at_once:
             return
         waiting = {future: each for each in self.publishers if (future := each.taken()) is not None}
+        if not waiting:
+            return
         try:
-            for future in (await asyncio.wait(waiting, timeout=PATIENCE))[1] if waiting else ():
+            for future in (await asyncio.wait(waiting, timeout=PATIENCE))[1]:
                 waiting[future].answered_early()
         finally:
             for future, publisher in waiting.items():

@@ -25,6 +25,7 @@ from botocore.exceptions import HTTPClientError
 from botocore.httpsession import get_cert_path
 
 KEEP_ALIVE = 60  # seconds, as of aioboto3's connections
+NO_TABLE = "it was no table that answered"
 
 
 class Direct:
@@ -58,7 +59,7 @@ class Direct:
         except ValueError:
             said = None
         if not isinstance(said, dict):  # something on the way to the table has answered, of a put too
-            raise HTTPClientError(error="it was no table that answered")
+            raise HTTPClientError(error=NO_TABLE)
         return said
 
     def _failure(self, operation: str, status: int, answer: bytes) -> Exception:

@@ -21,7 +21,7 @@ from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
 from ..errors import Misconfigured
-from .dynamodb_direct import call_directly
+from .dynamodb_direct import NO_TABLE, call_directly
 from .turns import answered_within
 
 KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
@@ -31,7 +31,6 @@ NEVER = 3600  # botocore's time-outs count what is not the store's: see turns.py
 WAY_VARIABLE = "FLYCHAT_DYNAMODB"
 PUTS, READS, ASIDE = 32, 32, 8  # calls at once; aside: what is written of ends and by `clear`
 
-NO_TABLE = "it was no table that answered"
 READY = ("ACTIVE", "UPDATING")
 NO_ANSWER = (HTTPClientError, NotConnected, ResponseParserError, TimeoutError)
 INSTEAD = "or keep messages in a file with --store sqlite:FILE"

@@ -66,13 +66,8 @@ PASSING = {  # primary result codes that may go away by themselves; any other ne
     sqlite3.SQLITE_NOMEM: "out of memory",
     sqlite3.SQLITE_PROTOCOL: "another program is writing to it",
 }
-FAILURES = (
-    sqlite3.Error,
-    MemoryError,
-    ValueError,
-    TypeError,
-    LookupError,
-)  # the last three: a row that is no commit
+# The last three: a row that is no commit.
+FAILURES = (sqlite3.Error, MemoryError, ValueError, TypeError, LookupError)
 
 
 def rows_of(lines: str | None, *, newest_first: bool) -> list[tuple[int, int, str]]:

@@ -62,18 +62,14 @@ class HeldByProxy(Shortcut):
             self.wait_for(asked.client)
 
 
-class _Answer(Response):
-    """What the hub answers."""
+class _Answer:
+    """What the hub answers: a Response."""
 
     headers: Mapping[str, str]
     body: bytes
 
     def __init__(self, asked: float) -> None:
-        self._asked = asked
-
-    @property
-    def asked(self) -> float:
-        return self._asked
+        self.asked = asked
 
     def send(self, headers: Mapping[str, str], body: bytes) -> None:
         self.headers, self.body = headers, body

@@ -49,6 +49,7 @@ _POSITION = re.compile(r" *[0-9]{1,18} *")
 _FIELDS = re.compile(
     r" *(application/(?:json|x-www-form-urlencoded)(?: *; *charset=utf-8)?) *", re.IGNORECASE | re.ASCII
 )
+_LINES = r"((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n"  # a head from its second line on
 _OTHER_LINES = (
     rb"(?:(?!content-length|transfer-encoding|expect|connection)[A-Za-z0-9-]+:[ -~]*\r\n"
     rb"|connection: keep-alive\r\n)*"
@@ -95,7 +96,7 @@ Plain: TypeAlias = PlainStream | PlainPost
 def _head(base_path: str) -> re.Pattern[str]:
     return re.compile(
         rf"(GET|POST) {re.escape(base_path)}/rooms/((?:[\w.~-]|%[0-9A-Fa-f]{{2}})+)/messages/?"
-        r"(?:\?lastEventId=([0-9]{1,18}))? HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n",
+        rf"(?:\?lastEventId=([0-9]{{1,18}}))? HTTP/1\.1\r\n{_LINES}",
         re.ASCII,
     )
 
@@ -103,7 +104,7 @@ def _head(base_path: str) -> re.Pattern[str]:
 @cache
 def _recovery_head(base_path: str) -> re.Pattern[str]:
     paths = "|".join(re.escape(base_path + path) for path in (RECOVERY_PATH, OFFICIAL_PATH))
-    return re.compile(rf"GET ({paths}) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n", re.ASCII)
+    return re.compile(rf"GET ({paths}) HTTP/1\.1\r\n{_LINES}", re.ASCII)
 
 
 @cache
