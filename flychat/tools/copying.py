@@ -25,7 +25,7 @@ from ..commits import Commit
 from ..errors import FlychatError, Misconfigured
 from ..storage import Engine, Taken
 from .rooms import say_missing, stored
-from .stores import existing_store, named_room, opened, patiently
+from .stores import existing_store, for_each, named_room, opened, patiently
 from .terminal import interruptible, printable
 
 AT_ONCE = 32  # puts under way
@@ -150,10 +150,14 @@ async def _copy(source: tuple[str, str], target: tuple[str, str], named: Sequenc
             if room not in there:
                 raise Misconfigured(f"there is no room {printable(room)} in the store that is copied from")
         rooms = [room for room in there if room in named or room == RULES] if named else there
-        for room in rooms:
+        copied: list[str] = []
+
+        async def copy(room: str) -> None:
             last = await copy_room(ours, theirs, room)
             if room != RULES:
+                copied.append(room)
                 print(f"flychat: {printable(room)} is copied and compared, up to {last}", flush=True)
-    number = len(rooms) - (RULES in rooms)
-    print(f"flychat: {number} room{'s' * (number != 1)} copied", flush=True)
-    return 0
+
+        status = await for_each(rooms, copy)
+    print(f"flychat: {len(copied)} room{'s' * (len(copied) != 1)} copied", flush=True)
+    return status

@@ -13,7 +13,7 @@ from ..errors import Invalid, Misconfigured
 from ..fields import sender_name, user_id
 from ..messages import Draft
 from .operator import NOT_FLYCHAT, OPERATOR, ask_server, server_options
-from .stores import existing_store, named_room, opened_log, store_option
+from .stores import existing_store, for_each, named_room, opened_log, store_option
 from .terminal import interruptible, printable
 
 # Erases some in a room, above an id: how many, and above which id to go on, or None.
@@ -42,19 +42,19 @@ def erase_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
             raise Misconfigured(f"nobody can be called so: {error}") from None
         rooms = [] if given.room is None else [named_room(given.room)]
         if given.url:
-            erased = interruptible(_through(given.url, given.secret, user, name, rooms))
+            erased, status = interruptible(_through(given.url, given.secret, user, name, rooms))
         else:
-            erased = interruptible(_in(existing_store(given.store), user, name, rooms))
+            erased, status = interruptible(_in(existing_store(given.store), user, name, rooms))
         print(f"flychat: {erased} messages of {printable(given.user or given.name)} are erased", flush=True)
         print(UNREACHED, file=sys.stderr, flush=True)
-        return 0
+        return status
 
     return run
 
 
 async def _through(
     url: str, secret: str | None, user: str | None, name: str | None, rooms: Sequence[str]
-) -> int:
+) -> tuple[int, int]:
     whose = {"from": name} if user is None else {"user": user}
 
     async def step(room: str, above: int) -> tuple[int, int | None]:
@@ -78,7 +78,9 @@ def _named(room: Any) -> str:
     return str(room["room"])
 
 
-async def _in(store: tuple[str, str], user: str | None, name: str | None, rooms: Sequence[str]) -> int:
+async def _in(
+    store: tuple[str, str], user: str | None, name: str | None, rooms: Sequence[str]
+) -> tuple[int, int]:
     async with opened_log(store) as log:
 
         async def step(room: str, above: int) -> tuple[int, int | None]:
@@ -92,11 +94,16 @@ async def _in(store: tuple[str, str], user: str | None, name: str | None, rooms:
         return await _all(rooms, step)
 
 
-async def _all(rooms: Sequence[str], step: Step) -> int:
+async def _all(rooms: Sequence[str], step: Step) -> tuple[int, int]:
+    """How many messages are erased, and the exit status."""
     erased = 0
-    for room in rooms:
+
+    async def erase(room: str) -> None:
+        nonlocal erased
         above: int | None = 0
         while above is not None:
             some, above = await step(room, above)
             erased += some
-    return erased
+
+    status = await for_each(rooms, erase)
+    return erased, status

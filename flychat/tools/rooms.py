@@ -14,7 +14,7 @@ from ..errors import Misconfigured
 from ..messages import Message, wire_json
 from ..storage import Engine, Hole
 from .listing import listed
-from .stores import existing_store, named_room, opened, patiently, store_option
+from .stores import existing_store, for_each, named_room, opened, patiently, store_option
 from .terminal import interruptible, json_line, printable
 
 Missing: TypeAlias = Callable[[int, int], None]
@@ -63,14 +63,18 @@ def say_missing(first: int, last: int, room: str = "") -> None:
     print(f"flychat: messages {first} to {last}{where} are missing in the store", file=sys.stderr)
 
 
-async def _export(engine: Engine, room: str) -> None:
+async def _export(engine: Engine, room: str) -> int:
     await _write(wire_json(message) async for message in export(engine, room, say_missing))
+    return 0
 
 
-async def _export_all(engine: Engine) -> None:
-    for room in await listed(engine):
-        messages = export(engine, room.room, partial(say_missing, room=room.room))
-        await _write({"room": room.room, **wire_json(message)} async for message in messages)
+async def _export_all(engine: Engine) -> int:
+    return await for_each([room.room for room in await listed(engine)], partial(_export_one_of_all, engine))
+
+
+async def _export_one_of_all(engine: Engine, room: str) -> None:
+    messages = export(engine, room, partial(say_missing, room=room))
+    await _write({"room": room, **wire_json(message)} async for message in messages)
 
 
 async def _write(values: AsyncIterator[dict[str, Any]]) -> None:
@@ -98,8 +102,7 @@ def export_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namesp
 
     def run(given: argparse.Namespace) -> int:
         room = RULES if given.room == RULES else one_room(given)
-        interruptible(_from(existing_store(given.store), room))
-        return 0
+        return interruptible(_from(existing_store(given.store), room))
 
     return run
 
@@ -116,6 +119,6 @@ def one_room(given: argparse.Namespace) -> str | None:
     return None if given.all else named_room(given.room)
 
 
-async def _from(place: tuple[str, str], room: str | None) -> None:
+async def _from(place: tuple[str, str], room: str | None) -> int:
     async with opened(place, reading=True) as engine:
-        await (_export_all(engine) if room is None else _export(engine, room))
+        return await (_export_all(engine) if room is None else _export(engine, room))

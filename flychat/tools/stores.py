@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
@@ -13,8 +14,9 @@ from ..config import store
 from ..errors import Misconfigured, Refused
 from ..fields import room_name
 from ..log import MessageLog
-from ..storage import Engine, Throttled, Unknown
+from ..storage import Broken, Engine, Throttled, Unknown
 from ..storage.opened import open_engine
+from .terminal import told
 
 DEFAULT = "sqlite:flychat.db"
 TRIES, PAUSE = 10, 1.0  # seconds between two
@@ -78,3 +80,15 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         await asyncio.sleep(PAUSE)
     return await call()
+
+
+async def for_each(rooms: Iterable[str], do: Callable[[str], Awaitable[None]]) -> int:
+    """Does it for each room, also after one where the store is damaged, which is told; the exit status."""
+    status = 0
+    for room in rooms:
+        try:
+            await do(room)
+        except Broken as error:
+            print(told(f"flychat: {room}: {error}"), file=sys.stderr)
+            status = 1
+    return status

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import sqlite3
 import uuid
 
 import pytest
@@ -376,6 +377,32 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
     assert exports[2] == exports[3] != ""
     assert ran(*copy, "nobody", cwd=tmp_path).returncode == 2
     assert ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:new.db", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_damaged_room_is_named_and_the_others_are_exported_copied_and_erased(tmp_path):
+    await filled(tmp_path / "flychat.db", ant=2, bee=3, cat=1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "flychat.db")) as db, db:
+        db.execute("UPDATE log SET m = '[[' WHERE room = 'bee' AND seq = 2")
+    damaged = "flychat: bee: SQLite: a row is no commit (JSONDecodeError)\n"
+
+    exported = await asyncio.to_thread(ran, "export", "--all", cwd=tmp_path)
+    lines = [json.loads(line) for line in exported.stdout.splitlines()]
+    assert [(line["room"], line["id"]) for line in lines] == [("ant", 1), ("ant", 2), ("cat", 1)]
+    assert (exported.returncode, exported.stderr) == (1, damaged)
+
+    copy = ("copy", "--from", "sqlite:flychat.db", "--to", "sqlite:new.db")
+    copied = await asyncio.to_thread(ran, *copy, cwd=tmp_path)
+    assert copied.stdout.splitlines() == [
+        "flychat: ant is copied and compared, up to 2",
+        "flychat: cat is copied and compared, up to 1",
+        "flychat: 2 rooms copied",
+    ]
+    assert (copied.returncode, copied.stderr) == (1, damaged)
+
+    erased = await asyncio.to_thread(ran, "erase", "--from", "ann", cwd=tmp_path)
+    assert erased.stdout == "flychat: 3 messages of ann are erased\n"
+    assert (erased.returncode, erased.stderr.splitlines(keepends=True)[0]) == (1, damaged)
 
 
 @pytest.mark.gen_test(timeout=60)

@@ -221,7 +221,7 @@ ALLOWED = {
     | {"tools.arguments", "tools.check_page", "tools.checked", "tools.findings", "tools.terminal"}
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
-    "tools.stores": {"log", "storage", "storage.opened", "config"} | PURE,
+    "tools.stores": {"log", "storage", "storage.opened", "config", "tools.terminal"} | PURE,
     "tools.backup": {"storage.sqlite_backup", "tools.arguments", "tools.stores", "tools.terminal"} | PURE,
     "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
     "tools.rooms": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"} | PURE,
