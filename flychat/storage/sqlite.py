@@ -20,12 +20,9 @@ from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Broken, Run, StoreFailed, Summary, Taken, Unknown
 from .files import Files, unusable
 from .sqlite_database import (
-    ABOVE,
-    BELOW,
     BUSY_MS,
     DELETE,
     FAILURES,
-    FROM,
     MEMORY,
     OLDEST,
     SELECT,
@@ -34,9 +31,9 @@ from .sqlite_database import (
     failures,
     once,
     opened,
-    rows_of,
 )
 from .sqlite_put import Change, put
+from .sqlite_read import ABOVE, BELOW, FROM, rows_of
 from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
 
 T = TypeVar("T")

@@ -34,17 +34,6 @@ COLUMNS = ["room TEXT", "seq INTEGER", "n INTEGER", "m TEXT"]  # as in DynamoDB:
 SCHEMA = f"CREATE TABLE log ({', '.join(COLUMNS)}, PRIMARY KEY (room, seq))"
 
 SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
-# Commits as one text (`rows_of`): for each row that a query returns, Python gives the interpreter to another
-# thread and takes it back, which costs more than to read the row.
-_LINES = (
-    "SELECT group_concat(coalesce(seq || ' ' || n || ' ' || m, ''), char(10)) "
-    "FROM (SELECT seq, n, m FROM log WHERE room = ?1 AND {} LIMIT ?3)"
-)
-FROM = _LINES.format(
-    "seq >= (SELECT ifnull(max(seq), 1) FROM log WHERE room = ?1 AND seq <= ?2) ORDER BY seq"
-)
-ABOVE = _LINES.format("seq > ?2 ORDER BY seq")
-BELOW = _LINES.format("seq < ?2 ORDER BY seq DESC")
 _DATE = "json_extract(m, '$[#-1][2]')"  # of a commit's last message
 # A row that is damaged is not to be the others' harm: it has no date here, and stays.
 OLDEST = (  # with their dates; a void commit has none, and is old
@@ -68,18 +57,6 @@ PASSING = {  # primary result codes that may go away by themselves; any other ne
 }
 # The last three: a row that is no commit.
 FAILURES = (sqlite3.Error, MemoryError, ValueError, TypeError, LookupError)
-
-
-def rows_of(lines: str | None, *, newest_first: bool) -> list[tuple[int, int, str]]:
-    """Of each commit its place, how many ids it takes, and its payload: JSON, so without a line break.
-
-    SQLite promises no order of the lines. Raises ValueError where one is no commit.
-    """
-    rows = []
-    for line in lines.split("\n") if lines is not None else ():
-        seq, ids, payload = line.split(" ", 2)
-        rows.append((int(seq), int(ids), payload))
-    return sorted(rows, reverse=newest_first)
 
 
 def opened(path: str, *, reading: bool = False) -> tuple[sqlite3.Connection, Files | None, ExitStack]:

@@ -17,6 +17,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "storage.sqlite": {"storage.opened"},
     "storage.sqlite_database": {"storage.sqlite", "storage.sqlite_backup", "storage.sqlite_put"},
     "storage.sqlite_put": {"storage.sqlite"},
+    "storage.sqlite_read": {"storage.sqlite"},
     "storage.sqlite_backup": {"tools.backup"},
     "storage.dynamodb": {"storage.opened"},
     "storage.dynamodb_items": {"storage.dynamodb", "storage.dynamodb_reads"},
@@ -79,10 +80,12 @@ ALLOWED = {
     "__init__": set(),
     **dict.fromkeys(PURE | PORTS, PURE),
     "storage.sqlite": PURE
-    | {"storage", "storage.files", "storage.sqlite_database", "storage.sqlite_put", "storage.worker"},
+    | {"storage", "storage.files", "storage.sqlite_database", "storage.worker"}
+    | {"storage.sqlite_put", "storage.sqlite_read"},
     "storage.sqlite_database": PURE | {"storage", "storage.files"},
     "storage.sqlite_backup": PURE | {"storage.sqlite_database"},
     "storage.sqlite_put": PURE | {"storage", "storage.sqlite_database"},
+    "storage.sqlite_read": set(),
     "storage.dynamodb": PURE
     | {"storage", "storage.turns", "seldom"}
     | {f"storage.dynamodb_{part}" for part in ("items", "reads", "table")},
