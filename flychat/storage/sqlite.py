@@ -33,12 +33,12 @@ from .sqlite_database import (
     opened,
 )
 from .sqlite_put import Change, put
-from .sqlite_read import ABOVE, BELOW, FROM, rows_of
-from .worker import CHECK, IDLE, READING, Done, Job, Part, Worker
+from .sqlite_read import ABOVE, BELOW, FROM, answers, rows_of
+from .worker import CHECK, IDLE, READING, TOGETHER, Answer, Done, Job, Part, Question, Worker
 
 T = TypeVar("T")
 
-READ_ROWS = 32  # commits that are read before puts may pass: 8 ms, if each has 64 KB
+READ_ROWS = 32  # commits that are read before puts may pass: 8 ms, if each has 64 KB, of TOGETHER rooms
 FIND = 500  # ids that are searched before puts may pass
 BATCH, BATCH_BYTES = 150, 1 << 20  # commits that are deleted before puts may pass
 EMPTY_SECONDS = 1.0  # between two tries to empty the write-ahead log, which a reader may hold
@@ -48,7 +48,7 @@ REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what w
 class SqliteEngine:
     """An Engine on the file `path`. Make one with `open`."""
 
-    shared, reads = False, 4  # one goes on at a time: the others are there for the thread to go on with
+    shared, reads = False, TOGETHER  # more would give the loop what it has to do in bunches
 
     def __init__(self, path: str, retention: float | None = None, *, reading: bool = False) -> None:
         self.retention = retention
@@ -56,7 +56,7 @@ class SqliteEngine:
         self._reading = reading
         self._files: Files | None = None  # none in memory
         self._emptying: asyncio.Task[None] | None = None
-        self._worker = Worker(self._store, threaded=path != MEMORY)
+        self._worker = Worker(self._store, self._answers, threaded=path != MEMORY)
 
     @classmethod
     async def open(cls, path: str, *, retention: float | None = None, reading: bool = False) -> SqliteEngine:
@@ -91,6 +91,9 @@ class SqliteEngine:
             return [failure(error) for _ in changes]
         return [Broken(lost) for _ in changes] if lost else outcomes
 
+    def _answers(self, questions: list[Question]) -> list[Answer]:
+        return answers(self._db, questions)
+
     async def tail(self, room: str, limit: int) -> list[Commit]:
         return await self.before(room, BEYOND_ANY_LOG, limit)
 
@@ -105,7 +108,7 @@ class SqliteEngine:
         more, part = True, Part()
         while more:
             most = min(run.limit + 1, READ_ROWS)
-            [[text]] = await self._run(partial(self._sql, query, (room, edge, most)))
+            text = await self._worker.ask(Question(query, (room, edge, most)))
             with failures():  # here, and not in the thread, which would compete for the interpreter
                 rows = rows_of(text, newest_first=then == BELOW)
                 for edge, ids, payload in rows:

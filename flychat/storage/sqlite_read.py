@@ -1,9 +1,22 @@
-"""How the embedded engine reads commits: as one text."""
+"""How the embedded engine reads commits: what several ask at once, in one statement, as one text each.
+
+Python's sqlite3 gives the interpreter away, and takes it back, for each statement and for each row. Where
+another processor is free, the loop has it by then, and the two wait for each other each time, which takes
+longer than to read. So all commits that a question finds are one text, and questions of the same kind, of
+whatever rooms, are one row. If that fails, each is asked by itself: a damaged row is nobody else's harm.
+"""
 
 from __future__ import annotations
 
-# Commits as one text (`rows_of`): for each row that a query returns, Python gives the interpreter to another
-# thread and takes it back, which costs more than to read the row.
+import re
+import sqlite3
+from collections.abc import Sequence
+from functools import cache, partial
+
+from .sqlite_database import FAILURES, failure
+from .worker import Answer, Question
+
+# What a question asks: of a room (?1), from an id on (?2), so many commits (?3).
 _LINES = (
     "SELECT group_concat(coalesce(seq || ' ' || n || ' ' || m, ''), char(10)) "
     "FROM (SELECT seq, n, m FROM log WHERE room = ?1 AND {} LIMIT ?3)"
@@ -13,6 +26,28 @@ FROM = _LINES.format(
 )
 ABOVE = _LINES.format("seq > ?2 ORDER BY seq")
 BELOW = _LINES.format("seq < ?2 ORDER BY seq DESC")
+
+
+def answers(db: sqlite3.Connection, questions: Sequence[Question]) -> list[Answer]:
+    """What was found, for each of some questions of one kind: see `rows_of`."""
+    try:
+        values = [value for question in questions for value in question.values]
+        return list(db.execute(_statement(questions[0].kind, len(questions)), values).fetchone())
+    except FAILURES as error:
+        if len(questions) == 1:
+            return [failure(error)]
+        return [answer for question in questions for answer in answers(db, [question])]
+
+
+@cache
+def _statement(query: str, times: int) -> str:
+    """The query, so many times, each with parameters of its own."""
+    queries = (re.sub("[?]([123])", partial(_shifted, 3 * number), query) for number in range(times))
+    return f"SELECT ({'), ('.join(queries)})"
+
+
+def _shifted(by: int, parameter: re.Match[str]) -> str:
+    return f"?{by + int(parameter[1])}"
 
 
 def rows_of(lines: str | None, *, newest_first: bool) -> list[tuple[int, int, str]]:

@@ -5,6 +5,7 @@
 - All puts that wait are handed over together, at the end of a turn of the loop, of whatever rooms they are.
   So a put costs neither a task nor a thread switch of its own. Its answer is handed back at once; those of
   readings together, as long as there is more to read, but for TOGETHER_SECONDS at the most.
+- Questions of one kind that wait one after the other are asked at once, TOGETHER of them at the most.
 - A store in memory needs no thread: it works in the loop, for as long in each turn, or for one part of a job.
 - A job whose caller has gone is given up. A put is not: its caller may read the log for it later.
 - The store is taken for dead when one part of a job takes too long. Then all who wait are told so, with
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from . import PUT_SECONDS, READ_SECONDS, StoreFailed, Unknown
 
@@ -30,17 +31,26 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 Job: TypeAlias = Generator[None, None, T]
 Done: TypeAlias = Callable[[StoreFailed | None], None]
+Answer: TypeAlias = str | StoreFailed | None
 
 CHECK, READING, IDLE = range(3)  # ranks of jobs
 PART_SECONDS = 0.005  # how long a part of a job should take
 IDLE_SECONDS = 10.0  # for a part of a job that can wait: much may be written in one
+TOGETHER = 8  # questions: after a restart each stream takes 25 us of CPU less than if they were asked singly
 WATCH_SECONDS = 0.25
 TOGETHER_SECONDS = 0.001  # a turn of the loop for each would cost a third of a short reading
 
 
+class Question(NamedTuple):
+    """A short reading, which goes on together with others of its kind."""
+
+    kind: str
+    values: tuple[str | int, ...]
+
+
 @dataclass(eq=False)
 class _Asked:
-    job: Job[Any]
+    job: Job[Any] | Question
     future: asyncio.Future[Any]  # of the one who waits for it
 
 
@@ -68,12 +78,20 @@ class Part:
 
 
 class Worker(Generic[Item]):
-    """`store` is called with all items that were put, and says what became of each."""
+    """`store` is called with all items that were put, and says what became of each.
+
+    `find` is called with questions of one kind, and answers each.
+    """
 
     def __init__(
-        self, store: Callable[[list[Item]], list[StoreFailed | None]], *, threaded: bool = True
+        self,
+        store: Callable[[list[Item]], list[StoreFailed | None]],
+        find: Callable[[list[Question]], list[Answer]],
+        *,
+        threaded: bool = True,
     ) -> None:
-        self._store = store
+        self._store, self._find = store, find
+        self._together = TOGETHER if threaded else 1
         self._loop = asyncio.get_running_loop()
         self._puts: deque[_Put[Item]] = deque()
         self._untold: set[_Put[Item]] = set()
@@ -105,10 +123,19 @@ class Worker(Generic[Item]):
         self.submit(item, partial(_settle, future, None))
         await future
 
+    async def ask(self, question: Question) -> str | None:
+        """The answer; raises it if it is a failure, or Unknown if the store does not answer."""
+        answer: str | None = await self._asked(question, READING)
+        return answer
+
     async def do(self, job: Job[T], rank: int = READING) -> T:
         """What the job returns or raises; Unknown if the store does not answer."""
+        result: T = await self._asked(job, rank)
+        return result
+
+    async def _asked(self, job: Job[Any] | Question, rank: int) -> Any:
         self._check_open()
-        future: asyncio.Future[T] = self._loop.create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._jobs[rank].append(_Asked(job, future))
         self._ring()
         self._waiting.add(future)
@@ -205,18 +232,34 @@ class Worker(Generic[Item]):
             self._hand_over()
 
     def _go_on(self, jobs: deque[_Asked]) -> None:
-        asked = jobs[0]
+        job, future = jobs[0].job, jobs[0].future
+        if isinstance(job, Question):
+            return self._ask(jobs, job.kind)
         try:
-            if asked.future.done():
-                asked.job.close()
+            if future.done():
+                job.close()
             else:
-                next(asked.job)
-                return
+                return next(job)
         except StopIteration as end:
-            self._answer(partial(_settle, asked.future, end.value, None))
+            self._answer(partial(_settle, future, end.value, None))
         except Exception as error:
-            self._answer(partial(_settle, asked.future, None, error))
+            self._answer(partial(_settle, future, None, error))
         jobs.popleft()
+        return None
+
+    def _ask(self, jobs: deque[_Asked], kind: str) -> None:
+        """Asks what the first jobs ask, as far as it is of this kind, and somebody waits for it."""
+        asked: dict[asyncio.Future[Any], Question] = {}
+        while jobs and len(asked) < self._together:
+            job, future = jobs[0].job, jobs[0].future
+            if not (isinstance(job, Question) and job.kind == kind):
+                break
+            if not future.done():
+                asked[future] = job
+            jobs.popleft()
+        if asked:
+            answers = self._find(list(asked.values()))
+            self._answer(*(partial(_answered, *each) for each in zip(asked, answers, strict=True)))
 
     def _answer(self, *tell: Callable[[], None]) -> None:
         if self._thread is None:
@@ -234,6 +277,13 @@ class Worker(Generic[Item]):
 def _tell_all(tell: Sequence[Callable[[], None]]) -> None:
     for each in tell:
         each()
+
+
+def _answered(future: asyncio.Future[Any], answer: Answer) -> None:
+    if isinstance(answer, StoreFailed):
+        _settle(future, None, answer)
+    else:
+        _settle(future, answer, None)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

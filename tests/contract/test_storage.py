@@ -1149,6 +1149,45 @@ async def test_a_reading_that_was_given_up_is_not_made(sqlite):
 
 
 @gen_test
+async def test_what_is_read_at_once_of_several_rooms_is_one_statement_and_a_damaged_row_harms_its_own(
+    tmp_path,
+):
+    """Statements are compared before their parameters are filled in, each question's own."""
+    path = tmp_path / "chat.db"
+    store = await SqliteEngine.open(str(path))
+    rooms = ["ant", "bee", "cat", "dog"]
+    for number, room in enumerate(rooms):
+        for first in range(1, 5 + number):
+            await store.put(commit(first, room=room))
+    statements = await traced(store)
+
+    async def at_once() -> list[object]:
+        held, go = threading.Event(), threading.Event()
+        first = asyncio.ensure_future(store._run(lambda: (held.set(), go.wait())))
+        await asyncio.to_thread(held.wait)
+        reads = [store.after(room, 3, 9) for room in rooms] + [store.tail(room, 2) for room in rooms]
+        tasks = [asyncio.ensure_future(read) for read in reads]
+        await asyncio.sleep(0)
+        statements.clear()
+        go.set()
+        read = await asyncio.gather(*tasks, return_exceptions=True)
+        await first
+        return [each if isinstance(each, Broken) else [c.first for c in each] for each in read]
+
+    good = [[3, 4], [3, 4, 5], [3, 4, 5, 6], [3, 4, 5, 6, 7], [3, 4], [4, 5], [5, 6], [6, 7]]
+    assert await at_once() == good
+    assert [s.count("group_concat") for s in statements] == [4, 4]
+    db = sqlite3.connect(path)
+    db.execute("UPDATE log SET m = CAST(x'ff' AS TEXT) WHERE room = 'cat' AND seq = 5")
+    db.commit()
+    db.close()
+    read = await at_once()
+    assert [type(each) for each in (read[2], read[6])] == [Broken, Broken]
+    assert [each for each in read if not isinstance(each, Broken)] == good[:2] + good[3:6] + good[7:]
+    await store.close()
+
+
+@gen_test
 async def test_a_put_passes_between_the_parts_of_a_long_reading(sqlite, monkeypatch):
     log = log_of(*[1] * 40)
     for each in log:

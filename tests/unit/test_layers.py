@@ -15,7 +15,8 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "hub.local": {"server"},
     "hub.pushpin": {"server"},
     "storage.sqlite": {"storage.opened"},
-    "storage.sqlite_database": {"storage.sqlite", "storage.sqlite_backup", "storage.sqlite_put"},
+    "storage.sqlite_database": {"storage.sqlite", "storage.sqlite_backup"}
+    | {"storage.sqlite_put", "storage.sqlite_read"},
     "storage.sqlite_put": {"storage.sqlite"},
     "storage.sqlite_read": {"storage.sqlite"},
     "storage.sqlite_backup": {"tools.backup"},
@@ -70,7 +71,7 @@ TECHNOLOGY = {
     "tornado": {"access.jwks", "hub.publisher", "listening"} | {f"web.{part}" for part in TORNADO},
     "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
-    "sqlite3": {"storage.sqlite_database", "storage.sqlite_put"},
+    "sqlite3": {"storage.sqlite_database", "storage.sqlite_put", "storage.sqlite_read"},
     "aiohttp": {"client.http", "private_pushpin", "storage.dynamodb_direct"},
     "aioboto3": {"storage.dynamodb_table"},
     "aiobotocore": {"storage.dynamodb_table"},
@@ -85,7 +86,7 @@ ALLOWED = {
     "storage.sqlite_database": PURE | {"storage", "storage.files"},
     "storage.sqlite_backup": PURE | {"storage.sqlite_database"},
     "storage.sqlite_put": PURE | {"storage", "storage.sqlite_database"},
-    "storage.sqlite_read": set(),
+    "storage.sqlite_read": {"storage.sqlite_database", "storage.worker"},
     "storage.dynamodb": PURE
     | {"storage", "storage.turns", "seldom"}
     | {f"storage.dynamodb_{part}" for part in ("items", "reads", "table")},

@@ -6,24 +6,34 @@ import time
 
 import pytest
 
-from flychat.storage import PUT_SECONDS, READ_SECONDS, Taken, Unknown, worker
-from flychat.storage.worker import CHECK, IDLE, READING, Worker
+from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Taken, Unknown, worker
+from flychat.storage.worker import CHECK, IDLE, READING, TOGETHER, Question, Worker
 
 gen_test = pytest.mark.gen_test(timeout=30)
 
 
 class Stage:
-    """A Worker, and the order in which it does what it is asked for. Its puts fail if they are "taken"."""
+    """A Worker, and the order in which it does what it is asked for.
+
+    Its puts fail if they are "taken", and its questions if they are of what is "damaged".
+    """
 
     def __init__(self) -> None:
         self.now = 0.0
         self.done: list[object] = []
-        self.worker = Worker(self._store)
+        self.worker = Worker(self._store, self._find)
         self.held, self.go = threading.Event(), threading.Event()
 
     def _store(self, items):
         self.done.append(items)
         return [Taken() if item == "taken" else None for item in items]
+
+    def _find(self, questions):
+        self.done.append([value for question in questions for value in question.values])
+        return [Broken("a row") if "damaged" in each.values else f"{each.values[0]}!" for each in questions]
+
+    def ask(self, value, kind="above"):
+        return self.worker.ask(Question(kind, (value,)))
 
     def job(self, name, parts=1, seconds=0.0):
         """Every part takes so many seconds."""
@@ -81,6 +91,43 @@ async def test_puts_go_first_then_checks_then_readings_in_their_order_then_what_
     assert await asyncio.gather(*tasks) == ["sweep", "one", "two", "check", None, None]
     await first
     assert stage.done == [["a", "b"], "check", "one", "two", "sweep"]
+
+
+@gen_test
+async def test_questions_of_one_kind_are_asked_at_once_in_the_order_of_all_readings(stage):
+    first, ask = await stage.hold(), stage.ask
+    tasks = await stage.asked(
+        ask("a"), ask("b"), ask("c", "below"), stage.worker.do(stage.job("job")), ask("d"), ask("e")
+    )
+    stage.go.set()
+    assert await asyncio.gather(*tasks) == ["a!", "b!", "c!", "job", "d!", "e!"]
+    await first
+    assert stage.done == [["a", "b"], ["c"], "job", ["d", "e"]]
+
+
+@gen_test
+async def test_a_put_waits_for_so_many_questions_at_the_most(stage):
+    first, names = await stage.hold(), [str(n) for n in range(TOGETHER + 1)]
+    tasks = await stage.asked(*map(stage.ask, names))
+    stage.go.set()
+    await asyncio.gather(first, *tasks)
+    assert stage.done == [names[:TOGETHER], names[TOGETHER:]]
+
+
+@gen_test
+async def test_a_question_is_asked_for_nobody_who_has_gone_and_one_that_fails_fails_alone(stage):
+    first = await stage.hold()
+    gone, *tasks = await stage.asked(*map(stage.ask, ("gone", "a", "damaged", "b")))
+    gone.cancel()
+    await asyncio.wait([gone])
+    alone = await stage.asked(stage.ask("left", "below"))
+    alone[0].cancel()
+    await asyncio.wait(alone)
+    stage.go.set()
+    a, damaged, b = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (a, type(damaged), b) == ("a!", Broken, "b!")
+    await first
+    assert stage.done == [["a", "damaged", "b"]]
 
 
 @gen_test
@@ -263,7 +310,8 @@ async def test_without_a_thread_it_works_in_the_turns_of_the_loop_and_puts_pass_
         return "the end"
 
     told: list[object] = []
-    worker_ = Worker(store, threaded=False)
+    one, two = Question("above", ("one",)), Question("above", ("two",))
+    worker_ = Worker(store, lambda questions: [done.append(questions)], threaded=False)
     outcomes = await asyncio.gather(
         worker_.do(job()), worker_.put("a"), worker_.put("taken"), return_exceptions=True
     )
@@ -271,6 +319,8 @@ async def test_without_a_thread_it_works_in_the_turns_of_the_loop_and_puts_pass_
     assert done == [["a", "taken"], (0, here), ["meanwhile"], (1, here), (2, here)]
     assert (outcomes[:2], type(outcomes[2])) == (["the end", None], Taken)
     assert told == [None]
+    await asyncio.gather(worker_.ask(one), worker_.ask(two))
+    assert done[-2:] == [[one], [two]], "one at a time: there is no other thread to wait for"
 
     def last():
         done.append("closed")
@@ -300,7 +350,7 @@ async def test_without_a_thread_what_is_short_is_done_in_one_turn_and_the_rest_i
         turn[0] += 1
         loop.call_soon(count)
 
-    worker_ = Worker(lambda items: [None] * len(items), threaded=False)
+    worker_ = Worker(lambda items: [], lambda questions: [], threaded=False)
     loop.call_soon(count)
     await asyncio.gather(*(worker_.do(job()) for _ in range(3)))
     first = min(seen)
