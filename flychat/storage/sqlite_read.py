@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Sequence
 from functools import cache, partial
 
-from .sqlite_database import FAILURES, failure
+from .sqlite_database import failure
 from .worker import Answer, Question
 
 # What a question asks: of a room (?1), from an id on (?2), so many commits (?3).
@@ -33,7 +33,7 @@ def answers(db: sqlite3.Connection, questions: Sequence[Question]) -> list[Answe
     try:
         values = [value for question in questions for value in question.values]
         return list(db.execute(_statement(questions[0].kind, len(questions)), values).fetchone())
-    except FAILURES as error:
+    except Exception as error:  # whatever it is, the thread goes on
         if len(questions) == 1:
             return [failure(error)]
         return [answer for question in questions for answer in answers(db, [question])]

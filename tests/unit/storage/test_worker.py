@@ -20,6 +20,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.seconds = 0.0  # that a statement takes
         self.done: list[object] = []
         self.worker = Worker(self._store, self._find)
         self.held, self.go = threading.Event(), threading.Event()
@@ -30,10 +31,17 @@ class Stage:
 
     def _find(self, questions):
         self.done.append([value for question in questions for value in question.values])
+        self.now += self.seconds
         return [Broken("a row") if "damaged" in each.values else f"{each.values[0]}!" for each in questions]
 
     def ask(self, value, kind="above"):
         return self.worker.ask(Question(kind, (value,)))
+
+    async def warm(self):
+        """From now on as many questions are asked at once as ever."""
+        while self.worker._together < TOGETHER:
+            await self.ask("quick")
+        self.done.clear()
 
     def job(self, name, parts=1, seconds=0.0):
         """Every part takes so many seconds."""
@@ -50,6 +58,8 @@ class Stage:
         yield
 
     async def hold(self) -> asyncio.Task:
+        self.held.clear()
+        self.go.clear()
         task = asyncio.create_task(self.worker.do(self.holding(), CHECK))
         await asyncio.to_thread(self.held.wait)
         return task
@@ -95,6 +105,7 @@ async def test_puts_go_first_then_checks_then_readings_in_their_order_then_what_
 
 @gen_test
 async def test_questions_of_one_kind_are_asked_at_once_in_the_order_of_all_readings(stage):
+    await stage.warm()
     first, ask = await stage.hold(), stage.ask
     tasks = await stage.asked(
         ask("a"), ask("b"), ask("c", "below"), stage.worker.do(stage.job("job")), ask("d"), ask("e")
@@ -106,16 +117,22 @@ async def test_questions_of_one_kind_are_asked_at_once_in_the_order_of_all_readi
 
 
 @gen_test
-async def test_a_put_waits_for_so_many_questions_at_the_most(stage):
-    first, names = await stage.hold(), [str(n) for n in range(TOGETHER + 1)]
-    tasks = await stage.asked(*map(stage.ask, names))
-    stage.go.set()
-    await asyncio.gather(first, *tasks)
-    assert stage.done == [names[:TOGETHER], names[TOGETHER:]]
+async def test_a_put_waits_for_so_many_questions_as_are_quick(stage):
+    names = [str(n) for n in range(3 * TOGETHER)]
+    for seconds, sizes in ((0.0, [1, 2, 4, 8, 16, 16, 1]), (0.01, [16, *[1] * 32])):
+        stage.seconds = seconds
+        stage.done.clear()
+        first = await stage.hold()
+        tasks = await stage.asked(*map(stage.ask, names))
+        stage.go.set()
+        await asyncio.gather(first, *tasks)
+        assert [len(names) for names in stage.done] == sizes
+        assert [name for asked in stage.done for name in asked] == names
 
 
 @gen_test
 async def test_a_question_is_asked_for_nobody_who_has_gone_and_one_that_fails_fails_alone(stage):
+    await stage.warm()
     first = await stage.hold()
     gone, *tasks = await stage.asked(*map(stage.ask, ("gone", "a", "damaged", "b")))
     gone.cancel()
