@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeAlias, TypeVar
@@ -71,7 +72,8 @@ class Reader:
         self._shared = SharedReads()
         self._turns = asyncio.Semaphore(engine.reads)
         self._lowest: dict[str, int] = {}  # position of those who wait for what follows theirs in a room
-        self._under_way: dict[object, float] = {}  # since when (loop time), oldest first
+        # Since when (loop time), oldest first: in a dict it would be behind all that have gone meanwhile.
+        self._under_way: OrderedDict[object, float] = OrderedDict()
         self._answered = self._mute = -math.inf  # when the store last did answer, and was last given up
         self._closed = False
 

@@ -6,7 +6,7 @@ So whoever asks for much, over however many connections, keeps waiting nobody bu
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -22,7 +22,8 @@ class Fair(Generic[T]):
     """A queue in which each address has one turn after the other, however many of its own wait."""
 
     def __init__(self) -> None:
-        self._of: dict[str, deque[T]] = {}  # whose turn is next first
+        # Whose turn is next first: in a dict it would be behind all that have gone meanwhile.
+        self._of: OrderedDict[str, deque[T]] = OrderedDict()
         self._count = 0
 
     def append(self, address: str, item: T) -> None:
