@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -153,25 +153,42 @@ class MessageLog:
             tail = (await self._reader.newest(name, 1)).last_id
         end = tail + 1 if before is None else before
         commits = await self._reader.before(name, end, limit)
-        return _up_to(Page(tuple(m for m in messages_of(commits) if m.id < end)[-limit:], tail, stored=True))
+        messages = tuple(m for m in messages_of(commits) if m.id < end)[-limit:]
+        return _up_to(Page(messages, _not_below(tail, messages), stored=True))
 
     async def _page_after(self, name: str, after: int, limit: int) -> Page:
-        page = (await self._rooms.use(name).warm()).page(after + limit, limit) if self._memory else None
-        beyond: int | None = None
+        page: Page | None = None
+        if self._memory:
+            window = await self._rooms.use(name).warm()
+            first = max(after + 1, window.oldest) if window.whole else after + 1
+            page = window.page(first + limit - 1, limit)
+        end: int | None = None  # where to go on, if not behind the messages
         if page is not None:
             tail, found = page.last_id, page.messages
         else:
             tail = (await self.page(name, limit=1)).last_id
-            try:
-                commits = await self._reader.after(name, after, limit)
-            except Hole as hole:
-                commits, beyond = hole.commits, hole.beyond
+            commits, end = await self._read_after(name, after, limit, tail)
             found = messages_of(commits)
         messages = tuple(m for m in found if m.id > after)[:limit]
         if (many := fitting(messages, PAGE_BYTES)) < len(messages):
-            messages, beyond = messages[:many], None
-        last = messages[-1].id if messages and beyond is None else (beyond or tail + 1) - 1
-        return Page(messages, tail, last if last < tail else None, stored=page is None)
+            messages, end = messages[:many], None
+        tail = _not_below(tail, messages)
+        if end is None:
+            end = messages[-1].id if messages else tail
+        return Page(messages, tail, end if end < tail else None, stored=page is None)
+
+    async def _read_after(
+        self, name: str, after: int, limit: int, tail: int
+    ) -> tuple[list[Commit], int | None]:
+        """What follows an id in the store; and where to go on, if not behind the messages in it."""
+        try:
+            commits = await self._reader.after(name, after, limit)
+            if commits and not commits[-1].messages:  # of a part that was cleared, which may be long
+                cleared = await self._reader.cleared_to(name, commits[-1].last, tail)
+                commits = await self._reader.after(name, cleared, limit)
+        except Hole as hole:
+            return hole.commits, hole.beyond - 1
+        return commits, commits[-1].last if commits and not commits[-1].messages else None
 
     async def plan(self, request: StreamRequest) -> StreamPlan:
         """How to open or mend the stream that is asked for. Raises Unavailable."""
@@ -244,6 +261,11 @@ class MessageLog:
     def hold(self, room: str, held: bool) -> None:
         """Takes note that streams are held in a room, or are no longer: it is among the last to leave."""
         self._rooms.hold(room, held)
+
+
+def _not_below(tail: int, messages: Sequence[Message]) -> int:
+    """The last id of the log, which was read before these messages were."""
+    return max(tail, messages[-1].id) if messages else tail
 
 
 def _up_to(page: Page) -> Page:

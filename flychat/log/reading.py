@@ -17,7 +17,7 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any, TypeAlias, TypeVar
 
 from ..commits import Commit
@@ -137,6 +137,16 @@ class Reader:
         return await self._patient_and_shared(
             (room, "after", id, limit), lambda: self._engine.after(room, id, limit)
         )
+
+    async def cleared_to(self, room: str, low: int, high: int) -> int:
+        """The last id, up to `high`, that was cleared, as `low` was; or an earlier one. Raises as `newest`."""
+        with suppress(Hole):
+            while low < high and (commits := await self.after(room, middle := (low + high) // 2, 1)):
+                if commits[-1].messages:  # it holds the id behind the middle, if that is in no hole
+                    high = min(middle, commits[-1].first - 1)
+                else:
+                    low = commits[-1].last
+        return low
 
     def check_load(self) -> None:
         """Raises Overloaded while readings wait for each other for too long."""

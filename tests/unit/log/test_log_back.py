@@ -371,6 +371,60 @@ async def test_the_past_can_be_paged_across_a_hole_forwards(memory):
         assert (page.messages, page.more, page.last_id) == ((), None, 140)
 
 
+# What was cleared
+
+
+@modes
+@pytest.mark.parametrize("number", [0, 1, 20, 700])
+@pytest.mark.gen_test
+async def test_the_past_is_paged_forwards_from_behind_what_was_cleared(memory, number):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 300)
+        await log.upkeep.clear("room")
+        await fill(engine, number, first=302)
+        seen, after, pages = [], 0, 0
+        while after is not None:
+            page = await log.page("room", after=after, limit=50)
+            assert page.last_id == 301 + number
+            seen += [m.id for m in page.messages]
+            after, pages = page.more, pages + 1
+        assert seen == list(range(302, 302 + number))
+        assert pages == max(1, -(-number // 50))
+
+
+@modes
+@pytest.mark.gen_test
+async def test_no_page_forwards_ends_between_what_was_cleared_and_a_hole(memory):
+    async with opened(memory) as (log, engine):
+        await fill(engine, 300)
+        await log.upkeep.clear("room")
+        await fill(engine, 10, first=302)
+        await fill(engine, 10, first=400)
+        seen, after = [], 0
+        while after is not None:
+            page = await log.page("room", after=after, limit=50)
+            seen += [m.id for m in page.messages]
+            after = page.more
+        assert seen == [*range(302, 312), *range(400, 410)]
+
+
+@pytest.mark.parametrize("way", [{"after": 0}, {"before": 1000}])
+@pytest.mark.gen_test
+async def test_no_page_has_messages_beyond_the_last_id_that_it_tells(way):
+    async with opened(False) as (log, engine):
+        await log.submit(draft())
+        read = engine.engine.after if "after" in way else engine.engine.before
+
+        async def late(room, *edges):
+            if edges[0] in way.values():  # the last id has been read by now
+                await fill(engine, 1, first=2)
+            return await read(room, *edges)
+
+        setattr(engine.engine, read.__name__, late)
+        page = await log.page("room", **way)
+        assert ([m.id for m in page.messages], page.last_id, page.more) == ([1, 2], 2, None)
+
+
 # Sizes
 
 
