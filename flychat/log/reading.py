@@ -139,7 +139,7 @@ class Reader:
         )
 
     async def cleared_to(self, room: str, low: int, high: int) -> int:
-        """The last id, up to `high`, that was cleared, as `low` was; or an earlier one. Raises as `newest`."""
+        """The last id up to `high` that was cleared, as `low` was; or an earlier one. Raises as `newest`."""
         with suppress(Hole):
             while low < high and (commits := await self.after(room, middle := (low + high) // 2, 1)):
                 if commits[-1].messages:  # it holds the id behind the middle, if that is in no hole
