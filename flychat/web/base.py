@@ -177,14 +177,17 @@ class BaseHandler(RequestHandler):
         """Counts so many bytes, which the store has to read for the client."""
         self.application.charge(self.visitor.client, size)
 
+    def decode_argument(self, value: bytes, name: str | None = None) -> str:
+        """Of the path or the query. Raises Invalid, as every name that breaks a rule."""
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise Invalid(name or "path", "must be UTF-8") from None
+
     def query_value(self, name: str) -> str | None:
         """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
-        try:
-            return self.request.query_arguments[name][-1].decode()
-        except KeyError:
-            return None
-        except UnicodeDecodeError:
-            raise Invalid(name, "must be UTF-8") from None
+        values = self.request.query_arguments.get(name)
+        return self.decode_argument(values[-1], name) if values else None
 
     def allowed_methods(self) -> str:
         """The value of an Allow header: the methods that the handler defines itself."""

@@ -147,6 +147,9 @@ async def test_room_names_are_checked_wherever_they_come_in(room, status):
             assert (await ask(chat, f"/{room}?user=ann")).code == 200
             client = await chat.stream(room=room)
             assert await client.until_id(1) == [1]
+        else:
+            code = "invalid" if status == 400 else "not_found"
+            assert error(await ask(chat, f"/rooms/{room}/messages/")) == (status, code)
 
 
 @pytest.mark.gen_test
