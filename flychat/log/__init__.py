@@ -183,8 +183,9 @@ class MessageLog:
         """What follows an id in the store; and where to go on, if not behind the messages in it."""
         try:
             commits = await self._reader.after(name, after, limit)
-            if commits and not commits[-1].messages:  # of a part that was cleared, which may be long
-                cleared = await self._reader.cleared_to(name, commits[-1].last, tail)
+            if voids := [commit.last for commit in commits if not commit.messages]:  # it was cleared
+                behind = voids[-1] if commits[-1].messages else tail
+                cleared = await self._reader.cleared_to(name, voids[-1], behind)
                 commits = await self._reader.after(name, cleared, limit)
         except Hole as hole:
             return hole.commits, hole.beyond - 1
