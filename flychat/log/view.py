@@ -161,10 +161,14 @@ class View:
         if self.window is None:
             self._common.reader.check_load()
             return draft
-        found = self.window.find(draft)
+        found = self._find(self.window, draft)
         if found is None and self.window.covers(draft.since, self._common.now()):
             return draft
         return found if isinstance(found, Message) else None
+
+    def _find(self, window: Window, draft: Draft) -> Message | int | None:
+        """As the window does; the id alone where others write: they may have removed it, or cleared all."""
+        return window.keys.find(draft.key) if self._common.engine.shared else window.find(draft)
 
     async def search(self, draft: Draft, searched: Searched) -> Message | int:
         """The draft's message, or up to which id the log does not have it.
@@ -173,14 +177,16 @@ class View:
         """
         common = self._common
         try:
-            async with asyncio.timeout(SEARCH_SECONDS), common.searches:
+            async with asyncio.timeout(SEARCH_SECONDS):
                 window = await self.warm_for(keys=False)
-                if draft.since is None:
-                    await self._reach_back(window)
-                first, found = window.keys.first, window.find(draft)
+                found = self._find(window, draft)
+                if found is None and draft.since is None:
+                    async with common.searches:
+                        await self._reach_back(window)
+                    found = self._find(window, draft)
                 if isinstance(found, Message):
                     return found
-                commits: list[Commit] = []
+                first, commits = window.keys.first, list[Commit]()
                 if found is not None:
                     commits = await self.after(found - 1, 1)
                 elif draft.since is not None and not window.covers(draft.since, common.now()):
@@ -188,9 +194,10 @@ class View:
                         raise TooOld
                     above = draft.since
                     searched(first - 1 - above)
-                    commits = await common.reader.patient(
-                        lambda: common.engine.find(self.name, above, first, draft.provisional_id)
-                    )
+                    async with common.searches:
+                        commits = await common.reader.patient(
+                            lambda: common.engine.find(self.name, above, first, draft.provisional_id)
+                        )
         except TimeoutError:
             raise Unavailable("the message store is slow") from None
         message = next((m for m in messages_of(commits) if m.key == draft.key), None)

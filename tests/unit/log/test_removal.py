@@ -379,3 +379,24 @@ async def test_a_commit_that_others_rewrite_all_the_time_is_given_up():
     async with opened(memory=False, engine=FaultyEngine(Hostile(shared=True))) as log:
         with pytest.raises(Unavailable):
             await log.upkeep.remove(removal(2), anything)
+
+
+@pytest.mark.parametrize("memory", [True, False], ids=["standalone", "grip"])
+@pytest.mark.parametrize("text", ["once", "another one"])
+@pytest.mark.parametrize("since", [None, 6])
+@gen_test
+async def test_an_author_gets_what_others_have_left_of_a_message_and_not_what_is_remembered(
+    memory, text, since
+):
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    log, others = (MessageLog(engine, memory=memory) for _ in range(2))
+    first = replace(draft("once"), since=since)
+    message = await log.submit(first)
+    again = replace(first, text=text)
+    await others.upkeep.remove(removal(1), anything)
+    left = await log.recall(again)
+    assert (left.id, left.text, left.removed) == (message.id, "", 2)
+    await others.upkeep.clear("room")
+    assert (await log.submit(await log.recall(again))).id == 4
+    await log.close(0.1)
+    await others.close(0.1)
