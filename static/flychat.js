@@ -239,7 +239,8 @@ export class Stream {
     const login = isLogin(answer, body);
     if (login || this.#login) this.#wait(login);
     if (login) return;
-    if (answer.status !== 401 && answer.status !== 403) return (this.#reason = null);
+    if (answer.ok) this.#reason = null;
+    if (answer.status !== 401 && answer.status !== 403) return;
     this.close();
     this.tell({ kind: "ended", reason: this.#reason ?? "private" });
   }

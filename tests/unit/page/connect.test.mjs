@@ -111,7 +111,8 @@ test("it says how the stream is, and nothing when it is closed", (t) => {
   assert.equal(Source.all.length, 1);
 });
 
-// A server that answers streams with these: a status, or texts, so many bytes at a time. It notes the requests.
+// A server that answers streams with these: a status, or texts, so many bytes at a time, and null ends one. It
+// notes the requests.
 function serve(answers, size = 1) {
   const asked = [];
   globalThis.fetch = async (url, { headers, signal }) => {
@@ -119,9 +120,11 @@ function serve(answers, size = 1) {
     const answer = answers.shift() ?? [];
     if (typeof answer === "number") return { ok: false, status: answer, json: async () => ({ error: { code: "x" } }) };
     const bytes = [...new TextEncoder().encode(answer.join(""))];
+    const ends = answer.at(-1) === null;
     const read = () => {
       if (signal.aborted) return Promise.reject(new Error("aborted"));
       if (bytes.length) return Promise.resolve({ value: Uint8Array.from(bytes.splice(0, size)) });
+      if (ends) return Promise.resolve({ done: true });
       return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("aborted"))));
     };
     return { ok: true, status: 200, body: { getReader: () => ({ read }) } };
@@ -196,6 +199,19 @@ test("a server that is gone, or has no room, is asked again", async (t) => {
   room.close();
 });
 
+test("a stream that has ended is asked for again, after a while", async (t) => {
+  const clock = new Clock(t);
+  const asked = serve([[block("stream-open", {}), null], [block("stream-open", {})]]);
+  const room = connect(ROOM, { token: "secret" });
+  const told = listen(room);
+  await rested();
+  assert.deepEqual([told.at(-1), asked.length], [["status", "waiting"], 1]);
+  clock.run(2_000);
+  await rested();
+  assert.deepEqual([told.at(-1), asked.length], [["status", "open"], 2]);
+  room.close();
+});
+
 // Answers POSTs with these, one each: null is none.
 function answer(test, ...answers) {
   const clock = new Clock(test);
@@ -215,7 +231,10 @@ test("a message that got no answer is sent again as the same one", async (t) => 
   const { clock, sent } = answer(t, null, [503, {}, 7], [200, { id: 3 }]);
   const posted = post(ROOM, { from: "Ann", text: "hi" }, { token: "secret" });
   await rested();
-  clock.run(2_000);
+  clock.run(1_200);
+  await rested();
+  assert.equal(sent.length, 1);
+  clock.run(800);
   await rested();
   assert.equal(sent.length, 2);
   clock.run(6_900);
@@ -227,6 +246,49 @@ test("a message that got no answer is sent again as the same one", async (t) => 
   assert.equal(new Set(sent.map((each) => JSON.stringify(each))).size, 1);
   assert.deepEqual([sent[0].method, sent[0].from, sent[0].token], ["POST", "Ann", "Bearer secret"]);
 });
+
+test("a message that got no answer within 20 seconds is sent again", async (t) => {
+  const { clock, sent } = answer(t, [200, { id: 3 }]);
+  const answered = globalThis.fetch;
+  t.mock.method(AbortSignal, "timeout", (ms) => {
+    const ending = new AbortController();
+    setTimeout(() => ending.abort(), ms);
+    return ending.signal;
+  });
+  let asked = 0;
+  globalThis.fetch = (url, { signal, ...options }) => {
+    if ((asked += 1) > 1) return answered(url, options);
+    return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  };
+  const posted = post(ROOM, { from: "Ann", text: "hi" });
+  await rested();
+  clock.run(19_900);
+  await rested();
+  clock.run(200);
+  await rested();
+  assert.equal(asked, 1);
+  clock.run(1_300); // from the end of its time
+  assert.deepEqual([await posted, sent.length], [{ id: 3 }, 1]);
+});
+
+for (const status of [429, 500])
+  test(`a server that answers ${status} is asked again`, async (t) => {
+    const { clock, sent } = answer(t, [status, {}], [200, { id: 3 }]);
+    const posted = post(ROOM, { from: "Ann", text: "hi" });
+    await rested();
+    clock.run(2_000);
+    assert.deepEqual([await posted, sent.length], [{ id: 3 }, 2]);
+  });
+
+for (const [status, said] of [
+  [200, {}],
+  [400, { id: 3 }],
+])
+  test(`what is no message of flychat's is no success (${status})`, async (t) => {
+    const { sent } = answer(t, [status, said]);
+    await assert.rejects(post(ROOM, { from: "Ann", text: "hi" }), { status, message: "no answer of flychat" });
+    assert.equal(sent.length, 1);
+  });
 
 test("a refusal is thrown, with its reason", async (t) => {
   const error = { code: "forbidden", message: "not you" };

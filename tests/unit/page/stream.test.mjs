@@ -173,6 +173,19 @@ test("waking up ends a delay, and a silence of 22 s, and trusts nothing of anoth
   assert.equal(Source.all.filter(({ closed }) => !closed).length, 1);
 });
 
+test("a computer that slept has heard nothing meanwhile, whichever of its clocks stood still", (t) => {
+  const { clock, count, stream } = open(t);
+  Source.last.say("stream-open");
+  clock.set = 60_000; // performance.now() stood still
+  stream.wake();
+  assert.equal(count(), 2);
+  Source.last.say("stream-open");
+  clock.set = -60_000; // it was set back, meanwhile or by itself
+  clock.run(30_000);
+  stream.wake();
+  assert.equal(count(), 3);
+});
+
 test("a closed stream stays closed", (t) => {
   const { clock, count, stream } = open(t);
   stream.close();
@@ -228,6 +241,9 @@ test("while the server cannot say why, the stream is asked for again, and the re
   Source.last.onerror();
   await settled();
   assert.deepEqual(ended(news), []);
+  delay(clock);
+  await settled();
+  assert.deepEqual(ended(news), [{ kind: "ended", reason: "revoked" }]);
 });
 
 test("in a public room only the third failure in a row has it asked", async (t) => {
@@ -253,6 +269,17 @@ test("a stream that was opened meanwhile is believed", async (t) => {
   answer({ status: 401, json: async () => ({ error: { code: "unauthorized" } }) });
   await settled();
   assert.deepEqual([count(), ended(news), Source.last.closed], [2, [], false]);
+});
+
+test("one that was asked for meanwhile, and has not opened, says nothing against a refusal", async (t) => {
+  const { clock, news, count } = open(t, 7, { isPrivate: true });
+  let answer;
+  globalThis.fetch = () => new Promise((resolve) => (answer = resolve));
+  Source.last.onerror();
+  clock.run(2_000);
+  answer({ status: 401, json: async () => ({ error: { code: "unauthorized" } }) });
+  await settled();
+  assert.deepEqual([count(), ended(news).length, Source.last.closed], [2, 1, true]);
 });
 
 for (const status of [200, 401, 403])

@@ -54,9 +54,10 @@ test("what is new it gets by the stream, which is closed when all has come", asy
   const { clock, room, kinds, live } = begin(t);
   await settled();
   room.last = 9;
+  kinds();
   clock.run(5_000);
   await settled();
-  kinds();
+  assert.deepEqual(kinds(), []);
   const [source] = live();
   assert.ok(source.url.endsWith("?lastEventId=7"));
   source.say("stream-open");
@@ -154,4 +155,18 @@ test("who has a place again, or rests, looks no more", async (t) => {
   await settled();
   clock.run(60_000);
   assert.deepEqual([live(), room.asked, kinds()], [[], 2, ["opening", "turns"]]);
+});
+
+test("nor who was between two looks, or had a stream for one", async (t) => {
+  for (const last of [7, 9]) {
+    const { clock, room, live, turns } = begin(t);
+    room.last = last;
+    await settled();
+    assert.equal(live().length, last - 7 ? 1 : 0);
+    turns.stop();
+    assert.equal(live().length, 0);
+    clock.run(60_000);
+    await settled();
+    assert.deepEqual([live(), room.asked], [[], 1]);
+  }
 });
