@@ -21,6 +21,7 @@ from flychat.streams import (
     plan_stream,
     provisional,
     read_request,
+    size,
 )
 from tests.support.sse_parser import parse
 
@@ -151,6 +152,23 @@ def test_the_position_is_the_header_else_the_last_non_empty_query_value(header, 
 def test_one_message_at_least_fits():
     assert fitting([message(1), message(2)], 1) == 1
     assert fitting([], 1) == 0
+    both = [message(1), message(2)]
+    assert [fitting(both, size(both) - less) for less in (0, 1)] == [2, 1]
+
+
+def test_of_too_many_bytes_it_is_the_newest_messages_that_open_a_stream(monkeypatch):
+    long = replace(message(3), text="x" * 1000)
+    messages = (message(1), message(2), long, replace(long, id=4))
+    monkeypatch.setattr(streams, "REPLAY_BYTES", size(messages[2:]))
+    plan = plan_stream(StreamRequest(ROOM), Page(messages, 4))
+    assert ids(plan) == [3, 4]
+
+
+def test_a_void_commit_is_published_as_the_reset_that_a_recovery_would_give():
+    void = committed(Commit(ROOM, (), void=(4, 2)))
+    assert void._replace(content=b"") == Publication(ROOM, b"", id=5, prev_id=3)
+    assert void.content == plan_stream(StreamRequest(ROOM, 3, recover=True), Page((), 5)).body()
+    assert b"event: stream-reset\n" in void.content
 
 
 def drafts(count: int) -> list[Draft]:

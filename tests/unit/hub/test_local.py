@@ -8,7 +8,9 @@ import socket
 
 import pytest
 
+from flychat.access import Pass
 from flychat.commits import Commit
+from flychat.errors import Unavailable
 from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub.local import LocalHub, _Room
@@ -223,6 +225,98 @@ async def test_a_recovery_waits_for_a_store_that_is_down():
 
 
 @pytest.mark.gen_test
+async def test_while_the_store_is_given_up_a_recovery_is_tried_again_after_longer_and_longer_pauses(
+    monkeypatch,
+):
+    pauses: list[float] = []
+    async with served() as chat:
+        await chat.post()
+        plan, failures = chat.hub.plan, [Unavailable()] * 6
+
+        async def failing(request):
+            if failures:
+                raise failures.pop()
+            return await plan(request)
+
+        async def pause(seconds):
+            pauses.append(seconds)
+
+        chat.hub.plan = failing
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "sleep", pause)
+            recovered = await chat.hub.recovered(StreamRequest("room", recover=True), 0)
+        assert [message.id for message in recovered.messages] == [1]
+        assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0]
+
+
+@pytest.mark.gen_test
+async def test_a_recovery_that_ends_when_the_room_is_empty_disturbs_nobody():
+    async with served() as chat:
+        client = await chat.stream()
+        (room,) = chat.hub.rooms.values()
+        begun, go_on, plan = asyncio.Event(), asyncio.Event(), chat.hub.plan
+
+        async def slow(request):
+            begun.set()
+            await go_on.wait()
+            return await plan(request)
+
+        chat.hub.plan, chat.committed = slow, lambda commit: None
+        await chat.post()
+        recovering = room.recover()
+        await begun.wait()
+        client.close()
+        await eventually(lambda: not chat.hub.rooms)
+        go_on.set()
+        await recovering
+        assert not chat.hub.rooms
+
+
+@pytest.mark.gen_test
+async def test_a_hold_that_goes_while_it_is_on_its_way_in_leaves_no_room_behind():
+    async with served(shared=True) as chat:
+        begun, go_on, plan = asyncio.Event(), asyncio.Event(), chat.hub.plan
+
+        async def slow(request):
+            begun.set()
+            await go_on.wait()
+            return await plan(request)
+
+        chat.hub.plan = slow
+        client = await chat.stream()
+        await begun.wait()
+        client.close()
+        await eventually(lambda: not len(chat.hub.connections))
+        go_on.set()
+        await eventually(lambda: not chat.hub.rooms)
+
+
+@pytest.mark.gen_test
+async def test_a_client_that_has_gone_before_it_is_answered_leaves_nothing_behind():
+    async with served() as chat:
+        await chat.stream()
+        (room,) = chat.hub.rooms.values()
+        (audience,) = room.audiences
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.close()
+        plan = await chat.log.plan(StreamRequest("room"))
+        chat.hub.hold_socket(plan, ours, b"", "ann", pass_=Pass("a" * 22, 0, 1 << 40))
+        assert len(audience.members) == len(chat.hub.connections) == 1
+        assert len(chat.hub.passes) == 0
+
+
+@pytest.mark.gen_test
+async def test_where_nobody_listens_there_is_nobody_to_keep_alive(monkeypatch):
+    async with served() as chat:
+        calls = []
+        with monkeypatch.context() as patch:
+            patch.setattr(chat.hub.loop, "call_soon", lambda *call: calls.append(call))
+            chat.hub._feed_quiet()
+        assert calls == []
+
+
+@pytest.mark.gen_test
 async def test_the_log_is_told_when_a_room_has_its_first_stream_and_when_it_has_none():
     async with served() as chat:
         told = []
@@ -433,8 +527,9 @@ async def test_a_long_replay_to_a_slow_client_is_whole():
 
 
 @pytest.mark.gen_test
-async def test_a_close_is_noticed_at_once_and_frees_everything():
-    async with served() as chat:
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_close_is_noticed_at_once_and_frees_everything(shared):
+    async with served(shared=shared) as chat:
         gone = asyncio.Event()
         cut = chat.hub.connections.cut
         chat.hub.connections.cut = lambda held, why: (cut(held, why), len(chat.hub.connections) or gone.set())
@@ -448,6 +543,7 @@ async def test_a_close_is_noticed_at_once_and_frees_everything():
         clients[1].writer.transport.abort()  # a reset, not an end
         clients[2].writer.write_eof()
         await asyncio.wait_for(gone.wait(), 5)
+        await eventually(lambda: not chat.hub.tasks)  # those that let a hold in
         assert not chat.hub.rooms
 
 
