@@ -44,6 +44,15 @@ def test_every_name_has_a_colour_that_can_be_read(window: Open, url: str, room: 
     assert min(contrasts) >= 4.5
 
 
+def test_a_wide_first_letter_stays_within_its_circle(window: Open, url: str, room: str) -> None:
+    post(url, room, "Bob", "hello")
+    ann = window().open()
+    face = ann.rows.first.locator(".face")
+    # A family of emoji is as wide as four where the font does not have it.
+    face.evaluate("face => { face.dataset.initial = 'W'.repeat(4) }")
+    assert face.evaluate("face => face.scrollWidth - face.clientWidth") == 0
+
+
 @pytest.mark.parametrize("width", [320, 640])
 def test_narrow_windows_need_no_sideways_scrolling(window: Open, url: str, room: str, width: int) -> None:
     post(url, room, "B" * 64, "wide" * 200)

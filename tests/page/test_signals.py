@@ -79,6 +79,15 @@ def test_a_handful_is_named_and_all_of_them_on_request(window: Open, signals: st
     expect(company(ann)).to_be_hidden()
 
 
+@pytest.mark.parametrize("width", [360, 1000])
+def test_a_long_name_leaves_room_for_what_is_said_of_it(window: Open, signals: str, width: int) -> None:
+    ann = window(url=signals, viewport={"width": width, "height": 600})
+    ScriptedStream(ann.page, OPEN + event("signal", {"from": "W" * 64, "kind": "typing", "date": "d"}))
+    ann.open(connected=False)
+    expect(company(ann)).to_have_text(f"{'W' * 64} is typing…")
+    assert company(ann).evaluate("line => line.scrollWidth - line.clientWidth") == 0
+
+
 def test_a_page_says_while_it_is_looked_at_that_somebody_is_here(window: Open, signals: str) -> None:
     """Twice a minute, and not more often by being looked at again."""
     ann = window(url=signals)
