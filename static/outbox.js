@@ -34,6 +34,7 @@ export class Outbox {
   #asked = false; // the server has said for how long
   #until = null; // performance.now() of the next try
   onChange = () => {};
+  onAnswer = () => {}; // the server can be reached
 
   constructor(path, log) {
     const { name, user } = log.identity;
@@ -174,6 +175,7 @@ export class Outbox {
     if (why || isLogin(answer, body))
       return this.#wait(entry, why ?? LOGIN, headers.has("Retry-After") && seconds * 1_000);
     this.#failures = 0;
+    this.onAnswer();
     if (ok) return this.#stored(entry, body);
     // An earlier try may have stored it: the server does not look so far back, but the person can.
     if (body.error?.code === "too_old") return this.#fail(entry, { why: LONG_AGO, anew: true });

@@ -50,6 +50,7 @@ export class Room {
       () => this.outbox.discard(),
     );
     this.status.onChange = this.outbox.onChange = () => this.band.draw();
+    this.outbox.onAnswer = () => this.#open || this.#ended || this.tabs.hello("wake");
     const take = (news) => {
       if (news.kind === "event") this.signals?.take(news);
       if (news.kind === "event") return news.type !== "signal" && this.#receive(news);

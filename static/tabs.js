@@ -20,7 +20,7 @@ const HEARD = 1_000; // ms within which followers hear of an end: locks may be f
 //   { kind: "rest" }              from the leader: nobody seems to look, and the stream may be closed
 //   { kind: "hello", last }       from a follower: this is my position, send what I lack
 //   { kind: "wake", last }        the same, and: somebody looks at me, so make sure that the stream lives
-//   { kind: "online", last }      as hello (that the network is a new one, the leader notices by itself)
+//   { kind: "online", last }      as wake, whoever looks: there may be a connection again
 //   { kind: "rest", last }        from a follower: I am out of sight now
 // Followers also say whether they are in `sight`: without that, those of an earlier release are if they `wake`.
 // Tabs of two releases share the channel: kinds may be added, and those there are keep their meaning for one
@@ -168,7 +168,7 @@ export class Tabs {
   #serve({ kind, last, sight = kind === "wake" }) {
     if (kind === "rest") return document.hidden && this.rest();
     this.#looked ||= sight;
-    if (kind === "wake") this.#wake();
+    if (kind === "wake" || kind === "online") this.#wake();
     else this.#arrange();
     this.#post(this.#state);
     const reached = Math.max(this.stream.reached, this.position());

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.page.window import Open, run_clock, streams
+from tests.page.window import Open, run_clock, streams, try_now
 from tests.support.browser import BreakingProxy, ServerProcess, post
 
 
@@ -26,6 +26,40 @@ def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: s
         expect(ann.status).to_have_text("Connected")
         ann.page.clock.run_for(100)
         expect(ann.row(f"before {name}")).to_be_visible()
+    proxy.close()
+
+
+def test_a_message_that_is_sent_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install()
+    ann.open()
+    ann.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself
+    proxy.break_with("502")
+    run_clock(ann.page, lambda: "Reconnecting in" in ann.status.text_content())
+    proxy.break_with(None)
+    ann.say("the server answers")
+    expect(ann.status).to_have_text("Connected")
+    ann.page.clock.run_for(100)
+    expect(ann.row("the server answers")).to_have_attribute("data-id", "1")
+    proxy.close()
+
+
+def test_what_is_pressed_in_one_tab_ends_the_waiting_of_all(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    leader = window(url=proxy.url)
+    leader.page.clock.install()
+    leader.open()
+    follower = window(url=proxy.url, beside=leader).open()
+    leader.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself, in either
+    proxy.break_with("502")
+    run_clock(leader.page, lambda: "Reconnecting in" in follower.status.text_content())
+    proxy.break_with(None)
+    try_now(follower.page)
+    for tab in (leader, follower):
+        expect(tab.status).to_have_text("Connected")
     proxy.close()
 
 
