@@ -16,6 +16,8 @@ from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorError,
     ClientError,
     ClientHttpProxyError,
     ClientResponse,
@@ -131,7 +133,7 @@ async def ask(
 ) -> tuple[Mapping[str, str], bytes]:
     """Like `fetch`, with the headers of the answer."""
     data = bytearray()
-    async with asyncio.timeout(seconds), request(url, headers, body, direct=direct) as answer:
+    async with _in_time(seconds), request(url, headers, body, direct=direct) as answer:
         await _granted(answer)
         async for piece in answer.content.iter_any():
             data += piece
@@ -164,7 +166,7 @@ async def request(
         async with ClientSession(
             timeout=timeout, auto_decompress=False, cookie_jar=DummyCookieJar()
         ) as session:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with _in_time(ANSWER_SECONDS):
                 answer = await session.request(
                     method,
                     address,
@@ -183,10 +185,34 @@ async def request(
         raise ConnectionError(f"the proxy answers {error.status} {error.message}") from error
     except ClientResponseError as error:
         raise ConnectionError("the answer is not HTTP") from error
+    except ClientConnectorError as error:
+        raise _unconnected(error) from error
     except ClientError as error:
         if isinstance(error, OSError):
             raise
         raise ConnectionError(str(error) or "the answer was cut off") from error
+
+
+@contextlib.asynccontextmanager
+async def _in_time(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise TimeoutError(str(error) or f"no answer within {seconds:g} s") from error
+
+
+def _unconnected(error: ClientConnectorError) -> OSError:
+    """The same in plain words: aiohttp's own tell of its objects, and of Python's."""
+    nowhere = f"cannot connect to {error.host}:{error.port}"
+    cause = error.certificate_error if isinstance(error, ClientConnectorCertificateError) else error.os_error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return ssl.SSLCertVerificationError(
+            1, f"{nowhere}: its certificate is refused: {cause.verify_message}"
+        )
+    if isinstance(cause, ssl.SSLError) or not isinstance(cause, OSError) or (cause.errno or 0) <= 0:
+        return ConnectionError(f"{nowhere}: {getattr(cause, 'strerror', None) or cause}")
+    return ConnectionError(f"{nowhere}: {os.strerror(cause.errno or 0)}")
 
 
 def proxy_of(url: URL | str) -> URL | None:

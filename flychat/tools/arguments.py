@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -28,12 +29,19 @@ def as_url(value: str) -> str:
 
 
 def as_place(value: str) -> tuple[str, str]:
-    """URL/ROOM, the address of the room's page; a room that is not ASCII may be given as it is."""
-    url, _, room = value.partition("?")[0].rstrip("/").rpartition("/")
+    """URL/ROOM, the address of the room's page, or of a message there (`#ID`).
+
+    A room that is not ASCII may be given as it is.
+    """
+    url, _, room = re.split("[?#]", value)[0].rstrip("/").rpartition("/")
     try:
-        return as_url(url), room_name(unquote(room, errors="strict"))
-    except (Refused, UnicodeDecodeError, argparse.ArgumentTypeError):
+        server = as_url(url)
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError("must be like https://chat.example.org/ROOM") from None
+    try:
+        return server, room_name(unquote(room, errors="strict"))
+    except (Refused, UnicodeDecodeError):
+        raise argparse.ArgumentTypeError("no room can have this name") from None
 
 
 def as_utf8(value: str) -> str:

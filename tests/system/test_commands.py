@@ -289,7 +289,7 @@ async def test_a_private_room_is_checked_with_a_token_and_for_as_long_as_a_proxy
 async def test_nobody_there_is_a_problem_too(capsys):
     code, _, bad = await checked(f"http://127.0.0.1:{free_port()}", capsys)
     assert code == 1
-    assert "Connect call failed" in bad[0]
+    assert "Connection refused" in bad[0]
 
 
 # tail, say
@@ -809,6 +809,9 @@ def test_a_place_is_what_the_browser_shows():
     for place, meant in {
         "http://x/tea": ("http://x", "tea"),
         "https://x:1/chat/tea/?user=ann": ("https://x:1/chat", "tea"),
+        "http://x/tea#12": ("http://x", "tea"),  # the link to a message
+        "http://x/staff#invite=e30.e30.e30": ("http://x", "staff"),  # to no server is this told
+        "http://x/c%23": ("http://x", "c#"),
         "http://[::1]:3000/Gr%C3%BC%C3%9Fe": ("http://[::1]:3000", "Grüße"),
         "http://x/a%2Fb%20c": None,
     }.items():

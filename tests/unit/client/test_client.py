@@ -8,6 +8,8 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import ssl
+import subprocess
 import time
 import uuid
 from dataclasses import replace
@@ -21,6 +23,7 @@ from flychat.errors import Misconfigured, Unavailable, without_password
 from flychat.messages import Draft, Message, wire_json
 from flychat.signals import signal_json
 from flychat.sse import EVENT_BYTES, Event, Parser, to_json
+from tests.conftest import need
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import App
 
@@ -320,6 +323,41 @@ async def test_a_stream_goes_on_from_its_position_whatever_ends_the_connection(c
 
 
 @gen_test
+async def test_what_is_wrong_with_a_connection_is_said_in_plain_words(monkeypatch):
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(ConnectionError) as refused:
+        await client.page(f"http://{address}", "tea")
+    assert str(refused.value) == f"cannot connect to {address}: Connection refused"
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 0.01)
+    async with Scripted([Scripted.HANG]) as mute:
+        with pytest.raises(TimeoutError) as late:
+            await client.page(mute.url, "tea")
+    assert str(late.value) == "no answer within 0.01 s"
+
+
+@pytest.fixture
+def self_signed(tmp_path) -> ssl.SSLContext:
+    need("openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run([*made, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@gen_test
+async def test_a_certificate_that_nobody_vouches_for_is_refused_in_plain_words(self_signed):
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=self_signed)
+    address = f"localhost:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(ssl.SSLCertVerificationError) as refused:
+        await client.page(f"https://{address}", "tea")
+    assert str(refused.value).startswith(f"cannot connect to {address}: its certificate is refused: ")
+    server.close()
+    await server.wait_closed()
+
+
+@gen_test
 async def test_a_stream_that_falls_silent_is_left(monkeypatch):
     monkeypatch.setattr(http, "SILENCE", 0.1)
     (one, two) = official_events(1, 2)
@@ -520,7 +558,7 @@ async def test_a_post_is_not_repeated_after_a_no():
 
 @gen_test
 async def test_a_post_is_given_up_in_time():
-    with pytest.raises(Unavailable, match="Connect call failed"):
+    with pytest.raises(Unavailable, match="Connection refused"):
         await client.post(f"http://127.0.0.1:{free_port()}", "tea", "ann", "hi", seconds=0.2)
     async with Scripted([refusal(503, "Retry-After: 60")]) as server:
         with pytest.raises(Unavailable, match="so it is"):
