@@ -21,7 +21,7 @@ Identity: TypeAlias = "tuple[int, int] | None"
 
 def unusable(path: str, why: str) -> Misconfigured:
     return Misconfigured(
-        f'messages cannot be kept in "{path}": {why}, or choose another place with --store sqlite:FILE'
+        f'messages cannot be kept in "{path}": {why} (or choose another place with --store sqlite:FILE)'
     )
 
 
