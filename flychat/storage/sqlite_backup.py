@@ -48,8 +48,13 @@ def _new(file: str) -> tuple[int, str]:
     """An empty file beside it, which SQLite takes for none."""
     if os.path.lexists(file):
         raise Misconfigured(f'"{file}" is there already: a backup needs a new name')
-    folder, name = os.path.split(os.path.abspath(file))
-    return tempfile.mkstemp(prefix=f"{name}.", suffix=".unfinished", dir=folder)
+    folder, name = os.path.split(file)
+    if not name:
+        raise Misconfigured(f'"{file}" is no name of a file')
+    try:
+        return tempfile.mkstemp(prefix=f"{name}.", suffix=".unfinished", dir=os.path.abspath(folder))
+    except OSError as error:
+        raise Misconfigured(f'"{file}" cannot be made: {error.strerror}') from None
 
 
 def _finished(descriptor: int, unfinished: str, file: str) -> int:

@@ -51,15 +51,24 @@ def read_file(file: str, room: str | None) -> Iterator[tuple[str, Message]]:
             raise Misconfigured(f'"{file}" can be read only once: give a file, not a pipe')
         for number, line in enumerate(lines, 1):
             try:
-                fields = json.loads(line.decode())
-                if not isinstance(fields, dict):
-                    raise ValueError("it is no object of JSON")
+                fields = _object(line)
                 name = room if room is not None else room_name(string_field(fields, "room"))
                 if room is None:
                     del fields["room"]
                 yield name, read_wire(fields)
             except (ValueError, RecursionError, Refused) as error:
                 raise Unusable(f"line {number}: {error}; nothing was written") from None
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """Raises Refused. In Python's words the line is counted within this one: they would mislead."""
+    try:
+        fields = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise Refused("it is no object of JSON")
+    return fields
 
 
 def read_wire(fields: Mapping[str, Any]) -> Message:

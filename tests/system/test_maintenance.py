@@ -745,7 +745,8 @@ def test_a_store_that_no_server_has_is_backed_up_too_and_stays_as_it_is(tmp_path
     ("file", "store", "status", "says"),
     [
         ("flychat.db", "sqlite:flychat.db", 2, "a new name"),
-        ("no/such/folder.db", "sqlite:flychat.db", 1, "No such file"),
+        ("no/such/folder.db", "sqlite:flychat.db", 2, '"no/such/folder.db" cannot be made: No such file'),
+        ("", "sqlite:flychat.db", 2, "no name of a file"),
         ("copy.db", "sqlite:typo.db", 2, "there is no file"),
         ("copy.db", "sqlite:other.db", 2, "another program"),
         ("copy.db", "sqlite:text.db", 1, "not a database"),

@@ -162,8 +162,9 @@ async def test_what_was_removed_and_what_has_data_is_exported_and_imported_as_it
 
 LINE = {"id": 1, "from": "ann", "text": "hi", "date": DATE, "provisionalId": str(uuid.uuid4())}
 NOT_IMPORTED = {
-    "no JSON": ("{", "line 1: "),
-    "no object": ("[]", "line 1: it is no object"),
+    "no JSON": ("{", "line 1: it is no object of JSON; "),
+    "no object": ("[]", "line 1: it is no object of JSON; "),
+    "an empty line": ("\n" + json.dumps(LINE), "line 1: it is no object of JSON; "),
     "a gap": ("\n".join(json.dumps(LINE | {"id": id}) for id in (1, 3)), "3 comes after 1"),
     "twice": ("\n".join([json.dumps(LINE)] * 2), "1 comes after 1"),
     "no text": (json.dumps(LINE | {"text": ""}), "line 1: text: "),
