@@ -282,6 +282,20 @@ def test_every_option_is_in_the_readme_and_the_readme_has_no_other():
     assert set(re.findall(r"--[a-z-]+", " ".join(table))) == there
 
 
+def test_the_order_of_reading_is_of_files_that_are_there_and_as_long_as_is_said():
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    lines, order = re.search(r"(?s)\*\*Read it in this order\*\*, ([\d,]+) lines(.*?)\n\n", told).groups()
+    files = [ROOT / "flychat" / f"{name}.py" for name in re.findall(r"`([\w/]+)`", order)]
+    counted = sum(len(file.read_text().splitlines()) for file in files)
+    assert counted == pytest.approx(int(lines.replace(",", "")), rel=0.05)
+
+
+def test_every_module_that_is_in_no_folder_has_its_place_in_the_guide():
+    told = (ROOT / "CONTRIBUTING.md").read_text()
+    there = {file.stem for file in (ROOT / "flychat").glob("*.py") if not file.stem.startswith("__")}
+    assert {name for name in there if not re.search(rf"\b{name}\b", told)} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_relative_links_lead_to_files_of_the_repository(page):
     text = re.sub(r"(?s)```.*?```", "", page.read_text())
