@@ -1,4 +1,4 @@
-"""The chat: a message posted, a room streamed, its history shown. Everything else is how."""
+"""The chat: a message is posted, a room is streamed, its history is shown. How, the other modules say."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Commit:
 
     @property
     def size(self) -> int:
-        """The bytes of the payload as this version writes it, in UTF-8: one in ASCII, of before, has more."""
+        """The bytes of the payload as this version writes it, in UTF-8. An older one, in ASCII, has more."""
         payload = self._encode() if "\\u" in self.payload else self.payload
         return len(payload) if payload.isascii() else len(payload.encode())
 
@@ -107,9 +107,9 @@ class Commit:
 def payload_item(message: Draft | Message) -> str:
     """One message in a payload: [from, text, date, provisionalId], and perhaps an object with more.
 
-    In that, "u" is its user, "d" what it removes, "e" that it erases, "t" what removed it, "j" its data; what
-    else there is, a later version has written. Not in ASCII: its escapes make an emoji three times as long.
-    Payloads in ASCII, of before, are still read.
+    In that, "u" is its user, "d" what it removes, "e" that it erases, "t" what removed it, "j" its data;
+    anything else is of a later version. It is UTF-8, not ASCII, whose escapes make an emoji three times as
+    long; older payloads in ASCII are still read.
     """
     item = [message.sender, message.text, message.date, message.provisional_id]
     more: dict[str, Any] = {} if message.user is None else {USER: message.user}

@@ -20,7 +20,7 @@ FlychatError
 │   ├── NotReady         the server should not be sent requests; says which part of it is why
 │   └── Unproxied        a stream asked around the GRIP proxy
 ├── Misconfigured    the program cannot start like this
-└── StoreFailed      what a storage engine says: see storage/__init__.py
+└── StoreFailed      a storage engine failed: see storage/__init__.py
 
 The text of a `Refused` is shown to the requester, so it never repeats the input.
 web/problems.py turns it, and Unavailable, into HTTP statuses, in one table.

@@ -26,7 +26,7 @@ SENDER_CHARACTERS = 64
 USER_CHARACTERS = 255  # as OpenID Connect has it for a `sub`
 TEXT_CHARACTERS = 4096
 DATA_BYTES = 4096  # of compact JSON in UTF-8
-DATA_DEPTH = 32  # that objects and lists may be nested: what is stored must be read again by every parser
+DATA_DEPTH = 32  # that objects and lists may be nested: every parser must be able to read what is stored
 REMOVES = 1000  # messages that one removal may take back
 
 RESERVED_ROOMS = frozenset(
@@ -115,7 +115,7 @@ def checked(field: str, value: str, most: int, forbidden: re.Pattern[str] = CONT
 
 
 def position_field(value: Any) -> int | None:
-    """A position as JSON has it, or as a form does: as everywhere, what is none counts as absent."""
+    """A position, as JSON has it or a form. Anything that is no position counts as absent, as everywhere."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return read_position(value) if isinstance(value, str) else None
@@ -156,7 +156,7 @@ def removes_field(value: Any) -> tuple[int, ...]:
 
 
 def new_id() -> str:
-    """A random UUID (version 4), for a fourth of what uuid.uuid4 takes."""
+    """A random UUID (version 4), in a fourth of the time of uuid.uuid4."""
     digits = secrets.token_hex(16)
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

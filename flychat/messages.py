@@ -5,9 +5,9 @@ removal is a message like any other, which names those that it `removes`; each o
 the same id and key, which has no text any more, and names the removal (`removed`).
 
 The key, (user, from, provisionalId), is how a message is recognised when it comes again. Everybody is shown
-the provisional id of a message before it is stored, so the key has what others cannot take: `user`, which
-only a token gives (None: anonymous). Else who is quick could post another text under the id of somebody
-else's message, and have that refused.
+the provisional id of a message before it is stored, so the key also has `user`, which
+only a token gives (None: anonymous), and which nobody else can use. Otherwise anybody who is quick could post
+another text under the provisional id of somebody else's message, which would then be refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .fields import (
 from .sse import Event, compact_json, json_string
 
 ERASED = "[erased]"  # in the place of a sender
-REMOVAL_TEXT = "(removed a message)"  # for those who know no better
+REMOVAL_TEXT = "(removed a message)"  # for clients that do not know `removes`
 
 Key: TypeAlias = tuple[str | None, str, str]  # user, from, provisionalId
 
@@ -129,7 +129,7 @@ class Message:
         return (self.user, self.sender, self.provisional_id)
 
     def is_by(self, user: str | None, name: str | None) -> bool:
-        """Whether this user wrote it, or else somebody who was called so. What erases is nobody's."""
+        """Whether this user wrote it, or, without one, somebody of this name. An erasure is nobody's."""
         return not self.erases and (self.sender == name if user is None else self.user == user)
 
     def tombstone(self, removal: Message) -> Message:

@@ -64,7 +64,7 @@ def read_position(value: str | None) -> int | None:
 class Parser:
     """Takes a stream's bytes as they come, and gives its events as they are complete.
 
-    A block that does not end was never there. Unlike in a browser, the id of an event is that of its own
+    A block whose end does not come is ignored. Unlike in a browser, the id of an event is that of its own
     block, and a block without data is told of if it has a `retry:`.
     """
 

@@ -48,7 +48,7 @@ KEEP_ALIVE_SECONDS = 20
 class StreamRequest:
     """A client, or its proxy (`recover`), asks for what follows `last_id` in `room`.
 
-    Without `provisional` it is given nothing of what has no id, but for what keeps the stream going.
+    Without `provisional` it is given no events without an id, except those that keep the stream going.
     """
 
     room: str
@@ -195,8 +195,8 @@ def size(messages: Iterable[Message]) -> int:
 def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
     """The draft, shown before it is stored, or the news that it was not: out of sequence, no id.
 
-    A retraction says whose message is meant, where there is a user: or else, by sending one under the
-    provisional id of somebody else's that cannot be stored, anybody could have that withdrawn.
+    A retraction says whose message is meant, where there is a user: otherwise anybody could have
+    somebody else's message withdrawn, by posting one under its provisional id that cannot be stored.
     """
     if retracted:
         whose = {} if draft.user is None else {"user": draft.user}

@@ -92,7 +92,7 @@ class LocalHub:
         return len(self.connections) < self._most and self.connections.clients[client] < self._most_per_client
 
     def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
-        if taken := response.take():  # else the client left while the plan was made
+        if taken := response.take():  # otherwise the client left while the plan was made
             sock, head, chunked = taken
             self.hold_socket(plan, sock, head, client, chunked=chunked, pass_=pass_)
 
@@ -282,7 +282,7 @@ class _Room:
             self._recovering = None
 
     def feed(self, block: bytes, *, live: bool = False) -> None:
-        """`live`: only to those who are given what has no id; that saves nobody a keep-alive."""
+        """`live`: only to those who take events without an id; a keep-alive is due as before."""
         if not live:
             self.fed = self._hub.loop.time()
             self._hub.fed(self)

@@ -14,7 +14,7 @@ Its cursor stays where it is, the selector tells when it can take more, and it c
 backlog, never from a copy. It is cut when the backlog, of BACKLOG_BYTES, starts behind its cursor, or when it
 took nothing for STALL seconds. Only what is for one client, a plan, waits in its `owed`: a place among the
 plan's parts, which are the messages' own blocks. So a thousand clients that do not read cost what one does.
-A stream that is cut has no last chunk: only so can an HTTP/1.1 client tell that from an end.
+A stream that is cut has no last chunk, by which an HTTP/1.1 client can tell it from one that has ended.
 
 The loop has its turn again after SLICE connections or TURN_BYTES, whichever is first. To one client no more
 than SEND_BYTES of a plan, or of the backlog that it lags behind, are sent in a turn. The selector is one of

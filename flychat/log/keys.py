@@ -1,8 +1,9 @@
-"""The keys of a room's newest messages: by them a draft is recognised that is sent again.
+"""The keys of a room's newest messages, by which a draft that is sent again is recognised.
 
 The newest KEYS are kept, and all of KEY_SECONDS, whichever is more. What a process can store in that time,
-some million messages, has to fit into memory: so of a key there is its hash, and of a date its second. Two of
-a million keys of a room have the same hash in one of 37 million rooms, and no hash can be guessed.
+some million messages, has to fit into memory: so of a key only its hash is kept, and of a date only its
+second. Two of a million keys of a room have the same hash in one of 37 million rooms, and no hash can be
+guessed.
 """
 
 from __future__ import annotations

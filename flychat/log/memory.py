@@ -1,7 +1,7 @@
-"""Which rooms are in memory: as many as fit into a bound in bytes, those that are in use to the last.
+"""Which rooms are in memory: as many as fit into a bound in bytes; those that are in use leave last.
 
-A room is in use where streams are held, and where somebody has written in the last two minutes. Such a room
-is dear to let go: the next message would have the keys of two minutes read again, which on a busy server
+A room is in use where streams are held, and where somebody has written in the last two minutes. To drop such
+a room costs much: for the next message the keys of two minutes would be read again, which on a busy server
 takes as long as to store fifty others. Its messages are cheap: few ask for them, and then for the newest.
 
 The rooms stand in four queues, each in the order of their last use. While there are too many bytes, the one
@@ -14,7 +14,7 @@ that was used longest ago gives way, of the first queue that has one. If it is n
 
 A room in `free` leaves also when nobody has used it for IDLE seconds. What has left is read again when it is
 needed: that costs time, and no message. A room that is being written, or searched, stays, or else there would
-be two of it. There is no bound by number: a room without messages has its bytes, too.
+be two of it. There is no bound on their number: a room without messages is counted in bytes, too.
 """
 
 from __future__ import annotations

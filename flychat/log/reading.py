@@ -8,7 +8,7 @@ What a message is waiting for that is to be stored is read at once: reads never 
 
 A reading has no deadline of its own: the engine has one for the store's answer. How long reads wait for each
 other is bounded: while one has waited for OVERLOAD_SECONDS, no other is taken on. What was taken on is done,
-unless the store has been found to be mute meanwhile.
+unless the store is found to give no answers meanwhile.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Reader:
         turn, asked = object(), asyncio.get_running_loop().time()
 
         async def begin() -> T:
-            if self._mute > asked:  # or else those at the end of a long queue would wait for minutes
+            if self._mute > asked:  # otherwise those at the end of a long queue would wait for minutes
                 raise Unavailable("the message store does not answer")
             return await read()
 

@@ -8,7 +8,7 @@ draft as one commit at tail + 1. Why nothing is lost or doubled and no id skippe
 3. A draft is answered only when its message is in the window, that is in the log.
 4. Before every attempt, drafts whose key is in the window are answered from there. A put with an unknown
    outcome is tried again at the same place: had it been applied, it comes back as the winner of the
-   place, and by this rule its drafts are found in it. So being told nothing is the same as losing.
+   place, and by this rule its drafts are found in it. So no answer is treated like a lost place.
    Where the keys in the window do not reach back to when a draft was first sent, the log is searched.
 5. After the deadline the drafts are given up (503), the window is forgotten, and the log is read again:
    if they are in it after all, the commit is published then. The client may send again at any time.

@@ -145,7 +145,7 @@ class View:
         common.weighed(self)
 
     async def after(self, id: int, limit: int) -> list[Commit]:
-        """What follows `id` in the log; nothing, as from another log, where there is a hole."""
+        """What follows `id` in the log; nothing where there is a hole, as if it were another log."""
         common = self._common
         try:
             return await common.reader.patient(lambda: common.engine.after(self.name, id, limit))

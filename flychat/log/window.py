@@ -47,7 +47,7 @@ def cost(message: Message) -> int:
 def same_text(message: Message, draft: Draft) -> Message:
     """The message, if it is what the draft says. Raises Conflict if their key stands for another text.
 
-    Nobody knows any more what a message that was removed did say: it is that.
+    What a removed message said is not known any more: any text is taken for it.
     """
     same = message.text == draft.text and message.removes == draft.removes
     if message.removed is None and not (same and _exact(message.data) == _exact(draft.data)):
@@ -139,7 +139,7 @@ class Window:
     def shortened(self, most: int, now: float) -> Window:
         """A window of the newest messages of this one, `most` of them, and of all keys that it has to keep.
 
-        Else each draft without a position would have the keys read again, and other rooms give way for them.
+        Without the keys, each draft without a position would have them read again, and push out other rooms.
         """
         short = Window((), self._limit, now)
         gone = max(0, len(self.messages) - most)

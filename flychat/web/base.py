@@ -226,7 +226,7 @@ class BaseHandler(RequestHandler):
         return None
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
-        """Only what is our fault: else anybody could fill the log."""
+        """Only what is our fault: otherwise anybody could fill the log."""
         if not isinstance(value, FlychatError | HTTPError):
             super().log_exception(typ, value, tb)
 
