@@ -3,6 +3,8 @@
 The first who waits for a room has its log read, in a task. The others are a line in a queue: when he is done,
 they are answered from what is in memory then, some in each turn of the loop. Who finds nothing there (the
 first was refused, or asked for less of the past) gets a task of his own.
+
+Where the store has not answered, the client is told so: Tornado would ask it once more, for as long again.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
-from ..errors import FlychatError
+from ..errors import FlychatError, Unavailable
 from ..streams import StreamPlan, StreamRequest
 from .accepting import LET_IN_AT_ONCE, Client
 from .application import BaseApplication
@@ -29,12 +31,18 @@ class Asked(NamedTuple):
 
 
 class ColdRooms:
-    """`answer` is called with a plan, or without one where something is against it: then nothing was done."""
+    """`answer` is called with a plan, or without one where something is against it: then nothing was done.
+
+    Or `refuse` is, where the store has not answered in time.
+    """
 
     def __init__(
-        self, application: BaseApplication, answer: Callable[[Asked, StreamPlan | None], None]
+        self,
+        application: BaseApplication,
+        answer: Callable[[Asked, StreamPlan | None], None],
+        refuse: Callable[[Asked, Unavailable], None],
     ) -> None:
-        self._application, self._answer = application, answer
+        self._application, self._answer, self._refuse = application, answer, refuse
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._others: dict[str, deque[Asked]] = {}  # who waits for the first of a room
@@ -77,8 +85,11 @@ class ColdRooms:
     async def _read(self, asked: Asked) -> None:
         try:
             plan = await self._application.chat.plan(asked.request, asked.address)
-        except FlychatError:
-            self._answer(asked, None)
+        except FlychatError as error:
+            if type(error) is Unavailable:  # and neither a refusal nor a fault, which take no time
+                self._refuse(asked, error)
+            else:
+                self._answer(asked, None)
         except BaseException:
             asked.client.socket.close()
             raise

@@ -28,9 +28,9 @@ import time
 from functools import partial
 from typing import Any
 
-from ..errors import FlychatError, Overloaded
+from ..errors import FlychatError, Overloaded, Unavailable
 from ..messages import Draft, Message
-from ..streams import StreamPlan
+from ..streams import RECOVERY_PATH, StreamPlan
 from .accepting import Client
 from .application import BaseApplication
 from .base import POSTS, readable_by
@@ -42,7 +42,7 @@ from .listener import Connection, taken_from
 from .messages import again
 from .plain import Plain, PlainPost, PlainStream, begun_post, is_whole_post, origin_of, plain_request
 from .posted import log_post
-from .problems import problem_of
+from .problems import Problem, problem_of
 from .rate import cost_of
 from .shedding import SHED, Turn
 
@@ -62,7 +62,7 @@ class Shortcut(ClientListener):
         super().initialize(application, *args, shedding=application.shedding, **kwargs)
         self.application = application
         self.base = application.paths.base
-        self.cold_rooms = ColdRooms(application, self.planned)
+        self.cold_rooms = ColdRooms(application, self.planned, self.refuse)
         self._heads = Heads.at(0)
 
     def plain(self, data: bytes) -> Plain | None:
@@ -80,12 +80,26 @@ class Shortcut(ClientListener):
     def planned(self, asked: Asked, plan: StreamPlan | None) -> None:
         """Answers. Where there is no plan, Tornado refuses what it asks for itself."""
         if plan is None:
-            return self.hand_over(asked.client)
+            self.hand_over(asked.client)
+        elif self._taken(asked):
+            self.hold(plan, asked)
+
+    def refuse(self, asked: Asked, error: Unavailable) -> None:
+        """The store has not answered."""
+        if self._taken(asked):
+            request, paths = asked.request, self.application.paths
+            path = paths.base + RECOVERY_PATH if request.recover else paths.messages(request.room)
+            if self.send(asked.client, self._problem(problem_of(error), "GET", path)):
+                self.wait_for(asked.client)
+
+    def _taken(self, asked: Asked) -> bool:
+        """Consumes the request; False: its client has gone."""
         try:
             asked.client.socket.recv(asked.size)
-        except OSError:  # the client has gone
-            return asked.client.socket.close()
-        return self.hold(plan, asked)
+        except OSError:
+            asked.client.socket.close()
+            return False
+        return True
 
     def diverts(self, connection: Connection) -> bool:
         if self.application.draining or connection.has_turn:
@@ -253,8 +267,10 @@ class Shortcut(ClientListener):
         """As BaseHandler.write_error."""
         problem = problem_of(error, again=again(fields))
         POSTS.labels(str(problem.status)).inc()
-        path = self.application.paths.messages(room)
-        id = self.application.failed("POST", path, problem) if problem.ours else None
+        return self._problem(problem, "POST", self.application.paths.messages(room))
+
+    def _problem(self, problem: Problem, method: str, path: str) -> bytes:
+        id = self.application.failed(method, path, problem) if problem.ours else None
         return refusal(problem, int(time.time()), {} if id is None else {"X-Request-Id": id})
 
     def heads(self) -> Heads:

@@ -11,7 +11,7 @@ import pytest
 from flychat.access import Rules
 from flychat.access.gate import Access
 from flychat.hub import pushpin
-from flychat.storage import Broken
+from flychat.storage import Broken, Unknown
 from flychat.web.plain import plain_recovery
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
@@ -43,6 +43,29 @@ async def behind_proxies(query: str = SIGNING, **options):
     """A chat behind proxies that sign, with and without the shortcut; none of its messages is young."""
     async with proxies(query) as hub, two_ports(proxies=hub, **options) as parts:
         yield parts
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("request_", [recovery(), recovery(path="/recover/official"), a_stream()])
+async def test_a_store_that_does_not_answer_is_told_the_proxy_once_and_its_connection_stays(
+    request_, monkeypatch
+):
+    monkeypatch.setattr("flychat.log.reading.READ_SECONDS", 0)
+    async with behind_proxies() as (chat, port, _):
+        counted, answers = through_tornado(chat), []
+        for each in (port, chat.port):
+            chat.engine.calls.clear()
+            chat.engine.read_faults.append(Unknown())
+            answers.append(await asked(each, request_))
+            assert chat.engine.calls.total() == 1
+        assert answers[0] == answers[1]
+        assert answers[0].startswith(b"HTTP/1.1 503 ")
+        assert counted.total() == 1
+        connection = await Connection.open(port)
+        chat.engine.read_faults.append(Unknown())
+        assert (await connection.ask(request_)).startswith(b"HTTP/1.1 503 ")
+        assert (await connection.ask(request_)).startswith(b"HTTP/1.1 200 ")
+        assert chat.application.idle.is_set()
 
 
 @pytest.mark.gen_test

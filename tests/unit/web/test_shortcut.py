@@ -12,13 +12,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from flychat.storage import Broken
+from flychat.log import reading
+from flychat.storage import Broken, Unknown
 from flychat.streams import StreamRequest
 from flychat.web.clients import PEEK_BYTES
 from flychat.web.heads import Heads
 from flychat.web.plain import KNOWN, PlainStream, plain_request
 from tests.support.served import WAIT
-from tests.support.two_ports import two_ports
+from tests.support.two_ports import Connection, two_ports
 
 GET = b"GET /rooms/room/messages/ HTTP/1.1\r\n"
 HOST = b"Host: x\r\n"
@@ -198,6 +199,29 @@ async def test_a_stream_that_is_refused_is_refused_by_tornado(why):
         assert ours == theirs
         assert ours.startswith(b"HTTP/1.1 503 ")
         assert not held
+        assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_store_that_does_not_answer_is_not_asked_twice_for_a_stream(monkeypatch):
+    monkeypatch.setattr(reading, "READ_SECONDS", 0)
+    async with two_ports() as (chat, port, held):
+        answers = []
+        for each in (port, chat.port):
+            chat.log._rooms.clear()
+            chat.engine.calls.clear()
+            chat.engine.read_faults.append(Unknown())
+            answers.append(re.sub(rb"X-Request-Id: .*\r\n", b"", await answer(each, PLAIN)))
+            assert chat.engine.calls["tail"] == 1
+        assert answers[0] == answers[1]
+        assert answers[0].startswith(b"HTTP/1.1 503 ")
+        connection = await Connection.open(port)
+        chat.log._rooms.clear()
+        chat.engine.read_faults.append(Unknown())
+        assert (await connection.ask(PLAIN)).startswith(b"HTTP/1.1 503 ")
+        again = await connection.ask(PLAIN)
+        assert again.startswith(b"HTTP/1.1 200 "), "the connection is there for the next request"
+        assert len(held) == 1
         assert chat.application.idle.is_set()
 
 
