@@ -31,6 +31,8 @@ class Rejecting(MemoryEngine):
 class Hub:
     """Half a hub: it notes what is published, and passes it on SECONDS after somebody has begun to wait for it."""
 
+    passes_on_at_once = False
+
     def __init__(self) -> None:
         self.published: list[Publication] = []
         self.passed: list[Publication] = []
@@ -79,6 +81,39 @@ async def test_a_removal_is_answered_when_it_is_passed_on():
     removal = Draft.removal("room", [message.id], {}, now=time.time(), user="bob", name="bob")
     entry = await chat.remove(removal, lambda message: None)
     assert hub.passed[-1].id == entry.id
+
+
+@in_virtual_time
+async def test_clearing_a_room_is_answered_when_its_reset_is_passed_on():
+    hub = Hub()
+    chat = chat_over(MemoryEngine(), hub)
+    await chat.post(draft())
+    assert await chat.clear("room") == 2
+    assert (hub.passed[-1].id, b"event: stream-reset" in hub.passed[-1].content) == (2, True)
+
+
+@in_virtual_time
+async def test_erasing_is_answered_when_its_removals_are_passed_on():
+    hub = Hub()
+    chat = chat_over(MemoryEngine(), hub)
+    message = await chat.post(draft())
+
+    def entry(ids):
+        return Draft.removal("room", ids, {}, now=0, user="bob", erases=True)
+
+    assert await chat.erase("room", lambda each: each == message, entry, 0) == (1, 1)
+    assert hub.passed[-1].id == 2
+
+
+@in_virtual_time
+async def test_what_is_posted_without_waiting_is_told_of_when_it_is_passed_on_and_then_forgotten():
+    hub, told = Hub(), []
+    chat = chat_over(MemoryEngine(), hub)
+    await chat.submit(draft(), done=lambda stored: told.append((stored.result().id, hub.passed[-1].id)))
+    assert told == []
+    await asyncio.sleep(2 * SECONDS)
+    assert told == [(1, 1)]
+    assert not chat._passing
 
 
 @in_virtual_time

@@ -344,6 +344,66 @@ async def test_closing_waits_for_what_is_being_written_and_refuses_the_rest():
             await request
 
 
+class SlowPuts(FaultyEngine):
+    """Each of its puts takes a second."""
+
+    async def put(self, commit):
+        await asyncio.sleep(1)
+        await super().put(commit)
+
+
+@in_virtual_time
+async def test_closing_waits_for_a_put_that_has_no_writer():
+    log = MessageLog(SlowPuts(MemoryEngine()), memory=True)
+    await log.submit(draft())
+    flying = log.submit(draft())  # the end of the log is known
+    began = asyncio.get_running_loop().time()
+    await log.close()
+    assert asyncio.get_running_loop().time() - began == 1
+    assert flying.result().id == 2
+
+
+@in_virtual_time
+async def test_a_put_that_closing_does_not_wait_for_is_refused_with_all_that_waits_behind_it():
+    published: list[Commit] = []
+    log = MessageLog(SlowPuts(MemoryEngine()), memory=True, committed=published.append)
+    await log.submit(draft())
+    late = [log.submit(draft()) for _ in range(2)]
+    await log.close(0.5)
+    for each in late:
+        with pytest.raises(Unavailable):
+            await each
+    await asyncio.sleep(2)
+    assert [commit.last for commit in published] == [1], "nobody is told of it any more"
+
+
+@pytest.mark.gen_test
+async def test_it_is_the_draft_that_nobody_waits_for_that_is_withdrawn():
+    async with opened() as (log, engine, _):
+        engine.gate.clear()
+        drafts = [draft(f"text {n}") for n in range(3)]
+        first, gone, last = map(log.submit, drafts)
+        await engine.at_gate.wait()
+        log.withdraw(drafts[1])
+        engine.gate.set()
+        with pytest.raises(Unavailable):
+            await gone
+        messages = [await first, await last]
+        assert await stored(engine) == messages
+
+
+@in_virtual_time
+async def test_a_store_that_stays_misconfigured_is_asked_once_a_second():
+    engine = FaultyEngine(MemoryEngine(), ["break"])
+    log = MessageLog(engine, memory=False)
+    with pytest.raises(Unavailable):
+        await log.submit(draft())
+    engine.read_faults.extend([Broken("no such table")] * 100)  # it is looked whether the draft is there
+    await asyncio.sleep(5.5)
+    assert engine.calls["tail"] == 6
+    await log.close(0)
+
+
 @pytest.mark.gen_test
 async def test_once_it_closes_nothing_is_written_any_more():
     """A request may still come, on a connection that is open: it is refused, and not stored unseen."""

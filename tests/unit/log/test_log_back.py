@@ -269,6 +269,31 @@ async def test_others_do_not_wait_while_the_log_is_searched(memory):
 
 
 @pytest.mark.gen_test
+async def test_a_draft_that_is_withdrawn_while_it_is_searched_for_is_not_stored():
+    class Slow(Store):
+        searched, go_on = asyncio.Event(), asyncio.Event()
+
+        async def find(self, *arguments):
+            self.searched.set()
+            await self.go_on.wait()
+            return await super().find(*arguments)
+
+    engine = Slow(await SqliteEngine.open(":memory:"))
+    await fill(engine, 3000)
+    log, late = MessageLog(engine, memory=True), draft(since=1)
+    refused = log.submit(late)
+    await engine.searched.wait()
+    log.withdraw(late)
+    engine.go_on.set()
+    with pytest.raises(Unavailable):
+        await refused
+    await asyncio.gather(*log._common.tasks)
+    assert (await log.submit(draft())).id == 3001, "the next one"
+    await log.close()
+    await engine.engine.close()
+
+
+@pytest.mark.gen_test
 async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
     class Stuck(Store):
         searched = asyncio.Event()
