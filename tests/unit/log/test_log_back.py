@@ -268,6 +268,36 @@ async def test_others_do_not_wait_while_the_log_is_searched(memory):
     await engine.engine.close()
 
 
+@pytest.mark.parametrize("ask", ["submit", "recall"])
+@in_virtual_time
+async def test_a_search_that_takes_too_long_is_given_up(ask):
+    class Stuck(FaultyEngine):
+        async def find(self, *arguments):
+            await asyncio.Event().wait()
+
+    engine = Stuck(MemoryEngine())
+    for first in range(1, 600):
+        await engine.engine.put(Commit.of(first, [draft()]))
+    log = MessageLog(engine, memory=True)
+    await log.plan(StreamRequest("room"))
+    with pytest.raises(Unavailable, match="slow"):
+        await getattr(log, ask)(draft(since=1))
+    assert asyncio.get_running_loop().time() == view_module.SEARCH_SECONDS
+    await log.close()
+
+
+@pytest.mark.gen_test
+async def test_what_is_known_by_its_key_only_is_read_from_the_log():
+    async with opened(memory=True) as (log, _):
+        drafts = [draft(f"text {n}") for n in range(3)]
+        messages = [await log.submit(each) for each in drafts]
+        log._rooms["room"].shorten(0)
+        for sent, message in zip(drafts, messages, strict=True):
+            assert log.recall_at_once(sent) is None
+            assert await log.recall(sent) == message
+        assert [await log.submit(each) for each in drafts] == messages
+
+
 @pytest.mark.gen_test
 async def test_a_draft_that_is_withdrawn_while_it_is_searched_for_is_not_stored():
     class Slow(Store):

@@ -139,6 +139,65 @@ def test_what_was_read_at_another_place_is_not_put_before_the_messages():
     assert not window.lacks(StreamRequest("room", 10)), "and so nothing more to be had"
 
 
+@pytest.mark.parametrize("last", [18, 19])
+def test_where_one_id_is_missing_the_past_does_not_join(last):
+    window = Window(commits([draft()] * 3, first=21), REPLAY, NOW)
+    window.prepend(commits([draft()] * 3, first=last - 2), 21)
+    assert [m.id for m in window.messages] == [21, 22, 23]
+
+
+def test_what_was_read_twice_is_put_before_the_messages_once():
+    window = Window(commits([draft()] * 3, first=21), REPLAY, NOW)
+    for _ in range(2):
+        window.prepend(commits([draft()] * 3, first=18), 21)
+    assert [m.id for m in window.messages] == list(range(18, 24))
+    assert (window.keys.first, len(window.keys)) == (18, 6)
+
+
+def test_of_the_past_as_much_is_taken_as_there_is_room_for(monkeypatch):
+    texts = ["x" * 100 * n for n in range(1, 21)]
+    past = commits([draft(text) for text in texts])
+    window = Window(commits([draft()], first=21), 3, NOW)
+    window.prepend(past, 21)
+    assert [m.id for m in window.messages] == list(range(16, 22)), "two times the limit"
+    assert sum(map(cost, window.messages)) == window._bytes
+    assert not window.whole
+    monkeypatch.setattr(window_module, "WINDOW_BYTES", sum(cost(commit.messages[0]) for commit in past[-4:]))
+    window = Window(commits([draft()], first=21), 100, NOW)
+    window.prepend(past, 21)
+    assert [m.id for m in window.messages] == list(range(17, 22)), "and the one with which it is too much"
+    assert sum(map(cost, window.messages)) == window._bytes
+
+
+def test_a_cleared_room_weighs_nothing_and_has_nothing_older():
+    window = Window(commits([draft("x" * 1000) for _ in range(3)], first=21), REPLAY, NOW)
+    assert window.lacks(StreamRequest("room"))
+    window.fold(Commit("room", (), void=(24, 1)), NOW)
+    assert (window.bytes, window.lacks(StreamRequest("room"))) == (0, 0)
+
+
+def test_the_first_message_of_a_log_is_not_taken_for_granted():
+    window = Window(commits([draft()] * 3, first=2), REPLAY, NOW)
+    assert window.lacks(StreamRequest("room")) == window.lacks(StreamRequest("room", 0)) == 1
+    assert window.page(4, 50) is None
+
+
+def test_a_page_has_as_many_messages_as_are_asked_for():
+    window = Window(commits([draft()] * 11, first=10), REPLAY, NOW)
+    for end, limit, ids in ((20, 11, range(10, 21)), (20, 3, range(18, 21)), (99, 3, range(18, 21))):
+        assert [m.id for m in window.page(end, limit).messages] == list(ids)
+    assert window.page(20, 12) is None
+    begins_late = window_of([draft()] * 11, first=10)
+    for end, ids in ((20, range(10, 21)), (11, range(10, 12)), (9, ()), (5, ())):
+        assert [m.id for m in begins_late.page(end, 50).messages] == list(ids)
+
+
+@pytest.mark.parametrize(("behind", "number"), [(REPLAY, REPLAY), (REPLAY + 1, HISTORY), (-5, HISTORY)])
+def test_a_plan_is_made_of_all_that_may_be_replayed_or_of_the_newest(behind, number):
+    window = window_of([draft()] * (REPLAY + 10))
+    assert len(window.plan(StreamRequest("room", window.tail - behind)).messages) == number
+
+
 def test_a_commit_that_holds_the_edge_is_taken_up_to_it():
     window = Window([Commit.of(11, [draft()] * 5)], REPLAY, NOW)
     window.prepend([Commit.of(5, [draft("a"), draft("b")]), Commit.of(7, [draft()] * 4)], 11)
