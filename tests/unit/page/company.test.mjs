@@ -27,6 +27,12 @@ test("who types does so for 5 s, or until the message comes, and is here", () =>
   assert.deepEqual(company.look(5_000), { here: ["bob", "cid"], typing: [], many: false, until: 75_000 });
 });
 
+test("other signals say nothing of who is here", () => {
+  const company = new Company("ann");
+  company.take({ kind: "wave", from: "bob", data: { names: ["cid"], more: 7 } }, 0);
+  assert.deepEqual(company.look(0), { here: [], typing: [], many: false, until: Infinity });
+});
+
 test("nobody moves in the list because they are named again", () => {
   const company = new Company("ann");
   company.take(here("bob", "cid"), 0);

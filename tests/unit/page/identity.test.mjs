@@ -43,6 +43,15 @@ test("without a user, own is what this browser has sent under the name, and no n
   assert.equal(JSON.parse(stored["flychat:sent"]).length, 1);
 });
 
+test("who signs in later does not own what was sent without a user, nor does who signs out own what was", () => {
+  browser();
+  new Identity("Ann").sends(message());
+  const ann = new Identity("Ann", "ann");
+  assert.ok(!ann.owns(message()));
+  ann.sends(message({ user: "ann" }));
+  assert.ok(!new Identity("Ann").owns(message({ user: "ann" })));
+});
+
 test("what another tab sends is known when it says so, and is not lost when this one sends", () => {
   const { changed } = browser();
   const [one, other] = [new Identity("Ann"), new Identity("Ann")];

@@ -8,7 +8,7 @@ import { Invitation, claimsOf } from "../../../static/invite.js";
 const encoded = (claims) => Buffer.from(JSON.stringify(claims)).toString("base64url");
 const tokenOf = (claims) => `e30.${encoded(claims)}.c2lnbmF0dXJl`;
 
-// A page at this address; what it asks the server for is answered by `answers`.
+// A page at this address; what it asks the server for is answered by `answers`: a status, in a list by somebody else.
 function page(address, ...answers) {
   const url = new URL(address, "http://localhost");
   const asked = [];
@@ -33,6 +33,7 @@ function page(address, ...answers) {
     asked.push([method, path, JSON.parse(body), seen.address()]);
     const status = answers.shift();
     if (!status) throw new TypeError("no network");
+    if (status[0]) return { status: status[0], ok: status[0] < 300, json: async () => ({}) };
     const said = status < 300 ? { user: "ann" } : { error: { code: "a_code" } };
     return { status, ok: status < 300, json: async () => said };
   };
@@ -101,6 +102,21 @@ test("one that is not good is said to be so, and one that could not be asked abo
   assert.match(seen.text(), /not valid/);
   assert.deepEqual([seen.asked.length, seen.replaced], [3, []]);
 });
+
+for (const [answer, told] of [
+  [429, /busy/],
+  [500, /busy/],
+  [400, /not valid/],
+  [[200], /login in front/],
+  [[401], /login in front/],
+])
+  test(`an answer of ${JSON.stringify(answer)} is told of`, async () => {
+    const seen = page("/staff#invite=t", answer);
+    new Invitation({}).take();
+    await settled();
+    assert.match(seen.text(), told);
+    assert.deepEqual(seen.replaced, []);
+  });
 
 test("who is signed in as somebody else is asked first; as the same, is not", async () => {
   const token = tokenOf({ sub: "eve", name: "Eve" });
