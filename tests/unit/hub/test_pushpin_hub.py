@@ -857,6 +857,7 @@ async def test_the_holds_of_a_pass_are_recovered_when_it_expires_and_once_more_f
         hub.hold(plan, response, "client", pass_)
     await asyncio.sleep(60)
     assert rechecked == [(id, began + n) for id, n in (("a", 5.3), ("a", 8.0), ("b", 9.3), ("b", 12.0))]
+    assert not hub._expiring, "there is room for others"
     hub.hold(plan, response, "client", Pass("d", 0, int(NOW) + began + 100))
     await hub.close()
     await asyncio.sleep(100)
@@ -873,3 +874,4 @@ def test_what_was_published_is_found_by_channel_and_moment_and_forgotten():
     assert (published.before(99, "a"), published.before(99, "b"), len(published)) == (3, 7, 4)
     published.add(2.5 + RECENT_SECONDS, "c", 2)
     assert (published.before(99, "a"), published.before(99, "b"), len(published)) == (3, 0, 4)
+    assert sorted(published._ids) == ["a", "c"], "of a room that is quiet nothing is kept"

@@ -511,6 +511,24 @@ async def test_what_was_given_up_stays_in_doubt_when_more_is_given_up():
     assert [m.text for commit in published for m in commit.messages] == ["stored, and the answer lost"]
 
 
+@in_virtual_time
+async def test_a_reading_that_was_overtaken_does_not_take_the_window_back():
+    class Slow(FaultyEngine):
+        async def tail(self, room, limit):
+            result = await super().tail(room, limit)
+            if self.calls["tail"] == 1:
+                await asyncio.sleep(1)
+            return result
+
+    log = MessageLog(Slow(MemoryEngine()), memory=True)
+    reading = asyncio.create_task(log.page("room"))
+    await asyncio.sleep(0.5)
+    message = await log.submit(draft())  # which reads for itself
+    assert (await reading).messages == (message,)
+    assert (await log.page("room")).messages == (message,)
+    await log.close()
+
+
 @pytest.mark.gen_test
 async def test_a_room_that_is_being_written_does_not_leave_memory():
     """Else there would be two of it, and the one that is read would not learn what the other writes."""

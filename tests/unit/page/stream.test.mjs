@@ -146,6 +146,9 @@ test("a computer that slept has heard nothing meanwhile, whichever of its clocks
   clock.run(30_000);
   stream.wake();
   assert.equal(count(), 3);
+  Source.last.say("stream-open");
+  stream.wake();
+  assert.equal(count(), 3);
 });
 
 test("a closed stream stays closed", (t) => {
