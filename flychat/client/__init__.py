@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from ..errors import Unavailable
+from ..errors import Invalid, Misconfigured, Unavailable
 from ..fields import new_id
 from ..messages import Draft, Message
 from ..signals import Signal
@@ -55,11 +55,13 @@ __all__ = [
     "Draft",
     "Later",
     "Message",
+    "Misconfigured",
     "Page",
     "Reset",
     "Retraction",
     "Signal",
     "Token",
+    "Unavailable",
     "page",
     "position",
     "post",
@@ -103,10 +105,12 @@ async def stream(
     """The room at the server `url`, without an end: what follows `last_id`, else the newest messages and on.
 
     With `provisional=False` only Messages and Resets; no more is sent. With `signals`, if the server has
-    any, also what others tell at this moment, to be forgotten soon. Raises Denied, and
-    ssl.SSLCertVerificationError; once the stream was open, only where flychat itself refuses: while it is
-    away, others may answer anything.
+    any, also what others tell at this moment, to be forgotten soon. Raises Misconfigured for an address that
+    cannot be asked, Invalid for a `last_id` that is no id, Denied, and ssl.SSLCertVerificationError; once the
+    stream was open, Denied only where flychat itself refuses: while it is away, others may answer anything.
     """
+    if last_id is not None and (type(last_id) is not int or last_id < 0):  # a server takes it for none
+        raise Invalid("last_id", "must be a whole number from 0")
     follower, retry, failures, opened = Follower(room, last_id), FIRST_PAUSE, 0, False
     while True:
         asked = 0.0

@@ -19,7 +19,7 @@ import pytest
 from flychat import client, streams
 from flychat.client import Denied, Later, Reset, Retraction, Signal, http
 from flychat.client.follower import Follower, StreamEvent
-from flychat.errors import Misconfigured, Unavailable, without_password
+from flychat.errors import Invalid, Misconfigured, Unavailable, without_password
 from flychat.messages import Draft, Message, wire_json
 from flychat.signals import signal_json
 from flychat.sse import EVENT_BYTES, Event, Parser, to_json
@@ -208,6 +208,18 @@ async def test_an_address_that_cannot_be_asked_is_not_asked_again():
     for url in ("example.org", "ftp://example.org", "http://", "http://h:99999", "http://[", "http://a..b"):
         with pytest.raises(Misconfigured, match="no such address"):
             await followed(url, 1)
+
+
+@gen_test
+async def test_a_position_that_is_none_is_refused_before_anything_is_asked():
+    for position in (-1, "5", True):
+        with pytest.raises(Invalid, match="last_id: must be a whole number"):
+            await followed("http://127.0.0.1:1", 1, last_id=position)
+
+
+def test_what_programs_have_to_catch_is_part_of_the_client():
+    assert {"Denied", "Later", "Misconfigured", "Unavailable"} <= set(client.__all__)
+    assert all(hasattr(client, name) for name in client.__all__)
 
 
 # Through connections that fail
