@@ -275,6 +275,8 @@ def _advice(denied: client.Denied) -> str:
         )
     if denied.status == HTTPStatus.NOT_IMPLEMENTED:
         return " (not proxied by GRIP: this is the app itself, in --grip mode; check the proxy's address)"
+    if denied.status == HTTPStatus.NOT_FOUND:
+        return " (it has to be the server's address, with its --base-path, if any, and without a room)"
     return ""
 
 

@@ -161,6 +161,10 @@ async def test_beneath_a_base_path_all_is_well_too_and_a_proxy_that_strips_it_is
         code, _, bad = await checked(root, capsys)
         assert code == 1
         assert "404" in bad[0]
+        code, _, bad = await checked(f"{server.url}tea", capsys)  # what `tail` and `say` take
+        assert code == 1
+        assert bad[0].startswith("the server refuses: 404 ")
+        assert "without a room" in bad[0]
     stripping = lambda head: head.replace(b" /chat/", b" /")  # noqa: E731
     async with served() as other, between(other.url, request=stripping) as url:
         code, _, bad = await checked(f"{url}/chat", capsys)
