@@ -68,8 +68,13 @@ export class Conversation {
     return this.#keys.has(keyOf(message));
   }
 
+  // Gives the loose one in whose place it comes, if there is one.
   add(row) {
-    this.loose.set(keyOf(row.message), row);
+    const key = keyOf(row.message);
+    const instead = this.loose.get(key);
+    this.loose.delete(key); // the new one is the last
+    this.loose.set(key, row);
+    return instead;
   }
 
   remove(row) {

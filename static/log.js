@@ -118,10 +118,8 @@ export class Log {
       if (removes.includes(row.message.id)) row.become(this.#conversation.left(row.message));
   }
 
-  #showProvisional({ message, instead }) {
-    if (!this.live) return;
-    if (instead) this.#drop(instead);
-    if (!this.stuck && this.#size >= MAX_ROWS) return;
+  #showProvisional({ message }) {
+    if (!this.live || (!this.stuck && this.#size >= MAX_ROWS)) return;
     const row = this.add(message);
     row.onRetract = () => {
       row.say("withdrawn", "withdrawn: it could not be stored");
@@ -144,7 +142,8 @@ export class Log {
 
   add(message) {
     const row = this.#make(message);
-    this.#conversation.add(row);
+    const instead = this.#conversation.add(row);
+    if (instead) this.#drop(instead);
     this.#insert(row, null);
     return row;
   }

@@ -8,8 +8,16 @@ import uuid
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import Open, run_clock, stop_clock, try_now
-from tests.support.browser import BreakingProxy, ServerProcess, history
+from tests.page.window import OPEN, Open, run_clock, stop_clock, try_now
+from tests.support.browser import (
+    BreakingProxy,
+    ScriptedStream,
+    ServerProcess,
+    event,
+    history,
+    messages_url,
+    wire_message,
+)
 
 POSTS = "**/messages/"
 
@@ -184,3 +192,26 @@ def test_what_another_tab_writes_late_of_a_message_that_was_sent_makes_no_second
     unknown = [text.replace(key[-36:], another) for text in (key, record.replace("once", "gone by now"))]
     assert beside.page.evaluate(late, unknown) is None, "nor is one that was never heard of here"
     expect(beside.row("gone by now")).to_have_count(0)
+
+
+def test_what_another_tab_sends_is_one_row_also_if_the_stream_is_quicker_than_that_tab(
+    window: Open, room: str
+) -> None:
+    ann = window()
+    message = wire_message(None, "Ann", "once", 7)
+    stream = ScriptedStream(ann.page, OPEN + event("message", message))
+    ann.open(connected=False)
+    expect(ann.row("once")).to_have_attribute("data-state", "provisional")
+    ann.page.evaluate(
+        """async ([path, { text, date, provisionalId }]) => {
+            const key = `flychat:unsent:${path}:Ann:${provisionalId}`;
+            const newValue = JSON.stringify({ message: { text, date, provisionalId }, order: 1 });
+            await new Promise((has) => navigator.locks.request(key, () => new Promise(() => has())));
+            localStorage.setItem(key, newValue);
+            dispatchEvent(new StorageEvent("storage", { key, newValue }));
+        }""",
+        [messages_url("/", room), message],
+    )
+    expect(ann.row("once")).to_have_count(1)
+    stream.then(OPEN + event("message", {"id": 1, **message}))
+    expect(ann.row("once")).to_have_attribute("data-id", "1")
