@@ -201,7 +201,7 @@ def test_a_password_takes_a_secret_and_closes_nothing_by_itself():
     assert read.rules.of("staff") == {"r", "w"}
 
 
-@pytest.mark.gen_test
+@gen_test
 async def test_of_several_passwords_those_of_the_longest_pattern_open_a_room():
     one, two, wide = (
         Password.read(f"{pattern}={hashed(text)}")
