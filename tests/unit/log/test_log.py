@@ -616,6 +616,35 @@ async def test_without_memory_equal_readers_share_one_reading_that_began_after_t
 
 
 @pytest.mark.gen_test
+async def test_while_a_reading_goes_on_all_who_ask_for_the_same_wait_for_one_more():
+    async with opened() as (log, engine, _):
+        engine.gate.clear()
+        asked = []
+        for _ in range(4):
+            asked.append(asyncio.ensure_future(log.plan(StreamRequest("room"))))
+            await engine.at_gate.wait()
+            for _ in range(5):
+                await asyncio.sleep(0)
+        engine.gate.set()
+        await asyncio.gather(*asked)
+        assert engine.calls["tail"] == 2
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("fails", [False, True])
+async def test_of_readings_that_have_ended_nothing_is_kept(fails):
+    async with opened() as (log, engine, _):
+        if fails:
+            engine.read_faults.append(Broken("no such table"))
+        with pytest.raises(Broken) if fails else contextlib.nullcontext():
+            await log.plan(StreamRequest("room"))
+        await asyncio.gather(*(log.plan(StreamRequest(f"room {n % 3}", n)) for n in range(9)))
+        reader = log._reader
+        left = reader._shared._next, reader._shared._running, reader._under_way, reader._lowest
+        assert [len(each) for each in left] == [0, 0, 0, 0]
+
+
+@pytest.mark.gen_test
 async def test_a_failed_reading_is_shared_too_and_the_next_one_is_new():
     reads = SharedReads()
     outcomes = iter([Unavailable("first"), "second"])

@@ -1,5 +1,6 @@
 """Which rooms are in memory: those that are in use to the last, and all of them within their bytes."""
 
+import asyncio
 import contextlib
 import itertools
 import time
@@ -9,11 +10,12 @@ import pytest
 from flychat.commits import Commit
 from flychat.log import MessageLog
 from flychat.log import memory as memory_module
-from flychat.log.memory import BUSY, ROOM_BYTES
+from flychat.log.memory import BUSY, IDLE, ROOM_BYTES
 from flychat.log.room import Room
 from flychat.log.view import FIRST
 from flychat.messages import Draft
 from flychat.streams import StreamRequest
+from tests.proof.simulation.virtual import in_virtual_time
 from tests.support.fakes import FaultyEngine, MemoryEngine
 
 FLOOD = 200  # rooms
@@ -59,6 +61,31 @@ async def test_a_flood_of_other_rooms_leaves_a_room_with_held_streams_in_memory(
         await flood(log)
         assert known(log, "held")
         assert not known(log, "free")
+
+
+@in_virtual_time
+async def test_a_room_leaves_that_nobody_has_used_for_long_and_no_other():
+    async with opened() as (log, _):
+        for room in ("left", "used"):
+            await log.plan(StreamRequest(room))
+        await asyncio.sleep(IDLE - 1)
+        await log.plan(StreamRequest("used"))
+        await log.plan(StreamRequest("other"))
+        assert list(log._rooms) == ["left", "used", "other"]
+        await asyncio.sleep(2)
+        await log.plan(StreamRequest("other"))
+        assert list(log._rooms) == ["used", "other"]
+
+
+@pytest.mark.gen_test
+async def test_of_too_many_rooms_those_leave_that_were_used_longest_ago():
+    async with opened(10 * ROOM_BYTES) as (log, _):
+        for room in ("one", "two", "one"):
+            await log.plan(StreamRequest(room))
+        others = itertools.count()
+        while {"one", "two"} <= set(log._rooms):
+            await log.plan(StreamRequest(f"other {next(others)}"))
+        assert "one" in log._rooms, "it was used once more"
 
 
 @pytest.mark.gen_test
