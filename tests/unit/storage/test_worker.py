@@ -119,7 +119,7 @@ async def test_questions_of_one_kind_are_asked_at_once_in_the_order_of_all_readi
 @gen_test
 async def test_a_put_waits_for_so_many_questions_as_are_quick(stage):
     names = [str(n) for n in range(3 * TOGETHER)]
-    for seconds, sizes in ((0.0, [1, 2, 4, 8, 16, 16, 1]), (0.01, [16, *[1] * 32])):
+    for seconds, sizes in ((0.0, [1, 2, 4, 8, 8, 1]), (0.01, [8, *[1] * 16])):
         stage.seconds = seconds
         stage.done.clear()
         first = await stage.hold()
