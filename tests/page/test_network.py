@@ -7,15 +7,21 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.page.window import Open, run_clock, streams, try_now
-from tests.support.browser import BreakingProxy, ServerProcess, post
+from tests.support.browser import BreakingProxy, ServerProcess, Window, post
 
 
-def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:
+def behind_a_proxy(window: Open, server: ServerProcess) -> tuple[BreakingProxy, Window]:
+    """A window in which no delay ends by itself."""
     proxy = BreakingProxy(server.port)
     ann = window(url=proxy.url)
     ann.page.clock.install()
     ann.open()
-    ann.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself
+    ann.page.clock.pause_at("2100-01-01")
+    return proxy, ann
+
+
+def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:
+    proxy, ann = behind_a_proxy(window, server)
     for target, name in [("window", "online"), ("document", "visibilitychange"), ("window", "pageshow")]:
         proxy.break_with("502")
         post(server.url, room, "Bob", f"before {name}")
@@ -30,11 +36,7 @@ def test_waking_up_ends_the_waiting(window: Open, server: ServerProcess, room: s
 
 
 def test_a_message_that_is_sent_ends_the_waiting(window: Open, server: ServerProcess, room: str) -> None:
-    proxy = BreakingProxy(server.port)
-    ann = window(url=proxy.url)
-    ann.page.clock.install()
-    ann.open()
-    ann.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself
+    proxy, ann = behind_a_proxy(window, server)
     proxy.break_with("502")
     run_clock(ann.page, lambda: "Reconnecting in" in ann.status.text_content())
     proxy.break_with(None)
@@ -82,11 +84,7 @@ def test_a_page_that_is_shown_again_by_the_back_button_catches_up_and_shares_its
 
 
 def test_a_browser_without_a_network_says_so(window: Open, server: ServerProcess, room: str) -> None:
-    proxy = BreakingProxy(server.port)
-    ann = window(url=proxy.url)
-    ann.page.clock.install()
-    ann.open()
-    ann.page.clock.pause_at("2100-01-01")  # from here on no delay ends by itself
+    proxy, ann = behind_a_proxy(window, server)
     ann.context.set_offline(True)
     proxy.break_with("502")
     run_clock(ann.page, lambda: "Offline" in ann.status.text_content())

@@ -42,6 +42,19 @@ class Store(FaultyEngine):
         pass
 
 
+class SlowSearch(Store):
+    """A search in it takes until `go_on`."""
+
+    def __init__(self, engine):
+        super().__init__(engine)
+        self.searched, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def find(self, *arguments):
+        self.searched.set()
+        await self.go_on.wait()
+        return await super().find(*arguments)
+
+
 @contextlib.asynccontextmanager
 async def opened(memory, **options):
     engine = Store(await SqliteEngine.open(":memory:"))
@@ -248,15 +261,7 @@ async def test_without_a_position_a_draft_is_recognised_for_256_messages_in_a_qu
 @modes
 @pytest.mark.gen_test(timeout=60)
 async def test_others_do_not_wait_while_the_log_is_searched(memory):
-    class Slow(Store):
-        searched, go_on = asyncio.Event(), asyncio.Event()
-
-        async def find(self, *arguments):
-            self.searched.set()
-            await self.go_on.wait()
-            return await super().find(*arguments)
-
-    engine = Slow(await SqliteEngine.open(":memory:"))
+    engine = SlowSearch(await SqliteEngine.open(":memory:"))
     await fill(engine, 3000)
     log = MessageLog(engine, memory=memory)
     late = asyncio.ensure_future(log.submit(draft("late", since=1)))
@@ -300,15 +305,7 @@ async def test_what_is_known_by_its_key_only_is_read_from_the_log():
 
 @pytest.mark.gen_test
 async def test_a_draft_that_is_withdrawn_while_it_is_searched_for_is_not_stored():
-    class Slow(Store):
-        searched, go_on = asyncio.Event(), asyncio.Event()
-
-        async def find(self, *arguments):
-            self.searched.set()
-            await self.go_on.wait()
-            return await super().find(*arguments)
-
-    engine = Slow(await SqliteEngine.open(":memory:"))
+    engine = SlowSearch(await SqliteEngine.open(":memory:"))
     await fill(engine, 3000)
     log, late = MessageLog(engine, memory=True), draft(since=1)
     refused = log.submit(late)
@@ -325,14 +322,7 @@ async def test_a_draft_that_is_withdrawn_while_it_is_searched_for_is_not_stored(
 
 @pytest.mark.gen_test
 async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
-    class Stuck(Store):
-        searched = asyncio.Event()
-
-        async def find(self, *arguments):
-            self.searched.set()
-            await asyncio.Event().wait()
-
-    engine = Stuck(await SqliteEngine.open(":memory:"))
+    engine = SlowSearch(await SqliteEngine.open(":memory:"))
     await fill(engine, 3000)
     log = MessageLog(engine, memory=True)
     late = asyncio.ensure_future(log.submit(draft(since=1)))
