@@ -13,7 +13,7 @@ another text under the provisional id of somebody else's message, which would th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, TypeAlias
 
 from .fields import (
@@ -30,7 +30,8 @@ from .fields import (
     string_field,
     uuid_field,
 )
-from .sse import Event, compact_json, json_string
+from .sse import block, compact_json, on_one_line
+from .values import value
 
 ERASED = "[erased]"  # in the place of a sender
 REMOVAL_TEXT = "(removed a message)"  # for clients that do not know `removes`
@@ -38,7 +39,7 @@ REMOVAL_TEXT = "(removed a message)"  # for clients that do not know `removes`
 Key: TypeAlias = tuple[str | None, str, str]  # user, from, provisionalId
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Draft:
     """A message that is on its way to the log of `room`; it has no id yet."""
 
@@ -103,7 +104,7 @@ class Draft:
         return (self.user, self.sender, self.provisional_id)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """An official message: `id` is its place in the log of its room, from 1 and without gaps.
 
@@ -147,7 +148,7 @@ class Message:
         Made once for each message, and shared by every plan that it is in.
         """
         if not self._block:
-            object.__setattr__(self, "_block", Event("message", wire_text(self), id=self.id).encode())
+            object.__setattr__(self, "_block", block("message", wire_text(self), self.id))
         return self._block
 
     @property
@@ -186,11 +187,11 @@ def wire_text(message: Draft | Message) -> str:
     if isinstance(message, Message):
         id = f'"id":{message.id},'
         removed = "" if message.removed is None else f',"removed":{message.removed}'
-    user = "" if message.user is None else f',"user":{json_string(message.user)}'
+    user = "" if message.user is None else f',"user":{compact_json(message.user)}'
     removes = f',"removes":{compact_json(message.removes)}' if message.removes else ""
-    data = "" if message.data is None else f',"data":{json_string(message.data)}'
-    return (
-        f'{{{id}"from":{json_string(message.sender)},"text":{json_string(message.text)},'
-        f'"date":{json_string(message.date)},"provisionalId":{json_string(message.provisional_id)}'
+    data = "" if message.data is None else f',"data":{compact_json(message.data)}'
+    return on_one_line(
+        f'{{{id}"from":{compact_json(message.sender)},"text":{compact_json(message.text)},'
+        f'"date":{compact_json(message.date)},"provisionalId":{compact_json(message.provisional_id)}'
         f"{user}{removes}{removed}{data}}}"
     )

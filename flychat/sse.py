@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from .values import value
 
 BEYOND_ANY_LOG = 10**18  # still fits a 64-bit column
 EVENT_BYTES = 1 << 20  # of one event are read; the longest that flychat writes has some 30 kB
@@ -23,7 +23,7 @@ compact_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encod
 _DECIMAL = re.compile(r"[0-9]+", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """One event: `data` and `name` are free of line breaks, `retry` is in milliseconds."""
 
@@ -34,23 +34,28 @@ class Event:
 
     def encode(self) -> bytes:
         """The event's block, UTF-8."""
-        retry_line = "" if self.retry is None else f"retry: {self.retry}\n"
-        data_line = f"data: {self.data}\n" if self.data else "data:\n"
-        id_line = "" if self.id is None else f"id: {self.id}\n"
-        return f"{retry_line}event: {self.name}\n{data_line}{id_line}\n".encode()
+        return block(self.name, self.data, self.id, self.retry)
 
 
-def json_string(value: str | Mapping[str, Any]) -> str:
-    """A string, or another value, as `to_json` writes it."""
-    return compact_json(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+def block(name: str, data: str, id: int | None = None, retry: int | None = None) -> bytes:
+    """The block of such an Event, in a third of the time."""
+    retry_line = "" if retry is None else f"retry: {retry}\n"
+    data_line = f"data: {data}\n" if data else "data:\n"
+    id_line = "" if id is None else f"id: {id}\n"
+    return f"{retry_line}event: {name}\n{data_line}{id_line}\n".encode()
 
 
 def to_json(value: dict[str, Any]) -> str:
-    """JSON on one line: control characters and Unicode's line breaks are escaped, all else is left readable.
+    """JSON on one line: control characters and Unicode's line breaks are escaped, all else is readable."""
+    return on_one_line(compact_json(value))
 
-    U+2028 and U+2029 end no line of an event stream, but some clients split it there.
+
+def on_one_line(json: str) -> str:
+    """Compact JSON, in which U+2028 and U+2029 are escaped.
+
+    They end no line of an event stream, but some clients split it there.
     """
-    return compact_json(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return json.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def read_position(value: str | None) -> int | None:

@@ -24,7 +24,8 @@ from urllib.parse import quote
 
 from .commits import Commit
 from .messages import Draft, Message, wire_text
-from .sse import Event, read_position, to_json
+from .sse import Event, block, read_position, to_json
+from .values import value
 
 HISTORY = 50  # messages that open a stream, or follow a reset
 REPLAY = 1000  # messages that a resumed stream is given at the most
@@ -44,7 +45,7 @@ KEEP_ALIVE = Event("keep-alive", "{}")
 KEEP_ALIVE_SECONDS = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StreamRequest:
     """A client, or its proxy (`recover`), asks for what follows `last_id` in `room`.
 
@@ -110,7 +111,7 @@ class Publication(NamedTuple):
         return live_channel(self.room) if self.id is None else official_channel(self.room)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Page:
     """One reading of a room's log: contiguous messages, and the last id of the log (0: empty).
 
@@ -200,10 +201,10 @@ def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
     """
     if retracted:
         whose = {} if draft.user is None else {"user": draft.user}
-        event = Event("retraction", to_json({"provisionalId": draft.provisional_id, **whose}))
+        content = block("retraction", to_json({"provisionalId": draft.provisional_id, **whose}))
     else:
-        event = Event("message", wire_text(draft))
-    return Publication(draft.room, event.encode())
+        content = block("message", wire_text(draft))
+    return Publication(draft.room, content)
 
 
 def committed(commit: Commit) -> Publication:

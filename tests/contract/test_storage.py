@@ -173,9 +173,8 @@ async def test_a_commit_is_read_back_equal_as_soon_as_it_is_put(engine):
 async def test_a_log_that_a_later_version_has_written_is_read(engine):
     """In a roll-out both versions write to one table."""
     message = ["ann", "hi", "2026-01-31T12:00:00.000Z", str(uuid.uuid4())]
-    later = commit(1)
-    later.__dict__["payload"] = json.dumps([[*message, {"removes": [1], "u": "ann", "data": {"a": 1}}, 7]])
-    await engine.put(later)
+    payload = json.dumps([[*message, {"removes": [1], "u": "ann", "data": {"a": 1}}, 7]])
+    await engine.put(Commit("room", commit(1).messages, None, payload))
     log = MessageLog(engine, memory=False)
     newer = Draft.create("room", {"from": "ann", "text": "newer"}, now=0)
     assert (await log.submit(newer)).id == 2
