@@ -157,7 +157,16 @@ def removes_field(value: Any) -> tuple[int, ...]:
 
 def new_id() -> str:
     """A random UUID (version 4), in a fourth of the time of uuid.uuid4."""
-    digits = secrets.token_hex(16)
+    return new_ids(1)[0]
+
+
+def new_ids(many: int) -> list[str]:
+    """As many random UUIDs. The kernel is asked once for all: to ask takes as long as to make ten."""
+    digits = secrets.token_hex(16 * many)
+    return [_random_uuid(digits[at : at + 32]) for at in range(0, len(digits), 32)]
+
+
+def _random_uuid(digits: str) -> str:
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 

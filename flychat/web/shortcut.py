@@ -29,6 +29,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import FlychatError, Overloaded, Unavailable
+from ..fields import new_ids
 from ..messages import Draft, Message
 from ..streams import RECOVERY_PATH, StreamPlan
 from .accepting import Client
@@ -47,6 +48,7 @@ from .rate import cost_of
 from .shedding import SHED, Turn
 
 TORNADOS = 256  # connections that say nothing and stay with it: each takes 10 kB more there than here
+IDS = 64  # are made at once
 POSTED = POSTS.labels("200")
 SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
 
@@ -64,6 +66,7 @@ class Shortcut(ClientListener):
         self.base = application.paths.base
         self.cold_rooms = ColdRooms(application, self.planned, self.refuse)
         self._heads = Heads.at(0)
+        self._ids: list[str] = []  # for messages that have none
 
     def plain(self, data: bytes) -> Plain | None:
         """What these bytes ask for, if that is answered here."""
@@ -203,7 +206,7 @@ class Shortcut(ClientListener):
             fields, _ = read_fields(plain.content_type, plain.body)
             if "removes" in fields:
                 return False
-            draft = Draft.create(plain.room, fields, now=time.time())
+            draft = Draft.create(plain.room, fields, now=time.time(), new_id=self._new_id)
             if not application.chat.is_new(draft):
                 return False
         except FlychatError:
@@ -222,6 +225,10 @@ class Shortcut(ClientListener):
             draft, partial(application.charge_search, address), partial(self._stored, client, address, fields)
         )
         return True
+
+    def _new_id(self) -> str:
+        self._ids = self._ids or new_ids(IDS)
+        return self._ids.pop()
 
     def interrupted(self, client: Client, *, gone: bool) -> None:
         if not gone:  # its next request has to wait

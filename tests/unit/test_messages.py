@@ -17,7 +17,7 @@ from flychat import fields
 from flychat.client.follower import read_message
 from flychat.commits import COMMIT_BYTES, Commit, payload_item
 from flychat.errors import Forbidden, Invalid, NotFound
-from flychat.fields import NFC_SHRINKS, iso_date, new_id, room_name, user_id
+from flychat.fields import NFC_SHRINKS, iso_date, new_id, new_ids, room_name, user_id
 from flychat.messages import Draft, Message, wire_json, wire_text
 from flychat.sse import to_json
 
@@ -130,7 +130,7 @@ def test_dates_are_utc_with_milliseconds(seconds, date):
 
 
 def test_new_ids_are_random_uuids():
-    ids = {new_id() for _ in range(200)}
+    ids = {*new_ids(150), *(new_id() for _ in range(50))}
     assert len(ids) == 200
     for each in map(uuid.UUID, ids):
         assert (each.version, each.variant) == (4, uuid.RFC_4122)
