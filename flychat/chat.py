@@ -123,9 +123,7 @@ class Chat:
     ) -> asyncio.Future[Message]:
         """Stores and shows a new draft, as `post` does, without waiting; `done` is called in the end."""
         ended = self._showing.show(draft)
-        stored = self._log.submit(draft, searched)
-        stored.add_done_callback(partial(self._tell, ended, done))
-        return stored
+        return self._log.submit(draft, searched, partial(self._tell, ended, done))
 
     def _tell(self, ended: Ended, done: Stored | None, stored: asyncio.Future[Message]) -> None:
         error = stored.exception()

@@ -32,10 +32,14 @@ from collections.abc import Callable
 
 import prometheus_client
 
+from ..soon import Soon
 from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
+# Turns from a block to its pass. In the next one a store in memory has the message of which it is the
+# provisional event: both leave in one send.
+PASS_TURNS = 2
 # From 500 members on a pass begins 2 ms late, to send a message's provisional and official event in one go.
 MANY, GATHER = 500, 0.002
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
@@ -102,7 +106,7 @@ class Audience:
         if not self._passing:
             self._passing = True
             if len(self.members) < MANY:
-                self._loop.call_soon(self._begin_pass)
+                self._connections.soon(self._begin_pass)
             else:
                 self._loop.call_later(GATHER, self._begin_pass)
 
@@ -146,6 +150,7 @@ class Connections:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.soon = Soon(self.loop, PASS_TURNS)
         self._selector = selectors.DefaultSelector()
         self._lagging: dict[Connection, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()

@@ -30,11 +30,12 @@ from ..errors import Unavailable
 from ..messages import Draft, Message
 from ..storage import Engine, Hole
 from ..streams import HISTORY, REPLAY, Page, StreamPlan, StreamRequest, fitting, plan_stream
+from .drafts import Waiter
 from .memory import Rooms
 from .reading import Reader, messages_of
 from .room import DEADLINE, Room
 from .upkeep import Entry, Upkeep, Wrote
-from .view import FIRST, Common, Searched
+from .view import FIRST, Common, Searched, Told
 from .window import Window
 
 __all__ = ["Entry", "MessageLog", "Searched", "Wrote", "not_told"]
@@ -47,8 +48,8 @@ def not_published(commit: Commit) -> None:
     """Nobody listens."""
 
 
-def not_told(ids: int) -> None:
-    """Nobody counts what is searched."""
+def not_told(what: object) -> None:
+    """Nobody counts what is searched, or is called when a draft is stored."""
 
 
 class MessageLog:
@@ -109,16 +110,18 @@ class MessageLog:
             return draft
         return room.recall_at_once(draft)
 
-    def submit(self, draft: Draft, searched: Searched = not_told) -> asyncio.Future[Message]:
-        """What becomes of the draft, which is on its way: a message of the log.
+    def submit(
+        self, draft: Draft, searched: Searched = not_told, told: Told = not_told
+    ) -> asyncio.Future[Message]:
+        """What becomes of the draft, which is on its way: a message of the log. `told` is called with that.
 
         Or Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
         """
         if self._common.closing:  # the engine may be closed already
-            ending: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-            ending.set_exception(Unavailable("this process is ending"))
-            return ending
-        return self._rooms.use(draft.room).submit(draft, searched)
+            waiter = Waiter(draft, searched, told, self._common)
+            waiter.refuse(Unavailable("this process is ending"))
+            return waiter.future
+        return self._rooms.use(draft.room).submit(draft, searched, told)
 
     def withdraw(self, draft: Draft) -> None:
         """Nobody waits for the draft any more: it is refused if no put of it has begun."""

@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from ..commits import COMMIT_BYTES, payload_item
 from ..errors import FlychatError
 from ..messages import Draft, Key, Message
-from .view import Searched
+from .view import Common, Searched, Told
 
 
 class Waiter:
     """A draft on its way, since when (loop time), and the future that its POST awaits.
 
+    `told` is called with the future when that is done, soon: a callback of its own would cost 2 us more.
+
     It is known not to be in the log from `since`, when it was first sent, up to `seen`. Once it was `tried`,
     it may be there.
     """
 
-    __slots__ = ("began", "draft", "future", "searched", "seen", "tried")
+    __slots__ = ("_soon", "_told", "began", "draft", "future", "searched", "seen", "tried")
 
-    def __init__(self, draft: Draft, searched: Searched, loop: asyncio.AbstractEventLoop) -> None:
-        self.draft, self.began = draft, loop.time()
+    def __init__(self, draft: Draft, searched: Searched, told: Told, common: Common) -> None:
+        self.draft, self.began = draft, common.loop.time()
         self.searched = searched
         self.seen = draft.since
         self.tried = False
-        self.future: asyncio.Future[Message] = loop.create_future()
+        self.future: asyncio.Future[Message] = common.loop.create_future()
+        self._told, self._soon = told, common.soon
 
     def answer(self, message: Message) -> None:
         if not self.future.done():  # the one who asked may have gone
             self.future.set_result(message)
+            self._soon(partial(self._told, self.future))
 
     def refuse(self, error: FlychatError) -> None:
         if not self.future.done():
             self.future.set_exception(error)
+            self._soon(partial(self._told, self.future))
 
 
 def batch(waiting: list[Waiter], most: int) -> list[Draft]:

@@ -33,7 +33,7 @@ from ..streams import REPLAY
 from .drafts import Waiter, batch
 from .pace import Pace
 from .reading import is_full
-from .view import Common, Searched, View
+from .view import Common, Searched, Told, View
 
 Failed: TypeAlias = tuple[list[Draft], StoreFailed]
 
@@ -60,9 +60,9 @@ class Room(View):
     def writing(self) -> bool:
         return self.writer is not None or self._flying is not None
 
-    def submit(self, draft: Draft, searched: Searched) -> asyncio.Future[Message]:
+    def submit(self, draft: Draft, searched: Searched, told: Told) -> asyncio.Future[Message]:
         """See MessageLog."""
-        waiter = Waiter(draft, searched, self._common.loop)
+        waiter = Waiter(draft, searched, told, self._common)
         self._admit(waiter)
         return waiter.future
 

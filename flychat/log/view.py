@@ -20,6 +20,7 @@ from ..commits import Commit
 from ..errors import TooOld, Unavailable
 from ..messages import Draft, Key, Message
 from ..seldom import Seldom
+from ..soon import Soon
 from ..sse import BEYOND_ANY_LOG
 from ..storage import READ_BYTES, Engine, Hole
 from ..streams import HISTORY, REPLAY
@@ -37,6 +38,7 @@ SEARCH_SECONDS = 10.0  # for one of them
 TAIL_SECONDS = 3600.0  # until a tail is read again before it is used: the log may have been replaced
 
 Searched: TypeAlias = Callable[[int], None]
+Told: TypeAlias = Callable[[asyncio.Future[Message]], None]
 
 
 @dataclass(eq=False)
@@ -57,12 +59,16 @@ class Common:
     now: Callable[[], float]
     rng: random.Random
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)  # to ask costs 0.5 us
+    soon: Soon = field(init=False)
     closing: bool = False
     landed: asyncio.Event = field(default_factory=asyncio.Event)  # whenever a put without a task is answered
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))
     failing: Seldom = field(default_factory=lambda: Seldom(logger, logging.ERROR))
     mute: Seldom = field(default_factory=lambda: Seldom(logger))
+
+    def __post_init__(self) -> None:
+        self.soon = Soon(self.loop)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

@@ -653,7 +653,7 @@ async def test_a_post_that_is_too_old_or_one_too_many_is_told_so(refusal, expect
     async with served() as chat:
         refused = asyncio.get_running_loop().create_future()
         refused.set_exception(refusal)
-        chat.log.submit = lambda draft, searched: refused
+        chat.log.submit = lambda draft, searched, told: refused
         response = await post(chat, {"from": "ann", "text": "hi"})
         assert error(response) == expected
         assert json.loads(response.body)["error"]["message"] == str(refusal)

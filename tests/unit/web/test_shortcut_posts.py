@@ -211,9 +211,10 @@ FAILURES = [
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 @pytest.mark.parametrize("body", [FORM, FORM + b"&provisionalId=" + str(uuid.UUID(int=1)).encode()])
 async def test_what_fails_after_a_message_was_taken_is_told_as_tornado_tells_it(failure, body, caplog):
-    def failing(_draft, _searched):
+    def failing(_draft, _searched, told):
         future = asyncio.get_running_loop().create_future()
         future.set_exception(failure)
+        asyncio.get_running_loop().call_soon(told, future)
         return future
 
     answers = []

@@ -1,0 +1,33 @@
+"""Calls that are due in the next turn of the loop."""
+
+import asyncio
+
+import pytest
+
+from flychat.soon import Soon
+
+
+@pytest.mark.gen_test
+async def test_calls_are_made_in_the_next_turn_in_their_order():
+    loop, made = asyncio.get_running_loop(), []
+    soon = Soon(loop)
+    soon(lambda: (made.append(1), soon(lambda: made.append(3))))
+    soon(lambda: made.append(2))
+    assert made == []
+    await asyncio.sleep(0)
+    assert made == [1, 2]
+    await asyncio.sleep(0)
+    assert made == [1, 2, 3]
+
+
+@pytest.mark.gen_test
+async def test_one_that_raises_is_told_of_and_the_others_are_made_all_the_same(caplog):
+    made = []
+    soon = Soon(asyncio.get_running_loop())
+    soon(lambda: 1 / 0)
+    soon(lambda: made.append(2))
+    await asyncio.sleep(0)
+    assert made == [2]
+    [record] = caplog.records
+    assert "failed" in record.message
+    assert record.exc_info[0] is ZeroDivisionError
