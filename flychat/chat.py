@@ -31,7 +31,7 @@ KINDS = {kind: STREAMS.labels(kind) for kind in ("first", "resumed", "recovery")
 def _count(request: StreamRequest, plan: StreamPlan) -> None:
     resumed = "first" if request.last_id is None else "resumed"
     KINDS["recovery" if request.recover else resumed].inc()
-    if any(event.name == "stream-reset" for event in plan.opening):
+    if plan.opening and plan.opening[-1].name == "stream-reset":
         RESETS.labels("behind" if plan.position > (request.last_id or 0) else "ahead").inc()
 
 

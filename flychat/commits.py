@@ -98,7 +98,9 @@ class Commit:
     @property
     def size(self) -> int:
         """The bytes of the payload as this version writes it, in UTF-8. An older one, in ASCII, has more."""
-        payload = self._encode() if "\\u" in self.payload else self.payload
+        payload = self.payload
+        if "\\u" in payload:
+            payload = self._encode()
         return len(payload) if payload.isascii() else len(payload.encode())
 
     def _encode(self) -> str:

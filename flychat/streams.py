@@ -17,8 +17,7 @@ Nothing in a plan depends on who asked, because a GRIP proxy shares one answer a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import field, replace
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -58,7 +57,7 @@ class StreamRequest:
     provisional: bool = True
 
 
-@dataclass(frozen=True)
+@value
 class StreamPlan:
     """How `request` is answered: send `opening`, then `messages`, and subscribe; at a gap ask `recovery`.
 
@@ -70,6 +69,8 @@ class StreamPlan:
     opening: tuple[Event, ...]
     messages: tuple[Message, ...]
     position: int  # the id after which the stream goes on
+    _parts: tuple[bytes, ...] = field(default=(), init=False, repr=False, compare=False)
+    _size: int = field(default=-1, init=False, repr=False, compare=False)
 
     @property
     def official(self) -> str:
@@ -84,15 +85,20 @@ class StreamPlan:
         """What asks for what follows, given a position."""
         return replace(self.request, last_id=None, recover=True)
 
-    @cached_property
+    @property
     def parts(self) -> tuple[bytes, ...]:
         """The blocks to send, in order. Those of the messages are the messages' own, not copies."""
-        return (*(event.encode() for event in self.opening), *(message.block for message in self.messages))
+        if not self._parts:
+            parts = [event.encode() for event in self.opening] + [message.block for message in self.messages]
+            object.__setattr__(self, "_parts", tuple(parts))
+        return self._parts
 
-    @cached_property
+    @property
     def size(self) -> int:
         """The bytes of the parts."""
-        return sum(map(len, self.parts))
+        if self._size < 0:
+            object.__setattr__(self, "_size", sum(map(len, self.parts)))
+        return self._size
 
     def body(self) -> bytes:
         return b"".join(self.parts)

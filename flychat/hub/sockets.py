@@ -37,11 +37,8 @@ from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
-# Turns from a block to its pass. In the next one a store in memory has the message of which it is the
-# provisional event: both leave in one send.
-PASS_TURNS = 2
-# From 500 members on a pass begins 2 ms late, to send a message's provisional and official event in one go.
-MANY, GATHER = 500, 0.002
+PASS_TURNS = 2  # from an event to its pass: by then a store in memory has the message, for the same send
+MANY, GATHER = 500, 0.002  # with so many members a pass begins 2 ms late: any store has the message by then
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
 OWED_BYTES, HURRY = 32 << 20, 0.5  # where over 32 MiB of plans wait for clients, STALL is half a second
 
@@ -154,13 +151,14 @@ class Connections:
         self._selector = selectors.DefaultSelector()
         self._lagging: dict[Connection, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
+        self._number = 0  # of them
         self.clients: Counter[str] = Counter()  # connections of each
         self.loop.add_reader(self._selector, self._ready)
         HELD.set_function(self.__len__)
         LAGGING.set_function(self._lagging.__len__)
 
     def __len__(self) -> int:
-        return len(self._selector.get_map() or ())
+        return self._number
 
     def hold(self, sock: socket.socket, client: str, audience: Audience) -> Connection:
         """Takes over a connected, non-blocking socket, of one who is to join the audience."""
@@ -172,6 +170,7 @@ class Connections:
             audience.leave(held)
             raise
         self.clients[client] += 1
+        self._number += 1
         return held
 
     def owe(self, held: Connection, head: bytes, parts: tuple[bytes, ...], size: int) -> None:
@@ -211,6 +210,7 @@ class Connections:
         if (audience := held.audience) is None:
             return
         ENDED[why].inc()
+        self._number -= 1
         self.clients[held.client] -= 1
         if not self.clients[held.client]:
             del self.clients[held.client]
