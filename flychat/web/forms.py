@@ -7,10 +7,12 @@ import re
 from typing import Any
 
 from tornado import httputil
+from tornado.escape import parse_qs_bytes
 
 from .. import errors
 from ..errors import Invalid
 
+FIELDS = 1000  # of a form
 SHORT_BYTES = 8192  # of a body that has a few short fields, however they are written
 UTF_8 = {"utf-8", "utf8", "us-ascii"}  # the last is a part of it
 
@@ -38,11 +40,14 @@ def read_fields(content_type: str, body: bytes) -> tuple[dict[str, Any], bool]:
         if not isinstance(fields, dict):
             raise Invalid("body", "must be a JSON object")
         return fields, False
-    if kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        raise errors.Unsupported("the body must be JSON, a form, or multipart/form-data")
     arguments: dict[str, list[bytes]] = {}
     try:
-        httputil.parse_body_arguments(f"{kind};{parameters}", body, arguments, {})
+        if kind == "application/x-www-form-urlencoded":
+            arguments = parse_qs_bytes(body, keep_blank_values=True, max_num_fields=FIELDS)
+        elif kind == "multipart/form-data":
+            httputil.parse_body_arguments(f"{kind};{parameters}", body, arguments, {})
+        else:
+            raise errors.Unsupported("the body must be JSON, a form, or multipart/form-data")
         fields = {name: values[-1].decode() for name, values in arguments.items()}
     except (ValueError, httputil.HTTPInputError):
         raise Invalid("body", "must be a form in UTF-8") from None

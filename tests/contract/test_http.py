@@ -1034,6 +1034,12 @@ def test_the_last_value_of_a_repeated_field_counts():
     assert read_fields(FORM, b"from=a&from=b&text=c") == ({"from": "b", "text": "c"}, True)
 
 
+def test_a_form_has_a_bounded_number_of_fields():
+    assert len(read_fields(FORM, b"&".join(b"%d=" % each for each in range(1000)))[0]) == 1000
+    with pytest.raises(errors.Invalid):
+        read_fields(FORM, b"&" * 1000)
+
+
 @pytest.mark.gen_test
 async def test_data_are_stored_delivered_and_told_again_and_the_page_ignores_them():
     data = {"poll": {"question": "tea?", "answers": ["yes", "no"]}, "n": 1, "\u2028": "\u2028"}
