@@ -30,7 +30,7 @@ from .fields import (
     string_field,
     uuid_field,
 )
-from .sse import block, compact_json, on_one_line
+from .sse import block, compact_json, on_one_line, quoted
 from .values import value
 
 ERASED = "[erased]"  # in the place of a sender
@@ -53,6 +53,7 @@ class Draft:
     removes: tuple[int, ...] = ()
     data: Mapping[str, Any] | None = field(default=None, hash=False)
     erases: bool = False
+    _wire: str = field(default="", init=False, repr=False, compare=False)
 
     @classmethod
     def create(
@@ -102,6 +103,21 @@ class Draft:
     @property
     def key(self) -> Key:
         return (self.user, self.sender, self.provisional_id)
+
+    @property
+    def wire(self) -> str:
+        """What `wire_text` says of it. Made once, for its provisional event and for what it becomes."""
+        if not self._wire:
+            object.__setattr__(self, "_wire", wire_text(self))
+        return self._wire
+
+    def at(self, id: int) -> Message:
+        """The message that it becomes at this place in the log."""
+        said = (self.sender, self.text, self.date, self.provisional_id)
+        message = Message(id, *said, self.user, None, self.removes, None, self.data, self.erases)
+        wire = f'{{"id":{id},{self.wire[1:]}'  # the same fields
+        object.__setattr__(message, "_block", block("message", wire, id))
+        return message
 
 
 @value
@@ -187,11 +203,11 @@ def wire_text(message: Draft | Message) -> str:
     if isinstance(message, Message):
         id = f'"id":{message.id},'
         removed = "" if message.removed is None else f',"removed":{message.removed}'
-    user = "" if message.user is None else f',"user":{compact_json(message.user)}'
+    user = "" if message.user is None else f',"user":{quoted(message.user)}'
     removes = f',"removes":{compact_json(message.removes)}' if message.removes else ""
     data = "" if message.data is None else f',"data":{compact_json(message.data)}'
     return on_one_line(
-        f'{{{id}"from":{compact_json(message.sender)},"text":{compact_json(message.text)},'
-        f'"date":{compact_json(message.date)},"provisionalId":{compact_json(message.provisional_id)}'
+        f'{{{id}"from":{quoted(message.sender)},"text":{quoted(message.text)},'
+        f'"date":{quoted(message.date)},"provisionalId":{quoted(message.provisional_id)}'
         f"{user}{removes}{removed}{data}}}"
     )

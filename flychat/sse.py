@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from json.encoder import encode_basestring
 from typing import Any
 
 from .values import value
@@ -19,6 +20,7 @@ from .values import value
 BEYOND_ANY_LOG = 10**18  # still fits a 64-bit column
 EVENT_BYTES = 1 << 20  # of one event are read; the longest that flychat writes has some 30 kB
 BYTE_ORDER_MARK = "\ufeff"
+quoted = encode_basestring  # a string as compact JSON has it
 compact_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _DECIMAL = re.compile(r"[0-9]+", re.ASCII)
 

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from .commits import Commit
-from .messages import Draft, Message, wire_text
+from .messages import Draft, Message
 from .sse import Event, block, read_position, to_json
 from .values import value
 
@@ -209,7 +209,7 @@ def provisional(draft: Draft, *, retracted: bool = False) -> Publication:
         whose = {} if draft.user is None else {"user": draft.user}
         content = block("retraction", to_json({"provisionalId": draft.provisional_id, **whose}))
     else:
-        content = block("message", wire_text(draft))
+        content = block("message", draft.wire)
     return Publication(draft.room, content)
 
 

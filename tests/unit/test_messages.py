@@ -165,6 +165,8 @@ def test_the_text_on_the_wire_is_the_json_of_the_fields(sender, text, more, id, 
     assert b"\xe2\x80\xa8" not in message.block
     one = replace(draft(), sender=sender, text=text, **more)
     assert wire_text(one) == to_json(wire_json(one))
+    assert replace(one.at(id)) == one.at(id)
+    assert replace(one.at(id)).block == one.at(id).block, "made anew it has the same block"
     stored = Commit("room", (message,))
     assert Commit.read("room", id, stored.payload) == stored
     assert read_message(json.loads(message.json)) == message, "the client understands it"
