@@ -46,8 +46,7 @@ async def back_up(path: str, file: str) -> int:
 
 def _new(file: str) -> tuple[int, str]:
     """An empty file beside it, which SQLite takes for none."""
-    if os.path.lexists(file):
-        raise Misconfigured(f'"{file}" is there already: a backup needs a new name')
+    _check_new(file)
     folder, name = os.path.split(file)
     if not name:
         raise Misconfigured(f'"{file}" is no name of a file')
@@ -57,9 +56,20 @@ def _new(file: str) -> tuple[int, str]:
         raise Misconfigured(f'"{file}" cannot be made: {error.strerror}') from None
 
 
+def _check_new(file: str) -> None:
+    if os.path.lexists(file):
+        raise Misconfigured(f'"{file}" is there already: a backup needs a new name')
+
+
 def _finished(descriptor: int, unfinished: str, file: str) -> int:
     os.fsync(descriptor)
-    os.rename(unfinished, file)
+    try:
+        os.link(unfinished, file)  # which replaces nothing that has come meanwhile
+    except OSError:  # perhaps this file system has no links
+        _check_new(file)
+        os.rename(unfinished, file)
+    else:
+        os.unlink(unfinished)
     folder = os.open(os.path.dirname(os.path.abspath(file)), os.O_RDONLY)
     try:
         os.fsync(folder)

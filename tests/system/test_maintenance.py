@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import io
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -19,6 +21,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from flychat.commits import Commit
+from flychat.errors import Misconfigured
 from flychat.fields import iso_date
 from flychat.hub import local as local_module
 from flychat.log import MessageLog
@@ -782,6 +785,25 @@ async def test_a_backup_that_is_broken_off_leaves_nothing(tmp_path):
         await begun
     assert not list(tmp_path.glob("copy*"))
     await log.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize("has_links", [True, False])
+async def test_a_backup_replaces_nothing_that_has_come_meanwhile(has_links, tmp_path, monkeypatch):
+    def refused(*arguments):
+        raise PermissionError(errno.EPERM, "no hard links on this file system")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refused)
+    await (await SqliteEngine.open(str(tmp_path / "flychat.db"))).close()
+    first, second = (
+        asyncio.create_task(back_up(str(tmp_path / "flychat.db"), str(tmp_path / "copy.db")))
+        for _ in range(2)
+    )
+    done = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(each) for each in done if isinstance(each, Exception)] == [Misconfigured]
+    assert [each.name for each in tmp_path.glob("copy*")] == ["copy.db"]
+    assert (tmp_path / "copy.db").stat().st_nlink == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
