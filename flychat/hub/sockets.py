@@ -3,7 +3,8 @@
 What a connection costs while it is held is its socket and a cursor; no task, no queue. Publishing encodes
 nothing: a block is framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to
 its backlog, and a pass sends each connection, in one `send`, everything between its cursor and the end.
-Blocks that come while a pass is under way go out with it, or in the next one.
+Blocks that come while a pass is under way go out with it, or in the next one. It begins PASS_TURNS after its
+first block, when a store in memory has the message of that event; or then a turn later, behind the answer.
 
 A connection whose socket is full lags:
 
@@ -29,6 +30,7 @@ import selectors
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 
 import prometheus_client
 
@@ -37,7 +39,7 @@ from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
-PASS_TURNS = 2  # from an event to its pass: by then a store in memory has the message, for the same send
+PASS_TURNS = 2  # of the loop
 MANY, GATHER = 500, 0.002  # with so many members a pass begins 2 ms late: any store has the message by then
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
 OWED_BYTES, HURRY = 32 << 20, 0.5  # where over 32 MiB of plans wait for clients, STALL is half a second
@@ -47,7 +49,6 @@ LAGGING = prometheus_client.Gauge("flychat_streams_lagging", "Of these, those wh
 _ENDED = prometheus_client.Counter("flychat_streams_ended", "Streams that ended here, and why", ["why"])
 WHYS = ("left", "behind", "stalled", "drained", "expired", "revoked", "private", "unsure")
 ENDED = {why: _ENDED.labels(why) for why in WHYS}
-
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
@@ -60,8 +61,7 @@ class Connection:
     __slots__ = ("audience", "client", "cursor", "lagging", "owed", "socket", "took")
 
     def __init__(self, sock: socket.socket, client: str, audience: Audience) -> None:
-        self.socket = sock
-        self.client = client
+        self.socket, self.client = sock, client
         self.audience: Audience | None = audience
         self.cursor = NOWHERE
         self.owed: tuple[Owed, ...] = ()
@@ -103,12 +103,15 @@ class Audience:
         if not self._passing:
             self._passing = True
             if len(self.members) < MANY:
-                self._connections.soon(self._begin_pass)
+                self._connections.soon(partial(self._begin_pass, self.backlog.end))
             else:
                 self._loop.call_later(GATHER, self._begin_pass)
 
-    def _begin_pass(self) -> None:
-        self._pass(list(self.members), 0, self.backlog.end)
+    def _begin_pass(self, first: int = NOWHERE) -> None:
+        if self.backlog.end > first:  # more has come since
+            self._connections.then(self._begin_pass)
+        else:
+            self._pass(list(self.members), 0, self.backlog.end)
 
     def _pass(self, members: list[Connection], at: int, upto: int) -> None:
         """Serves a slice of the members, then has itself called for the next one."""
@@ -147,7 +150,7 @@ class Connections:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.soon = Soon(self.loop, PASS_TURNS)
+        self.soon, self.then = Soon(self.loop, PASS_TURNS), Soon(self.loop)
         self._selector = selectors.DefaultSelector()
         self._lagging: dict[Connection, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
@@ -273,10 +276,7 @@ class Connections:
             self.cut(held, _why(error))
 
     def _catch_up(self, held: Connection) -> int:
-        """A lagging connection has room: first what it is owed, then the backlog from its cursor.
-
-        Says how many bytes it took.
-        """
+        """A lagging connection has room, for what it is owed, or the backlog; says how many bytes it took."""
         audience = held.audience
         assert audience is not None
         held.took = self.loop.time()

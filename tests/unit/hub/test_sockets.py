@@ -276,6 +276,44 @@ async def test_a_held_connection_has_the_options_of_the_socket_that_accepted_it(
 
 
 @pytest.mark.gen_test
+async def test_both_events_of_a_message_that_a_store_in_memory_has_leave_in_one_send_behind_the_answer(
+    monkeypatch,
+):
+    sent, send = [], Connections.send
+    monkeypatch.setattr(
+        Connections, "send", lambda self, held, data: (sent.append(data), send(self, held, data))[1]
+    )
+    async with served() as chat:
+        chat.engine.submit = chat.engine.engine.submit  # without faults it is done in the loop
+        await chat.post("the room is in memory")
+        clients = [await chat.stream(1) for _ in range(3)]
+        sent.clear()
+        chat.application.chat.submit(draft("hi"), done=lambda stored: sent.append(stored.result().id))
+        for client in clients:
+            assert await client.until_id(2) == [2]
+        answer, *blocks = sent
+        assert answer == 2
+        assert [block.count(b"event: message") for block in blocks] == [2, 2, 2]
+
+
+@pytest.mark.gen_test
+async def test_a_pass_waits_for_more_once():
+    sent, turns = [], 0
+    connections = Connections()
+    connections.send = lambda held, data: (sent.append((turns, data)), len(data))[1]
+    audience = Audience(connections, lambda held: None, chunked=False)
+    ours, theirs = socket.socketpair()
+    audience.join(connections.hold(ours, "client", audience))
+    for block in b"abcd":
+        audience.feed(bytes([block]))
+        await asyncio.sleep(0)
+        turns += 1
+    assert sent == [(2, b"abc")]
+    connections.close(lambda: b"")
+    theirs.close()
+
+
+@pytest.mark.gen_test
 async def test_a_socket_that_cannot_be_watched_is_closed_and_leaves_nothing_behind(monkeypatch):
     async with served() as chat:
 
