@@ -50,8 +50,9 @@ class HeldByProxy(Shortcut):
         believed = way.vouched or self.application.access.all_public or not plain.request.recover
         if not way.proxied or not believed or not keeps_alive(plain.headers):
             return False
-        self.forget(client)
-        self.cold_rooms.read(Asked(client, plain.request, size, address, time.monotonic()))
+        if self.taken(client, size):
+            self.busy(client)
+            self.cold_rooms.read(Asked(client, plain, address, time.monotonic()))
         return True
 
     def hold(self, plan: StreamPlan, asked: Asked) -> None:
