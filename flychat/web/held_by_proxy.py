@@ -43,7 +43,8 @@ class HeldByProxy(Shortcut):
         recovery, read = plain_recovery(data, self.base), self.application.recovery
         if recovery is None or read is None or (asked := read([recovery.grip_last])) is None:
             return None
-        return PlainStream(replace(asked.request, provisional=recovery.provisional), recovery.headers)
+        request = asked.request if recovery.provisional else replace(asked.request, provisional=False)
+        return PlainStream(request, recovery.headers)
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
         way = self.application.way(plain.headers)
