@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import random
 import uuid
@@ -682,17 +683,20 @@ async def test_if_who_reads_is_cancelled_all_others_have_it_read_once_more_and_n
     asked = [asyncio.create_task(ask()) for _ in range(4)]
     await a_few_turns()
     assert len(calls) == begun
+    late = [asyncio.create_task(ask())]
+    await a_few_turns()
     for task in asked[:2]:
         task.cancel()
     await asyncio.wait(asked[:2])
     assert all(task.cancelled() for task in asked[:2])
-    late = asyncio.create_task(ask())
+    await a_few_turns()
+    late.append(asyncio.create_task(ask()))
     await a_few_turns()
     if not begun:
         turns.release()
     go.set()
     assert await asyncio.gather(*asked[2:]) == [1 + begun] * 2
-    assert await late == (3 if begun else 1)
+    assert await asyncio.gather(*late) == [3 if begun else 1] * 2
     await a_few_turns()
     assert [*reads._next, *reads._running, *reads._tasks] == []
     assert not turns.locked()
@@ -713,6 +717,28 @@ async def test_a_read_that_fails_for_the_others_of_one_who_was_cancelled_fails_f
     asked[0].cancel()
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, Unavailable, Unavailable]
+
+
+@pytest.mark.gen_test
+async def test_that_a_read_failed_for_which_nobody_waits_any_more_is_not_told_as_unheard():
+    told, reads, go = [], SharedReads(), asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    async def read():
+        await go.wait()
+        raise Unavailable("now")
+
+    asked = [asyncio.create_task(reads.get("key", read, contextlib.nullcontext())) for _ in range(2)]
+    await a_few_turns()
+    for task in asked:
+        task.cancel()
+        await a_few_turns()
+    go.set()
+    while reads._tasks:  # noqa: ASYNC110 - each turn of the loop counts
+        await asyncio.sleep(0)
+    del task, asked  # which keep what they waited for
+    gc.collect()
+    assert not told
 
 
 @pytest.mark.gen_test
