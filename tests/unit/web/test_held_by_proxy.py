@@ -28,6 +28,7 @@ from tests.support.two_ports import (
     two_ports,
 )
 
+HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 REFUSALS = [
     Unavailable("mute"),
     Broken("away"),
@@ -277,13 +278,36 @@ async def test_a_recovery_is_a_request_under_way_and_its_connection_is_not_looke
 
 
 @pytest.mark.gen_test
+async def test_what_comes_on_a_connection_while_a_plan_is_made_is_not_looked_at_before_the_answer():
+    async with behind_proxies() as (chat, port, _):
+        connection, plan, planned = await Connection.open(port), chat.application.chat.plan, []
+
+        def noted(request, client):
+            planned.append(request.last_id)
+            return plan(request, client)
+
+        chat.application.chat.plan = noted
+        await connection.ask(recovery())  # from now on the connection is watched
+        async with reading(chat) as (begun, go):
+            connection.writer.write(recovery())
+            await begun.wait()
+            connection.writer.write(recovery(OF_136))
+            await asked(port, HEALTHZ)  # it has come by now
+            assert planned == [1, 1]
+            go.set()
+            assert b"\nid: 2\n" in await connection.answer()
+            assert b"\nid: 2\n" not in await connection.answer()
+        assert planned == [1, 1, 2]
+
+
+@pytest.mark.gen_test
 async def test_a_proxy_that_has_ended_its_side_is_answered_all_the_same():
     async with behind_proxies() as (chat, port, _), reading(chat) as (begun, go):
         connection = await Connection.open(port)
         connection.writer.write(recovery())
         await begun.wait()
         connection.writer.write_eof()
-        await asyncio.wait_for(asked(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), WAIT)  # it is seen
+        await asked(port, HEALTHZ)  # it has been seen by now
         go.set()
         assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
         assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
