@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import jwt
-from gripcontrol import Channel, create_grip_channel_header, parse_grip_uri, validate_sig
+from gripcontrol import parse_grip_uri, validate_sig
 from jwt.algorithms import get_default_algorithms, has_crypto
 
 from ..access import Pass
@@ -35,6 +36,8 @@ from . import Asked
 
 TOKEN_SECONDS = 3600
 PUBLIC = ("ES256", "RS256")  # with which a hosted proxy may sign, if not with a shared secret
+_KEEP_ALIVE = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
+_USUAL = re.compile(r"\s*messages-([^;,\s]+); last-id=([0-9]{1,18})\s*")  # what `Grip-Last` is nearly always
 
 
 def grip_headers(
@@ -51,16 +54,16 @@ def grip_headers(
     Where there are signals, keep-alives come between whatever else comes: to a client that knows no signals
     a stream with nothing else would be silent.
     """
-    channels = [Channel(plan.official, plan.position), *map(Channel, plan.others)]
+    # Written out, in gripcontrol's words, which took three times as long.
+    channels = [f"{plan.official}; prev-id={plan.position}", *plan.others]
     if pass_ is not None:
-        channels.append(Channel(pass_.channel, pass_.position))
+        channels.append(f"{pass_.channel}; prev-id={pass_.position}")
     path = base_path + (RECOVERY_PATH if plan.request.provisional else OFFICIAL_PATH)
-    keep_alive = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
     mode = "; mode=interval" if signals else ""
     return {
         "Grip-Hold": "stream",
-        "Grip-Channel": create_grip_channel_header(channels),
-        "Grip-Keep-Alive": f"{keep_alive}; format=cstring; timeout={KEEP_ALIVE_SECONDS}{mode}",
+        "Grip-Channel": ", ".join(channels),
+        "Grip-Keep-Alive": f"{_KEEP_ALIVE}; format=cstring; timeout={KEEP_ALIVE_SECONDS}{mode}",
         "Grip-Link": f"<{path}>; rel=next; timeout={seconds}",
     }
 
@@ -70,20 +73,21 @@ def read_grip_last(values: Sequence[str]) -> Asked | None:
 
     None if no part names the official channel of a room, with a position.
     """
+    if len(values) == 1 and (usual := _USUAL.fullmatch(values[0])):  # read alike, in half the time
+        request = _recovery(usual[1], int(usual[2]))
+        return None if request is None else Asked(request, None)
     request, pass_ = None, None
     for part in ",".join(values).split(","):
         channel, *parameters = (piece.strip() for piece in part.split(";"))
         last_id = next((p.removeprefix("last-id=") for p in parameters if p.startswith("last-id=")), "")
-        request = request or _recovery(channel, last_id)
+        prefix, _, room = channel.partition("-")
+        if prefix == "messages" and (position := read_position(last_id)) is not None:
+            request = request or _recovery(room, position)
         pass_ = pass_ or Pass.read(channel, last_id)
     return None if request is None else Asked(request, pass_)
 
 
-def _recovery(channel: str, last_id: str) -> StreamRequest | None:
-    prefix, _, room = channel.partition("-")
-    position = read_position(last_id)
-    if prefix != "messages" or position is None:
-        return None
+def _recovery(room: str, position: int) -> StreamRequest | None:
     try:
         return StreamRequest(room_name(unquote(room)), position, recover=True)
     except Refused:

@@ -1,8 +1,9 @@
 """How the log is read: equal reads in flight are one, what fails is tried again, and commits become pages.
 
 A read is shared only by those who asked before it began, so nobody is given an answer that is older than the
-question. As many as keep the store busy go on at once (with more, the loop would be given their answers in
-bunches, and live messages wait for those). The others wait for their turn, and have not begun: so the more
+question. Who asks first reads, and the others wait; if the first is cancelled, a task reads for them, from
+the beginning. As many as keep the store busy go on at once (with more, the loop would be given their answers
+in bunches, and live messages wait for those). The others wait for their turn, and have not begun: so the more
 there is to read, the more share it. After a restart, when all come back, a room is read once or twice.
 What a message is waiting for that is to be stored is read at once: reads never starve writes.
 
@@ -18,7 +19,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ..commits import Commit
 from ..errors import Overloaded, Unavailable
@@ -33,12 +34,21 @@ READ_SECONDS = 2.0  # for which a reading that fails is tried again
 OVERLOAD_SECONDS = 15.0  # that the oldest reading may have waited when another one is asked for
 
 
+class Shared(Generic[T]):
+    """One read: what comes of it, and how many wait for that besides who reads."""
+
+    def __init__(self) -> None:
+        self.result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.others = 0
+
+
 class SharedReads:
     """Equal reads in flight become one: the one that begins after all of them were asked for."""
 
     def __init__(self) -> None:
-        self._next: dict[Hashable, asyncio.Task[Any]] = {}  # not yet begun
-        self._running: dict[Hashable, asyncio.Task[Any]] = {}
+        self._next: dict[Hashable, Shared[Any]] = {}  # not yet begun
+        self._running: dict[Hashable, Shared[Any]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # where who read has gone
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether there is a read to share."""
@@ -46,22 +56,51 @@ class SharedReads:
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[T]], turns: Turns) -> T:
         """What `read` returns or raises, called by this or by an equal request, in its turn."""
-        task: asyncio.Task[T] | None = self._next.get(key)
-        if task is None:
-            task = self._next[key] = asyncio.create_task(self._begin(key, read, turns))
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # if all have gone
-        return await asyncio.shield(task)
-
-    async def _begin(self, key: Hashable, read: Callable[[], Awaitable[T]], turns: Turns) -> T:
-        if (running := self._running.get(key)) is not None:
-            await asyncio.wait([running])
-        async with turns:
-            task = self._running[key] = self._next.pop(key)
+        shared: Shared[T] | None = self._next.get(key)
+        if shared is not None:
+            shared.others += 1
             try:
-                return await read()
+                return await asyncio.shield(shared.result)
             finally:
-                if self._running.get(key) is task:
-                    del self._running[key]
+                shared.others -= 1
+        shared = self._next[key] = Shared()
+        try:
+            await self._read(key, shared, read, turns)
+        except asyncio.CancelledError:
+            if shared.others:
+                task = asyncio.create_task(self._read(key, shared, read, turns))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            else:
+                _remove(self._next, key, shared)
+                shared.result.cancel()
+            raise
+        return shared.result.result()
+
+    async def _read(
+        self, key: Hashable, shared: Shared[T], read: Callable[[], Awaitable[T]], turns: Turns
+    ) -> None:
+        """Tells all who wait what comes of it."""
+        await asyncio.sleep(0)  # so it is shared by those who ask in the same turn of the loop
+        if (running := self._running.get(key)) is not None:
+            await asyncio.wait([running.result])
+        async with turns:
+            _remove(self._next, key, shared)
+            self._running[key] = shared
+            try:
+                result = await read()
+            except Exception as error:
+                shared.result.set_exception(error)
+                shared.result.exception()  # is not to be told as unheard if all have gone
+            else:
+                shared.result.set_result(result)
+            finally:
+                _remove(self._running, key, shared)
+
+
+def _remove(reads: dict[Hashable, Shared[Any]], key: Hashable, shared: Shared[Any]) -> None:
+    if reads.get(key) is shared:  # and not another one, which has begun meanwhile
+        del reads[key]
 
 
 class Reader:
@@ -69,9 +108,10 @@ class Reader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._loop = asyncio.get_running_loop()  # to ask for it costs 0.5 us
         self._shared = SharedReads()
         self._turns = asyncio.Semaphore(engine.reads)
-        self._lowest: dict[str, int] = {}  # position of those who wait for what follows theirs in a room
+        self._positions: dict[str, list[int]] = {}  # of those who share the next reading of a room
         # Since when (loop time), oldest first: in a dict it would be behind all that have gone meanwhile.
         self._under_way: OrderedDict[object, float] = OrderedDict()
         self._answered = self._mute = -math.inf  # when the store last did answer, and was last given up
@@ -88,7 +128,7 @@ class Reader:
         """
         if key not in self._shared:
             self.check_load()
-        turn, asked = object(), asyncio.get_running_loop().time()
+        turn, asked = object(), self._loop.time()
 
         async def begin() -> T:
             if self._mute > asked:  # otherwise those at the end of a long queue would wait for minutes
@@ -108,17 +148,20 @@ class Reader:
     async def following(self, room: str, last_id: int) -> Page:
         """What follows a position, if it can be replayed; else the newest HISTORY. Raises as `newest`."""
         key = (room, "after")
-        self._lowest[room] = min(last_id, self._lowest[room]) if key in self._shared else last_id
+        if key not in self._shared:
+            self._positions[room] = []
+        positions = self._positions[room]
+        positions.append(last_id)
 
         async def read() -> tuple[int, Page]:
-            lowest = self._lowest.pop(room)
+            lowest = min(positions)
             return lowest, await self.patient(lambda: self._following(room, lowest))
 
         try:
             lowest, page = await self.share(key, read)
         finally:
             if key not in self._shared:
-                self._lowest.pop(room, None)  # where the reading was refused
+                self._positions.pop(room, None)
         if lowest == last_id or replay(page, last_id) is not None:
             return page
         # It is of no use here: the lowest position was too far behind, or this one is ahead of the log.
@@ -151,7 +194,7 @@ class Reader:
     def check_load(self) -> None:
         """Raises Overloaded while readings wait for each other for too long."""
         oldest = next(iter(self._under_way.values()), math.inf)
-        if asyncio.get_running_loop().time() - oldest > OVERLOAD_SECONDS:
+        if self._loop.time() - oldest > OVERLOAD_SECONDS:
             raise Overloaded
 
     async def patient(self, read: Callable[[], Awaitable[T]]) -> T:
@@ -159,7 +202,7 @@ class Reader:
 
         Raises Hole, Broken, Unavailable.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         pause, failed = 0.0, 0.0
         while True:
             self._check_open()

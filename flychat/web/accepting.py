@@ -39,12 +39,13 @@ logger = logging.getLogger(__name__)
 
 
 class Client:
-    """A connection, from one request to the next. While `posted` is there, its POST is under way."""
+    """A connection, from one request to the next; `posted` is the message of the one that is answered."""
 
-    __slots__ = ("address", "partial", "posted", "since", "socket", "turn", "watched")
+    __slots__ = ("address", "answered", "partial", "posted", "since", "socket", "turn", "watched")
 
     def __init__(self, connection: socket.socket, address: Any) -> None:
         self.socket, self.address = connection, address
+        self.answered = False  # its request is consumed, and its answer under way
         self.posted: Draft | None = None
         self.watched = False
         self.partial = False  # only a part of its next request was there

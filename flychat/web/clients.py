@@ -70,14 +70,14 @@ class ClientListener(AcceptingListener):
 
     def look(self, client: Client) -> None:
         try:
-            data = client.socket.recv(PEEK_BYTES if client.posted is None else 1, socket.MSG_PEEK)
+            data = client.socket.recv(1 if client.answered else PEEK_BYTES, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
-            if client.posted is None:
+            if not client.answered:
                 self.wait_for(client, Turn.NEW if client.turn is Turn.NEW else Turn.DUE)
             return None
         except OSError:
             data = b""
-        if client.posted is not None:
+        if client.answered:
             self.interrupted(client, gone=not data)
         elif data:
             self.serve(client, data)
@@ -87,7 +87,7 @@ class ClientListener(AcceptingListener):
 
     def wait_for(self, client: Client, turn: Turn = Turn.DUE) -> None:
         """Waits for the client's next request, but not for ever."""
-        client.since, client.turn = self._loop.time(), turn
+        client.since, client.turn, client.answered = self._loop.time(), turn, False
         self._idle.pop(client, None)
         self._idle[client] = None
         self._watch(client)
@@ -108,6 +108,7 @@ class ClientListener(AcceptingListener):
 
     def busy(self, client: Client) -> None:
         """The client is being answered: however long that takes, it is not idle."""
+        client.answered = True
         self._idle.pop(client, None)
         self._watch(client)
 

@@ -4,7 +4,7 @@ The first who waits for a room has its log read, in a task. The others are a lin
 they are answered from what is in memory then, some in each turn of the loop. Who finds nothing there (the
 first was refused, or asked for less of the past) gets a task of his own.
 
-Where the store has not answered, the client is told so: Tornado would ask it once more, for as long again.
+Who may not have a stream, or cannot, is told so here: the request is consumed, so Tornado has none.
 """
 
 from __future__ import annotations
@@ -14,35 +14,33 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
-from ..errors import FlychatError, Unavailable
-from ..streams import StreamPlan, StreamRequest
+from ..errors import FlychatError
+from ..streams import StreamPlan
 from .accepting import LET_IN_AT_ONCE, Client
 from .application import BaseApplication
+from .plain import PlainStream
 
 
 class Asked(NamedTuple):
-    """A stream that waits for its plan. `size` bytes of the request are still in the kernel."""
+    """A stream that waits for its plan. The request is consumed."""
 
     client: Client
-    request: StreamRequest
-    size: int
+    plain: PlainStream
     address: str
     since: float = 0.0  # time.monotonic
 
 
 class ColdRooms:
-    """`answer` is called with a plan, or without one where something is against it: then nothing was done.
-
-    Or `refuse` is, where the store has not answered in time.
-    """
+    """`answer` is called with a plan, or `refuse` with what is against it; `drop` if the client is let go."""
 
     def __init__(
         self,
         application: BaseApplication,
-        answer: Callable[[Asked, StreamPlan | None], None],
-        refuse: Callable[[Asked, Unavailable], None],
+        answer: Callable[[StreamPlan, Asked], None],
+        refuse: Callable[[FlychatError, Asked], None],
+        drop: Callable[[Client], None],
     ) -> None:
-        self._application, self._answer, self._refuse = application, answer, refuse
+        self._application, self._answer, self._refuse, self._drop = application, answer, refuse, drop
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._others: dict[str, deque[Asked]] = {}  # who waits for the first of a room
@@ -50,10 +48,10 @@ class ColdRooms:
     def wait(self, asked: Asked) -> None:
         """Answers when there is a plan. The client is under way from now on."""
         self._application.begin(asked.client)
-        if (others := self._others.get(asked.request.room)) is not None:
+        if (others := self._others.get(asked.plain.room)) is not None:
             others.append(asked)
         else:
-            self._others[asked.request.room] = deque()
+            self._others[asked.plain.room] = deque()
             self._spawn(self._lead(asked))
 
     def read(self, asked: Asked) -> None:
@@ -67,7 +65,7 @@ class ColdRooms:
             task.cancel()
         for others in self._others.values():
             for asked in others:
-                asked.client.socket.close()
+                self._drop(asked.client)
                 self._application.end(asked.client)
             others.clear()
 
@@ -80,21 +78,18 @@ class ColdRooms:
         try:
             await self._read(asked)
         finally:
-            self._follow(asked.request.room)
+            self._follow(asked.plain.room)
 
     async def _read(self, asked: Asked) -> None:
         try:
-            plan = await self._application.chat.plan(asked.request, asked.address)
+            plan = await self._application.chat.plan(asked.plain.request, asked.address)
         except FlychatError as error:
-            if type(error) is Unavailable:  # and neither a refusal nor a fault, which take no time
-                self._refuse(asked, error)
-            else:
-                self._answer(asked, None)
+            self._refuse(error, asked)
         except BaseException:
-            asked.client.socket.close()
+            self._drop(asked.client)
             raise
         else:
-            self._answer(asked, plan)
+            self._answer(plan, asked)
         finally:
             self._application.end(asked.client)
 
@@ -102,11 +97,11 @@ class ColdRooms:
         others = self._others[room]
         for _ in range(min(LET_IN_AT_ONCE, len(others))):
             asked = others.popleft()
-            plan = self._application.chat.plan_at_once(asked.request, asked.address)
+            plan = self._application.chat.plan_at_once(asked.plain.request, asked.address)
             if plan is None:
                 self._spawn(self._read(asked))
             else:
-                self._answer(asked, plan)
+                self._answer(plan, asked)
                 self._application.end(asked.client)
         if others:
             self._loop.call_soon(self._follow, room)

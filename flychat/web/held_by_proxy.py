@@ -43,15 +43,17 @@ class HeldByProxy(Shortcut):
         recovery, read = plain_recovery(data, self.base), self.application.recovery
         if recovery is None or read is None or (asked := read([recovery.grip_last])) is None:
             return None
-        return PlainStream(replace(asked.request, provisional=recovery.provisional), recovery.headers)
+        request = asked.request if recovery.provisional else replace(asked.request, provisional=False)
+        return PlainStream(request, recovery.headers)
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
         way = self.application.way(plain.headers)
         believed = way.vouched or self.application.access.all_public or not plain.request.recover
         if not way.proxied or not believed or not keeps_alive(plain.headers):
             return False
-        self.forget(client)
-        self.cold_rooms.read(Asked(client, plain.request, size, address, time.monotonic()))
+        if self.taken(client, size):
+            self.busy(client)
+            self.cold_rooms.read(Asked(client, plain, address, time.monotonic()))
         return True
 
     def hold(self, plan: StreamPlan, asked: Asked) -> None:

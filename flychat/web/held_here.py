@@ -29,11 +29,12 @@ class HeldHere(Shortcut):
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
         self.forget(client)
-        asked = Asked(client, plain.request, size, address)
-        if plan := self.application.chat.plan_at_once(plain.request, address):
-            self.planned(asked, plan)
-        else:
-            self.cold_rooms.wait(asked)
+        if self.taken(client, size):
+            asked = Asked(client, plain, address)
+            if plan := self.application.chat.plan_at_once(plain.request, address):
+                self.hold(plan, asked)
+            else:
+                self.cold_rooms.wait(asked)
         return True
 
     def hold(self, plan: StreamPlan, asked: Asked) -> None:

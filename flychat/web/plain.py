@@ -144,6 +144,8 @@ def plain_recovery(data: bytes, base_path: str = "") -> PlainRecovery | None:
     headers = _known(lines, KNOWN["recovery"])
     if not _HOST.fullmatch(headers.get("host", "?")) or "grip-last" not in headers:
         return None
+    if prefers(headers.get("accept", "*/*"), "text/html", "application/json"):  # a page, if it is refused
+        return None
     return PlainRecovery(headers["grip-last"], path == base_path + RECOVERY_PATH, headers)
 
 

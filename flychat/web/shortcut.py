@@ -28,7 +28,7 @@ import time
 from functools import partial
 from typing import Any
 
-from ..errors import FlychatError, Overloaded, Unavailable
+from ..errors import FlychatError, Overloaded
 from ..fields import new_ids
 from ..messages import Draft, Message
 from ..streams import RECOVERY_PATH, StreamPlan
@@ -41,7 +41,16 @@ from .forms import read_fields
 from .heads import Heads, refusal, with_body
 from .listener import Connection, taken_from
 from .messages import again
-from .plain import Plain, PlainPost, PlainStream, begun_post, is_whole_post, origin_of, plain_request
+from .plain import (
+    Plain,
+    PlainPost,
+    PlainStream,
+    begun_post,
+    is_whole_post,
+    keeps_alive,
+    origin_of,
+    plain_request,
+)
 from .posted import log_post
 from .problems import Problem, problem_of
 from .rate import cost_of
@@ -64,7 +73,7 @@ class Shortcut(ClientListener):
         super().initialize(application, *args, shedding=application.shedding, **kwargs)
         self.application = application
         self.base = application.paths.base
-        self.cold_rooms = ColdRooms(application, self.planned, self.refuse)
+        self.cold_rooms = ColdRooms(application, self.hold, self.refuse, self.drop)
         self._heads = Heads.at(0)
         self._ids: list[str] = []  # for messages that have none
 
@@ -73,34 +82,27 @@ class Shortcut(ClientListener):
         return plain_request(data, self.base)
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
-        """Has it planned, now or when its log is read; False if something is against it: nothing was done."""
+        """Has it planned, now or when its log is read; False if it is not for here: nothing was done."""
         raise NotImplementedError
 
     def hold(self, plan: StreamPlan, asked: Asked) -> None:
-        """Answers with the plan. The request is consumed, and nobody watches the client."""
+        """Answers with the plan."""
         raise NotImplementedError
 
-    def planned(self, asked: Asked, plan: StreamPlan | None) -> None:
-        """Answers. Where there is no plan, Tornado refuses what it asks for itself."""
-        if plan is None:
-            self.hand_over(asked.client)
-        elif self._taken(asked):
-            self.hold(plan, asked)
+    def refuse(self, error: FlychatError, asked: Asked) -> None:
+        """Answers that there is no plan."""
+        request, paths = asked.plain.request, self.application.paths
+        path = paths.base + RECOVERY_PATH if request.recover else paths.messages(request.room)
+        stays = keeps_alive(asked.plain.headers)
+        if self.send(asked.client, self._problem(problem_of(error), "GET", path, stays=stays)):
+            (self.wait_for if stays else self.drop)(asked.client)
 
-    def refuse(self, asked: Asked, error: Unavailable) -> None:
-        """The store has not answered."""
-        if self._taken(asked):
-            request, paths = asked.request, self.application.paths
-            path = paths.base + RECOVERY_PATH if request.recover else paths.messages(request.room)
-            if self.send(asked.client, self._problem(problem_of(error), "GET", path)):
-                self.wait_for(asked.client)
-
-    def _taken(self, asked: Asked) -> bool:
+    def taken(self, client: Client, size: int) -> bool:
         """Consumes the request; False: its client has gone."""
         try:
-            asked.client.socket.recv(asked.size)
+            client.socket.recv(size)
         except OSError:
-            asked.client.socket.close()
+            self.drop(client)
             return False
         return True
 
@@ -213,10 +215,7 @@ class Shortcut(ClientListener):
             return False
         if application.rate_limit.wait(address, time.monotonic(), cost_of(len(plain.body))):
             return False
-        try:
-            client.socket.recv(size)
-        except OSError:
-            self.drop(client)
+        if not self.taken(client, size):
             return True
         self.busy(client)
         application.begin(client)
@@ -231,10 +230,9 @@ class Shortcut(ClientListener):
         return self._ids.pop()
 
     def interrupted(self, client: Client, *, gone: bool) -> None:
-        if not gone:  # its next request has to wait
+        if not gone or client.posted is None:  # its next request has to wait; a stream finds out in the end
             return self.forget(client)
-        if client.posted is not None:
-            self.application.chat.withdraw(client.posted)
+        self.application.chat.withdraw(client.posted)
         return self.drop(client)
 
     def _stored(
@@ -276,9 +274,11 @@ class Shortcut(ClientListener):
         POSTS.labels(str(problem.status)).inc()
         return self._problem(problem, "POST", self.application.paths.messages(room))
 
-    def _problem(self, problem: Problem, method: str, path: str) -> bytes:
-        id = self.application.failed(method, path, problem) if problem.ours else None
-        return refusal(problem, int(time.time()), {} if id is None else {"X-Request-Id": id})
+    def _problem(self, problem: Problem, method: str, path: str, *, stays: bool = True) -> bytes:
+        more = {} if stays else {"Connection": "close"}
+        if problem.ours and (id := self.application.failed(method, path, problem)):
+            more["X-Request-Id"] = id
+        return refusal(problem, int(time.time()), more)
 
     def heads(self) -> Heads:
         if self._heads.second != (now := int(time.time())):

@@ -100,7 +100,7 @@ def answer_below_grip_last(patch: pytest.MonkeyPatch) -> None:
 def share_a_read_that_has_begun(patch: pytest.MonkeyPatch) -> None:
     """An answer may be older than its question."""
 
-    async def get(self, key, read):
+    async def get(self, key, read, turns):
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.ensure_future(read())

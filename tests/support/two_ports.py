@@ -114,6 +114,15 @@ async def asked(port: int, request: bytes) -> bytes:
     return MADE_UP.sub(b"", got)
 
 
+def raising(error: Exception):
+    """A plan that cannot be made."""
+
+    async def fail(*_args):
+        raise error
+
+    return fail
+
+
 def through_tornado(chat) -> Counter:
     """Counts, from now on, the requests that reach a handler of Tornado."""
     counted, visitor = Counter(), chat.application.visitor

@@ -30,7 +30,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "web.held_by_proxy": {"server"},
     "web.shortcut": {"web.held_by_proxy", "web.held_here"},
     "web.heads": {"web.held_by_proxy", "web.shortcut"},
-    "web.plain": {"web.held_by_proxy", "web.held_here", "web.shortcut"},
+    "web.plain": {"web.cold_rooms", "web.held_by_proxy", "web.held_here", "web.shortcut"},
     "web.accepting": {"web.clients", "web.cold_rooms", "web.held_by_proxy", "web.held_here", "web.shortcut"},
     "web.clients": {"web.shortcut"},
     "web.cold_rooms": {"web.held_by_proxy", "web.held_here", "web.shortcut"},
@@ -203,7 +203,7 @@ ALLOWED = {
     "web.turns": {"web.visitor"},
     "web.accepting": PURE | {"seldom", "web.listener", "web.shedding", "web.turns"},
     "web.clients": {"web.accepting", "web.shedding", "web.turns"},
-    "web.cold_rooms": PURE | {"web.accepting", "web.application"},
+    "web.cold_rooms": PURE | {"web.accepting", "web.application", "web.plain"},
     "web.heads": PURE | {"web.base", "web.problems"},
     "web.held_here": PURE
     | {"web.accepting", "web.application", "web.cold_rooms", "web.plain", "web.shortcut"},

@@ -1,7 +1,7 @@
 """The words of GRIP."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flychat.access import Pass
@@ -58,6 +58,19 @@ def test_a_pass_is_a_channel_with_a_position_and_without_one_nothing_changes():
     assert with_pass | {"Grip-Channel": channels} == grip_headers(plan, 20)
     last = [part.replace("prev-id", "last-id") for part in with_pass["Grip-Channel"].split(", ")]
     assert read_grip_last(last) == Asked(StreamRequest("a", 7, recover=True), given)
+
+
+LIKE_THE_USUAL = r"[\s\x1c]{0,2}(messages|pass)?-?(room|caf%C3%A9|%2F|\.|[^,]?)[ ;]{0,3}(last-id=)?[0-9\u0662]{0,20}[ ;\n]{0,2}"
+
+
+@given(st.from_regex(LIKE_THE_USUAL, fullmatch=True))
+@example(" messages-caf%C3%A9; last-id=007 ")
+@example("messages-healthz; last-id=1")
+@example("messages-a ; last-id=1")
+@example("messages-a,b; last-id=1")
+@example(f"messages-a; last-id={'9' * 19}")
+def test_the_usual_grip_last_is_read_as_any_other(value):
+    assert read_grip_last([value]) == read_grip_last([value, ""])
 
 
 @given(st.lists(st.text()))

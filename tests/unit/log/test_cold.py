@@ -109,6 +109,28 @@ async def test_the_clients_of_a_room_share_a_reading_wherever_they_are():
 
 
 @pytest.mark.gen_test
+async def test_a_reading_begins_where_those_who_share_it_are_and_not_where_others_before_them_were():
+    async with opened() as engine:
+        log, after, read = fresh(engine, memory=False), engine.after, []
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def noted(room, id, limit):
+            read.append(id)
+            begun.set()
+            await go.wait()
+            return await after(room, id, limit)
+
+        engine.after = noted
+        plans = [asyncio.create_task(log.plan(StreamRequest("room", 1)))]
+        await begun.wait()
+        plans += [asyncio.create_task(log.plan(StreamRequest("room", TAIL - n))) for n in (1, 2)]
+        await asyncio.sleep(0)
+        go.set()
+        assert [len(plan.messages) for plan in await asyncio.gather(*plans)] == [TAIL - 1, 1, 2]
+        assert read == [1, TAIL - 2]
+
+
+@pytest.mark.gen_test
 async def test_a_client_that_comes_back_has_no_more_read_than_it_missed_and_a_few():
     async with opened() as engine:
         log = fresh(engine)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import random
 import uuid
@@ -640,7 +641,7 @@ async def test_of_readings_that_have_ended_nothing_is_kept(fails):
             await log.plan(StreamRequest("room"))
         await asyncio.gather(*(log.plan(StreamRequest(f"room {n % 3}", n)) for n in range(9)))
         reader = log._reader
-        left = reader._shared._next, reader._shared._running, reader._under_way, reader._lowest
+        left = reader._shared._next, reader._shared._running, reader._under_way, reader._positions
         assert [len(each) for each in left] == [0, 0, 0, 0]
 
 
@@ -659,6 +660,114 @@ async def test_a_failed_reading_is_shared_too_and_the_next_one_is_new():
     results = await asyncio.gather(*(asked() for _ in range(3)), return_exceptions=True)
     assert [type(result) for result in results] == [Unavailable] * 3
     assert await asked() == "second"
+
+
+async def a_few_turns() -> None:
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("begun", [True, False])
+async def test_if_who_reads_is_cancelled_all_others_have_it_read_once_more_and_nobody_is_left_behind(begun):
+    reads, turns, calls, go = SharedReads(), asyncio.Semaphore(1), [], asyncio.Event()
+
+    async def read():
+        calls.append("read")
+        await go.wait()
+        return len(calls)
+
+    ask = partial(reads.get, "key", read, turns)
+    if not begun:
+        await turns.acquire()
+    asked = [asyncio.create_task(ask()) for _ in range(4)]
+    await a_few_turns()
+    assert len(calls) == begun
+    late = [asyncio.create_task(ask())]
+    await a_few_turns()
+    for task in asked[:2]:
+        task.cancel()
+    await asyncio.wait(asked[:2])
+    assert all(task.cancelled() for task in asked[:2])
+    await a_few_turns()
+    late.append(asyncio.create_task(ask()))
+    await a_few_turns()
+    if not begun:
+        turns.release()
+    go.set()
+    assert await asyncio.gather(*asked[2:]) == [1 + begun] * 2
+    assert await asyncio.gather(*late) == [3 if begun else 1] * 2
+    await a_few_turns()
+    assert [*reads._next, *reads._running, *reads._tasks] == []
+    assert not turns.locked()
+
+
+@pytest.mark.gen_test
+async def test_a_read_that_fails_for_the_others_of_one_who_was_cancelled_fails_for_all_of_them():
+    reads, begun = SharedReads(), asyncio.Event()
+
+    async def read():
+        if begun.is_set():
+            raise Unavailable("now")
+        begun.set()
+        await asyncio.Event().wait()
+
+    asked = [asyncio.create_task(reads.get("key", read, contextlib.nullcontext())) for _ in range(3)]
+    await begun.wait()
+    asked[0].cancel()
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError, Unavailable, Unavailable]
+
+
+@pytest.mark.gen_test
+async def test_that_a_read_failed_for_which_nobody_waits_any_more_is_not_told_as_unheard():
+    told, reads, go = [], SharedReads(), asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    async def read():
+        await go.wait()
+        raise Unavailable("now")
+
+    asked = [asyncio.create_task(reads.get("key", read, contextlib.nullcontext())) for _ in range(2)]
+    await a_few_turns()
+    for task in asked:
+        task.cancel()
+        await a_few_turns()
+    go.set()
+    while reads._tasks:  # noqa: ASYNC110 - each turn of the loop counts
+        await asyncio.sleep(0)
+    del task, asked  # which keep what they waited for
+    gc.collect()
+    assert not told
+
+
+@pytest.mark.gen_test
+async def test_who_reads_for_nobody_else_and_is_cancelled_is_not_read_for_and_keeps_nobody_waiting():
+    reads, calls = SharedReads(), []
+
+    async def read(name, go):
+        calls.append(name)
+        await go.wait()
+        return name
+
+    def ask(name, go):
+        return asyncio.create_task(reads.get("key", partial(read, name, go), contextlib.nullcontext()))
+
+    never, now = asyncio.Event(), asyncio.Event()
+    now.set()
+    first, other = ask("first", never), ask("other", never)
+    await a_few_turns()
+    other.cancel()  # who shares it
+    second = ask("second", never)
+    await a_few_turns()
+    second.cancel()  # while it waits for the end of the first
+    await asyncio.wait([second, other])
+    third = ask("third", now)
+    await a_few_turns()
+    first.cancel()
+    assert await third == "third"
+    assert calls == ["first", "third"]
+    assert [*reads._next, *reads._running, *reads._tasks] == []
 
 
 @pytest.mark.gen_test

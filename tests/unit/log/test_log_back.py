@@ -750,7 +750,7 @@ async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_
     asked = [log.plan(StreamRequest(f"room {n}", n % 2 or None)) for n in range(50)]
     refused = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(error) for error in refused} == {Unavailable}
-    assert not log._reader._lowest
+    assert not log._reader._positions
     assert asyncio.get_running_loop().time() - began <= 2 * reading_module.READ_SECONDS
     await log.close()
 

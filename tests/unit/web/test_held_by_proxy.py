@@ -10,12 +10,34 @@ import pytest
 
 from flychat.access import Rules
 from flychat.access.gate import Access
+from flychat.errors import Conflict, Full, Overloaded, TooMany, Unavailable
 from flychat.hub import pushpin
 from flychat.storage import Broken, Unknown
 from flychat.web.plain import plain_recovery
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
-from tests.support.two_ports import SIGNATURE, SIGNING, Connection, asked, proxies, through_tornado, two_ports
+from tests.support.two_ports import (
+    MADE_UP,
+    SIGNATURE,
+    SIGNING,
+    Connection,
+    asked,
+    proxies,
+    raising,
+    through_tornado,
+    two_ports,
+)
+
+HEALTHZ = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+REFUSALS = [
+    Unavailable("mute"),
+    Broken("away"),
+    Unknown(),
+    Full("full"),
+    Overloaded(),
+    TooMany(1.5),
+    Conflict("no"),
+]
 
 # As Pushpin 1.41 and 1.36 ask, which say 1 and 2 here.
 OF_141 = (
@@ -190,17 +212,36 @@ async def test_a_stream_around_the_proxy_is_refused_by_tornado():
 
 
 @pytest.mark.gen_test
-async def test_what_the_store_refuses_is_refused_by_tornado():
+@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: type(error).__name__)
+async def test_whatever_is_against_a_plan_is_told_as_tornado_tells_it_and_the_connection_stays(error):
     async with behind_proxies() as (chat, port, held):
-        answers = []
-        for each in (port, chat.port):
-            chat.engine.read_faults.extend([Broken("away")] * (1 + (each == port)))
-            answers.append(await asked(each, recovery()))
-        assert answers[0] == answers[1]
-        assert answers[0].startswith(b"HTTP/1.1 503 ")
-        assert not held
-        assert (await asked(port, recovery())).startswith(b"HTTP/1.1 200 ")
+        counted, plan = through_tornado(chat), chat.application.chat.plan
+        for request in (recovery(), recovery(path="/recover/official"), a_stream()):
+            chat.application.chat.plan = raising(error)
+            connection = await Connection.open(port)
+            got = MADE_UP.sub(b"", await connection.ask(request))
+            assert not counted
+            assert got == await asked(chat.port, request)
+            assert not got.startswith(b"HTTP/1.1 200 ")
+            counted.clear()
+            chat.application.chat.plan = plan
+            assert (await connection.ask(request)).startswith(b"HTTP/1.1 200 ")
+        assert len(held) == 3
         assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test
+async def test_who_asks_for_pages_is_refused_with_one():
+    async with behind_proxies() as (chat, port, held):
+        for accept, is_page in (("text/html", True), ("*/*", False), ("text/html;q=0.1, */*", False)):
+            request = recovery(f"Accept: {accept}\r\n{OF_141}")
+            assert (await asked(port, request)).startswith(b"HTTP/1.1 200 ")
+            plan, chat.application.chat.plan = chat.application.chat.plan, raising(REFUSALS[0])
+            got = await asked(port, request)
+            assert got == await asked(chat.port, request)
+            assert (b"<html" in got) == is_page
+            chat.application.chat.plan = plan
+        assert len(held) == 2
 
 
 @contextlib.asynccontextmanager
@@ -234,6 +275,42 @@ async def test_a_recovery_is_a_request_under_way_and_its_connection_is_not_looke
         assert b"\nid: 3\n" in await connection.answer()
         await asyncio.wait_for(chat.application.idle.wait(), WAIT)
         assert len(held) == 1, "who is draining leaves the second one to Tornado"
+
+
+@pytest.mark.gen_test
+async def test_what_comes_on_a_connection_while_a_plan_is_made_is_not_looked_at_before_the_answer():
+    async with behind_proxies() as (chat, port, _):
+        connection, plan, planned = await Connection.open(port), chat.application.chat.plan, []
+
+        def noted(request, client):
+            planned.append(request.last_id)
+            return plan(request, client)
+
+        chat.application.chat.plan = noted
+        await connection.ask(recovery())  # from now on the connection is watched
+        async with reading(chat) as (begun, go):
+            connection.writer.write(recovery())
+            await begun.wait()
+            connection.writer.write(recovery(OF_136))
+            await asked(port, HEALTHZ)  # it has come by now
+            assert planned == [1, 1]
+            go.set()
+            assert b"\nid: 2\n" in await connection.answer()
+            assert b"\nid: 2\n" not in await connection.answer()
+        assert planned == [1, 1, 2]
+
+
+@pytest.mark.gen_test
+async def test_a_proxy_that_has_ended_its_side_is_answered_all_the_same():
+    async with behind_proxies() as (chat, port, _), reading(chat) as (begun, go):
+        connection = await Connection.open(port)
+        connection.writer.write(recovery())
+        await begun.wait()
+        connection.writer.write_eof()
+        await asked(port, HEALTHZ)  # it has been seen by now
+        go.set()
+        assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+        assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
 
 
 @pytest.mark.gen_test

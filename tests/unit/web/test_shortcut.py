@@ -19,7 +19,7 @@ from flychat.web.clients import PEEK_BYTES
 from flychat.web.heads import Heads
 from flychat.web.plain import KNOWN, PlainStream, plain_request
 from tests.support.served import WAIT
-from tests.support.two_ports import Connection, two_ports
+from tests.support.two_ports import MADE_UP, Connection, through_tornado, two_ports
 
 GET = b"GET /rooms/room/messages/ HTTP/1.1\r\n"
 HOST = b"Host: x\r\n"
@@ -185,19 +185,26 @@ async def test_a_room_that_is_not_in_memory_is_waited_for_and_answered_alike():
 
 @pytest.mark.gen_test(timeout=20)
 @pytest.mark.parametrize("why", ["full", "the store is broken"])
-async def test_a_stream_that_is_refused_is_refused_by_tornado(why):
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_a_stream_is_refused_as_tornado_refuses_it(why, connection):
+    request = PLAIN.replace(HOST, HOST + f"Connection: {connection}\r\n".encode())
     async with two_ports() as (chat, port, held):
         if why == "full":
             chat.hub.admits = lambda client: False
-        answers = []
+        counted, answers, ended = through_tornado(chat), [], []
         for each in (port, chat.port):
             chat.log._rooms.clear()
-            chat.engine.read_faults.extend([Broken("away")] * (0 if why == "full" else 2))
-            answers.append(await answer(each, PLAIN))
-            chat.engine.read_faults.clear()
-        ours, theirs = (re.sub(rb"X-Request-Id: .*\r\n", b"", each) for each in answers)  # of what is logged
-        assert ours == theirs
-        assert ours.startswith(b"HTTP/1.1 503 ")
+            chat.engine.read_faults.extend([Broken("away")] * (why != "full"))
+            client = await Connection.open(each)
+            answers.append(MADE_UP.sub(b"", await client.ask(request)))
+            with contextlib.suppress(TimeoutError):
+                ended.append(
+                    await asyncio.wait_for(client.reader.read(), 0.1 if connection != "close" else WAIT)
+                )
+        assert sorted(answers[0].split(b"\r\n")) == sorted(answers[1].split(b"\r\n"))
+        assert answers[0].startswith(b"HTTP/1.1 503 ")
+        assert ended == ([b"", b""] if connection == "close" else [])
+        assert counted.total() == 1
         assert not held
         assert chat.application.idle.is_set()
 
