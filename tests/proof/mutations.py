@@ -1251,8 +1251,8 @@ PASSES = [
             *(
                 pushpin_module,
                 "grip_headers",
-                "Channel(pass_.channel, pass_.position)",
-                "Channel(pass_.channel)",
+                'f"{pass_.channel}; prev-id={pass_.position}"',
+                "pass_.channel",
             ),
         ),
         "revoke grip",
