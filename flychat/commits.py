@@ -11,7 +11,7 @@ from typing import Any
 
 from .messages import Draft, Message
 from .sse import compact_json, quoted
-from .values import value
+from .values import kept, value
 
 COMMIT_MESSAGES = 64
 COMMIT_BYTES = 65_536  # of `Commit.payload` in UTF-8; 1 WCU of DynamoDB is 1 KB, so this is 64 at the most
@@ -51,7 +51,7 @@ class Commit:
         # From a list: a generator costs 0.4 us, a fourth of this.
         messages = tuple([_stored(id, *fields) for id, fields in enumerate(items, first)])
         commit = cls(room, messages, None if messages else (first, ids))
-        object.__setattr__(commit, "_payload", payload)  # as it is stored, which `rewrite` compares
+        kept(commit, "_payload", payload)  # as it is stored, which `rewrite` compares
         return commit
 
     def emptied(self) -> Commit:
@@ -74,9 +74,7 @@ class Commit:
     @property
     def payload(self) -> str:
         """The messages as stored: JSON, an array of `payload_item`s. Ids follow from `first`."""
-        if not self._payload:
-            object.__setattr__(self, "_payload", self._encode())
-        return self._payload
+        return self._payload or kept(self, "_payload", self._encode())
 
     @property
     def size(self) -> int:

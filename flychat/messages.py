@@ -31,7 +31,7 @@ from .fields import (
     uuid_field,
 )
 from .sse import block, compact_json, on_one_line, quoted
-from .values import value
+from .values import kept, value
 
 ERASED = "[erased]"  # in the place of a sender
 REMOVAL_TEXT = "(removed a message)"  # for clients that do not know `removes`
@@ -107,16 +107,14 @@ class Draft:
     @property
     def wire(self) -> str:
         """What `wire_text` says of it. Made once, for its provisional event and for what it becomes."""
-        if not self._wire:
-            object.__setattr__(self, "_wire", wire_text(self))
-        return self._wire
+        return self._wire or kept(self, "_wire", wire_text(self))
 
     def at(self, id: int) -> Message:
         """The message that it becomes at this place in the log."""
         said = (self.sender, self.text, self.date, self.provisional_id)
         message = Message(id, *said, self.user, None, self.removes, None, self.data, self.erases)
         wire = f'{{"id":{id},{self.wire[1:]}'  # the same fields
-        object.__setattr__(message, "_block", block("message", wire, id))
+        kept(message, "_block", block("message", wire, id))
         return message
 
 
@@ -163,9 +161,7 @@ class Message:
 
         Made once for each message, and shared by every plan that it is in.
         """
-        if not self._block:
-            object.__setattr__(self, "_block", block("message", wire_text(self), self.id))
-        return self._block
+        return self._block or kept(self, "_block", block("message", wire_text(self), self.id))
 
     @property
     def json(self) -> bytes:

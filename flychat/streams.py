@@ -24,7 +24,7 @@ from urllib.parse import quote
 from .commits import Commit
 from .messages import Draft, Message
 from .sse import Event, block, read_position, to_json
-from .values import value
+from .values import kept, value
 
 HISTORY = 50  # messages that open a stream, or follow a reset
 REPLAY = 1000  # messages that a resumed stream is given at the most
@@ -70,7 +70,7 @@ class StreamPlan:
     messages: tuple[Message, ...]
     position: int  # the id after which the stream goes on
     _parts: tuple[bytes, ...] = field(default=(), init=False, repr=False, compare=False)
-    _size: int = field(default=-1, init=False, repr=False, compare=False)
+    _size: int = field(default=0, init=False, repr=False, compare=False)
 
     @property
     def official(self) -> str:
@@ -88,17 +88,15 @@ class StreamPlan:
     @property
     def parts(self) -> tuple[bytes, ...]:
         """The blocks to send, in order. Those of the messages are the messages' own, not copies."""
-        if not self._parts:
-            parts = [event.encode() for event in self.opening] + [message.block for message in self.messages]
-            object.__setattr__(self, "_parts", tuple(parts))
-        return self._parts
+        return self._parts or kept(self, "_parts", tuple(self._blocks()))
+
+    def _blocks(self) -> list[bytes]:
+        return [event.encode() for event in self.opening] + [message.block for message in self.messages]
 
     @property
     def size(self) -> int:
         """The bytes of the parts."""
-        if self._size < 0:
-            object.__setattr__(self, "_size", sum(map(len, self.parts)))
-        return self._size
+        return self._size or kept(self, "_size", sum(map(len, self.parts)))
 
     def body(self) -> bytes:
         return b"".join(self.parts)

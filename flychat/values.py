@@ -16,3 +16,9 @@ T = TypeVar("T")
 def value(cls: type[T]) -> type[T]:
     """The class as a dataclass with slots: equal, and of the same hash, where its fields are."""
     return dataclass(slots=True, unsafe_hash=True)(cls)
+
+
+def kept(of: object, field: str, made: T) -> T:
+    """What a value has made of its other fields, which it keeps in this one: equal values stay so."""
+    object.__setattr__(of, field, made)
+    return made

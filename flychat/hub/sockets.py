@@ -3,8 +3,8 @@
 What a connection costs while it is held is its socket and a cursor; no task, no queue. Publishing encodes
 nothing: a block is framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to
 its backlog, and a pass sends each connection, in one `send`, everything between its cursor and the end.
-Blocks that come while a pass is under way go out with it, or in the next one. It begins PASS_TURNS after its
-first block, when a store in memory has the message of that event; or then a turn later, behind the answer.
+Blocks that come while a pass is under way go out with it, or in the next one. A pass begins two turns after
+its first block, when a store in memory has that message; if more has come, one later: behind the answer.
 
 A connection whose socket is full lags:
 

@@ -7,9 +7,9 @@ client in after a restart.
 So a connection is peeked at when it has something to say: its bytes are read, and left in the kernel. If they
 are one whole, plain request (plain.py), and nothing stands against it, they are consumed and answered here: a
 message is stored here, a stream is held (held_here.py), or its proxy told how to (held_by_proxy.py). All else
-is Tornado's business, whatever is refused included: it gets the socket untouched, and never knows. So what is
-refused, and in which order, is said in one place. Only what can go wrong after a message was taken is told
-here, as the same Problem.
+is Tornado's business, what is refused at sight included: it gets the socket untouched, and never knows. So
+what is refused, and in which order, is said in one place. Only what can go wrong after a request was consumed
+(a message is not stored, a stream cannot be planned) is told here, as the same Problem.
 
 Browsers and proxies often send a head and its body one after the other: where the head is plain, the kernel
 is asked to tell when all is there.

@@ -43,6 +43,7 @@ from flychat.storage.sqlite_backup import back_up
 from flychat.storage.sqlite_database import BUSY_MS, read_only
 from flychat.streams import StreamRequest
 from flychat.tools.rooms import export
+from flychat.values import kept
 from tests.conftest import ENDPOINT, dynamo_environment, need
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.fakes import FaultyEngine, empty
@@ -175,7 +176,7 @@ async def test_a_log_that_a_later_version_has_written_is_read(engine):
     message = ["ann", "hi", "2026-01-31T12:00:00.000Z", str(uuid.uuid4())]
     payload = json.dumps([[*message, {"removes": [1], "u": "ann", "data": {"a": 1}}, 7]])
     later = commit(1)
-    object.__setattr__(later, "_payload", payload)
+    kept(later, "_payload", payload)
     await engine.put(later)
     log = MessageLog(engine, memory=False)
     newer = Draft.create("room", {"from": "ann", "text": "newer"}, now=0)

@@ -300,12 +300,18 @@ async def test_what_comes_on_a_connection_while_a_plan_is_made_is_not_looked_at_
         assert planned == [1, 1, 2]
 
 
+async def waiting(port: int, begun: asyncio.Event) -> Connection:
+    """One that has asked for a recovery, of which the reading has begun."""
+    connection = await Connection.open(port)
+    connection.writer.write(recovery())
+    await begun.wait()
+    return connection
+
+
 @pytest.mark.gen_test
 async def test_a_proxy_that_has_ended_its_side_is_answered_all_the_same():
     async with behind_proxies() as (chat, port, _), reading(chat) as (begun, go):
-        connection = await Connection.open(port)
-        connection.writer.write(recovery())
-        await begun.wait()
+        connection = await waiting(port, begun)
         connection.writer.write_eof()
         await asked(port, HEALTHZ)  # it has been seen by now
         go.set()
@@ -317,9 +323,7 @@ async def test_a_proxy_that_has_ended_its_side_is_answered_all_the_same():
 @pytest.mark.parametrize("rudely", [False, True])
 async def test_a_proxy_that_has_gone_meanwhile_does_no_harm(rudely):
     async with behind_proxies() as (chat, port, _), reading(chat) as (begun, go):
-        connection = await Connection.open(port)
-        connection.writer.write(recovery())
-        await begun.wait()
+        connection = await waiting(port, begun)
         if rudely:
             sock = connection.writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -332,9 +336,7 @@ async def test_a_proxy_that_has_gone_meanwhile_does_no_harm(rudely):
 @pytest.mark.gen_test
 async def test_who_waits_when_the_server_ends_is_let_go():
     async with behind_proxies() as (chat, port, _), reading(chat) as (begun, _go):
-        connection = await Connection.open(port)
-        connection.writer.write(recovery())
-        await begun.wait()
+        connection = await waiting(port, begun)
     assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
     await eventually(chat.application.idle.is_set)
 
