@@ -19,7 +19,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -66,8 +66,7 @@ class Listener:
         assert answer["content-type"] == "text/event-stream; charset=utf-8"
         self.connections += 1
         self.closed, opened = False, len(self.events)
-        chunked = answer.get("transfer-encoding") == "chunked"
-        self._task = asyncio.create_task(self._read(reader, chunked))
+        self._task = asyncio.create_task(self._read(read_body(reader, answer)))
         await self.until(lambda: len(self.events) > opened)
         assert self.events[opened][1].type == "stream-open"
 
@@ -107,10 +106,10 @@ class Listener:
             f"<{self.room} at {self.position}, {self.ids[-9:]}, {names}, closed={self.closed} {self.broken}>"
         )
 
-    async def _read(self, reader: asyncio.StreamReader, chunked: bool) -> None:
+    async def _read(self, body: AsyncIterator[bytes]) -> None:
         pending = b""
         try:
-            while data := await (read_chunk(reader) if chunked else reader.read(65536)):
+            async for data in body:
                 *blocks, pending = (pending + data).split(b"\n\n")
                 for block in blocks:
                     self._take(block + b"\n\n")
@@ -232,14 +231,7 @@ async def fetch(
     reader, writer = await connect(url, method, path, {"Connection": "close", **(headers or {})}, body)
     try:
         status, answer = await read_head(reader)
-        if answer.get("transfer-encoding") == "chunked":
-            data = b""
-            while chunk := await read_chunk(reader):
-                data += chunk
-        else:
-            data = await reader.read(int(answer["content-length"])) if "content-length" in answer else b""
-            while len(data) < int(answer.get("content-length", 0)):
-                data += await reader.readexactly(int(answer["content-length"]) - len(data))
+        data = b"".join([part async for part in read_body(reader, answer)])
     finally:
         writer.close()
     return status, answer, data
@@ -264,10 +256,26 @@ async def read_head(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]]:
     return int(line.split()[1]), {name.lower(): value for name, _, value in headers}
 
 
-async def read_chunk(reader: asyncio.StreamReader) -> bytes:
-    """A chunk of a chunked body; b"" at its end."""
-    size = int(await reader.readuntil(b"\r\n"), 16)
-    return (await reader.readexactly(size + 2))[:-2]
+async def read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> AsyncIterator[bytes]:
+    """What comes of an answer, until its end: the last chunk, its length, or the end of the connection.
+
+    A stream whose right ends before it begins is a whole answer, with a length, on a connection that stays.
+    """
+    if headers.get("transfer-encoding") == "chunked":
+        while size := int(await reader.readuntil(b"\r\n"), 16):
+            yield (await reader.readexactly(size + 2))[:-2]
+        await reader.readexactly(2)
+    elif "content-length" in headers:
+        left = int(headers["content-length"])
+        while left:
+            data = await reader.read(min(left, 1 << 16))
+            if not data:
+                raise EOFError("the answer is cut")
+            left -= len(data)
+            yield data
+    else:
+        while data := await reader.read(1 << 16):
+            yield data
 
 
 def put_away(directory: Path, *, keep: bool) -> None:

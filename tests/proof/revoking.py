@@ -31,7 +31,7 @@ import jwt
 
 from flychat.storage.dynamodb_table import create_table
 from tests.conftest import dynamo_environment
-from tests.proof.oracle import connect, fetch, read_chunk, read_head
+from tests.proof.oracle import connect, fetch, read_body, read_head
 from tests.support.moto_process import moto
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import Stage
@@ -68,15 +68,16 @@ class Stream:
     async def open(self, url: str) -> None:
         headers = {"Accept": "text/event-stream", "Last-Event-ID": "0"}
         headers |= bearer(self.sub, expires=self.expires)
-        self.reader, self.writer = await connect(url, "GET", PATH, headers)
-        status, _ = await read_head(self.reader)
+        reader, self.writer = await connect(url, "GET", PATH, headers)
+        status, answer = await read_head(reader)
         assert status == 200, status
+        self.body = read_body(reader, answer)
 
     async def read(self) -> None:
         rest = b""
         try:
             with contextlib.suppress(EOFError, OSError):
-                while chunk := await read_chunk(self.reader):
+                async for chunk in self.body:
                     *blocks, rest = (rest + chunk).split(b"\n\n")
                     for block in blocks:
                         self._take(block + b"\n\n")

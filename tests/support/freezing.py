@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from tests.proof.oracle import read_chunk, read_head
+from tests.proof.oracle import read_body, read_head
 from tests.support.pushpin_proxy import App
 
 WAIT = 60.0  # seconds until an instance that does not answer is ended
@@ -139,11 +139,5 @@ async def _response(reader: asyncio.StreamReader) -> bytes:
     copy = asyncio.StreamReader()
     copy.feed_data(head)
     headers = (await read_head(copy))[1]
-    if headers.get("transfer-encoding") == "chunked":
-        body = b""
-        while chunk := await read_chunk(reader):
-            body += chunk
-        head = re.sub(rb"(?im)^transfer-encoding:[^\r]*", b"Content-Length: %d" % len(body), head)
-    else:
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-    return head + body
+    body = b"".join([part async for part in read_body(reader, headers)])
+    return re.sub(rb"(?im)^transfer-encoding:[^\r]*", b"Content-Length: %d" % len(body), head) + body

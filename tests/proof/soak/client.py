@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from ..judge import Witness
-from ..oracle import read_chunk, read_head
+from ..oracle import read_body, read_head
 
 if TYPE_CHECKING:
     from ..simulation.passes import Pass
@@ -70,14 +70,14 @@ class Client:
             await self._refused(status)
         if status != 200:
             return False
-        chunked = headers.get("transfer-encoding") == "chunked"
+        body = read_body(reader, headers)
         self.on = True
         try:
             while True:
                 if (stall := self.stalls[1] - time.monotonic()) > 0:
                     await asyncio.sleep(stall)
                 async with asyncio.timeout(SILENCE):
-                    data = await (read_chunk(reader) if chunked else reader.read(2048))
+                    data = await anext(body, b"")
                 if not data:
                     return True
                 self.witness.read(data)
