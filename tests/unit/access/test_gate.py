@@ -191,10 +191,10 @@ def test_a_guest_is_let_into_the_rooms_that_have_the_password_and_into_no_room_w
 
 
 def test_the_newest_moment_counts_in_the_room_or_in_all():
-    revoked = Revocations().with_these(["a"], "tea", 5).with_these(["a"], "coffee", 9)
+    revoked = Revocations().with_these(["a"], "tea", 5).with_these(["a"], "coffee", 6)
     assert (revoked.moment("a", "tea"), revoked.moment("a", "coffee"), revoked.moment("a", "x")) == (
         5,
-        9,
+        6,
         NEVER,
     )
     later = revoked.with_these(["a", "b"], ALL_ROOMS, 7)
@@ -205,6 +205,12 @@ def test_the_newest_moment_counts_in_the_room_or_in_all():
 def test_what_has_done_its_work_is_left_out_by_the_next_one():
     revoked = Revocations({("old", ""): NOW - 400 * 86_400, ("young", ""): NOW - 400 * 86_400 + 1})
     assert set(revoked.with_these(["a"], "", NOW).moments) == {("young", ""), ("a", "")}
+
+
+def test_a_revocation_by_somebody_whose_clock_is_behind_takes_none_back():
+    revoked = Revocations().with_these(["a"], "tea", 9).with_these(["b"], ALL_ROOMS, 9)
+    again = revoked.with_these(["a", "b"], ALL_ROOMS, 7)
+    assert (again.moment("a", "tea"), again.moment("a", "coffee"), again.moment("b", "tea")) == (9, 7, 9)
 
 
 def test_who_was_revoked_since():
