@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,13 @@ from flychat.storage import (
     Rejected,
     Run,
     StoreFailed,
+    Summary,
     Taken,
     Throttled,
     Unknown,
     sqlite_put,
 )
-from flychat.storage.sqlite import SqliteEngine
+from flychat.storage.sqlite import READ_ROWS, SqliteEngine
 from flychat.storage.sqlite_backup import back_up
 from flychat.storage.sqlite_database import BUSY_MS, read_only
 from flychat.streams import StreamRequest
@@ -729,7 +731,7 @@ async def refusal(path: Path | str) -> str:
         await SqliteEngine.open(str(path))
     line = str(refused.value)
     assert "\n" not in line
-    assert f'"{path}"' in line
+    assert line.count(f'"{path}"') == 1
     return line
 
 
@@ -892,6 +894,7 @@ async def test_a_corrupt_database_is_broken(tmp_path):
     engine = await SqliteEngine.open(str(path))
     assert isinstance(await outcome(engine.put(commit(1))), Broken)
     assert isinstance(await outcome(engine.tail("room", 1)), Broken)
+    assert isinstance(await outcome(engine.check()), Broken)
     await engine.close()
 
 
@@ -1206,12 +1209,74 @@ async def test_a_put_passes_between_the_parts_of_a_long_reading(sqlite, monkeypa
         sqlite.after("room", 0, 99),
         sqlite.before("room", 41, 99),
         sqlite.find("room", 0, 41, wanted),
+        whole(sqlite, "room"),
+        sqlite.rooms(),
     ):
         words = await put_during(sqlite, "SELECT", read(call))
         kinds = [word for word in words if word in ("SELECT", "INSERT")]
         assert kinds.index("INSERT") == 1, "after the first part"
         assert len(kinds) > 40
-    assert results == [log, log, [log[30]]]
+    *commits, rooms = results
+    assert commits == [log, log, [log[30]], log]
+    assert Summary("room").with_these(40, 40, sum(each.size for each in log), DATE) in rooms
+
+
+@gen_test
+async def test_a_reading_asks_for_no_more_rows_than_it_wants_and_a_part_has(sqlite, monkeypatch):
+    """However quick the machine is."""
+    log = log_of(*[1] * 200)
+    for each in log:
+        await sqlite.put(each)
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", 60.0)
+    monkeypatch.setattr("flychat.storage.sqlite.BATCH", 50)
+    monkeypatch.setattr("flychat.storage.sqlite.FIND", 10)
+    asked, ask = [], sqlite._worker.ask
+    monkeypatch.setattr(
+        sqlite._worker, "ask", lambda question: asked.append(question.values[2]) or ask(question)
+    )
+    assert await sqlite.tail("room", 1) == log[199:]
+    assert await sqlite.after("room", 160, 99) == log[159:]
+    assert asked == [2, READ_ROWS, READ_ROWS], "one more than is wanted says whether there is more"
+    statements = await traced(sqlite)
+    for call, count in (
+        (whole(sqlite, "room"), 200 // 50 + 1),
+        (sqlite.rooms(), 1),
+        (sqlite.find("room", 100, 107, "x"), 7),  # from the first commit that may hold id 101 to the last
+    ):
+        statements.clear()
+        await call
+        assert len(statements) == count
+
+
+@gen_test
+async def test_a_search_ends_where_enough_was_found(sqlite, monkeypatch):
+    log = [
+        Commit("room", (replace(log_of(1)[0].messages[0], id=id, provisional_id="x"),)) for id in (1, 2, 3)
+    ]
+    for each in log:
+        await sqlite.put(each)
+    monkeypatch.setattr("flychat.storage.sqlite.FIND", 1)
+    assert await sqlite.find("room", 0, 9, "x") == log
+    monkeypatch.setattr("flychat.storage.sqlite.READ_BYTES", log[0].size + 1)
+    assert await sqlite.find("room", 0, 9, "x") == log[:2]
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(-1.0, 20), (60.0, 1)])
+@gen_test
+async def test_while_much_is_unpacked_the_loop_turns(sqlite, monkeypatch, seconds, turns):
+    for each in log_of(*[1] * 20):
+        await sqlite.put(each)
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", seconds)
+    loop, turn, read, seen = asyncio.get_running_loop(), [0], Commit.read, []
+
+    def count() -> None:
+        turn[0] += 1
+        loop.call_soon(count)
+
+    loop.call_soon(count)
+    monkeypatch.setattr(Commit, "read", lambda *given: seen.append(turn[0]) or read(*given))
+    assert len(await sqlite.tail("room", 99)) == 20
+    assert len(set(seen)) == turns
 
 
 @gen_test
@@ -1401,12 +1466,22 @@ async def test_a_read_only_file_or_directory_is_refused(unprivileged):
 
 
 @gen_test
-async def test_the_lock_is_free_again_after_a_failed_start(tmp_path):
-    path = tmp_path / "chat.db"
+async def test_a_failed_start_leaves_neither_a_lock_nor_a_thread(tmp_path):
+    path, threads = tmp_path / "chat.db", threading.active_count()
     path.write_text("not a database, " * 100)
     await refusal(path)
+    assert threading.active_count() == threads
     path.unlink()
     await (await SqliteEngine.open(str(path))).close()
+
+
+@gen_test
+async def test_a_start_that_the_store_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch):
+    def opened(path, *, reading):
+        raise MemoryError
+
+    monkeypatch.setattr("flychat.storage.sqlite.opened", opened)
+    assert "out of memory" in await refusal(tmp_path / "chat.db")
 
 
 # DynamoDB
