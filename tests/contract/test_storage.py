@@ -1038,9 +1038,12 @@ async def put_during(sqlite: SqliteEngine, statement: str, job) -> list[str]:
     return words
 
 
+@pytest.mark.parametrize("bound", ["BATCH", "BATCH_BYTES"])
 @gen_test
-async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch):
-    monkeypatch.setattr("flychat.storage.sqlite.BATCH", 10)
+async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch, bound):
+    ten = {"BATCH": 10, "BATCH_BYTES": 10 * commit(1).size - 1}  # commits
+    monkeypatch.setattr(f"flychat.storage.sqlite.{bound}", ten[bound])
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", 60.0)
     for each in log_of(*[1] * 101):
         await sqlite.put(each)
     words = await put_during(sqlite, "DELETE", sqlite.expire("2027"))

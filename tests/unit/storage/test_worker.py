@@ -284,6 +284,19 @@ async def test_all_who_wait_are_told_when_the_store_does_not_answer(stage, secon
 
 
 @gen_test
+async def test_who_put_something_is_told_once_of_it_though_the_store_answers_after_all(stage):
+    told, outcome = [], asyncio.get_running_loop().create_future()
+    stage.worker._store = lambda items: next(stage.holding()) or [None] * len(items)
+    stage.worker.submit("put", lambda failure: told.append(failure) or outcome.set_result(failure))
+    await asyncio.to_thread(stage.held.wait)
+    stage.now += PUT_SECONDS + 0.1
+    assert type(await outcome) is Unknown
+    stage.go.set()
+    await stage.worker.put("next")
+    assert len(told) == 1
+
+
+@gen_test
 async def test_closing_ends_what_was_asked_for_and_gives_up_what_can_wait(stage):
     first = await stage.hold()
     tasks = await stage.asked(
