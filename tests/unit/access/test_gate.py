@@ -1,6 +1,6 @@
 """The one question, and what ends the right of a hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -115,6 +115,7 @@ def test_only_holds_of_private_rooms_carry_a_pass():
     ann = token({"*": "r"})
     assert access.pass_of(Visitor(ann), "tea") is None
     assert access.pass_of(Visitor(ann), "staff") == ann.pass_()
+    assert access.pass_of(Visitor(), "staff") is None
 
 
 SECRETS = Secret([b"k" * 32], read_at=NOW)
@@ -185,6 +186,10 @@ def test_a_guest_is_let_into_the_rooms_that_have_the_password_and_into_no_room_w
     assert access.ended("staff-board", guest.pass_(), NOW) == "revoked"
     invited = token({"staff*": "rw"})
     assert access.may(Visitor(invited), "staff-board", "r"), "who was invited came by no password"
+    access.passwords = Passwords([wide, replace(wide, id="33333333")])
+    assert access.may(Visitor(guest), "staff-tea", "r"), (
+        "there may be two, while one is changed for the other"
+    )
 
 
 # What is revoked
