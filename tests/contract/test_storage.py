@@ -484,11 +484,13 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
     with contextlib.closing(read_only(str(tmp_path / "chat.db"))) as reader:
         reader.execute("BEGIN")
         assert reader.execute("SELECT count(*) FROM log").fetchone() == (2,)
-        for each in (old, other):
-            await sqlite.rewrite(each, each.emptied())
+        assert sqlite._emptying is None, "nothing was to be emptied yet"
+        await sqlite.rewrite(old, old.emptied())
+        emptying = sqlite._emptying
+        await sqlite.rewrite(other, other.emptied())
         await sqlite.put(commit(3, text="goes on"))
         await sqlite.expire("2000")
-        assert sqlite._emptying is not None
+        assert sqlite._emptying is emptying is not None
         tries = len(tried)
         while len(tried) < tries + 2:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.01)
@@ -499,6 +501,19 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
         await asyncio.sleep(0.01)
     assert b"a secret" not in in_files(tmp_path)
     assert [m.text for c in await sqlite.tail("room", 9) for m in c.messages] == ["goes on 0"]
+
+
+@gen_test
+async def test_a_server_ends_though_a_reader_is_beside_it_and_leaves_nothing_that_goes_on(tmp_path):
+    engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
+    await engine.put(old := commit(1))
+    with contextlib.closing(read_only(str(tmp_path / "chat.db"))) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM log").fetchone()
+        await engine.rewrite(old, old.emptied())
+        await engine.close()
+    await asyncio.wait([engine._emptying])
+    assert engine._emptying.cancelled()
 
 
 @gen_test
@@ -725,10 +740,10 @@ def sqlite(io_loop, tmp_path):
     io_loop.run_sync(engine.close)
 
 
-async def refusal(path: Path | str) -> str:
+async def refusal(path: Path | str, *, reading: bool = False) -> str:
     """Why SqliteEngine does not open `path`, in one line."""
     with pytest.raises(Misconfigured) as refused:
-        await SqliteEngine.open(str(path))
+        await SqliteEngine.open(str(path), reading=reading)
     line = str(refused.value)
     assert "\n" not in line
     assert line.count(f'"{path}"') == 1
@@ -1335,7 +1350,8 @@ async def test_the_database_of_another_program_is_left_alone(tmp_path):
         db.execute(schema)
         db.close()
         before = path.read_bytes()
-        assert "another program" in await refusal(path)
+        for reading in (False, True):
+            assert "another program" in await refusal(path, reading=reading)
         assert path.read_bytes() == before
 
 
@@ -1361,7 +1377,8 @@ async def test_a_file_says_the_version_of_its_format_and_a_later_one_is_left_alo
         db.execute("PRAGMA journal_mode = DELETE")
     user_version(path, 2)
     before = path.read_bytes()
-    assert "a later version of flychat has written it" in await refusal(path)
+    for reading in (False, True):
+        assert "a later version of flychat has written it" in await refusal(path, reading=reading)
     assert path.read_bytes() == before
 
 
@@ -1385,6 +1402,15 @@ async def test_who_only_reads_may_while_another_process_writes_and_cannot_write(
     owner = await SqliteEngine.open(path)
     assert await owner.tail("room", 9) == [one, two, three]
     await owner.close()
+
+
+@gen_test
+async def test_an_empty_file_is_an_empty_store_for_who_only_reads_too(tmp_path):
+    """As it is in the moment in which a server makes it."""
+    (tmp_path / "chat.db").touch()
+    reader = await SqliteEngine.open(str(tmp_path / "chat.db"), reading=True)
+    assert await reader.rooms() == []
+    await reader.close()
 
 
 @pytest.mark.parametrize("name", ["file:chat.db", "chat.db?mode=memory", "chat#1%20.db"])
