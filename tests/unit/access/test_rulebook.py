@@ -100,6 +100,9 @@ async def test_a_store_that_does_not_answer_is_said_to_be_unavailable():
     engine.read_faults.append(Broken("no table"))
     with pytest.raises(Unavailable):
         await Rulebook(engine).read()
+    engine.rejects_over = 0
+    with pytest.raises(Unavailable):
+        await Rulebook(engine).revoke([A], "")
 
 
 @gen_test
