@@ -654,6 +654,17 @@ async def test_a_reading_stops_at_its_bytes_whatever_the_limit(engine):
 
 
 @gen_test
+async def test_what_follows_an_id_is_whole_where_the_newest_commits_are_small_and_others_large(engine):
+    """Of DynamoDB a page has 1 MB: that as many bytes are left as the newest have cannot be known."""
+    log = [commit(first, text="x" * 60_000 if first <= 20 else "x") for first in range(1, 42)]
+    for each in log:
+        await engine.put(each)
+    read = await engine.after("room", 0, 41)
+    assert read == log[: len(read)]
+    assert len(read) >= 18
+
+
+@gen_test
 async def test_a_message_is_found_by_its_provisional_id_in_a_range_of_the_log(engine):
     log = [commit(first, 64, text="Grüße") for first in range(1, 1 + 64 * 12, 64)]
     for each in log:
