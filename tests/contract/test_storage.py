@@ -1620,6 +1620,23 @@ async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo
 
 
 @gen_test
+async def test_credentials_that_are_gone_are_told_as_what_they_are(dynamo, dynamo_environ, monkeypatch):
+    """Before anything was sent: so a put was not applied."""
+    from botocore.exceptions import NoCredentialsError
+
+    engine = await dynamo(dynamo_environ)
+
+    async def gone(**request):
+        raise NoCredentialsError
+
+    for name, call in (("query", engine.tail("room", 1)), ("put_item", engine.put(commit(1)))):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._client, name, gone)
+            failed = await outcome(call)
+        assert (type(failed), "credentials" in str(failed)) == (Broken, True)
+
+
+@gen_test
 async def test_an_item_that_is_no_commit_is_broken(dynamo, dynamo_environ):
     engine = await dynamo(dynamo_environ)
     item = {"room": {"S": "room"}, "seq": {"N": "1"}}
