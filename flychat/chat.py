@@ -122,12 +122,15 @@ class Chat:
         self, draft: Draft, searched: Searched = not_told, done: Stored | None = None
     ) -> asyncio.Future[Message]:
         """Stores and shows a new draft, as `post` does, without waiting; `done` is called in the end."""
-        ended = self._showing.show(draft)
-        return self._log.submit(draft, searched, partial(self._tell, ended, done))
+        # The store, which begins a turn later, is given it first: one in memory has it when that is sent.
+        ended: list[Ended] = []
+        stored = self._log.submit(draft, searched, partial(self._tell, ended, done))
+        ended.append(self._showing.show(draft))
+        return stored
 
-    def _tell(self, ended: Ended, done: Stored | None, stored: asyncio.Future[Message]) -> None:
+    def _tell(self, ended: list[Ended], done: Stored | None, stored: asyncio.Future[Message]) -> None:
         error = stored.exception()
-        ended(error if isinstance(error, FlychatError) else None)
+        ended[0](error if isinstance(error, FlychatError) else None)
         if done is None:
             return
         if self._hub.passes_on_at_once:

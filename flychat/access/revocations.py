@@ -30,14 +30,17 @@ class Revocations:
         return max(self.moments.get((id, ALL_ROOMS), NEVER), self.moments.get((id, room), NEVER))
 
     def with_these(self, ids: Iterable[str], room: str, now: int) -> Revocations:
-        """These passes are revoked as well, from now; what has done its work is left out."""
+        """These passes are revoked as well, from now; what has done its work is left out.
+
+        What was revoked later than now, by somebody whose clock is ahead, stays so.
+        """
         ids = list(ids)
         kept = {
             (id, where): at
             for (id, where), at in self.moments.items()
-            if at + LIFE > now and not (id in ids and room in (where, ALL_ROOMS))
+            if at + LIFE > now and not (id in ids and room in (where, ALL_ROOMS) and at <= now)
         }
-        return Revocations(kept | {(id, room): now for id in ids})
+        return Revocations({(id, room): now for id in ids} | kept)
 
     def joined(self, other: Revocations) -> Revocations:
         """What is revoked here or there: a reading may be older than what was written meanwhile."""

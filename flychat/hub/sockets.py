@@ -3,8 +3,8 @@
 What a connection costs while it is held is its socket and a cursor; no task, no queue. Publishing encodes
 nothing: a block is framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to
 its backlog, and a pass sends each connection, in one `send`, everything between its cursor and the end.
-Blocks that come while a pass is under way go out with it, or in the next one. A pass begins two turns after
-its first block, when a store in memory has that message; if more has come, one later: behind the answer.
+Blocks that come while a pass is under way go out with it, or in the next one. It begins a turn after its
+first block; or two, if by then a store in memory has the message of that event: so it is behind the answer.
 
 A connection whose socket is full lags:
 
@@ -39,7 +39,6 @@ from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
-PASS_TURNS = 2  # of the loop
 MANY, GATHER = 500, 0.002  # with so many members a pass begins 2 ms late: any store has the message by then
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
 OWED_BYTES, HURRY = 32 << 20, 0.5  # where over 32 MiB of plans wait for clients, STALL is half a second
@@ -108,7 +107,7 @@ class Audience:
                 self._loop.call_later(GATHER, self._begin_pass)
 
     def _begin_pass(self, first: int = NOWHERE) -> None:
-        if self.backlog.end > first:  # more has come since
+        if self.backlog.end > first and not self._connections.soon.late:  # more has come since
             self._connections.then(self._begin_pass)
         else:
             self._pass(list(self.members), 0, self.backlog.end)
@@ -150,7 +149,7 @@ class Connections:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.soon, self.then = Soon(self.loop, PASS_TURNS), Soon(self.loop)
+        self.soon, self.then = Soon(self.loop), Soon(self.loop)
         self._selector = selectors.DefaultSelector()
         self._lagging: dict[Connection, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()

@@ -286,7 +286,7 @@ async def test_messages_are_read_as_json_and_paged_into_the_past():
         async def ids(query: str) -> list[int]:
             response = await ask(chat, ROOM + query)
             page = json.loads(response.body)
-            assert response.headers["Vary"] == "Accept"
+            assert (response.headers["Vary"], response.headers["Cache-Control"]) == ("Accept", "no-cache")
             assert page["lastEventId"] == 300
             return [message["id"] for message in page["messages"]]
 
@@ -794,6 +794,25 @@ async def test_a_form_keeps_its_text_whatever_it_is_refused_for():
         chat.application.rate_limit = RateLimit(0.001, 0)
         refused = await post(chat, {**form, "text": "third"}, action, Accept=BROWSER)
         assert (refused.code, hidden(refused.body.decode())[1]) == (429, {**form, "text": "third"})
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "given", [{}, {"provisionalId": ""}, {"text": "hi", "provisionalId": "x", "lastEventId": "7"}]
+)
+async def test_a_form_that_was_refused_has_an_id_by_which_it_is_recognised(given):
+    async with served() as chat:
+        refused = await post(chat, {"from": "ann", "text": "\0", **given}, Accept=BROWSER)
+        again = hidden(refused.body.decode())[1]
+        assert (refused.code, again["lastEventId"]) == (400, "")
+        assert str(uuid.UUID(again["provisionalId"])) == again["provisionalId"]
+
+
+@pytest.mark.gen_test
+async def test_a_form_that_nobody_could_send_is_not_shown_again():
+    async with served() as chat:
+        refused = await post(chat, {"from": "\0", "text": "hi"}, Accept=BROWSER)
+        assert (refused.code, b"<form" in refused.body, b"</html>" in refused.body) == (400, False, True)
 
 
 @pytest.mark.gen_test

@@ -18,6 +18,7 @@ from tests.support.rights import KEY, STAFF, ask, bearer, code, options, token
 
 gen_test = pytest.mark.gen_test(timeout=60)
 HASH = hashed("open sesame")
+SALT, DIGEST = HASH.split("$")[-2:]
 WITH_PASSWORD = ("--password", f"staff={HASH}")
 THIS_SITE = {"X_Forwarded_Proto": "https"}
 
@@ -182,8 +183,21 @@ async def test_a_room_may_be_called_session_and_without_tokens_that_is_all_it_is
         f"staff={HASH[:-8]}",
         f"staff={HASH}$x",
         f"={HASH}",
+        *map(
+            "staff=scrypt${}".format,
+            (
+                f"8192$8$1${SALT}${DIGEST}",
+                f"16385$8$1${SALT}${DIGEST}",
+                f"262144$8$1${SALT}${DIGEST}",
+                f"16384$16$1${SALT}${DIGEST}",
+                f"16384$8$2${SALT}${DIGEST}",
+                f"16384$8$1$AAAA${DIGEST}",
+                f"16384$8$1${SALT}$AAAA",
+                f"16384$8$1$!{SALT}${DIGEST}",
+            ),
+        ),
     ],
-    ids=range(7),  # of its own in each process of the tests, the hash is no name
+    ids=range(15),  # of its own in each process of the tests, the hash is no name
 )
 def test_a_password_that_is_not_as_the_command_prints_it_is_refused(value, tmp_path):
     (tmp_path / "secret").write_text(KEY)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,13 @@ from flychat.storage import (
     Rejected,
     Run,
     StoreFailed,
+    Summary,
     Taken,
     Throttled,
     Unknown,
     sqlite_put,
 )
-from flychat.storage.sqlite import SqliteEngine
+from flychat.storage.sqlite import READ_ROWS, SqliteEngine
 from flychat.storage.sqlite_backup import back_up
 from flychat.storage.sqlite_database import BUSY_MS, read_only
 from flychat.streams import StreamRequest
@@ -484,11 +486,13 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
     with contextlib.closing(read_only(str(tmp_path / "chat.db"))) as reader:
         reader.execute("BEGIN")
         assert reader.execute("SELECT count(*) FROM log").fetchone() == (2,)
-        for each in (old, other):
-            await sqlite.rewrite(each, each.emptied())
+        assert sqlite._emptying is None, "nothing was to be emptied yet"
+        await sqlite.rewrite(old, old.emptied())
+        emptying = sqlite._emptying
+        await sqlite.rewrite(other, other.emptied())
         await sqlite.put(commit(3, text="goes on"))
         await sqlite.expire("2000")
-        assert sqlite._emptying is not None
+        assert sqlite._emptying is emptying is not None
         tries = len(tried)
         while len(tried) < tries + 2:  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.01)
@@ -499,6 +503,19 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
         await asyncio.sleep(0.01)
     assert b"a secret" not in in_files(tmp_path)
     assert [m.text for c in await sqlite.tail("room", 9) for m in c.messages] == ["goes on 0"]
+
+
+@gen_test
+async def test_a_server_ends_though_a_reader_is_beside_it_and_leaves_nothing_that_goes_on(tmp_path):
+    engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
+    await engine.put(old := commit(1))
+    with contextlib.closing(read_only(str(tmp_path / "chat.db"))) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM log").fetchone()
+        await engine.rewrite(old, old.emptied())
+        await engine.close()
+    await asyncio.wait([engine._emptying])
+    assert engine._emptying.cancelled()
 
 
 @gen_test
@@ -639,6 +656,17 @@ async def test_a_reading_stops_at_its_bytes_whatever_the_limit(engine):
 
 
 @gen_test
+async def test_what_follows_an_id_is_whole_where_the_newest_commits_are_small_and_others_large(engine):
+    """Of DynamoDB a page has 1 MB: that as many bytes are left as the newest have cannot be known."""
+    log = [commit(first, text="x" * 60_000 if first <= 20 else "x") for first in range(1, 42)]
+    for each in log:
+        await engine.put(each)
+    read = await engine.after("room", 0, 41)
+    assert read == log[: len(read)]
+    assert len(read) >= 18
+
+
+@gen_test
 async def test_a_message_is_found_by_its_provisional_id_in_a_range_of_the_log(engine):
     log = [commit(first, 64, text="Grüße") for first in range(1, 1 + 64 * 12, 64)]
     for each in log:
@@ -725,13 +753,13 @@ def sqlite(io_loop, tmp_path):
     io_loop.run_sync(engine.close)
 
 
-async def refusal(path: Path | str) -> str:
+async def refusal(path: Path | str, *, reading: bool = False) -> str:
     """Why SqliteEngine does not open `path`, in one line."""
     with pytest.raises(Misconfigured) as refused:
-        await SqliteEngine.open(str(path))
+        await SqliteEngine.open(str(path), reading=reading)
     line = str(refused.value)
     assert "\n" not in line
-    assert f'"{path}"' in line
+    assert line.count(f'"{path}"') == 1
     return line
 
 
@@ -894,6 +922,7 @@ async def test_a_corrupt_database_is_broken(tmp_path):
     engine = await SqliteEngine.open(str(path))
     assert isinstance(await outcome(engine.put(commit(1))), Broken)
     assert isinstance(await outcome(engine.tail("room", 1)), Broken)
+    assert isinstance(await outcome(engine.check()), Broken)
     await engine.close()
 
 
@@ -1037,9 +1066,12 @@ async def put_during(sqlite: SqliteEngine, statement: str, job) -> list[str]:
     return words
 
 
+@pytest.mark.parametrize("bound", ["BATCH", "BATCH_BYTES"])
 @gen_test
-async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch):
-    monkeypatch.setattr("flychat.storage.sqlite.BATCH", 10)
+async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch, bound):
+    ten = {"BATCH": 10, "BATCH_BYTES": 10 * commit(1).size - 1}  # commits
+    monkeypatch.setattr(f"flychat.storage.sqlite.{bound}", ten[bound])
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", 60.0)
     for each in log_of(*[1] * 101):
         await sqlite.put(each)
     words = await put_during(sqlite, "DELETE", sqlite.expire("2027"))
@@ -1208,12 +1240,74 @@ async def test_a_put_passes_between_the_parts_of_a_long_reading(sqlite, monkeypa
         sqlite.after("room", 0, 99),
         sqlite.before("room", 41, 99),
         sqlite.find("room", 0, 41, wanted),
+        whole(sqlite, "room"),
+        sqlite.rooms(),
     ):
         words = await put_during(sqlite, "SELECT", read(call))
         kinds = [word for word in words if word in ("SELECT", "INSERT")]
         assert kinds.index("INSERT") == 1, "after the first part"
         assert len(kinds) > 40
-    assert results == [log, log, [log[30]]]
+    *commits, rooms = results
+    assert commits == [log, log, [log[30]], log]
+    assert Summary("room").with_these(40, 40, sum(each.size for each in log), DATE) in rooms
+
+
+@gen_test
+async def test_a_reading_asks_for_no_more_rows_than_it_wants_and_a_part_has(sqlite, monkeypatch):
+    """However quick the machine is."""
+    log = log_of(*[1] * 200)
+    for each in log:
+        await sqlite.put(each)
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", 60.0)
+    monkeypatch.setattr("flychat.storage.sqlite.BATCH", 50)
+    monkeypatch.setattr("flychat.storage.sqlite.FIND", 10)
+    asked, ask = [], sqlite._worker.ask
+    monkeypatch.setattr(
+        sqlite._worker, "ask", lambda question: asked.append(question.values[2]) or ask(question)
+    )
+    assert await sqlite.tail("room", 1) == log[199:]
+    assert await sqlite.after("room", 160, 99) == log[159:]
+    assert asked == [2, READ_ROWS, READ_ROWS], "one more than is wanted says whether there is more"
+    statements = await traced(sqlite)
+    for call, count in (
+        (whole(sqlite, "room"), 200 // 50 + 1),
+        (sqlite.rooms(), 1),
+        (sqlite.find("room", 100, 107, "x"), 7),  # from the first commit that may hold id 101 to the last
+    ):
+        statements.clear()
+        await call
+        assert len(statements) == count
+
+
+@gen_test
+async def test_a_search_ends_where_enough_was_found(sqlite, monkeypatch):
+    log = [
+        Commit("room", (replace(log_of(1)[0].messages[0], id=id, provisional_id="x"),)) for id in (1, 2, 3)
+    ]
+    for each in log:
+        await sqlite.put(each)
+    monkeypatch.setattr("flychat.storage.sqlite.FIND", 1)
+    assert await sqlite.find("room", 0, 9, "x") == log
+    monkeypatch.setattr("flychat.storage.sqlite.READ_BYTES", log[0].size + 1)
+    assert await sqlite.find("room", 0, 9, "x") == log[:2]
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(-1.0, 20), (60.0, 1)])
+@gen_test
+async def test_while_much_is_unpacked_the_loop_turns(sqlite, monkeypatch, seconds, turns):
+    for each in log_of(*[1] * 20):
+        await sqlite.put(each)
+    monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", seconds)
+    loop, turn, read, seen = asyncio.get_running_loop(), [0], Commit.read, []
+
+    def count() -> None:
+        turn[0] += 1
+        loop.call_soon(count)
+
+    loop.call_soon(count)
+    monkeypatch.setattr(Commit, "read", lambda *given: seen.append(turn[0]) or read(*given))
+    assert len(await sqlite.tail("room", 99)) == 20
+    assert len(set(seen)) == turns
 
 
 @gen_test
@@ -1269,7 +1363,8 @@ async def test_the_database_of_another_program_is_left_alone(tmp_path):
         db.execute(schema)
         db.close()
         before = path.read_bytes()
-        assert "another program" in await refusal(path)
+        for reading in (False, True):
+            assert "another program" in await refusal(path, reading=reading)
         assert path.read_bytes() == before
 
 
@@ -1295,7 +1390,8 @@ async def test_a_file_says_the_version_of_its_format_and_a_later_one_is_left_alo
         db.execute("PRAGMA journal_mode = DELETE")
     user_version(path, 2)
     before = path.read_bytes()
-    assert "a later version of flychat has written it" in await refusal(path)
+    for reading in (False, True):
+        assert "a later version of flychat has written it" in await refusal(path, reading=reading)
     assert path.read_bytes() == before
 
 
@@ -1319,6 +1415,15 @@ async def test_who_only_reads_may_while_another_process_writes_and_cannot_write(
     owner = await SqliteEngine.open(path)
     assert await owner.tail("room", 9) == [one, two, three]
     await owner.close()
+
+
+@gen_test
+async def test_an_empty_file_is_an_empty_store_for_who_only_reads_too(tmp_path):
+    """As it is in the moment in which a server makes it."""
+    (tmp_path / "chat.db").touch()
+    reader = await SqliteEngine.open(str(tmp_path / "chat.db"), reading=True)
+    assert await reader.rooms() == []
+    await reader.close()
 
 
 @pytest.mark.parametrize("name", ["file:chat.db", "chat.db?mode=memory", "chat#1%20.db"])
@@ -1403,12 +1508,22 @@ async def test_a_read_only_file_or_directory_is_refused(unprivileged):
 
 
 @gen_test
-async def test_the_lock_is_free_again_after_a_failed_start(tmp_path):
-    path = tmp_path / "chat.db"
+async def test_a_failed_start_leaves_neither_a_lock_nor_a_thread(tmp_path):
+    path, threads = tmp_path / "chat.db", threading.active_count()
     path.write_text("not a database, " * 100)
     await refusal(path)
+    assert threading.active_count() == threads
     path.unlink()
     await (await SqliteEngine.open(str(path))).close()
+
+
+@gen_test
+async def test_a_start_that_the_store_does_not_answer_is_told_in_one_line(tmp_path, monkeypatch):
+    def opened(path, *, reading):
+        raise MemoryError
+
+    monkeypatch.setattr("flychat.storage.sqlite.opened", opened)
+    assert "out of memory" in await refusal(tmp_path / "chat.db")
 
 
 # DynamoDB
@@ -1504,6 +1619,23 @@ async def test_a_commit_that_is_too_large_for_an_item_is_rejected(dynamo, dynamo
     engine = await dynamo(dynamo_environ | way)
     huge = Commit("room", (Message(1, "Ann", "x" * 450_000, DATE, ""),))
     assert isinstance(await outcome(engine.put(huge)), Rejected)
+
+
+@gen_test
+async def test_credentials_that_are_gone_are_told_as_what_they_are(dynamo, dynamo_environ, monkeypatch):
+    """Before anything was sent: so a put was not applied."""
+    from botocore.exceptions import NoCredentialsError
+
+    engine = await dynamo(dynamo_environ)
+
+    async def gone(**request):
+        raise NoCredentialsError
+
+    for name, call in (("query", engine.tail("room", 1)), ("put_item", engine.put(commit(1)))):
+        with monkeypatch.context() as patch:
+            patch.setattr(engine._client, name, gone)
+            failed = await outcome(call)
+        assert (type(failed), "credentials" in str(failed)) == (Broken, True)
 
 
 @gen_test

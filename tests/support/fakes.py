@@ -31,9 +31,9 @@ class MemoryEngine:
         self.commits: dict[tuple[str, int], Commit] = {}
 
     async def put(self, commit: Commit) -> None:
-        winner = self.commits.setdefault((commit.room, commit.first), commit)
-        if winner is not commit:
-            raise Taken(winner)
+        if (winner := self.commits.get((commit.room, commit.first))) is not None:
+            raise Taken(winner)  # also where that is the same, as a store does
+        self.commits[commit.room, commit.first] = commit
 
     def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
         return False

@@ -20,10 +20,11 @@ PRIVATE = {
 AUDIENCE, ISSUER = "chat", "https://login.example.org"
 
 
-def public(algorithm: str, kid: str | None = None, **more) -> dict:
-    key = get_default_algorithms()[algorithm].to_jwk(PRIVATE[algorithm].public_key(), as_dict=True)
-    key.pop("key_ops", None)
-    return {**key, "kid": kid or algorithm, "use": "sig", **more}
+def public(algorithm: str, kid: str | None = None, key=None, **more) -> dict:
+    private = key or PRIVATE[algorithm]
+    shown = get_default_algorithms()[algorithm].to_jwk(private.public_key(), as_dict=True)
+    shown.pop("key_ops", None)
+    return {**shown, "kid": kid or algorithm, "use": "sig", **more}
 
 
 def token(

@@ -395,3 +395,14 @@ def test_removes_is_a_list_of_1_to_1000_ids(given):
 def test_removes_is_in_order_and_has_each_id_once():
     assert fields.removes_field([9, 5, 9]) == (5, 9)
     assert len(fields.removes_field(list(range(1, 1001)))) == 1000
+
+
+def test_a_message_is_by_its_user_or_without_one_by_its_name_and_an_erasure_is_nobodys():
+    message = Message(1, "Ann", "hi", "", ID, user="ann-7")
+    assert message.is_by("ann-7", None)
+    assert not message.is_by("bob", "Ann"), "with a user, the name does not count"
+    assert message.is_by(None, "Ann")
+    assert not message.is_by(None, "Bob")
+    erasure = replace(message, removes=(1,), erases=True)
+    assert not erasure.is_by("ann-7", None)
+    assert not erasure.is_by(None, "Ann")

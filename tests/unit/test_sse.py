@@ -127,6 +127,7 @@ def test_whatever_comes_is_parsed_as_the_standard_says(pieces):
 
 def test_a_byte_order_mark_is_not_part_of_a_stream():
     assert parsed(b"\xef\xbb", b"\xbfdata: a\n\n") == [Event("message", "a")]
+    assert parsed(b"data: a\n\xef\xbb\xbfdata: b\n\n\xef\xbb\xbfdata: c\n\n") == [Event("message", "a")]
 
 
 @pytest.mark.parametrize("piece", [b"data: " + b"x" * 50_000, b"data: x\n" * 7_000, b":\r\n" * 20_000])

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import jwt
 import pytest
@@ -36,6 +37,14 @@ async def test_a_token_that_its_issuer_signed_for_us_is_believed(issuer, algorit
         read = Tokens([keys]).read(text, time.time())
         assert (read.sub, read.name, read.kind, read.key) == ("ann", "Ann", "jwks", "")
         assert read.rooms.of("tea") == {"r", "w"}
+
+
+@gen_test
+async def test_a_token_that_names_no_key_is_tried_with_each_of_its_algorithm(issuer):
+    keys = issuer.key_set()
+    issuer.keys.insert(0, public("ES256", "new", key=ec.generate_private_key(ec.SECP256R1())))
+    await keys.learn()
+    assert keys.verify(token(kid=None)).claims["sub"] == "ann"
 
 
 @gen_test
@@ -99,6 +108,7 @@ async def test_keys_that_are_secret_or_for_encryption_or_unknown_count_for_nothi
         public("ES256"),
         public("EdDSA", alg="ES512"),
         public("RS256", alg="none"),
+        public("ES256", alg=["ES256"]),
     ]
     keys = issuer.key_set()
     await keys.learn()
@@ -155,7 +165,9 @@ async def test_before_the_first_set_nobody_can_say_what_a_token_is(issuer):
         (200, "x" * 2_000_000),
     ],
 )
-async def test_while_the_issuer_fails_the_old_set_is_good_for_a_day(issuer, monkeypatch, status, answer):
+async def test_while_the_issuer_fails_the_old_set_is_good_for_a_day(
+    issuer, monkeypatch, status, answer, caplog
+):
     monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
     keys = issuer.key_set()
     await keys.learn()
@@ -163,6 +175,7 @@ async def test_while_the_issuer_fails_the_old_set_is_good_for_a_day(issuer, monk
     await keys.learn()
     assert issuer.asked == 2
     assert keys.verify(token())
+    assert f"the keys at {issuer.url} cannot be fetched" in caplog.text
     monkeypatch.setattr(jwks_module, "KEPT_SECONDS", -1.0)
     task = asyncio.create_task(keys.keep())
     while keys._keys:  # noqa: ASYNC110
@@ -197,3 +210,32 @@ async def test_the_set_is_fetched_again_now_and_then_and_what_is_the_same_change
         await asyncio.sleep(0.01)
     task.cancel()
     assert issuer.changes == 1
+
+
+@gen_test
+async def test_as_long_as_there_is_no_set_it_is_asked_for_more_often(issuer, monkeypatch):
+    real, slept = asyncio.sleep, []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+        issuer.status = 200
+        await real(0)
+
+    monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(jwks_module, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
+    issuer.status = 503
+    task = asyncio.create_task(issuer.key_set().keep())
+    while len(slept) < 2:
+        await real(0.001)
+    task.cancel()
+    assert slept[:2] == [0.0, jwks_module.REFRESH_SECONDS]
+
+
+@gen_test
+async def test_who_goes_while_the_set_is_fetched_ends_that_for_nobody_else(issuer):
+    keys = issuer.key_set()
+    gone, waiting = (asyncio.create_task(keys.learn()) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await waiting
+    assert keys.verify(token())

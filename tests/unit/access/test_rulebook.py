@@ -2,17 +2,19 @@
 
 import asyncio
 import itertools
+import time
+from typing import ClassVar
 
 import pytest
 
-from flychat.access import Pass, Rules, passes_of
+from flychat.access import BadToken, Pass, Rules, passes_of
 from flychat.access import keeper as keeper_module
 from flychat.access import rulebook as rulebook_module
 from flychat.access.gate import Access
 from flychat.access.keeper import Keeper
 from flychat.access.revocations import Revocations
 from flychat.access.rulebook import RULES, Rulebook
-from flychat.access.tokens import Tokens
+from flychat.access.tokens import Secret, Tokens, claims_of
 from flychat.commits import Commit
 from flychat.errors import TooLarge, Unavailable
 from flychat.storage import Broken, Unknown
@@ -98,6 +100,9 @@ async def test_a_store_that_does_not_answer_is_said_to_be_unavailable():
     engine.read_faults.append(Broken("no table"))
     with pytest.raises(Unavailable):
         await Rulebook(engine).read()
+    engine.rejects_over = 0
+    with pytest.raises(Unavailable):
+        await Rulebook(engine).revoke([A], "")
 
 
 @gen_test
@@ -245,6 +250,17 @@ async def test_a_reading_that_began_before_the_question_by_more_than_a_second_is
 
 
 @gen_test
+async def test_who_goes_while_a_reading_is_under_way_ends_it_for_nobody_else():
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    keeper, _ = kept(engine)
+    gone, waiting = (asyncio.create_task(keeper.fresh()) for _ in range(2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await waiting
+    assert engine.calls["tail"] == 1
+
+
+@gen_test
 async def test_a_proxy_is_answered_from_a_reading_that_began_after_it_had_asked():
     engine = FaultyEngine(MemoryEngine(shared=True))
     keeper, _ = kept(engine)
@@ -316,20 +332,28 @@ async def test_an_older_reading_does_not_take_back_what_was_revoked_meanwhile():
     assert hub.rechecked == passes_of("ann")
 
 
-@gen_test
+@pytest.mark.gen_test(timeout=60)  # by the loop's clock, which jumps
 @pytest.mark.parametrize("holds_here", [True, False])
 async def test_streams_of_this_process_do_not_go_on_while_nobody_knows_what_is_revoked(
-    monkeypatch, holds_here
+    monkeypatch, holds_here, caplog
 ):
     monkeypatch.setattr(keeper_module, "READ_SECONDS", 0.01)
-    monkeypatch.setattr(keeper_module, "DOUBT_SECONDS", 0.05)
     engine = FaultyEngine(MemoryEngine(shared=True))
     keeper, _ = kept(engine, holds_here=holds_here)
-    hub = Hub()
-    await keeper.fresh()
+    clock, hub = Clock(monkeypatch), Hub()
+
+    async def tried_again() -> None:
+        tries = engine.calls["tail"]
+        while engine.calls["tail"] < tries + 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
     engine.read_faults.extend([Broken("away")] * 10_000)
     keeper.start(hub)
-    await asyncio.sleep(0.2)
+    await tried_again()
+    assert not hub.rechecked, "for some seconds it does not matter"
+    assert "what is revoked cannot be read" in caplog.text
+    clock.ahead = keeper_module.DOUBT_SECONDS
+    await tried_again()
     assert (None in hub.rechecked) is holds_here
     assert (keeper.access.ended("tea", Pass(A, 1, 2**33), 2) == "unsure") is holds_here
     engine.read_faults.clear()
@@ -345,8 +369,30 @@ async def test_without_tokens_nothing_is_read():
     keeper = Keeper(Access(PRIVATE), "", engine)
     keeper.start(Hub())
     await keeper.fresh()
+    await asyncio.sleep(0)
     await keeper.close()
     assert not engine.calls
+
+
+@gen_test
+async def test_the_keys_of_an_issuer_are_kept_as_long_as_the_server_runs():
+    class Keys:
+        done: ClassVar[list[str]] = []
+
+        async def keep(self):
+            self.done.append("begun")
+            await asyncio.Event().wait()
+
+        def close(self):
+            self.done.append("closed")
+
+    keeper, hub = kept(MemoryEngine())
+    keeper.key_set = Keys()
+    keeper.start(hub)
+    await asyncio.sleep(0)
+    assert Keys.done == ["begun"]
+    await keeper.close()
+    assert Keys.done == ["begun", "closed"]
 
 
 @gen_test
@@ -367,6 +413,11 @@ async def test_a_key_that_has_left_the_file_ends_what_it_had_signed_and_a_bad_fi
     keeper.reload()
     assert hub.rechecked == [], "a new key takes nothing away"
     assert access.secret.signing == b"c" * 32
+    now = int(time.time())
+    text = Secret([b"b" * 32]).sign(claims_of("ann", {}, issued=now, expires=now + 60))
+    assert access.token(text, now).sub == "ann"
     file.write_text("c" * 32)
     keeper.reload()
     assert hub.rechecked == [None]
+    with pytest.raises(BadToken):
+        access.token(text, now)

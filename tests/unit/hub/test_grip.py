@@ -1,13 +1,19 @@
 """The words of GRIP."""
 
+import json
+
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import example, given
 from hypothesis import strategies as st
+from jwt.algorithms import get_default_algorithms
 
 from flychat.access import Pass
+from flychat.errors import Misconfigured
 from flychat.hub import Asked
-from flychat.hub.grip import grip_headers, read_grip_last, verifying_key
+from flychat.hub.grip import PUBLIC, grip_headers, read_grip_last, verifying_key
 from flychat.streams import Page, StreamRequest, plan_stream
+from tests.support.issuer import PRIVATE, public
 
 
 @pytest.mark.parametrize(
@@ -82,3 +88,22 @@ def test_any_grip_last_is_a_recovery_or_nothing(values):
 @pytest.mark.parametrize("secret", [b"{" + bytes(range(200, 231)), b"a secret", "a secret, as text"])
 def test_a_shared_secret_is_left_as_it_is_whatever_it_begins_with(secret):
     assert verifying_key(secret) == secret
+
+
+@pytest.mark.parametrize("algorithm", PUBLIC)
+def test_a_public_key_is_one_in_any_form_and_never_taken_for_a_secret(algorithm):
+    """Who knows it could sign with its bytes, as with a secret."""
+    key = PRIVATE[algorithm].public_key()
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for text in (pem, json.dumps(public(algorithm)).encode()):
+        for shown in (text, b"\n " + text + b"\n", text.decode()):
+            assert verifying_key(shown) == key
+
+
+@pytest.mark.parametrize("algorithm", PUBLIC)
+def test_a_private_key_is_refused(algorithm):
+    key = PRIVATE[algorithm]
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for private in (pem, get_default_algorithms()[algorithm].to_jwk(key)):
+        with pytest.raises(Misconfigured):
+            verifying_key(private)

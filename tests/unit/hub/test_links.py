@@ -63,6 +63,15 @@ def test_many_holds_take_a_part_of_a_proxys_time_and_no_more(holds):
     assert pushpin.links[0].longest() <= LONGEST * 27 / 22 + 1
 
 
+def test_links_are_long_as_soon_as_many_have_waited_and_stay_so():
+    pushpin, longest = Pushpin(20_000), []
+    pushpin.go_on(20)
+    for _ in range(600):
+        pushpin.go_on(1)
+        longest.append(pushpin.links[0].longest())
+    assert min(longest) > 150
+
+
 def test_links_become_short_again_when_the_holds_have_gone():
     pushpin = Pushpin(20_000)
     pushpin.go_on(1200)

@@ -416,6 +416,21 @@ async def test_a_service_that_knows_no_recovery_is_published_to_all_the_same(
 
 
 @gen_test
+async def test_a_service_that_fails_at_each_recovery_is_published_to_in_the_end(
+    control, started, monkeypatch
+):
+    passing = control.take
+
+    async def take(handler, path):
+        control.status = 503 if path == "recover" else 200
+        await passing(handler, path)
+
+    monkeypatch.setattr(control, "take", take)
+    started(give_up=0.1).put(item(1))
+    await control.until(lambda: hints(control) == ["provisional-r"])
+
+
+@gen_test
 async def test_items_go_in_order_in_batches_with_one_post_in_flight(control, started):
     control.hanging = True
     queue = started()
@@ -448,12 +463,14 @@ async def test_the_same_batch_is_tried_again(control, started, status, caplog):
     await control.until(lambda: len(control.posts) == 1)
     control.status = status
     queue.put(item(1))
-    await control.until(lambda: len(control.posts) == 3)
     queue.put(item(2))
+    await control.until(lambda: len(control.posts) == 3)
+    queue.put(item(3))
     control.status = 200
-    await control.until(lambda: 2 in ids(control.items))
-    assert ids(control.items)[-3:] == [1, 1, 2]
-    assert {len(items) for path, items in control.posts if path == "publish"} == {1}
+    await control.until(lambda: 3 in ids(control.items))
+    assert ids(control.items)[-5:] == [1, 2, 1, 2, 3]
+    *tries, last = [len(items) for path, items in control.posts if path == "publish"]
+    assert (set(tries), last) == ({2}, 1)
     await eventually(lambda: "answers again" in caplog.text)
     assert caplog.text.count("does not take publications") == 1
 
@@ -472,12 +489,12 @@ async def test_an_item_that_the_proxy_refuses_takes_no_other_with_it(control, st
     control.hanging = True
     queue = started()
     await control.until(lambda: len(control.posts) == 1)
-    for n in range(1, 4):
+    for n in (2, 3):
         queue.put(item(n, "abc"[n - 1]))
     control.hanging = False
     await control.until(lambda: bool(hints(control)))
     published = [ids(items) for path, items in control.posts if path == "publish"]
-    assert published == [[1, 2, 3], [1], [2], [3], []]
+    assert published == [[2, 3], [2], [3], []]
     assert hints(control) == ["provisional-b"]
 
 
@@ -496,6 +513,15 @@ async def test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else(co
     assert hints(control)[-3:] == ["provisional-a", "provisional-b", "provisional-c"]
     assert control.posts[-1][1][-1]["id"] == "9"
     assert not queue.owed
+    await eventually(lambda: queue.taken() is None)
+
+
+@gen_test
+async def test_what_has_waited_in_the_queue_for_too_long_is_given_up_too(control, started):
+    queue = started(give_up=5)
+    queue.put(replace(item(1), since=time.monotonic() - 6))
+    await control.until(lambda: bool(hints(control)))
+    assert ids(control.items) == []
 
 
 @gen_test
@@ -667,12 +693,23 @@ async def test_a_proxy_that_hangs_holds_nobody_else_up(control, started):
 
 
 @gen_test
-async def test_closing_sends_what_is_queued_but_does_not_wait_for_a_proxy_that_is_gone(control, started):
-    queue = started()
-    for n in range(150):
-        queue.put(item(n))
-    await queue.close()
-    assert ids(control.items) == list(range(150))
+async def test_closing_sends_what_is_queued_but_does_not_wait_for_a_proxy_that_is_gone(
+    control, started, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher, "FLUSH_SECONDS", 60.0)
+        queue = started()
+        for n in range(150):
+            queue.put(item(n))
+        await queue.close()
+        assert ids(control.items) == list(range(150))
+        for late in (lambda queue: queue.put(item(200)), lambda queue: queue.recover_all()):
+            queue = started()
+            await queue._idle.wait()
+            tried = len(control.posts)
+            late(queue)
+            await queue.close()
+            assert len(control.posts) == tried + 1
     await control.refuse()
     queue = started()
     queue.put(item(1))
@@ -743,6 +780,14 @@ async def test_an_answer_waits_until_every_proxy_has_taken_what_was_published(hu
 
 
 @gen_test
+async def test_an_answer_waits_for_nothing_once_all_is_taken(hub, monkeypatch):
+    monkeypatch.setattr(pushpin_module, "PATIENCE", 60)
+    hub.publish(committed(commit(1, 0)))
+    for _ in range(2):
+        await hub.passed_on()
+
+
+@gen_test
 async def test_an_answer_does_not_wait_for_what_is_published_after_it(hub, control, monkeypatch):
     monkeypatch.setattr(pushpin_module, "PATIENCE", 60)
     hub.publish(committed(commit(1, 0)))
@@ -803,6 +848,20 @@ async def test_an_answer_waits_for_the_hint_in_the_place_of_what_was_given_up(hu
         "channel": "provisional-a%20b",
         "formats": {"http-stream": {"action": "hint"}},
     }
+
+
+@gen_test
+async def test_an_answer_waits_for_the_recovery_in_the_place_of_what_was_given_up(hub, control, monkeypatch):
+    monkeypatch.setattr(pushpin_module, "PATIENCE", 60)
+    monkeypatch.setattr(publisher, "ROOMS_OWED", 0)
+    hub.publishers[0]._give_up = 0.1
+    control.hanging = True
+    hub.publish(committed(commit(1, 0)))
+    waiting = asyncio.create_task(hub.passed_on())
+    await control.until(lambda: [path for path, _ in control.posts] == ["recover", "publish", "recover"])
+    assert not waiting.done()
+    control.hanging = False
+    await waiting
 
 
 @gen_test

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flychat import soon as soon_module
 from flychat.commits import Commit
 from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
@@ -297,18 +298,21 @@ async def test_both_events_of_a_message_that_a_store_in_memory_has_leave_in_one_
 
 
 @pytest.mark.gen_test
-async def test_a_pass_waits_for_more_once():
+@pytest.mark.parametrize(("late", "first"), [(60, (1, b"abc")), (-60, (0, b"ab"))])
+async def test_a_pass_waits_for_more_once_where_turns_are_short(late, first, monkeypatch):
+    monkeypatch.setattr(soon_module, "LATE", late)
     sent, turns = [], 0
     connections = Connections()
     connections.send = lambda held, data: (sent.append((turns, data)), len(data))[1]
     audience = Audience(connections, lambda held: None, chunked=False)
     ours, theirs = socket.socketpair()
     audience.join(connections.hold(ours, "client", audience))
-    for block in b"abcd":
+    audience.feed(b"a")
+    for block in b"bcd":
         audience.feed(bytes([block]))
         await asyncio.sleep(0)
         turns += 1
-    assert sent == [(2, b"abc")]
+    assert sent[0] == first
     connections.close(lambda: b"")
     theirs.close()
 

@@ -327,11 +327,13 @@ async def test_a_put_goes_on_when_its_request_is_gone():
         engine.gate.clear()
         request = asyncio.ensure_future(log.submit(draft()))
         await engine.at_gate.wait()
+        behind = log.submit(draft("behind"))
         request.cancel()
         await asyncio.wait([request])
         engine.gate.set()
+        assert (await behind).id == 2, "it is no harm to others"
         await log.close()
-        assert len(engine.stored) == len(published) == 1
+        assert [c.last for c in engine.stored] == [c.last for c in published] == [2]
 
 
 @pytest.mark.gen_test
@@ -369,7 +371,8 @@ async def test_a_put_that_closing_does_not_wait_for_is_refused_with_all_that_wai
     published: list[Commit] = []
     log = MessageLog(SlowPuts(MemoryEngine()), memory=True, committed=published.append)
     await log.submit(draft())
-    late = [log.submit(draft()) for _ in range(2)]
+    gone, *late = [log.submit(draft()) for _ in range(3)]
+    gone.cancel()
     await log.close(0.5)
     for each in late:
         with pytest.raises(Unavailable):

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from unittest.mock import AsyncMock
 
 import pytest
 from prometheus_client import REGISTRY
@@ -55,6 +56,41 @@ async def test_puts_are_counted_by_their_outcome_and_commits_by_their_size():
         "unknown": 1,
     }
     assert (count(), messages(), timed(), reads()) == (1, 2, 3, 4)
+
+
+@pytest.mark.gen_test
+async def test_what_is_submitted_is_counted_as_what_is_put():
+    measured = MeasuredEngine(await SqliteEngine.open(":memory:"))
+    stored, taken = (Change("flychat_puts_total", outcome=outcome) for outcome in ("stored", "taken"))
+    messages, timed = Change("flychat_commit_messages_sum"), Change("flychat_put_seconds_count")
+    spent = Change("flychat_put_seconds_sum")
+    commit = Commit.of(1, [draft(), draft()])
+    for _ in range(2):
+        told = asyncio.get_running_loop().create_future()
+        assert measured.submit(commit, told.set_result)
+        await told
+    assert type(told.result()) is Taken
+    assert (stored(), taken(), messages(), timed()) == (1, 1, 2, 2)
+    assert 0 < spent() < 60
+    await measured.close()
+
+
+@pytest.mark.gen_test
+async def test_all_else_is_passed_on():
+    engine = AsyncMock()
+    measured = MeasuredEngine(engine)
+    calls = {
+        "rewrite": (1, 2),
+        "delete": (1,),
+        "everything": ("tea", 3),
+        "rooms": (),
+        "expire": ("2026",),
+        "close": (),
+    }
+    for name, values in calls.items():
+        answer = await getattr(measured, name)(*values)
+        assert answer is (getattr(engine, name).return_value if name in ("everything", "rooms") else None)
+        getattr(engine, name).assert_awaited_once_with(*values)
 
 
 @pytest.mark.gen_test

@@ -7,6 +7,7 @@ import pytest
 
 from flychat.storage import Unknown
 from flychat.storage.turns import TICKS, Turns, answered_within
+from tests.proof.simulation.virtual import in_virtual_time
 
 gen_test = pytest.mark.gen_test(timeout=30)
 
@@ -25,6 +26,17 @@ async def some_turns_of_the_loop(count: int) -> str:
 async def test_a_call_that_is_not_answered_is_unknown():
     with pytest.raises(Unknown):
         await Turns(1, 0.05).call(never)
+
+
+@in_virtual_time
+async def test_a_call_has_all_the_seconds_that_it_is_given():
+    async def answered(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "answer"
+
+    assert await Turns(1, 2.0).call(lambda: answered(1.99)) == "answer"
+    with pytest.raises(Unknown):
+        await Turns(1, 2.0).call(lambda: answered(2.01))
 
 
 @gen_test

@@ -19,7 +19,7 @@ class Stage:
     """
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = 1000.0
         self.seconds = 0.0  # that a statement takes
         self.done: list[object] = []
         self.worker = Worker(self._store, self._find)
@@ -84,6 +84,7 @@ def stage(io_loop, monkeypatch):
     stage.go.set()
     if not stage.worker._closed:
         io_loop.run_sync(lambda: stage.worker.close(stage.job("closed")))
+    assert not stage.worker._waiting | stage.worker._untold, "nothing is kept of those who waited"
 
 
 @gen_test
@@ -240,9 +241,10 @@ async def test_a_job_that_was_given_up_does_not_run_on_but_a_put_is_stored(stage
 
 @gen_test
 async def test_who_waits_in_a_queue_does_not_take_it_for_a_dead_store(stage):
+    began = stage.now
     jobs = [stage.worker.do(stage.job(n, parts=3, seconds=READ_SECONDS / 2)) for n in range(20)]
     assert await asyncio.gather(*jobs, stage.worker.put("put")) == [*range(20), None]
-    assert stage.now > 10 * READ_SECONDS
+    assert stage.now - began > 10 * READ_SECONDS
 
 
 @gen_test
@@ -283,6 +285,60 @@ async def test_all_who_wait_are_told_when_the_store_does_not_answer(stage, secon
     assert stage.done == [["later"]], "those who were told try again by themselves"
 
 
+@pytest.mark.parametrize("what", ["a put", "a reading"])
+@gen_test
+async def test_a_store_is_watched_as_long_as_anybody_waits_for_it(stage, monkeypatch, what):
+    watched, watch = [], stage.worker._watch
+    monkeypatch.setattr(stage.worker, "_watch", lambda: watched.append(stage.worker._watching) or watch())
+    if what == "a put":
+        stage.worker._store = lambda items: next(stage.holding()) or [None] * len(items)
+        waiting = asyncio.create_task(stage.worker.put("put"))
+        await asyncio.to_thread(stage.held.wait)
+    else:
+        waiting = await stage.hold()
+    while len(watched) < 3:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.001)
+    stage.now += PUT_SECONDS + 0.1
+    with pytest.raises(Unknown):
+        await waiting
+    stage.go.set()
+    await stage.worker.put("next")
+    while stage.worker._watching:  # noqa: ASYNC110 - it tells nobody
+        await asyncio.sleep(0.001)
+    assert all(watched)
+
+
+@gen_test
+async def test_one_watch_is_enough_for_all(stage, monkeypatch):
+    loop, begun = asyncio.get_running_loop(), []
+    call_later = loop.call_later
+
+    def counted(delay, call, *values):
+        begun.append(call == stage.worker._watch)
+        return call_later(delay, call, *values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "call_later", counted)
+        waiting = [asyncio.ensure_future(stage.worker.put(n)) for n in range(9)]
+        waiting += [asyncio.ensure_future(stage.worker.do(stage.job(n))) for n in range(9)]
+        await asyncio.sleep(0)
+    assert sum(begun) == 1
+    await asyncio.gather(*waiting)
+
+
+@gen_test
+async def test_who_put_something_is_told_once_of_it_though_the_store_answers_after_all(stage):
+    told, outcome = [], asyncio.get_running_loop().create_future()
+    stage.worker._store = lambda items: next(stage.holding()) or [None] * len(items)
+    stage.worker.submit("put", lambda failure: told.append(failure) or outcome.set_result(failure))
+    await asyncio.to_thread(stage.held.wait)
+    stage.now += PUT_SECONDS + 0.1
+    assert type(await outcome) is Unknown
+    stage.go.set()
+    await stage.worker.put("next")
+    assert len(told) == 1
+
+
 @gen_test
 async def test_closing_ends_what_was_asked_for_and_gives_up_what_can_wait(stage):
     first = await stage.hold()
@@ -294,6 +350,7 @@ async def test_closing_ends_what_was_asked_for_and_gives_up_what_can_wait(stage)
     outcomes = await asyncio.gather(*tasks, *closing, first, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Unknown, str, type(None), type(None), type(None)]
     assert stage.done == [["put"], "read", "last"]
+    assert not stage.worker._thread.is_alive()
     for late in (stage.worker.put("late"), stage.worker.do(stage.job("late"))):
         with pytest.raises(RuntimeError):
             await late
