@@ -76,14 +76,15 @@ async def test_who_is_erased_takes_nobody_along():
 
 
 @gen_test
-async def test_a_process_that_ends_begins_nothing():
+async def test_a_process_that_ends_begins_nothing(monkeypatch):
     async with opened() as log:
-        log._common.closing = True
-        for call in (
-            log.upkeep.clear("tea"),
-            log.upkeep.remove(removal((1,)), lambda message: None),
-            log.upkeep.erase("tea", lambda m: True, removal, 0),
-        ):
-            with pytest.raises(Unavailable, match="ending"):
-                await call
+        with monkeypatch.context() as patch:
+            patch.setattr(log._common, "closing", True)
+            for call in (
+                log.upkeep.clear("tea"),
+                log.upkeep.remove(removal((1,)), lambda message: None),
+                log.upkeep.erase("tea", lambda m: True, removal, 0),
+            ):
+                with pytest.raises(Unavailable, match="ending"):
+                    await call
         assert [commit.ids for commit in await log._common.engine.after("tea", 0, 99)] == [1, 1, 2]
