@@ -1,8 +1,9 @@
 """How the embedded engine stores commits: those that wait, of all rooms, in one transaction.
 
-- A conditional put is an INSERT. Those that wait are one statement, which is a transaction of its own, and
-  stores none of them if a place is taken: then each is put by itself. Python's sqlite3 gives the interpreter
-  away, and takes it back, for each statement.
+- A conditional put is an INSERT, and those that wait are a few statements of many rows, or one, which is a
+  transaction of its own. None of them is stored if a place is taken: then each is put by itself. Python's
+  sqlite3 gives the interpreter away, and takes it back, for each statement: while the loop is busy, the more
+  puts have waited, the longer would the next ones wait.
 - A failed transaction is rolled back, and all its puts are Unknown: a COMMIT that failed on a bad disk
   may still be found in the WAL by the next process, and putting again at the same place is always safe.
 """
@@ -25,14 +26,29 @@ INSERT, ROW = "INSERT INTO log (room, seq, n, m) VALUES ", "(?, ?, ?, ?)"
 
 def put(db: sqlite3.Connection, changes: list[Change]) -> list[StoreFailed | None]:
     """What became of each. Raises sqlite3.Error: then nothing was stored, or that is not known."""
-    if len(changes) <= PUT_ROWS and all(old is None for _, old in changes):
+    if all(old is None for _, old in changes):
         with suppress(sqlite3.IntegrityError):
-            rows = [value for new, _ in changes for value in _row(new)]
-            db.execute(INSERT + ", ".join([ROW] * len(changes)), rows)
+            _insert_all(db, [new for new, _ in changes])
             return [None] * len(changes)
     with db:  # COMMIT, or ROLLBACK after an exception
         db.execute("BEGIN IMMEDIATE")
         return [_insert(db, new) if old is None else _update(db, old, new) for new, old in changes]
+
+
+def _insert_all(db: sqlite3.Connection, commits: list[Commit]) -> None:
+    """Raises IntegrityError if a place is taken: then none of them is stored."""
+    if len(commits) <= PUT_ROWS:
+        return _insert_rows(db, commits)
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        for at in range(0, len(commits), PUT_ROWS):
+            _insert_rows(db, commits[at : at + PUT_ROWS])
+    return None
+
+
+def _insert_rows(db: sqlite3.Connection, commits: list[Commit]) -> None:
+    values = [value for commit in commits for value in _row(commit)]
+    db.execute(INSERT + ", ".join([ROW] * len(commits)), values)
 
 
 def _insert(db: sqlite3.Connection, commit: Commit) -> Taken | None:

@@ -811,10 +811,10 @@ async def test_a_second_process_is_refused_in_one_line_until_the_first_ends(sqli
     assert "another flychat" in await refusal(link)  # the same file by another name
 
 
-@pytest.mark.parametrize(("rooms", "inserts"), [(50, 1), (100, 101)])
+@pytest.mark.parametrize(("rooms", "inserts"), [(50, 1), (63, 1), (64, 2), (130, 3)])
 @gen_test
 async def test_the_commits_of_all_rooms_that_wait_share_one_transaction(sqlite, rooms, inserts):
-    """It is one statement; not where they are too many for that."""
+    """It is one statement; a few, where they are too many for that."""
     statements = await traced(sqlite)
     held, go = threading.Event(), threading.Event()
     first = asyncio.ensure_future(sqlite._run(lambda: (held.set(), go.wait())))
@@ -859,14 +859,14 @@ async def test_a_read_does_not_overtake_a_put_that_was_given_up(sqlite):
     assert [c.first for c in await read] == [1, 2]
 
 
+@pytest.mark.parametrize(("taken", "last"), [(1, 3), (3, 3), (1, 100), (100, 100)])
 @gen_test
-async def test_a_taken_place_does_not_disturb_those_in_its_transaction(sqlite):
-    await sqlite.put(commit(1))
-    outcomes = await asyncio.gather(
-        outcome(sqlite.put(commit(1))), outcome(sqlite.put(commit(2))), outcome(sqlite.put(commit(3)))
-    )
-    assert [type(o) for o in outcomes] == [Taken, type(None), type(None)]
-    assert [c.first for c in await sqlite.tail("room", 50)] == [1, 2, 3]
+async def test_a_taken_place_does_not_disturb_those_in_its_transaction(sqlite, taken, last):
+    await sqlite.put(commit(taken))
+    ids = range(1, last + 1)
+    outcomes = await asyncio.gather(*(outcome(sqlite.put(commit(id))) for id in ids))
+    assert [type(o) for o in outcomes] == [Taken if id == taken else type(None) for id in ids]
+    assert [c.first for c in await sqlite.tail("room", 200)] == list(ids)
 
 
 @gen_test
