@@ -1417,6 +1417,26 @@ async def test_who_only_reads_may_while_another_process_writes_and_cannot_write(
     await owner.close()
 
 
+@pytest.mark.parametrize("old", [False, True], ids=["", "before SQLite 3.36"])
+@gen_test
+async def test_each_store_in_memory_is_one_of_its_own(monkeypatch, old):
+    connect, asked = sqlite3.connect, []
+
+    def connected(place, **how):
+        asked.append(place)
+        if old and "vfs" in place:
+            raise sqlite3.OperationalError("no such vfs: memdb")
+        return connect(place, **how)
+
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    first, second = [await SqliteEngine.open(":memory:") for _ in range(2)]
+    await first.put(commit(1))
+    assert (len(await first.rooms()), len(await second.rooms())) == (1, 0)
+    assert (":memory:" in asked) == old, "its puts take longer, the more it holds"
+    for engine in (first, second):
+        await engine.close()
+
+
 @gen_test
 async def test_an_empty_file_is_an_empty_store_for_who_only_reads_too(tmp_path):
     """As it is in the moment in which a server makes it."""
