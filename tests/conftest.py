@@ -96,10 +96,13 @@ def moto_endpoint(quick_clients: None) -> Iterator[str]:
     need("moto.server")
     from moto.server import ThreadedMotoServer
 
+    from tests.support.moto_process import make_atomic
+
     patient = pytest.MonkeyPatch()
     if importlib.util.find_spec("aioboto3"):
         for name in ("dynamodb_table.STARTING_SECONDS", "dynamodb.PUT_SECONDS", "dynamodb.READ_SECONDS"):
             patient.setattr(f"flychat.storage.{name}", 60)
+    make_atomic(patient)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
