@@ -88,6 +88,11 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone", {"FLYCHAT_TRUST_PROXY": "ture"}, "FLYCHAT_TRUST_PROXY must be 1 or 0"),
         ("--grip", {"FLYCHAT_WITH_PUSHPIN": "2"}, "FLYCHAT_WITH_PUSHPIN must be 1 or 0"),
         ("--standalone --answer-first", {}, "--answer-first is for --grip"),
+        ("--standalone --grip-url http://a:1/", {}, "--grip-url is for --grip"),
+        ("--standalone --pushpin-port 81", {}, "--pushpin-port is for --grip"),
+        ("--grip --pushpin-port 81", {}, "--pushpin-port is for --with-pushpin"),
+        ("--grip --max-streams 5", {}, "--max-streams is for --standalone"),
+        ("--max-streams-per-client 5", {"FLYCHAT_GRIP": "1"}, "--max-streams-per-client is for --standalone"),
         ("--standalone --grip", {}, "not allowed with"),
         ("--standalone --no-such-option", {}, "--no-such-option"),
         ("--stand", {}, "--stand"),
@@ -116,6 +121,11 @@ def test_a_bad_option_is_named_in_one_line(line, environ, says):
         read(line, **environ)
     assert says in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_variables_are_for_a_whole_machine_so_those_of_the_other_mode_are_no_mistake():
+    assert read("--standalone", FLYCHAT_GRIP_URL="http://a:1/", FLYCHAT_PUSHPIN_PORT="81").grip_urls == ()
+    assert read("--grip", FLYCHAT_MAX_STREAMS="5", FLYCHAT_MAX_STREAMS_PER_CLIENT="5").mode == "grip"
 
 
 @pytest.mark.parametrize(
