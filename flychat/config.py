@@ -14,6 +14,7 @@ from .options import CREATE_TABLE, MODES, parser
 TABLE_STORE = "dynamodb:flychat-messages"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+_USUAL_PORTS = {"http": ":80", "https": ":443"}  # browsers leave them out
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 DAY = 86_400  # seconds
@@ -211,6 +212,9 @@ def _several(value: str | Sequence[str]) -> Sequence[str]:
 
 
 def _origin(value: str) -> str:
-    if not _ORIGIN.fullmatch(value):
-        raise Misconfigured("--cors-origin must be an origin such as https://example.org")
-    return value.lower()
+    if not _ORIGIN.fullmatch(value) or not value.isascii():
+        raise Misconfigured(
+            "--cors-origin must be, as browsers send it, an origin such as https://example.org"
+        )
+    origin = value.lower()
+    return origin.removesuffix(_USUAL_PORTS[origin.partition(":")[0]])

@@ -42,6 +42,12 @@ def test_what_is_repeatable_is_a_list_in_its_variable():
     assert read("--standalone").cors_origins == ()
 
 
+def test_an_origin_is_written_as_browsers_send_it():
+    given = "https://a.example:443 http://b.example:80 https://c.example:80 http://[::1]:8080"
+    expected = ("https://a.example", "http://b.example", "https://c.example:80", "http://[::1]:8080")
+    assert read("--standalone", FLYCHAT_CORS_ORIGIN=given).cors_origins == expected
+
+
 def test_posts_are_limited_unless_the_rate_is_0():
     assert read("--standalone").rate_limit == 10
     assert read("--standalone --rate-limit 0.5").rate_limit == 0.5
@@ -114,6 +120,7 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone --rate-limit many", {}, "--rate-limit"),
         ("--standalone --cors-origin example.org", {}, "--cors-origin"),
         ("--standalone --cors-origin https://example.org/", {}, "--cors-origin"),
+        ("--standalone --cors-origin https://grüße.example", {}, "as browsers send it"),
     ],
 )
 def test_a_bad_option_is_named_in_one_line(line, environ, says):
