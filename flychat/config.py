@@ -14,10 +14,18 @@ from .options import CREATE_TABLE, MODES, parser
 TABLE_STORE = "dynamodb:flychat-messages"
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
+_USUAL_PORTS = {"http": ":80", "https": ":443"}  # browsers leave them out
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 DAY = 86_400  # seconds
 UNIX = "unix:"
+# Said on the command line, these are for one mode; as variables, which are set for a whole machine, for any.
+_MODE_OF = {
+    "grip_url": "grip",
+    "pushpin_port": "grip",
+    "max_streams": "standalone",
+    "max_streams_per_client": "standalone",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,9 @@ class Config:
         mode = given.mode or _mode(environ)
         if mode == CREATE_TABLE:
             raise Misconfigured("--create-table is not for a server")
+        for name, wanted in _MODE_OF.items():
+            if getattr(given, name) is not None and mode != wanted:
+                raise Misconfigured(f"--{name.replace('_', '-')} is for --{wanted}")
         engine, location = store(
             option("store", "sqlite:flychat.db" if mode == "standalone" else TABLE_STORE)
         )
@@ -72,13 +83,15 @@ class Config:
         answer_first = bool(given.answer_first) or _flag(environ, "answer-first")
         if answer_first and mode != "grip":
             raise Misconfigured("--answer-first is for --grip")
+        if given.pushpin_port is not None and not with_pushpin:
+            raise Misconfigured("--pushpin-port is for --with-pushpin")
         if with_pushpin and given.grip_url:
             raise Misconfigured("--with-pushpin brings a proxy of its own: leave --grip-url out")
         if with_pushpin and option("host", "").startswith(UNIX):
             raise Misconfigured(
                 "--with-pushpin cannot reach flychat in a file: it needs a --host with a port"
             )
-        grip_urls = _several(option("grip_url", environ.get("GRIP_URL") or "http://localhost:5561"))
+        grip_urls = _several(option("grip_url", environ.get("GRIP_URL", ""))) or ["http://localhost:5561"]
         trust_proxy = bool(given.trust_proxy) or _flag(environ, "trust-proxy")
         return cls(
             mode=mode,
@@ -199,6 +212,9 @@ def _several(value: str | Sequence[str]) -> Sequence[str]:
 
 
 def _origin(value: str) -> str:
-    if not _ORIGIN.fullmatch(value):
-        raise Misconfigured("--cors-origin must be an origin such as https://example.org")
-    return value.lower()
+    if not _ORIGIN.fullmatch(value) or not value.isascii():
+        raise Misconfigured(
+            "--cors-origin must be, as browsers send it, an origin such as https://example.org"
+        )
+    origin = value.lower()
+    return origin.removesuffix(_USUAL_PORTS[origin.partition(":")[0]])

@@ -181,7 +181,7 @@ def say_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace
         read = _lines(sys.stdin.buffer) if sys.stdin else ()
         texts = [("", " ".join(given.text))] if given.text else read
         token = token_given(given.token_file)
-        sender = given.sender if given.sender or token else _user()
+        sender = _user() if given.sender is None and not token else given.sender
         return say(*given.place, sender=sender, texts=texts, token=token)
 
     return run

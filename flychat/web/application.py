@@ -113,14 +113,13 @@ class BaseApplication(Application):
 
     def visitor(self, headers: Mapping[str, str], peer: str) -> Visitor:
         """Who asks, with these headers, from that address."""
-        identity = NOBODY
+        identity, way = NOBODY, self.way(headers)
         if self.access.on:
-            https = is_https(headers, trust_proxy=self.trust_proxy)
+            https = is_https(headers, believed=self.trust_proxy or way.vouched)
             cookie = cookie_name(https, self.paths.base)
             identity = identify(
                 headers, self.access, time.time(), trust_proxy=self.trust_proxy, cookie=cookie
             )
-        way = self.way(headers)
         return read_visitor(headers, peer, way, trust_proxy=self.trust_proxy, identity=identity)
 
     def address_of(self, headers: Mapping[str, str], peer: str) -> str:

@@ -62,7 +62,8 @@ class RightsHandler(BaseHandler):
 
     @property
     def https(self) -> bool:
-        return is_https(self.request.headers, trust_proxy=self.application.trust_proxy)
+        believed = self.application.trust_proxy or self.visitor.vouched
+        return is_https(self.request.headers, believed=believed)
 
     @property
     def session_cookie(self) -> str:

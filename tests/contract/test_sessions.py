@@ -69,6 +69,15 @@ async def test_on_https_only_this_very_host_can_set_the_cookie_and_only_a_proxy_
 
 
 @gen_test
+async def test_what_a_grip_proxy_signs_is_believed_of_https_as_well(tmp_path):
+    async with standing("pushpin", tmp_path, *options(tmp_path)) as chat:
+        answer = await session(chat, {"token": token()}, **THIS_SITE)
+        assert answer.headers["Set-Cookie"].startswith("__Host-flychat=")
+        assert "Secure" in answer.headers["Set-Cookie"].split("; ")
+        assert (await ask(chat, STAFF, **cookie(answer), **THIS_SITE)).code == 200
+
+
+@gen_test
 async def test_the_forms_work_without_a_script(tmp_path):
     async with standing("standalone", tmp_path, *options(tmp_path, *WITH_PASSWORD)) as chat:
         form = {"kind": FORM, "Accept": BROWSER, "Origin": chat.url.rstrip("/")}

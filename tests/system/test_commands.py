@@ -314,6 +314,12 @@ def run(
     return ended.returncode, ended.stdout.decode(encoding), ended.stderr.decode(encoding)
 
 
+def test_a_name_that_is_empty_is_a_mistake_and_not_that_of_the_user_here(tmp_path):
+    with running("--standalone", "--store", "sqlite::memory:", "--port", "0", cwd=tmp_path) as program:
+        said = run("say", f"{program.url}/tea", "hi", "--from", "", cwd=tmp_path)
+    assert said == (1, "", "flychat: 400 from: must have 1 to 64 characters\n")
+
+
 def test_say_and_tail_as_scripts_use_them(tmp_path):
     with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
         room = f"{program.url}/Grüße"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from flychat.web.problems import STATUSES
 from tests.conftest import need
 from tests.support.program import ROOT, START_SECONDS, Program, environment, running
 
@@ -280,6 +281,17 @@ def test_every_option_is_in_the_readme_and_the_readme_has_no_other():
     _, options, _ = re.split(r"(?m)^## (?=Options|How it works)", (ROOT / "README.md").read_text())
     table = [line.split("|")[1] for line in options.splitlines() if line.startswith("| `-")]
     assert set(re.findall(r"--[a-z-]+", " ".join(table))) == there
+
+
+def test_every_code_of_an_error_and_every_event_of_a_stream_is_in_the_page_of_the_api():
+    told = (ROOT / "docs" / "api.md").read_text()
+    errors = told.partition("## Errors")[2]
+    assert {code for _, code in STATUSES.values() if f"`{code}`" not in errors} == set()
+    module = (ROOT / "static" / "flychat.js").read_text()
+    names = re.findall(r'"([a-z-]+)"', "".join(re.findall(r"(?m)^const (?:EVENTS|END) = (.*);$", module)))
+    assert {"stream-open", "stream-end"} < set(names)
+    stream = told.partition("### The stream")[2].partition("### ")[0]
+    assert {name for name in names if f"| `{name}` |" not in stream} == set()
 
 
 def test_the_order_of_reading_is_of_files_that_are_there_and_as_long_as_is_said():

@@ -42,6 +42,12 @@ def test_what_is_repeatable_is_a_list_in_its_variable():
     assert read("--standalone").cors_origins == ()
 
 
+def test_an_origin_is_written_as_browsers_send_it():
+    given = "https://a.example:443 http://b.example:80 https://c.example:80 http://[::1]:8080"
+    expected = ("https://a.example", "http://b.example", "https://c.example:80", "http://[::1]:8080")
+    assert read("--standalone", FLYCHAT_CORS_ORIGIN=given).cors_origins == expected
+
+
 def test_posts_are_limited_unless_the_rate_is_0():
     assert read("--standalone").rate_limit == 10
     assert read("--standalone --rate-limit 0.5").rate_limit == 0.5
@@ -88,6 +94,11 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone", {"FLYCHAT_TRUST_PROXY": "ture"}, "FLYCHAT_TRUST_PROXY must be 1 or 0"),
         ("--grip", {"FLYCHAT_WITH_PUSHPIN": "2"}, "FLYCHAT_WITH_PUSHPIN must be 1 or 0"),
         ("--standalone --answer-first", {}, "--answer-first is for --grip"),
+        ("--standalone --grip-url http://a:1/", {}, "--grip-url is for --grip"),
+        ("--standalone --pushpin-port 81", {}, "--pushpin-port is for --grip"),
+        ("--grip --pushpin-port 81", {}, "--pushpin-port is for --with-pushpin"),
+        ("--grip --max-streams 5", {}, "--max-streams is for --standalone"),
+        ("--max-streams-per-client 5", {"FLYCHAT_GRIP": "1"}, "--max-streams-per-client is for --standalone"),
         ("--standalone --grip", {}, "not allowed with"),
         ("--standalone --no-such-option", {}, "--no-such-option"),
         ("--stand", {}, "--stand"),
@@ -109,6 +120,7 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--standalone --rate-limit many", {}, "--rate-limit"),
         ("--standalone --cors-origin example.org", {}, "--cors-origin"),
         ("--standalone --cors-origin https://example.org/", {}, "--cors-origin"),
+        ("--standalone --cors-origin https://grüße.example", {}, "as browsers send it"),
     ],
 )
 def test_a_bad_option_is_named_in_one_line(line, environ, says):
@@ -116,6 +128,11 @@ def test_a_bad_option_is_named_in_one_line(line, environ, says):
         read(line, **environ)
     assert says in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_variables_are_for_a_whole_machine_so_those_of_the_other_mode_are_no_mistake():
+    assert read("--standalone", FLYCHAT_GRIP_URL="http://a:1/", FLYCHAT_PUSHPIN_PORT="81").grip_urls == ()
+    assert read("--grip", FLYCHAT_MAX_STREAMS="5", FLYCHAT_MAX_STREAMS_PER_CLIENT="5").mode == "grip"
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,7 @@ TWO = ("http://b:1/", "http://c:1/")
     ("arguments", "environ", "urls"),
     [
         ("--grip", {}, ("http://localhost:5561",)),
+        ("--grip", {"GRIP_URL": " "}, ("http://localhost:5561",)),
         ("--grip", {"GRIP_URL": "http://a:1/"}, ("http://a:1/",)),
         ("--grip", {"GRIP_URL": "http://a:1/", "FLYCHAT_GRIP_URL": " ".join(TWO)}, TWO),
         ("--grip --grip-url http://b:1/ --grip-url http://c:1/", {"GRIP_URL": "http://a:1/"}, TWO),
