@@ -1664,6 +1664,30 @@ async def test_an_item_that_is_no_commit_and_would_be_given_an_end_is_told_of_in
     await engine.close()
 
 
+@pytest.mark.parametrize(("fit", "given"), [(True, [1, 2, 3]), (False, [1])])
+@gen_test
+async def test_ends_are_given_from_the_oldest_commit_on_until_another_process_is_met(
+    dynamo, dynamo_environ, fit, given
+):
+    from flychat.storage.dynamodb import DynamoEngine
+
+    without = await dynamo(dynamo_environ)
+    for first in (1, 2, 3):
+        await without.put(commit(first))
+    engine = await DynamoEngine.open(without._table, dynamo_environ, retention=9.0)
+    asked = []
+
+    async def update(item, *change):
+        asked.append(int(item["seq"]["N"]))
+        return fit
+
+    engine._update = update
+    await engine.put(commit(4))
+    await asyncio.gather(*engine._ending.values())
+    assert asked == given
+    await engine.close()
+
+
 @gen_test
 async def test_a_commit_costs_one_call_and_so_do_the_usual_reads(proxied, dynamo):
     proxy, environ = proxied
