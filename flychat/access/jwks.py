@@ -120,7 +120,7 @@ class KeySet:
             )
 
     def _take(self, found: Any) -> None:
-        """Raises FlychatError unless it is a set with a key for us."""
+        """Raises FlychatError unless it is a set that is empty, or has a key for us."""
         if found == self._seen:
             return
         keys = found.get("keys") if isinstance(found, dict) else None

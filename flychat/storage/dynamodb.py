@@ -96,11 +96,12 @@ class DynamoEngine(TableReader):
     async def _end(self, room: str, before: int, retention: float) -> None:
         """Gives an end to the commits below `before` that have none. The next put makes up for a failure."""
         try:
-            endless, end = await self._endless(room, before)
-            for item in reversed(endless):
-                end = max(end, due(commit_of(item), retention))
-                if not await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
-                    return  # another process is at it, with ends of its own
+            with failures():
+                endless, end = await self._endless(room, before)
+                for item in reversed(endless):
+                    end = max(end, due(commit_of(item), retention))
+                    if not await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
+                        return  # another process is at it, with ends of its own
         except StoreFailed as error:
             self._unended.tell("messages were not given an end: %s", error)
 

@@ -324,6 +324,17 @@ def test_secrets_and_headers_that_are_not_to_be_believed_are_refused(tmp_path):
     assert closed.rules.of("coffee") == frozenset(), "the last rule is another one if it is said"
 
 
+def test_without_cryptography_an_issuer_is_refused_with_the_way_to_have_it_and_keys_of_ones_own_are_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("jwt.algorithms.has_crypto", False)
+    arguments = ["--standalone", *options(tmp_path)]
+    assert open_access(Config.read(arguments, {}).access).secret is not None
+    issuer = ["--jwks", "https://login.example.org/keys", "--audience", "chat"]
+    with pytest.raises(Misconfigured, match=r"flychat\[jwks\]"):
+        open_access(Config.read([*arguments, *issuer], {}).access)
+
+
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
     "urls", [["http://127.0.0.1:1/"], ["http://127.0.0.1:1/?verify-key=base64:YWJj", "http://127.0.0.1:2/"]]

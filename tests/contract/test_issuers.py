@@ -11,7 +11,7 @@ from flychat.access import jwks as jwks_module
 from tests.support.asking import JSON
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, public, token
 from tests.support.modes import ONE_PUSHPIN, standing
-from tests.support.rights import STAFF, ask, bearer, code, options, post
+from tests.support.rights import RULES, STAFF, ask, bearer, code, options, post
 from tests.support.rights import token as own
 
 pytestmark = pytest.mark.parametrize("mode", ONE_PUSHPIN)
@@ -36,6 +36,16 @@ async def test_a_token_of_a_trusted_issuer_lets_in_beside_our_own_and_can_be_rev
         await chat.server.keeper.revoke("ann", "")
         assert (await stream.next("keep-alive")).type == "stream-end"
         assert code(await ask(chat, STAFF, **bearer(ann))) == (401, "unauthorized")
+    await issuer.close()
+
+
+@gen_test
+async def test_a_server_that_has_no_keys_of_its_own_takes_an_issuers_tokens_and_no_others(mode, tmp_path):
+    issuer = Issuer()
+    async with standing(mode, tmp_path, *RULES, *taking(issuer)) as chat:
+        assert (await ask(chat, STAFF, **bearer(token(rooms={"staff": "r"})))).code == 200
+        assert code(await ask(chat, STAFF, **bearer(own()))) == (401, "unauthorized")
+        assert code(await ask(chat, STAFF)) == (401, "unauthorized")
     await issuer.close()
 
 

@@ -1668,6 +1668,47 @@ async def test_an_item_that_is_no_commit_is_broken(dynamo, dynamo_environ):
 
 
 @gen_test
+async def test_an_item_that_is_no_commit_and_would_be_given_an_end_is_told_of_in_one_line(
+    dynamo, dynamo_environ, caplog
+):
+    from flychat.storage.dynamodb import DynamoEngine
+
+    table = (await dynamo(dynamo_environ))._table
+    engine = await DynamoEngine.open(table, dynamo_environ, retention=9.0)
+    item = {"room": {"S": "room"}, "seq": {"N": "1"}, "n": {"N": "1"}, "m": {"S": "{"}}
+    await engine._client.put_item(TableName=table, Item=item)
+    await engine.put(commit(2))
+    await asyncio.gather(*engine._ending.values())
+    [told] = [record.getMessage() for record in caplog.records if record.name.startswith("flychat")]
+    assert told.startswith("messages were not given an end: the table holds an item that is no commit")
+    await engine.close()
+
+
+@pytest.mark.parametrize(("fit", "given"), [(True, [1, 2, 3]), (False, [1])])
+@gen_test
+async def test_ends_are_given_from_the_oldest_commit_on_until_another_process_is_met(
+    dynamo, dynamo_environ, fit, given
+):
+    from flychat.storage.dynamodb import DynamoEngine
+
+    without = await dynamo(dynamo_environ)
+    for first in (1, 2, 3):
+        await without.put(commit(first))
+    engine = await DynamoEngine.open(without._table, dynamo_environ, retention=9.0)
+    asked = []
+
+    async def update(item, *change):
+        asked.append(int(item["seq"]["N"]))
+        return fit
+
+    engine._update = update
+    await engine.put(commit(4))
+    await asyncio.gather(*engine._ending.values())
+    assert asked == given
+    await engine.close()
+
+
+@gen_test
 async def test_a_commit_costs_one_call_and_so_do_the_usual_reads(proxied, dynamo):
     proxy, environ = proxied
     engine = await dynamo(environ)
@@ -1928,6 +1969,36 @@ async def test_a_start_without_an_answer_is_told_in_one_line(proxied, dynamo, fa
     with pytest.raises(Misconfigured, match=line):
         await dynamo(environ, "flychat-messages")
     assert proxy.calls == {"DescribeTable": 1}
+
+
+@pytest.mark.parametrize("status", ["CREATING", "DELETING"])
+@gen_test
+async def test_a_table_that_is_not_ready_is_told_as_what_it_is(proxied, dynamo, status, monkeypatch):
+    from flychat.storage.dynamodb_table import KEYS, create_table
+
+    monkeypatch.setattr("flychat.storage.dynamodb_table.CREATING_SECONDS", 0.05)
+    proxy, environ = proxied
+    table = {
+        "TableStatus": status,
+        "KeySchema": [{"AttributeName": name, "KeyType": key} for name, key, _ in KEYS],
+        "AttributeDefinitions": [{"AttributeName": name, "AttributeType": type} for name, _, type in KEYS],
+    }
+    proxy.instead = 200, json.dumps({"Table": table}).encode()
+    with pytest.raises(Misconfigured, match=f"is {status}: wait, and start again"):
+        await dynamo(environ, "flychat-messages")
+    with pytest.raises(Misconfigured, match="still not ready: look again later"):
+        await create_table("flychat-messages", environ)
+
+
+@gen_test
+async def test_a_table_that_expires_by_another_attribute_is_refused(dynamo, dynamo_environ):
+    from flychat.storage.dynamodb import DynamoEngine
+
+    engine = await dynamo(dynamo_environ)
+    other = {"Enabled": True, "AttributeName": "other"}
+    await engine._client.update_time_to_live(TableName=engine._table, TimeToLiveSpecification=other)
+    with pytest.raises(Misconfigured, match="a TTL on another attribute than exp"):
+        await DynamoEngine.open(engine._table, dynamo_environ, retention=9.0)
 
 
 @gen_test

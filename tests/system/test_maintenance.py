@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import types
 import uuid
@@ -30,7 +31,7 @@ from flychat.log.clearing import forget
 from flychat.messages import Draft
 from flychat.server import sweep
 from flychat.sse import BEYOND_ANY_LOG
-from flychat.storage import Taken, Throttled, Unknown
+from flychat.storage import Taken, Throttled, Unknown, sqlite_backup
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
@@ -748,6 +749,7 @@ def test_a_store_that_no_server_has_is_backed_up_too_and_stays_as_it_is(tmp_path
     ("file", "store", "status", "says"),
     [
         ("flychat.db", "sqlite:flychat.db", 2, "a new name"),
+        ("link.db", "sqlite:flychat.db", 2, "a new name"),
         ("no/such/folder.db", "sqlite:flychat.db", 2, '"no/such/folder.db" cannot be made: No such file'),
         ("", "sqlite:flychat.db", 2, "no name of a file"),
         ("copy.db", "sqlite:typo.db", 2, "there is no file"),
@@ -764,6 +766,7 @@ def test_what_cannot_be_backed_up_is_said_in_one_line_and_nothing_is_left(
         post(program, "hi")
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as db:
         db.execute("CREATE TABLE other (a)")
+    (tmp_path / "link.db").symlink_to("nowhere")
     (tmp_path / "text.db").write_text("no database, but a text that is long enough" * 99)
     there = sorted(tmp_path.iterdir())
     told = ran("backup", file, "--store", store, cwd=tmp_path)
@@ -785,6 +788,44 @@ async def test_a_backup_that_is_broken_off_leaves_nothing(tmp_path):
         await begun
     assert not list(tmp_path.glob("copy*"))
     await log.close()
+
+
+@pytest.mark.gen_test(timeout=30)
+async def test_who_breaks_a_backup_off_waits_for_the_thread_that_makes_it(tmp_path, monkeypatch):
+    steps, going = [], threading.Event()
+
+    def execute(*statement):
+        steps.append("begins")
+        steps.append("is interrupted" if going.wait(20) else "goes on")
+        time.sleep(0.1)  # it takes SQLite a while
+        steps.append("ends")
+
+    db = types.SimpleNamespace(execute=execute, interrupt=going.set, close=lambda: steps.append("closed"))
+    monkeypatch.setattr(sqlite_backup, "read_only", lambda path: db)
+    monkeypatch.setattr(sqlite_backup, "check", lambda db, path: 1)
+    begun = asyncio.create_task(back_up("flychat.db", str(tmp_path / "copy.db")))
+    while not steps:  # noqa: ASYNC110 - the thread tells nobody
+        await asyncio.sleep(0.001)
+    begun.cancel()
+    await asyncio.wait([begun])
+    assert begun.cancelled()
+    assert steps == ["begins", "is interrupted", "ends", "closed"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("good", "left"), [(0, []), (1, ["copy.db"])], ids=["file", "folder"])
+async def test_a_backup_that_may_not_be_on_the_disk_is_not_said_to_be_done(good, left, tmp_path, monkeypatch):
+    answers = iter([None] * good)
+
+    def fsync(descriptor):
+        if next(answers, "broken") is not None:
+            raise OSError(errno.EIO, "the disk is broken")
+
+    await (await SqliteEngine.open(str(tmp_path / "flychat.db"))).close()
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="broken"):
+        await back_up(str(tmp_path / "flychat.db"), str(tmp_path / "copy.db"))
+    assert [each.name for each in tmp_path.glob("copy*")] == left
 
 
 @pytest.mark.gen_test(timeout=30)

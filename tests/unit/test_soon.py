@@ -1,10 +1,11 @@
 """Calls that are due in the next turn of the loop."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
-from flychat.soon import Soon
+from flychat.soon import LATE, Soon
 
 
 @pytest.mark.gen_test
@@ -31,3 +32,15 @@ async def test_one_that_raises_is_told_of_and_the_others_are_made_all_the_same(c
     [record] = caplog.records
     assert "failed" in record.message
     assert record.exc_info[0] is ZeroDivisionError
+
+
+def test_they_are_one_call_of_the_loop_and_late_where_that_came_after_a_long_turn():
+    turn, now = [], [0.0]
+    soon = Soon(SimpleNamespace(call_soon=turn.append, time=lambda: now[0]))
+    for seconds, late in ((LATE / 2, False), (LATE * 2, True), (LATE / 2, False)):
+        assert not turn
+        for _ in range(3):
+            soon(int)
+        now[0] += seconds
+        turn.pop()()
+        assert soon.late is late

@@ -154,6 +154,17 @@ async def test_before_the_first_set_nobody_can_say_what_a_token_is(issuer):
 
 
 @gen_test
+async def test_while_the_set_is_empty_nobody_can_say_it_either(issuer):
+    """An issuer that has just been set up: whose token it is must not be told that it is bad."""
+    issuer.keys = []
+    keys = issuer.key_set()
+    await keys.learn()
+    assert issuer.changes == 1
+    with pytest.raises(KeyMissing):
+        keys.verify(token())
+
+
+@gen_test
 @pytest.mark.parametrize(
     ("status", "answer"),
     [

@@ -518,6 +518,17 @@ async def test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else(co
 
 
 @gen_test
+async def test_what_a_proxy_leaves_without_an_answer_for_too_long_is_given_up_once(control, started):
+    queue = started(give_up=0.2)
+    await control.until(lambda: len(control.posts) == 1)
+    control.hanging = True  # until ANSWER_SECONDS have passed
+    queue.put(item(1))
+    await control.until(lambda: bool(hints(control)))
+    control.hanging = False
+    await eventually(lambda: queue.taken() is None)
+
+
+@gen_test
 async def test_what_has_waited_in_the_queue_for_too_long_is_given_up_too(control, started):
     queue = started(give_up=5)
     queue.put(replace(item(1), since=time.monotonic() - 6))

@@ -213,6 +213,25 @@ async def test_a_process_that_loads_the_room_finishes_what_another_one_left(memo
 
 @each_mode
 @gen_test
+async def test_what_is_shown_of_a_message_that_two_have_removed_is_what_the_store_has(memory):
+    """It is the one that rewrote the message, which need not be the first in the log."""
+    async with opened(memory=memory) as log:
+        await log.submit(removal(2, user="one"))  # and no rewrite
+        other = MessageLog(log.engine, memory=memory)
+        try:
+            log.engine.rewrite_faults.append("break")
+            await other.submit(draft("loads it"))
+            await asyncio.wait(other._common.tasks)
+            second = await other.upkeep.remove(removal(2, user="two"), anything)
+            [shown] = (await other.page("room", 3, 1)).messages
+            assert shown.removed == second.id
+            assert shown in [m for c in log.engine.engine.of("room") for m in c.messages]
+        finally:
+            await other.close(0.1)
+
+
+@each_mode
+@gen_test
 async def test_an_erasure_that_was_left_undone_is_finished_with_the_names(memory):
     async with opened(memory=memory, texts=0) as log:
         for user in ("ann", "ann", None):

@@ -106,6 +106,7 @@ async def test_streams_and_posts_are_counted():
             await chat.stream(position)
         await post(chat, {"from": "ann", "text": "hi"})
         await post(chat, {"from": "ann"})
+        await ask(chat, "/healthz")
         assert (first(), resumed(), ahead(), behind(), good(), bad()) == (1, 3, 1, 1, 1, 1)
 
 

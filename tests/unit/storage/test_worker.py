@@ -7,7 +7,7 @@ import time
 import pytest
 
 from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Taken, Unknown, worker
-from flychat.storage.worker import CHECK, IDLE, READING, TOGETHER, Question, Worker
+from flychat.storage.worker import CHECK, IDLE, IDLE_SECONDS, READING, TOGETHER, Question, Worker
 
 gen_test = pytest.mark.gen_test(timeout=30)
 
@@ -57,12 +57,18 @@ class Stage:
         self.go.wait()
         yield
 
-    async def hold(self) -> asyncio.Task:
+    async def hold(self, rank=CHECK) -> asyncio.Task:
         self.held.clear()
         self.go.clear()
-        task = asyncio.create_task(self.worker.do(self.holding(), CHECK))
+        task = asyncio.create_task(self.worker.do(self.holding(), rank))
         await asyncio.to_thread(self.held.wait)
         return task
+
+    async def goes_on(self) -> None:
+        """Returns when the thread has: until then the store is as dead as before."""
+        self.go.set()
+        while self.worker._due is not None:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.001)
 
     async def asked(self, *calls) -> list[asyncio.Task]:
         """Tasks that wait for their turn, in this order."""
@@ -261,11 +267,11 @@ async def test_nor_does_a_busy_loop(stage):
     assert await task == "job"
 
 
-@pytest.mark.parametrize("seconds", [READ_SECONDS, PUT_SECONDS])
+@pytest.mark.parametrize("seconds", [READ_SECONDS, IDLE_SECONDS, PUT_SECONDS])
 @gen_test
 async def test_all_who_wait_are_told_when_the_store_does_not_answer(stage, seconds):
-    if seconds == READ_SECONDS:
-        first = await stage.hold()
+    if seconds != PUT_SECONDS:
+        first = await stage.hold(IDLE if seconds == IDLE_SECONDS else CHECK)
     else:
         stage._store, stage.worker._store = None, lambda items: next(stage.holding()) or [None] * len(items)
         first = asyncio.create_task(stage.worker.put("put"))
@@ -278,9 +284,7 @@ async def test_all_who_wait_are_told_when_the_store_does_not_answer(stage, secon
     outcomes = await asyncio.gather(*waiting, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [Unknown] * 3
     stage.worker._store = lambda items: [stage.done.append(items)] * len(items)
-    stage.go.set()
-    while stage.worker._due is not None:  # noqa: ASYNC110 - the thread tells nobody that it has gone on
-        await asyncio.sleep(0.001)
+    await stage.goes_on()
     await stage.worker.put("later")
     assert stage.done == [["later"]], "those who were told try again by themselves"
 
@@ -301,7 +305,7 @@ async def test_a_store_is_watched_as_long_as_anybody_waits_for_it(stage, monkeyp
     stage.now += PUT_SECONDS + 0.1
     with pytest.raises(Unknown):
         await waiting
-    stage.go.set()
+    await stage.goes_on()
     await stage.worker.put("next")
     while stage.worker._watching:  # noqa: ASYNC110 - it tells nobody
         await asyncio.sleep(0.001)
@@ -334,7 +338,7 @@ async def test_who_put_something_is_told_once_of_it_though_the_store_answers_aft
     await asyncio.to_thread(stage.held.wait)
     stage.now += PUT_SECONDS + 0.1
     assert type(await outcome) is Unknown
-    stage.go.set()
+    await stage.goes_on()
     await stage.worker.put("next")
     assert len(told) == 1
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import struct
 
 import pytest
 
@@ -65,6 +66,18 @@ async def test_all_are_accepted_and_let_in_some_in_a_turn_and_who_comes_to_write
                 seen.add(len(held))
             assert before == [LET_IN_AT_ONCE]
             assert seen == {0, LET_IN_AT_ONCE, 2 * LET_IN_AT_ONCE, count}
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_has_gone_before_it_is_let_in_is_given_nothing_though_its_request_is_here():
+    async with two_ports() as (chat, port, held):
+        with asking(port, *([STREAM] * 2 * LET_IN_AT_ONCE)) as clients:
+            for client in clients[LET_IN_AT_ONCE:]:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+            chat.port = port
+            assert await (await chat.stream()).until_id(3) == [1, 2, 3]
+            assert len(held) == LET_IN_AT_ONCE + 1
 
 
 @pytest.mark.gen_test(timeout=20)

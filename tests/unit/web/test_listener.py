@@ -299,9 +299,13 @@ async def test_the_host_of_an_absolute_target_counts_and_one_that_is_none_is_ref
 async def test_a_page_may_post_to_the_host_of_an_absolute_target():
     async with served() as chat:
         body = '{"from": "ann", "text": "hi"}'
-        for origin, status in (("http://a.example", b"200"), ("http://b.example", b"403")):
+        for origin, status in (
+            ("http://a.example", b"200"),
+            ("HTTPS://A.example", b"200"),
+            ("http://b.example", b"403"),
+        ):
             client = await chat.request(
-                f"POST http://a.example/rooms/room/messages/ HTTP/1.1\r\nHost: b.example\r\nOrigin: {origin}\r\n"
+                f"POST http://a.Example/rooms/room/messages/ HTTP/1.1\r\nHost: b.example\r\nOrigin: {origin}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
             )
             client.writer.write(body.encode())

@@ -163,6 +163,21 @@ async def test_late_messages_and_pages_are_refused_and_streams_are_not(shortened
         assert chat.application.idle.is_set()
 
 
+@pytest.mark.gen_test
+@pytest.mark.parametrize(("gone", "why"), [(True, "gone"), (False, "refused")])
+async def test_who_is_refused_by_tornado_is_judged_by_its_turn_and_counted(gone, why, monkeypatch):
+    async with two_ports() as (chat, _, _):
+        Late(monkeypatch, chat).gone = gone
+        turns, before = [], shedding.SHED.labels(why)._value.get()
+        chat.application.shedding.refuses = lambda seconds, turn: (
+            turns.append((seconds, turn)) or len(turns) < 3
+        )
+        heads = await ask(chat.port, PAGE, PAGE, PAGE)
+        assert [head[9:12] for head in heads] == [b"503", b"503", b"200"]
+        assert turns == [(60.0, NEW), (60.0, DUE), (60.0, DUE)]
+        assert shedding.SHED.labels(why)._value.get() - before == 2
+
+
 FROM_A_FRIEND = b"Host: x\r\nORIGIN:  https://Friend.example \r\n"
 ORIGINS = {
     "none": GOOD,
