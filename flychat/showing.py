@@ -38,11 +38,11 @@ class Showing(Protocol):
     """How a mode shows drafts."""
 
     def show(self, draft: Draft) -> Ended:
-        """The draft goes to the store now. Call what is returned when it is there, or with why it is not."""
+        """The store was given the draft just now. Call what is returned when it is there, or with why not."""
 
 
 class AtOnce:
-    """Every draft is shown before it goes to the store."""
+    """Every draft is shown in the turn in which the store is given it, so before the store answers."""
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish

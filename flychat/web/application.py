@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
@@ -21,7 +22,7 @@ from ..hub import Asked, Way
 from ..names import hue, initial, name_to_show
 from ..packaged import folder
 from ..seldom import Seldom
-from .credentials import NOBODY, cookie_name, identify, is_https
+from .credentials import cookie_name, identify
 from .paths import Paths
 from .problems import Problem
 from .rate import RateLimit, cost_of
@@ -113,14 +114,12 @@ class BaseApplication(Application):
 
     def visitor(self, headers: Mapping[str, str], peer: str) -> Visitor:
         """Who asks, with these headers, from that address."""
-        identity, way = NOBODY, self.way(headers)
-        if self.access.on:
-            https = is_https(headers, believed=self.trust_proxy or way.vouched)
-            cookie = cookie_name(https, self.paths.base)
-            identity = identify(
-                headers, self.access, time.time(), trust_proxy=self.trust_proxy, cookie=cookie
-            )
-        return read_visitor(headers, peer, way, trust_proxy=self.trust_proxy, identity=identity)
+        visitor = read_visitor(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
+        if not self.access.on:
+            return visitor
+        cookie = cookie_name(visitor.https, self.paths.base)
+        identity = identify(headers, self.access, time.time(), trust_proxy=self.trust_proxy, cookie=cookie)
+        return replace(visitor, identity=identity)
 
     def address_of(self, headers: Mapping[str, str], peer: str) -> str:
         """The visitor's address alone."""

@@ -42,9 +42,9 @@ def cookie_name(https: bool, base_path: str = "") -> str:
     return "__Secure-flychat" if base_path else "__Host-flychat"
 
 
-def is_https(headers: Mapping[str, str], *, believed: bool) -> bool:
-    """Whether the client's own connection is encrypted: only a proxy can know, which is `believed` or not."""
-    return believed and headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower() == "https"
+def is_https(headers: Mapping[str, str]) -> bool:
+    """Whether the client's own connection is encrypted, as a proxy says: only one can know."""
+    return headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower() == "https"
 
 
 def identify(

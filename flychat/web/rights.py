@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from .. import errors
 from ..access import HEADER, WRITE, Token
 from .base import BaseHandler
-from .credentials import BEARER, COOKIE, cookie_name, is_https
+from .credentials import BEARER, COOKIE, cookie_name
 
 DEPENDS = "Cookie, Authorization"  # on who asks
 ACCESS = Counter("flychat_access", "Times that a right was asked for, and how that came out", ["outcome"])
@@ -61,16 +61,11 @@ class RightsHandler(BaseHandler):
             raise errors.NotAllowed
 
     @property
-    def https(self) -> bool:
-        believed = self.application.trust_proxy or self.visitor.vouched
-        return is_https(self.request.headers, believed=believed)
-
-    @property
     def session_cookie(self) -> str:
-        return cookie_name(self.https, self.paths.base)
+        return cookie_name(self.visitor.https, self.paths.base)
 
     def clear_session(self) -> None:
-        root, secure = self.paths.root, self.https
+        root, secure = self.paths.root, self.visitor.https
         self.clear_cookie(self.session_cookie, path=root, secure=secure, httponly=True, samesite="Lax")
 
     def cookies_to_set(self) -> Iterable[http.cookies.Morsel[str]]:

@@ -52,7 +52,7 @@ class SessionHandler(RoomHandler):
             path=self.paths.root,
             expires=token.expires,
             httponly=True,
-            secure=self.https,
+            secure=self.visitor.https,
             samesite="Lax",
         )
         return self._answer(token, room, is_form)

@@ -19,7 +19,7 @@ from ..access import Token
 from ..errors import Invalid
 from ..fields import sender_name
 from ..hub import Way
-from .credentials import NOBODY, Identity
+from .credentials import NOBODY, Identity, is_https
 
 USER_COOKIE = "flychat_user"
 
@@ -34,6 +34,7 @@ class Visitor:
 
     address: str  # as limits count it: an IPv4 address, the /64 of an IPv6 one, or "unknown"
     name: str  # that the cookie remembers, or ""
+    https: bool  # from the client to the proxy
     proxied: bool  # through whatever holds streams
     vouched: bool  # by the signature of a GRIP proxy
     identity: Identity = NOBODY
@@ -52,18 +53,21 @@ class Visitor:
         return self.address if token is None or token.is_guest else f"user {token.kind} {token.sub}"
 
 
-def read_visitor(
-    headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool, identity: Identity = NOBODY
-) -> Visitor:
-    """The visitor whose request has these headers (one that came twice is joined by commas)."""
+def read_visitor(headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool) -> Visitor:
+    """The visitor, nobody yet, whose request has these headers (one that came twice is joined by commas)."""
     address = address_of(headers, peer, way, trust_proxy=trust_proxy)
-    return Visitor(address, _remembered(headers.get("cookie")), *way, identity)
+    https = _believed(way, trust_proxy) and is_https(headers)
+    return Visitor(address, _remembered(headers.get("cookie")), https, *way)
 
 
 def address_of(headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool) -> str:
     """The visitor's address alone, which is much cheaper."""
-    believed = trust_proxy or way.vouched
-    return client_behind(headers.get("x-forwarded-for", "") if believed else "", peer)
+    forwarded = headers.get("x-forwarded-for", "") if _believed(way, trust_proxy) else ""
+    return client_behind(forwarded, peer)
+
+
+def _believed(way: Way, trust_proxy: bool) -> bool:
+    return trust_proxy or way.vouched
 
 
 def client_behind(forwarded: str, peer: str) -> str:
