@@ -10,13 +10,15 @@
 // a retry repeats the key, so it is always safe. A retraction is for the provisional id of one user.
 //
 // A message may be removed, by one that names it. Both may come in any order, and again, in another way than by
-// the stream: what is known to be removed is never shown with its text again.
+// the stream: what is known to be removed is never shown with its text again. If its author was erased as well,
+// no name is left, and so no key: it takes the place of what is loose under its provisional id.
 //
 // As old events are ignored, a stream may be opened from any earlier place at any time: it mends every fault.
 //
 // tests/contract/stream_rule.json is the rule as a table: this module and the Python client go through it.
 
 const REMOVED = 10_000; // ids of messages that are remembered to be removed
+const ERASED = "[erased]"; // in the place of a name
 const KEYS = 2_000; // of official messages that are remembered: their provisional ones may come late
 
 // No part of it has a line break.
@@ -56,12 +58,17 @@ export class Conversation {
 
   // A message is official: the loose one of its key, if there is one, is loose no more.
   settle(message) {
-    const key = keyOf(message);
-    const row = this.loose.get(key);
-    this.loose.delete(key);
-    this.#keys.add(key);
+    const row = this.#looseOf(message);
+    if (row) this.remove(row);
+    this.#keys.add(keyOf(message));
     if (this.#keys.size > KEYS) this.#keys.delete(this.#keys.values().next().value);
     return row;
+  }
+
+  #looseOf(message) {
+    const isIt = (row) => row.message.provisionalId === message.provisionalId;
+    const erased = message.removed && message.from === ERASED;
+    return erased ? [...this.loose.values()].find(isIt) : this.loose.get(keyOf(message));
   }
 
   isOfficial(message) {

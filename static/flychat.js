@@ -92,11 +92,12 @@ class Connection extends EventTarget {
 
   #take(event) {
     if (event.type === "signal") return this.#emit("signal", { signal: JSON.parse(event.data) });
-    const { kind, message, instead, rows, replaced, missed } = this.conversation.take(event);
+    const { kind, message, row, rows, replaced, missed } = this.conversation.take(event);
     if (kind === "gap") this.stream.rewind(this.position);
     if (kind === "reset") this.#emit("reset", { replaced, missed });
     if (kind === "provisional") this.conversation.add({ message });
-    if (kind === "provisional" || kind === "official") this.#emit("message", { message, key: keyOf(message) });
+    if (kind === "provisional" || kind === "official")
+      this.#emit("message", { message, key: keyOf(row?.message ?? message) });
     for (const row of kind === "retraction" ? rows : []) {
       this.conversation.remove(row);
       this.#emit("retraction", { message: row.message, key: keyOf(row.message) });

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flychat.client.follower import Follower, Reset, Retraction
-from flychat.messages import Draft, Message
+from flychat.messages import ERASED, Draft, Message
 from flychat.sse import Event, to_json
 
 TABLE = json.loads(Path(__file__).with_name("stream_rule.json").read_text())
@@ -49,7 +49,7 @@ class Client:
             case Message():
                 self.official.append(seen.id)
                 self.gone |= {*seen.removes, *([] if seen.removed is None else [seen.id])}
-                self._drop(seen)
+                self._drop(seen, whoever=seen.removed is not None and seen.sender == ERASED)
             case Draft():
                 self.loose.append((seen.user, int(seen.provisional_id[-12:])))
             case Retraction():
@@ -59,9 +59,11 @@ class Client:
                 self.gone.clear()
                 self.loose.clear()
 
-    def _drop(self, seen: Message | Retraction) -> None:
+    def _drop(self, seen: Message | Retraction, *, whoever: bool = False) -> None:
         gone = (seen.user, int(seen.provisional_id[-12:]))
-        self.loose = [each for each in self.loose if each != gone]
+        self.loose = [
+            (user, key) for user, key in self.loose if ((gone[0] if whoever else user), key) != gone
+        ]
 
     def step(self, step: str) -> None:
         step, _, user = step.partition(" by ")
@@ -87,8 +89,10 @@ class Client:
                 about = {"id": int(id), **fields(int(key), *by)}
                 if more[:1] == ["removes"]:
                     about["removes"] = list(ids)
-                elif more[:1] == ["removed"]:
+                elif more[:1] in (["removed"], ["erased"]):
                     about |= {"text": "", "removed": next(iter(ids))}
+                if more[:1] == ["erased"]:
+                    about["from"] = ERASED
                 self.take(Event("message", to_json(about), id=int(id)))
             case ["provisional", key]:
                 self.take(Event("message", to_json(fields(int(key), *by))))

@@ -254,6 +254,8 @@ class Witness:
         self._expected = id + 1
         self._invented = False
         self.pending.pop(message.key, None)
+        if message.removed is not None and message.sender == ERASED:  # no name is left, and so no key
+            self.pending = {key: None for key in self.pending if key[2] != message.provisional_id}
         self.official.add(message.key)
 
     def _reset(self, id: str, reason: str, lastEventId: int) -> None:

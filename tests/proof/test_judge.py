@@ -82,3 +82,15 @@ def test_who_is_erased_is_answered_for_by_what_is_left():
     ledger.erased.add("ann")
     assert not ledger.judge(left)
     assert ledger.judge([Stored(1, "ann", "", "1", removed=2), entry])
+
+
+def test_what_is_left_of_an_erased_persons_message_takes_the_place_of_the_provisional_one():
+    message = {"from": "ann", "user": "u", "text": "text 3", "provisionalId": "3"}
+    other = {**message, "provisionalId": "4"}
+    left = {"id": 3, "from": ERASED, "text": "", "provisionalId": "3", "removed": 9}
+    witness = judged(
+        Log(lambda: 9),
+        *(f"event: message\ndata: {json.dumps(each)}\n\n".encode() for each in (message, other)),
+        f"event: message\nid: 3\ndata: {json.dumps(left)}\n\n".encode(),
+    )
+    assert [*witness.pending] == [("u", "ann", "4")]

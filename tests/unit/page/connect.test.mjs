@@ -87,6 +87,15 @@ test("a provisional message is told once, and not after its official one", (t) =
   ]);
 });
 
+test("what is left of an erased person's message comes under the key of the provisional one", (t) => {
+  const { room } = begin(t, { position: 0 });
+  const keys = [];
+  room.addEventListener("message", ({ key }) => keys.push(key));
+  say("message", message(null, 1));
+  say("message", { ...message(1), from: "[erased]", text: "", removed: 9 }, 1);
+  assert.equal(keys[1], keys[0]);
+});
+
 test("after a reset it begins anew", (t) => {
   const { room, told } = begin(t, { position: 7 });
   say("stream-reset", { reason: "ahead", lastEventId: 2 }, 1);

@@ -67,7 +67,8 @@ class Client {
       );
     } else if (verb === "official") {
       const id = Number(first);
-      const more = { removes: { removes: rest.map(Number) }, removed: { text: "", removed: Number(rest[0]) } };
+      const removed = { text: "", removed: Number(rest[0]) };
+      const more = { removes: { removes: rest.map(Number) }, removed, erased: { ...removed, from: "[erased]" } };
       this.take("message", { id, ...message(second === "key" ? rest[0] : id, user), ...more[second] }, id);
     } else if (verb === "provisional") this.take("message", message(first, user));
     else if (verb === "retraction")
