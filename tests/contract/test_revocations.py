@@ -41,8 +41,10 @@ async def opened(chat: Place, text: str, room: str = "staff") -> Client:
 
 
 async def end_of(client: Client) -> str:
-    """Why the stream has ended."""
-    event = await client.next("keep-alive")
+    """Why the stream has ended. A proxy that is slow to answer is published to again: what was shown may come twice."""
+    event, shown = await client.next("keep-alive"), client.blocks[:-1]
+    while not event.last_id and client.blocks[-1] in shown:
+        event = await client.next("keep-alive")
     assert event.type == "stream-end"
     assert await rest(client) == b""
     return json.loads(event.data)["reason"]

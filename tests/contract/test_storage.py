@@ -428,7 +428,7 @@ async def test_where_sqlite_has_no_memory_a_put_may_be_tried_again(tmp_path, mon
     await store.close()
 
 
-@gen_test
+@gen_test(timeout=120)
 async def test_of_many_removed_texts_none_is_in_a_file_that_has_grown_since(tmp_path):
     """SQLite moves rows of a table that is kept in the order of its key, and leaves copies behind."""
     chance, store = random.Random(3), await SqliteEngine.open(str(tmp_path / "chat.db"))
@@ -438,7 +438,8 @@ async def test_of_many_removed_texts_none_is_in_a_file_that_has_grown_since(tmp_
         last[room] += 1
         text = f"text {number:05} {'x' * chance.choice([10, 10, 300, 3000])}"
         put.append(Commit.of(last[room], [Draft(room, "ann", text, DATE, str(uuid.uuid4()))]))
-        await store.put(put[-1])
+    for some in range(0, 4000, 16):
+        await asyncio.gather(*map(store.put, put[some : some + 16]))
     removed = chance.sample(range(4000), 1000)
     for number in removed[:800]:
         await store.rewrite(put[number], put[number].emptied())
