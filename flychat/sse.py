@@ -57,7 +57,7 @@ def on_one_line(json: str) -> str:
 
     They end no line of an event stream, but some clients split it there.
     """
-    return json.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return json if json.isascii() else json.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def read_position(value: str | None) -> int | None:

@@ -55,6 +55,9 @@ class Rooms(Mapping[str, Room]):
     def __len__(self) -> int:
         return len(self._rooms)
 
+    def get(self, name: str, default: None = None) -> Room | None:  # type: ignore[override]
+        return self._rooms.get(name)  # Mapping's raises an error where there is none, and catches it
+
     def clear(self) -> None:
         """Lets every room leave."""
         for each in (self._rooms, *self._queues):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
 
@@ -42,6 +42,8 @@ KNOWN = {  # where a stream takes its connection along, it does not matter what 
     "POST": HARMLESS.union(READ_OF_POSTS.split(" ")),
     "recovery": HARMLESS.union(READ_OF_BOTH.split(" "), ["connection", "grip-last"]),
 }
+
+HEADS = 512  # of requests are remembered, 8 kB each at the most: a client has nearly always the same
 
 _EVENTS = re.compile(r" *text/event-stream *", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(r" *([A-Za-z0-9_.:\[\]-]{0,255}) *")
@@ -177,6 +179,7 @@ def origin_of(data: bytes) -> str:
     return origins[0].decode() if len(origins) == 1 else ""
 
 
+@lru_cache(HEADS)
 def _known(lines: str, known: frozenset[str]) -> Mapping[str, str]:
     """The headers; none if one comes twice, or is not known."""
     pairs = [line.partition(":") for line in lines.splitlines()]
