@@ -16,8 +16,8 @@ from types import FrameType
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status; 2: it cannot be started like this, and one line on stderr says why."""
     signal.signal(signal.SIGTERM, end)
-    arguments = sys.argv[1:] if arguments is None else arguments
-    from . import tools
+    is_the_program, arguments = arguments is None, sys.argv[1:] if arguments is None else arguments
+    from . import large_pages, tools
     from .errors import Misconfigured
     from .tools import terminal
 
@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command := tools.asked_for(arguments, os.environ):
             return tools.main(command)
+        if is_the_program:
+            large_pages.ask()
         signal.signal(signal.SIGINT, end)  # until it serves; the commands see to it themselves
         gc.disable()  # until it serves: what is made until then stays; looking at it is a tenth of the start
         from . import server

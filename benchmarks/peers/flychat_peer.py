@@ -10,6 +10,7 @@ import sys
 
 from tornado.web import RequestHandler
 
+from flychat import large_pages
 from flychat.config import Config
 from flychat.hub import links
 from flychat.process import collect_less
@@ -62,4 +63,5 @@ async def main() -> None:
     await asyncio.Event().wait()
 
 
+large_pages.ask()  # as `python -m flychat` does
 asyncio.run(main())

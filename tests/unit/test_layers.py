@@ -156,6 +156,7 @@ ALLOWED = {
     "soon": set(),
     "packaged": set(),
     "process": set(),
+    "large_pages": set(),
     "web.negotiation": set(),
     "web.rate": set(),
     "web.paths": set(),
@@ -254,7 +255,7 @@ ALLOWED = {
     | PURE,
     "tools.erasing": {"access.rulebook"} | {"tools.operator", "tools.stores", "tools.terminal"} | PURE,
     "tools.remove": {"tools.arguments", "tools.operator", "tools.stores", "tools.terminal"} | PURE,
-    "__main__": {"errors", "server", "tools", "tools.terminal"},
+    "__main__": {"errors", "large_pages", "server", "tools", "tools.terminal"},
 }
 
 
