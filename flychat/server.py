@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .private_pushpin import PushpinChild
 
 SWEEP_SECONDS = 3600.0  # between two deletions of messages that are too old
+COUNTED = 7 << 17  # bytes of each MB of --memory: the others are in holes, where longer messages were
 
 HEAD_SECONDS = 20.0  # for a request's head, and for the next request of an idle connection
 BODY_SECONDS = 10.0
@@ -121,7 +122,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
             engine,
             memory=mode.memory,
             committed=lambda commit: hub.publish(committed(commit)),
-            most_bytes=config.memory << 20,
+            most_bytes=config.memory * COUNTED,
         )
         undo.pop_all()  # the log closes its engine
         undo.push_async_callback(log.close)

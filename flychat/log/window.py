@@ -148,7 +148,7 @@ class Window:
         short.whole = self.whole and not gone
         short.keys = self.keys
         short.keys.trim(now)
-        short._bytes = self._bytes - sum(map(cost, self.messages[:gone]))
+        short._bytes = sum(map(cost, short.messages))
         return short
 
     def prepend(self, commits: Sequence[Commit], below: int) -> None:
