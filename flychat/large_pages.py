@@ -42,6 +42,8 @@ def are_to_be_had(environ: Mapping[str, str], given: Path = GIVEN) -> bool:
     """Whether a process with this environment would get some if it began again."""
     if any(name in environ for name in VARIABLES) or sys.flags.ignore_environment or not sys.executable:
         return False
+    if "t" in sys.abiflags:  # free threads come with an allocator of their own
+        return False
     try:
         if "[madvise]" not in given.read_text():
             return False

@@ -52,6 +52,10 @@ def test_not_where_the_user_has_said_what_to_do_about_memory(given, monkeypatch)
     monkeypatch.setattr(os, "confstr", lambda name: GLIBC)
     assert not large_pages.are_to_be_had({"PYTHONMALLOC": "pymalloc"}, given)
     assert not large_pages.are_to_be_had({"GLIBC_TUNABLES": "glibc.malloc.check=3"}, given)
+    monkeypatch.setattr(sys, "abiflags", "t")
+    assert not large_pages.are_to_be_had({}, given), "this Python has but one allocator"
+    monkeypatch.setattr(sys, "abiflags", "")
+    assert large_pages.are_to_be_had({}, given)
     monkeypatch.setattr(sys, "executable", "")
     assert not large_pages.are_to_be_had({}, given), "it does not know what it is"
 
