@@ -14,7 +14,7 @@ from flychat.web.shedding import Shedding, Turn
 
 
 class Clock:
-    """The loop, with a time of the test's own; `later` are the delays of its timers."""
+    """The loop, with a time of the test's own; `later` are its timers."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.now, self.later, self._loop = 100.0, [], loop
@@ -26,7 +26,7 @@ class Clock:
         return self.now
 
     def call_later(self, delay, *call) -> asyncio.TimerHandle:
-        self.later.append(delay)
+        self.later.append((delay, *call))
         return self._loop.call_later(1000.0, *call)
 
 
@@ -122,6 +122,7 @@ async def test_who_has_said_nothing_for_too_long_is_given_up_and_nobody_else():
         listener._tick()
         assert closed(first)
         assert not closed(answered), "it waits for us"
+        assert clock.later[-1] == (clients.TICK, listener._tick), "and so it goes on"
 
 
 @pytest.mark.gen_test
@@ -196,7 +197,7 @@ async def test_who_pauses_is_not_heard_and_one_timer_is_for_all_of_them():
         for client in clients_:
             listener.pause(client)
             clock.now += 1
-        assert clock.later == [clients.PAUSES]
+        assert clock.later == [(clients.PAUSES, listener._go_on)]
         assert not any(client.watched for client in clients_)
         assert [client.since for client in clients_] == [100 + n + clients.UNSEEN for n in range(3)]
         assert list(listener._paused) == clients_
