@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m flychat",
         description="A realtime chat. Every option is also a variable: --cors-origin is FLYCHAT_CORS_ORIGIN.",
         epilog="Also: python -m flychat check URL, tail URL/ROOM, say URL/ROOM TEXT, rooms, export ROOM, "
-        "import ROOM FILE, copy, backup FILE, clear ROOM, token, password, revoke SUB (see their --help).",
+        "import ROOM FILE, copy, backup FILE, clear ROOM, remove ROOM ID, erase, token, password, revoke SUB "
+        "(see their --help).",
         allow_abbrev=False,
     )
     mode = parser.add_mutually_exclusive_group()

@@ -151,7 +151,7 @@ class TableReader:
         """The next items, and whether there are more; `query` is moved on."""
         with failures():
             answer = await self._reading.call(partial(call or self._client.query, **query))
-            items: list[dict[str, Any]] = answer["Items"]
+            items: list[dict[str, Any]] = [*answer["Items"]]
         if more := "LastEvaluatedKey" in answer:
             query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
             if "Limit" in query:

@@ -14,13 +14,20 @@ from ..access import MODERATE
 from ..access.secret_file import read_secret
 from ..access.tokens import claims_of
 from ..client import http
-from ..errors import Misconfigured
+from ..errors import Misconfigured, Refused
 from .arguments import as_url
 
 OPERATOR = "operator"
 SECONDS = 60
 TRIES = 10  # of one request, while it is one too many
 NOT_FLYCHAT = "somebody else has answered in place of flychat"
+NO_KEYS = "the server has been started without --secret, or with another one; or this is not its address"
+ABSENT = (
+    301,
+    302,
+    404,
+    405,
+)  # where a server takes no tokens, what operators ask for is a room's name, or nothing
 
 
 def server_options(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +63,7 @@ async def ask_server(
     """The answer to a GET, or to a POST of `content`, of somebody who may moderate these rooms.
 
     Who asks of many rooms is soon over the server's limit (429): nothing was done then, and it asks again.
-    Raises Misconfigured, Denied, Later, OSError.
+    Raises Misconfigured, Refused, Later, OSError.
     """
     secrets = read_secret(secret_given(secret))
     body = None if content is None else json.dumps(content).encode()
@@ -67,6 +74,11 @@ async def ask_server(
         try:
             said = await http.fetch(url + path, headers, body, seconds=seconds)
             break
+        except http.Denied as denied:
+            absent = denied.status in ABSENT and not path.endswith("/messages/")
+            if absent or denied.status == HTTPStatus.UNAUTHORIZED:
+                raise Refused(f"{denied} ({NO_KEYS})") from None
+            raise
         except http.Later as later:
             if later.status != HTTPStatus.TOO_MANY_REQUESTS or tries + 1 == TRIES:
                 raise

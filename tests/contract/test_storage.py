@@ -1812,6 +1812,24 @@ async def test_what_no_table_says_is_no_answer(body, way, proxied, dynamo):
     assert await engine.tail("room", 1) == []
 
 
+@pytest.mark.parametrize("items", ["null", "[null]", "[{}]", '[{"seq": {"N": "1"}}]'])
+@both_ways
+@gen_test
+async def test_a_table_whose_items_are_none_is_broken(items, way, proxied, dynamo):
+    proxy, environ = proxied
+    engine = await dynamo(environ | way)
+    proxy.instead = 200, f'{{"Items": {items}}}'.encode()
+    for call in (
+        engine.tail("room", 1),
+        engine.before("room", 9, 1),
+        engine.after("room", 0, 1),
+        engine.find("room", 0, 9, str(uuid.uuid4())),
+        engine.everything("room", 0),
+        engine.rooms(),
+    ):
+        assert type(await outcome(call)) is Broken
+
+
 @gen_test
 async def test_rooms_are_listed_though_the_table_refuses_pages_meanwhile(proxied, dynamo, monkeypatch):
     proxy, environ = proxied

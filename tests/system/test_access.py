@@ -239,6 +239,28 @@ def test_an_operator_erases_a_person_and_clears_a_room_while_the_server_runs(mod
     assert b"Bob" not in files
 
 
+@pytest.mark.parametrize("theirs", [(), ("--secret",)], ids=["no keys", "other keys"])
+def test_an_operator_is_told_where_the_server_does_not_have_the_keys(theirs, tmp_path):
+    keys = secret(tmp_path)
+    options = list(STANDALONE)
+    if theirs:
+        (tmp_path / "theirs").mkdir()
+        options += [*theirs, secret(tmp_path / "theirs")]
+    with running(*options, cwd=tmp_path) as program:
+        for asked_for in (
+            ("clear", "tea"),
+            ("erase", "--from", "Bob"),
+            ("erase", "--from", "Bob", "--room", "tea"),
+            ("remove", "tea", "1"),
+            ("revoke", "bob"),
+        ):
+            said = told(*asked_for, "--url", program.url, "--secret", keys, cwd=tmp_path, code=1)
+            assert re.search(
+                r"^flychat: .*\(the server has been started without --secret, or with another one", said
+            )
+        assert program.end() == (0, "")
+
+
 def test_keys_are_rotated_by_a_new_first_line_and_a_signal(tmp_path):
     old, new = "o" * 32, "n" * 32
     keys = secret(tmp_path, old)

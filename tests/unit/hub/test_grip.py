@@ -33,6 +33,7 @@ from tests.support.issuer import PRIVATE, public
         (["messages-healthz; last-id=1"], None),
         (["messages-a%2Fb%00; last-id=1"], None),
         (["messages-%2E; last-id=1, messages-b; last-id=2"], StreamRequest("b", 2, recover=True)),
+        (["messages-a; last-id=1, messages-b; last-id=2"], StreamRequest("a", 1, recover=True)),
     ],
 )
 def test_a_recovery_is_read_from_grip_last(headers, request_):

@@ -220,6 +220,19 @@ def test_a_bad_grip_url_is_one_line_that_does_not_repeat_its_keys(url):
     assert "--grip-url must be like" in str(error.value)
 
 
+def test_what_people_are_told_of_a_proxy_is_where_it_is_and_no_password():
+    url = GripUrl.read("https://somebody:secret@example.com:5561/realm")
+    assert url.proxy == "example.com:5561"
+    assert url.endpoint("publish") == "https://somebody:secret@example.com:5561/realm/publish/"
+
+
+def test_a_key_with_a_plus_that_is_not_percent_encoded_is_one():
+    key = b"\xfb\xef\xbe" * 11
+    text = base64.b64encode(key).decode()
+    assert "+" in text
+    assert GripUrl.read(f"http://h/?verify-iss=a&verify-key=base64:{text}").verify_key == key
+
+
 def test_a_key_with_an_issuer_signs_and_a_key_alone_is_a_token():
     assert GripUrl.read("http://h/").authorization(NOW) == {}
     assert GripUrl.read("http://h/?key=token").authorization(NOW) == {"Authorization": "Bearer token"}
@@ -456,7 +469,7 @@ async def test_a_batch_stays_below_the_proxys_limit_of_bytes(control, started):
     assert [len(items) for path, items in control.posts if path == "publish"] == [5, 5]
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 429])
+@pytest.mark.parametrize("status", [500, 502, 503, 429, 408, 302])
 @gen_test
 async def test_the_same_batch_is_tried_again(control, started, status, caplog):
     caplog.set_level("INFO")
@@ -474,6 +487,30 @@ async def test_the_same_batch_is_tried_again(control, started, status, caplog):
     assert (set(tries), last) == ({2}, 1)
     await eventually(lambda: "answers again" in caplog.text)
     assert caplog.text.count("does not take publications") == 1
+    queue.put(item(4))
+    await control.until(lambda: 4 in ids(control.items))
+    control.status = status
+    queue.put(item(5))
+    await eventually(lambda: caplog.text.count("does not take publications") == 2)
+    control.status = 200
+    await eventually(lambda: caplog.text.count("answers again") == 2)
+
+
+@gen_test
+async def test_a_redirection_is_not_followed_so_the_key_goes_nowhere_else(control, started, monkeypatch):
+    other, passing = FakeControl("http://127.0.0.1:1/"), control.take
+    other.listen()
+
+    async def take(handler, path):
+        handler.set_header("Location", f"http://127.0.0.1:{other.port}/{path}/")
+        await passing(handler, path)
+
+    monkeypatch.setattr(control, "take", take)
+    control.status = 307
+    started()
+    await control.until(lambda: len(control.posts) == 3)
+    assert not other.posts
+    await other.close()
 
 
 @gen_test
@@ -613,6 +650,7 @@ async def test_the_queue_is_bounded_and_remembers_the_rooms_that_it_has_dropped(
     control, started, monkeypatch
 ):
     monkeypatch.setattr(publisher, "QUEUE_ITEMS", 10)
+    monkeypatch.setattr(publisher, "ROOMS_OWED", 20)
     control.hanging = True
     queue = started()
     await control.until(lambda: len(control.posts) == 1)
@@ -623,6 +661,30 @@ async def test_the_queue_is_bounded_and_remembers_the_rooms_that_it_has_dropped(
     await control.until(lambda: len(ids(control.items)) == 5)
     assert hints(control) == [f"provisional-room{n}" for n in range(20)]
     assert ids(control.items) == [20, 21, 22, 23, 24]
+
+
+@gen_test
+async def test_hints_come_in_batches_and_none_where_everybody_is_recovered(control, started, monkeypatch):
+    monkeypatch.setattr(publisher, "QUEUE_ITEMS", 250)
+    control.hanging = True
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    for n in range(251):
+        queue.put(item(n, f"room{n}"))
+    assert len(queue.owed) == 250
+    control.hanging = False
+    await control.until(lambda: 250 in ids(control.items))
+    assert [len(items) for path, items in control.posts if path == "publish"] == [100, 100, 50, 1]
+    control.hanging = True
+    queue.put(item(251))
+    await control.until(lambda: 251 in ids(control.items))
+    tried = len(control.posts)
+    for n in range(252, 503):
+        queue.put(item(n, f"room{n}"))
+    queue.recover_all()
+    control.hanging = False
+    await control.until(lambda: 502 in ids(control.items))
+    assert [len(items) for _, items in control.posts[tried:]] == [1, 0, 1]
 
 
 @pytest.mark.parametrize(("name", "most"), [("QUEUE_ITEMS", 10), ("QUEUE_BYTES", 4000)])
@@ -648,7 +710,7 @@ async def test_the_queue_is_bounded_in_bytes(control, started, monkeypatch):
     queue = started()
     for n in range(10):
         queue.put(item(n, size=300))
-        assert queue._bytes <= 1000
+        assert queue._bytes == sum(len(item.data) for item in queue._queue) <= 1000
 
 
 @gen_test
@@ -662,6 +724,7 @@ async def test_too_many_rooms_to_remember_are_all_rooms(control, started, monkey
     await control.until(lambda: len(control.posts) == 2)
     for n in range(25):
         queue.put(item(n, f"room{n}"))
+        assert len(queue.owed) <= 15
     control.hanging = False
     before = len(control.posts)
     await control.until(lambda: len(control.posts) == before + 3)

@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import socket
+import time
 import weakref
 
 import pytest
@@ -40,18 +41,27 @@ async def until(condition) -> None:
             await asyncio.sleep(0.001)
 
 
+def given_up() -> tuple[float, float]:
+    """Answers, and requests, since the beginning."""
+    return listener.UNREAD._value.get(), listener.UNENDED._value.get()
+
+
 @pytest.mark.gen_test(timeout=20)
 async def test_an_answer_that_its_client_does_not_take_is_given_up(monkeypatch):
     monkeypatch.setattr(listener, "TICK", 0.02)
     monkeypatch.setattr(listener, "STALL", 0.2)
     async with served() as chat:
         await fill(chat)
-        stuck = await chat.request(f"GET {FULL} {HEAD}", receive=4096)
-        await until(lambda: chat.server.unread_bytes)
-        await until(lambda: not chat.server.unread_bytes)
-        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-            await stuck.reader.readexactly(200_000)
-        assert not chat.server._connections, "nothing of it is left"
+        unread, unended = given_up()
+        for number in (1, 2):
+            stuck = await chat.request(f"GET {FULL} {HEAD}", receive=4096)
+            await until(lambda: chat.server.unread_bytes)
+            await until(lambda: not chat.server.unread_bytes)
+            with pytest.raises(ConnectionResetError):  # what the kernel had for it is dropped, too
+                await stuck.reader.readexactly(200_000)
+            assert not chat.server._connections, "nothing of it is left"
+            await until(lambda: chat.server._timer is None)
+            assert given_up() == (unread + number, unended)
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -117,6 +127,95 @@ async def test_requests_that_do_not_end_are_bounded_at_the_cost_of_those_who_sen
         assert chat.server.unread_bytes <= 400_000
         modest.writer.write(b" " * 10_000)
         assert (await modest.reader.readline()).startswith(b"HTTP/1.1 4"), "it is whole, and is answered"
+
+
+PARTIAL = f"POST /room {HEAD}Content-Type: application/json\r\nContent-Length: 60000\r\n"
+
+
+async def begun(chat, size: int, source: str = "127.0.0.1") -> Client:
+    """A request that is not whole: so many bytes of its body are there."""
+    before = chat.server.unread_bytes
+    client = await chat.request(PARTIAL, source=source)
+    client.writer.write(b" " * size)
+    await until(lambda: chat.server.unread_bytes == before + costs(PARTIAL, size))
+    return client
+
+
+def costs(head: str, size: int) -> int:
+    return 2 * (len(head) + 2 + size) + listener.PART_BYTES
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_of_requests_that_do_not_end_the_one_that_has_said_nothing_for_longest_is_given_up(monkeypatch):
+    async with served() as chat:
+        first, second, third = [await begun(chat, 50_000) for _ in range(3)]
+        before = chat.server.unread_bytes
+        first.writer.write(b" ")
+        await until(lambda: chat.server.unread_bytes == before + 2)
+        monkeypatch.setattr(listener, "UNREAD_BYTES", 400_000)
+        unread, unended = given_up()
+        last = await chat.request(PARTIAL)
+        last.writer.write(b" " * 50_000)
+        assert await answer(second) == b""
+        assert given_up() == (unread, unended + 1)
+        for client, rest in ((first, 9_999), (third, 10_000), (last, 10_000)):
+            client.writer.write(b" " * rest)
+            assert (await client.reader.readline()).startswith(b"HTTP/1.1 4")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_while_too_much_waits_nothing_is_read(monkeypatch):
+    monkeypatch.setattr(listener, "UNREAD_BYTES", 100_000)
+    monkeypatch.setattr(listener.Listener, "_relieve", lambda self: None)
+    async with served() as chat:
+        await begun(chat, 50_000)
+        others = [await chat.request(PARTIAL) for _ in range(10)]
+        for client in others:
+            client.writer.write(b" " * 50_000)
+        await until(lambda: len(chat.server._connections) == 11)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert chat.server.unread_bytes == costs(PARTIAL, 50_000)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_request_that_does_not_end_is_no_answer_that_is_not_taken(monkeypatch):
+    ticks, tick = [], listener.Listener._give_up_stalled
+    monkeypatch.setattr(listener, "TICK", 0.01)
+    monkeypatch.setattr(listener, "STALL", 0.02)
+    monkeypatch.setattr(
+        listener.Listener, "_give_up_stalled", lambda self: (ticks.append(time.monotonic()), tick(self))
+    )
+    async with served() as chat:
+        client = await begun(chat, 50_000)
+        await until(lambda: ticks and ticks[-1] - ticks[0] > 0.1)
+        client.writer.write(b" " * 10_000)
+        assert (await client.reader.readline()).startswith(b"HTTP/1.1 4")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_what_a_request_costs_is_all_its_bytes_but_of_a_large_one_no_more_than_are_kept(monkeypatch):
+    whole, has_request = [], listener.Connection.has_request
+    monkeypatch.setattr(
+        listener.Connection,
+        "has_request",
+        lambda self: (has_request(self), whole.append((self.received, self.waits))),
+    )
+    async with served() as chat:
+        client = await begun(chat, 20_000)
+        before = chat.server.unread_bytes
+        client.writer.write(b" " * 5_000)  # in another piece
+        await until(lambda: chat.server.unread_bytes == before + 10_000)
+        client.writer.write(b" " * 35_000)
+        assert (await client.reader.readline()).startswith(b"HTTP/1.1 4")
+        assert whole == [(len(PARTIAL) + 2 + 60_000,) * 2], "whole, it is there once"
+        await until(lambda: not chat.server.unread_bytes)
+        along = await chat.request(f"GET /healthz {HEAD}")  # and what is sent along with another
+        along.writer.write(f"{PARTIAL}\r\n".encode() + b" " * 20_000)
+        await until(lambda: chat.server.unread_bytes == costs(PARTIAL, 20_000))
+        monkeypatch.setattr(listener, "KEPT_BYTES", 30_000)
+        along.writer.write(b" " * 30_000)
+        await until(lambda: chat.server.unread_bytes == 2 * 30_000 + listener.PART_BYTES)
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -187,11 +286,32 @@ async def test_nothing_of_who_has_gone_waits_for_the_garbage_collector(name):
 @pytest.mark.parametrize(
     "head", ["GET /room HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n", "GET /{} HTTP/1.1\r\nHost: x\r\n"]
 )
-async def test_a_head_that_is_too_large_is_answered_with_431_and_closed(head, size):
+async def test_a_head_that_is_too_large_is_answered_with_431_and_closed(head, size, monkeypatch):
+    monkeypatch.setattr(listener, "LINGER", 1000.0)
     async with served() as chat:
         client = await chat.request(head.format("x" * size))
         assert (await client.at_end()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        [(timer, _)] = chat.server._lingering.values()
         client.close()
+        await until(lambda: not chat.server._lingering)
+        assert timer.cancelled()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_so_is_one_that_comes_after_another_request():
+    async with served() as chat:
+        client = await chat.request(f"GET /healthz {HEAD}")
+        await client.opened()
+        client.writer.write(f"GET /healthz {HEAD}X: {'x' * HEAD_BYTES}\r\n\r\n".encode())
+        assert b"HTTP/1.1 431 Request Header Fields Too Large\r\n" in await client.reader.read()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_says_nothing_more_but_does_not_go_is_cut(monkeypatch):
+    monkeypatch.setattr(listener, "LINGER", 0.05)
+    async with served() as chat:
+        client = await chat.request(f"GET /{'x' * 70_000} {HEAD}")
+        assert (await client.at_end()).startswith(b"HTTP/1.1 431 ")
         await until(lambda: not chat.server._lingering)
 
 
@@ -240,11 +360,16 @@ async def test_a_refusal_arrives_though_the_client_is_still_sending():
 
 
 @pytest.mark.gen_test(timeout=20)
-async def test_connections_that_linger_end_with_the_server():
+async def test_connections_that_linger_end_with_the_server(monkeypatch):
+    monkeypatch.setattr(listener, "LINGER", 1000.0)
     async with served() as chat:
         client = await chat.request(f"GET /{'x' * 70_000} {HEAD}")
         await client.at_end()
+        chat.clients.remove(client)  # it does not go
+        [sock] = chat.server._lingering
     assert not chat.server._lingering
+    assert sock.fileno() == -1
+    client.close()
 
 
 @pytest.mark.gen_test

@@ -5,11 +5,13 @@ import contextlib
 import math
 import socket
 import struct
+from types import SimpleNamespace
 
 import pytest
 
 from flychat.web import shortcut
 from flychat.web.listener import CHUNKS, Connection
+from flychat.web.shedding import Turn
 from flychat.web.turns import MOST, SECONDS, Fair, Turns
 from tests.support.started import started
 
@@ -112,6 +114,44 @@ async def test_so_it_is_on_connections_that_were_there_before(monkeypatch):
                 assert addresses.index("127.0.0.2") < MANY // 2
                 for sock in greedy:
                     assert (await answered(sock)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_each_request_of_a_connection_waits_for_its_turn_where_it_has_none_at_once(monkeypatch):
+    async with connecting() as (connect, server):
+        waited, own = [], server.http.turns
+        given = SimpleNamespace(
+            take=lambda: False, wait=lambda *args: waited.append(args) or own.wait(*args), end=own.end
+        )
+        monkeypatch.setattr(server.http, "turns", given)
+        turns, has_request = [], Connection.has_request
+        monkeypatch.setattr(
+            Connection, "has_request", lambda self: (turns.append(self.turn), has_request(self))
+        )
+        client = connect()
+        for number in (1, 2, 3):
+            client.send(ASK)
+            assert (await answered(client)).startswith(b"HTTP/1.1 200 ")
+            assert len(waited) == number
+        assert turns == [Turn.NEW, Turn.DUE, Turn.DUE]
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_a_head_in_two_pieces_is_one_request_whatever_the_second_piece_looks_like():
+    """Else who can set a header of what a proxy sends could have another request answered in its place."""
+    async with connecting() as (connect, server):
+        client = connect()
+        client.send(ASK)
+        assert (await answered(client)).startswith(b"HTTP/1.1 200 ")
+        [connection] = server.http._connections
+        client.send(b"GET /healthz HTTP/1.1\r\nX: ")
+        async with asyncio.timeout(5):
+            while not connection.stream._read_buffer_size:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+        client.send(b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+        answer = await answered(client)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"event-stream" not in answer
 
 
 @pytest.mark.gen_test(timeout=20)
