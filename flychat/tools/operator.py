@@ -22,12 +22,8 @@ SECONDS = 60
 TRIES = 10  # of one request, while it is one too many
 NOT_FLYCHAT = "somebody else has answered in place of flychat"
 NO_KEYS = "the server has been started without --secret, or with another one; or this is not its address"
-ABSENT = (
-    301,
-    302,
-    404,
-    405,
-)  # where a server takes no tokens, what operators ask for is a room's name, or nothing
+# Where a server takes no tokens, what operators ask for is a room's name, or nothing.
+ABSENT = (301, 302, 404, 405)
 
 
 def server_options(parser: argparse.ArgumentParser) -> None:
