@@ -403,6 +403,21 @@ async def test_the_authors_late_retry_gets_the_tombstone(memory):
 
 
 @gen_test
+async def test_what_is_deleted_as_too_old_while_it_is_removed_is_gone_and_that_will_do(monkeypatch):
+    async with opened(memory=True) as log:
+        engine = log.engine.engine
+        rewrite = engine.rewrite
+
+        async def too_late(old, new):
+            await engine.delete(old)
+            await rewrite(old, new)
+
+        monkeypatch.setattr(engine, "rewrite", too_late)
+        assert (await log.upkeep.remove(removal(1), anything)).removes == (1,)
+        assert 1 not in stored(log)
+
+
+@gen_test
 async def test_many_messages_are_read_some_at_a_time_and_all_removed():
     async with opened(memory=False, texts=0) as log:
         for start in range(1, 400, 5):
