@@ -155,6 +155,20 @@ async def test_a_question_is_asked_for_nobody_who_has_gone_and_one_that_fails_fa
 
 
 @gen_test
+async def test_a_job_that_fails_tells_who_asked_and_the_next_one_is_done(stage):
+    def fails():
+        yield
+        raise Broken("a row")
+
+    first, do = await stage.hold(), stage.worker.do
+    tasks = await stage.asked(do(fails()), do(stage.job("next")))
+    stage.go.set()
+    failed, done = await asyncio.gather(*tasks, return_exceptions=True)
+    await first
+    assert (type(failed), done) == (Broken, "next")
+
+
+@gen_test
 async def test_a_put_passes_between_the_parts_of_a_job(stage):
     for rank in (READING, IDLE):
         stage.done.clear()
