@@ -18,8 +18,8 @@ from ..sse import read_position
 
 
 def as_url(value: str) -> str:
-    parts = urlsplit(value)
     try:
+        parts = urlsplit(value)
         right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and value.isascii()
     except ValueError:
         right = False

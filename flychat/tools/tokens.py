@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ..access import LIFE, NONE, read_rule
 from ..access.passwords import LONGEST, hashed
 from ..access.secret_file import read_secret
-from ..access.tokens import TOKEN_CHARACTERS, claims_of
+from ..access.tokens import ROOMS, TOKEN_CHARACTERS, claims_of
 from ..errors import Misconfigured, Refused
 from ..fields import room_name, sender_name, user_id
 from .arguments import as_number, as_url
@@ -45,6 +45,8 @@ def token_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
 
     def run(given: argparse.Namespace) -> int:
         rooms = dict(map(_rule, given.room))
+        if len(rooms) < len(given.room):
+            raise Misconfigured("--room says two things of one pattern")
         try:
             sub = user_id(_said(given.sub or given.name))
             name = None if given.name is None else sender_name(given.name)
@@ -56,6 +58,10 @@ def token_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
         now = int(time.time())
         claims = claims_of(sub, rooms, issued=now, expires=now + given.days * DAY, name=name)
         text = read_secret(secret_given(given.secret)).sign(claims)
+        if len(rooms) > ROOMS or len(text) > TOKEN_CHARACTERS:
+            raise Misconfigured(
+                f"no server takes more than {ROOMS} of --room, or {TOKEN_CHARACTERS} characters"
+            )
         if len(text) > TOKEN_CHARACTERS // 2:
             print("flychat: this token is long; some proxies may not take it", file=sys.stderr)
         print(text if given.link is None else _link(given.link, to or _only(rooms), text), flush=True)
@@ -68,18 +74,26 @@ def password_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Name
     parser.description = "Reads a password, and prints what --password takes behind PATTERN=."
 
     def run(given: argparse.Namespace) -> int:
-        if sys.stdin.isatty():
-            password = getpass.getpass()
-            if password != getpass.getpass("Again: "):
-                raise Misconfigured("these are two passwords")
-        else:
-            password = sys.stdin.readline().rstrip("\r\n")
-        if not 1 <= len(password) <= LONGEST:
-            raise Misconfigured(f"a password has 1 to {LONGEST} characters")
-        print(hashed(password), flush=True)
+        try:
+            print(hashed(_typed()), flush=True)
+        except UnicodeError:
+            raise Misconfigured("a password must be UTF-8") from None
         return 0
 
     return run
+
+
+def _typed() -> str:
+    """Raises Misconfigured, UnicodeError."""
+    if sys.stdin.isatty():
+        password = getpass.getpass()
+        if password != getpass.getpass("Again: "):
+            raise Misconfigured("these are two passwords")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if not 1 <= len(password) <= LONGEST:
+        raise Misconfigured(f"a password has 1 to {LONGEST} characters")
+    return password
 
 
 def _rule(value: str) -> tuple[str, str]:

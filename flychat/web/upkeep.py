@@ -60,6 +60,8 @@ class ErasuresHandler(OperatorHandler):
 def whose(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """The `user` that is meant, or else all who were called so. Raises Invalid."""
     if fields.get("user") is not None:
+        if fields.get("from") is not None:
+            raise Invalid("from", "must not come with user")
         return user_id(string_field(fields, "user")), None
     if fields.get("from") is None:
         raise Invalid("user", "must be given, or from")

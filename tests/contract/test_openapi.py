@@ -11,12 +11,14 @@ import pytest
 
 from flychat.fields import RESERVED_ROOMS
 from tests.conftest import need
-from tests.support.asking import ask
+from tests.support.asking import JSON
+from tests.support.modes import standing
 from tests.support.program import ROOT, running
-from tests.support.rights import options, token
+from tests.support.rights import ask, bearer, options, token
 from tests.support.served import served
 
 DESCRIPTION = json.loads((ROOT / "static" / "openapi.json").read_text())
+OPERATORS = ("/revocations/", "/clearings/", "/erasures/")
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_schema_conformance,response_headers_conformance,unsupported_method"
@@ -64,11 +66,21 @@ def test_who_needs_a_token_is_told_as_described():
     for path, operations in DESCRIPTION["paths"].items():
         for method in {"get", "post", "delete"} & operations.keys():
             operation = operations[method]
-            if path.startswith(("/rooms/", "/revocations/")):
+            if path.startswith(("/rooms/", *OPERATORS)):
                 assert {"401", "403"} <= operation["responses"].keys()
                 assert {name for needed in operation["security"] for name in needed} == schemes.keys()
             else:
                 assert "security" not in operation
+
+
+@pytest.mark.parametrize("path", OPERATORS)
+@pytest.mark.gen_test
+async def test_what_no_room_can_be_called_is_answered_as_described(path, tmp_path):
+    async with standing("standalone", tmp_path, *options(tmp_path)) as chat:
+        content = json.dumps({"room": "healthz", "user": "ann"})
+        headers = bearer(token(rooms={"*": "rwm"}))
+        answer = await ask(chat, path, "POST", content, Content_Type=JSON, **headers)
+        assert (answer.code, "404" in DESCRIPTION["paths"][path]["post"]["responses"]) == (404, True)
 
 
 @pytest.mark.gen_test
@@ -107,10 +119,10 @@ def test_no_request_made_up_from_the_description_gets_an_answer_that_is_not_in_i
     more = options(tmp_path, "--signals") if private else ()
     arguments = ("--standalone", "--port", "0", "--store", "sqlite::memory:", *more)
     if private:
-        bearer = token(rooms={"*": "rwm"})  # what is no token or user is refused, and of that it would warn
-        chosen = [f"--header=Authorization: Bearer {bearer}", "--warnings", "missing_test_data"]
-    else:  # every removal is 401, and of that it would warn; the other two are 405, as other pages are
-        others = ("/session", "/revocations/", "/rooms/{room}/signals/")  # the last one is off here
+        text = token(rooms={"*": "rwm"})  # what is no token or user is refused, and of that it would warn
+        chosen = [f"--header=Authorization: Bearer {text}", "--warnings", "missing_test_data"]
+    else:  # every removal is 401, and of that it would warn; the others are 405, as other pages are
+        others = ("/session", *OPERATORS, "/rooms/", "/rooms/{room}/signals/")  # the last one is off here
         chosen = [f"--exclude-path={path}" for path in others]
         chosen += ["--warnings", "missing_test_data,validation_mismatch"]
     strict = tmp_path / "openapi.json"

@@ -161,6 +161,7 @@ async def test_only_moderators_of_the_room_may(mode, tmp_path, path, content):
         ("/erasures/", {"room": "tea", "user": ""}),
         ("/erasures/", {"room": "tea", "from": ""}),
         ("/erasures/", {"user": "ann"}),
+        ("/erasures/", {"room": "tea", "user": "ann", "from": "Ann"}),
     ],
 )
 @one_mode

@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 import signal
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +22,8 @@ from tests.conftest import need
 from tests.support.program import (
     STANDALONE,
     Program,
+    command,
+    environment,
     ran,
     refused,
     running,
@@ -355,6 +358,12 @@ def test_every_combination_that_cannot_be_meant_is_refused_in_one_line(tmp_path)
         (("token", "--secret", "missing", "--name", "Ann"), "cannot be read"),
         (("token", "--secret", "secret", "--name", "Ann", "--room", "tea"), "--room must be"),
         (("token", "--secret", "secret", "--name", "Ann", "--room", "tea="), "--room must be"),
+        (
+            ("token", "--secret", "secret", "--name", "Ann", "--room", "tea=r", "--room", "tea=w"),
+            "two things",
+        ),
+        (("token", "--secret", "secret", "--name", "Ann", *(f"--room={n}=r" for n in range(101))), "100"),
+        (("token", "--secret", "secret", "--name", "Ann", *(f"--room={n:064}=r" for n in range(50))), "4096"),
         (("token", "--secret", "secret", "--name", "x" * 65), "from:"),
         (("token", "--secret", "secret", "--name", "Ann", "--days", "0"), "--days"),
         (("token", "--secret", "secret", "--name", "Ann", "--days", "401"), "--days"),
@@ -378,6 +387,16 @@ def test_a_command_says_what_is_missing(arguments, why, tmp_path):
     assert said.startswith("flychat: ")
     assert why in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])  # by which Python reads such bytes or not
+def test_a_password_that_is_no_text_is_said_to_be_none(locale, tmp_path):
+    environ = environment({"LC_ALL": locale})
+    ended = subprocess.run(
+        command("password"), cwd=tmp_path, env=environ, input=b"\xff\n", capture_output=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr == b"flychat: a password must be UTF-8\n"
 
 
 def test_a_link_leads_to_a_room_and_its_token_is_sent_to_nobody(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import dataclasses
@@ -813,6 +814,12 @@ def test_what_cannot_be_meant_is_bad_usage(arguments, capsys):
         tools.main(arguments)
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("usage: ")
+
+
+@pytest.mark.parametrize("read", [given.as_url, given.as_place])
+def test_an_address_that_cannot_be_taken_apart_is_told_as_any_other(read):
+    with pytest.raises(argparse.ArgumentTypeError, match="must be like https://chat"):
+        read("http://[::1/tea")
 
 
 def test_a_place_is_what_the_browser_shows():

@@ -77,6 +77,14 @@ async def test_what_never_was_is_not_made_and_what_is_cleared_takes_no_further_i
 
 
 @gen_test
+async def test_what_is_empty_already_is_not_written_again():
+    engine = FaultyEngine(await with_messages())
+    for _ in range(2):
+        await clear(engine, "tea", patiently)
+        assert engine.calls["rewrite"] == 5, "one for each commit that had messages"
+
+
+@gen_test
 async def test_who_was_stopped_goes_on_where_the_room_has_messages_still():
     engine = await with_messages()
     await engine.put(Commit("tea", (), void=(9, 1)))

@@ -94,6 +94,31 @@ async def test_a_second_removal_gets_the_first_ones_entry_whoever_asks(memory):
         assert (await log.page("room")).last_id == 8
 
 
+@each_mode
+@gen_test
+async def test_where_only_some_are_removed_already_the_others_are_removed_now(memory):
+    async with opened(memory=memory) as log:
+        first = await log.upkeep.remove(removal(2), anything)
+        second = await log.upkeep.remove(removal(2, 4), anything)
+        marks = {m.id: m.removed for m in (await log.page("room")).messages}
+        assert (marks[2], marks[4]) == (first.id, second.id)
+        assert stored(log)[4] == ""
+
+
+@each_mode
+@gen_test
+async def test_an_erasure_takes_the_name_of_what_is_removed_already(memory):
+    async with opened(memory=memory) as log:
+        first = await log.upkeep.remove(removal(2), anything)
+        erasure = await log.upkeep.remove(removal(2, erases=True), anything)
+        assert erasure.id > first.id
+        message = (await log.page("room")).messages[1]
+        assert (message.id, message.sender, message.removed) == (2, "[erased]", first.id)
+        assert [m.sender for c in log.engine.engine.of("room") for m in c.messages if m.id == 2] == [
+            "[erased]"
+        ]
+
+
 @gen_test
 async def test_two_removals_at_once_of_one_message_are_one():
     async with opened(memory=True) as log:
@@ -353,6 +378,15 @@ async def test_what_is_known_to_be_done_is_not_looked_at_again():
         assert log.engine.calls["before"] == reads
 
 
+@gen_test
+async def test_what_is_known_to_be_done_is_bounded(monkeypatch):
+    monkeypatch.setattr("flychat.log.removal.REMEMBERED", 2)
+    async with opened(memory=True) as log:
+        for id in range(1, 7):
+            await log.upkeep.remove(removal(id), anything)
+            assert len(log.upkeep._removals._done) <= 2
+
+
 @each_mode
 @gen_test
 async def test_the_authors_late_retry_gets_the_tombstone(memory):
@@ -366,6 +400,21 @@ async def test_the_authors_late_retry_gets_the_tombstone(memory):
             assert (await log.submit(again)).removed == 302
         with pytest.raises(Conflict):
             await log.submit(replace(removal(1), removes=(2,)))
+
+
+@gen_test
+async def test_what_is_deleted_as_too_old_while_it_is_removed_is_gone_and_that_will_do(monkeypatch):
+    async with opened(memory=True) as log:
+        engine = log.engine.engine
+        rewrite = engine.rewrite
+
+        async def too_late(old, new):
+            await engine.delete(old)
+            await rewrite(old, new)
+
+        monkeypatch.setattr(engine, "rewrite", too_late)
+        assert (await log.upkeep.remove(removal(1), anything)).removes == (1,)
+        assert 1 not in stored(log)
 
 
 @gen_test

@@ -148,10 +148,43 @@ async def test_a_question_is_asked_for_nobody_who_has_gone_and_one_that_fails_fa
     alone[0].cancel()
     await asyncio.wait(alone)
     stage.go.set()
-    a, damaged, b = await asyncio.gather(*tasks, return_exceptions=True)
-    assert (a, type(damaged), b) == ("a!", Broken, "b!")
+    a, damaged, b = tasks
+    with pytest.raises(Broken):  # raised, and not returned
+        await damaged
+    assert (await a, await b) == ("a!", "b!")
     await first
     assert stage.done == [["a", "damaged", "b"]]
+
+
+@gen_test
+async def test_a_job_that_fails_tells_who_asked_and_the_next_one_is_done(stage):
+    def fails():
+        yield
+        raise Broken("a row")
+
+    first, do = await stage.hold(), stage.worker.do
+    tasks = await stage.asked(do(fails()), do(stage.job("next")))
+    stage.go.set()
+    failed, done = await asyncio.gather(*tasks, return_exceptions=True)
+    await first
+    assert (type(failed), done) == (Broken, "next")
+
+
+@gen_test
+async def test_who_goes_while_the_answer_is_on_its_way_is_not_the_harm_of_others(stage):
+    def ends():
+        yield from ()
+        stage.held.set()
+        stage.go.wait()
+        return "too late"
+
+    gone = asyncio.create_task(stage.worker.do(ends()))
+    await asyncio.to_thread(stage.held.wait)
+    [other] = await stage.asked(stage.worker.do(stage.job("other")))
+    gone.cancel()
+    await asyncio.wait([gone])
+    stage.go.set()
+    assert await asyncio.wait_for(other, 10) == "other"
 
 
 @gen_test
