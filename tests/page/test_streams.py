@@ -103,6 +103,24 @@ def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, roo
     expect(ann.log.get_by_text("Some messages were missed")).to_be_attached()
 
 
+def test_what_was_seen_of_another_log_is_not_seen_of_this_one(window: Open, room: str) -> None:
+    ann = window()
+    ann.page.clock.install()
+    old = [event("message", wire_message(n, "Bob", f"old {n}", n)) for n in range(1, 4)]
+    new = [event("message", wire_message(n, "Bob", f"new {n}", 10 + n)) for n in range(1, 3)]
+    stream = ScriptedStream(ann.page, OPEN + "".join(old))
+    ann.open()
+    expect(ann.rows).to_have_count(3)
+    hide(ann.page, True)
+    stream.then(OPEN + reset("ahead", 1) + new[0])
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.page).to_have_title(f"(1) {room} · flychat")
+    ann.page.evaluate("() => dispatchEvent(new StorageEvent('storage'))")  # of whatever another tab remembers
+    stream.then(OPEN + new[1])
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.page).to_have_title(f"(2) {room} · flychat")
+
+
 @pytest.mark.parametrize("first", ["answer", "reset"])
 def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(window: Open, first: str) -> None:
     ann = window()
