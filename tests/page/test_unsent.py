@@ -8,7 +8,7 @@ import uuid
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import OPEN, Open, run_clock, stop_clock, try_now
+from tests.page.window import OPEN, Open, listen, run_clock, stop_clock, try_now
 from tests.support.browser import (
     BreakingProxy,
     ScriptedStream,
@@ -202,6 +202,8 @@ def test_what_another_tab_sends_is_one_row_also_if_the_stream_is_quicker_than_th
     stream = ScriptedStream(ann.page, OPEN + event("message", message))
     ann.open(connected=False)
     expect(ann.row("once")).to_have_attribute("data-state", "provisional")
+    expect(ann.log).to_have_attribute("aria-live", "polite")
+    listen(ann.page)
     ann.page.evaluate(
         """async ([path, { text, date, provisionalId }]) => {
             const key = `flychat:unsent:${path}:Ann:${provisionalId}`;
@@ -215,3 +217,4 @@ def test_what_another_tab_sends_is_one_row_also_if_the_stream_is_quicker_than_th
     expect(ann.row("once")).to_have_count(1)
     stream.then(OPEN + event("message", {"id": 1, **message}))
     expect(ann.row("once")).to_have_attribute("data-id", "1")
+    assert [text for text in ann.page.evaluate("() => window.spoken") if "once" in text] == [], "not again"
