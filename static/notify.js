@@ -34,7 +34,10 @@ export class Notifications {
     this.box = element("fieldset", { className: "notify" }, legend, ...choices, this.#hint);
     document.querySelector(".sheet .link").before(this.box);
     document.addEventListener("visibilitychange", () => document.hidden || this.#shown?.close());
-    addEventListener("storage", () => this.#draw());
+    addEventListener("storage", () => {
+      if (unread.seen >= this.#last) this.#shown?.close(); // in another tab
+      this.#draw();
+    });
     this.#draw();
   }
 
