@@ -16,6 +16,7 @@ from tests.support.browser import (
     event,
     history,
     messages_url,
+    post,
     wire_message,
 )
 
@@ -127,6 +128,27 @@ def test_a_tab_goes_on_with_what_another_one_leaves_and_never_sends_twice(
     expect(other.row("shared")).to_have_attribute("data-id", "1")
     assert len(posts) == 1
     assert sent(url, room) == ["shared"]
+
+
+def test_who_goes_on_repeats_the_position_at_which_it_was_first_sent(
+    window: Open, url: str, room: str
+) -> None:
+    first = window().open()
+    other = window(beside=first).open()
+    posts: list[dict[str, object]] = []
+    for tab in (first, other):
+        tab.page.on(
+            "request", lambda request: posts.append(request.post_data_json) if request.post_data else None
+        )
+    first.page.route(POSTS, lambda route: route.abort())
+    first.say("shared")
+    expect(first.row("shared")).to_have_attribute("data-state", "waiting")
+    post(url, room, "Bob", "meanwhile")
+    expect(other.row("meanwhile")).to_have_attribute("data-id", "1")
+    first.page.close()
+    expect(other.row("shared")).to_have_attribute("data-id", "2")
+    assert {str(said["lastEventId"]) for said in posts} == {"0"}
+    assert len(posts) > 1
 
 
 def test_discarding_in_one_tab_is_heard_by_the_others(window: Open, url: str, room: str) -> None:
