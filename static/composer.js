@@ -51,7 +51,7 @@ export class Composer {
   // What is written stays, to be copied.
   close() {
     this.#field.readOnly = true;
-    this.#form.querySelector("button").disabled = true;
+    this.#draw();
   }
 
   #submit(event) {
@@ -76,7 +76,7 @@ export class Composer {
     counter.textContent = over ? `${excess} too many` : `${-excess} left`;
     counter.classList.toggle("over", over);
     field.ariaInvalid = `${over}`;
-    this.#form.querySelector("button").disabled = over || field.disabled;
+    this.#form.querySelector("button").disabled = over || field.disabled || field.readOnly;
     this.#form.style.minHeight = `${this.#form.offsetHeight}px`; // nothing else moves while it is measured
     field.style.height = "auto";
     field.style.height = `${field.scrollHeight + field.offsetHeight - field.clientHeight}px`;

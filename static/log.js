@@ -144,7 +144,8 @@ export class Log {
     const row = this.#make(message);
     const instead = this.#conversation.add(row);
     if (instead) this.#drop(instead);
-    this.#insert(row, null);
+    if (!instead || instead.withdrawn) this.#insert(row, null);
+    else this.#quietly(() => this.#insert(row, null)); // it has been read out
     return row;
   }
 

@@ -21,7 +21,7 @@ export class Notifications {
   #last = 0; // the id up to which messages have been heard: they may come again
   #hint = element("p", { className: "hint", ariaLive: "polite" });
 
-  // `isUnseen()`: nobody looks at the room, and this tab speaks for all.
+  // `isUnseen()`, sooner or later: nobody looks at the room, and this tab speaks for all.
   constructor(path, room, { identity, unread, isUnseen }) {
     Object.assign(this, { room, identity, unread, isUnseen });
     this.#name = `notify:${path}`;
@@ -34,7 +34,10 @@ export class Notifications {
     this.box = element("fieldset", { className: "notify" }, legend, ...choices, this.#hint);
     document.querySelector(".sheet .link").before(this.box);
     document.addEventListener("visibilitychange", () => document.hidden || this.#shown?.close());
-    addEventListener("storage", () => this.#draw());
+    addEventListener("storage", () => {
+      if (unread.seen >= this.#last) this.#shown?.close(); // in another tab
+      this.#draw();
+    });
     this.#draw();
   }
 
@@ -43,15 +46,16 @@ export class Notifications {
     return choice in CHOICES && Notification.permission === "granted" ? choice : "off";
   }
 
-  // An event of the stream (stream.js).
-  hear({ type, data, id }) {
+  // An event of the stream (flychat.js).
+  async hear({ type, data, id }) {
     if (type === "stream-reset") this.#last = 0;
     if (type !== "message" || !(Number(id) > this.#last)) return;
     this.#last = Number(id);
-    const { choice } = this;
-    if (choice === "off" || this.#last <= this.unread.seen || !this.isUnseen()) return;
     const message = JSON.parse(data);
-    if (message.removes || message.removed || this.identity.owns(message)) return;
+    if (this.choice === "off" || message.removes || message.removed) return;
+    const isUnseen = await this.isUnseen();
+    const { choice } = this;
+    if (!isUnseen || choice === "off" || message.id <= this.unread.seen || this.identity.owns(message)) return;
     if (choice === "all" || mentions(message.text, this.identity.name)) this.#show(message);
   }
 

@@ -98,7 +98,7 @@ export class Room {
 
   // Of notifications nothing is loaded before somebody opens the menu, where they are chosen, or has chosen some.
   #notifies(path, room) {
-    const parts = { identity: this.log.identity, unread: this.unread, isUnseen: () => this.tabs.speaks };
+    const parts = { identity: this.log.identity, unread: this.unread, isUnseen: () => this.tabs.speaks() };
     let asked = false;
     const load = async () => {
       if (asked || !globalThis.Notification) return;

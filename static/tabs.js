@@ -1,10 +1,11 @@
-import { SILENCE, Stream } from "./flychat.js";
+import { SILENCE, Stream, uuid } from "./flychat.js";
 import { Places } from "./places.js";
-import { Timer } from "./timer.js";
+import { pause, Timer } from "./timer.js";
 import { Turns } from "./turns.js";
 
 const ANSWER = 5_000; // ms: a leader that does not answer a follower within them is replaced
 const LATE = 1_000; // ms that a leader may be late with what it has announced
+const SIGHT = 2_000; // ms within which every tab in sight says so when it is asked
 const HEARD = 1_000; // ms within which followers hear of an end: locks may be faster than the channel
 
 // One stream for all tabs of a room and a session: a browser opens six connections to a server and no more. The tab that
@@ -22,14 +23,18 @@ const HEARD = 1_000; // ms within which followers hear of an end: locks may be f
 //   { kind: "wake", last }        the same, and: somebody looks at me, so make sure that the stream lives
 //   { kind: "online", last }      as wake, whoever looks: there may be a connection again
 //   { kind: "rest", last }        from a follower: I am out of sight now
-// Followers also say whether they are in `sight`: without that, those of an earlier release are if they `wake`.
+// Followers also say their `id` and whether they are in `sight`: without that, those of an earlier release are if they
+// `wake`. A leader out of sight remembers who is; it asks them when it goes out of sight, or another tab does.
 // Tabs of two releases share the channel: kinds may be added, and those there are keep their meaning for one
 // release.
 export class Tabs {
   #channel = null;
   #release = null; // of the lock, in the leader
   #on = false;
-  #looked = false; // a follower is in sight
+  #id = uuid();
+  #looking = new Set(); // ids of the followers in sight
+  #silent = null; // those of them who have not answered yet
+  #asked = null; // a promise: until then they may
   #mode = null; // of the stream: "open", "turns", "rest"
   #asking = null; // for the lock
   #patience = new Timer();
@@ -54,9 +59,14 @@ export class Tabs {
     return this.#release || !this.#channel;
   }
 
-  // Nobody looks at the room, and this tab speaks for all of it.
-  get speaks() {
-    return Boolean(this.#leads) && document.hidden && !this.#looked;
+  get #unseen() {
+    return document.hidden && !this.#looking.size;
+  }
+
+  // Whether nobody looks at the room, and this tab speaks for all of it. Who is asked has time to answer.
+  async speaks() {
+    if (this.#unseen) await this.#asked;
+    return Boolean(this.#leads) && this.#unseen;
   }
 
   start() {
@@ -83,7 +93,8 @@ export class Tabs {
     if (this.#state?.kind === "ended" && this.#release) setTimeout(this.#release, HEARD);
     else this.#release?.();
     this.#release = null;
-    this.#looked = false;
+    this.#looking.clear();
+    this.#silent = null;
     this.#channel?.close();
     this.#channel = null;
   }
@@ -91,7 +102,7 @@ export class Tabs {
   hello(kind = "hello") {
     const last = this.position();
     if (!this.#leads) {
-      this.#post({ kind, last, sight: !document.hidden });
+      this.#post({ kind, last, id: this.#id, sight: !document.hidden });
       this.#patience.id ?? this.#patience.set(() => this.#ask(true), ANSWER);
     } else if (kind === "hello") this.#rewind(last);
     else this.#wake(kind === "online");
@@ -99,17 +110,25 @@ export class Tabs {
 
   // A tab went out of sight: perhaps it was the last one.
   rest() {
-    if (!this.#leads) return this.#post({ kind: "rest", last: this.position(), sight: false });
-    this.#looked = false;
-    if (document.hidden) this.#post({ kind: "rest" }); // who looks says so
+    if (!this.#leads) return this.#post({ kind: "rest", last: this.position(), id: this.#id, sight: false });
+    if (document.hidden) this.#askWhoLooks({ kind: "rest" });
+    this.#arrange();
+  }
+
+  // Who looks says so. A tab that has ended without a word does not, and is forgotten.
+  async #askWhoLooks(question) {
+    const silent = (this.#silent = new Set(this.#looking));
+    this.#post(question);
+    await (this.#asked = pause(SIGHT));
+    if (silent !== this.#silent) return;
+    for (const id of silent) this.#looking.delete(id);
     this.#arrange();
   }
 
   #arrange() {
     if (!this.#on) return;
-    const hidden = document.hidden && !this.#looked;
-    this.places.want(hidden);
-    this.#set(this.places.has ? "open" : hidden ? "rest" : "turns");
+    this.places.want(this.#unseen);
+    this.#set(this.places.has ? "open" : this.#unseen ? "rest" : "turns");
   }
 
   #set(mode) {
@@ -155,7 +174,7 @@ export class Tabs {
     this.#calm();
     const led = new Promise((resolve) => (this.#release = resolve));
     this.#arrange();
-    this.#post({ kind: "leader" });
+    this.#askWhoLooks({ kind: "leader" });
     return led;
   }
 
@@ -165,9 +184,10 @@ export class Tabs {
     else if (!asks && !this.#release) this.#follow(news);
   }
 
-  #serve({ kind, last, sight = kind === "wake" }) {
+  #serve({ kind, last, id, sight = kind === "wake" }) {
+    this.#silent?.delete(id);
+    this.#looking[sight ? "add" : "delete"](id);
     if (kind === "rest") return document.hidden && this.rest();
-    this.#looked ||= sight;
     if (kind === "wake" || kind === "online") this.#wake();
     else this.#arrange();
     this.#post(this.#state);

@@ -21,7 +21,7 @@ export class Unread {
     if (!this.seen || this.seen > log.last) this.#see(log.last, 0); // the first time here, or it was another log
     this.#button.onclick = jump;
     log.onChange = () => this.draw();
-    log.onReplaced = () => (this.seen = 0);
+    log.onReplaced = () => remember(browser, this.name, (this.seen = 0));
     log.scroller.addEventListener("scroll", () => this.draw());
     addEventListener("storage", () => this.#see(Math.min(recall(browser, this.name, 0), log.last)));
     this.draw(true);

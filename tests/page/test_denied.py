@@ -69,3 +69,15 @@ def test_a_browser_that_denies_something_has_a_page_that_works(
     ann.page.reload()
     expect(ann.status).to_have_text("Connected")
     expect(ann.page.get_by_text("You are Ann.")).to_be_attached()
+
+
+def test_a_link_that_may_not_be_copied_says_so(window: Open) -> None:
+    ann = window()
+    ann.context.add_init_script(
+        """Clipboard.prototype.writeText = async () => {
+            throw new DOMException("denied", "NotAllowedError");
+        };"""
+    )
+    ann.open()
+    ann.button("Copy link").click()
+    expect(ann.page.locator("#share")).to_contain_text("copy the address of the page")

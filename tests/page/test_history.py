@@ -71,6 +71,53 @@ def test_at_most_500_rows_are_kept_in_either_direction(
     assert len(ann.ids()) <= 500
 
 
+def test_what_comes_while_somebody_reads_far_up_in_500_rows_is_counted_and_not_added(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 502)]
+    stream = ScriptedStream(ann.page, OPEN + "".join(messages[:500]))
+    ann.open(connected=False)
+    expect(ann.rows).to_have_count(500)
+    ann.scroll(600)
+    expect(ann.button("Newest")).to_be_visible()
+    run_clock(ann.page, lambda: len(stream.positions) == 2)
+    for key, more in ((901, ""), (902, messages[500]), (903, "")):
+        provisional = event("message", wire_message(None, "Bob", "on its way", key))
+        asked = len(stream.positions)
+        stream.then(OPEN + provisional + more)
+        run_clock(ann.page, lambda asked=asked: len(stream.positions) == asked + 1)
+        assert ann.ids() == list(range(1, 501))
+    expect(ann.button("1 new")).to_be_visible()
+
+
+def test_messages_that_were_asked_for_before_the_newest_came_are_not_put_beside_those(
+    window: Open, mortal: ServerProcess, room: str
+) -> None:
+    threads = [threading.Thread(target=seed, args=(mortal.url, room, 60)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ann = window(url=mortal.url).open()
+    ann.page.evaluate("() => { location.hash = '230' }")
+    expect(ann.log.locator("li[data-id='230']")).to_be_in_viewport()
+    assert ann.ids() == list(range(180, 280))
+    held = Held(ann.page, HISTORY)
+    ann.button("Older messages").click()
+    held.first.continue_()
+    ann.button("Newest").click()  # waits for its turn
+    expect(ann.log.locator("li[data-id='80']")).to_be_attached()
+    ann.scroll(10**6)
+    ann.log.dispatch_event("scroll")  # asks for those after 279
+    held[1].continue_()
+    expect(ann.log.locator("li[data-id='360']")).to_be_attached()
+    held[2].continue_()
+    ann.page.unroute(HISTORY)
+    ann.button("Older messages").click()
+    expect(ann.log.locator("li[data-id='161']")).to_be_attached()
+    assert ann.ids() == list(range(161, 361))
+
+
 def test_the_messages_on_the_way_are_fetched_before_scrolling_rests(
     window: Open, url: str, room: str
 ) -> None:

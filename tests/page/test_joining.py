@@ -231,6 +231,17 @@ def test_the_form_shows_who_wrote_lately(window: Open, url: str, room: str) -> N
     ink = page.evaluate("() => getComputedStyle(document.body).color")
     expect(page.locator(".writers .face").first).to_have_css("color", ink)  # as in the room
     assert "a text" not in page.content()
+    post(url, room, "a name that needs " + "m" * 46, "text")
+    page.reload()
+    comma = page.evaluate(
+        """() => {
+            const writer = document.querySelector(".writer"), range = document.createRange();
+            range.setStart(writer.nextSibling, 0);
+            range.setEnd(writer.nextSibling, 1);
+            return range.getBoundingClientRect().bottom - writer.getBoundingClientRect().bottom;
+        }"""
+    )
+    assert comma <= 2, "behind the name, not in the next line"
     assert page.locator("meta[property='og:title']").get_attribute("content") == room
     assert page.locator("meta[name=description]").get_attribute("content") == f"{room}: a chat room"
     manifest = page.locator("link[rel=manifest]").get_attribute("href")

@@ -122,6 +122,14 @@ def test_on_a_phone_a_text_has_the_width_and_the_time_is_in_the_heading(
     assert mine["x"] + mine["width"] == pytest.approx(time["x"] + time["width"], abs=2)
     expect(ann.page.locator("summary .me")).to_be_in_viewport()
     assert ann.page.locator("summary .me").bounding_box()["width"] > 10
+    post(url, room, "Cid", "a\n" * 30)
+    expect(ann.button("Show all")).to_be_attached()
+    folded = ann.rows.last
+    name, time = folded.locator("bdi").bounding_box(), folded.locator("time").bounding_box()
+    assert time["x"] - name["x"] - name["width"] < 12, "beside the name"
+    ann.context.set_offline(True)
+    expect(ann.status).to_contain_text("Offline")
+    assert ann.status.bounding_box()["height"] < 24, "one line"
 
 
 def test_enter_makes_a_line_where_there_is_a_touch_screen_only(window: Open, url: str, room: str) -> None:

@@ -42,6 +42,11 @@ def shown(ann: Window) -> list[str]:
     return ann.page.evaluate("() => shown.map(({ text }) => text)")
 
 
+def wait_for_one(ann: Window) -> None:
+    """Other tabs are given time to say that they are looked at."""
+    ann.page.wait_for_function("() => shown.length")
+
+
 def test_nothing_is_asked_or_shown_unless_it_was_chosen(window: Open, url: str, room: str) -> None:
     ann = stub(window()).open()
     hide(ann.page, True)
@@ -69,6 +74,7 @@ def test_a_mention_is_notified_while_nobody_looks_and_leads_to_the_message(
     for text in ("to all", "@Anna", "hello @ann"):
         post(url, room, "Bob", text)
     expect(ann.row("hello @ann")).to_have_attribute("data-id", "4")
+    wait_for_one(ann)
     assert shown(ann) == [f"{room} / Bob: hello @ann"]
     ann.page.evaluate("() => { shown[0].onclick() }")
     expect(ann.page.locator("li.marked p")).to_have_text("hello @ann")
@@ -95,13 +101,17 @@ def test_one_of_all_tabs_of_a_room_notifies_and_none_while_one_is_looked_at(
     post(url, room, "Bob", "two")
     for tab in (leader, other):
         expect(tab.row("two")).to_have_attribute("data-id", "2")
+    wait_for_one(leader)
     assert shown(leader) + shown(other) == [f"{room} / Bob: two"]
+    hide(other.page, False)
+    leader.page.wait_for_function("() => !shown.length")  # it has been seen, in another tab
     choose(other, "Never")
     expect(leader.page.get_by_label("Never")).to_be_checked()  # it has been told
+    hide(other.page, True)
     post(url, room, "Bob", "three")
     for tab in (leader, other):
         expect(tab.row("three")).to_have_attribute("data-id", "3")
-    assert shown(leader) == [f"{room} / Bob: two"]
+    assert shown(leader) == []
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Held, Open
+from tests.page.window import OPEN, Held, Open, run_clock
 from tests.support.browser import ScriptedStream, event, wire_message
 
 
@@ -86,6 +86,22 @@ def test_what_is_withdrawn_is_shown_as_such_and_an_own_message_is_still_being_se
     expect(ann.row("mine")).to_have_attribute("data-state", "pending")
     ann.page.clock.fast_forward(11_000)
     expect(ann.row("theirs")).to_have_count(0)
+
+
+def test_a_late_answer_about_what_the_stream_has_brought_makes_nobody_wait(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    stream = ScriptedStream(ann.page, OPEN)
+    held = Held(ann.page, "**/messages/")
+    ann.open(connected=False)
+    ann.say("stored")
+    key = held.first.request.post_data_json["provisionalId"]
+    stream.then(OPEN + event("message", {**wire_message(1, "Ann", "stored", 1), "provisionalId": key}))
+    run_clock(ann.page, lambda: ann.row("stored").get_attribute("data-id") == "1")
+    held.first.fulfill(status=503, headers={"Retry-After": "50"}, json={"error": {"code": "x"}})
+    ann.say("next")
+    assert held[1].request.post_data_json["text"] == "next"
+    assert ann.ids() == [1, None]
 
 
 def test_the_limit_is_counted_down_in_characters_as_the_server_counts(window: Open) -> None:

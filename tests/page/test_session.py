@@ -217,6 +217,9 @@ def test_a_right_that_ends_is_said_in_a_sentence_and_nothing_is_asked_for_any_mo
         expect(tab.row("before")).to_be_visible()
         expect(tab.button("Send")).to_be_disabled()
     assert ann.text.input_value() == "half of a", "to be copied"
+    ann.page.set_viewport_size({"width": 400, "height": 700})  # the text takes other lines
+    ann.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    expect(ann.button("Send")).to_be_disabled()
     asked: list[str] = []
     for tab in tabs:
         tab.page.clock.install()

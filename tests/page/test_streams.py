@@ -89,6 +89,38 @@ def test_a_reset_drops_what_is_shown_and_goes_on_after_a_divider(window: Open, u
     assert ann.ids() == [2000, 2001]
 
 
+def test_the_divider_goes_when_the_messages_before_it_are_loaded(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window()
+    messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in (61, 62)]
+    ScriptedStream(ann.page, OPEN + reset("behind", 62, 60) + "".join(messages))
+    ann.open(connected=False)
+    expect(ann.log.get_by_text("messages were missed")).to_be_visible()
+    assert ann.ids() == [61, 62]
+    ann.button("Older messages").click()
+    expect(ann.row("message 1")).to_be_attached()
+    assert ann.ids() == list(range(1, 63))
+    expect(ann.log.get_by_text("messages were missed")).to_have_count(0)
+
+
+def test_who_reads_above_the_newest_message_is_at_it_after_a_reset(window: Open) -> None:
+    ann = window()
+    ann.page.clock.install()
+    old, new = (
+        "".join(event("message", wire_message(n, "Bob", f"{log} {n}", key + n)) for n in range(1, 61))
+        for log, key in (("old", 0), ("new", 100))
+    )
+    stream = ScriptedStream(ann.page, OPEN + old)
+    ann.open(connected=False)
+    expect(ann.row("old 60")).to_be_in_viewport()
+    ann.scroll(0)
+    expect(ann.button("Newest")).to_be_visible()
+    run_clock(ann.page, lambda: len(stream.positions) == 2)
+    stream.then(OPEN + reset("ahead", 60) + new)
+    run_clock(ann.page, ann.row("new 60").is_visible)
+    expect(ann.row("new 60")).to_be_in_viewport()
+
+
 def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, room: str) -> None:
     ann = window()
     ann.page.clock.install()
@@ -101,6 +133,24 @@ def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, roo
     ann.page.clock.fast_forward(3_000)
     expect(ann.page).to_have_title(f"(1) {room} · flychat")
     expect(ann.log.get_by_text("Some messages were missed")).to_be_attached()
+
+
+def test_what_was_seen_of_another_log_is_not_seen_of_this_one(window: Open, room: str) -> None:
+    ann = window()
+    ann.page.clock.install()
+    old = [event("message", wire_message(n, "Bob", f"old {n}", n)) for n in range(1, 4)]
+    new = [event("message", wire_message(n, "Bob", f"new {n}", 10 + n)) for n in range(1, 3)]
+    stream = ScriptedStream(ann.page, OPEN + "".join(old))
+    ann.open()
+    expect(ann.rows).to_have_count(3)
+    hide(ann.page, True)
+    stream.then(OPEN + reset("ahead", 1) + new[0])
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.page).to_have_title(f"(1) {room} · flychat")
+    ann.page.evaluate("() => dispatchEvent(new StorageEvent('storage'))")  # of whatever another tab remembers
+    stream.then(OPEN + new[1])
+    ann.page.clock.fast_forward(3_000)
+    expect(ann.page).to_have_title(f"(2) {room} · flychat")
 
 
 @pytest.mark.parametrize("first", ["answer", "reset"])

@@ -179,6 +179,12 @@ def test_a_server_that_asks_for_patience_is_explained_and_obeyed(
     ann.page.clock.run_for(3_500)
     expect(ann.page.locator(".band")).to_contain_text(words)
     expect(ann.page.locator(".band")).to_contain_text(re.compile("Next try in [1-4] s"))
+    posts: list[str] = []
+    ann.page.on("request", lambda request: posts.append(request.method) if request.method == "POST" else None)
+    with ann.page.expect_event("request", lambda request: "lastEventId" in request.url):
+        ann.page.evaluate("() => dispatchEvent(new Event('online'))")  # a new stream, but no message
+    expect(ann.status).to_have_text("Connected")
+    assert posts == []
     expect(ann.row("first")).not_to_have_attribute("data-id", "1")
     ann.page.clock.fast_forward(7_000)
     expect(ann.row("second")).to_have_attribute("data-id", "2")  # in the order in which they were written

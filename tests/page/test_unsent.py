@@ -8,7 +8,7 @@ import uuid
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import OPEN, Open, run_clock, stop_clock, try_now
+from tests.page.window import OPEN, Open, listen, run_clock, stop_clock, try_now
 from tests.support.browser import (
     BreakingProxy,
     ScriptedStream,
@@ -16,6 +16,7 @@ from tests.support.browser import (
     event,
     history,
     messages_url,
+    post,
     wire_message,
 )
 
@@ -129,6 +130,27 @@ def test_a_tab_goes_on_with_what_another_one_leaves_and_never_sends_twice(
     assert sent(url, room) == ["shared"]
 
 
+def test_who_goes_on_repeats_the_position_at_which_it_was_first_sent(
+    window: Open, url: str, room: str
+) -> None:
+    first = window().open()
+    other = window(beside=first).open()
+    posts: list[dict[str, object]] = []
+    for tab in (first, other):
+        tab.page.on(
+            "request", lambda request: posts.append(request.post_data_json) if request.post_data else None
+        )
+    first.page.route(POSTS, lambda route: route.abort())
+    first.say("shared")
+    expect(first.row("shared")).to_have_attribute("data-state", "waiting")
+    post(url, room, "Bob", "meanwhile")
+    expect(other.row("meanwhile")).to_have_attribute("data-id", "1")
+    first.page.close()
+    expect(other.row("shared")).to_have_attribute("data-id", "2")
+    assert {str(said["lastEventId"]) for said in posts} == {"0"}
+    assert len(posts) > 1
+
+
 def test_discarding_in_one_tab_is_heard_by_the_others(window: Open, url: str, room: str) -> None:
     first = window().open()
     other = window(beside=first).open()
@@ -202,6 +224,8 @@ def test_what_another_tab_sends_is_one_row_also_if_the_stream_is_quicker_than_th
     stream = ScriptedStream(ann.page, OPEN + event("message", message))
     ann.open(connected=False)
     expect(ann.row("once")).to_have_attribute("data-state", "provisional")
+    expect(ann.log).to_have_attribute("aria-live", "polite")
+    listen(ann.page)
     ann.page.evaluate(
         """async ([path, { text, date, provisionalId }]) => {
             const key = `flychat:unsent:${path}:Ann:${provisionalId}`;
@@ -215,3 +239,4 @@ def test_what_another_tab_sends_is_one_row_also_if_the_stream_is_quicker_than_th
     expect(ann.row("once")).to_have_count(1)
     stream.then(OPEN + event("message", {"id": 1, **message}))
     expect(ann.row("once")).to_have_attribute("data-id", "1")
+    assert [text for text in ann.page.evaluate("() => window.spoken") if "once" in text] == [], "not again"

@@ -55,14 +55,17 @@ class Held:
         self.routes: list[Route] = []
         page.route(pattern, lambda route: self.routes.append(route))
 
-    @property
-    def first(self) -> Route:
-        """The first request, which may be still to come."""
+    def __getitem__(self, number: int) -> Route:
+        """The request of this number, from 0, which may be still to come."""
         for _ in range(1500):
-            if self.routes:
-                return self.routes[0]
+            if len(self.routes) > number:
+                return self.routes[number]
             self._page.wait_for_timeout(10)  # hears of requests, too
         pytest.fail("it was not asked for")
+
+    @property
+    def first(self) -> Route:
+        return self[0]
 
 
 def at_time(page: Page, date: str) -> None:

@@ -60,6 +60,15 @@ test("the echo of an own message is not shown a second time", () => {
   assert.equal(conversation.take(provisional("a")).kind, "nothing");
 });
 
+test("one that comes in the place of another is the last, and stays when that is removed", () => {
+  const conversation = new Conversation(0);
+  const [first, other, again] = ["a", "b", "a"].map((key) => ({ message: message(key) }));
+  for (const row of [first, other]) assert.equal(conversation.add(row), undefined);
+  assert.equal(conversation.add(again), first);
+  conversation.remove(first);
+  assert.deepEqual([...conversation.loose.values()], [other, again]);
+});
+
 test("a retraction marks what others sent; an own one is its author's business", () => {
   const conversation = new Conversation(0);
   const rows = [{ message: message("a"), own: true, pending: true }, { message: message("b") }];

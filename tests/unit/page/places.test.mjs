@@ -113,6 +113,17 @@ test("who has ended without a word is noticed by the next that wants its place",
   assert.equal(streaming(windows), "110111");
 });
 
+test("who is out of sight and has no place asks nobody until it is looked at", (t) => {
+  const clock = browser(t);
+  const windows = open(clock, true, false, false, false, false, false);
+  clock.run(2_000);
+  Channel.deliver();
+  assert.equal(streaming(windows), "011111");
+  Channel.posted = [];
+  clock.run(60_000);
+  assert.deepEqual(Channel.posted, []);
+});
+
 test("who answers late has its place again", (t) => {
   const clock = browser(t);
   const windows = open(clock, false, false, false, false, false, false);

@@ -31,6 +31,15 @@ test("its news are told in their order", (t) => {
   ]);
 });
 
+test("what has come is the last id, which not every event has", (t) => {
+  const { stream } = open(t);
+  Source.last.say("message", '{"id": 7}', "7");
+  Source.last.say("keep-alive");
+  assert.equal(stream.reached, 7);
+  Source.last.say("stream-reset", '{"lastEventId": 0}', "0");
+  assert.equal(stream.reached, 0);
+});
+
 test("a stream that is silent for 50 seconds is opened again, within 2 more", (t) => {
   const { clock, count } = open(t);
   Source.last.say("stream-open");
