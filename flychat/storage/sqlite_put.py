@@ -4,6 +4,10 @@
   transaction of its own. None of them is stored if a place is taken: then each is put by itself. Python's
   sqlite3 gives the interpreter away, and takes it back, for each statement: while the loop is busy, the more
   puts have waited, the longer would the next ones wait.
+- What is rewritten is as long as it was, filled with blanks inside its JSON. Of a row that changes its size
+  SQLite moves the neighbours to other pages, and leaves copies of their beginnings behind, which are no
+  deleted content to `secure_delete`: so what is removed later would still be in the file. Who empties a
+  commit wants its space back: all that are emptied together are filled first, and shortened then.
 - A failed transaction is rolled back, and all its puts are Unknown: a COMMIT that failed on a bad disk
   may still be found in the WAL by the next process, and putting again at the same place is always safe.
 """
@@ -22,6 +26,7 @@ Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the plac
 
 PUT_ROWS = 64  # commits in one statement
 INSERT, ROW = "INSERT INTO log (room, seq, n, m) VALUES ", "(?, ?, ?, ?)"
+REWRITE = "UPDATE log SET m = ? WHERE room = ? AND seq = ?"
 
 
 def put(db: sqlite3.Connection, changes: list[Change]) -> list[StoreFailed | None]:
@@ -32,7 +37,13 @@ def put(db: sqlite3.Connection, changes: list[Change]) -> list[StoreFailed | Non
             return [None] * len(changes)
     with db:  # COMMIT, or ROLLBACK after an exception
         db.execute("BEGIN IMMEDIATE")
-        return [_insert(db, new) if old is None else _update(db, old, new) for new, old in changes]
+        told: list[StoreFailed | None] = [
+            _insert(db, new) if old is None else _update(db, old, new) for new, old in changes
+        ]
+        for (new, old), taken in zip(changes, told, strict=True):
+            if old is not None and taken is None and not new.messages:
+                db.execute(REWRITE, (new.payload, new.room, new.first))
+        return told
 
 
 def _insert_all(db: sqlite3.Connection, commits: list[Commit]) -> None:
@@ -64,8 +75,11 @@ def _row(commit: Commit) -> tuple[str, int, int, str]:
 
 
 def _update(db: sqlite3.Connection, old: Commit, new: Commit) -> Taken | None:
-    updated = db.execute(
-        "UPDATE log SET m = ? WHERE room = ? AND seq = ? AND m = ?",
-        (new.payload, old.room, old.first, old.payload),
-    )
+    payload = _filled(new.payload, len(old.payload.encode()))
+    updated = db.execute(f"{REWRITE} AND m = ?", (payload, old.room, old.first, old.payload))
     return None if updated.rowcount else Taken()
+
+
+def _filled(payload: str, size: int) -> str:
+    """The same JSON, of so many bytes, if it has fewer."""
+    return f"{payload[:-1]}{' ' * (size - len(payload.encode()))}]"

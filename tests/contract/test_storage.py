@@ -450,6 +450,34 @@ async def test_of_many_removed_texts_none_is_in_a_file_that_has_grown_since(tmp_
     assert [number for number in removed if f"text {number:05} ".encode() in content] == []
 
 
+@pytest.mark.parametrize(("many", "length"), [(3, 2720), (6, 2679)])
+@gen_test
+async def test_nothing_is_left_of_long_commits_each_of_which_loses_a_message(tmp_path, many, length):
+    """A row that changed its size had its neighbours moved, and what they lost later was in the copies."""
+    store = await SqliteEngine.open(str(tmp_path / "chat.db"))
+    put = []
+    for number in range(60):
+        texts = [f"secret {number:03} {place}".ljust(length, "x") for place in range(many)]
+        drafts = [
+            Draft("room", "ann", text, DATE, str(uuid.UUID(int=place))) for place, text in enumerate(texts)
+        ]
+        put.append(Commit.of(many * number + 1, drafts))
+    await asyncio.gather(*map(store.put, put))
+    for one in put:
+        left = replace(one.messages[0], text="", removed=999)
+        await store.rewrite(one, Commit("room", (left, *one.messages[1:])))
+    kept = [
+        commit for first in range(0, 60, 20) for commit in await store.after("room", many * first, 20 * many)
+    ]
+    assert {tuple(m.text for m in commit.messages) for commit in kept} <= {
+        ("", *(m.text for m in one.messages[1:])) for one in put
+    }
+    await store.close()
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert [number for number in range(60) if f"secret {number:03} 0".encode() in content] == []
+    assert content.count(b"secret 001 1") == 1
+
+
 @gen_test
 async def test_a_removed_text_is_nowhere_in_the_store_once_that_is_answered(engine, tmp_path):
     """Also one of several pages of the file, and what was said with it; the others are there, and the same ids."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import re
 import sqlite3
 import uuid
 
@@ -233,7 +234,8 @@ async def written(engine: Engine, first: int, *sizes: int, text: str = "hi", roo
 
 
 async def all_of(engine: Engine, room: str = "tea") -> list[tuple[int, int, str]]:
-    return [(each.first, each.ids, each.payload) async for each in stored(engine, room)]
+    """An SQLite file has blanks where something was removed."""
+    return [(each.first, each.ids, re.sub(r" +]$", "]", each.payload)) async for each in stored(engine, room)]
 
 
 @pytest.mark.gen_test(timeout=60)
