@@ -32,7 +32,7 @@ from .sqlite_database import (
     once,
     opened,
 )
-from .sqlite_put import Change, put
+from .sqlite_put import Change, as_stored, put
 from .sqlite_read import ABOVE, BELOW, FROM, answers, rows_of
 from .worker import CHECK, IDLE, READING, TOGETHER, Answer, Done, Job, Part, Question, Worker
 
@@ -155,8 +155,8 @@ class SqliteEngine:
         await self._overwrite()
 
     def _delete(self, commit: Commit) -> bool:
-        stored = (commit.room, commit.first, commit.payload)
-        with failures(), closing(self._db.execute(DELETE, stored)) as done:
+        row = (commit.room, commit.first, commit.payload, as_stored(commit))
+        with failures(), closing(self._db.execute(DELETE, row)) as done:
             return bool(done.rowcount)
 
     async def everything(self, room: str, above: int) -> list[Commit]:

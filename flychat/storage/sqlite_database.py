@@ -47,7 +47,7 @@ STORED = (  # of every commit in turn: whose it is, how many ids and messages it
     "SELECT room, seq, n, CASE m WHEN '[]' THEN 0 ELSE n END, length(CAST(m AS BLOB)), "
     f"CASE WHEN json_valid(m) THEN {_DATE} END FROM log WHERE (room, seq) > (?, ?) ORDER BY room, seq"
 )
-DELETE = "DELETE FROM log WHERE room = ? AND seq = ? AND m = ?"
+DELETE = "DELETE FROM log WHERE room = ? AND seq = ? AND m IN (?, ?)"
 
 PASSING = {  # primary result codes that may go away by themselves; any other needs a human
     sqlite3.SQLITE_BUSY: "another program is writing to it",

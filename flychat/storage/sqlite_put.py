@@ -4,10 +4,11 @@
   transaction of its own. None of them is stored if a place is taken: then each is put by itself. Python's
   sqlite3 gives the interpreter away, and takes it back, for each statement: while the loop is busy, the more
   puts have waited, the longer would the next ones wait.
-- What is rewritten is as long as it was, filled with blanks inside its JSON. Of a row that changes its size
-  SQLite moves the neighbours to other pages, and leaves copies of their beginnings behind, which are no
-  deleted content to `secure_delete`: so what is removed later would still be in the file. Who empties a
-  commit wants its space back: all that are emptied together are filled first, and shortened then.
+- A row keeps its size when messages are removed: it has blanks inside its JSON, from the beginning as many as
+  what is left of a short message takes more. Of a row that changes its size SQLite moves the neighbours to
+  other pages, and leaves copies of their beginnings behind, which are no deleted content to `secure_delete`:
+  so what is removed later would still be in the file. Who empties a commit wants its space back: all that
+  are emptied together are filled first, and shortened then.
 - A failed transaction is rolled back, and all its puts are Unknown: a COMMIT that failed on a bad disk
   may still be found in the WAL by the next process, and putting again at the same place is always safe.
 """
@@ -19,6 +20,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from ..commits import Commit
+from ..messages import ERASED, Message
 from . import StoreFailed, Taken
 from .sqlite_database import SELECT
 
@@ -27,6 +29,7 @@ Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the plac
 PUT_ROWS = 64  # commits in one statement
 INSERT, ROW = "INSERT INTO log (room, seq, n, m) VALUES ", "(?, ?, ?, ?)"
 REWRITE = "UPDATE log SET m = ? WHERE room = ? AND seq = ?"
+REMOVED_BYTES = len(',{"t":1234567890}')  # that what is left of a message has in the place of its text
 
 
 def put(db: sqlite3.Connection, changes: list[Change]) -> list[StoreFailed | None]:
@@ -71,15 +74,34 @@ def _insert(db: sqlite3.Connection, commit: Commit) -> Taken | None:
 
 
 def _row(commit: Commit) -> tuple[str, int, int, str]:
-    return commit.room, commit.first, commit.ids, commit.payload
+    return commit.room, commit.first, commit.ids, as_stored(commit)
 
 
 def _update(db: sqlite3.Connection, old: Commit, new: Commit) -> Taken | None:
-    payload = _filled(new.payload, len(old.payload.encode()))
-    updated = db.execute(f"{REWRITE} AND m = ?", (payload, old.room, old.first, old.payload))
-    return None if updated.rowcount else Taken()
+    for stored in dict.fromkeys((old.payload, as_stored(old))):
+        payload = _filled(new.payload, len(stored.encode()))
+        if db.execute(f"{REWRITE} AND m = ?", (payload, old.room, old.first, stored)).rowcount:
+            return None
+    return Taken()
+
+
+def as_stored(commit: Commit) -> str:
+    """The payload as it is put; one that was read is as it is stored already, unless that was long ago."""
+    payload = commit.payload
+    more = sum(map(_left_over, commit.messages))
+    return payload if not more or payload.endswith(" ]") else _blank(payload, more)
+
+
+def _left_over(message: Message) -> int:
+    """How many bytes longer it may become when it is removed, and its author is erased."""
+    name = max(0, len(ERASED) - len(message.sender))
+    return name if message.removes else max(0, name + REMOVED_BYTES - len(message.text))
 
 
 def _filled(payload: str, size: int) -> str:
     """The same JSON, of so many bytes, if it has fewer."""
-    return f"{payload[:-1]}{' ' * (size - len(payload.encode()))}]"
+    return _blank(payload, size - len(payload.encode()))
+
+
+def _blank(payload: str, count: int) -> str:
+    return f"{payload[:-1]}{' ' * count}]"

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 from flychat.commits import Commit
 from flychat.errors import Misconfigured
 from flychat.log import MessageLog
-from flychat.messages import Draft, Message
+from flychat.messages import ERASED, Draft, Message
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import (
     READ_BYTES,
@@ -43,6 +44,7 @@ from flychat.storage import (
 from flychat.storage.sqlite import READ_ROWS, SqliteEngine
 from flychat.storage.sqlite_backup import back_up
 from flychat.storage.sqlite_database import BUSY_MS, read_only
+from flychat.storage.sqlite_put import as_stored
 from flychat.streams import StreamRequest
 from flychat.tools.rooms import export
 from flychat.values import kept
@@ -450,32 +452,41 @@ async def test_of_many_removed_texts_none_is_in_a_file_that_has_grown_since(tmp_
     assert [number for number in removed if f"text {number:05} ".encode() in content] == []
 
 
-@pytest.mark.parametrize(("many", "length"), [(3, 2720), (6, 2679)])
+@pytest.mark.parametrize(
+    ("seed", "commits", "many", "length"),
+    [(None, 60, 3, 2720), (None, 60, 6, 2679), (37, 300, 3, 12), (35, 300, 4, 9)],
+    ids=["long ones, the first of each", "longer ones", "short ones, some of them", "shorter ones"],
+)
 @gen_test
-async def test_nothing_is_left_of_long_commits_each_of_which_loses_a_message(tmp_path, many, length):
+async def test_nothing_is_left_where_commits_lose_one_message_after_the_other(
+    tmp_path, seed, commits, many, length
+):
     """A row that changed its size had its neighbours moved, and what they lost later was in the copies."""
     store = await SqliteEngine.open(str(tmp_path / "chat.db"))
-    put = []
-    for number in range(60):
-        texts = [f"secret {number:03} {place}".ljust(length, "x") for place in range(many)]
+    there, gone = dict[int, Commit](), set[bytes]()
+    for number in range(commits):
+        texts = [f"_{number:03} {place}_".ljust(length, "x") for place in range(many)]
         drafts = [
-            Draft("room", "ann", text, DATE, str(uuid.UUID(int=place))) for place, text in enumerate(texts)
+            Draft("room", "Bo", text, DATE, str(uuid.UUID(int=place))) for place, text in enumerate(texts)
         ]
-        put.append(Commit.of(many * number + 1, drafts))
-    await asyncio.gather(*map(store.put, put))
-    for one in put:
-        left = replace(one.messages[0], text="", removed=999)
-        await store.rewrite(one, Commit("room", (left, *one.messages[1:])))
-    kept = [
-        commit for first in range(0, 60, 20) for commit in await store.after("room", many * first, 20 * many)
-    ]
-    assert {tuple(m.text for m in commit.messages) for commit in kept} <= {
-        ("", *(m.text for m in one.messages[1:])) for one in put
-    }
+        there[number] = Commit.of(many * number + 1, drafts)
+    await asyncio.gather(*map(store.put, there.values()))
+    places = [(number, place) for number in range(commits) for place in range(many)]
+    some = places[::many] if seed is None else random.Random(seed).sample(places, len(places) // 2)
+    for number, place in some:
+        old = there[number]
+        text = old.messages[place].text
+        left = replace(old.messages[place], sender=ERASED, text="", removed=999_999)
+        new = Commit("room", (*old.messages[:place], left, *old.messages[place + 1 :]))
+        await store.rewrite(old, new)
+        [there[number]] = await store.before("room", old.last + 1, 1)
+        assert there[number] == new
+        gone.add(text.encode())
     await store.close()
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
-    assert [number for number in range(60) if f"secret {number:03} 0".encode() in content] == []
-    assert content.count(b"secret 001 1") == 1
+    found = re.findall(rb"_\d{3} \d_", content)
+    assert not {text[:7] for text in gone} & {*found}
+    assert len(found) == len({*found}), "nor is a copy of anything else there, that is removed next"
 
 
 @gen_test
@@ -1098,7 +1109,7 @@ async def put_during(sqlite: SqliteEngine, statement: str, job) -> list[str]:
 @pytest.mark.parametrize("bound", ["BATCH", "BATCH_BYTES"])
 @gen_test
 async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch, bound):
-    ten = {"BATCH": 10, "BATCH_BYTES": 10 * commit(1).size - 1}  # commits
+    ten = {"BATCH": 10, "BATCH_BYTES": 10 * len(as_stored(commit(1))) - 1}  # commits
     monkeypatch.setattr(f"flychat.storage.sqlite.{bound}", ten[bound])
     monkeypatch.setattr("flychat.storage.worker.PART_SECONDS", 60.0)
     for each in log_of(*[1] * 101):
@@ -1278,7 +1289,7 @@ async def test_a_put_passes_between_the_parts_of_a_long_reading(sqlite, monkeypa
         assert len(kinds) > 40
     *commits, rooms = results
     assert commits == [log, log, [log[30]], log]
-    assert Summary("room").with_these(40, 40, sum(each.size for each in log), DATE) in rooms
+    assert Summary("room").with_these(40, 40, sum(each.size for each in commits[0]), DATE) in rooms
 
 
 @gen_test
@@ -1316,8 +1327,9 @@ async def test_a_search_ends_where_enough_was_found(sqlite, monkeypatch):
     for each in log:
         await sqlite.put(each)
     monkeypatch.setattr("flychat.storage.sqlite.FIND", 1)
-    assert await sqlite.find("room", 0, 9, "x") == log
-    monkeypatch.setattr("flychat.storage.sqlite.READ_BYTES", log[0].size + 1)
+    found = await sqlite.find("room", 0, 9, "x")
+    assert found == log
+    monkeypatch.setattr("flychat.storage.sqlite.READ_BYTES", found[0].size + 1)
     assert await sqlite.find("room", 0, 9, "x") == log[:2]
 
 
@@ -1348,7 +1360,7 @@ async def test_payloads_are_stored_as_utf_8_and_those_in_ascii_are_still_read(sq
     values = ("room", 2, 1, ascii)
     await sqlite._idle(sqlite._sql, "INSERT INTO log VALUES (?, ?, ?, ?)", values)
     sizes = await sqlite._idle(sqlite._sql, "SELECT length(CAST(m AS BLOB)) FROM log")
-    assert sizes == [(new.size,), (len(ascii),)]
+    assert sizes == [(len(as_stored(new).encode()),), (len(ascii),)]
     assert await sqlite.tail("room", 9) == [new, old]
     assert await sqlite.find("room", 0, 9, old.messages[0].provisional_id) == [old]
 
