@@ -37,6 +37,8 @@ def store_option(parser: argparse.ArgumentParser, before: str = "", *, reading: 
 def existing_store(value: str, *, new: bool = False) -> tuple[str, str]:
     """The two parts of a --store whose file exists, or may be a `new` one. Raises Misconfigured."""
     kind, location = store(value)
+    if new and location == ":memory:":
+        raise Misconfigured("a store in memory is gone when the command ends: name a file")
     if not new and kind == "sqlite" and not os.path.exists(location):  # it would be created, and found empty
         raise Misconfigured(f'there is no file "{location}": say where messages are kept with --store')
     return kind, location

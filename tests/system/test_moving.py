@@ -409,6 +409,21 @@ async def test_a_damaged_room_is_named_and_the_others_are_exported_copied_and_er
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_what_would_be_gone_at_once_is_neither_copied_nor_imported(tmp_path):
+    await filled(tmp_path / "flychat.db", tea=3)
+    (tmp_path / "tea.jsonl").write_text("")
+    memory = "sqlite::memory:"
+    here = "sqlite:flychat.db"
+    for command in (
+        ("copy", "--from", here, "--to", memory),
+        ("import", "tea", "tea.jsonl", "--store", memory),
+    ):
+        told = ran(*command, cwd=tmp_path)
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr == "flychat: a store in memory is gone when the command ends: name a file\n"
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_a_store_is_not_copied_to_itself_by_whatever_name(tmp_path):
     await filled(tmp_path / "flychat.db", tea=3)
     (tmp_path / "link.db").symlink_to("flychat.db")
