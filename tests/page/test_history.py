@@ -90,34 +90,6 @@ def test_what_comes_while_somebody_reads_far_up_in_500_rows_is_counted_and_not_a
     expect(ann.button("1 new")).to_be_visible()
 
 
-def test_messages_that_were_asked_for_before_the_newest_came_are_not_put_beside_those(
-    window: Open, mortal: ServerProcess, room: str
-) -> None:
-    threads = [threading.Thread(target=seed, args=(mortal.url, room, 60)) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    ann = window(url=mortal.url).open()
-    ann.page.evaluate("() => { location.hash = '230' }")
-    expect(ann.log.locator("li[data-id='230']")).to_be_in_viewport()
-    assert ann.ids() == list(range(180, 280))
-    held = Held(ann.page, HISTORY)
-    ann.button("Older messages").click()
-    held.first.continue_()
-    ann.button("Newest").click()  # waits for its turn
-    expect(ann.log.locator("li[data-id='80']")).to_be_attached()
-    ann.scroll(10**6)
-    ann.log.dispatch_event("scroll")  # asks for those after 279
-    held[1].continue_()
-    expect(ann.log.locator("li[data-id='360']")).to_be_attached()
-    held[2].continue_()
-    ann.page.unroute(HISTORY)
-    ann.button("Older messages").click()
-    expect(ann.log.locator("li[data-id='161']")).to_be_attached()
-    assert ann.ids() == list(range(161, 361))
-
-
 def test_the_messages_on_the_way_are_fetched_before_scrolling_rests(
     window: Open, url: str, room: str
 ) -> None:

@@ -920,7 +920,7 @@ LINES = [
         line(
             "keep_what_was_erased",
             "What was erased since it was copied stays in the copy.",
-            *(copying, "_pass", "elif theirs.payload != ours.payload:", "elif theirs.ids != ours.ids:"),
+            *(copying, "_pass", "elif theirs != ours:", "elif theirs.ids != ours.ids:"),
         ),
         "system/test_moving.py::test_what_was_erased_since_it_was_copied_is_erased_in_the_copy",
     ),
