@@ -16,7 +16,8 @@ from types import FrameType
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status; 2: it cannot be started like this, and one line on stderr says why."""
     signal.signal(signal.SIGTERM, end)
-    is_the_program, arguments = arguments is None, sys.argv[1:] if arguments is None else arguments
+    is_the_program = arguments is None
+    arguments = sys.argv[1:] if arguments is None else arguments
     from . import large_pages, tools
     from .errors import Misconfigured
     from .tools import terminal

@@ -39,8 +39,8 @@ def ask(given: Path = GIVEN) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
-def are_to_be_had(environ: Mapping[str, str], given: Path = GIVEN) -> bool:
-    """Whether a process with this environment would get some if it began again."""
+def are_to_be_had(environ: Mapping[str, str], given: Path) -> bool:
+    """Whether a process with this environment would get some if it began again; `given`: the kernel's word."""
     if any(name in environ for name in VARIABLES) or sys.flags.ignore_environment or not sys.executable:
         return False
     if "t" in sys.abiflags:  # free threads come with an allocator of their own

@@ -74,8 +74,8 @@ function furnishLink(button) {
   button.onclick = async () => {
     const url = location.origin + location.pathname;
     if (shares) return navigator.share({ url }).catch(() => {}); // it may be thought better of
-    const told = ["Copied", "Not allowed here: copy the address of the page"];
-    button.textContent = await navigator.clipboard.writeText(url).then(() => told[0], () => told[1]);
+    const copied = navigator.clipboard.writeText(url);
+    button.textContent = await copied.then(() => "Copied", () => "Not allowed here: copy the address of the page");
   };
 }
 
