@@ -40,7 +40,7 @@ def ask(given: Path = GIVEN) -> None:
 
 
 def are_to_be_had(environ: Mapping[str, str], given: Path) -> bool:
-    """Whether a process with this environment would get some if it began again; `given`: the kernel's word."""
+    """Whether a process with this environment would get some if it began again; `given` is like GIVEN."""
     if any(name in environ for name in VARIABLES) or sys.flags.ignore_environment or not sys.executable:
         return False
     if "t" in sys.abiflags:  # free threads come with an allocator of their own
