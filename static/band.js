@@ -30,7 +30,10 @@ export class Band {
   constructor(look, tryNow, discard) {
     this.look = look;
     const act = element("button", { type: "button", className: "primary", onclick: tryNow }, "Try now");
-    this.#discard.onclick = discard;
+    this.#discard.onclick = () => {
+      byId("text").focus(); // before the button goes: the band may stay
+      discard();
+    };
     this.#signIn.onclick = () => this.#signInAgain();
     this.#band = element("div", { className: "band" }, this.#text, this.#detail, this.#signIn, act, this.#discard);
     byId("composer").before(this.#band);

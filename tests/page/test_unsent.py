@@ -77,6 +77,24 @@ def test_one_try_and_one_discard_for_all(window: Open, url: str, room: str) -> N
     assert sent(url, room) == ["three", "four"]
 
 
+def test_who_discards_what_waits_can_type_although_the_server_is_still_gone(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    proxy = BreakingProxy(server.port)
+    ann = window(url=proxy.url)
+    ann.page.clock.install()
+    ann.open()
+    proxy.break_with("502")
+    run_clock(ann.page, lambda: "cannot be reached" in (ann.page.locator(".band").text_content() or ""))
+    ann.say("one")
+    ann.button("Discard").click()
+    expect(ann.rows).to_have_count(0)
+    expect(ann.button("Try now")).to_be_visible()
+    expect(ann.button("Discard")).to_be_hidden()
+    expect(ann.text).to_be_focused()
+    proxy.close()
+
+
 def test_a_server_that_is_gone_is_one_calm_band(window: Open, server: ServerProcess, room: str) -> None:
     proxy = BreakingProxy(server.port)
     ann = window(url=proxy.url)
