@@ -148,7 +148,7 @@ class Worker(Generic[Item]):
 
     async def close(self, last: Job[None]) -> None:
         """Ends after all that was asked for, but for idle jobs, which are given up, and after `last`."""
-        for asked in self._jobs[IDLE]:
+        for asked in tuple(self._jobs[IDLE]):  # from which the thread takes meanwhile
             _settle(asked.future, None, Unknown("the store is being closed"))
         try:
             await self.do(last, IDLE)

@@ -394,6 +394,24 @@ async def test_closing_ends_what_was_asked_for_and_gives_up_what_can_wait(stage)
 
 
 @gen_test
+async def test_the_thread_goes_on_while_what_can_wait_is_given_up(stage, monkeypatch):
+    first = await stage.hold()
+    tasks = await stage.asked(*(stage.worker.do(stage.job(name), IDLE) for name in ("one", "two")))
+    settle = worker._settle
+
+    def slow(*values):
+        settle(*values)
+        stage.go.set()
+        while stage.worker._jobs[IDLE]:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(worker, "_settle", slow)
+    await stage.worker.close(stage.job("last"))
+    outcomes = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(None), Unknown, Unknown]
+
+
+@gen_test
 async def test_closing_does_not_wait_for_a_disk_that_hangs(stage):
     first = await stage.hold()
     closing = asyncio.create_task(stage.worker.close(stage.job("last")))
