@@ -138,7 +138,8 @@ async def import_file(engine: Engine, file: str, room: str | None, rooms: Iterab
     """
     for name in rooms:
         if await patiently(partial(engine.tail, name, 1)):
-            raise Unusable(f"{name}: the room is not empty; nothing was written")
+            hint = "`clear --forget` deletes what an import that was stopped has left"
+            raise Unusable(f"{name}: the room is not empty; nothing was written ({hint})")
     written = {}
     for name, its in groupby(read_file(file, room), key=lambda each: each[0]):
         for commit in commits(name, (message for _, message in its)):

@@ -92,7 +92,10 @@ async def test_all_that_is_exported_is_imported_under_the_same_ids(tmp_path):
             break
         assert imported.stdout.splitlines()[1] == "flychat: tea has 130 messages, written and compared"
     assert imported.returncode == 1
-    assert imported.stderr == "flychat: coffee: the room is not empty; nothing was written\n"
+    assert imported.stderr == (
+        "flychat: coffee: the room is not empty; nothing was written"
+        " (`clear --forget` deletes what an import that was stopped has left)\n"
+    )
     again = ran("export", "--all", "--store", "sqlite:new.db", cwd=tmp_path)
     assert again.stdout == exported.stdout
     one = ran("export", "tea", cwd=tmp_path).stdout
