@@ -400,6 +400,7 @@ async def test_the_thread_goes_on_while_what_can_wait_is_given_up(stage, monkeyp
     settle = worker._settle
 
     def slow(*values):
+        monkeypatch.setattr(worker, "_settle", settle)
         settle(*values)
         stage.go.set()
         while stage.worker._jobs[IDLE]:
