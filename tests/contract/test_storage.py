@@ -435,17 +435,17 @@ async def test_of_many_removed_texts_none_is_in_a_file_that_has_grown_since(tmp_
     """SQLite moves rows of a table that is kept in the order of its key, and leaves copies behind."""
     chance, store = random.Random(3), await SqliteEngine.open(str(tmp_path / "chat.db"))
     last, put = dict.fromkeys("abcd", 0), []
-    for number in range(4000):
+    for number in range(1200):
         room = chance.choice("abcd")
         last[room] += 1
         text = f"text {number:05} {'x' * chance.choice([10, 10, 300, 3000])}"
         put.append(Commit.of(last[room], [Draft(room, "ann", text, DATE, str(uuid.uuid4()))]))
-    for some in range(0, 4000, 16):
+    for some in range(0, 1200, 16):
         await asyncio.gather(*map(store.put, put[some : some + 16]))
-    removed = chance.sample(range(4000), 1000)
-    for number in removed[:800]:
+    removed = chance.sample(range(1200), 300)
+    for number in removed[:220]:
         await store.rewrite(put[number], put[number].emptied())
-    for number in removed[800:]:
+    for number in removed[220:]:
         await store.delete(put[number])
     await store.close()
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())

@@ -6,6 +6,7 @@ import re
 import socket
 from collections import Counter
 from typing import ClassVar
+from unittest.mock import patch
 
 import jwt
 from tornado.netutil import bind_sockets
@@ -36,10 +37,11 @@ async def proxies(query: str = ""):
     hub = PushpinHub([f"http://127.0.0.1:1/{query}"], answer_first=True)
     for publisher in hub.publishers:
         publisher.must_recover_all = False
-    try:
-        yield hub
-    finally:
-        await hub.close()
+    with patch("flychat.hub.publisher.FLUSH_SECONDS", 0):  # what waits for it is for nobody
+        try:
+            yield hub
+        finally:
+            await hub.close()
 
 
 @contextlib.asynccontextmanager
