@@ -132,7 +132,7 @@ def test_no_request_made_up_from_the_description_gets_an_answer_that_is_not_in_i
             [
                 *(sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"),
                 *(str(strict), "--url", program.url, "--checks", CHECKS),
-                *("--max-examples", "25", "--seed", "1", "--no-color"),
+                *("--max-examples", "50", "--seed", "1", "--no-color"),
                 *chosen,
             ],
             cwd=tmp_path,
