@@ -3,10 +3,11 @@
 It is asked by page, JSON, stream, HEAD, POST and shortcut before anything is read; and of a hold that is
 there already, at every recovery, by `ended`. Where nothing of it is configured, everybody may read and write.
 
-What ends the right of a hold: its token expires, is revoked, or is no longer vouched for: its key has left
---secret, or the password for which it was given has left the options. A key that is not known here may also
-be one that was not there yet when --secret was read; then the token is younger than that, by more than an
-`iat` may lie ahead: else who had the key before it left could make tokens that outlive it.
+What ends the right of a hold: its token expires, is revoked, or is no longer vouched for, because its key has
+left --secret, or the password for which it was given has left the options. A key that is not known here may
+also be a new one, added since --secret was read here. That is believed only of a token that was issued after
+that reading, by more than an `iat` may lie ahead: otherwise somebody who had a key before it was taken out
+could still make tokens with it.
 """
 
 from __future__ import annotations

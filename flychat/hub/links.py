@@ -6,9 +6,10 @@ holds whose links have the same time-out begin to wait together. So with thousan
 seconds, the proxy does little else, and all that is said is late: with 5,000 in one room, by up to five
 seconds.
 
-So links last as many seconds as there were batches that had to wait for another one, which were the holds by
-the hundred: then a tenth of what a proxy can recover goes there. They are never shorter than LINK_SECONDS,
-nor longer than LONGEST. Each answer has another time-out than the one before, so not many end together.
+So a link lasts one second for each batch that had to wait behind another one in the last round, which is
+about one for each hundred holds: then recoveries take a tenth of what a proxy can do. Links are never shorter
+than LINK_SECONDS, nor longer than LONGEST. Each answer has another time-out than the one before, so few links
+end together.
 
 A hold with a pass always has a short one: the end of a right arrives, whatever is lost.
 """

@@ -1,10 +1,11 @@
 """How bytes leave: connections off Tornado's request machinery, fed from one backlog per audience.
 
-What a connection costs while it is held is its socket and a cursor; no task, no queue. Publishing encodes
-nothing: a block is framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to
-its backlog, and a pass sends each connection, in one `send`, everything between its cursor and the end.
-Blocks that come while a pass is under way go out with it, or in the next one. It begins a turn after its
-first block; or two, if by then a store in memory has the message of that event: so it is behind the answer.
+A held connection costs its socket and a cursor: no task, no queue. Publishing encodes nothing: a block is
+framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to its backlog. Then a
+pass over the audience sends each connection, in one `send`, everything between its cursor and the end. Blocks
+that come during a pass go out with it, or in the next one. A pass begins one turn of the loop after its first
+block; or two turns, if there are more blocks by then: a store in memory has stored the message, and both of
+its events leave in one `send`, after the answer to its POST.
 
 A connection whose socket is full lags:
 

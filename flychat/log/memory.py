@@ -1,8 +1,9 @@
 """Which rooms are in memory: as many as fit into a bound in bytes; those that are in use leave last.
 
-A room is in use where streams are held, and where somebody has written in the last two minutes. To drop such
-a room costs much: for the next message the keys of two minutes would be read again, which on a busy server
-takes as long as to store fifty others. Its messages are cheap: few ask for them, and then for the newest.
+A room is in use while streams are held in it, and for two minutes after somebody has written there. To drop
+the keys of such a room is dear: the next message would have those of two minutes read again, which on a busy
+server takes as long as to store fifty messages. To drop its messages is cheap: few clients ask for them, and
+then for the newest.
 
 The rooms stand in four queues, each in the order of their last use. While there are too many bytes, the one
 that was used longest ago gives way, of the first queue that has one. If it is not in use, it leaves; else

@@ -1,15 +1,17 @@
 """How the log is read: equal reads in flight are one, what fails is tried again, and commits become pages.
 
-A read is shared only by those who asked before it began, so nobody is given an answer that is older than the
-question. Who asks first reads, and the others wait; if the first is cancelled, a task reads for them, from
-the beginning. As many as keep the store busy go on at once (with more, the loop would be given their answers
-in bunches, and live messages wait for those). The others wait for their turn, and have not begun: so the more
-there is to read, the more share it. After a restart, when all come back, a room is read once or twice.
-What a message is waiting for that is to be stored is read at once: reads never starve writes.
+A reading is shared only by those who asked before it began, so no answer is older than its question. The
+first to ask reads, and the others wait for the result; if the first is cancelled, a task reads for them, from
+the beginning.
 
-A reading has no deadline of its own: the engine has one for the store's answer. How long reads wait for each
-other is bounded: while one has waited for OVERLOAD_SECONDS, no other is taken on. What was taken on is done,
-unless the store is found to give no answers meanwhile.
+Only as many readings as keep the store busy go on at once: with more, their answers would reach the loop in
+bunches, and live messages would wait behind them. The others wait for their turn without having begun, so the
+longer the queue is, the more requests share each reading: after a restart, a room is read once or twice. A
+reading that a message needs before it can be stored takes no turn: reads never starve writes.
+
+A reading has no deadline of its own: the engine has one for the store's answer. How long readings wait for
+each other is bounded: while one has waited for OVERLOAD_SECONDS, new ones are refused. Those that were
+accepted are done, unless the store gives no answers meanwhile.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """How the embedded engine stores commits: those that wait, of all rooms, in one transaction.
 
-- A conditional put is an INSERT, and those that wait are a few statements of many rows, or one, which is a
-  transaction of its own. None of them is stored if a place is taken: then each is put by itself. Python's
-  sqlite3 gives the interpreter away, and takes it back, for each statement: while the loop is busy, the more
-  puts have waited, the longer would the next ones wait.
-- A row keeps its size when messages are removed: it has blanks inside its JSON, from the beginning as many as
-  what is left of a short message takes more. Of a row that changes its size SQLite moves the neighbours to
-  other pages, and leaves copies of their beginnings behind, which are no deleted content to `secure_delete`:
-  so what is removed later would still be in the file. Who empties a commit wants its space back: all that
-  are emptied together are filled first, and shortened then.
+- A conditional put is an INSERT. All that wait are one statement of many rows, which is a transaction of its
+  own, or a few of them. If one place is taken, none is stored: then each is put by itself. Few statements,
+  because Python's sqlite3 releases the interpreter lock for each: under load, the loop would keep it for a
+  while each time, and the more puts had waited, the longer the next ones would.
+- A row keeps its size when messages are removed: blanks inside its JSON fill it up. It has some from the
+  beginning where what is left of a message is longer than the message was. For if a row changes its size,
+  SQLite moves its neighbours to other pages, and leaves copies of their beginnings behind. `secure_delete`
+  does not erase those, so a neighbour that is removed later would still be in the file.
+- A commit that is emptied does give its space back. All that are emptied together are filled with blanks
+  first, and shortened after that, so that what is left behind is blank.
 - A failed transaction is rolled back, and all its puts are Unknown: a COMMIT that failed on a bad disk
   may still be found in the WAL by the next process, and putting again at the same place is always safe.
 """

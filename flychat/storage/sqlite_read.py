@@ -1,9 +1,10 @@
 """How the embedded engine reads commits: what several ask at once, in one statement, as one text each.
 
-Python's sqlite3 gives the interpreter away, and takes it back, for each statement and for each row. Where
-another processor is free, the loop has it by then, and the two wait for each other each time, which takes
-longer than to read. So all commits that a question finds are one text, and questions of the same kind, of
-whatever rooms, are one row. If that fails, each is asked by itself: a damaged row is nobody else's harm.
+Python's sqlite3 releases the interpreter lock, and takes it back, for each statement and for each row. By
+then the loop has it, and the two threads wait for each other each time, which takes longer than the reading.
+So all commits that a question finds come as one text, and the answers to questions of the same kind, of
+whatever rooms, as one row. If such a statement fails, each question is asked by itself: one damaged row does
+no harm to other rooms.
 """
 
 from __future__ import annotations

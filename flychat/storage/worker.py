@@ -1,16 +1,18 @@
-"""What works for the loop, in a thread or in its turns: puts first, then readings, then what can wait.
+"""The work of a store, in a thread or in turns of the loop: puts first, then readings, then what can wait.
 
-- A job is a generator that does its work in parts. Between two parts whatever is more urgent passes, so a put
-  waits for one part at the most.
-- All puts that wait are handed over together, at the end of a turn of the loop, of whatever rooms they are.
-  So a put costs neither a task nor a thread switch of its own. Its answer is handed back at once; those of
-  readings together, as long as there is more to read, but for TOGETHER_SECONDS at the most.
-- Questions of one kind that wait one after the other are asked at once, TOGETHER of them at the most; after
-  some that took longer than a part of a job should, one, then two, then four ...
-- A store in memory needs no thread: it works in the loop, for as long in each turn, or for one part of a job.
-- A job whose caller has gone is given up. A put is not: its caller may read the log for it later.
-- The store is taken for dead when one part of a job takes too long. Then all who wait are told so, with
-  Unknown. How long somebody waits for his turn, or his answer for a busy loop, says nothing of the store.
+- A job is a generator that does its work in parts. More urgent work goes between two parts, so a put waits
+  for one part at the most.
+- All puts of one turn of the loop, of whatever rooms, are handed to the thread together. So a put costs
+  neither a task nor a thread switch of its own. Its answer is handed back at once; the answers of readings
+  are collected while there is more to read, for TOGETHER_SECONDS at the most.
+- Questions of one kind that stand one after the other in the queue are asked in one statement, TOGETHER of
+  them at the most. After a statement that took longer than a part should, the next one has a single question,
+  then two, then four ...
+- A store in memory needs no thread: it works in the loop, for TOGETHER_SECONDS in each turn, or for one part
+  of a job.
+- A job whose caller has gone is given up. A put is not: its caller may look for it in the log later.
+- The store is taken for dead when one part of a job takes too long. Then everybody who waits is told Unknown.
+  How long a job waits for its turn, or an answer for a busy loop, says nothing about the store.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Streams that wait for a room whose log is being read: after a restart nearly all, some of each room.
 
-The first who waits for a room has its log read, in a task. The others are a line in a queue: when he is done,
-they are answered from what is in memory then, some in each turn of the loop. Who finds nothing there (the
-first was refused, or asked for less of the past) gets a task of his own.
+The first stream that waits for a room has its log read, in a task. The others stand in a queue: when that is
+done, they are answered from what is in memory then, some in each turn of the loop. A stream for which that is
+not enough (the first was refused, or asked for less of the past) gets a task of its own.
 
-Who may not have a stream, or cannot, is told so here: the request is consumed, so Tornado has none.
+Refusals are answered here: the request was consumed, so Tornado does not have it.
 """
 
 from __future__ import annotations

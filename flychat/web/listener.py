@@ -10,8 +10,9 @@
    client has ended too, or after LINGER seconds. Else the kernel answers what still comes with a reset, which
    may overtake the answer.
 4. A request's target is read as it is meant (targets.py).
-5. What has ended is not kept by an error that leads back to it: for such circles nobody looks for up to an
-   hour (process.py), so those who begin requests, and go, would fill the memory.
+5. A request that has ended is freed at once: the error that ended it must not refer back to it. The garbage
+   collector looks for such cycles once an hour (process.py), and until then clients that begin requests, and
+   go, would fill the memory.
 """
 
 from __future__ import annotations

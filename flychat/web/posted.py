@@ -1,8 +1,9 @@
 """`--log-posts`: who wrote what, for an operator who looks for a flood or an abuser. Off unless asked for.
 
-One line for each POST that was let in, with what became of it: told when the store has answered, and not with
-the answer, for whoever writes and hangs up at once is to have one, too. What is refused at the door has none:
-it wrote nothing, and lines about it could be had by anybody, as many as they like. Never a text, nor a name.
+One line for each POST that was let in, with what became of it. It is written when the store has answered, not
+when the client is, so that somebody who writes and hangs up at once has a line as well. What is refused
+before it reaches the store has none: it wrote nothing, and anybody could fill the log with such lines. No
+line has a text or a name.
 """
 
 from __future__ import annotations

@@ -1,27 +1,27 @@
 """Which requests are refused when more comes than can be done.
 
-Requests are served in the order in which they came: the kernel keeps it, as nobody reads ahead. So under too
-much load each waits as long as the queue is; and if nothing is refused, until its client has given up, and
-all work is for nobody. Therefore a request that has waited for LATE seconds is refused, before more of it is
-read than where it ends. So the queue is never much longer than that, and is gone LATE seconds after the rush.
-A client that has closed its connection by then is not answered at all. How long a request has waited, the
-kernel knows (TCP_INFO); where it does not tell, nothing is late.
+Requests are served in the order in which they came. The kernel keeps that order, because nothing is read
+ahead. If nothing were refused under too much load, each request would wait until its client has given up, and
+all work would be for nobody. So a request that has waited for LATE seconds is refused, and no more of it is
+read than it takes to find its end. The queue is then never much longer than LATE seconds, and is gone that
+long after the rush. A client that has closed its connection by then is not answered at all. How long a
+request has waited is asked of the kernel (TCP_INFO); where the kernel does not tell, nothing is late.
 
-One pause is no overload (a machine that slept, a process that was stopped): only a server refuses that is
-behind, which it is when requests have been late for START seconds, never CALM seconds apart; and for MEMORY
-seconds after the last one that was. A new connection may have waited for others to be let in, as after a
-restart: its first request is late for us after NEW seconds.
+A single pause (the machine slept, the process was stopped) is no overload. The server refuses only while it
+is behind: when requests have been late for START seconds, with never more than CALM seconds between two of
+them, and for MEMORY seconds after the last late one. A new connection may have waited for others to be let
+in, as after a restart: its first request is late after NEW seconds.
 
-A refusal tells to come again after PAUSE seconds. It costs a sixth of a message: so what a client asks before
-they are over is not looked at, which costs nothing, for UNSEEN seconds: a little less, since many clients
-give up after 3, and a connection that is closed and made again costs more than a refusal. Then it is refused
-if it is late; else it goes to the end of the queue. It says nothing of whether the server is behind. Who has
-been refused pauses (again), but for as many as there is room for, and while there is, pauses end early. The
-queue has room until it takes ROUND seconds to serve all who have something to say. Without that, clients come
-back in waves, and wave after wave is late.
+A refusal says to come again after PAUSE seconds, and costs a sixth of a message. What the client asks before
+that is not looked at for UNSEEN seconds, which costs nothing. (UNSEEN is less than PAUSE because many clients
+give up after 3 seconds, and a connection that is closed and made again costs more than a refusal.) Then it is
+refused if it is late, or goes to the end of the queue; such a request does not count when it is judged
+whether the server is behind. Clients that were refused pause again, except as many as there is room for; and
+while there is room, pauses end early. There is room until it takes ROUND seconds to serve all who have
+something to say. Without these pauses, clients come back in waves, and wave after wave is late.
 
-Messages and pages are refused, with 503 and Retry-After: whoever sends again loses nothing. Streams are not.
-Their clients would come back at once, and how many there are has limits of its own.
+Messages and pages are refused, with 503 and Retry-After: a client that sends again loses nothing. Streams are
+not refused: their clients would come back at once, and their number has limits of its own.
 """
 
 from __future__ import annotations
