@@ -1,12 +1,12 @@
 """Who is here, gathered: the names of GATHER seconds in a room are told in one signal.
 
-So each listener is told of everybody once in a while, whatever their number: N listeners to a room are told N
-times in GATHER seconds by each process, and not N times N. Nothing is known here between two tellings. A
-process that is killed takes a few names along, which come again with their clients' next signal; and several
-processes tell each what they were told, which adds up in the clients.
+So N listeners to a room are sent N events in GATHER seconds by each process, and not N times N. Nothing is
+kept here from one signal to the next. If a process is killed, the few names that it had gathered come again
+with their clients' next signals. Where there are several processes, each tells what it was told, and the
+clients add it up.
 
-What is gathered has bounds: NAMES are told by name, and others by their number, up to ROOM_NAMES in a room;
-and MOST names in all. Who comes beyond these is left out, until the next time.
+What is gathered is bounded: NAMES are told by name and the others by their number, up to ROOM_NAMES in a
+room, and MOST names in all. Those beyond these bounds are left out until the next time.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Tokens of others: their public keys (RFC 7517), which the issuer shows at an address, and may change.
 
-They are fetched in the loop, which never waits for them; verifying needs the package `cryptography`. The set
-is fetched again each REFRESH_SECONDS, and when a token names a key that is not in it, but not more often
-than each RETRY_SECONDS, or else anybody could have the issuer asked for ever. While that fails the old set
-is good, for a day; and no longer, even if the process was frozen meanwhile, and could not fetch it.
+Fetching them never blocks the loop; verifying needs the package `cryptography`. The set is fetched again
+every REFRESH_SECONDS, and when a token names a key that is not in it, but not more often than every
+RETRY_SECONDS: otherwise anybody could make this server ask the issuer without end. While fetching fails the
+old set is used, for a day at the most, also if the process was frozen meanwhile.
 
-Only the keys of ASYMMETRIC algorithms count: a secret one in a public set would be none.
+Only the keys of ASYMMETRIC algorithms count: a secret key in a public set would be no secret.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """What is taken out of the log again: messages that are removed, rooms that are cleared, what is too old.
 
-The store is told first. What this process has in memory of it follows at once, so nobody is shown it again.
-To erase a person is to remove all that they wrote, and their names with it: what is found is removed, some at
-once, until the end of the log is reached. Who is stopped in between goes on where what was found last is.
-What has expired and is still in the table is found as well: nobody reads it, so it is emptied, with no entry.
+The store is changed first. What this process has in memory of it follows at once, so nobody is shown it
+again.
+
+To erase a person is to remove all that they wrote, and their names with it. The log is gone through from its
+beginning, and what is found is removed, a few commits at a time. An erasure that is stopped goes on from the
+place that it has reached. It also finds what has expired and is still in the table: nobody reads that any
+more, so it is emptied, without an entry in the log.
 """
 
 from __future__ import annotations

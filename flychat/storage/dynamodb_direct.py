@@ -1,8 +1,9 @@
 """PutItem and Query without aioboto3, if asked for (FLYCHAT_DYNAMODB=direct): signed here, sent by aiohttp.
 
 Of the 430 us of CPU that a put takes, aioboto3 uses 250 on what is the same for all calls: it finds the
-endpoint, builds and copies requests, and asks its handlers (measured: benchmarks.puts). All else stays with
-it: as whom we come, also when that changes, where the table is, every other call, and what an error is.
+endpoint, builds and copies requests, and runs its handlers (measured: benchmarks.puts). Everything else is
+still aioboto3's: the credentials, also when they change, the address of the table, every other call, and what
+errors mean.
 
 The signature is version 4: a hash of what is sent, with a key that is good for a day, a region and a service.
 """

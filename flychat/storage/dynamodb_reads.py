@@ -1,12 +1,13 @@
 """How the table of the engine on DynamoDB is read: by Queries, each in its turn.
 
-What a Query looks at is paid for, also what nobody wanted. A commit is found by its first id, and has 1 to 64
-messages, so the one that holds an id begins at one of 64 places. From an id downwards, as many commits are
-read as ids are wanted, and none that begins 64 places before these: single messages exactly, and of others
-at most 63 messages too many.
+DynamoDB charges for all that a Query looks at, wanted or not. A commit is found by its first id, and has 1 to
+64 messages, so the commit that holds an id begins at one of 64 places. Reading downwards from an id, a Query
+asks for as many commits as ids are wanted, and for none that begins 64 places or more before them: where each
+commit is a single message that is exact, else it is at most 63 messages too many.
 
-- What follows an id is read from the end of the log down to it, since most who ask have missed little. Where
-  that is more than is asked for, it is read from the id upwards: a page of NEAR commits was in vain.
+- What follows an id is read from the end of the log down to that id, since most who ask have missed little.
+  If there is more than was asked for, it is read again from the id upwards: then one page of NEAR commits was
+  read in vain.
 - A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
 """
 

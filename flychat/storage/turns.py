@@ -1,8 +1,8 @@
 """Calls to a store that is far away: a bounded number at once, in order, each with a deadline for its answer.
 
-A deadline says that a store is dead. So it is counted from when a call begins, not while that waits for its
-turn; and in ticks of the loop: one that was busy for a while must not take an answer for late that it has not
-heard yet.
+A missed deadline means that the store is dead. So it is counted from when a call begins, not while the call
+waits for its turn. And it is counted in ticks of the loop, so that a loop that was busy for a while does not
+take an answer for late that has arrived already, and was not read yet.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Connections as they come: accepted, and let in.
 
-After a restart thousands come at once, for streams. The kernel keeps only some, and has the others come again
-after a second: so they are accepted faster than they are let in. Who comes to write is let in first, and of
-each address one after the other.
+After a restart thousands of clients come at once, for streams. The kernel's queue holds only some of them,
+and the others try again after a second; so connections are accepted faster than they are let in. Clients that
+come to write are let in first, and those of one address one after the other.
 
-The kernel is asked to tell of a connection only when it has something to say (TCP_DEFER_ACCEPT, where that
-exists): else one that is accepted in a quiet moment would always be peeked at too early.
+The kernel is asked to report a connection only when its first bytes are there (TCP_DEFER_ACCEPT, where that
+exists): otherwise a connection that is accepted in a quiet moment would always be peeked at too early.
 """
 
 from __future__ import annotations

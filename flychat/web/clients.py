@@ -1,10 +1,10 @@
 """Connections between requests: peeked at, waited for, and given up when they say nothing.
 
-What a connection costs here until its next request is its socket and a place in a selector of our own, which
-the event loop watches as a single file. A subclass answers what they say (`serve`).
+Until its next request, a connection costs its socket and a place in a selector of our own, which the event
+loop watches as a single file. A subclass answers the requests (`serve`).
 
-What Tornado answers takes five times as long as what is plain: a few of it begin in each turn of the loop,
-else that would go through all of it before it looks here again.
+A request that Tornado answers takes five times as long as a plain one. So only a few of these begin in each
+turn of the loop: otherwise it would go through all of them before it looks here again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A token travels in the header Authorization (`Bearer`), which wins, or in a cookie that no script can read.
 Never in an address: those stand in the logs of every proxy. Another scheme of Authorization is none of ours.
-Where a proxy in front knows the visitor, its header has the name, if nothing else says who it is: a cookie
-that is not good says nothing, or else anybody could come without their name by sending one.
+Where a proxy in front knows the visitor, the name is taken from its header if nothing else says who it is. A
+cookie that is not good says nothing: otherwise a visitor could hide that name by sending one.
 
 On https the cookie is `__Host-flychat`, which only this very host can set, and no page over http. That name
 is for the path / only. Beneath a base path it is `__Secure-flychat`, which other hosts of the domain could
