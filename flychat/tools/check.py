@@ -32,6 +32,7 @@ from .arguments import as_url, token_given, token_option
 from .check_page import check_page
 from .checked import Checked
 from .findings import Findings, reason
+from .stores import named_room
 from .terminal import interruptible, told
 
 ROOM = "flychat-check"
@@ -54,8 +55,8 @@ def check_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
     token_option(parser)
 
     def run(given: argparse.Namespace) -> int:
-        token = token_given(given.token_file)
-        return interruptible(check(given.url, quick=given.quick, room=given.room, token=token))
+        room, token = named_room(given.room), token_given(given.token_file)
+        return interruptible(check(given.url, quick=given.quick, room=room, token=token))
 
     return run
 

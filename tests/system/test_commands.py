@@ -771,6 +771,13 @@ def test_a_full_disk_is_one_line(tmp_path):
     assert (ended.returncode, ended.stderr) == (1, b"flychat: [Errno 28] No space left on device\n")
 
 
+def test_a_room_that_cannot_be_is_not_checked(tmp_path):
+    for room in (b"\xff", b"a/b", b""):
+        code, out, err = run(b"check", b"http://127.0.0.1:1", b"--quick", b"--room", room, cwd=tmp_path)
+        assert (code, out) == (2, "")
+        assert err.startswith("flychat: there is no such room: ")
+
+
 def test_a_password_is_never_printed(tmp_path):
     with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
         secret = program.url.replace("//", "//ann:s3cret@")
