@@ -228,6 +228,14 @@ VICES = {
         {"request": lambda head: head.replace(b"?user=check", b"")},
         "is not flychat's page of a room",
     ),
+    "has a page that Python cannot read": (
+        {"body": lambda data: re.sub(b"(?i)<!doctype html>", b"<![ x]>        ", data)},
+        "is not flychat's page of a room",
+    ),
+    "has a page with links that are none": (
+        {"body": lambda data: data.replace(b'"/static/', b'"//[atic/').replace(b'"/rooms/', b'"//x:y/s')},
+        "is somewhere else",
+    ),
     "has flychat in a folder": (
         {"body": lambda data: data.replace(b'"/rooms/', b'"/chats/')},
         "the page posts to /chats/flychat-check",
