@@ -31,7 +31,7 @@ from flychat.config import Config
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
 from flychat.tools import arguments as given
-from flychat.tools import check, talk, terminal
+from flychat.tools import check, clearing, erasing, talk, terminal
 from flychat.tools.checked import Checked
 from tests.conftest import both_pushpins
 from tests.support import rights
@@ -545,6 +545,27 @@ def test_who_asks_for_more_than_the_servers_limit_waits_and_gets_it_done(tmp_pat
         given = ("erase", "--user", "ann", "--room", "tea", "--url", url, "--secret", "secret")
         code, out, _ = run(*given, cwd=tmp_path)
     assert (code, out) == (0, "flychat: 3 messages of ann are erased\n")
+
+
+@gen_test
+async def test_what_a_server_takes_long_for_is_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text(rights.KEY)
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 0.05)
+    in_vain = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await in_vain.wait()
+        body = b'{"lastEventId": 7, "rooms": []}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        asked = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", str(tmp_path / "secret")
+        work = asyncio.gather(clearing._through(*asked, "tea"), erasing._through(*asked, "ann", None, ()))
+        with pytest.raises(TimeoutError):
+            await http.fetch(asked[0], {})
+        in_vain.set()
+        assert await work == [7, (0, 0)]
 
 
 STDOUTS = {
