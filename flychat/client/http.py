@@ -117,7 +117,7 @@ async def fetch(
     body: bytes | None = None,
     *,
     direct: bool = False,
-    seconds: float = ANSWER_SECONDS,
+    seconds: float | None = None,
 ) -> bytes:
     """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError."""
     return (await ask(url, headers, body, direct=direct, seconds=seconds))[1]
@@ -129,11 +129,11 @@ async def ask(
     body: bytes | None = None,
     *,
     direct: bool = False,
-    seconds: float = ANSWER_SECONDS,
+    seconds: float | None = None,
 ) -> tuple[Mapping[str, str], bytes]:
     """Like `fetch`, with the headers of the answer."""
-    data = bytearray()
-    async with _in_time(seconds), request(url, headers, body, direct=direct) as answer:
+    data, limit = bytearray(), seconds or ANSWER_SECONDS
+    async with _in_time(limit), request(url, headers, body, direct=direct, seconds=limit) as answer:
         await _granted(answer)
         async for piece in answer.content.iter_any():
             data += piece
@@ -144,14 +144,21 @@ async def ask(
 
 @contextlib.asynccontextmanager
 async def request(
-    url: str, headers: Mapping[str, str], body: bytes | None = None, *, direct: bool = False
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    *,
+    direct: bool = False,
+    seconds: float | None = None,
 ) -> AsyncIterator[ClientResponse]:
     """The answer to a GET, or to a POST of `body`; at the end of the context the connection is closed.
 
-    It goes through the proxy of the environment, unless `direct`. Whatever goes wrong with the connection, in
-    the context too, is an OSError. Raises Misconfigured for a URL that cannot be asked, or such a proxy.
+    Its head has `seconds`, or ANSWER_SECONDS. It goes through the proxy of the environment, unless `direct`.
+    Whatever goes wrong with the connection, in the context too, is an OSError. Raises Misconfigured for a URL
+    that cannot be asked, or such a proxy.
     """
-    timeout = ClientTimeout(total=None, sock_read=SILENCE)
+    limit = seconds or ANSWER_SECONDS
+    timeout = ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=max(SILENCE, limit))
     method = "GET" if body is None else "POST"
     certificates = _certificates(os.environ.get("SSL_CERT_FILE")) if url.startswith("https:") else True
     about = {"User-Agent": f"flychat/{__version__}", **headers}
@@ -166,7 +173,7 @@ async def request(
         async with ClientSession(
             timeout=timeout, auto_decompress=False, cookie_jar=DummyCookieJar()
         ) as session:
-            async with _in_time(ANSWER_SECONDS):
+            async with _in_time(limit):
                 answer = await session.request(
                     method,
                     address,

@@ -149,14 +149,16 @@ class TableReader:
     async def _page(
         self, query: dict[str, Any], call: Callable[..., Any] | None = None
     ) -> tuple[list[dict[str, Any]], bool]:
-        """The next items, and whether there are more; `query` is moved on."""
-        with failures():
-            answer = await self._reading.call(partial(call or self._client.query, **query))
-            items: list[dict[str, Any]] = [*answer["Items"]]
-        if more := "LastEvaluatedKey" in answer:
-            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-            if "Limit" in query:
-                query["Limit"] *= 2
+        """The next items, none only at the end, and whether there are more; `query` is moved on."""
+        items, more = list[dict[str, Any]](), True
+        while more and not items:  # a page may be empty, and not the last one
+            with failures():
+                answer = await self._reading.call(partial(call or self._client.query, **query))
+                items += answer["Items"]
+            if more := "LastEvaluatedKey" in answer:
+                query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+                if "Limit" in query:
+                    query["Limit"] *= 2
         return items, more
 
 

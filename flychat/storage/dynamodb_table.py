@@ -137,21 +137,19 @@ def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[s
     Only binary values would be others, and flychat has none. What is no object was not said by a table, but
     by something on the way to it: botocore would take it for a success, of a put too.
     """
-    body = response_dict["body"]
     try:
-        answer = json.loads(body)
-    except UnicodeDecodeError:
+        answer = json.loads(response_dict["body"])
+    except ValueError:
         answer = None
-    except ValueError:  # half an answer may have a message's text, and this is told in the log
-        answer = body if body.lstrip().startswith(b"<") else None
     if response_dict["status_code"] < 300:
         if not isinstance(answer, dict):
             raise ResponseParserError(NO_TABLE)
         if "Items" in answer:
             customized_response_dict.update(answer)
             response_dict["body"] = b"{}"
-    elif not isinstance(answer, dict | bytes):
-        response_dict["body"] = json.dumps({"message": NO_TABLE}).encode()  # botocore trips over it
+    elif not isinstance(answer, dict):
+        # Botocore trips over it, or tells all of it: a page, or half an answer with a message's text.
+        response_dict["body"] = json.dumps({"message": NO_TABLE}).encode()
 
 
 async def _status(client: Any, table: str, where: str) -> str | None:
@@ -193,7 +191,7 @@ async def _starting(table: str, where: str) -> AsyncIterator[None]:
             yield
     except NO_ANSWER as error:
         raise Misconfigured(f"no answer from DynamoDB at {where}: {text_of(error)}") from error
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ValueError) as error:  # the last: an address or keys that are none
         raise Misconfigured(f'no access to table "{table}" in {where}: {text_of(error)}') from error
 
 

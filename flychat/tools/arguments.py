@@ -16,6 +16,8 @@ from ..errors import Misconfigured, Refused
 from ..fields import room_name
 from ..sse import read_position
 
+NO_ROOM = "no room can have this name"
+
 
 def as_url(value: str) -> str:
     try:
@@ -39,9 +41,16 @@ def as_place(value: str) -> tuple[str, str]:
     except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError("must be like https://chat.example.org/ROOM") from None
     try:
-        return server, room_name(unquote(room, errors="strict"))
-    except (Refused, UnicodeDecodeError):
-        raise argparse.ArgumentTypeError("no room can have this name") from None
+        return server, as_room(unquote(room, errors="strict"))
+    except UnicodeDecodeError:
+        raise argparse.ArgumentTypeError(NO_ROOM) from None
+
+
+def as_room(value: str) -> str:
+    try:
+        return room_name(value)
+    except Refused:
+        raise argparse.ArgumentTypeError(NO_ROOM) from None
 
 
 def as_utf8(value: str) -> str:

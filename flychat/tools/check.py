@@ -28,7 +28,7 @@ from ..fields import new_id
 from ..messages import Message
 from ..sse import Event
 from ..streams import KEEP_ALIVE_SECONDS
-from .arguments import as_url, token_given, token_option
+from .arguments import as_room, as_url, token_given, token_option
 from .check_page import check_page
 from .checked import Checked
 from .findings import Findings, reason
@@ -50,7 +50,9 @@ def check_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
     parser.description = "Looks at a deployment from outside, and says what is wrong with it."
     parser.add_argument("url", type=as_url, metavar="URL", help="such as https://chat.example.org")
     parser.add_argument("--quick", action="store_true", help="do not wait for a keep-alive")
-    parser.add_argument("--room", default=ROOM, help="a few messages are written there, default: %(default)s")
+    parser.add_argument(
+        "--room", type=as_room, default=ROOM, help="a few messages are written there, default: %(default)s"
+    )
     token_option(parser)
 
     def run(given: argparse.Namespace) -> int:

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from ..errors import Misconfigured
 from ..log import clearing
 from ..storage import Engine
-from .operator import NOT_FLYCHAT, ask_server, server_options
+from .operator import NOT_FLYCHAT, WHOLE_SECONDS, ask_server, server_options
 from .stores import existing_store, named_room, opened, patiently, store_option
 from .terminal import interruptible
-
-CLEARING_SECONDS = 600.0  # for a server's answer: a room of a million messages takes minutes
 
 
 async def clear(engine: Engine, room: str) -> int:
@@ -51,7 +49,7 @@ def said(last: int | None) -> str:
 
 
 async def _through(url: str, secret: str | None, room: str) -> int:
-    answer = await ask_server(url, secret, "/clearings/", room, {"room": room}, seconds=CLEARING_SECONDS)
+    answer = await ask_server(url, secret, "/clearings/", room, {"room": room}, seconds=WHOLE_SECONDS)
     last = answer.get("lastEventId")
     if type(last) is not int:
         raise ConnectionError(NOT_FLYCHAT)

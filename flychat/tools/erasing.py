@@ -12,7 +12,7 @@ from ..access.rulebook import RULES
 from ..errors import Invalid, Misconfigured
 from ..fields import sender_name, user_id
 from ..messages import Draft
-from .operator import NOT_FLYCHAT, OPERATOR, ask_server, server_options
+from .operator import NOT_FLYCHAT, OPERATOR, WHOLE_SECONDS, ask_server, server_options
 from .stores import existing_store, for_each, named_room, opened_log, store_option
 from .terminal import interruptible, printable
 
@@ -65,7 +65,7 @@ async def _through(
         return erased, then
 
     if not rooms:
-        listed = (await ask_server(url, secret, "/rooms/", "*")).get("rooms")
+        listed = (await ask_server(url, secret, "/rooms/", "*", seconds=WHOLE_SECONDS)).get("rooms")
         if not isinstance(listed, list):
             raise ConnectionError(NOT_FLYCHAT)
         rooms = list(map(_named, listed))

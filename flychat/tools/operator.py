@@ -19,6 +19,7 @@ from .arguments import as_url
 
 OPERATOR = "operator"
 SECONDS = 60
+WHOLE_SECONDS = 600.0  # for an answer that takes a look at all of a room or of the store: it may be minutes
 TRIES = 10  # of one request, while it is one too many
 NOT_FLYCHAT = "somebody else has answered in place of flychat"
 NO_KEYS = "the server has been started without --secret, or with another one; or this is not its address"
@@ -54,7 +55,7 @@ async def ask_server(
     pattern: str,
     content: dict[str, Any] | None = None,
     *,
-    seconds: float = http.ANSWER_SECONDS,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """The answer to a GET, or to a POST of `content`, of somebody who may moderate these rooms.
 

@@ -48,9 +48,9 @@ def token_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
         if len(rooms) < len(given.room):
             raise Misconfigured("--room says two things of one pattern")
         try:
-            sub = user_id(_said(given.sub or given.name))
+            sub = user_id(_said(given.name if given.sub is None else given.sub))
             name = None if given.name is None else sender_name(given.name)
-            to = room_name(given.to) if given.to else None
+            to = None if given.to is None else room_name(given.to)
         except Refused as error:
             raise Misconfigured(str(error)) from None
         if not 1 <= given.days <= LIFE // DAY:
@@ -78,13 +78,17 @@ def password_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Name
             print(hashed(_typed()), flush=True)
         except UnicodeError:
             raise Misconfigured("a password must be UTF-8") from None
+        except EOFError:  # Ctrl-D
+            raise Misconfigured("no password was typed") from None
         return 0
 
     return run
 
 
 def _typed() -> str:
-    """Raises Misconfigured, UnicodeError."""
+    """Raises Misconfigured, UnicodeError, EOFError."""
+    if sys.stdin is None:
+        raise EOFError
     if sys.stdin.isatty():
         password = getpass.getpass()
         if password != getpass.getpass("Again: "):

@@ -2003,14 +2003,30 @@ async def test_a_missing_table_is_named_with_the_command_that_creates_it(dynamo,
         (200, b'{"Table": {}}', "is not one of flychat's"),
         (403, b"null", "no access to table"),
         (403, b"\xff", "no access to table"),
+        (405, b"<!doctype html>\n<title>Not Allowed</title>\n", "no access to table"),
+        (502, b"<html>\n<title>Bad Gateway</title>\n", "no access to table"),
     ],
 )
 @gen_test
 async def test_an_address_of_something_else_is_told_in_one_line(proxied, dynamo, status, body, line):
     proxy, environ = proxied
     proxy.instead = status, body
-    with pytest.raises(Misconfigured, match=line):
+    with pytest.raises(Misconfigured, match=line) as refused:
         await dynamo(environ, "flychat-messages")
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:99999"},
+        {"AWS_ACCESS_KEY_ID": "\udcff", "AWS_SECRET_ACCESS_KEY": "\udcff"},
+    ],
+)
+@gen_test
+async def test_an_address_or_keys_that_are_none_are_told_in_one_line(dynamo, dynamo_environ, wrong):
+    with pytest.raises(Misconfigured, match=r"^no access to table .+$"):
+        await dynamo(dynamo_environ | wrong, "flychat-messages")
 
 
 @pytest.mark.parametrize(

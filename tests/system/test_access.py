@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pty
 import re
 import secrets
 import signal
@@ -365,6 +367,23 @@ def test_every_combination_that_cannot_be_meant_is_refused_in_one_line(tmp_path)
         (("token", "--secret", "secret", "--name", "Ann", *(f"--room={n}=r" for n in range(101))), "100"),
         (("token", "--secret", "secret", "--name", "Ann", *(f"--room={n:064}=r" for n in range(50))), "4096"),
         (("token", "--secret", "secret", "--name", "x" * 65), "from:"),
+        (("token", "--secret", "secret", "--name", "Ann", "--sub", ""), "user:"),
+        (
+            (
+                "token",
+                "--secret",
+                "secret",
+                "--name",
+                "Ann",
+                "--room",
+                "a=r",
+                "--link",
+                "http://x",
+                "--to",
+                "",
+            ),
+            "room:",
+        ),
         (("token", "--secret", "secret", "--name", "Ann", "--days", "0"), "--days"),
         (("token", "--secret", "secret", "--name", "Ann", "--days", "401"), "--days"),
         (("token", "--secret", "secret", "--name", "Ann", "--room", "a-*=r", "--link", "http://x"), "--to"),
@@ -397,6 +416,30 @@ def test_a_password_that_is_no_text_is_said_to_be_none(locale, tmp_path):
     )
     assert (ended.returncode, ended.stdout) == (2, b"")
     assert ended.stderr == b"flychat: a password must be UTF-8\n"
+
+
+@pytest.mark.parametrize("before", [(), (b"open sesame\n",)])
+def test_ctrl_d_in_place_of_a_password_gives_none(before, tmp_path):
+    ours, theirs = pty.openpty()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    alone = {"cwd": tmp_path, "env": environment(), "start_new_session": True}
+    with (
+        os.fdopen(ours, "wb", 0) as typing,
+        subprocess.Popen(command("password"), stdin=theirs, **pipes, **alone) as asking,
+    ):
+        os.close(theirs)
+        for prompt, typed in zip((b"Password: ", b"\nAgain: "), (*before, b"\x04"), strict=False):
+            assert asking.stderr.read(len(prompt)) == prompt
+            typing.write(typed)
+        assert asking.stderr.read() == b"flychat: no password was typed\n"
+        assert (asking.wait(), asking.stdout.read()) == (2, b"")
+
+
+def test_a_password_is_asked_of_a_terminal_or_an_input(tmp_path):
+    closed = ["sh", "-c", 'exec "$@" <&-', "sh", *command("password")]
+    ended = subprocess.run(closed, cwd=tmp_path, env=environment(), capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr == b"flychat: no password was typed\n"
 
 
 def test_a_link_leads_to_a_room_and_its_token_is_sent_to_nobody(tmp_path):

@@ -31,7 +31,7 @@ from flychat.config import Config
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
 from flychat.tools import arguments as given
-from flychat.tools import check, talk, terminal
+from flychat.tools import check, clearing, erasing, talk, terminal
 from flychat.tools.checked import Checked
 from tests.conftest import both_pushpins
 from tests.support import rights
@@ -227,6 +227,14 @@ VICES = {
     "has another page": (
         {"request": lambda head: head.replace(b"?user=check", b"")},
         "is not flychat's page of a room",
+    ),
+    "has a page that Python cannot read": (
+        {"body": lambda data: re.sub(b"(?i)<!doctype html>", b"<![ x]>        ", data)},
+        "is not flychat's page of a room",
+    ),
+    "has a page with links that are none": (
+        {"body": lambda data: data.replace(b'"/static/', b'"//[atic/').replace(b'"/rooms/', b'"//x:y/s')},
+        "is somewhere else",
     ),
     "has flychat in a folder": (
         {"body": lambda data: data.replace(b'"/rooms/', b'"/chats/')},
@@ -539,6 +547,27 @@ def test_who_asks_for_more_than_the_servers_limit_waits_and_gets_it_done(tmp_pat
     assert (code, out) == (0, "flychat: 3 messages of ann are erased\n")
 
 
+@gen_test
+async def test_what_a_server_takes_long_for_is_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text(rights.KEY)
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 0.05)
+    in_vain = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await in_vain.wait()
+        body = b'{"lastEventId": 7, "rooms": []}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        asked = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", str(tmp_path / "secret")
+        work = asyncio.gather(clearing._through(*asked, "tea"), erasing._through(*asked, "ann", None, ()))
+        with pytest.raises(TimeoutError):
+            await http.fetch(asked[0], {})
+        in_vain.set()
+        assert await work == [7, (0, 0)]
+
+
 STDOUTS = {
     "utf-8": (
         {"LC_ALL": "C"},
@@ -769,6 +798,13 @@ def test_a_full_disk_is_one_line(tmp_path):
             stderr=subprocess.PIPE,
         )
     assert (ended.returncode, ended.stderr) == (1, b"flychat: [Errno 28] No space left on device\n")
+
+
+def test_a_room_that_cannot_be_is_not_checked(tmp_path):
+    for room in (b"\xff", b"a/b", b""):
+        code, out, err = run(b"check", b"http://127.0.0.1:1", b"--quick", b"--room", room, cwd=tmp_path)
+        assert (code, out) == (2, "")
+        assert err.endswith("argument --room: no room can have this name\n")
 
 
 def test_a_password_is_never_printed(tmp_path):

@@ -347,6 +347,28 @@ async def test_what_is_wrong_with_a_connection_is_said_in_plain_words(monkeypatc
     assert str(late.value) == "no answer within 0.01 s"
 
 
+@gen_test
+async def test_who_may_take_longer_for_an_answer_is_given_the_time(monkeypatch):
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(http, "SILENCE", 0.05)
+    in_vain, asked = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await in_vain.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        patient = asyncio.create_task(http.fetch(url, {}, seconds=20))
+        await asked.wait()
+        with pytest.raises(TimeoutError):
+            await http.fetch(url, {})
+        in_vain.set()
+        assert await patient == b"done"
+
+
 @pytest.fixture
 def self_signed(tmp_path) -> ssl.SSLContext:
     need("openssl")

@@ -88,6 +88,31 @@ async def test_a_few_begin_in_each_turn_of_the_loop_and_fewer_when_they_take_lon
     assert len(done) == 10 * MOST
 
 
+@pytest.mark.parametrize(("each", "at_last"), [(2.0, {1}), (0.6, {1, 2})])
+@pytest.mark.gen_test
+async def test_what_takes_long_is_counted_from_the_first_in_a_turn_and_one_begins_however_long_it_takes(
+    monkeypatch, each, at_last
+):
+    loop, now, done = asyncio.get_running_loop(), 0.0, 0
+    monkeypatch.setattr(loop, "time", lambda: now)
+
+    def work():
+        nonlocal now, done
+        now += each * SECONDS
+        done += 1
+
+    taken = Turns()
+    for _ in range(10 * MOST):
+        taken.wait("10.0.0.1", work)
+    begun = []
+    for _ in range(20):
+        done = 0
+        taken._next()
+        begun.append(done)
+    assert set(begun[10:]) == at_last
+    taken.end()
+
+
 @pytest.mark.gen_test(timeout=20)
 async def test_who_asks_over_one_connection_waits_for_few_of_those_who_ask_over_many(monkeypatch):
     async with connecting() as (connect, _server):
