@@ -49,8 +49,8 @@ class Removals:
     async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
         """The entry that takes back what the draft `removes`: it is in the log, and they are gone.
 
-        Where all were gone already, it is the one that did it. `check` is given each of them, and may raise.
-        Raises NotFound, Conflict, TooOld, Unavailable (then it is to be asked for again).
+        Where all were gone already, it is the last that did some of it. `check` is given each of them, and
+        may raise. Raises NotFound, Conflict, TooOld, Unavailable (then it is to be asked for again).
         """
         room = draft.room
         lock = self._rooms.setdefault(room, asyncio.Lock())
@@ -62,9 +62,9 @@ class Removals:
                     raise NotFound("there is no such message")
                 check(found[id])
             targets = [found[id] for id in draft.removes]
-            first = targets[0].removed
-            if first is not None and not draft.erases and all(each.removed is not None for each in targets):
-                return await self._entry(room, first)
+            removed = [each.removed for each in targets if each.removed is not None]
+            if len(removed) == len(targets) and not draft.erases:
+                return await self._entry(room, max(removed))  # its own, if this one was asked for before
             entry = await self._submit(draft)
             await self._finish(room, entry, commits)
             return entry

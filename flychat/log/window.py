@@ -18,11 +18,21 @@ from typing import Any
 from ..commits import Commit
 from ..errors import Conflict
 from ..messages import Draft, Message, wire_text
-from ..streams import HISTORY, REPLAY, REPLAY_BYTES, Page, StreamPlan, StreamRequest, plan_stream, size
+from ..streams import (
+    HISTORY,
+    REPLAY,
+    REPLAY_BYTES,
+    Page,
+    StreamPlan,
+    StreamRequest,
+    fitting,
+    plan_stream,
+    size,
+)
 from .keys import KEY_BYTES, KEYS, Keys
 from .reading import buried, messages_of, removed_by
 
-WINDOW_BYTES = 6 << 20  # of messages in a room's window: more than 1 MB of blocks ever takes
+WINDOW_BYTES = 6 << 20  # from which on a room's window keeps no more messages than one replay may have
 PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
 PLANS = 1 << 20  # bytes of plans that a room keeps, so that those who ask for the same share one
 MESSAGE_BYTES = 500  # that a message takes, beside its text and its block
@@ -67,7 +77,7 @@ class Window:
     """
 
     def __init__(self, commits: Iterable[Commit], limit: int, now: float) -> None:
-        """Keeps at least `limit` messages, if there are and if they fit."""
+        """Keeps at least `limit` messages, or as many as one replay may have, if there are so many."""
         commits = list(commits)
         self.tail = commits[0].first - 1 if commits else 0
         self.whole = self.tail == 0
@@ -75,6 +85,7 @@ class Window:
         self.keys = Keys(self.tail + 1)
         self._limit = limit
         self._bytes = 0  # of the messages
+        self._most_bytes = 2 * WINDOW_BYTES  # of the messages, until it is looked which are needed
         self._bottom = False  # nothing can be put before the messages
         self._keys_most = 2 * KEYS
         self._plans: dict[StreamRequest, StreamPlan] = {}
@@ -110,8 +121,8 @@ class Window:
             for id in message.removes:
                 if self.oldest <= id < message.id:
                     self.replace(self.messages[id - self.oldest].tombstone(message))
-        if len(self.messages) > 2 * self._limit or self._bytes > 2 * WINDOW_BYTES:
-            self._trim()
+        if len(self.messages) > 2 * self._limit or self._bytes > self._most_bytes:
+            self._trim(self._limit)
         if len(self.keys) > self._keys_most:
             self.keys.trim(now)
             self._keys_most = 2 * len(self.keys)
@@ -126,15 +137,18 @@ class Window:
         self.messages[place] = message
         self._forget_plans()
 
-    def _trim(self) -> None:
-        gone = 0
-        while len(self.messages) - gone > self._limit or (
-            self._bytes > WINDOW_BYTES and gone < len(self.messages) - 1
-        ):
-            self._bytes -= cost(self.messages[gone])
-            gone += 1
-        del self.messages[:gone]
-        self.whole = self._bottom = False
+    def _trim(self, most: int) -> None:
+        """Keeps the newest `most` messages; if these take much, what a replay may have, and one more.
+
+        What they take is not what they have on a stream: with `data` it is many times as much.
+        """
+        if self._bytes > WINDOW_BYTES:
+            most = min(most, fitting(reversed(self.messages), REPLAY_BYTES) + 1)
+        if (gone := len(self.messages) - most) > 0:
+            self._bytes -= sum(map(cost, self.messages[:gone]))
+            del self.messages[:gone]
+            self.whole = self._bottom = False
+        self._most_bytes = 2 * max(WINDOW_BYTES, self._bytes)
 
     def shortened(self, most: int, now: float) -> Window:
         """A window of the newest messages of this one, `most` of them, and of all keys that it has to keep.
@@ -167,13 +181,9 @@ class Window:
     def _prepend_messages(self, messages: Sequence[Message]) -> None:
         # They may have been read before they were removed, by a message that is here.
         messages = buried(messages, removed_by(self.messages))
-        taken = 0
-        for message in reversed(messages):
-            if len(self.messages) + taken >= 2 * self._limit or self._bytes > WINDOW_BYTES:
-                break
-            self._bytes += cost(message)
-            taken += 1
-        self.messages[:0] = messages[len(messages) - taken :]
+        self.messages[:0] = messages
+        self._bytes += sum(map(cost, messages))
+        self._trim(2 * self._limit)
         self._forget_plans()
 
     def _forget_plans(self) -> None:

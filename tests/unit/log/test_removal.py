@@ -107,6 +107,17 @@ async def test_where_only_some_are_removed_already_the_others_are_removed_now(me
 
 @each_mode
 @gen_test
+async def test_a_removal_that_is_asked_for_again_gets_its_own_entry_though_some_were_removed_before(memory):
+    async with opened(memory=memory) as log:
+        one = await log.upkeep.remove(removal(1), anything)
+        some = await log.upkeep.remove(removal(1, 3, 4), anything)
+        two = await log.upkeep.remove(removal(2, 4), anything)
+        for again, entry in ((removal(1), one), (removal(1, 3, 4), some), (removal(2, 4), two)):
+            assert await log.upkeep.remove(again, anything) == entry
+
+
+@each_mode
+@gen_test
 async def test_an_erasure_takes_the_name_of_what_is_removed_already(memory):
     async with opened(memory=memory) as log:
         first = await log.upkeep.remove(removal(2), anything)

@@ -162,10 +162,12 @@ def test_of_the_past_as_much_is_taken_as_there_is_room_for(monkeypatch):
     assert [m.id for m in window.messages] == list(range(16, 22)), "two times the limit"
     assert sum(map(cost, window.messages)) == window._bytes
     assert not window.whole
-    monkeypatch.setattr(window_module, "WINDOW_BYTES", sum(cost(commit.messages[0]) for commit in past[-4:]))
+    monkeypatch.setattr(window_module, "WINDOW_BYTES", 0)
     window = Window(commits([draft()], first=21), 100, NOW)
+    replayed = [*(commit.messages[0] for commit in past[-4:]), *window.messages]
+    monkeypatch.setattr(window_module, "REPLAY_BYTES", size(replayed))
     window.prepend(past, 21)
-    assert [m.id for m in window.messages] == list(range(17, 22)), "and the one with which it is too much"
+    assert [m.id for m in window.messages] == list(range(16, 22)), "and the one with which it is too much"
     assert sum(map(cost, window.messages)) == window._bytes
 
 
@@ -346,3 +348,19 @@ def test_the_bound_in_bytes_counts_data():
     large = [with_data(draft(), {f"{n}": n for n in range(300)}) for _ in range(3)]
     light, heavy = window_of([draft()] * 3), window_of(large)
     assert heavy.bytes - light.bytes > 3 * 300 * 100
+
+
+def test_what_data_take_in_memory_makes_no_replay_shorter():
+    """It is thirteen times what they have on a stream: who had missed half of what a replay may have was reset."""
+    drafts = [with_data(draft(), {f"{n}": n for n in range(60)}) for _ in range(3 * REPLAY)]
+    window = window_of(drafts)
+    assert size(window.newest(REPLAY).messages) < REPLAY_BYTES < WINDOW_BYTES < window.bytes
+    late = StreamRequest("room", window.tail - REPLAY)
+    assert not window.lacks(late)
+    assert len(window.plan(late).messages) == REPLAY
+    assert len(window.messages) <= 2 * REPLAY
+    assert sum(map(cost, window.messages)) == window._bytes
+    cold = Window(commits(drafts[-1:], first=3 * REPLAY), REPLAY, NOW)
+    cold.prepend(commits(drafts[-REPLAY - 10 : -1], first=2 * REPLAY - 9), 3 * REPLAY)
+    assert not cold.lacks(late)
+    assert len(cold.plan(late).messages) == REPLAY
