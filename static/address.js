@@ -22,7 +22,7 @@ export class Address {
     const id = Number(location.hash.match(/^#([1-9]\d{0,14})$/)?.[1]);
     if (!id) return;
     const find = () => this.log.rows.find(({ message }) => message.id === id);
-    if (!find() && id <= this.log.last) await this.history.around(id);
+    if (!find() && id <= this.log.last && !(await this.history.around(id))) return;
     document.querySelector(".marked")?.classList.remove("marked");
     const item = find()?.item;
     if (!item) return this.#say("This message is not here.");

@@ -59,6 +59,10 @@ export function inWords({ here, typing, many }) {
   return [...listed(here.slice(0, NAMED), rest), here.length > 1 || rest ? " are here" : " is here"];
 }
 
+// Where there is no room for names.
+export const inShort = ({ here, typing, many }) =>
+  typing.length ? `${typing.length} typing…` : `${here.length}${many ? "+" : ""} here`;
+
 // A, B and C; or A, B, C and what else there is.
 export function listed(names, rest = "") {
   const last = rest ? -1 : names.length - 1;

@@ -40,10 +40,11 @@ export class History {
     return this.#load("", (messages) => this.log.replace(messages));
   }
 
-  // Those before and after a message, in place of what is shown.
+  // Those before and after a message, in place of what is shown, if it is there. Gives whether that is known.
   around(id) {
     this.#loading = false;
-    return this.#load(`&before=${id + PAGE / 2}`, (messages) => this.log.replace(messages));
+    const use = (messages) => messages.some((message) => message.id === id) && this.log.replace(messages);
+    return this.#load(`&before=${id + PAGE / 2}`, use);
   }
 
   #load(query, use, patient) {
@@ -64,6 +65,7 @@ export class History {
     }
     this.#loading = false;
     this.#note.textContent = this.#failed > 0 ? "The messages could not be loaded. Try again in a moment." : "";
+    return this.#failed < 0;
   }
 
   async #ask(query) {

@@ -5,6 +5,7 @@ import { Row } from "./row.js";
 import { Timer } from "./timer.js";
 
 const MAX_ROWS = 500;
+const LEAST = 250; // official ones, however many are loose: history can still be read, a page at a time
 const UNCONFIRMED = 30_000; // ms, after which a provisional message is marked
 const REPLACED = "This room begins anew: its messages are no longer those that were here";
 const WITHDRAWN = 10_000; // ms that a withdrawn one is shown as such
@@ -65,8 +66,8 @@ export class Log {
   get #divider() {
     return this.#list.querySelector(".divider");
   }
-  get #size() {
-    return this.#official.length + this.#conversation.loose.size;
+  get #excess() {
+    return this.#official.length - Math.max(MAX_ROWS - this.#conversation.loose.size, LEAST);
   }
 
   get stuck() {
@@ -88,7 +89,7 @@ export class Log {
     this.#place.keep(() => {
       mutate();
       if (this.stuck) this.#trim();
-      this.#empty.hidden = this.#size > 0;
+      this.#empty.hidden = this.#official.length + this.#conversation.loose.size > 0;
     });
     this.onChange?.();
   }
@@ -105,7 +106,7 @@ export class Log {
 
   #showOfficial({ message, row = this.#make(message), afresh }) {
     if (afresh) this.hasOlder = message.id > 1;
-    if (this.live && !this.stuck && this.#size >= MAX_ROWS) this.#detach(0);
+    if (this.live && !this.stuck && this.#excess >= 0) this.#detach(0);
     row.becomeOfficial(message);
     if (this.live) this.#push(row);
     else this.#drop(row);
@@ -119,7 +120,7 @@ export class Log {
   }
 
   #showProvisional({ message }) {
-    if (!this.live || (!this.stuck && this.#size >= MAX_ROWS)) return;
+    if (!this.live || (!this.stuck && this.#excess >= 0)) return;
     const row = this.add(message);
     row.onRetract = () => {
       row.say("withdrawn", "withdrawn: it could not be stored");
@@ -168,7 +169,7 @@ export class Log {
         this.#insert(row, this.#list.firstElementChild);
       }
       this.hasOlder = messages.length > 0 && this.first > 1;
-      if (this.#size > MAX_ROWS) this.#detach(this.#size - MAX_ROWS);
+      if (this.#excess > 0) this.#detach(this.#excess);
     });
   }
 
@@ -196,9 +197,8 @@ export class Log {
   redate(zoneIsNew) {
     for (const day of this.#list.querySelectorAll(".day")) this.#rows.get(day.parentElement).nameDay();
     if (!zoneIsNew) return;
-    const items = [...this.#list.children];
-    for (const item of items) this.#rows.get(item)?.showTime();
-    this.#redraw(() => items.forEach((item) => this.#follow(item)));
+    for (const item of this.#list.children) this.#rows.get(item)?.showTime();
+    this.#redraw(() => [...this.#list.children].forEach((item) => this.#follow(item)));
   }
 
   #make(message) {
@@ -260,10 +260,10 @@ export class Log {
   }
 
   #trim() {
-    if (this.#size <= MAX_ROWS) return;
+    if (this.#excess <= 0) return;
     this.#divider?.remove();
     this.hasOlder = true;
-    this.#cut(0, this.#size - MAX_ROWS);
+    this.#cut(0, this.#excess);
     this.#follow(this.#list.firstElementChild);
   }
 

@@ -2,7 +2,7 @@
 // only. Nothing of it is read out by itself: it stands in the header, to be looked up, and a list of all names opens
 // from there.
 
-import { Company, inWords, listed } from "./company.js";
+import { Company, inShort, inWords, listed } from "./company.js";
 import { byId, element } from "./dom.js";
 import { shown } from "./names.js";
 import { ask, secondsToWait } from "./server.js";
@@ -21,6 +21,7 @@ export class Signals {
   #said = {}; // kind -> performance.now()
   #until = 0; // performance.now() when something may be said again
   #drawn = "";
+  #known = { here: [], typing: [] };
   #words = element("summary");
   #all = element("div", { className: "sheet" });
   #box = element("details", { className: "company", hidden: true }, this.#words, this.#all);
@@ -37,6 +38,7 @@ export class Signals {
       this.#box.open = false;
       this.#words.focus();
     });
+    new ResizeObserver(() => this.#fit()).observe(this.#words);
     this.writes = !byId("text").disabled;
     byId("text").addEventListener("input", ({ target }) => target.value.trim() && this.#say("typing", TYPING));
     document.addEventListener("visibilitychange", () => this.#look());
@@ -90,11 +92,22 @@ export class Signals {
     this.#drawn = drawn;
     const held = this.#box.contains(document.activeElement);
     this.#box.hidden = !here.length && !held; // the focus is not taken away
-    const words = inWords(known);
-    this.#words.replaceChildren(...(words.length ? named(words) : ["Nobody else is here"]));
+    this.#known = known;
+    this.#fit();
     const told = (what, names) => element("p", {}, what, ...named(names));
     const all = here.length ? listed(here, many ? " and many more" : "") : ["nobody else"];
     this.#all.replaceChildren(told("Here: ", all));
     if (typing.length) this.#all.append(told("Typing: ", listed(typing)));
+  }
+
+  // In as many words as the line has room for.
+  #fit() {
+    const words = inWords(this.#known);
+    this.#words.replaceChildren(...(words.length ? named(words) : ["Nobody else is here"]));
+    const least = 1.5 * this.#words.clientHeight; // of a name
+    const isTight = ({ scrollWidth, clientWidth }) => clientWidth < Math.min(scrollWidth, least);
+    const { scrollWidth, clientWidth } = this.#words;
+    if (words.length && (scrollWidth > clientWidth || [...this.#words.children].some(isTight)))
+      this.#words.replaceChildren(inShort(this.#known));
   }
 }

@@ -23,11 +23,12 @@ export class Unread {
     log.onChange = () => this.draw();
     log.onReplaced = () => remember(browser, this.name, (this.seen = 0));
     log.scroller.addEventListener("scroll", () => this.draw());
-    addEventListener("storage", () => this.#see(Math.min(recall(browser, this.name, 0), log.last)));
+    addEventListener("storage", ({ key }) => key?.endsWith(this.name) && this.draw());
     this.draw(true);
   }
 
   draw(opened = false) {
+    this.#see(Math.min(recall(browser, this.name, 0), this.log.last)); // in another tab, perhaps before it came here
     const looks = this.log.look() && !document.hidden;
     const unread = this.#after(this.seen);
     if (unread && (opened || !looks)) this.#from = this.seen;

@@ -184,3 +184,11 @@ def test_with_forced_colours_what_was_told_by_a_colour_has_an_edge(window: Open,
             "::before" if place == ".status" else None,
         )
         assert edge == "1px", place
+    ann.say("sent")
+    expect(ann.row("sent")).to_have_attribute("data-id", "2")
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("waits")
+    expect(ann.row("waits")).to_have_attribute("data-state", "waiting")
+    edge = "text => [getComputedStyle(text).borderTopStyle, getComputedStyle(text).borderTopWidth]"
+    edges = [ann.row(text).locator("p").evaluate(edge) for text in ("hello", "sent", "waits")]
+    assert edges == [["solid", "1px"], ["double", "3px"], ["dashed", "3px"]]

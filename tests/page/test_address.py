@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.page.window import Open, seed
+from tests.support.browser import ROOT, ServerProcess
 
 
 @pytest.mark.parametrize("id", [5, 118, 140])
@@ -61,6 +64,38 @@ def test_a_message_that_is_not_there_is_told(window: Open, url: str, room: str) 
     ann = window().open()
     ann.page.goto(f"{url}{room}#77")
     expect(ann.page.get_by_text("This message is not here.")).to_be_visible()
+
+
+@pytest.mark.parametrize("id", [2, 58])
+def test_a_link_to_a_message_that_is_gone_leaves_those_that_are_there(
+    window: Open, mortal: ServerProcess, room: str, id: int
+) -> None:
+    seed(mortal.url, room, 60)
+    mortal.stop()
+    command = [sys.executable, "-m", "flychat", "clear", room, "--store", f"sqlite:{mortal.store}"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    mortal.start()
+    seed(mortal.url, room, 60)
+    ann = window(url=mortal.url).open()
+    newest = ann.ids()[-1]
+    ann.page.evaluate("id => { location.hash = id }", id)
+    expect(ann.page.get_by_text("This message is not here.")).to_be_visible()
+    expect(ann.rows).to_have_count(50)
+    expect(ann.log.locator(f"li[data-id='{newest}']")).to_be_in_viewport()
+
+
+def test_a_message_that_cannot_be_loaded_is_not_told_to_be_gone(window: Open, url: str, room: str) -> None:
+    seed(url, room, 160)
+    ann = window().open()
+    ann.page.route(re.compile("limit=100"), lambda route: route.abort())
+    ann.page.evaluate("() => { location.hash = 5 }")
+    note = ann.page.locator("#history-note")
+    expect(note).not_to_be_empty()
+    expect(note).to_have_text("The messages could not be loaded. Try again in a moment.")
+    ann.page.unroute(re.compile("limit=100"))
+    ann.page.evaluate("() => { location.hash = 6 }")
+    expect(ann.row("message 6")).to_be_in_viewport()
+    expect(note).to_be_empty()
 
 
 def test_an_address_works_without_javascript(window: Open, url: str, room: str) -> None:

@@ -16,6 +16,7 @@ from tests.support.browser import (
     Window,
     event,
     history,
+    messages_url,
     post,
     reset,
     wire_message,
@@ -262,3 +263,33 @@ def test_who_writes_far_above_the_newest_message_sees_the_own_one_at_once(window
     answer_with(held.first, *range(403, 503))
     expect(ann.row("number 502")).to_be_in_viewport()
     expect(ann.row("mine")).to_be_in_viewport()
+
+
+def test_history_can_be_read_while_500_own_messages_wait(window: Open, url: str, room: str) -> None:
+    seed(url, room, 160)
+    ann = window()
+    ann.page.route("**/messages/", lambda route: route.abort())  # none is sent
+    ann.page.clock.install()
+    ann.open()
+    ann.page.evaluate(
+        """([path, count]) => {
+            for (let order = 1; order <= count; order += 1) {
+                const provisionalId = crypto.randomUUID();
+                const message = { text: `mine ${order}`, date: new Date().toISOString(), provisionalId };
+                const key = `flychat:unsent:${path}:Ann:${provisionalId}`;
+                localStorage.setItem(key, JSON.stringify({ message, order }));
+            }
+        }""",
+        [messages_url("/", room), 500],
+    )
+    ann.page.reload()
+    expect(ann.rows).to_have_count(550)
+    ann.say("one more")
+    post(url, room, "Bob", "from another")
+    expect(ann.row("from another")).to_be_attached()
+    ann.scroll(0)
+    run_clock(ann.page, lambda: ann.row("message 12").count() == 1)
+    ann.button("Older messages").click()
+    expect(ann.row("message 1")).to_be_attached()
+    assert [id for id in ann.ids() if id] == list(range(1, 162))
+    assert len(ann.ids()) == 161 + 501

@@ -211,6 +211,17 @@ def test_the_whole_log_is_printed(window: Open, url: str, room: str, script: boo
     expect(ann.text).to_be_hidden()
 
 
+def test_what_is_in_the_way_of_sending_is_not_printed(window: Open) -> None:
+    ann = window().open()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    ann.say("waits")
+    expect(ann.button("Try now")).to_be_visible()
+    ann.page.emulate_media(media="print")
+    expect(ann.row("waits")).to_be_visible()
+    expect(ann.button("Try now")).to_be_hidden()
+    expect(ann.page.get_by_text("The server cannot be reached")).to_be_hidden()
+
+
 def test_a_long_line_of_code_is_printed_whole(window: Open, url: str, room: str) -> None:
     post(url, room, "Bob", f"```\n{'wide ' * 50}{'x' * 200}\n```")
     ann = window().open()

@@ -132,6 +132,24 @@ def test_on_a_phone_a_text_has_the_width_and_the_time_is_in_the_heading(
     assert ann.status.bounding_box()["height"] < 24, "one line"
 
 
+@pytest.mark.parametrize("script", [True, False])
+def test_on_a_phone_an_own_text_ends_at_the_edge_from_whichever_side_it_is_read(
+    window: Open, url: str, room: str, script: bool
+) -> None:
+    ann = window(viewport={"width": 360, "height": 640}).open()
+    texts = ["מילים " * 30, "words " * 30]
+    for text in texts:
+        ann.say(text)
+    expect(ann.rows.last).to_have_attribute("data-id", "2")
+    if not script:  # as it is painted before the scripts have taken over
+        ann.page.evaluate(
+            """() => document.querySelectorAll(".own").forEach(own => own.className = "maybe")"""
+        )
+    boxes = [row.locator("p").bounding_box() for row in ann.rows.all()]
+    assert boxes[0]["x"] == boxes[1]["x"]
+    assert [box["x"] + box["width"] for box in boxes] == [pytest.approx(360 - 12.8, abs=1)] * 2
+
+
 def test_enter_makes_a_line_where_there_is_a_touch_screen_only(window: Open, url: str, room: str) -> None:
     ann = window(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True).open()
     ann.text.press_sequentially("one\ntwo")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.page.window import OPEN, Held, Open, at_time, hide, seed, talk
-from tests.support.browser import ScriptedStream, Window, event, history, post, wire_message
+from tests.support.browser import ScriptedStream, Window, event, history, messages_url, post, wire_message
 
 
 def test_rows_are_grouped_by_author_and_day_with_local_times(window: Open) -> None:
@@ -259,6 +259,34 @@ def line(ann: Window) -> str | None:
     if not lines.count():
         return None
     return f"{lines.inner_text()}: {lines.locator('xpath=..').locator('p').inner_text()}"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_is_seen_in_one_tab_is_not_unread_in_another(
+    window: Open, url: str, room: str, late: bool
+) -> None:
+    ann = window().open()
+    beside = window(beside=ann).open()
+    icon = beside.page.locator("link[rel=icon]")
+    hide(beside.page, hidden=True)
+    if late:  # a tab out of sight is, and hears of what is seen before it shows what came
+        beside.page.evaluate("() => { window.tasks = []; window.setTimeout = task => tasks.push(task) }")
+    else:
+        hide(ann.page, hidden=True)
+    post(url, room, "Bob", "news")
+    expect(ann.row("news")).to_be_visible()
+    if late:
+        expect(ann.page).to_have_title(f"{room} · flychat")
+        key = "flychat:seen:" + messages_url("/", room)
+        assert ann.page.evaluate("key => localStorage.getItem(key)", key) == "1"
+        beside.page.evaluate("() => tasks.forEach(task => task())")
+        expect(beside.rows).to_have_count(1)
+    else:
+        expect(beside.page).to_have_title(f"(1) {room} · flychat")
+        hide(ann.page, hidden=False)
+    for tab in (ann, beside):
+        expect(tab.page).to_have_title(f"{room} · flychat")
+    expect(icon).to_have_attribute("href", re.compile(r"favicon\.svg"))
 
 
 def test_what_came_while_the_page_was_not_open_begins_at_a_line(window: Open, url: str, room: str) -> None:

@@ -88,6 +88,36 @@ def test_a_long_name_leaves_room_for_what_is_said_of_it(window: Open, signals: s
     assert company(ann).evaluate("line => line.scrollWidth - line.clientWidth") == 0
 
 
+@pytest.mark.parametrize("width", [320, 390, 1000])
+def test_what_is_said_of_long_names_can_be_read_on_a_phone(window: Open, signals: str, width: int) -> None:
+    names = ["Wilhelmina Constance Abernathy", "Maximilian Featherstonehaugh"]
+    ann = window(url=signals, room=f"width {width}", viewport={"width": width, "height": 600})
+    ann.page.clock.install()
+    ann.open()
+    for name in names:
+        ann.context.request.post(f"{signals}rooms/{ann.room}/signals/", data={"from": name, "kind": "typing"})
+    beyond = """line => {
+        const range = document.createRange();
+        range.selectNodeContents(line.lastChild);
+        return range.getBoundingClientRect().right - line.getBoundingClientRect().right;
+    }"""
+    for what in ("typing…", "here"):
+        for size in (width, 2000, width):
+            ann.page.set_viewport_size({"width": size, "height": 600})
+            expect(company(ann)).to_have_text(
+                f"2 {what}" if size == 320 else f"{' and '.join(names)} are {what}"
+            )
+            assert company(ann).evaluate(beyond) <= 0
+        ann.page.clock.run_for(6_000)
+    ann.context.set_offline(True)
+    ann.page.clock.run_for(4_000)
+    expect(ann.status).to_contain_text("Offline")
+    expect(company(ann)).to_be_visible(visible=width > 480)  # on a phone it is in the place of the other
+    status, menu = ann.status.bounding_box(), ann.page.locator(".menu").bounding_box()
+    assert status["height"] < 24
+    assert status["x"] + status["width"] <= menu["x"]
+
+
 def test_a_page_says_while_it_is_looked_at_that_somebody_is_here(window: Open, signals: str) -> None:
     """Twice a minute, and not more often by being looked at again."""
     ann = window(url=signals)

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Company, inWords } from "../../../static/company.js";
+import { Company, inShort, inWords } from "../../../static/company.js";
 
 const here = (...names) => ({ kind: "here", data: { names, more: 0 } });
 const typing = (from) => ({ kind: "typing", from });
@@ -74,4 +74,10 @@ test("who is typing comes before who is here", () => {
   assert.equal(words("A"), "A is typing…");
   assert.equal(words("A", "B"), "A and B are typing…");
   assert.equal(words("A", "B", "C"), "3 people are typing…");
+});
+
+test("where there is no room for names, they are a number", () => {
+  assert.equal(inShort({ here: ["A", "B"], typing: [], many: false }), "2 here");
+  assert.equal(inShort({ here: ["A", "B"], typing: [], many: true }), "2+ here");
+  assert.equal(inShort({ here: ["A", "B"], typing: ["A"], many: true }), "1 typing…");
 });
