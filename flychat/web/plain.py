@@ -56,7 +56,7 @@ _OTHER_LINES = (
     rb"(?:(?!content-length|transfer-encoding|expect|connection)[A-Za-z0-9-]+:[ -~]*\r\n"
     rb"|connection: keep-alive\r\n)*"
 )
-_ORIGIN = re.compile(rb"(?<=\r\n)origin: *([!-~]*) *\r\n", re.IGNORECASE)
+_ORIGIN = re.compile(rb"(?<=\r\n)origin:([ -~]*)\r\n", re.IGNORECASE)
 _KEEP_ALIVE = re.compile(r" *keep-alive *", re.IGNORECASE | re.ASCII)
 
 
@@ -176,7 +176,7 @@ def is_whole_post(data: bytes, base_path: str = "") -> bool:
 def origin_of(data: bytes) -> str:
     """The origin that a request names, whose head is here; "" if that is not a single one."""
     origins = _ORIGIN.findall(data, 0, data.index(b"\r\n\r\n") + 2)
-    return origins[0].decode() if len(origins) == 1 else ""
+    return origins[0].decode().strip(" ") if len(origins) == 1 else ""
 
 
 @lru_cache(HEADS)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from flychat.web import clients, shedding
-from flychat.web.plain import is_whole_post
+from flychat.web.plain import is_whole_post, origin_of
 from flychat.web.shedding import CALM, LATE, MEMORY, PAUSE, ROUND, START, Shedding, Turn, waited
 from flychat.web.shedding import NEW as LATE_NEW
 from tests.support.served import WAIT
@@ -355,6 +355,17 @@ def test_clients_that_pause_are_looked_for_by_one_timer():
     assert not timers
     listener.look(client)
     assert len(timers) == 1
+
+
+def test_an_origin_is_found_in_a_moment_however_many_blanks_are_around_it():
+    head = b"POST / HTTP/1.1\r\nX: y\r\nOrigin:%b\r\n\r\n"
+    assert origin_of(head % b" https://Friend.example  ") == "https://Friend.example"
+    for strange in (b" a\r\norigin: b", b" \x80", b""):
+        assert origin_of(head % strange) == ""
+    began = time.process_time()
+    for _ in range(100):
+        assert origin_of(head % (b" " * 8000 + b"\x80")) == ""
+    assert time.process_time() - began < 0.5
 
 
 @pytest.mark.gen_test
