@@ -7,6 +7,8 @@
     a few emoji and nothing else    are large
     a long text                     is folded, if there are scripts to unfold it
 
+Of mentions and code, the first PARTS of a text have elements: 1,365 of them fit into one, each with three.
+
 Links are made by the page alone (static/links.js); the rest is in static/texts.js by the same rules.
 tests/contract/texts.json is what both must make of a text. What the patterns have in common with JavaScript's
 is written so that both read it alike: no \\s, \\w, and no lines but by \\n.
@@ -16,12 +18,14 @@ from __future__ import annotations
 
 import re
 from html import escape
+from itertools import islice
 
 from .sides import with_sides
 
 LONG = 1_500  # characters
 LONG_LINES = 24
 BIG = 3  # emoji
+PARTS = 100  # with elements: a page of 500 rows is to stay quick, whoever writes
 
 _PARTS = re.compile(
     r"(?P<open>```(?:[A-Za-z0-9+#.-]*\n)?)(?P<block>(?!`)[\s\S]+?)(?P<close>\n?```\n?)"
@@ -48,7 +52,7 @@ def html_of(text: str) -> str:
         return escape(text)
     parts: list[tuple[str, str, str]] = []
     end = 0
-    for part in _PARTS.finditer(text):
+    for part in islice(_PARTS.finditer(text), PARTS):
         plain = text[end : part.start()] + (part["before"] or "")
         parts += [(escape(plain), plain, ""), _element(part)]
         end = part.end()
