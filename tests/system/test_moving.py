@@ -293,6 +293,16 @@ async def test_what_a_retention_has_deleted_since_is_no_difference(target):
     assert [first for first, _, _ in await all_of(target)] == [1, 4, 6, 8]
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_missing_in_the_store_is_told_once_and_the_rest_is_copied(target, capsys):
+    source = MemoryEngine()
+    await written(source, 1, 3, 2, 2)
+    del source.commits["tea", 4]
+    assert await copying.copy_room(source, target, "tea") == 7
+    assert await all_of(target) == await all_of(source)
+    assert capsys.readouterr().err == "flychat: messages 4 to 5 of tea are missing in the store\n"
+
+
 OTHERS = {  # what the target has, of a source with commits 1-2, 3-5
     "another text": ((1, 2),),
     "more than the source": ((1, 2), (3, 3), (6, 1)),
