@@ -303,6 +303,26 @@ async def test_what_is_missing_in_the_store_is_told_once_and_the_rest_is_copied(
     assert capsys.readouterr().err == "flychat: messages 4 to 5 of tea are missing in the store\n"
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_of_a_long_room_a_few_commits_are_put_at_once():
+    source, target, under_way, most = MemoryEngine(), MemoryEngine(), 0, 0
+    put = target.put
+
+    async def counted(commit: Commit) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        await put(commit)
+        under_way -= 1
+
+    target.put = counted
+    await written(source, 1, *[1] * 3 * copying.AT_ONCE)
+    await copying.copy_room(source, target, "tea")
+    assert await all_of(target) == await all_of(source)
+    assert most == copying.AT_ONCE
+
+
 OTHERS = {  # what the target has, of a source with commits 1-2, 3-5
     "another text": ((1, 2),),
     "more than the source": ((1, 2), (3, 3), (6, 1)),
