@@ -304,6 +304,16 @@ async def test_what_is_missing_in_the_store_is_told_once_and_the_rest_is_copied(
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_what_is_only_in_the_target_amid_the_log_is_not_passed_over(target):
+    source = MemoryEngine()
+    await written(source, 1, 3, 2, 2)
+    await copying.copy_room(source, target, "tea")
+    del source.commits["tea", 4]
+    with pytest.raises(Differs, match=r"tea: .* at id 4: "):
+        await copying.copy_room(source, target, "tea")
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_of_a_long_room_a_few_commits_are_put_at_once():
     source, target, under_way, most = MemoryEngine(), MemoryEngine(), 0, 0
     put = target.put
