@@ -283,6 +283,18 @@ async def test_what_was_erased_since_it_was_copied_is_erased_in_the_copy(target)
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_what_was_erased_does_not_take_a_commit_of_another_size_with_it(target):
+    source = MemoryEngine()
+    await written(source, 1, 2)
+    await clear(source, "tea")
+    await written(target, 1, 3, text="other")
+    before = await all_of(target)
+    with pytest.raises(Differs):
+        await copying.copy_room(source, target, "tea")
+    assert await all_of(target) == before
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_what_a_retention_has_deleted_since_is_no_difference(target):
     source = MemoryEngine()
     await written(source, 1, 3, 2, 2)
