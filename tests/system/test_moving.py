@@ -421,6 +421,11 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
             "flychat: tea is copied and compared, up to 3",
             "flychat: 1 room copied",
         ]
+        rules = [
+            ran("export", "/rules", "--store", store, cwd=tmp_path).stdout
+            for store in ("sqlite:flychat.db", "sqlite:new.db")
+        ]
+        assert rules[0] == rules[1] != "", "also where rooms are named"
         post(program, "meanwhile", "tea")
         assert (
             ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:flychat.db", cwd=tmp_path).returncode == 2
