@@ -606,6 +606,7 @@ async def test_what_is_not_there_is_404_for_programs_and_a_page_for_browsers(pat
         assert error(await ask(chat, path)) == (404, "not_found")
         page = await ask(chat, path, Accept=BROWSER)
         assert (page.code, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+        assert "<title>Not Found \xb7 flychat</title>" in page.body.decode()
 
 
 @pytest.mark.gen_test
