@@ -295,6 +295,19 @@ async def test_what_was_erased_does_not_take_a_commit_of_another_size_with_it(ta
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_nothing_is_erased_in_another_log_of_which_it_turns_out_late_that_it_is_one(target):
+    source = MemoryEngine()
+    await written(source, 1, 2, 1)
+    await clear(source, "tea")
+    await written(source, 5, 1)
+    await written(target, 1, 2, 1, 1, 1, text="other")
+    before = await all_of(target)
+    with pytest.raises(Differs):
+        await copying.copy_room(source, target, "tea")
+    assert await all_of(target) == before
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_what_a_retention_has_deleted_since_is_no_difference(target):
     source = MemoryEngine()
     await written(source, 1, 3, 2, 2)
