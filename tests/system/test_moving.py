@@ -19,6 +19,7 @@ from flychat.commits import Commit
 from flychat.errors import FlychatError
 from flychat.log import MessageLog
 from flychat.messages import Draft, wire_json
+from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import Engine, Unknown
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
@@ -171,6 +172,9 @@ NOT_IMPORTED = {
     "an empty line": ("\n" + json.dumps(LINE), "line 1: it is no object of JSON; "),
     "a gap": ("\n".join(json.dumps(LINE | {"id": id}) for id in (1, 3)), "3 comes after 1"),
     "twice": ("\n".join([json.dumps(LINE)] * 2), "1 comes after 1"),
+    "no id": (json.dumps(LINE | {"id": 0}), "line 1: id: "),
+    "an id beyond any log": (json.dumps(LINE | {"id": BEYOND_ANY_LOG}), "line 1: id: "),
+    "no removal": (json.dumps(LINE | {"text": "", "removed": 0}), "line 1: removed: "),
     "no text": (json.dumps(LINE | {"text": ""}), "line 1: text: "),
     "no date": (json.dumps(LINE | {"date": "today"}), "line 1: date: "),
     "no such day": (json.dumps(LINE | {"date": "2026-02-31T12:00:00.123Z"}), "line 1: date: "),
