@@ -50,6 +50,9 @@ async def copy_room(source: Engine, target: Engine, room: str) -> int:
     """
     tail = await patiently(lambda: source.tail(room, 1))
     last = tail[-1].last if tail else 0
+    theirs = await patiently(lambda: target.tail(room, 1))
+    if theirs and theirs[-1].last > last:
+        raise Differs(room, theirs[-1].first)  # before anything is put
     for number in range(PASSES):
         if not await _pass(source, target, room, last, first=not number):
             return last

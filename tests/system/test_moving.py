@@ -396,6 +396,17 @@ async def test_another_log_is_not_written_to_and_the_room_is_named(name, target)
     assert all(one[0] + one[1] <= other[0] for one, other in itertools.pairwise(after)), "no overlap"
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_nothing_is_put_before_another_log_that_is_longer(target):
+    source = MemoryEngine()
+    await written(source, 1, *[1] * 2 * copying.AT_ONCE)
+    await written(target, 1000, 1, text="other")
+    before = await all_of(target)
+    with pytest.raises(Differs, match="id 1000: "):
+        await copying.copy_room(source, target, "tea")
+    assert await all_of(target) == before
+
+
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.gen_test(timeout=60)
 async def test_a_copy_goes_on_through_what_fails_and_is_verified(seed, monkeypatch):
