@@ -408,6 +408,13 @@ def test_a_command_says_what_is_missing(arguments, why, tmp_path):
     assert "\n" not in said
 
 
+def test_a_token_that_some_proxies_may_not_take_is_made_and_said_to_be_long(tmp_path):
+    given = ("token", "--secret", secret(tmp_path), "--name", "Ann")
+    for number, said in ((1, ""), (30, "flychat: this token is long; some proxies may not take it\n")):
+        made = ran(*given, *(f"--room={n:064}=r" for n in range(number)), cwd=tmp_path)
+        assert (made.returncode, made.stderr, made.stdout.count(".")) == (0, said, 2)
+
+
 @pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])  # by which Python reads such bytes or not
 def test_a_password_that_is_no_text_is_said_to_be_none(locale, tmp_path):
     environ = environment({"LC_ALL": locale})

@@ -31,7 +31,7 @@ from flychat.config import Config
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
 from flychat.tools import arguments as given
-from flychat.tools import check, clearing, erasing, talk, terminal
+from flychat.tools import check, clearing, erasing, operator, talk, terminal
 from flychat.tools.checked import Checked
 from tests.conftest import both_pushpins
 from tests.support import rights
@@ -545,6 +545,17 @@ def test_who_asks_for_more_than_the_servers_limit_waits_and_gets_it_done(tmp_pat
         given = ("erase", "--user", "ann", "--room", "tea", "--url", url, "--secret", "secret")
         code, out, _ = run(*given, cwd=tmp_path)
     assert (code, out) == (0, "flychat: 3 messages of ann are erased\n")
+
+
+@gen_test
+async def test_who_is_over_the_servers_limit_all_the_time_is_told_in_the_end(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text(rights.KEY)
+    monkeypatch.setattr(operator, "TRIES", 2)
+    with (
+        answering(b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n") as url,
+        pytest.raises(http.Later, match="^429 "),
+    ):
+        await operator.ask_server(url, str(tmp_path / "secret"), "/clearings/", "tea", {"room": "tea"})
 
 
 @gen_test
