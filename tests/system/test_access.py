@@ -466,10 +466,12 @@ def test_a_link_leads_to_a_room_and_its_token_is_sent_to_nobody(tmp_path):
         (("--room", "staff=rw"), "staff"),
         (("--room", "Grüße=r", "--room", "a*=r"), "Gr%C3%BC%C3%9Fe"),
         (("--room", "a*=r", "--to", "a/b"[:1]), "a"),
+        (("--room", "a=b=rw"), "a%3Db"),
     ):
         address, token = told(*given, *more, cwd=tmp_path).split("#invite=")
         assert address == f"https://chat.example.org/{path}"
         claims = jwt.decode(token, (tmp_path / "secret").read_bytes().strip(), ["HS256"])
         assert claims["sub"] == "ann"
+        assert claims["rooms"] == dict(room.rsplit("=", 1) for room in more[1::2] if "=" in room)
         assert "name" not in claims
         assert claims["exp"] - claims["iat"] == 2 * 86_400

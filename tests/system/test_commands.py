@@ -553,7 +553,7 @@ async def test_who_is_over_the_servers_limit_all_the_time_is_told_in_the_end(tmp
     monkeypatch.setattr(operator, "TRIES", 2)
     with (
         answering(b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n") as url,
-        pytest.raises(http.Later, match="^429 "),
+        pytest.raises(http.Later, match=r"^429 "),
     ):
         await operator.ask_server(url, str(tmp_path / "secret"), "/clearings/", "tea", {"room": "tea"})
 
