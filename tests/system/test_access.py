@@ -408,6 +408,17 @@ def test_a_command_says_what_is_missing(arguments, why, tmp_path):
     assert "\n" not in said
 
 
+def test_who_may_write_and_not_read_says_something_all_the_same(tmp_path):
+    keys = secret(tmp_path)
+    with running(
+        *STANDALONE, "--secret", keys, "--access", "tea=w", "--access", "staff=", cwd=tmp_path
+    ) as program:
+        say = ("say", f"{program.url}/tea", "--from", "ann")
+        assert told(*say, cwd=tmp_path, typed="one\ntwo\n") == "1 ann: one\n2 ann: two"
+        refused = told("say", f"{program.url}/staff", "--from", "ann", "hi", cwd=tmp_path, code=1)
+        assert refused == "flychat: 401 this takes a token"
+
+
 def test_a_token_that_some_proxies_may_not_take_is_made_and_said_to_be_long(tmp_path):
     given = ("token", "--secret", secret(tmp_path), "--name", "Ann")
     for number, said in ((1, ""), (30, "flychat: this token is long; some proxies may not take it\n")):
