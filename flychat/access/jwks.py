@@ -116,7 +116,7 @@ class KeySet:
             self._fetched_at = asyncio.get_running_loop().time()
         except Exception as error:  # whatever it is, the keys that are known stay
             self._failed.tell(
-                "the keys at %s cannot be fetched: %s", self._url, error or type(error).__name__
+                "the keys at %s cannot be fetched: %s", self._url, str(error) or type(error).__name__
             )
 
     def _take(self, found: Any) -> None:

@@ -157,7 +157,7 @@ async def post(
 
     `last_id` is the newest id of the room that you know. With it the server finds an earlier attempt however
     late it is repeated, without it for RECOGNISED seconds (so the room is asked for it first where `seconds`
-    are more).
+    are more, which takes the right to read).
 
     Raises Denied; and Unavailable after `seconds`, when it may be stored or not: to go on, post it again with
     the same provisional id and the same last id.

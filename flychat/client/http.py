@@ -159,12 +159,12 @@ async def request(
     """
     limit = seconds or ANSWER_SECONDS
     timeout = ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=max(SILENCE, limit))
-    method = "GET" if body is None else "POST"
     certificates = _certificates(os.environ.get("SSL_CERT_FILE")) if url.startswith("https:") else True
     about = {"User-Agent": f"flychat/{__version__}", **headers}
     try:
         address = URL(url, encoded=True)
-        if address.scheme not in ("http", "https") or not (address.raw_host or "").encode("idna"):
+        host = address.host and (address.raw_host or "").encode("idna")
+        if address.scheme not in ("http", "https") or not host or not str(address).isprintable():
             raise ValueError
     except ValueError:  # also of a port that is none, or a label that is empty
         raise Misconfigured(f"no such address: {without_password(url)}") from None
@@ -175,7 +175,7 @@ async def request(
         ) as session:
             async with _in_time(limit):
                 answer = await session.request(
-                    method,
+                    "GET" if body is None else "POST",
                     address,
                     headers=about,
                     data=body,

@@ -166,7 +166,7 @@ class Room(View):
             await asyncio.sleep(BROKEN_SECONDS)
         except (Unknown, Throttled, Unavailable) as error:
             if not pace.in_doubt:
-                self._common.mute.tell("the message store does not answer: %s", error or type(error).__name__)
+                self._common.mute.tell("the message store does not answer: %s", error)
             wait = pace.unanswered(throttled=isinstance(error, Throttled))
             await asyncio.sleep(self._common.rng.uniform(*wait))
         else:

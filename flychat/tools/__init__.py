@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # `tail URL/ROOM | head`
         return 1
     except (FlychatError, OSError) as error:
-        print(told(f"flychat: {error or type(error).__name__}"), file=sys.stderr)
+        print(told(f"flychat: {str(error) or type(error).__name__}"), file=sys.stderr)
         return 2 if isinstance(error, Misconfigured) else 1
     finally:
         abandon_output()

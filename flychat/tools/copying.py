@@ -8,7 +8,8 @@ log goes on, and no client is reset.
 
 What is there already is passed over: a copy can be broken off and begun again, and be made twice, once while
 people write and once when the servers have stopped. Where the other store has something else at a place, it
-is another log: the copy stops, and names the room. But what was erased since it was copied is erased there.
+is another log: the copy stops, and names the room. But what was erased since it was copied is erased there:
+by the second pass, when the first one has found that it is the same log in all other places.
 """
 
 from __future__ import annotations
@@ -49,16 +50,19 @@ async def copy_room(source: Engine, target: Engine, room: str) -> int:
     """
     tail = await patiently(lambda: source.tail(room, 1))
     last = tail[-1].last if tail else 0
+    theirs = await patiently(lambda: target.tail(room, 1))
+    if theirs and theirs[-1].last > last:
+        raise Differs(room, theirs[-1].first)  # before anything is put
     for number in range(PASSES):
-        if not await _pass(source, target, room, last, tell=not number):
+        if not await _pass(source, target, room, last, first=not number):
             return last
     raise FlychatError(f"{room}: it is changed all the time; copy it again later")
 
 
-async def _pass(source: Engine, target: Engine, room: str, last: int, *, tell: bool) -> int:
-    """Puts what is missing up to an id; says how many commits were."""
+async def _pass(source: Engine, target: Engine, room: str, last: int, *, first: bool) -> int:
+    """Puts what is missing up to an id, and unless it is the `first` one erases; says how many it found."""
     changed, waiting = 0, list[Commit]()
-    async for ours, theirs in _pairs(source, target, room, last, tell=tell):
+    async for ours, theirs in _pairs(source, target, room, last, tell=first):
         if theirs is None:
             waiting.append(ours)
             if len(waiting) == AT_ONCE:
@@ -66,7 +70,8 @@ async def _pass(source: Engine, target: Engine, room: str, last: int, *, tell: b
         elif theirs != ours:  # by what they say: an SQLite file may have blanks in it
             if not _erased(ours, theirs):
                 raise Differs(room, ours.first)
-            await patiently(partial(_tried, target.rewrite, theirs, ours))
+            if not first:
+                await patiently(partial(_tried, target.rewrite, theirs, ours))
         else:
             continue
         changed += 1

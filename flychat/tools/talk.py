@@ -68,15 +68,17 @@ def say(
 ) -> int:
     """Posts the texts, one after the other; prints what they have become. An error begins with a text's name.
 
-    A post carries the end of the room as it is known before, so that it is stored once, however late. The
-    loop runs for the posts only: between them, Ctrl-C ends the reading of the input.
+    A post carries the end of the room as it is known before, so that it is stored once, however late. (Who
+    may not read posts without it: it is tried for less time than the server knows it for.) The loop runs for
+    the posts only: between them, Ctrl-C ends the reading of the input.
     """
-    last_id, known = 0, -math.inf
+    last_id: int | None = None
+    known = -math.inf
     with asyncio.Runner() as runner:
         for name, text in texts:
             try:
                 if time.monotonic() - known > FRESH:
-                    last_id = runner.run(until_interrupted(client.position(url, room, token=token)))
+                    last_id = runner.run(until_interrupted(_end(url, room, token)))
                 posting = client.post(url, room, sender, text, last_id=last_id, token=token)
                 message = runner.run(until_interrupted(posting))
             except Misconfigured:
@@ -86,6 +88,16 @@ def say(
             print(_line(message), flush=True)
             last_id, known = message.id, time.monotonic()
     return 0
+
+
+async def _end(url: str, room: str, token: client.Token | None) -> int | None:
+    """The last id of the room; None for who may not read it, but perhaps write: a post tells."""
+    try:
+        return await client.position(url, room, token=token)
+    except client.Denied as denied:
+        if denied.code in ("unauthorized", "forbidden"):
+            return None
+        raise
 
 
 def _lines(source: BinaryIO) -> Iterator[tuple[str, str]]:

@@ -222,6 +222,15 @@ async def test_the_module_for_other_pages_may_be_imported_by_any_origin_and_what
 
 
 @pytest.mark.gen_test
+async def test_a_page_with_what_no_link_may_know_is_not_compressed_since_its_length_would_tell():
+    async with served() as chat:
+        renamed = {"Cookie": "flychat_user=ann", "Accept": BROWSER, "Accept_Encoding": "gzip"}
+        page = await ask(chat, "/room?user=bob", **renamed)
+        assert 'name="asked"' in page.body.decode()
+        assert "Content-Encoding" not in page.headers
+
+
+@pytest.mark.gen_test
 async def test_static_files_and_pages_are_compressed_for_those_who_ask_for_it():
     async with served() as chat:
         for path in [*(await asset_links(chat)), "/room?user=ann", "/room", "/a/page/that/is/not/there"]:
@@ -606,6 +615,7 @@ async def test_what_is_not_there_is_404_for_programs_and_a_page_for_browsers(pat
         assert error(await ask(chat, path)) == (404, "not_found")
         page = await ask(chat, path, Accept=BROWSER)
         assert (page.code, page.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+        assert "<title>Not Found \xb7 flychat</title>" in page.body.decode()
 
 
 @pytest.mark.gen_test
@@ -703,8 +713,9 @@ async def test_other_origins_may_neither_write_nor_read_unless_they_are_listed()
             assert response.headers["Access-Control-Expose-Headers"] == "Retry-After, X-Request-Id"
             assert "Origin" in response.headers["Vary"]
         preflight = await ask(chat, ROOM, "OPTIONS", Origin="https://friend.example")
-        assert preflight.code == 204
-        assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
+        assert (preflight.code, preflight.headers["Allow"]) == (204, "GET, HEAD, POST, OPTIONS")
+        assert preflight.headers["Access-Control-Allow-Methods"] == "GET, POST"
+        assert preflight.headers["Access-Control-Max-Age"] == "600"
         assert "Content-Type" in preflight.headers["Access-Control-Allow-Headers"]
         assert (await post(chat, content, Origin="http://evil.example")).code == 403
 

@@ -408,6 +408,24 @@ def test_a_command_says_what_is_missing(arguments, why, tmp_path):
     assert "\n" not in said
 
 
+def test_who_may_write_and_not_read_says_something_all_the_same(tmp_path):
+    keys = secret(tmp_path)
+    with running(
+        *STANDALONE, "--secret", keys, "--access", "tea=w", "--access", "staff=", cwd=tmp_path
+    ) as program:
+        say = ("say", f"{program.url}/tea", "--from", "ann")
+        assert told(*say, cwd=tmp_path, typed="one\ntwo\n") == "1 ann: one\n2 ann: two"
+        refused = told("say", f"{program.url}/staff", "--from", "ann", "hi", cwd=tmp_path, code=1)
+        assert refused == "flychat: 401 this takes a token"
+
+
+def test_a_token_that_some_proxies_may_not_take_is_made_and_said_to_be_long(tmp_path):
+    given = ("token", "--secret", secret(tmp_path), "--name", "Ann")
+    for number, said in ((1, ""), (30, "flychat: this token is long; some proxies may not take it\n")):
+        made = ran(*given, *(f"--room={n:064}=r" for n in range(number)), cwd=tmp_path)
+        assert (made.returncode, made.stderr, made.stdout.count(".")) == (0, said, 2)
+
+
 @pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])  # by which Python reads such bytes or not
 def test_a_password_that_is_no_text_is_said_to_be_none(locale, tmp_path):
     environ = environment({"LC_ALL": locale})
@@ -459,10 +477,12 @@ def test_a_link_leads_to_a_room_and_its_token_is_sent_to_nobody(tmp_path):
         (("--room", "staff=rw"), "staff"),
         (("--room", "Grüße=r", "--room", "a*=r"), "Gr%C3%BC%C3%9Fe"),
         (("--room", "a*=r", "--to", "a/b"[:1]), "a"),
+        (("--room", "a=b=rw"), "a%3Db"),
     ):
         address, token = told(*given, *more, cwd=tmp_path).split("#invite=")
         assert address == f"https://chat.example.org/{path}"
         claims = jwt.decode(token, (tmp_path / "secret").read_bytes().strip(), ["HS256"])
         assert claims["sub"] == "ann"
+        assert claims["rooms"] == dict(room.rsplit("=", 1) for room in more[1::2] if "=" in room)
         assert "name" not in claims
         assert claims["exp"] - claims["iat"] == 2 * 86_400

@@ -31,7 +31,7 @@ from flychat.config import Config
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
 from flychat.tools import arguments as given
-from flychat.tools import check, clearing, erasing, talk, terminal
+from flychat.tools import check, clearing, erasing, operator, talk, terminal
 from flychat.tools.checked import Checked
 from tests.conftest import both_pushpins
 from tests.support import rights
@@ -548,6 +548,17 @@ def test_who_asks_for_more_than_the_servers_limit_waits_and_gets_it_done(tmp_pat
 
 
 @gen_test
+async def test_who_is_over_the_servers_limit_all_the_time_is_told_in_the_end(tmp_path, monkeypatch):
+    (tmp_path / "secret").write_text(rights.KEY)
+    monkeypatch.setattr(operator, "TRIES", 2)
+    with (
+        answering(b"HTTP/1.1 429 X\r\nContent-Length: 0\r\n\r\n") as url,
+        pytest.raises(http.Later, match=r"^429 "),
+    ):
+        await operator.ask_server(url, str(tmp_path / "secret"), "/clearings/", "tea", {"room": "tea"})
+
+
+@gen_test
 async def test_what_a_server_takes_long_for_is_waited_for(tmp_path, monkeypatch):
     (tmp_path / "secret").write_text(rights.KEY)
     monkeypatch.setattr(http, "ANSWER_SECONDS", 0.05)
@@ -764,10 +775,12 @@ async def test_tail_and_say_take_their_token_from_where_nobody_else_reads_it(tmp
 
 def test_a_token_that_is_not_there_is_said_before_anything_is_asked(tmp_path):
     (tmp_path / "empty").touch()
+    (tmp_path / "other").write_bytes(b"\xff\xfe")
     for file, why in (
         ("nothing", "cannot be read: No such file"),
         (".", "Is a directory"),
         ("empty", "one word"),
+        ("other", "one word"),
     ):
         code, out, err = run("tail", "http://127.0.0.1:1/tea", "--token-file", file, cwd=tmp_path)
         assert (code, out) == (2, "")
@@ -866,10 +879,11 @@ def test_a_place_is_what_the_browser_shows():
         "http://x/staff#invite=e30.e30.e30": ("http://x", "staff"),  # to no server is this told
         "http://x/c%23": ("http://x", "c#"),
         "http://[::1]:3000/Gr%C3%BC%C3%9Fe": ("http://[::1]:3000", "Grüße"),
-        "http://x/a%2Fb%20c": None,
     }.items():
-        if meant:
-            assert given.as_place(place) == meant
+        assert given.as_place(place) == meant
+    with pytest.raises(argparse.ArgumentTypeError, match="no room"):
+        given.as_place("http://x/a%2Fb%20c")
+    assert given.as_url("http://x:1/chat/") == "http://x:1/chat", "paths are put behind it"
 
 
 def test_the_help_of_the_server_names_the_commands_and_neither_imports_the_other(tmp_path):

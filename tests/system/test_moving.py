@@ -19,6 +19,7 @@ from flychat.commits import Commit
 from flychat.errors import FlychatError
 from flychat.log import MessageLog
 from flychat.messages import Draft, wire_json
+from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import Engine, Unknown
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
@@ -171,6 +172,9 @@ NOT_IMPORTED = {
     "an empty line": ("\n" + json.dumps(LINE), "line 1: it is no object of JSON; "),
     "a gap": ("\n".join(json.dumps(LINE | {"id": id}) for id in (1, 3)), "3 comes after 1"),
     "twice": ("\n".join([json.dumps(LINE)] * 2), "1 comes after 1"),
+    "no id": (json.dumps(LINE | {"id": 0}), "line 1: id: "),
+    "an id beyond any log": (json.dumps(LINE | {"id": BEYOND_ANY_LOG}), "line 1: id: "),
+    "no removal": (json.dumps(LINE | {"text": "", "removed": 0}), "line 1: removed: "),
     "no text": (json.dumps(LINE | {"text": ""}), "line 1: text: "),
     "no date": (json.dumps(LINE | {"date": "today"}), "line 1: date: "),
     "no such day": (json.dumps(LINE | {"date": "2026-02-31T12:00:00.123Z"}), "line 1: date: "),
@@ -283,6 +287,31 @@ async def test_what_was_erased_since_it_was_copied_is_erased_in_the_copy(target)
 
 
 @pytest.mark.gen_test(timeout=60)
+async def test_what_was_erased_does_not_take_a_commit_of_another_size_with_it(target):
+    source = MemoryEngine()
+    await written(source, 1, 2)
+    await clear(source, "tea")
+    await written(target, 1, 3, text="other")
+    before = await all_of(target)
+    with pytest.raises(Differs):
+        await copying.copy_room(source, target, "tea")
+    assert await all_of(target) == before
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_nothing_is_erased_in_another_log_of_which_it_turns_out_late_that_it_is_one(target):
+    source = MemoryEngine()
+    await written(source, 1, 2, 1)
+    await clear(source, "tea")
+    await written(source, 5, 1)
+    await written(target, 1, 2, 1, 1, 1, text="other")
+    before = await all_of(target)
+    with pytest.raises(Differs):
+        await copying.copy_room(source, target, "tea")
+    assert await all_of(target) == before
+
+
+@pytest.mark.gen_test(timeout=60)
 async def test_what_a_retention_has_deleted_since_is_no_difference(target):
     source = MemoryEngine()
     await written(source, 1, 3, 2, 2)
@@ -291,6 +320,46 @@ async def test_what_a_retention_has_deleted_since_is_no_difference(target):
     await written(source, 8, 1)
     assert await copying.copy_room(source, target, "tea") == 8
     assert [first for first, _, _ in await all_of(target)] == [1, 4, 6, 8]
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_missing_in_the_store_is_told_once_and_the_rest_is_copied(target, capsys):
+    source = MemoryEngine()
+    await written(source, 1, 3, 2, 2)
+    del source.commits["tea", 4]
+    assert await copying.copy_room(source, target, "tea") == 7
+    assert await all_of(target) == await all_of(source)
+    assert capsys.readouterr().err == "flychat: messages 4 to 5 of tea are missing in the store\n"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_is_only_in_the_target_amid_the_log_is_not_passed_over(target):
+    source = MemoryEngine()
+    await written(source, 1, 3, 2, 2)
+    await copying.copy_room(source, target, "tea")
+    del source.commits["tea", 4]
+    with pytest.raises(Differs, match=r"tea: .* at id 4: "):
+        await copying.copy_room(source, target, "tea")
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_of_a_long_room_a_few_commits_are_put_at_once():
+    source, target, under_way, most = MemoryEngine(), MemoryEngine(), 0, 0
+    put = target.put
+
+    async def counted(commit: Commit) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        await put(commit)
+        under_way -= 1
+
+    target.put = counted
+    await written(source, 1, *[1] * 3 * copying.AT_ONCE)
+    await copying.copy_room(source, target, "tea")
+    assert await all_of(target) == await all_of(source)
+    assert most == copying.AT_ONCE
 
 
 OTHERS = {  # what the target has, of a source with commits 1-2, 3-5
@@ -325,6 +394,17 @@ async def test_another_log_is_not_written_to_and_the_room_is_named(name, target)
     after = await all_of(target)
     assert [each for each in after if each in before] == before
     assert all(one[0] + one[1] <= other[0] for one, other in itertools.pairwise(after)), "no overlap"
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_nothing_is_put_before_another_log_that_is_longer(target):
+    source = MemoryEngine()
+    await written(source, 1, *[1] * 2 * copying.AT_ONCE)
+    await written(target, 1000, 1, text="other")
+    before = await all_of(target)
+    with pytest.raises(Differs, match="id 1000: "):
+        await copying.copy_room(source, target, "tea")
+    assert await all_of(target) == before
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -369,6 +449,11 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
             "flychat: tea is copied and compared, up to 3",
             "flychat: 1 room copied",
         ]
+        rules = [
+            ran("export", "/rules", "--store", store, cwd=tmp_path).stdout
+            for store in ("sqlite:flychat.db", "sqlite:new.db")
+        ]
+        assert rules[0] == rules[1] != "", "also where rooms are named"
         post(program, "meanwhile", "tea")
         assert (
             ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:flychat.db", cwd=tmp_path).returncode == 2

@@ -126,3 +126,13 @@ def test_it_ends_with_1_and_without_a_word_when_nobody_reads_it(name, tmp_path, 
         with started(*arguments, cwd=tmp_path, environ=dynamo_environ, stdout=writing) as process:
             os.close(writing)
             assert (process.wait(START_SECONDS), process.stderr.read()) == (1, b"")
+
+
+def test_an_error_without_a_text_is_told_by_its_name(monkeypatch, capsys):
+    def run(_: object) -> int:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(tools, "read", lambda _: (None, run))
+    monkeypatch.setattr(tools, "prepare_log", lambda: None)
+    assert tools.main(["tail"]) == 1
+    assert capsys.readouterr().err == "flychat: ConnectionResetError\n"

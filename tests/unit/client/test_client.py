@@ -205,7 +205,16 @@ async def test_a_comment_within_a_block_does_not_end_it():
 
 @gen_test
 async def test_an_address_that_cannot_be_asked_is_not_asked_again():
-    for url in ("example.org", "ftp://example.org", "http://", "http://h:99999", "http://[", "http://a..b"):
+    for url in (
+        "example.org",
+        "ftp://example.org",
+        "http://",
+        "http://h:99999",
+        "http://[",
+        "http://a..b",
+        "http://xn--axn--",
+        "http://a\x01b",
+    ):
         with pytest.raises(Misconfigured, match="no such address"):
             await followed(url, 1)
 
