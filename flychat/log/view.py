@@ -140,8 +140,9 @@ class View:
         while first < window.oldest < oldest and not window.at_bottom:
             oldest = window.oldest
             limit = FIRST if oldest - first <= FIRST else REPLAY
+            # The window in use may be another one, if this one was shortened.
             await self._common.reader.share(
-                (self.name, "past"), partial(self._prepend, window, oldest, limit)
+                (self.name, "past", window), partial(self._prepend, window, oldest, limit)
             )
 
     async def _prepend(self, window: Window, below: int, limit: int) -> None:

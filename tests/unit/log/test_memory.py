@@ -200,6 +200,25 @@ async def test_a_shortened_window_says_of_no_draft_that_it_is_new():
 
 
 @pytest.mark.gen_test
+async def test_the_past_is_read_for_a_shortened_window_too_while_it_is_read_for_the_one_before():
+    """It was read for one of the two: who used the other was told of a reset, and nothing followed."""
+    async with opened() as (log, engine):
+        await fill(engine, "room", 200)
+        await log.plan(StreamRequest("room"))
+
+        async def shorten():
+            log._rooms["room"].shorten(0)
+
+        late, few, newest = StreamRequest("room", 0), StreamRequest("room", 190), StreamRequest("room")
+        plans = await asyncio.gather(log.plan(late), shorten(), log.plan(few), log.plan(newest))
+        assert [[m.id for m in plan.messages] for plan in plans if plan] == [
+            list(range(1, 201)),
+            list(range(191, 201)),
+            list(range(151, 201)),
+        ]
+
+
+@pytest.mark.gen_test
 async def test_a_draft_without_a_position_reads_nothing_where_the_window_was_shortened():
     """Else a busy server whose memory is full reads all rooms again and again."""
     async with opened_deep() as (log, engine):
