@@ -13,9 +13,9 @@ export function count(text) {
 }
 
 // Without the characters that nobody sees, and the server refuses: they come from pasting. And without the blank
-// lines around a text, that nobody means to send.
+// lines around a text, that nobody means to send; a run of them is looked at once, however long it is.
 export const cleaned = (text) =>
-  text.replace(/[^\P{Cc}\n\t]|\p{Cs}/gu, "").replace(/^(?:[ \t]*\n)+|(?:\n[ \t]*)+$/g, "");
+  text.replace(/[^\P{Cc}\n\t]|\p{Cs}/gu, "").replace(/^(?:[ \t]*\n)+|(?<!\n[ \t]*)(?:\n[ \t]*)+$/g, "");
 
 // On a touch screen Enter makes a line: there is no other key for it, and the button to send is as near.
 const touch = () => matchMedia("(hover: none) and (pointer: coarse)").matches;
@@ -68,7 +68,7 @@ export class Composer {
   #draw() {
     const field = this.#field;
     const counter = this.#counter;
-    const { excess, shown, step } = count(field.value);
+    const { excess, shown, step } = count(cleaned(field.value));
     const over = excess > 0;
     counter.ariaLive = step === this.#step ? "off" : "polite"; // not at every key
     this.#step = step;

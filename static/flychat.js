@@ -70,10 +70,13 @@ export const connect = (url, options) => new Connection(url, options);
 //   status       { state, until, login }: see Stream
 //   end          { reason }: the room may not be read any more
 class Connection extends EventTarget {
+  #closed = false;
+
   constructor(url, { position = null, token, provisional = true } = {}) {
     super();
     this.conversation = new Conversation(position);
     const tell = ({ kind: state, ...news }) => {
+      if (this.#closed) return; // an answer was on its way
       if (state === "event") this.#take(news);
       else if (state === "ended") this.#emit("end", news);
       else this.#emit("status", { state, ...news });
@@ -87,6 +90,7 @@ class Connection extends EventTarget {
   }
 
   close() {
+    this.#closed = true;
     this.stream.close();
   }
 

@@ -59,9 +59,9 @@ export class Outbox {
     const message = { text, date: new Date(now()).toISOString(), provisionalId: uuid() };
     const order = Math.max(Date.now(), ...this.#entries.map((entry) => entry.order + 1));
     const entry = this.#enter({ message, order });
-    this.#pend(entry);
     this.unsent.hold(message.provisionalId, () => {}); // before any other tab hears of it
     this.#save(entry);
+    this.#pend(entry); // says whether it is kept
     this.#own(entry);
   }
 

@@ -104,10 +104,12 @@ export class Signals {
   #fit() {
     const words = inWords(this.#known);
     this.#words.replaceChildren(...(words.length ? named(words) : ["Nobody else is here"]));
-    const least = 1.5 * this.#words.clientHeight; // of a name
-    const isTight = ({ scrollWidth, clientWidth }) => clientWidth < Math.min(scrollWidth, least);
+    const names = [...this.#words.children];
+    const least = 1.5 * this.#words.clientHeight; // of a long one; the others stay whole
+    const isLong = ({ scrollWidth }) => scrollWidth > least;
+    for (const name of names) name.style.flexShrink = isLong(name) ? 1 : 0;
     const { scrollWidth, clientWidth } = this.#words;
-    if (words.length && (scrollWidth > clientWidth || [...this.#words.children].some(isTight)))
-      this.#words.replaceChildren(inShort(this.#known));
+    const isTight = scrollWidth > clientWidth || names.some((name) => isLong(name) && name.clientWidth < least);
+    if (words.length && isTight) this.#words.replaceChildren(inShort(this.#known));
   }
 }

@@ -177,15 +177,16 @@ def test_texts_are_in_a_language_that_nobody_knows_and_the_page_in_english(
 
 def test_with_forced_colours_what_was_told_by_a_colour_has_an_edge(window: Open, url: str, room: str) -> None:
     post(url, room, "Bob", "hello")
+    post(url, room, "Bob", "```\ncode\n```")
     ann = window(forced_colors="active").open()
-    for place in (".status", "li .face"):
+    for place in (".status", "li .face", ".block"):
         edge = ann.page.locator(place).first.evaluate(
             "(place, part) => getComputedStyle(place, part).borderTopWidth",
             "::before" if place == ".status" else None,
         )
         assert edge == "1px", place
     ann.say("sent")
-    expect(ann.row("sent")).to_have_attribute("data-id", "2")
+    expect(ann.row("sent")).to_have_attribute("data-id", "3")
     ann.page.route("**/messages/", lambda route: route.abort())
     ann.say("waits")
     expect(ann.row("waits")).to_have_attribute("data-state", "waiting")

@@ -182,6 +182,19 @@ def test_back_from_a_room_that_was_joined_is_not_a_form_that_the_browser_has_kep
     expect(ann.status).to_have_text("Connected")
 
 
+def test_back_to_a_room_that_the_browser_has_kept_is_under_the_name_that_the_tab_has_now(
+    window: Open,
+) -> None:
+    ann = window().open()
+    ann.context.add_cookies([{"name": "flychat_user", "value": "Bob", "url": ann.url}])
+    ann.page.evaluate(
+        "() => sessionStorage.setItem('flychat:user', JSON.stringify('Bob'))"
+    )  # by the next page
+    ann.page.evaluate("() => dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    expect(ann.page.locator("summary .me")).to_have_text("Bob")
+    expect(ann.status).to_have_text("Connected")
+
+
 def test_a_slash_behind_a_room_is_taken_off(window: Open, url: str, room: str) -> None:
     ann = window()
     ann.page.goto(f"{url}{room}/?user=Ann")

@@ -150,6 +150,18 @@ def test_on_a_phone_an_own_text_ends_at_the_edge_from_whichever_side_it_is_read(
     assert [box["x"] + box["width"] for box in boxes] == [pytest.approx(360 - 12.8, abs=1)] * 2
 
 
+def test_in_landscape_what_is_in_the_way_takes_little_of_the_height(window: Open) -> None:
+    ann = window(viewport={"width": 568, "height": 320}, has_touch=True, is_mobile=True).open()
+    ann.page.route("**/messages/", lambda route: route.abort())
+    for text in ("one", "two"):
+        ann.text.fill(text)
+        ann.button("Send").click()
+    expect(ann.page.get_by_text("Your 2 messages are sent")).to_be_visible()
+    expect(ann.page.get_by_text("Next try in")).to_be_visible()
+    tops = [ann.button(name).bounding_box()["y"] for name in ("Try now", "Discard")]
+    assert tops[0] == tops[1]
+
+
 def test_enter_makes_a_line_where_there_is_a_touch_screen_only(window: Open, url: str, room: str) -> None:
     ann = window(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True).open()
     ann.text.press_sequentially("one\ntwo")

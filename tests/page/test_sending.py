@@ -123,3 +123,11 @@ def test_the_limit_is_counted_down_in_characters_as_the_server_counts(window: Op
     ann.text.press("Enter")
     expect(ann.log.locator("li[data-id='1']")).to_be_attached()
     assert ann.shown()[0]["text"] == "😀" * 4_096
+
+
+def test_blank_lines_that_are_not_sent_are_not_counted(window: Open) -> None:
+    ann = window().open()
+    ann.text.fill("\n" + "x" * 4_096 + "\n\n")
+    expect(ann.page.get_by_text("0 left")).to_be_visible()
+    ann.button("Send").click()
+    expect(ann.row("x" * 4_096)).to_have_attribute("data-id", "1")

@@ -88,6 +88,15 @@ def test_a_long_name_leaves_room_for_what_is_said_of_it(window: Open, signals: s
     assert company(ann).evaluate("line => line.scrollWidth - line.clientWidth") == 0
 
 
+def test_a_short_name_stays_whole_beside_a_long_one(window: Open, signals: str) -> None:
+    ann = window(url=signals, viewport={"width": 390, "height": 600}).open()
+    for name in ("Al", "M" * 64):
+        ann.context.request.post(f"{signals}rooms/{ann.room}/signals/", data={"from": name, "kind": "typing"})
+    expect(company(ann)).to_have_text(f"Al and {'M' * 64} are typing…")
+    cut = "name => name.scrollWidth - name.clientWidth"
+    assert [name.evaluate(cut) > 0 for name in company(ann).locator("bdi").all()] == [False, True]
+
+
 @pytest.mark.parametrize("width", [320, 390, 1000])
 def test_what_is_said_of_long_names_can_be_read_on_a_phone(window: Open, signals: str, width: int) -> None:
     names = ["Wilhelmina Constance Abernathy", "Maximilian Featherstonehaugh"]

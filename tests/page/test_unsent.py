@@ -77,6 +77,26 @@ def test_one_try_and_one_discard_for_all(window: Open, url: str, room: str) -> N
     assert sent(url, room) == ["three", "four"]
 
 
+def test_one_more_message_that_waits_is_told_once_and_rightly(window: Open) -> None:
+    ann = window().open()
+    ann.page.route(POSTS, lambda route: route.abort())
+    ann.say("one")
+    band = ann.page.locator(".band p")
+    expect(band).to_contain_text("Your message is sent")
+    band.evaluate(
+        """band => {
+            window.told = [];
+            new MutationObserver(() => told.push(band.textContent)).observe(band, { childList: true });
+        }"""
+    )
+    ann.say("two")
+    expect(band).to_contain_text("Your 2 messages are sent")
+    ann.say("three")
+    expect(band).to_contain_text("Your 3 messages are sent")
+    told = ann.page.evaluate("() => told")
+    assert [text for text in told if "Keep this page open." in text] == []
+
+
 def test_who_discards_what_waits_can_type_although_the_server_is_still_gone(
     window: Open, server: ServerProcess, room: str
 ) -> None:

@@ -41,4 +41,7 @@ test("blank lines around a text are not sent", () => {
   assert.equal(cleaned("\n \n\thello\n\nyou \n\t\n"), "\thello\n\nyou ");
   assert.equal(cleaned("  indented"), "  indented");
   assert.equal(cleaned("\u0007\n\nx\n\u0000"), "x");
+  assert.equal(cleaned("x\n \t\n \n\n"), "x");
+  const pasted = `x${"\n \n".repeat(100_000)}x`; // it would take a minute to look at every end of it
+  assert.equal(cleaned(pasted + "\n"), pasted);
 });

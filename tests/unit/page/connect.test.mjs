@@ -180,6 +180,26 @@ test("what is closed tells nothing more, though it may have come already", async
   assert.deepEqual([told, asked.length], [[["message", 1, "text 1"]], 1]);
 });
 
+test("what is closed tells nothing of an answer that comes later", async (t) => {
+  const clock = new Clock(t);
+  serve([401, 401]);
+  const room = connect(ROOM, { token: "secret" });
+  const told = listen(room);
+  room.addEventListener("status", ({ state }) => state === "waiting" && room.close());
+  await rested();
+  clock.run(60_000);
+  await rested();
+  assert.deepEqual(told, [["status", "waiting"]]);
+});
+
+test("who closes a room at a status has the position from before the event that comes with it", (t) => {
+  const { room, told } = begin(t, { position: 6 });
+  say("stream-open", {});
+  room.addEventListener("status", () => room.close());
+  say("message", message(7), 7);
+  assert.deepEqual([told.at(-1), room.position], [["status", "open"], 6]);
+});
+
 for (const status of [401, 403])
   test(`a token that is refused with ${status} is the end, at once`, async (t) => {
     const clock = new Clock(t);
