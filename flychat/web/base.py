@@ -204,7 +204,7 @@ class BaseHandler(RequestHandler):
         self.set_headers(problem.headers)
         if problem.ours and (id := self.application.failed(self.request.method, self.request.path, problem)):
             self.set_header("X-Request-Id", id)
-        self.allow_origin()
+        may_write = self.allow_origin()
         if self.answers_pages or self.accepts("text/html"):
             self.write_page(
                 "error.html",
@@ -212,7 +212,8 @@ class BaseHandler(RequestHandler):
                 title=problem.title,
                 message=problem.text,
                 room_path=self.room and self.paths.room(self.room),
-                form=self.form_again(kwargs.get("exc_info", (None, None))[1]),
+                # What a page of another origin wrote is not to be sent by a click on ours.
+                form=self.form_again(kwargs.get("exc_info", (None, None))[1]) if may_write else None,
             )
         else:
             self.write_line(problem.json)
