@@ -25,6 +25,7 @@ from ..errors import FlychatError, Invalid
 from ..messages import Draft
 from ..sse import to_json
 from .application import BaseApplication
+from .credentials import is_own
 from .listener import Connection
 from .negotiation import prefers, takes_gzip
 from .paths import Paths
@@ -262,8 +263,7 @@ class BaseHandler(RequestHandler):
             return True
         if origin == "null":  # a page of ours whose referrer is withheld; no page can write Sec-Fetch-Site
             return self.request.headers.get("Sec-Fetch-Site") == "same-origin"
-        host = self.request.host.lower()
-        return origin.lower() in (f"http://{host}", f"https://{host}")
+        return is_own(origin.lower(), self.request.host.lower(), https=self.visitor.https)
 
     def preflight(self) -> None:
         """Answers what a browser asks before a page of another origin may send something unusual."""
