@@ -13,6 +13,7 @@ Verifying takes 0.1 ms and more, and a client comes back with the same token: wh
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -76,6 +77,8 @@ class Secret:
                 jwt.encode({}, key, ALGORITHM)
         except jwt.PyJWTError:  # a public key in PEM: what is known to all keeps no secret
             raise Misconfigured("--secret must not hold keys of certificates or SSH") from None
+        if any(map(_is_object, keys)):  # an issuer's set of keys, on one line
+            raise Misconfigured("--secret must not hold keys of an issuer: these are for --jwks")
 
     @classmethod
     def of_lines(cls, data: bytes, read_at: int = 0) -> Secret:
@@ -99,6 +102,13 @@ class Secret:
 
     def sign(self, claims: Mapping[str, Any]) -> str:
         return jwt.encode(dict(claims), self.signing, ALGORITHM)
+
+
+def _is_object(key: bytes) -> bool:
+    try:
+        return isinstance(json.loads(key), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _without_end(line: bytes) -> bytes:

@@ -36,6 +36,7 @@ from . import Asked
 
 TOKEN_SECONDS = 3600
 PUBLIC = ("ES256", "RS256")  # with which a hosted proxy may sign, if not with a shared secret
+SHORTEST_DER = 64  # bytes of a public key: one of P-256 has 91
 _KEEP_ALIVE = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
 _USUAL = re.compile(r"\s*messages-([^;,\s]+); last-id=([0-9]{1,18})\s*")  # what `Grip-Last` is nearly always
 
@@ -185,9 +186,10 @@ def verifying_key(given: str | bytes) -> Any:
     """
     data = (given.encode() if isinstance(given, str) else given).strip()
     # A JWK is text; of secrets, which are random bytes, one in 256 begins with a brace.
-    if not data.startswith(b"-----BEGIN") and not (data.startswith(b"{") and data.isascii()):
+    bare = _is_der(data) or _is_der(_from_base64(data))  # a public key without its first and last line
+    if not bare and not data.startswith(b"-----BEGIN") and not (data.startswith(b"{") and data.isascii()):
         return given
-    if not has_crypto:
+    if not has_crypto and not bare:
         raise Misconfigured(
             "the verify-key of --grip-url is a public one, which takes the package cryptography: "
             "pip install 'flychat[jwks]'"
@@ -206,6 +208,23 @@ def verifying_key(given: str | bytes) -> Any:
         f"the verify-key of --grip-url is no public key for {' or '.join(PUBLIC)}: "
         "it must be PEM or JWK, behind base64:, or a shared secret"
     )
+
+
+def _is_der(data: bytes) -> bool:
+    """Whether it is one ASN.1 sequence, as keys and certificates are; what is shorter is a secret."""
+    if len(data) < SHORTEST_DER or data[0] != 0x30:
+        return False
+    size, rest = data[1], data[2:]
+    if size >= 0x80:
+        size, rest = int.from_bytes(rest[: size - 0x80]), rest[size - 0x80 :]
+    return size == len(rest)
+
+
+def _from_base64(data: bytes) -> bytes:
+    try:
+        return base64.b64decode(data)
+    except ValueError:
+        return b""
 
 
 def _is_key(value: str) -> bool:

@@ -25,6 +25,7 @@ from ..errors import FlychatError, Invalid
 from ..messages import Draft
 from ..sse import to_json
 from .application import BaseApplication
+from .credentials import is_own
 from .listener import Connection
 from .negotiation import prefers, takes_gzip
 from .paths import Paths
@@ -204,7 +205,7 @@ class BaseHandler(RequestHandler):
         self.set_headers(problem.headers)
         if problem.ours and (id := self.application.failed(self.request.method, self.request.path, problem)):
             self.set_header("X-Request-Id", id)
-        self.allow_origin()
+        may_write = self.allow_origin()
         if self.answers_pages or self.accepts("text/html"):
             self.write_page(
                 "error.html",
@@ -212,7 +213,8 @@ class BaseHandler(RequestHandler):
                 title=problem.title,
                 message=problem.text,
                 room_path=self.room and self.paths.room(self.room),
-                form=self.form_again(kwargs.get("exc_info", (None, None))[1]),
+                # What a page of another origin wrote is not to be sent by a click on ours.
+                form=self.form_again(kwargs.get("exc_info", (None, None))[1]) if may_write else None,
             )
         else:
             self.write_line(problem.json)
@@ -261,8 +263,7 @@ class BaseHandler(RequestHandler):
             return True
         if origin == "null":  # a page of ours whose referrer is withheld; no page can write Sec-Fetch-Site
             return self.request.headers.get("Sec-Fetch-Site") == "same-origin"
-        host = self.request.host.lower()
-        return origin.lower() in (f"http://{host}", f"https://{host}")
+        return is_own(origin.lower(), self.request.host.lower(), https=self.visitor.https)
 
     def preflight(self) -> None:
         """Answers what a browser asks before a page of another origin may send something unusual."""

@@ -47,6 +47,15 @@ def is_https(headers: Mapping[str, str]) -> bool:
     return headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower() == "https"
 
 
+def is_own(origin: str, host: str, *, https: bool) -> bool:
+    """Whether this origin is that of our own pages; both in small letters.
+
+    Where it is known that they come by https, a page over http is not ours: anybody on the way may have
+    written it. Where it is not known, a proxy may have seen https and not said so.
+    """
+    return origin == f"https://{host}" or (not https and origin == f"http://{host}")
+
+
 def identify(
     headers: Mapping[str, str], access: Access, now: float, *, trust_proxy: bool, cookie: str
 ) -> Identity:

@@ -143,8 +143,8 @@ class MessagesHandler(StreamHandler):
         self.write_line(b'{"messages":[%b],"lastEventId":%d%b}\n' % (messages, page.last_id, more.encode()))
 
     async def post(self, name: str) -> None:
+        room = self.room = room_name(name)  # first: a form that is refused is shown again, with its text
         self.admit_in_time()
-        room = self.room = room_name(name)
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
         self.admit(0)  # before anything is read of the body, which may take as long as all the rest
@@ -195,8 +195,8 @@ class MessagesHandler(StreamHandler):
 
     def form_again(self, error: object) -> dict[str, str] | None:
         """With its text, and to be recognised when it is sent again, unless this is what was wrong."""
-        if self.room is None or isinstance(error, errors.Forbidden) or len(self._body) > BODY_BYTES:
-            return None  # what a page of another origin wrote is not to be sent by a click on ours
+        if self.room is None or len(self._body) > BODY_BYTES:
+            return None
         with contextlib.suppress(errors.Refused):
             fields, is_form = self._read_fields()
             if is_form:
@@ -206,7 +206,7 @@ class MessagesHandler(StreamHandler):
                     form |= {"provisionalId": new_id(), "lastEventId": ""}
                 return {
                     **form,
-                    "from": sender_name(fields.get("from", "")),
+                    "from": (self.identity and self.identity.name) or sender_name(fields.get("from", "")),
                     "action": self.paths.messages(self.room),
                 }
         return None

@@ -23,6 +23,7 @@ from ..access import READ, WRITE
 from ..errors import Refused
 from ..fields import room_name
 from ..streams import OFFICIAL_PATH, RECOVERY_PATH, StreamRequest
+from .credentials import is_https, is_own
 from .negotiation import prefers
 
 # Headers that are read: here, by the visitor (x-forwarded-for), or by the hub (what a GRIP proxy sends).
@@ -205,6 +206,6 @@ def _post(room: str, headers: Mapping[str, str], host: str, body: bytes) -> Plai
     if prefers(headers.get("accept", "*/*"), "text/html", "application/json"):
         return None
     origin = headers.get("origin", "").strip(" ").lower()
-    if "origin" in headers and origin not in (f"http://{host}", f"https://{host}"):
+    if "origin" in headers and not is_own(origin, host, https=is_https(headers)):
         return None
     return PlainPost(room, headers, fields[1], body, origin)

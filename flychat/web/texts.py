@@ -80,5 +80,8 @@ def is_long(text: str) -> bool:
 
 
 def without_blank_lines(text: str) -> str:
-    """Without those around a text, that nobody means to send."""
-    return re.sub(r"\A(?:[ \t]*\n)+|(?:\n[ \t]*)+\Z", "", text)
+    """Without those around a text, that nobody means to send. In one pass, however long it is."""
+    seen = len(text) - len(text.lstrip(" \t\n"))
+    text = text[text.rfind("\n", 0, seen) + 1 :]
+    end = text.find("\n", len(text.rstrip(" \t\n")))
+    return text if end < 0 else text[:end]

@@ -840,6 +840,19 @@ async def test_what_another_origin_or_a_program_wrote_is_not_put_into_a_form_of_
 
 
 @pytest.mark.gen_test
+async def test_a_form_that_has_waited_for_too_long_is_shown_again_if_it_is_of_ours(monkeypatch):
+    def shed(_handler):
+        raise errors.Overloaded
+
+    monkeypatch.setattr(MessagesHandler, "admit_in_time", shed)
+    async with served() as chat:
+        content = {"from": "ann", "text": "secret"}
+        for origin, shown in (("http://evil.example", False), (chat.url, True)):
+            response = await post(chat, content, kind=FORM, Accept=BROWSER, Origin=origin)
+            assert (response.code, b"secret" in response.body) == (503, shown)
+
+
+@pytest.mark.gen_test
 async def test_a_failure_promises_that_nothing_is_sent_twice_only_where_it_is_recognised():
     async with served() as chat:
         chat.application.chat.post = raising(errors.Unavailable())

@@ -14,7 +14,7 @@ from flychat.config import Config
 from flychat.errors import Misconfigured
 from tests.support.asking import BROWSER, FORM, JSON
 from tests.support.modes import Place, standing
-from tests.support.rights import KEY, STAFF, ask, bearer, code, options, token
+from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, token
 
 gen_test = pytest.mark.gen_test(timeout=60)
 HASH = hashed("open sesame")
@@ -122,6 +122,42 @@ async def test_what_is_no_token_or_comes_from_elsewhere_begins_no_session(tmp_pa
             assert code(await session(chat, {"token": token()}, Origin=origin)) == (403, "forbidden")
             assert code(await ask(chat, "/session", "DELETE", Origin=origin)) == (403, "forbidden")
         assert code(await session(chat, {"token": "x" * 70_000})) == (413, "too_large")
+
+
+@gen_test
+async def test_a_page_over_http_of_a_site_that_is_on_https_is_none_of_its_own(tmp_path):
+    """Whoever is on the way can write such a page, and could have somebody enter as somebody else."""
+    async with standing("standalone", tmp_path, *options(tmp_path, "--trust-proxy")) as chat:
+        ours = chat.url.rstrip("/")
+        for origin, proto, status in (
+            (ours, "https", 403),
+            (ours, "http, https", 403),
+            (ours.replace("http", "https"), "https", 200),
+            (ours, "http", 200),
+            (ours, "https, http", 200),
+        ):
+            answer = await session(chat, {"token": token()}, Origin=origin, X_Forwarded_Proto=proto)
+            assert (answer.code, "Set-Cookie" in answer.headers) == (status, status == 200)
+            for kind in (FORM, JSON):
+                posted = await post(chat, "tea", kind=kind, Origin=origin, X_Forwarded_Proto=proto)
+                assert posted.code == status
+    async with standing("standalone", tmp_path, *options(tmp_path)) as chat:
+        answer = await session(
+            chat, {"token": token()}, Origin=chat.url.rstrip("/"), X_Forwarded_Proto="https"
+        )
+        assert answer.code == 200, "nobody is trusted to know"
+
+
+@gen_test
+async def test_a_form_of_who_has_another_name_by_now_is_shown_again_with_its_text(tmp_path):
+    """The page was opened before its reader signed in, in another tab."""
+    async with standing("standalone", tmp_path, *options(tmp_path)) as chat:
+        signed = {"Cookie": f"flychat={token(name='Ann')}", "Origin": chat.url.rstrip("/")}
+        refused = await post(chat, "tea", "long thought about", FORM, Accept=BROWSER, **signed)
+        assert refused.code == 403
+        page = refused.body.decode()
+        assert "long thought about</textarea>" in page
+        assert '<input type="hidden" name="from" value="Ann"' in page
 
 
 @gen_test

@@ -202,7 +202,7 @@ NOT_RUN = {
     ".venv/bin/python -m flychat rooms --store sqlite:flychat.db": STOPPED,
     ".venv/bin/python -m flychat export tea --store sqlite:flychat.db": STOPPED,
     ".venv/bin/python -m flychat clear tea --store sqlite:flychat.db": STOPPED,
-    "head -c 32 /dev/urandom | base64 > secret": ACCESS,
+    "(umask 077; head -c 32 /dev/urandom | base64 > secret)": ACCESS,
     ".venv/bin/python -m flychat --standalone --secret secret --access 'staff*='": ACCESS,
     ".venv/bin/python -m flychat token --secret secret --name Ann --room 'staff=rw' --link http://127.0.0.1:3000": ACCESS,
     ".venv/bin/python -m flychat revoke Ann --url http://127.0.0.1:3000 --secret secret": ACCESS,

@@ -164,14 +164,14 @@ ALLOWED = {
     "web.credentials": PURE | {"access.gate"},
     "web.visitor": PURE | {"hub", "web.credentials"},
     **dict.fromkeys(("web.problems", "web.forms"), PURE),
-    "web.plain": PURE | {"web.negotiation"},
+    "web.plain": PURE | {"web.credentials", "web.negotiation"},
     "web.posted": PURE,
     "web.application": PURE
     | {"access.gate", "access.keeper", "chat", "hub", "seldom", "packaged"}
     | {"web.credentials", "web.paths", "web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.base": PURE
-    | {"chat", "web.application", "web.listener", "web.negotiation", "web.paths", "web.posted"}
-    | {"web.problems", "web.rate", "web.shedding", "web.visitor"},
+    | {"chat", "web.application", "web.credentials", "web.listener", "web.negotiation", "web.paths"}
+    | {"web.posted", "web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.removals": PURE | {"web.rights"},
     "web.rights": PURE | {"web.base", "web.credentials"},
     "web.messages": PURE

@@ -168,11 +168,19 @@ def test_a_key_is_the_bytes_of_its_line():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\n\n", b"short\n", b"a" * 32 + b"\nshort\n", b"ssh-rsa " + b"A" * 40]
+    "data",
+    [
+        *(b"", b"\n\n", b"short\n", b"a" * 32 + b"\nshort\n", b"ssh-rsa " + b"A" * 40),
+        b'{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}\n',
+    ],
 )
 def test_keys_that_are_none_or_short_or_known_to_all_are_refused(data):
     with pytest.raises(Misconfigured):
         Secret.of_lines(data)
+
+
+def test_a_key_may_look_like_an_object_and_be_none():
+    assert Secret.of_lines(b"{" + b"a" * 40 + b"\n").verify
 
 
 def test_a_token_that_is_made_here_is_read_as_it_was_meant():

@@ -102,6 +102,19 @@ def test_a_public_key_is_one_in_any_form_and_never_taken_for_a_secret(algorithm)
 
 
 @pytest.mark.parametrize("algorithm", PUBLIC)
+def test_a_public_key_without_its_armour_is_refused_and_not_taken_for_a_secret_either(algorithm):
+    key = PRIVATE[algorithm].public_key()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    body = b"".join(pem.splitlines()[1:-1])
+    for shown in (der, body, body.decode(), b"\n" + body + b"\n"):
+        with pytest.raises(Misconfigured, match="no public key"):
+            verifying_key(shown)
+    for secret in (b"0" + der[1:-1], der[:63], b"0" * 64, b"0\x80" + bytes(90)):
+        assert verifying_key(secret) == secret
+
+
+@pytest.mark.parametrize("algorithm", PUBLIC)
 def test_a_private_key_is_refused(algorithm):
     key = PRIVATE[algorithm]
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
