@@ -45,7 +45,7 @@ class Passes:
         self._carried[held] = (room, pass_)
         self._by_id.setdefault(pass_.id, {})[held] = None
         heapq.heappush(self._expiring, (pass_.expires, next(self._number), held))
-        self._judge([held])  # it may have been revoked while the plan was made
+        self._judge([held], time.time())  # it may have been revoked while the plan was made
 
     def forget(self, held: Connection) -> None:
         """The hold has ended."""
@@ -62,25 +62,25 @@ class Passes:
 
     def recheck(self, id: str | None) -> None:
         """Ends the holds of this pass, or of any, that have no right any more."""
-        self._judge(list(self._carried if id is None else self._by_id.get(id, ())))
+        self._judge(list(self._carried if id is None else self._by_id.get(id, ())), time.time())
 
     def tick(self) -> None:
         """Ends the holds that have expired. To be called now and then."""
-        due = []
-        while self._expiring and self._expiring[0][0] <= time.time():
+        now, due = time.time(), []
+        while self._expiring and self._expiring[0][0] <= now:
             due.append(heapq.heappop(self._expiring)[2])
-        self._judge(due)
+        self._judge(due, now)  # which is the only time: the clock may be set back before the last one's turn
 
-    def _judge(self, holds: list[Connection], at: int = 0) -> None:
+    def _judge(self, holds: list[Connection], now: float, at: int = 0) -> None:
         """A slice of them at once, the others when the loop has had its turn."""
         for held in holds[at : at + SLICE]:
-            if held in self._carried and (why := self.ended(*self._carried[held], time.time())):
+            if held in self._carried and (why := self.ended(*self._carried[held], now)):
                 if why == UNSURE:  # without a word: it may come back
                     self._connections.cut(held, why)
                 else:
                     let_go(self._connections, held, stream_end(why).encode(), why)
         if at + SLICE < len(holds):
-            asyncio.get_running_loop().call_soon(self._judge, holds, at + SLICE)
+            asyncio.get_running_loop().call_soon(self._judge, holds, now, at + SLICE)
 
 
 def let_go(connections: Connections, held: Connection, words: bytes, why: str) -> None:

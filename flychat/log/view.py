@@ -140,10 +140,12 @@ class View:
         while first < window.oldest < oldest and not window.at_bottom:
             oldest = window.oldest
             limit = FIRST if oldest - first <= FIRST else REPLAY
-            # The window in use may be another one, if this one was shortened.
-            await self._common.reader.share(
-                (self.name, "past", window), partial(self._prepend, window, oldest, limit)
-            )
+            # Of this window: the room has another one if it was shortened meanwhile.
+            await self._common.reader.share((window, "past"), partial(self._read_past, window, limit))
+
+    async def _read_past(self, window: Window, limit: int) -> None:
+        # Where it ends now: the reading before this one may have moved that since this was asked for.
+        await self._prepend(window, window.oldest, limit)
 
     async def _prepend(self, window: Window, below: int, limit: int) -> None:
         common = self._common

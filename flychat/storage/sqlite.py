@@ -146,8 +146,10 @@ class SqliteEngine:
         self._db.execute("SELECT seq FROM log LIMIT 1").fetchone()
 
     async def rewrite(self, old: Commit, new: Commit) -> None:
-        await self._worker.put((new, old))
-        await self._overwrite()
+        try:
+            await self._worker.put((new, old))
+        finally:  # though it failed it may be done, by this try or by an earlier one
+            await self._overwrite()
 
     async def delete(self, commit: Commit) -> None:
         if not await self._idle(self._delete, commit):

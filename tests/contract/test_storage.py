@@ -594,6 +594,27 @@ async def test_what_was_erased_while_the_disk_fails_leaves_both_files_when_it_wo
     assert b"a secret" not in in_files(tmp_path)
 
 
+@gen_test
+async def test_what_was_erased_without_an_answer_leaves_both_files_before_it_is_said_to_be_gone(
+    sqlite, tmp_path, monkeypatch
+):
+    """A disk that is slow: whoever tries again is told Taken, finds it erased, and has nothing to do."""
+    put = sqlite._worker.put
+
+    async def unanswered(change):
+        await put(change)
+        raise Unknown("the disk does not answer")
+
+    await sqlite.put(old := commit(1, text="a secret " * 900))
+    monkeypatch.setattr(sqlite._worker, "put", unanswered)
+    with pytest.raises(Unknown):
+        await sqlite.rewrite(old, old.emptied())
+    monkeypatch.undo()
+    with pytest.raises(Taken):
+        await sqlite.rewrite(old, old.emptied())
+    assert b"a secret" not in in_files(tmp_path)
+
+
 def _raise(error: Exception) -> None:
     raise error
 

@@ -812,6 +812,14 @@ LINES = [
     ),
     (
         line(
+            "deepen_any_window",
+            "Who reads more of the past for a window that is used no more does it for all who come then.",
+            *(View, "deepen", '(window, "past")', '(self.name, "past")'),
+        ),
+        "unit/log/test_cold.py::test_a_room_that_was_made_smaller_while_its_past_was_read_is_read_for_who_comes_then",
+    ),
+    (
+        line(
             "let_the_held_leave_as_others_do",
             "A room with held streams leaves as soon as a room that nobody holds.",
             *(Rooms, "_line_up", "if room.name in self._held", "if False"),

@@ -118,6 +118,19 @@ async def test_many_are_judged_some_in_each_turn_of_the_loop(monkeypatch, holds)
     assert len(holds.judged) == judged
 
 
+@pytest.mark.gen_test
+async def test_all_that_expire_together_end_though_the_clock_is_set_back_meanwhile(monkeypatch, holds):
+    monkeypatch.setattr(passes_module, "SLICE", 2)
+    for _ in range(3):
+        holds.carry("ann", NOW + 10)
+    holds.passes.ended = lambda room, pass_, now: "expired" if pass_.expires <= now else None
+    holds.now = NOW + 10.5
+    holds.passes.tick()
+    holds.now = NOW + 9.5
+    await asyncio.sleep(0)
+    assert len(holds.cuts) == 3
+
+
 def test_holds_that_come_and_go_leave_nothing_behind(monkeypatch, holds):
     monkeypatch.setattr(passes_module, "SLICE", 2)
     first, *staying = (holds.carry("ann", NOW + seconds) for seconds in (1, 50, 2, 60, 70, 30))

@@ -163,6 +163,53 @@ async def test_those_who_need_little_and_much_of_the_past_at_once_are_each_given
 
 
 @pytest.mark.gen_test
+async def test_who_shares_a_reading_of_the_past_that_was_asked_for_before_another_ended_is_given_all():
+    async with opened("long") as engine:
+        log, before, begun, go = fresh(engine), engine.before, asyncio.Event(), asyncio.Event()
+
+        async def slow(*asked):
+            begun.set()
+            await go.wait()
+            return await before(*asked)
+
+        await log.plan(StreamRequest("room", REPLAY + 200))
+        engine.before = slow
+        first = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 150)))
+        await begun.wait()
+        second = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 140)))
+        await asyncio.sleep(0)  # it has the next reading, which has to wait for that
+        go.set()
+        await first
+        third = await log.plan(StreamRequest("room", 300))
+        assert [len(plan.messages) for plan in (await first, await second, third)] == [50, 60, 900]
+        assert not third.opening[1:], "no reset"
+
+
+@pytest.mark.gen_test
+async def test_a_room_that_was_made_smaller_while_its_past_was_read_is_read_for_who_comes_then():
+    async with opened("long") as engine:
+        log, before, begun, go = fresh(engine), engine.before, asyncio.Event(), asyncio.Event()
+
+        async def slow(*asked):
+            begun.set()
+            await go.wait()
+            return await before(*asked)
+
+        await log.plan(StreamRequest("room", REPLAY + 200))
+        engine.before = slow
+        first = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 150)))
+        await begun.wait()
+        second = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 140)))
+        await asyncio.sleep(0)
+        log._rooms["room"].shorten(0)
+        third = asyncio.ensure_future(log.plan(StreamRequest("room", 300)))
+        await asyncio.sleep(0)
+        go.set()
+        plans = await asyncio.gather(first, second, third)
+        assert [len(plan.messages) for plan in plans] == [50, 60, 900]
+
+
+@pytest.mark.gen_test
 async def test_who_comes_while_a_cold_room_is_read_has_it_read_no_second_time():
     """In a storm the clients of a room come one after the other."""
     async with opened() as engine:
