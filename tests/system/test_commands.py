@@ -611,6 +611,19 @@ def test_no_program_of_ours_fails_at_a_stdout_that_is_ascii(tmp_path):
     assert (code, err, json.loads(out)["text"]) == (0, "", "\U0001f680 \u2028")
 
 
+def test_what_is_exported_in_latin_1_is_json_and_can_be_imported(tmp_path):
+    latin, store = {"PYTHONIOENCODING": "latin-1"}, ("--store", "sqlite:chat.db")
+    with running("--standalone", "--port", "0", *store, cwd=tmp_path) as program:
+        room = f"{program.url}/Gr%C3%BC%C3%9Fe"
+        assert run("say", room, "Gr\xfc\xdfe \U0001f680", cwd=tmp_path)[0] == 0
+        followed = run("tail", room, "--json", "--count", "1", cwd=tmp_path, **latin)[1]
+        assert json.loads(followed)["text"] == "Gr\xfc\xdfe \U0001f680"
+    (tmp_path / "all").write_text(run("export", "--all", *store, cwd=tmp_path, **latin)[1])
+    assert run("import", "--all", "all", "--store", "sqlite:new.db", cwd=tmp_path)[0] == 0
+    told = [run("export", "--all", "--store", f"sqlite:{name}.db", cwd=tmp_path) for name in ("chat", "new")]
+    assert told[0] == told[1]
+
+
 def test_bytes_that_are_no_utf8_end_say_after_what_came_before_them(tmp_path):
     with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
         room = f"{program.url}/tea"
