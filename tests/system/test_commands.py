@@ -31,7 +31,7 @@ from flychat.config import Config
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
 from flychat.tools import arguments as given
-from flychat.tools import check, clearing, erasing, operator, talk, terminal
+from flychat.tools import check, check_page, clearing, erasing, operator, talk, terminal
 from flychat.tools.checked import Checked
 from tests.conftest import both_pushpins
 from tests.support import rights
@@ -824,6 +824,16 @@ def test_a_full_disk_is_one_line(tmp_path):
             stderr=subprocess.PIPE,
         )
     assert (ended.returncode, ended.stderr) == (1, b"flychat: [Errno 28] No space left on device\n")
+
+
+def test_an_origin_is_as_browsers_send_it():
+    for page, origin in {
+        "http://x:80/tea": "http://x",
+        "https://x:443/tea": "https://x",
+        "https://x:80/tea": "https://x:80",
+        "http://[::1]:3000/tea": "http://[::1]:3000",
+    }.items():
+        assert check_page._origin(page) == origin
 
 
 def test_a_room_that_cannot_be_is_not_checked(tmp_path):
