@@ -28,6 +28,7 @@ import pytest
 from flychat import tools
 from flychat.client import Signal, http
 from flychat.config import Config
+from flychat.fields import REMOVES
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
 from flychat.tools import arguments as given
@@ -545,6 +546,17 @@ def test_who_asks_for_more_than_the_servers_limit_waits_and_gets_it_done(tmp_pat
         given = ("erase", "--user", "ann", "--room", "tea", "--url", url, "--secret", "secret")
         code, out, _ = run(*given, cwd=tmp_path)
     assert (code, out) == (0, "flychat: 3 messages of ann are erased\n")
+
+
+def test_many_messages_are_removed_in_parts_and_each_once(tmp_path):
+    (tmp_path / "secret").write_text(rights.KEY)
+    ids = [str(id) for id in (*range(1, REMOVES + 2), 1, 2)]
+    with answering(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"id":7}') as url:
+        done = run("remove", "tea", *ids, "--url", url, "--secret", "secret", cwd=tmp_path)
+    assert done[:2] == (
+        0,
+        f"flychat: {REMOVES} messages are removed, by message 7\nflychat: 1 message is removed, by message 7\n",
+    )
 
 
 @gen_test
