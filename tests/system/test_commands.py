@@ -12,6 +12,7 @@ import json
 import os
 import pty
 import re
+import select
 import shlex
 import signal
 import socket
@@ -22,6 +23,7 @@ import unicodedata
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -815,6 +817,21 @@ def test_a_token_that_is_not_there_is_said_before_anything_is_asked(tmp_path):
     assert (code, err) == (2, "flychat: the token must be one word of ASCII\n")
     assert "two words" not in err
     assert run("say", "http://127.0.0.1:1/tea", "a", "--token", "secret", cwd=tmp_path)[0] == 2
+
+
+@gen_test
+async def test_a_terminal_at_which_somebody_types_is_looked_at_once(monkeypatch):
+    poll, looked = select.poll, []
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(select, "poll", lambda: looked.append(1) or poll())
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(fileno=ours.fileno))
+    with ours, theirs, terminal.while_read():
+        theirs.send(b"x")
+        while not looked:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert len(looked) == 1
 
 
 def test_tail_of_no_message_prints_none(tmp_path):
