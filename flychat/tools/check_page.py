@@ -74,10 +74,10 @@ class Loaded(HTMLParser):
 def _address(page: str, link: str) -> str:
     """Where the link of a page leads to; "" if it is none."""
     try:
-        address = urljoin(page, link)
-        return address if urlsplit(address).port != 0 else ""
+        _origin(address := urljoin(page, link))
     except ValueError:
         return ""
+    return address
 
 
 async def _file(page: str, name: str) -> str:

@@ -40,13 +40,17 @@ def told(text: str) -> str:
 
 
 def json_line(value: dict[str, Any]) -> str:
-    """JSON on one line, in which what steers a terminal is escaped."""
-    return _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", to_json(value))
+    """JSON on one line, in which what steers a terminal is escaped.
+
+    Where stdout is not UTF-8, as JSON is, so is all that is not ASCII: or else no export could be imported.
+    """
+    line = _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", to_json(value))
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return line if codecs.lookup(encoding).name == "utf-8" else line.encode("ascii", "flychat").decode()
 
 
 def prepare_output() -> None:
     """Has stdout take every text."""
-    codecs.register_error("flychat", _escaped)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="flychat")
 
@@ -67,6 +71,9 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4)), error.end
+
+
+codecs.register_error("flychat", _escaped)
 
 
 def abandon_output() -> None:

@@ -1769,6 +1769,29 @@ async def test_ends_are_given_from_the_oldest_commit_on_until_another_process_is
 
 
 @gen_test
+async def test_ends_are_given_in_a_room_by_one_task_at_a_time(dynamo, dynamo_environ):
+    from flychat.storage.dynamodb import DynamoEngine
+
+    table = (await dynamo(dynamo_environ))._table
+    engine = await DynamoEngine.open(table, dynamo_environ, retention=9.0)
+    asked, both_put = [], asyncio.Event()
+
+    async def update(item, *change):
+        await both_put.wait()
+        asked.append(int(item["seq"]["N"]))
+        return True
+
+    engine._update = update
+    for first in (1, 2, 3):
+        await engine.put(commit(first))
+    [task] = engine._ending.values()
+    both_put.set()
+    await task
+    assert asked == [1]
+    await engine.close()
+
+
+@gen_test
 async def test_a_commit_costs_one_call_and_so_do_the_usual_reads(proxied, dynamo):
     proxy, environ = proxied
     engine = await dynamo(environ)

@@ -12,6 +12,7 @@ import json
 import os
 import pty
 import re
+import select
 import shlex
 import signal
 import socket
@@ -22,16 +23,18 @@ import unicodedata
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from flychat import tools
 from flychat.client import Signal, http
 from flychat.config import Config
+from flychat.fields import REMOVES
 from flychat.messages import Message, wire_json
 from flychat.sse import Event
 from flychat.tools import arguments as given
-from flychat.tools import check, clearing, erasing, operator, talk, terminal
+from flychat.tools import check, check_page, clearing, erasing, operator, talk, terminal
 from flychat.tools.checked import Checked
 from tests.conftest import both_pushpins
 from tests.support import rights
@@ -547,6 +550,17 @@ def test_who_asks_for_more_than_the_servers_limit_waits_and_gets_it_done(tmp_pat
     assert (code, out) == (0, "flychat: 3 messages of ann are erased\n")
 
 
+def test_many_messages_are_removed_in_parts_and_each_once(tmp_path):
+    (tmp_path / "secret").write_text(rights.KEY)
+    ids = [str(id) for id in (*range(1, REMOVES + 2), 1, 2)]
+    with answering(b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"id":7}') as url:
+        done = run("remove", "tea", *ids, "--url", url, "--secret", "secret", cwd=tmp_path)
+    assert done[:2] == (
+        0,
+        f"flychat: {REMOVES} messages are removed, by message 7\nflychat: 1 message is removed, by message 7\n",
+    )
+
+
 @gen_test
 async def test_who_is_over_the_servers_limit_all_the_time_is_told_in_the_end(tmp_path, monkeypatch):
     (tmp_path / "secret").write_text(rights.KEY)
@@ -609,6 +623,19 @@ def test_no_program_of_ours_fails_at_a_stdout_that_is_ascii(tmp_path):
         assert run("say", f"{program.url}/tea", "\U0001f680 \u2028", cwd=tmp_path, **ascii)[0] == 0
     code, out, err = run("export", "tea", "--store", store, cwd=tmp_path, **ascii)
     assert (code, err, json.loads(out)["text"]) == (0, "", "\U0001f680 \u2028")
+
+
+def test_what_is_exported_in_latin_1_is_json_and_can_be_imported(tmp_path):
+    latin, store = {"PYTHONIOENCODING": "latin-1"}, ("--store", "sqlite:chat.db")
+    with running("--standalone", "--port", "0", *store, cwd=tmp_path) as program:
+        room = f"{program.url}/Gr%C3%BC%C3%9Fe"
+        assert run("say", room, "Gr\xfc\xdfe \U0001f680", cwd=tmp_path)[0] == 0
+        followed = run("tail", room, "--json", "--count", "1", cwd=tmp_path, **latin)[1]
+        assert json.loads(followed)["text"] == "Gr\xfc\xdfe \U0001f680"
+    (tmp_path / "all").write_text(run("export", "--all", *store, cwd=tmp_path, **latin)[1])
+    assert run("import", "--all", "all", "--store", "sqlite:new.db", cwd=tmp_path)[0] == 0
+    told = [run("export", "--all", "--store", f"sqlite:{name}.db", cwd=tmp_path) for name in ("chat", "new")]
+    assert told[0] == told[1]
 
 
 def test_bytes_that_are_no_utf8_end_say_after_what_came_before_them(tmp_path):
@@ -792,6 +819,21 @@ def test_a_token_that_is_not_there_is_said_before_anything_is_asked(tmp_path):
     assert run("say", "http://127.0.0.1:1/tea", "a", "--token", "secret", cwd=tmp_path)[0] == 2
 
 
+@gen_test
+async def test_a_terminal_at_which_somebody_types_is_looked_at_once(monkeypatch):
+    poll, looked = select.poll, []
+    ours, theirs = socket.socketpair()
+    monkeypatch.setattr(select, "poll", lambda: looked.append(1) or poll())
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(fileno=ours.fileno))
+    with ours, theirs, terminal.while_read():
+        theirs.send(b"x")
+        while not looked:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert len(looked) == 1
+
+
 def test_tail_of_no_message_prints_none(tmp_path):
     assert run("tail", "http://127.0.0.1:1/tea", "--count", "0", cwd=tmp_path) == (0, "", "")
 
@@ -811,6 +853,16 @@ def test_a_full_disk_is_one_line(tmp_path):
             stderr=subprocess.PIPE,
         )
     assert (ended.returncode, ended.stderr) == (1, b"flychat: [Errno 28] No space left on device\n")
+
+
+def test_an_origin_is_as_browsers_send_it():
+    for page, origin in {
+        "http://x:80/tea": "http://x",
+        "https://x:443/tea": "https://x",
+        "https://x:80/tea": "https://x:80",
+        "http://[::1]:3000/tea": "http://[::1]:3000",
+    }.items():
+        assert check_page._origin(page) == origin
 
 
 def test_a_room_that_cannot_be_is_not_checked(tmp_path):

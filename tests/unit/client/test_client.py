@@ -220,6 +220,26 @@ async def test_an_address_that_cannot_be_asked_is_not_asked_again():
 
 
 @gen_test
+async def test_pauses_begin_anew_after_a_connection_that_told_something(monkeypatch):
+    failures = []
+    monkeypatch.setattr(client, "_pause", lambda base, number: failures.append(number) or 0.0)
+    away = b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n"
+    answers = [away, away, streamed(OPEN), away, streamed(OPEN, official(message(1)))]
+    async with Scripted(answers) as server:
+        await followed(server.url, 1)
+    assert failures == [0, 1, 0, 1], "the third one is counted from the connection that was open"
+
+
+def test_a_pause_is_bounded_however_often_it_has_failed():
+    assert client.LONGEST_PAUSE / 2 <= client._pause(1.0, 5000) <= client.LONGEST_PAUSE
+
+
+@pytest.mark.parametrize("believed", [False, True])
+def test_a_certificate_is_doubted_only_before_the_address_was_believed(believed):
+    assert http.is_final(ssl.SSLCertVerificationError(), believed=believed) is not believed
+
+
+@gen_test
 async def test_a_position_that_is_none_is_refused_before_anything_is_asked():
     for position in (-1, "5", True):
         with pytest.raises(Invalid, match="last_id: must be a whole number"):
