@@ -141,9 +141,11 @@ class View:
             oldest = window.oldest
             limit = FIRST if oldest - first <= FIRST else REPLAY
             # The window in use may be another one, if this one was shortened.
-            await self._common.reader.share(
-                (self.name, "past", window), partial(self._prepend, window, oldest, limit)
-            )
+            await self._common.reader.share((self.name, "past", window), partial(self._deepen, window, limit))
+
+    async def _deepen(self, window: Window, limit: int) -> None:
+        """For all who wait: from where the window is when it begins, for others may have read meanwhile."""
+        await self._prepend(window, window.oldest, limit)
 
     async def _prepend(self, window: Window, below: int, limit: int) -> None:
         common = self._common
