@@ -219,6 +219,48 @@ async def test_the_past_is_read_for_a_shortened_window_too_while_it_is_read_for_
 
 
 @pytest.mark.gen_test
+async def test_who_joins_a_reading_of_the_past_that_waits_for_its_turn_is_given_all_that_he_missed(
+    monkeypatch,
+):
+    """It read what had been read meanwhile, and what it was joined for was told as a reset."""
+    async with opened(most_bytes=8 << 20) as (log, engine):
+        await fill(engine, "room", 1000)
+        await log.plan(StreamRequest("room"))
+        begun, go_on, before, turns = asyncio.Event(), asyncio.Event(), engine.before, log._reader._turns
+
+        async def slow(*asked):
+            begun.set()
+            await go_on.wait()
+            for _ in range(10):  # turns of the loop, as a real store takes
+                await asyncio.sleep(0)
+            return await before(*asked)
+
+        async def others_take_all_turns():
+            for _ in range(engine.reads):
+                await turns.acquire()
+
+        monkeypatch.setattr(engine, "before", slow)
+        near = asyncio.create_task(log.plan(StreamRequest("room", 890)))
+        await begun.wait()
+        far = asyncio.create_task(log.plan(StreamRequest("room", 100)))
+        others = asyncio.create_task(others_take_all_turns())
+        await asyncio.sleep(0)
+        go_on.set()
+        plans = [await near]
+        await others
+        joins = asyncio.create_task(log.plan(StreamRequest("room", 500)))
+        await asyncio.sleep(0)
+        for _ in range(engine.reads):
+            turns.release()
+        plans += [await far, await joins]
+        assert [[m.id for m in plan.messages] for plan in plans] == [
+            list(range(891, 1001)),
+            list(range(101, 1001)),
+            list(range(501, 1001)),
+        ]
+
+
+@pytest.mark.gen_test
 async def test_a_draft_without_a_position_reads_nothing_where_the_window_was_shortened():
     """Else a busy server whose memory is full reads all rooms again and again."""
     async with opened_deep() as (log, engine):
