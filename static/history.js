@@ -42,7 +42,7 @@ export class History {
     return this.#load("", (messages) => this.log.replace(messages));
   }
 
-  // Those before and after a message, in place of what is shown, if it is there. Gives whether that is known.
+  // Those before and after a message, in place of what is shown, if it is there; false after a failure.
   around(id) {
     this.#loading = false;
     const use = (messages) => messages.some((message) => message.id === id) && this.log.replace(messages);
