@@ -18,8 +18,7 @@ function keepsName({ user, named: given }) {
   const named = asked || given !== undefined;
   const before = recall(tab, "user", user) || user;
   remember(tab, "user", user);
-  const isOld = () => recall(tab, "user", user) !== user;
-  addEventListener("pageshow", ({ persisted }) => persisted && isOld() && location.reload()); // kept from before that
+  addEventListener("pageshow", () => recall(tab, "user", user) !== user && location.reload()); // it was kept since
   const address = () => location.pathname + `?${query}`.replace(/^\?$/, "") + location.hash;
   if (asked && takesCookies()) {
     for (const field of ["user", "asked"]) query.delete(field);

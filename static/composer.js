@@ -13,7 +13,7 @@ export function count(text) {
 }
 
 // Without the characters that nobody sees, and the server refuses: they come from pasting. And without the blank
-// lines around a text, that nobody means to send; a run of them is looked at once, however long it is.
+// lines around a text, that nobody means to send, in linear time.
 export const cleaned = (text) =>
   text.replace(/[^\P{Cc}\n\t]|\p{Cs}/gu, "").replace(/^(?:[ \t]*\n)+|(?<!\n[ \t]*)(?:\n[ \t]*)+$/g, "");
 

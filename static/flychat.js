@@ -70,13 +70,10 @@ export const connect = (url, options) => new Connection(url, options);
 //   status       { state, until, login }: see Stream
 //   end          { reason }: the room may not be read any more
 class Connection extends EventTarget {
-  #closed = false;
-
   constructor(url, { position = null, token, provisional = true } = {}) {
     super();
     this.conversation = new Conversation(position);
     const tell = ({ kind: state, ...news }) => {
-      if (this.#closed) return; // an answer was on its way
       if (state === "event") this.#take(news);
       else if (state === "ended") this.#emit("end", news);
       else this.#emit("status", { state, ...news });
@@ -90,7 +87,7 @@ class Connection extends EventTarget {
   }
 
   close() {
-    this.#closed = true;
+    this.stream.tell = () => {}; // of an answer that is on its way
     this.stream.close();
   }
 

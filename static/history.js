@@ -1,11 +1,12 @@
 import { byId } from "./dom.js";
 import { ask, patience } from "./server.js";
-import { pause } from "./timer.js";
+import { pause, Timer } from "./timer.js";
 
 const PAGE = 100; // messages that are asked for at once
 const NEAR = 400; // pixels to the end of the rows, from which on more are loaded
 const REST = 500; // ms without scrolling, before they are shown: what is under a finger must not move
 const AFTER_FAILURE = 5_000; // ms, before scrolling loads again
+const TOLD = 10_000; // ms that a failure is told
 
 // Older messages on the way up, and newer ones on the way back down.
 export class History {
@@ -13,6 +14,7 @@ export class History {
   #loading = false;
   #scrolled = 0;
   #failed = -Infinity;
+  #told = new Timer();
   #button = byId("older");
   #note = byId("history-note");
 
@@ -40,7 +42,7 @@ export class History {
     return this.#load("", (messages) => this.log.replace(messages));
   }
 
-  // Those before and after a message, in place of what is shown, if it is there. Gives whether that is known.
+  // Those before and after a message, in place of what is shown, if it is there; false after a failure.
   around(id) {
     this.#loading = false;
     const use = (messages) => messages.some((message) => message.id === id) && this.log.replace(messages);
@@ -55,6 +57,7 @@ export class History {
 
   async #get(query, use, patient) {
     const { resets } = this.log;
+    this.#told.stop();
     try {
       const messages = await this.#ask(query);
       for (let left; patient && (left = this.#scrolled + REST - performance.now()) > 0; ) await pause(left);
@@ -65,6 +68,7 @@ export class History {
     }
     this.#loading = false;
     this.#note.textContent = this.#failed > 0 ? "The messages could not be loaded. Try again in a moment." : "";
+    if (this.#failed > 0) this.#told.set(() => (this.#note.textContent = ""), TOLD);
     return this.#failed < 0;
   }
 

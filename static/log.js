@@ -5,7 +5,7 @@ import { Row } from "./row.js";
 import { Timer } from "./timer.js";
 
 const MAX_ROWS = 500;
-const LEAST = 250; // official ones, however many are loose: history can still be read, a page at a time
+const LEAST = 250; // official ones, however many are loose
 const UNCONFIRMED = 30_000; // ms, after which a provisional message is marked
 const REPLACED = "This room begins anew: its messages are no longer those that were here";
 const WITHDRAWN = 10_000; // ms that a withdrawn one is shown as such

@@ -28,7 +28,7 @@ export class Unread {
   }
 
   draw(opened = false) {
-    this.#see(Math.min(recall(browser, this.name, 0), this.log.last)); // in another tab, perhaps before it came here
+    this.#see(Math.min(recall(browser, this.name, 0), this.log.last)); // in another tab
     const looks = this.log.look() && !document.hidden;
     const unread = this.#after(this.seen);
     if (unread && (opened || !looks)) this.#from = this.seen;

@@ -251,6 +251,21 @@ def test_a_long_wait_for_older_messages_is_left_to_the_person(window: Open, url:
     expect(ann.rows).to_have_count(60)
 
 
+def test_that_messages_could_not_be_loaded_is_not_told_for_ever(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window()
+    ann.page.clock.install()
+    ann.open()
+    ann.page.route(HISTORY, lambda route: route.abort())
+    ann.button("Older messages").click()
+    expect(ann.page.get_by_text("The messages could not be loaded")).to_be_visible()
+    ann.page.clock.run_for(12_000)
+    expect(ann.page.locator("#history-note")).to_be_empty()
+    ann.page.unroute(HISTORY)
+    ann.button("Older messages").click()
+    expect(ann.rows).to_have_count(60)
+
+
 def test_who_writes_far_above_the_newest_message_sees_the_own_one_at_once(window: Open) -> None:
     ann = window()
     detached(ann)

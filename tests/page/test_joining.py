@@ -224,6 +224,17 @@ def test_the_whole_log_is_printed(window: Open, url: str, room: str, script: boo
     expect(ann.text).to_be_hidden()
 
 
+def test_on_paper_it_is_light_also_for_who_has_a_dark_screen(window: Open, url: str, room: str) -> None:
+    post(url, room, "Bob", "hello")
+    ann = window(color_scheme="dark").open()
+    ann.page.emulate_media(media="print", color_scheme="dark")
+    colours = (
+        "() => [document.documentElement, document.querySelector('li p')].map(e => getComputedStyle(e).color)"
+    )
+    assert ann.page.evaluate(colours) == ["rgb(29, 42, 40)"] * 2
+    assert ann.page.evaluate("() => getComputedStyle(document.documentElement).colorScheme") == "light"
+
+
 def test_what_is_in_the_way_of_sending_is_not_printed(window: Open) -> None:
     ann = window().open()
     ann.page.route("**/messages/", lambda route: route.abort())
