@@ -77,6 +77,8 @@ class SocketFile(socket.socket):
             if is_listening(path):
                 raise FileExistsError(None, "another server listens there")
             with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISSOCK(os.lstat(new).st_mode):
+                    raise FileExistsError(None, f"{new} is in the way")
                 os.unlink(new)
             self.bind(new)
             os.chmod(new, FILE_MODE)

@@ -1,9 +1,11 @@
 import { notice } from "./band.js";
 import { isLogin } from "./flychat.js";
+import { shown } from "./names.js";
 import { session } from "./paths.js";
 import { ask } from "./server.js";
 
 const MARK = "#invite=";
+const LONGEST = 255; // characters of a name that a server would believe
 
 // The claims of a token, as far as they can be read; whether they are true is the server's to say.
 export function claimsOf(token) {
@@ -31,10 +33,11 @@ export class Invitation {
     const token = location.hash.slice(MARK.length);
     history.replaceState(history.state, "", location.pathname + location.search);
     const { sub, name } = claimsOf(token);
+    const other = shown(`${name ?? sub ?? "somebody else"}`.slice(0, LONGEST));
     if (!this.sub || sub === this.sub) this.#use(token);
     else
       notice(
-        `This is an invitation for ${name ?? sub ?? "somebody else"}. You are signed in as ${this.user}.`,
+        `This is an invitation for ${other}. You are signed in as ${this.user}.`,
         ["Use it", () => this.#use(token)],
         ["Stay", ({ target }) => target.closest(".notice").remove()],
       );

@@ -143,7 +143,7 @@ class Tokens:
         self._known.move_to_end(digest)
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
-        if token.expires <= now or token.issued + LIFE <= now:
+        if token.expires <= now:
             del self._known[digest]
             raise BadToken("it has expired")
         return token
@@ -176,6 +176,7 @@ def token_of(signed: Signed, now: float) -> Token:
     password = claims.get("pw", "") if signed.kind == SECRET else ""
     if not isinstance(password, str):
         raise BadToken("pw is not a string")
+    expires = min(expires, issued + LIFE)  # also for what a hold carries
     return Token(sub, name, rooms, issued, expires, signed.kind, signed.key, password)
 
 

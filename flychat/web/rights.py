@@ -16,7 +16,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from .. import errors
-from ..access import HEADER, WRITE, Token
+from ..access import HEADER, READ, WRITE, Token
 from .base import BaseHandler
 from .credentials import BEARER, COOKIE, cookie_name
 
@@ -90,13 +90,19 @@ class RightsHandler(BaseHandler):
         self.add_header("Vary", DEPENDS)
         if self.room is None or not (self.answers_pages or self.accepts("text/html")):
             return super().write_error(status_code, **kwargs)
+        access = self.application.access
+        may_read, may_write = (access.may(self.visitor, self.room, right) for right in (READ, WRITE))
+        if may_read and may_write:  # they are in: no way in is wanted
+            return super().write_error(status_code, **kwargs)
         self.set_headers(kwargs["problem"].headers)
         return self.write_page(
             "private.html",
             room=self.room,
             room_path=self.paths.room(self.room),
-            has_password=bool(self.application.access.passwords.of(self.room)),
+            may_read=may_read,
+            has_password=bool(access.passwords.of(self.room)),
             token=self.visitor.token,
             bad=isinstance(error, errors.Unauthorized) and error.bad,
             wrong=isinstance(error, errors.WrongPassword),
+            form=self.form_again(error) if self.allow_origin() else None,
         )

@@ -161,6 +161,31 @@ async def test_a_form_of_who_has_another_name_by_now_is_shown_again_with_its_tex
 
 
 @gen_test
+async def test_a_form_of_who_may_not_write_any_more_loses_no_text_and_is_told_what_is_so(tmp_path):
+    async with standing("standalone", tmp_path, *options(tmp_path)) as chat:
+        expired = {"Cookie": f"flychat={token(life=-1)}", "Origin": chat.url.rstrip("/"), "Accept": BROWSER}
+        refused = await post(chat, "staff", "long thought about", FORM, **expired)
+        page = refused.body.decode()
+        assert (refused.code, "This room is private" in page) == (401, True)
+        assert "long thought about</textarea>" in page
+        refused = await post(chat, "news", "long thought about", FORM, **expired)
+        page = refused.body.decode()
+        assert (refused.code, "This room is private" in page) == (401, False), "anybody may read it"
+        assert "To write, open the link of your invitation." in page
+        assert "long thought about</textarea>" in page
+        wrong = await session(chat, {"token": "x.y.z", "room": "tea"}, FORM, Accept=BROWSER)
+        assert (wrong.code, b"is private" in wrong.body, b"token is not valid" in wrong.body) == (
+            401,
+            False,
+            True,
+        )
+        elsewhere = {**expired, "Origin": "https://evil.example"}
+        for room in ("staff", "news"):
+            refused = await post(chat, room, "not theirs", FORM, **elsewhere)
+            assert (refused.code, "not theirs" in refused.body.decode()) == (403, False)
+
+
+@gen_test
 async def test_who_knows_the_password_is_a_guest_until_it_changes(tmp_path):
     async with standing("standalone", tmp_path, *options(tmp_path, *WITH_PASSWORD)) as chat:
         answer = await session(chat, {"room": "staff", "password": "open sesame"})

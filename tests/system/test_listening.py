@@ -184,6 +184,12 @@ def test_what_is_no_socket_is_left_as_it_is_and_a_bad_place_is_told(path):
     told = refused(*in_file(path), cwd=path.parent)
     assert told == f"flychat: cannot listen on unix:{path}: there is something else of that name"
     assert path.read_text() == "precious"
+    path.unlink()
+    beside = path.with_name(f"{path.name}~")  # what it is called until the server listens
+    beside.write_text("precious, too")
+    told = refused(*in_file(path), cwd=path.parent)
+    assert told == f"flychat: cannot listen on unix:{path}: {beside} is in the way"
+    assert beside.read_text() == "precious, too"
     for place, why in (
         (path.parent / "none" / "s", "No such file or directory"),
         (path.parent / ("x" * 120), "AF_UNIX path too long"),
@@ -191,7 +197,7 @@ def test_what_is_no_socket_is_left_as_it_is_and_a_bad_place_is_told(path):
     ):
         assert why in refused(*in_file(place), cwd=path.parent)
     assert "--trust-proxy" in refused(*MEMORY, "--host", f"unix:{path}2", cwd=path.parent)
-    assert list(path.parent.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [beside]
 
 
 def test_a_file_that_is_another_servers_by_then_stays(path):

@@ -92,6 +92,13 @@ def test_clocks_may_differ_by_a_minute_but_what_has_expired_has_expired():
         read(changed(exp=NOW + 0.9), now=NOW + 0.5)  # whole seconds count
 
 
+def test_what_a_hold_carries_ends_when_its_token_is_believed_no_more_however_late_that_expires():
+    token = read(changed(iat=NOW - LIFE + 5, exp=NOW + 10 * LIFE))
+    assert token.pass_().expires == NOW + 5
+    with pytest.raises(BadToken):
+        read(changed(iat=NOW - LIFE + 5, exp=NOW + 10 * LIFE), now=NOW + 5)
+
+
 def test_a_token_that_was_verified_is_remembered_until_it_expires(monkeypatch):
     reader = Tokens([SECRET])
     text = jwt.encode(GOOD, KEY)

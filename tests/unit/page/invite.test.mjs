@@ -118,6 +118,19 @@ for (const [answer, told] of [
     assert.deepEqual(seen.replaced, []);
   });
 
+test("whom it is for is told as names are everywhere: what nobody sees in them is seen, and no more than a name has", () => {
+  for (const [name, told] of [
+    ["Ann\u200b", "Ann\ufffd"],
+    ["\u202eAnn", "\ufffdAnn"],
+    ["x".repeat(100_000), "x".repeat(255)],
+    [7, "7"],
+  ]) {
+    const seen = page(`/staff#invite=${tokenOf({ sub: "eve", name })}`, 200);
+    new Invitation({ sub: "ann", user: "Ann" }).take();
+    assert.equal(seen.text(), `This is an invitation for ${told}. You are signed in as Ann.`);
+  }
+});
+
 test("who is signed in as somebody else is asked first; as the same, is not", async () => {
   const token = tokenOf({ sub: "eve", name: "Eve" });
   const seen = page(`/staff#invite=${token}`, 200);
