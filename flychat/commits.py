@@ -78,8 +78,13 @@ class Commit:
 
     @property
     def size(self) -> int:
-        """The bytes of the payload as this version writes it, in UTF-8. An older one, in ASCII, has more."""
+        """The bytes of the payload as this version writes it, in UTF-8. An older one, in ASCII, has more.
+
+        Nor do blanks count, which stand in SQLite for what was removed: otherwise a reading would end early.
+        """
         payload = self.payload
+        if payload.endswith(" ]"):  # blanks, which a store has put there
+            payload = payload[:-1].rstrip(" ") + "]"
         if "\\u" in payload:
             payload = self._encode()
         return len(payload) if payload.isascii() else len(payload.encode())

@@ -307,6 +307,47 @@ async def test_a_client_that_has_gone_before_it_is_answered_leaves_nothing_behin
 
 
 @pytest.mark.gen_test
+async def test_of_a_client_with_a_pass_nothing_is_left_when_it_goes():
+    async with served() as chat:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        plan = await chat.log.plan(StreamRequest("room"))
+        chat.hub.hold_socket(plan, ours, b"", "ann", pass_=Pass("a" * 22, 0, 1 << 40))
+        assert len(chat.hub.passes) == 1
+        theirs.close()
+        await eventually(lambda: len(chat.hub.connections) == 0)
+        assert len(chat.hub.passes) == 0
+
+
+@pytest.mark.gen_test
+async def test_for_a_client_that_went_while_it_was_on_its_way_in_the_log_is_not_read_again():
+    async with served() as chat:
+        client = await chat.stream()
+        planned, recovered, asked = await chat.log.plan(StreamRequest("room")), asyncio.Event(), []
+        await chat.post()
+        await client.until_id(1)
+        plan = chat.hub.plan
+
+        async def slow(request):
+            asked.append(request.last_id)
+            await recovered.wait()
+            return await plan(request)
+
+        chat.hub.plan = slow
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        chat.hub.hold_socket(planned, ours, b"", "ann")
+        await eventually(lambda: asked)
+        theirs.close()
+        await eventually(lambda: len(chat.hub.connections) == 1)
+        chat.committed = lambda commit: None  # else the room would be where the plan is then
+        await chat.post()
+        recovered.set()
+        await eventually(lambda: not chat.hub.tasks)
+        assert asked == [0]
+
+
+@pytest.mark.gen_test
 async def test_where_nobody_listens_there_is_nobody_to_keep_alive(monkeypatch):
     async with served() as chat:
         calls = []

@@ -855,6 +855,15 @@ async def test_an_answer_waits_until_every_proxy_has_taken_what_was_published(hu
 
 
 @gen_test
+async def test_an_answer_waits_until_every_proxy_was_asked_to_recover_everybody(hub, control):
+    """A key has left, say: whoever is told so is not to find a stream that goes on."""
+    hub.recheck(None)
+    await hub.passed_on()
+    for each in (control, hub.second):
+        assert [path for path, _ in each.posts] == ["recover", "recover"]
+
+
+@gen_test
 async def test_an_answer_waits_for_nothing_once_all_is_taken(hub, monkeypatch):
     monkeypatch.setattr(pushpin_module, "PATIENCE", 60)
     hub.publish(committed(commit(1, 0)))

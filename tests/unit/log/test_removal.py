@@ -13,6 +13,7 @@ from flychat.log import MessageLog
 from flychat.log.removal import without
 from flychat.messages import Draft
 from flychat.storage import Taken
+from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
 from tests.support.fakes import FaultyEngine, MemoryEngine, empty
 
@@ -438,6 +439,28 @@ async def test_many_messages_are_read_some_at_a_time_and_all_removed():
         await log.upkeep.remove(removal(*ids), anything)
         assert {id for id, text in stored(log).items() if not text} == set(ids)
         assert log.engine.calls["before"] < 40
+
+
+@each_mode
+@gen_test
+async def test_what_stands_in_a_file_for_removed_messages_does_not_cut_a_replay_or_a_page_short(memory):
+    """As many blanks, of which 300 removed messages have more than a reading may have bytes."""
+    engine = await SqliteEngine.open(":memory:")
+    log = MessageLog(engine, memory=memory)
+    try:
+        commits = [Commit.of(first, [draft("\N{UNICORN FACE}" * 2048)] * 5) for first in range(1, 300, 5)]
+        (entry,) = Commit.of(301, [removal(*range(1, 301))]).messages
+        for commit in commits:
+            await engine.put(commit)
+            await engine.rewrite(commit, without(commit, entry))
+        await engine.put(Commit("room", (entry,)))
+        plan = await log.plan(StreamRequest("room", 1))
+        assert [m.id for m in plan.messages] == list(range(2, 302))
+        assert (plan.position, [event.name for event in plan.opening]) == (301, ["stream-open"])
+        page = await log.page("room", 302, 200)
+        assert (len(page.messages), page.more) == (200, None)
+    finally:
+        await log.close()
 
 
 def test_a_commit_without_what_an_entry_removes_takes_the_same_place():
