@@ -112,6 +112,8 @@ def _rules(values: Sequence[str]) -> Rules:
             raise Misconfigured(
                 "--access must be like staff-*=rw: a room or its beginning and *, and r, w or rw"
             ) from None
+        if "*" in pattern[:-1]:  # it would be the name of one room, and close no other
+            raise Misconfigured("--access: a * can only be the last character of a pattern")
         if pattern in given:
             raise Misconfigured("--access says two things of one pattern")
         given[pattern] = rights

@@ -304,6 +304,8 @@ def test_secrets_and_headers_that_are_not_to_be_believed_are_refused(tmp_path):
         ["--access", "tea=rwm"],
         ["--access", "tea=x"],
         ["--access", "a/b=r"],
+        ["--access", "*-staff="],
+        ["--access", "a*b*="],
         ["--access", "healthz=r"],
         ["--access", "tea=r", "--access", "tea=rw"],
         ["--secret", str(tmp_path / "missing")],
