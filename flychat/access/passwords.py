@@ -2,7 +2,8 @@
 
 A guest's token says for which password it was given, and is good as long as that is among the options: so to
 change it is to have everybody enter the new one. To hash one takes 60 ms and 16 MB, which is what makes
-guessing dear; it is done in a thread, two at a time, and each address has few tries.
+guessing dear; it is done in a thread, two at a time, and each address has few tries. Where many wait for that,
+others are refused: else whoever has many addresses would have everybody wait for minutes.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import Invalid, Misconfigured, NotFound
+from ..errors import Invalid, Misconfigured, NotFound, Overloaded
 from . import covers, read_pattern, vagueness
 
 COST, BLOCK, PARALLEL = 1 << 14, 8, 1
 SALT_BYTES, HASH_BYTES = 16, 32
 COSTS = range(1 << 14, (1 << 17) + 1)  # that are taken
 MEMORY = 256 << 20
-AT_ONCE = 2
+AT_ONCE, WAITING = 2, 100  # tries at the most: the last one waits for some 4 s
 LONGEST = 256  # characters of a password
 FORM = "--password must be like staff-*=scrypt$..., as python -m flychat password prints it"
 
@@ -85,6 +86,7 @@ class Passwords:
     def __init__(self, passwords: Sequence[Password] = ()) -> None:
         self.by_id = {password.id: password for password in passwords}
         self._turn = asyncio.Semaphore(AT_ONCE)
+        self._tries = 0  # under way
 
     def of(self, room: str) -> list[Password]:
         """Those that open the room: of the longest pattern that fits."""
@@ -93,11 +95,17 @@ class Passwords:
         return [password for password in fitting if vagueness(password.pattern) == longest]
 
     async def find(self, room: str, given: str) -> Password | None:
-        """The password of the room that this is."""
+        """The password of the room that this is. Raises Overloaded."""
         if len(given) > LONGEST:
             return None
-        async with self._turn:
-            for password in self.of(room):
-                if await asyncio.to_thread(password.fits, given):
-                    return password
+        if self._tries >= WAITING:
+            raise Overloaded
+        self._tries += 1
+        try:
+            async with self._turn:
+                for password in self.of(room):
+                    if await asyncio.to_thread(password.fits, given):
+                        return password
+        finally:
+            self._tries -= 1
         return None

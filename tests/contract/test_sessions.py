@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from urllib.parse import urlencode
@@ -11,7 +12,7 @@ import pytest
 
 from flychat.access.passwords import Password, Passwords, hashed
 from flychat.config import Config
-from flychat.errors import Misconfigured
+from flychat.errors import Misconfigured, Overloaded
 from tests.support.asking import BROWSER, FORM, JSON
 from tests.support.modes import Place, standing
 from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, token
@@ -283,6 +284,16 @@ def test_a_password_takes_a_secret_and_closes_nothing_by_itself():
     ).access
     assert [each.pattern for each in read.passwords] == ["staff", "tea"]
     assert read.rules.of("staff") == {"r", "w"}
+
+
+@gen_test
+async def test_where_many_try_passwords_others_are_refused_and_not_kept_waiting(monkeypatch):
+    monkeypatch.setattr("flychat.access.passwords.WAITING", 3)
+    passwords = Passwords([Password.read(f"tea={hashed('right')}")])
+    tries = [asyncio.create_task(passwords.find("tea", text)) for text in ("right", "wrong", "right", "right")]
+    found = await asyncio.gather(*tries, return_exceptions=True)
+    assert [type(each) for each in found] == [Password, type(None), Password, Overloaded]
+    assert await passwords.find("tea", "right") is not None
 
 
 @gen_test
