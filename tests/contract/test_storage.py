@@ -1308,7 +1308,10 @@ async def test_a_put_passes_between_the_parts_of_a_long_reading(sqlite, monkeypa
         assert len(kinds) > 40
     *commits, rooms = results
     assert commits == [log, log, [log[30]], log]
-    assert Summary("room").with_these(40, 40, sum(each.size for each in commits[0]), DATE) in rooms
+    assert (
+        Summary("room").with_these(40, 40, sum(len(each.payload.encode()) for each in commits[0]), DATE)
+        in rooms
+    )
 
 
 @gen_test

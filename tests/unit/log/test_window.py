@@ -139,6 +139,16 @@ def test_what_was_read_at_another_place_is_not_put_before_the_messages():
     assert not window.lacks(StreamRequest("room", 10)), "and so nothing more to be had"
 
 
+def test_a_window_that_began_where_the_log_does_lacks_what_it_has_let_go_of():
+    window = Window(commits([draft()] * 3, first=21), 4, NOW)
+    window.prepend([], 21)
+    assert window.at_bottom
+    for first in range(24, 30):
+        window.fold(*commits([draft()], first=first), NOW)
+    assert window.oldest == 26
+    assert window.lacks(StreamRequest("room", 22)) == 23
+
+
 @pytest.mark.parametrize("last", [18, 19])
 def test_where_one_id_is_missing_the_past_does_not_join(last):
     window = Window(commits([draft()] * 3, first=21), REPLAY, NOW)
