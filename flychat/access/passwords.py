@@ -2,8 +2,8 @@
 
 A guest's token says for which password it was given, and is good as long as that is among the options: so to
 change it is to have everybody enter the new one. To hash one takes 60 ms and 16 MB, which is what makes
-guessing dear; it is done in a thread, two at a time, and each address has few tries. Where many wait for that,
-others are refused: else whoever has many addresses would have everybody wait for minutes.
+guessing dear; it is done in a thread, two at a time, and each address has few tries. Where many wait for
+that, others are refused: else whoever has many addresses would have everybody wait for minutes.
 """
 
 from __future__ import annotations

@@ -290,7 +290,9 @@ def test_a_password_takes_a_secret_and_closes_nothing_by_itself():
 async def test_where_many_try_passwords_others_are_refused_and_not_kept_waiting(monkeypatch):
     monkeypatch.setattr("flychat.access.passwords.WAITING", 3)
     passwords = Passwords([Password.read(f"tea={hashed('right')}")])
-    tries = [asyncio.create_task(passwords.find("tea", text)) for text in ("right", "wrong", "right", "right")]
+    tries = [
+        asyncio.create_task(passwords.find("tea", text)) for text in ("right", "wrong", "right", "right")
+    ]
     found = await asyncio.gather(*tries, return_exceptions=True)
     assert [type(each) for each in found] == [Password, type(None), Password, Overloaded]
     assert await passwords.find("tea", "right") is not None
