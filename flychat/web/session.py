@@ -92,7 +92,7 @@ class SessionHandler(RoomHandler):
         return token
 
     async def _guest(self, room: str | None, password: str) -> str:
-        """The text of a token for who knows the room's password. Raises WrongPassword, TooMany, Overloaded."""
+        """A token for who knows the room's password. Raises WrongPassword, TooMany, Overloaded."""
         access = self.application.access
         if room is None:
             raise Invalid("room", "is missing")
