@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -32,6 +33,7 @@ WAY_VARIABLE = "FLYCHAT_DYNAMODB"
 PUTS, READS, ASIDE = 32, 32, 8  # calls at once; aside: what is written of ends and by `clear`
 
 READY = ("ACTIVE", "UPDATING")
+_SAID = re.compile(rb"<Message>([^<]{1,1000})</Message>")
 NO_ANSWER = (HTTPClientError, NotConnected, ResponseParserError, TimeoutError)
 INSTEAD = "or keep messages in a file with --store sqlite:FILE"
 
@@ -149,7 +151,10 @@ def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[s
             response_dict["body"] = b"{}"
     elif not isinstance(answer, dict):
         # Botocore trips over it, or tells all of it: a page, or half an answer with a message's text.
-        response_dict["body"] = json.dumps({"message": NO_TABLE}).encode()
+        # What some stand-ins say of a missing right is XML.
+        said = _SAID.search(response_dict["body"])
+        message = said[1].decode(errors="replace") if said else NO_TABLE
+        response_dict["body"] = json.dumps({"message": message}).encode()
 
 
 async def _status(client: Any, table: str, where: str) -> str | None:
