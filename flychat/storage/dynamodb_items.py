@@ -14,7 +14,12 @@ from ..commits import Commit
 from . import Broken, Throttled, Unknown
 from .dynamodb_table import NO_ANSWER, code_of, text_of
 
-THROTTLED = ("ProvisionedThroughputExceededException", "RequestLimitExceeded")  # and Throttl...
+THROTTLED = (  # and Throttl...: nothing was done, and it may be soon
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "TransactionConflictException",  # another program is writing to the item
+    "ReplicatedWriteConflictException",  # ... in another region
+)
 
 
 def item_of(commit: Commit) -> dict[str, Any]:

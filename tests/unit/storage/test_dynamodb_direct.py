@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from contextlib import AsyncExitStack
 
@@ -15,7 +16,9 @@ from botocore.credentials import ReadOnlyCredentials
 from botocore.exceptions import ClientError, HTTPClientError
 
 from flychat.errors import Misconfigured
+from flychat.storage import Broken, Throttled, Unknown
 from flychat.storage.dynamodb_direct import Direct, signed
+from flychat.storage.dynamodb_items import failures
 from flychat.storage.dynamodb_table import _connect
 
 gen_test = pytest.mark.gen_test(timeout=20)
@@ -123,6 +126,29 @@ async def test_a_refusal_is_an_error_of_the_client(standing, status, answer, cod
         await client.put_item(TableName="t", Item={})
     assert error.value.response["Error"] == {"Code": code, "Message": message}
     assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("ThrottlingException", Throttled),
+        ("ProvisionedThroughputExceededException", Throttled),
+        ("RequestLimitExceeded", Throttled),
+        ("TransactionConflictException", Throttled),
+        ("ReplicatedWriteConflictException", Throttled),
+        ("AccessDeniedException", Broken),
+        ("ResourceNotFoundException", Broken),
+    ],
+)
+@gen_test
+async def test_what_passes_by_itself_is_told_from_what_does_not(standing, code, kind):
+    table, client = standing
+    table.status, table.answer = 400, json.dumps({"__type": f"com.amazonaws#{code}"})
+    with pytest.raises(kind), failures():
+        await client.put_item(TableName="t", Item={})
+    table.status = 500
+    with pytest.raises(Unknown), failures():
+        await client.put_item(TableName="t", Item={})
 
 
 @gen_test
