@@ -230,6 +230,11 @@ class Run:
         self.size += commit.size
         return self.limit > 0 and self.size < READ_BYTES
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether a commit is missing in an upward read: amid the others, or the first one, behind `above`."""
+        return self.beyond is not None or bool(self.commits and self.commits[0].first > self.above + 1)
+
     def oldest_first(self) -> list[Commit]:
         return sorted(self.commits, key=lambda commit: commit.first)
 

@@ -63,7 +63,7 @@ class TableReader:
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
         run = await self._after(Run(limit, above=id), room)
-        if run.beyond is not None:  # perhaps a commit that was stored while this was read
+        if run.is_torn:  # perhaps by a commit that was stored while this was read
             run = await self._after(Run(limit, above=id), room)
         return run.to_the_end()
 

@@ -262,7 +262,7 @@ class Way:
             return commit.first > id - COMMIT_MESSAGES
 
         run = await self._read(room, Run(limit, above=id), wanted, 1)
-        if run.beyond is not None:
+        if run.is_torn:
             run = await self._read(room, Run(limit, above=id), wanted, 1, again=True)
         return run.to_the_end()
 
