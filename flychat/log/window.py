@@ -37,8 +37,8 @@ WINDOW_BYTES = 6 << 20  # from which on a room's window keeps no more messages t
 PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
 PLANS = 1 << 20  # bytes of plans that a room keeps, so that those who ask for the same share one
 MESSAGE_BYTES = 450  # that a message takes, beside its names, its text and its block
-FIELD_TIMES = 12  # that data take as Python's objects, compared with their JSON: "aa", has 5 bytes, and takes 64
-LIST_BYTES, OBJECT_BYTES = 88, 184  # besides, for each list and each object in them
+FIELD_TIMES = 12  # that data take as Python's objects, compared with their JSON, but for these:
+LIST_BYTES, OBJECT_BYTES = 88, 184  # a list and an object in them
 LONG = 256  # characters of a text whose block is made to know its size
 
 

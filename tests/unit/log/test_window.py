@@ -257,7 +257,9 @@ def test_no_message_takes_much_more_memory_than_is_counted_whoever_wrote_it(fiel
     sent, user = json.dumps({"text": "x", **fields}), "\u0416" * USER_CHARACTERS
     tracemalloc.start()
     messages = [
-        Draft.create("room", json.loads(sent), now=NOW, user="".join([user, str(id)])[-USER_CHARACTERS:]).at(id)
+        Draft.create("room", json.loads(sent), now=NOW, user="".join([user, str(id)])[-USER_CHARACTERS:]).at(
+            id
+        )
         for id in range(1, 200)
     ]
     taken = tracemalloc.get_traced_memory()[0]
