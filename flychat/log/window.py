@@ -17,7 +17,7 @@ from typing import Any
 
 from ..commits import Commit
 from ..errors import Conflict
-from ..messages import Draft, Message, wire_text
+from ..messages import Draft, Message
 from ..sse import compact_json
 from ..streams import (
     HISTORY,
@@ -49,7 +49,7 @@ def cost(message: Message) -> int:
     """
     text = message.text
     more = message.removes or message.data
-    block = len(wire_text(message).encode()) if more or len(text) >= LONG else 6 * len(text)
+    block = len(message.block) if more or len(text) >= LONG else 6 * len(text)
     user = 0 if message.user is None else _name(message.user)
     return MESSAGE_BYTES + _name(message.sender) + user + sys.getsizeof(text) + block + _objects(message)
 
