@@ -21,11 +21,12 @@ const BRACKETS = { ")": "(", "]": "[", "}": "{" };
 const ENDING = /[.,:;!?'*_~’…\p{Terminal_Punctuation}]/u;
 const MOST = 20; // characters that are taken off the end of an address
 
-// The text in its order, as { text } and { text, href }.
-export function partsOf(text) {
+// The text in its order, as { text } and { text, href }: of the first `most` addresses.
+export function partsOf(text, most = Infinity) {
   const parts = [];
   let end = 0;
   for (const { 0: all, 1: before = "", 2: bare, index } of text.matchAll(ADDRESS)) {
+    if (!most--) break;
     const address = withoutSentence(bare ?? all);
     const start = index + before.length;
     parts.push({ text: text.slice(end, start) }, { text: address, href: bare ? `https://${address}` : address });
@@ -43,5 +44,9 @@ function withoutSentence(address, most = MOST) {
   return strange && most ? withoutSentence(address.slice(0, -end.length), most - 1) : address;
 }
 
-// Where a long address may go on in the next line: behind what its parts end with.
-export const pieces = (address) => address.match(/[^/?&=#]*[/?&=#]+|[^/?&=#]+/g);
+// Where a long address may go on in the next line: behind what its parts end with, in `most` places.
+export function pieces(address, most = Infinity) {
+  const all = address.match(/[^/?&=#]*[/?&=#]+|[^/?&=#]+/g);
+  const rest = all.splice(most).join("");
+  return rest ? [...all, rest] : all;
+}

@@ -7,19 +7,21 @@ import { isBig, isLong, pieces } from "./texts.js";
 import { Timer } from "./timer.js";
 
 const LONG = 30; // characters of an address, from which on it says where a line may end
+const PLACES = 100; // in one text, where addresses do so: each is an element
 
-const within = (address) =>
-  address.length < LONG
-    ? [address]
-    : addressPieces(address).flatMap((piece) => [element("wbr"), piece]).slice(1);
+function within(address, places) {
+  const made = address.length < LONG ? [address] : addressPieces(address, places.left);
+  places.left -= made.length - 1;
+  return made.flatMap((piece) => [element("wbr"), piece]).slice(1);
+}
 
 // What a text is made of: only links can be clicked.
-function part({ side, text, href, mention, code, open, close, block }) {
+function part({ side, text, href, mention, code, open, close, block }, places) {
   if (side) return element("i", { className: side });
   if (mention) return element("bdi", {}, mention);
   if (href) {
     const link = { href, rel: "noopener nofollow ugc", target: "_blank", dir: "auto" };
-    return element("a", link, ...within(text));
+    return element("a", link, ...within(text, places));
   }
   if (!code) return text;
   const marks = [open, close].map((mark) => element("s", {}, mark));
@@ -64,7 +66,9 @@ export class Row {
   #write({ text, removed }) {
     if (removed) this.item.dataset.removed = removed;
     const place = this.item.querySelector("p");
-    place.replaceChildren(...(removed ? ["(removed)"] : withSides(pieces(text)).map(part)));
+    const places = { left: PLACES };
+    const parts = removed ? ["(removed)"] : withSides(pieces(text)).map((each) => part(each, places));
+    place.replaceChildren(...parts);
     place.classList.toggle("big", isBig(text));
     place.classList.toggle("long", isLong(text));
     this.item.querySelector(".unfold")?.remove();

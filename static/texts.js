@@ -5,7 +5,7 @@ import { partsOf } from "./links.js";
 
 const LONG = 1_500; // characters
 const LONG_LINES = 24;
-const MOST = 100; // mentions and code that have elements, in one text
+const MOST = 100; // mentions and code that have elements, in one text; and links
 
 const PARTS =
   /(```(?:[A-Za-z0-9+#.-]*\n)?)((?!`)[^]+?)(\n?```\n?)|`([^`\n]+)`|(^|\n)(@[^ \t\n`]+(?:[ \t]+@[^ \t\n`]+)*)/g;
@@ -28,8 +28,12 @@ export const isLong = (text) => length(text) > LONG || text.split("\n").length >
 // The text in its order, as { text }, { text, href }, { mention }, and { code, open, close, block }.
 export function pieces(text) {
   const made = [];
-  let [end, left] = [0, MOST];
-  const plain = (upTo) => made.push(...partsOf(text.slice(end, upTo)));
+  let [end, left, links] = [0, MOST, MOST];
+  const plain = (upTo) => {
+    const parts = partsOf(text.slice(end, upTo), links);
+    links -= parts.filter(({ href }) => href).length;
+    made.push(...parts);
+  };
   for (const { 0: all, 1: open, 2: block, 3: close, 4: code, 5: before, 6: mention, index } of text.matchAll(PARTS)) {
     if (!left--) break;
     plain(index + (before?.length ?? 0));

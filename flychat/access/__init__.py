@@ -34,6 +34,7 @@ ID_CHARACTERS = 16  # of the 43 of a hash: 96 bits
 
 Rights: TypeAlias = frozenset[str]
 NONE: Rights = frozenset()
+_SAME: dict[Rights, Rights] = {}
 
 _PASS = re.compile(r"([0-9]{1,12})-([0-9]{1,12})(?:-([0-9a-f]{8}))?(?:-([0-9a-f]{8}))?", re.ASCII)
 
@@ -50,7 +51,8 @@ def read_rights(letters: str, known: str = READ + WRITE + MODERATE) -> Rights:
     """The rights that these letters stand for. Raises Invalid."""
     if not set(letters) <= set(known) or len(set(letters)) < len(letters):
         raise Invalid("rights", f"must be some of the letters {known}, each once")
-    return frozenset(letters)
+    rights = frozenset(letters)
+    return _SAME.setdefault(rights, rights)  # each takes 216 bytes, and a token may have a hundred
 
 
 def read_pattern(text: str) -> str:

@@ -15,7 +15,8 @@ another one may have ended between the two.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from functools import partial
 from weakref import WeakValueDictionary
 
@@ -130,10 +131,16 @@ class Removals:
                     some.append(id)
             read = await asyncio.gather(*(self._common.reader.before(room, id + 1, limit) for id in some))
             held = [commit for found in read for commit in found]
-            wanted = [commit for commit in held if any(commit.first <= id <= commit.last for id in left)]
+            wanted = [commit for commit in held if _holds_one(commit, left)]
             commits |= {commit.first: commit for commit in wanted}
             left = [id for id in left if id not in some and not any(c.first <= id <= c.last for c in wanted)]
         return [commits[first] for first in sorted(commits)]
+
+
+def _holds_one(commit: Commit, ids: Sequence[int]) -> bool:
+    """Of ids that are in their order: there may be as many of these as of the commits that are read."""
+    place = bisect_left(ids, commit.first)
+    return place < len(ids) and ids[place] <= commit.last
 
 
 def without(commit: Commit, entry: Message) -> Commit | None:

@@ -17,7 +17,8 @@ from typing import Any
 
 from ..commits import Commit
 from ..errors import Conflict
-from ..messages import Draft, Message, wire_text
+from ..messages import Draft, Message
+from ..sse import compact_json
 from ..streams import (
     HISTORY,
     REPLAY,
@@ -35,10 +36,9 @@ from .reading import buried, messages_of, removed_by
 WINDOW_BYTES = 6 << 20  # from which on a room's window keeps no more messages than one replay may have
 PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
 PLANS = 1 << 20  # bytes of plans that a room keeps, so that those who ask for the same share one
-MESSAGE_BYTES = 500  # that a message takes, beside its text and its block
-FIELD_TIMES = (
-    12  # that data take as Python's objects, compared with their JSON: {"a":1} has 7 bytes, and takes 184
-)
+MESSAGE_BYTES = 450  # that a message takes, beside its names, its text and its block
+FIELD_TIMES = 12  # that data take as Python's objects, compared with their JSON, but for these:
+LIST_BYTES, OBJECT_BYTES = 88, 184  # a list and an object in them
 LONG = 256  # characters of a text whose block is made to know its size
 
 
@@ -49,9 +49,24 @@ def cost(message: Message) -> int:
     """
     text = message.text
     more = message.removes or message.data
-    block = len(wire_text(message).encode()) if more or len(text) >= LONG else 6 * len(text)
-    user = 0 if message.user is None else sys.getsizeof(message.user)
-    return MESSAGE_BYTES + sys.getsizeof(text) + user + block + (FIELD_TIMES * block if more else 0)
+    block = len(message.block) if more or len(text) >= LONG else 6 * len(text)
+    user = 0 if message.user is None else _name(message.user)
+    return MESSAGE_BYTES + _name(message.sender) + user + sys.getsizeof(text) + block + _objects(message)
+
+
+def _name(name: str) -> int:
+    """As it is, and in the block."""
+    return sys.getsizeof(name) + 4 * len(name)
+
+
+def _objects(message: Message) -> int:
+    size = 0
+    for fields in (message.removes, message.data):
+        if fields:
+            json = compact_json(fields)
+            size += FIELD_TIMES * len(json.encode())
+            size += LIST_BYTES * json.count("[") + OBJECT_BYTES * json.count("{")
+    return size
 
 
 def same_text(message: Message, draft: Draft) -> Message:

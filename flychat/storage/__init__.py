@@ -232,7 +232,7 @@ class Run:
 
     @property
     def is_torn(self) -> bool:
-        """Whether a commit is missing in an upward read: amid the others, or the first one, behind `above`."""
+        """Whether a commit is missing in an upward read: amid the others, or right behind `above`."""
         return self.beyond is not None or bool(self.commits and self.commits[0].first > self.above + 1)
 
     def oldest_first(self) -> list[Commit]:

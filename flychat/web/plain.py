@@ -47,7 +47,7 @@ KNOWN = {  # where a stream takes its connection along, it does not matter what 
 HEADS = 512  # of requests are remembered, 8 kB each at the most: a client has nearly always the same
 
 _EVENTS = re.compile(r" *text/event-stream *", re.IGNORECASE | re.ASCII)
-_HOST = re.compile(r" *([A-Za-z0-9_.:\[\]-]{0,255}) *")
+_HOST = re.compile(r" *+([A-Za-z0-9_.:\[\]-]{0,255}) *")  # *+: no blank is tried on both sides
 _POSITION = re.compile(r" *[0-9]{1,18} *")
 _FIELDS = re.compile(
     r" *(application/(?:json|x-www-form-urlencoded)(?: *; *charset=utf-8)?) *", re.IGNORECASE | re.ASCII

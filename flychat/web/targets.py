@@ -21,7 +21,7 @@ from tornado.httputil import (
 
 HOST_CHARACTERS = 300  # a name has 253 at the most
 
-_ABSOLUTE = re.compile(r"https?://([^/?#]*)([^#]*)", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"https?://([^/?#]*+)([^#]*)", re.IGNORECASE)  # *+: in one pass, also to a # in it
 _BEYOND_ASCII = re.compile("[\x80-\xff]")  # a character of Tornado's heads is a byte
 
 

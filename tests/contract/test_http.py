@@ -1113,3 +1113,15 @@ async def test_data_are_stored_delivered_and_told_again_and_the_page_ignores_the
         for bad in ("x", [1], {"a": "x" * 5000}):
             assert error(await post(chat, {**content, "data": bad}, kind=JSON)) == (400, "invalid")
         assert "question" not in (await ask(chat, "/room?user=ann")).body.decode()
+
+
+@pytest.mark.gen_test
+async def test_of_a_form_in_parts_no_long_heads_are_read_wherever_it_is_sent():
+    """A hundred of 10 kB, which other handlers have read before they are asked, take a quarter of a second."""
+    kind = {"Content_Type": "multipart/form-data; boundary=x"}
+    head = 'Content-Disposition: form-data; name="from"'
+    async with served() as chat:
+        for more, status in (("", 405), ("\r\nA: b" * 100, 405), ("\r\nA: b" * 200, 400)):
+            body = f"--x\r\n{head}{more}\r\n\r\nann\r\n--x--\r\n"
+            assert (await ask(chat, "/room", "POST", body, **kind)).code == status
+            assert (await ask(chat, ROOM, "POST", body, **kind)).code == 400  # there is no text

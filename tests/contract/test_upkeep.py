@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
+from flychat.access.rulebook import RULES
+from flychat.storage import Summary
+from flychat.web.upkeep import listed
 from tests.support.asking import JSON
 from tests.support.modes import MODES, standing
 from tests.support.rights import ask, bearer, code, options, token
@@ -129,6 +133,17 @@ async def test_the_rooms_are_told_to_who_may_moderate_all_of_them(mode, tmp_path
         assert set(rooms[0]) == {"room", "messages", "lastId", "bytes", "newest"}
         assert code(await ask(chat, "/rooms/", **MOD)) == (403, "forbidden")
         assert code(await ask(chat, "/rooms/")) == (401, "unauthorized")
+
+
+@pytest.mark.gen_test
+async def test_many_rooms_are_told_some_at_a_time():
+    rooms, turns = [Summary(f"tea {n}", 1, 2, 3) for n in range(20_000)], 0
+    listing = asyncio.ensure_future(listed([Summary(RULES), *rooms]))
+    while not listing.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert json.loads(listing.result()) == {"rooms": [each.fields() for each in rooms]}
+    assert turns > 30, "others have theirs meanwhile"
 
 
 REQUESTS = [("/clearings/", {"room": "tea"}), ("/erasures/", {"room": "tea", "user": "ann"})]

@@ -78,6 +78,10 @@ def test_a_long_address_breaks_where_its_parts_end(window: Open, url: str, room:
     expect(long.locator("wbr")).to_have_count(7)
     expect(long).to_have_attribute("href", address)
     expect(long).to_have_text(address)
+    strange = f"https://example.org/{'a/' * 1000} https://example.org/{'a/' * 1000}"
+    post(url, room, "Bob", strange)
+    expect(ann.rows.nth(1).locator("p")).to_have_text(strange)
+    expect(ann.rows.nth(1).locator("wbr")).to_have_count(100)
 
 
 def test_hostile_names_and_texts_are_shown_literally_everywhere(window: Open, url: str) -> None:

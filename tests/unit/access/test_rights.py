@@ -53,6 +53,7 @@ def test_rights_are_letters_each_once(letters):
 
 def test_rights_of_everybody_are_without_m():
     assert read_rights("rw", "rw") == {"r", "w"}
+    assert read_rights("rw") is read_rights("wr"), "ten thousand tokens with a hundred rooms share them"
     with pytest.raises(Invalid):
         read_rights("rwm", "rw")
 

@@ -1,6 +1,8 @@
 """A room's window: what it keeps, how it reaches back, and which drafts it knows. Without a store."""
 
+import json
 import sys
+import tracemalloc
 import uuid
 from dataclasses import replace
 
@@ -8,7 +10,7 @@ import pytest
 
 from flychat.commits import Commit
 from flychat.errors import Conflict
-from flychat.fields import TEXT_CHARACTERS
+from flychat.fields import SENDER_CHARACTERS, TEXT_CHARACTERS, USER_CHARACTERS
 from flychat.log import window as window_module
 from flychat.log.keys import KEY_SECONDS, KEYS
 from flychat.log.window import WINDOW_BYTES, Window, cost
@@ -242,6 +244,37 @@ def test_what_is_asked_for_is_not_read_if_it_is_too_large_for_a_replay():
 def test_the_bytes_that_are_counted_are_those_that_a_message_takes(text):
     message = Commit.of(1, [draft(text)]).messages[0]
     assert cost(message) >= sys.getsizeof(message.text) + sys.getsizeof(message.block)
+
+
+def nested(value, depth: int):
+    return nested([value], depth - 1) if depth else value
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"from": "ann"},
+        {"from": EMOJI * SENDER_CHARACTERS},
+        {"from": "ann", "data": {"a": [[]] * 1300}},
+        {"from": "ann", "data": {"a": [{"a": 1}] * 500}},
+        {"from": "ann", "data": {"a": [nested([], 29)] * 65}},
+        {"from": "ann", "data": {"a": ["aa"] * 800}},
+        {"from": "ann", "data": {"a": [EMOJI] * 580}},
+        {"from": "ann", "data": {f"{n:x}": "" for n in range(16, 256)}},
+    ],
+)
+def test_no_message_takes_much_more_memory_than_is_counted_whoever_wrote_it(fields):
+    sent, user = json.dumps({"text": "x", **fields}), "\u0416" * USER_CHARACTERS
+    tracemalloc.start()
+    messages = [
+        Draft.create("room", json.loads(sent), now=NOW, user="".join([user, str(id)])[-USER_CHARACTERS:]).at(
+            id
+        )
+        for id in range(1, 200)
+    ]
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 1.2 * sum(map(cost, messages))
 
 
 def test_equal_requests_are_given_the_same_plan_and_plans_are_bounded_in_bytes(monkeypatch):

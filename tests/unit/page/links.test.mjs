@@ -82,4 +82,7 @@ test("a long address is broken behind what its parts end with, and nothing is lo
   const wanted = ["https://", "example.org/", "a/", "b-c.html?", "d=", "e&", "f=", "%20#", "g"];
   assert.deepEqual(pieces(address), wanted);
   assert.equal(pieces("x").join(""), "x");
+  assert.deepEqual(pieces(address, 2), ["https://", "example.org/", "a/b-c.html?d=e&f=%20#g"]);
+  assert.deepEqual(pieces(address, 0), [address]);
+  assert.deepEqual(pieces(address, 9), wanted);
 });

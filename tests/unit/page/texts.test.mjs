@@ -33,3 +33,10 @@ test("links are found in what is left", () => {
     ["@Ann", " see ", "www.example.org", " or ", "https://www.example.org", "."],
   );
 });
+
+test("of the addresses of a text the first 100 are links, and nothing is lost", () => {
+  const text = `${"www.a.b ".repeat(60)}@Ann \`x\` ${"http://a ".repeat(300)}`;
+  const made = pieces(text);
+  assert.equal(made.filter(({ href }) => href).length, 100);
+  assert.equal(made.map(({ code, mention, text }) => mention ?? (code ? `\`${code}\`` : text)).join(""), text);
+});

@@ -421,6 +421,15 @@ async def test_the_host_of_an_absolute_target_counts_and_one_that_is_none_is_ref
 
 
 @pytest.mark.gen_test
+async def test_a_long_target_is_read_in_a_moment():
+    async with served() as chat:
+        began = time.process_time()
+        client = await chat.request(f"GET http://{'x' * (HEAD_BYTES - 200)}# {HEAD}Connection: close\r\n")
+        assert (await client.at_end())[9:12] == b"404"
+        assert time.process_time() - began < 0.07  # it took ten times as long
+
+
+@pytest.mark.gen_test
 async def test_a_page_may_post_to_the_host_of_an_absolute_target():
     async with served() as chat:
         body = '{"from": "ann", "text": "hi"}'

@@ -7,6 +7,7 @@ import random
 import re
 import socket
 import struct
+import time
 
 import pytest
 from hypothesis import example, given
@@ -347,6 +348,14 @@ def test_usual_clients_and_proxies_are_plain(name):
 def test_a_header_that_is_not_known_to_change_nothing_is_tornados_business(name):
     head = PLAIN.replace(HOST, HOST + f"{name}: 1\r\n".encode())
     assert plain_request(head) is None or name.lower() in KNOWN["GET"] - {"accept", "host"}
+
+
+def test_a_host_is_read_in_a_moment_however_many_blanks_it_has():
+    began = time.process_time()
+    for _ in range(10):
+        assert plain_request(PLAIN.replace(HOST, b"Host:" + b" " * 8000 + b"!\r\n")) is None
+    assert time.process_time() - began < 0.1  # it took more than a second
+    assert plain_request(PLAIN.replace(HOST, b"Host:  x  \r\n")) is not None
 
 
 @pytest.mark.gen_test(timeout=60)
