@@ -44,7 +44,7 @@ NEEDLESS = {
 }
 LATER = {"company.js", "notify.js", "signals.js"}  # scripts that a page asks for when they are needed
 DESCRIPTION = "openapi.json"  # says where the server begins
-VERSION_DIGITS = 12  # of 64: the addresses are a part of every page
+VERSION_DIGITS = 8  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
 SHARED = {
     "flychat.js",

@@ -444,7 +444,6 @@ async def test_many_messages_are_read_some_at_a_time_and_all_removed():
         assert log.engine.calls["before"] < 40
 
 
-<<<<<<< HEAD
 @each_mode
 @gen_test
 async def test_what_stands_in_a_file_for_removed_messages_does_not_cut_a_replay_or_a_page_short(memory):
@@ -465,7 +464,8 @@ async def test_what_stands_in_a_file_for_removed_messages_does_not_cut_a_replay_
         assert (len(page.messages), page.more) == (200, None)
     finally:
         await log.close()
-=======
+
+
 @gen_test
 async def test_messages_that_are_far_apart_are_found_in_a_moment():
     class Reader:
@@ -478,7 +478,6 @@ async def test_messages_that_are_far_apart_are_found_in_a_moment():
     found = await Removals(SimpleNamespace(reader=Reader()), None, None).holding("room", tuple(ids))
     assert [commit.first for commit in found] == list(ids)
     assert time.process_time() - began < 0.7  # it took three times as long
->>>>>>> a090adda8701f60795b998097cbf3c891466c69f
 
 
 def test_a_commit_without_what_an_entry_removes_takes_the_same_place():
