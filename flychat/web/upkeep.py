@@ -79,7 +79,7 @@ class RoomsHandler(OperatorHandler):
         self.write_line(await listed(each.fields() for each in rooms if each.room != RULES))
 
 
-async def listed(rooms: Iterable[Mapping[str, object]]) -> str:
+async def listed(rooms: Iterable[dict[str, Any]]) -> str:
     """The rooms as JSON, some in each turn of the loop: anybody may have made a hundred thousand."""
     made: list[str] = []
     for each in rooms:
