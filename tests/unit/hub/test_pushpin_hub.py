@@ -1038,6 +1038,29 @@ async def test_the_holds_of_a_pass_are_recovered_when_it_expires_and_once_more_f
     assert len(rechecked) == 4, "a hub that is closed asks for nothing"
 
 
+@pytest.mark.parametrize(("jump", "ended"), [(3600.0, 120.0), (-3600.0, 7200.3)])
+@in_virtual_time
+async def test_the_holds_of_a_pass_are_recovered_when_it_expires_by_a_clock_that_jumps(
+    monkeypatch, jump, ended
+):
+    """As it does when the machine has slept, and the loop's clock stood still."""
+    loop = asyncio.get_running_loop()
+    began, jumped = loop.time(), [0.0]
+    clock = types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW + loop.time() - began + jumped[0])
+    monkeypatch.setattr(pushpin_module, "time", clock)
+    hub = PushpinHub([])
+    rechecked = []
+    monkeypatch.setattr(hub, "recheck", lambda id: rechecked.append(loop.time() - began))
+    response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: None)
+    plan = plan_stream(StreamRequest("r"), Page((), 0))
+    hub.hold(plan, response, "client", Pass("a", int(NOW), int(NOW) + 3600))
+    await asyncio.sleep(100)
+    jumped[0] = jump
+    await asyncio.sleep(8000)
+    assert ended - 0.5 <= rechecked[0] <= ended + 1
+    await hub.close()
+
+
 def test_what_was_published_is_found_by_channel_and_moment_and_forgotten():
     published = Published()
     for second, channel, id in ((1, "a", 1), (2, "b", 7), (3, "a", 2), (3, "a", 3)):
