@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import Misconfigured, Unavailable
@@ -70,6 +71,7 @@ class Keeper:
         self._holds_here = holds_here
         self._hub: Holds | None = None
         self._read_at = -math.inf  # when the reading began of which we have the copy (loop time)
+        self._ahead = 0.0  # of the loop's clock, the wall clock then
         self._began = -math.inf  # when one was begun last, whatever became of it
         self._reading: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -95,6 +97,8 @@ class Keeper:
         if self.access.tokens is None:
             return
         asked = asyncio.get_running_loop().time()
+        if abs(time.time() - asked - self._ahead) > age:  # the loop's clock stands still in sleep
+            age = 0
         while not self._is_newer_than(asked - age):
             await self._read()
 
@@ -151,7 +155,9 @@ class Keeper:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._began + PACE_SECONDS - loop.time()))
         began = self._began = loop.time()
+        ahead = time.time() - began
         self._learn(await self._rulebook.read(), began)
+        self._ahead = ahead
 
     def _learn(self, revocations: Revocations, began: float | None = None) -> None:
         """Takes note of what is revoked, as it was when a reading began, or as it was written just now."""

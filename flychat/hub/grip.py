@@ -114,11 +114,19 @@ def hint_channel(publication: Publication) -> str:
 
 
 def grip_hint(channel: str) -> bytes:
-    """The item that has the proxy recover all clients of a channel.
-
-    For the provisional one: on the official one it would count as a publication without an id.
-    """
+    """The item that has the proxy recover all clients of a channel."""
     return f'{{"channel":{compact_json(channel)},"formats":{{"http-stream":{{"action":"hint"}}}}}}'.encode()
+
+
+def grip_hints(channel: str) -> list[bytes]:
+    """The same; if it is a room's provisional channel, also those who have only the official one.
+
+    There a hint counts as a publication without an id, which fits nobody: so all are recovered, if not as
+    fast. It comes second: whom the first one has reached is being recovered by then, and drops it.
+    """
+    prefix, _, room = channel.partition("-")
+    others = [f"messages-{room}"] if prefix == "provisional" else []
+    return [grip_hint(each) for each in (channel, *others)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.netutil import DefaultLoopResolver
 
 from ..seldom import Seldom
-from .grip import GripUrl, grip_hint
+from .grip import GripUrl, grip_hints
 
 BATCH_ITEMS = 100
 BATCH_BYTES = 800_000  # Pushpin refuses a body over 1,000,000
@@ -79,7 +79,8 @@ class Post:
         return "publish" if self.items or self.hints else "recover"
 
     def body(self) -> bytes:
-        items = [*(item.data for item in self.items), *map(grip_hint, self.hints)]
+        hints = [hint for channel in self.hints for hint in grip_hints(channel)]
+        items = [*(item.data for item in self.items), *hints]
         return b'{"items":[' + b",".join(items) + b"]}" if items else b""
 
 

@@ -50,6 +50,7 @@ RECENT_SECONDS = 5.0  # a publication is remembered: longer than a recovery take
 SENDING_SECONDS = 0.1  # a publication is on its way to the proxy
 EXPIRED_SECONDS = 0.3, 3.0  # after its pass has expired a hold is recovered: twice, as clocks differ
 EXPIRING = 100_000  # passes whose end is waited for
+LOOK_SECONDS = 20.0  # until their clock is looked at again: it may be set, or the machine sleep
 SIGNED_SECONDS = 1.0  # a signature that was right is taken for right
 
 
@@ -191,13 +192,19 @@ class PushpinHub:
         """Has the holds of the pass recovered when it has expired."""
         key = (pass_.id, pass_.expires)
         if key not in self._expiring and len(self._expiring) < EXPIRING:
-            seconds = pass_.expires - time.time() + EXPIRED_SECONDS[0]
-            self._expiring[key] = asyncio.get_running_loop().call_later(seconds, self._expired, key)
+            self._wait_for(key)
+
+    def _wait_for(self, key: tuple[str, int]) -> None:
+        seconds = min(LOOK_SECONDS, key[1] - time.time() + EXPIRED_SECONDS[0])
+        self._expiring[key] = asyncio.get_running_loop().call_later(seconds, self._expired, key)
 
     def _expired(self, key: tuple[str, int]) -> None:
+        if time.time() < key[1]:
+            return self._wait_for(key)
         self.recheck(key[0])
         seconds = EXPIRED_SECONDS[1] - EXPIRED_SECONDS[0]
         self._expiring[key] = asyncio.get_running_loop().call_later(seconds, self._expired_twice, key)
+        return None
 
     def _expired_twice(self, key: tuple[str, int]) -> None:
         del self._expiring[key]

@@ -95,6 +95,6 @@ async def _stored(engine: Engine, void: Commit) -> bool:
     try:
         await engine.put(void)
     except Taken as taken:
-        winner = taken.winner or (await engine.before(void.room, void.first + 1, 1))[-1]
-        return not winner.messages
+        there = [taken.winner] if taken.winner else await engine.before(void.room, void.first + 1, 1)
+        return bool(there) and not there[-1].messages  # nothing: the room was forgotten meanwhile
     return True

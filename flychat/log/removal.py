@@ -44,7 +44,8 @@ class Removals:
         """`buried` is told of every tombstone that was made in a room."""
         self._common = common
         self._submit, self._buried = submit, buried
-        self._done: set[tuple[str, int]] = set()  # rooms, and entries whose targets are known to be gone
+        # Entries whose targets are known to be gone: room, id and, as a room may have begun again, date.
+        self._done: set[tuple[str, int, str]] = set()
         self._rooms: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # one at a time in a room
 
     async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
@@ -73,7 +74,7 @@ class Removals:
     async def repair(self, room: str, entries: Iterable[Message]) -> None:
         """Has those that these entries remove rewritten, where that was not done. Raises Unavailable."""
         for entry in entries:
-            if (room, entry.id) not in self._done:
+            if (room, entry.id, entry.date) not in self._done:
                 await self._finish(room, entry, await self.holding(room, entry.removes))
 
     async def _finish(self, room: str, entry: Message, commits: Iterable[Commit]) -> None:
@@ -90,7 +91,7 @@ class Removals:
                 raise error
         if len(self._done) >= REMEMBERED:
             self._done.clear()
-        self._done.add((room, entry.id))
+        self._done.add((room, entry.id, entry.date))
 
     async def _rewrite(self, room: str, entry: Message, commit: Commit) -> None:
         first = commit.first

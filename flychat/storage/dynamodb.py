@@ -54,6 +54,7 @@ class DynamoEngine(TableReader):
         self._no_puts = asyncio.Event()
         self._no_puts.set()
         self._ending: dict[str, asyncio.Task[None]] = {}  # by room
+        self._put_last: dict[str, int] = {}  # the place that was put last in each of them
         self._unended = Seldom(logger)
 
     @classmethod
@@ -88,22 +89,35 @@ class DynamoEngine(TableReader):
                 if code_of(error) == "ValidationException":
                     raise Rejected(text_of(error)) from error
                 raise
-        if self.retention is not None and commit.first > 1 and commit.room not in self._ending:
-            task = asyncio.create_task(self._end(commit.room, commit.first, self.retention))
-            self._ending[commit.room] = task
-            task.add_done_callback(lambda _: self._ending.pop(commit.room))
+        if self.retention is not None and commit.first > 1:
+            self._put_last[commit.room] = commit.first
+            if commit.room not in self._ending:
+                task = asyncio.create_task(self._end(commit.room, self.retention))
+                self._ending[commit.room] = task
 
-    async def _end(self, room: str, before: int, retention: float) -> None:
-        """Gives an end to the commits below `before` that have none. The next put makes up for a failure."""
+    async def _end(self, room: str, retention: float) -> None:
+        """Gives an end to all commits but the newest that have none. The next put makes up for a failure.
+
+        In a room that falls silent there is no next one: so it goes on until nothing was put meanwhile.
+        """
+        before, met = 0, False
         try:
             with failures():
-                endless, end = await self._endless(room, before)
-                for item in reversed(endless):
-                    end = max(end, due(commit_of(item), retention))
-                    if not await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
-                        return  # another process is at it, with ends of its own
+                while before < self._put_last[room]:
+                    before = self._put_last[room]
+                    endless, end = await self._endless(room, before)
+                    for item in reversed(endless):
+                        end = max(end, due(commit_of(item), retention))
+                        if await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
+                            continue
+                        if met:
+                            return
+                        met, before = True, 0  # another process is at it, which may not know of our last one
+                        break
         except StoreFailed as error:
             self._unended.tell("messages were not given an end: %s", error)
+        finally:
+            del self._ending[room], self._put_last[room]
 
     async def _endless(self, room: str, before: int) -> tuple[list[dict[str, Any]], int]:
         """The items below `before` that have no end, newest first; and the end of what is before them."""

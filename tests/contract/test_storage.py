@@ -1747,9 +1747,9 @@ async def test_an_item_that_is_no_commit_and_would_be_given_an_end_is_told_of_in
     await engine.close()
 
 
-@pytest.mark.parametrize(("fit", "given"), [(True, [1, 2, 3]), (False, [1])])
+@pytest.mark.parametrize(("fit", "given"), [(True, [1, 2, 3]), (False, [1, 1])])
 @gen_test
-async def test_ends_are_given_from_the_oldest_commit_on_until_another_process_is_met(
+async def test_ends_are_given_from_the_oldest_commit_on_until_another_process_is_met_twice(
     dynamo, dynamo_environ, fit, given
 ):
     from flychat.storage.dynamodb import DynamoEngine
@@ -1769,6 +1769,39 @@ async def test_ends_are_given_from_the_oldest_commit_on_until_another_process_is
     await asyncio.gather(*engine._ending.values())
     assert asked == given
     await engine.close()
+
+
+@pytest.mark.parametrize("by", ["this process", "another"])
+@gen_test
+async def test_what_is_put_while_ends_are_given_is_given_one_too_though_the_room_falls_silent(
+    by, dynamo, dynamo_environ
+):
+    """Else all but the newest commit of it would stay for ever, until somebody writes there again."""
+    from flychat.storage.dynamodb import DynamoEngine
+
+    table = (await dynamo(dynamo_environ))._table
+    slow, quick = [await DynamoEngine.open(table, dynamo_environ, retention=9.0) for _ in range(2)]
+    await slow.put(commit(1))
+    read, reading, go_on = slow._endless, asyncio.Event(), asyncio.Event()
+
+    async def endless(room, before):
+        found = await read(room, before)
+        reading.set()
+        await go_on.wait()
+        return found
+
+    slow._endless = endless
+    await slow.put(commit(2))
+    await reading.wait()
+    await slow.put(commit(3))
+    if by == "another":  # which gives the first one its end meanwhile, and knows of no third
+        await quick._update({"room": {"S": "room"}, "seq": {"N": "1"}}, "exp", {"N": str(2**33)}, "seq = seq")
+    go_on.set()
+    await asyncio.gather(*slow._ending.values())
+    items = (await slow._client.scan(TableName=table))["Items"]
+    assert sorted(int(item["seq"]["N"]) for item in items if "exp" in item) == [1, 2]
+    await slow.close()
+    await quick.close()
 
 
 @gen_test

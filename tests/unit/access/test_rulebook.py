@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+import types
 from typing import ClassVar
 
 import pytest
@@ -221,6 +222,23 @@ async def test_a_copy_that_is_older_than_a_second_is_read_again_before_anybody_i
     engine.read_faults.extend([Unknown("slow")] * 5000)
     with pytest.raises(Unavailable):
         await keeper.fresh()
+
+
+@gen_test
+async def test_a_copy_from_before_the_machine_slept_is_read_again_before_anybody_is_answered(monkeypatch):
+    """The loop's clock stands still then: by that one the copy is new."""
+    slept = [0.0]
+    clock = types.SimpleNamespace(time=lambda: time.time() + slept[0])
+    monkeypatch.setattr(keeper_module, "time", clock)
+    engine = FaultyEngine(MemoryEngine(shared=True))
+    keeper, _ = kept(engine)
+    await keeper.fresh()
+    await keeper.fresh()
+    assert engine.calls["tail"] == 1
+    moment = (await Rulebook(engine).revoke([A], "tea"))[1]
+    slept[0] = 3600.0
+    await keeper.fresh()
+    assert keeper.access.ended("tea", Pass(A, moment, moment + 9), moment) == "revoked"
 
 
 @gen_test

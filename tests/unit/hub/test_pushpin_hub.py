@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import socket
 import time
 import types
@@ -27,10 +28,20 @@ from flychat.hub import grip as grip_module
 from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub.grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
-from flychat.hub.publisher import Publisher, QueuedItem
+from flychat.hub.publisher import Post, Publisher, QueuedItem
 from flychat.hub.pushpin import RECENT_SECONDS, Published, PushpinHub, without_young
 from flychat.messages import Draft
-from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
+from flychat.streams import (
+    OFFICIAL_PATH,
+    RECOVERY_PATH,
+    Page,
+    StreamPlan,
+    StreamRequest,
+    committed,
+    plan_stream,
+    provisional,
+)
+from tests.proof.pushpin_model import Pushpin
 from tests.proof.simulation.virtual import in_virtual_time
 from tests.support.pushpin_proxy import ControlProxy, eventually
 
@@ -401,10 +412,12 @@ def ids(items) -> list[int]:
 
 
 def hints(control) -> list[str]:
+    """Without those that follow for who has official events only."""
     return [
         i["channel"]
         for i in control.items
         if i.get("formats", {}).get("http-stream", {}).get("action") == "hint"
+        and not i["channel"].startswith("messages-")
     ]
 
 
@@ -554,6 +567,31 @@ async def test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else(co
     await eventually(lambda: queue.taken() is None)
 
 
+@in_virtual_time
+async def test_a_hint_reaches_also_those_who_have_official_events_only_and_each_once():
+    asked = []
+
+    async def origin(path, headers):
+        asked.append(path)
+        request = StreamRequest("r", 9, recover=True, provisional=path != OFFICIAL_PATH)
+        return 200, grip_headers(StreamPlan(request, (), (), 9), 20), b""
+
+    class Wire:
+        stalled = gone = False
+
+        def write(self, data):
+            pass
+
+    proxy = Pushpin(origin, random.Random(1))
+    for path in (OFFICIAL_PATH, RECOVERY_PATH):
+        assert await proxy.open(Wire(), path, []) == 200
+    await asyncio.sleep(2)  # the first ones of a channel are recovered after a second
+    asked.clear()
+    proxy.post("publish", Post(hints=["provisional-r"]).body())
+    await asyncio.sleep(2)
+    assert sorted(asked) == [RECOVERY_PATH, OFFICIAL_PATH]
+
+
 @gen_test
 async def test_what_a_proxy_leaves_without_an_answer_for_too_long_is_given_up_once(control, started):
     queue = started(give_up=0.2)
@@ -598,7 +636,8 @@ async def test_a_hint_is_tried_until_it_is_taken_however_long_that_is(control, s
     control.status = 200
     tried = len(control.posts)
     await control.until(lambda: len(control.posts) > tried)
-    assert [[i["channel"] for i in items] for path, items in control.posts[tried:]] == [["provisional-r"]]
+    posts = [[i["channel"] for i in items] for path, items in control.posts[tried:]]
+    assert posts == [["provisional-r", "messages-r"]]
 
 
 @gen_test
@@ -674,7 +713,7 @@ async def test_hints_come_in_batches_and_none_where_everybody_is_recovered(contr
     assert len(queue.owed) == 250
     control.hanging = False
     await control.until(lambda: 250 in ids(control.items))
-    assert [len(items) for path, items in control.posts if path == "publish"] == [100, 100, 50, 1]
+    assert [len(items) for path, items in control.posts if path == "publish"] == [200, 200, 100, 1]
     control.hanging = True
     queue.put(item(251))
     await control.until(lambda: 251 in ids(control.items))
@@ -928,10 +967,11 @@ async def test_an_answer_waits_for_the_hint_in_the_place_of_what_was_given_up(hu
     assert not waiting.done()
     control.status = 200
     await waiting
-    assert control.items[-1] == {
-        "channel": "provisional-a%20b",
-        "formats": {"http-stream": {"action": "hint"}},
-    }
+    hint = {"formats": {"http-stream": {"action": "hint"}}}
+    assert control.items[-2:] == [
+        {"channel": "provisional-a%20b", **hint},
+        {"channel": "messages-a%20b", **hint},
+    ]
 
 
 @gen_test
@@ -1005,6 +1045,29 @@ async def test_the_holds_of_a_pass_are_recovered_when_it_expires_and_once_more_f
     await hub.close()
     await asyncio.sleep(100)
     assert len(rechecked) == 4, "a hub that is closed asks for nothing"
+
+
+@pytest.mark.parametrize(("jump", "ended"), [(3600.0, 120.0), (-3600.0, 7200.3)])
+@in_virtual_time
+async def test_the_holds_of_a_pass_are_recovered_when_it_expires_by_a_clock_that_jumps(
+    monkeypatch, jump, ended
+):
+    """As it does when the machine has slept, and the loop's clock stood still."""
+    loop = asyncio.get_running_loop()
+    began, jumped = loop.time(), [0.0]
+    clock = types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW + loop.time() - began + jumped[0])
+    monkeypatch.setattr(pushpin_module, "time", clock)
+    hub = PushpinHub([])
+    rechecked = []
+    monkeypatch.setattr(hub, "recheck", lambda id: rechecked.append(loop.time() - began))
+    response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: None)
+    plan = plan_stream(StreamRequest("r"), Page((), 0))
+    hub.hold(plan, response, "client", Pass("a", int(NOW), int(NOW) + 3600))
+    await asyncio.sleep(100)
+    jumped[0] = jump
+    await asyncio.sleep(8000)
+    assert ended - 0.5 <= rechecked[0] <= ended + 1
+    await hub.close()
 
 
 def test_what_was_published_is_found_by_channel_and_moment_and_forgotten():

@@ -7,7 +7,7 @@ import pytest
 from flychat.commits import Commit
 from flychat.log.clearing import clear, forget
 from flychat.messages import Draft
-from flychat.storage import Unknown
+from flychat.storage import Taken, Unknown
 from tests.support.fakes import FaultyEngine, MemoryEngine
 
 gen_test = pytest.mark.gen_test
@@ -161,3 +161,17 @@ async def test_what_was_written_meanwhile_is_not_forgotten():
     await engine.put(commit(10))
     assert not await forget(engine, "tea", patiently)
     assert places(engine) == [(10, 1, 1)]
+
+
+@gen_test
+async def test_a_room_that_another_operator_forgets_meanwhile_is_clear():
+    class Forgotten(MemoryEngine):
+        async def put(self, commit):
+            if commit.messages:
+                return await super().put(commit)
+            self.commits.clear()  # another one's void commit was there, and is gone
+            raise Taken  # by a server that does not tell by whom
+
+    engine = Forgotten()
+    await engine.put(commit(1))
+    assert await clear(engine, "tea", patiently) == 0

@@ -11,7 +11,7 @@ import pytest
 
 from flychat.commits import COMMIT_MESSAGES, Commit
 from flychat.errors import Conflict, Invalid, NotFound, Unavailable
-from flychat.fields import REMOVES
+from flychat.fields import REMOVES, iso_date
 from flychat.log import MessageLog
 from flychat.log.removal import Removals, without
 from flychat.messages import Draft
@@ -391,6 +391,22 @@ async def test_what_is_known_to_be_done_is_not_looked_at_again():
             while log._common.tasks:
                 await asyncio.wait(log._common.tasks)
         assert log.engine.calls["before"] == reads
+
+
+@gen_test
+async def test_what_was_done_in_a_room_that_was_forgotten_is_not_known_of_the_one_that_has_its_ids():
+    async with opened(memory=False) as log:
+        assert (await log.upkeep.remove(removal(2), anything)).id == 7
+        log.engine.engine.commits.clear()  # by an operator: clear --forget
+        log._rooms.clear()
+        await asyncio.gather(*(log.submit(draft(f"text {n}")) for n in range(1, 7)))
+        entry = await log.submit(replace(removal(2), date=iso_date(9)))  # by another process, and no rewrite
+        assert (entry.id, stored(log)[2]) == (7, "text 2")
+        log._rooms.clear()
+        await log.submit(draft("loads it"))
+        while log._common.tasks:
+            await asyncio.wait(log._common.tasks)
+        assert stored(log)[2] == ""
 
 
 @gen_test
