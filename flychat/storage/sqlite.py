@@ -233,7 +233,7 @@ class SqliteEngine:
         return count
 
     async def _overwrite(self) -> None:
-        """Has what was erased leave both files: now, when the disk and the last reader let it, or at the end."""
+        """Has what was erased leave both files: now, when disk and readers let it, or when this is closed."""
         if self._closing or await self._emptied():
             return
         if self._emptying is None and not self._closing:
