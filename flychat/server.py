@@ -13,6 +13,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -251,10 +252,11 @@ async def serve(config: Config) -> int:
         loop.add_signal_handler(signal.SIGHUP, server.keeper.reload)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: os._exit(1) if stopping.is_set() else stopping.set())
-    print(
-        f"flychat: {address_line(config, server)}  ({config.mode}; messages are kept in {kept_in(config)})",
-        flush=True,
-    )
+    line = f"flychat: {address_line(config, server)}  ({config.mode}; messages are kept in {kept_in(config)})"
+    try:
+        print(line, flush=True)
+    except OSError:  # a full disk, or nobody reads: it would be tried again at exit
+        sys.stdout = None
     died = await ended(server.pushpin, stopping)
     loop.call_later(EXIT_SECONDS, give_up, int(died))  # to cancel is not enough: Tornado takes it for its own
     await server.stop()

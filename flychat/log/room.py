@@ -279,7 +279,7 @@ class Room(View):
     def expire(self, before: str) -> None:
         """What is older than a date was deleted: a view that may show some is forgotten, but no writer's."""
         window = self.window
-        if not self.writing and window and window.messages and window.messages[0].date < before:
+        if not self.writing and (window is None or (window.messages and window.messages[0].date < before)):
             self.forget()
 
     def _give_up(self, late: list[Waiter]) -> None:

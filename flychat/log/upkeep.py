@@ -68,10 +68,10 @@ class Upkeep:
     def _voided(self, void: Commit) -> None:
         """The room is cleared, up to here: held streams are reset, and nobody is shown the rest any more."""
         room = self._rooms.get(void.room)
-        if room is not None and room.window is not None:
-            if room.window.fold(void, self._common.now()):
+        if room is not None:
+            if room.window is not None and room.window.fold(void, self._common.now()):
                 self._rooms.weigh(room)
-            elif room.window.tail < void.last:
+            elif room.window is None or room.window.tail < void.last:
                 room.forget()
         self._common.committed(void)
 

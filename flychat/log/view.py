@@ -85,6 +85,7 @@ class View:
         self.bytes = 0  # of the window, as last counted
         self._common = common
         self._known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
+        self._forgotten = 0  # how often: what was read before that is not taken in
         self._doubtful: set[Key] = set()  # of drafts that were given up, but are perhaps in the log
 
     async def warm(self, position: int | None = None) -> Window:
@@ -109,13 +110,14 @@ class View:
     async def _load(self, few: int, position: int | None) -> None:
         if self.window is not None:  # since this was asked for
             return
-        common, asked = self._common, self.clocks()
+        common, asked, forgotten = self._common, self.clocks(), self._forgotten
         commits: list[Commit] = []
         if position is not None and not self._doubtful:
             commits = await self._since(max(0, position - NEAR))
         if not commits:
             commits = await common.reader.patient(lambda: common.engine.tail(self.name, few))
-        if self.window is None:  # else another reading was faster, and may have gone on from there
+        # Else another reading was faster, and may have gone on from there; or this one may be wrong by now.
+        if self.window is None and self._forgotten == forgotten:
             self.window = Window(commits, common.limit, common.now())
             self.renewed(asked)
             self._loaded(commits)
@@ -235,7 +237,9 @@ class View:
         return self.window is not None and self.window.keys.has_young(self._common.now())
 
     def forget(self) -> None:
+        """The window may be wrong, or what is being read for one: that is read again."""
         self.window = None
+        self._forgotten += 1
         self._common.weighed(self)
 
     def clocks(self) -> tuple[float, float]:

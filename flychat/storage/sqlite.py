@@ -56,6 +56,7 @@ class SqliteEngine:
         self._reading = reading
         self._files: Files | None = None  # none in memory
         self._emptying: asyncio.Task[None] | None = None
+        self._closing = False
         self._worker = Worker(self._store, self._answers, threaded=path != MEMORY)
 
     @classmethod
@@ -232,8 +233,10 @@ class SqliteEngine:
         return count
 
     async def _overwrite(self) -> None:
-        """Has what was erased leave both files: now, or when the disk and the last reader let it."""
-        if not await self._emptied() and self._emptying is None:
+        """Has what was erased leave both files: now, when disk and readers let it, or when this is closed."""
+        if self._closing or await self._emptied():
+            return
+        if self._emptying is None and not self._closing:
             self._emptying = asyncio.create_task(self._empty_later())
 
     async def _empty_later(self) -> None:
@@ -261,6 +264,7 @@ class SqliteEngine:
         return await self._worker.do(once(partial(job, *values)), IDLE)
 
     async def close(self) -> None:
+        self._closing = True
         if self._emptying is not None:
             self._emptying.cancel()
         await self._worker.close(once(self._end))

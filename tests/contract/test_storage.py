@@ -556,6 +556,26 @@ async def test_a_server_ends_though_a_reader_is_beside_it_and_leaves_nothing_tha
     assert engine._emptying.cancelled()
 
 
+@pytest.mark.parametrize("turns", range(4))
+@gen_test
+async def test_what_is_erased_while_the_store_is_closed_leaves_nothing_that_goes_on(
+    tmp_path, monkeypatch, turns
+):
+    monkeypatch.setattr("flychat.storage.sqlite.EMPTY_SECONDS", 0)
+    engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
+    await engine.put(old := commit(1))
+    erasing = asyncio.create_task(engine.rewrite(old, old.emptied()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    erasing.cancel()
+    await engine.close()
+    await asyncio.wait([erasing], timeout=5)
+    assert erasing.done()
+    if engine._emptying is not None:
+        await asyncio.wait([engine._emptying])
+        assert engine._emptying.cancelled()
+
+
 @gen_test
 async def test_what_a_process_erased_that_was_killed_then_leaves_both_files_when_the_next_one_starts(
     sqlite, tmp_path, monkeypatch

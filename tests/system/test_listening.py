@@ -309,6 +309,35 @@ def test_several_sockets_may_be_given_and_a_file_among_them_stays(path):
             os.close(100)
 
 
+def test_a_server_serves_though_nobody_can_be_told_its_address(tmp_path):
+    """A disk that is full, for example, where a supervisor keeps what its programs print."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        open("/dev/full", "w") as full,
+        open(tmp_path / "errors", "w+") as errors,
+    ):
+        fd = os.dup2(listening.fileno(), 100)
+        python = (sys.executable, "-c", GIVER, str(fd))
+        with subprocess.Popen(
+            command(*MEMORY, python=python),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=errors,
+            pass_fds=[fd],
+        ) as process:
+            os.close(fd)
+            try:
+                port = listening.getsockname()[1]
+                assert json.loads(get(f"http://127.0.0.1:{port}/healthz")) == {"status": "ok"}
+                process.terminate()
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
+        errors.seek(0)
+        assert errors.read() == ""
+
+
 def test_what_was_given_to_another_process_or_is_no_socket_is_not_taken(tmp_path):
     options = (*MEMORY, "--port", "0")
     with (

@@ -60,6 +60,55 @@ async def test_of_a_cleared_room_nothing_is_shown():
         assert await texts(log) == [(6, "of ann")]
 
 
+async def being_read(log, monkeypatch):
+    """A page of the room, which is not in memory; what it shows was read already, and the answer waits for `go`."""
+    engine, read, go = log._common.engine, asyncio.Event(), asyncio.Event()
+    tail = engine.tail
+
+    async def slow(*asked):
+        commits = await tail(*asked)
+        if not read.is_set():
+            read.set()
+            await go.wait()
+        return commits
+
+    log._rooms.clear()
+    monkeypatch.setattr(engine, "tail", slow)
+    page = asyncio.ensure_future(log.page("tea"))
+    await read.wait()
+    return page, go
+
+
+@gen_test
+async def test_of_a_room_that_is_cleared_while_it_is_read_nothing_is_shown(monkeypatch):
+    async with opened() as log:
+        page, go = await being_read(log, monkeypatch)
+        assert await log.upkeep.clear("tea") == 5
+        go.set()
+        assert ((await page).messages, (await page).last_id) == ((), 5)
+        assert await texts(log) == []
+
+
+@gen_test
+async def test_what_was_too_old_while_it_was_read_is_not_shown(monkeypatch):
+    async with opened() as log:
+        await log.submit(draft("ann"))
+        page, go = await being_read(log, monkeypatch)
+        await log.upkeep.expire("1970-01-02T00:00:00.000Z")
+        go.set()
+        assert [m.id for m in (await page).messages] == [5]
+
+
+@gen_test
+async def test_what_was_written_while_a_room_was_read_that_then_was_forgotten_is_shown(monkeypatch):
+    async with opened() as log:
+        page, go = await being_read(log, monkeypatch)
+        assert (await log.submit(draft("ann"))).id == 5
+        await log.upkeep.expire("1970-01-02T00:00:00.000Z")
+        go.set()
+        assert [m.id for m in (await page).messages] == [5]
+
+
 @gen_test
 async def test_who_is_erased_takes_nobody_along():
     async with opened() as log:
