@@ -32,7 +32,7 @@ async def back_up(path: str, file: str) -> int:
             try:
                 await asyncio.wait(
                     [copying]
-                )  # asyncio.shield of Python 3.14 would log that it was interrupted
+                )  # asyncio.shield of Python 3.14 logs what nobody is told
             except asyncio.CancelledError:
                 db.interrupt()
                 await asyncio.wait([copying])
