@@ -30,9 +30,7 @@ async def back_up(path: str, file: str) -> int:
             check(db, path)
             copying = asyncio.create_task(asyncio.to_thread(db.execute, "VACUUM INTO ?", (unfinished,)))
             try:
-                await asyncio.wait(
-                    [copying]
-                )  # asyncio.shield of Python 3.14 logs what nobody is told
+                await asyncio.wait([copying])  # asyncio.shield of Python 3.14 logs what nobody is told
             except asyncio.CancelledError:
                 db.interrupt()
                 await asyncio.wait([copying])
