@@ -145,7 +145,9 @@ class Keeper:
         ):  # to wait for a task that is done lets nobody else run
             self._reading = asyncio.create_task(self._read_now())
             self._reading.add_done_callback(self._has_read)
-        await asyncio.shield(self._reading)
+        reading = self._reading
+        await asyncio.wait([reading])  # asyncio.shield of Python 3.14 logs what nobody is told
+        return reading.result()
 
     def _has_read(self, reading: asyncio.Task[None]) -> None:
         self._reading = None

@@ -62,7 +62,8 @@ class SharedReads:
         if shared is not None:
             shared.others += 1
             try:
-                return await asyncio.shield(shared.result)
+                await asyncio.wait([shared.result])  # asyncio.shield of Python 3.14 logs what nobody is told
+                return shared.result.result()
             finally:
                 shared.others -= 1
         shared = self._next[key] = Shared()

@@ -30,11 +30,13 @@ async def back_up(path: str, file: str) -> int:
             check(db, path)
             copying = asyncio.create_task(asyncio.to_thread(db.execute, "VACUUM INTO ?", (unfinished,)))
             try:
-                await asyncio.shield(copying)
+                await asyncio.wait([copying])  # asyncio.shield of Python 3.14 logs what nobody is told
             except asyncio.CancelledError:
                 db.interrupt()
                 await asyncio.wait([copying])
+                copying.exception()
                 raise
+            copying.result()
         return _finished(descriptor, unfinished, file)
     except BaseException:
         with suppress(OSError):

@@ -49,6 +49,7 @@ from flychat.streams import StreamRequest
 from flychat.tools.rooms import export
 from flychat.values import kept
 from tests.conftest import ENDPOINT, dynamo_environment, need
+from tests.support.cancelling import like_python_3_14
 from tests.support.dynamo_proxy import DynamoProxy
 from tests.support.fakes import FaultyEngine, empty
 
@@ -1566,6 +1567,37 @@ async def test_who_only_reads_keeps_no_server_from_starting_and_changes_nothing(
         await owner.close()
         assert await reader.tail("room", 1) == [two]
         await reader.close()
+
+
+@gen_test
+async def test_a_backup_that_is_interrupted_leaves_nothing_and_tells_nobody(tmp_path, monkeypatch):
+    """A program of the terminal ends without a trace of Python."""
+    like_python_3_14(monkeypatch)
+    told, begun = [], asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    class Slow:
+        def execute(self, *statement):
+            loop.call_soon_threadsafe(begun.set)
+            assert interrupted.wait(20)
+            raise sqlite3.OperationalError("interrupted")
+
+        def interrupt(self):
+            interrupted.set()
+
+        def close(self):
+            pass
+
+    loop, interrupted = asyncio.get_running_loop(), threading.Event()
+    monkeypatch.setattr("flychat.storage.sqlite_backup.read_only", lambda path: Slow())
+    monkeypatch.setattr("flychat.storage.sqlite_backup.check", lambda db, path: 1)
+    backup = asyncio.create_task(back_up("chat.db", str(tmp_path / "copy.db")))
+    await begun.wait()
+    backup.cancel()
+    await asyncio.wait([backup])
+    await asyncio.sleep(0)
+    assert backup.cancelled()
+    assert (told, list(tmp_path.iterdir())) == ([], [])
 
 
 @gen_test

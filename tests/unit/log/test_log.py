@@ -26,6 +26,7 @@ from flychat.storage import Broken, Taken, Throttled, Unknown
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import REPLAY, StreamRequest
 from tests.proof.simulation.virtual import in_virtual_time
+from tests.support.cancelling import like_python_3_14
 from tests.support.fakes import FaultyEngine, MemoryEngine
 
 numbers = itertools.count(1)
@@ -723,7 +724,8 @@ async def test_a_read_that_fails_for_the_others_of_one_who_was_cancelled_fails_f
 
 
 @pytest.mark.gen_test
-async def test_that_a_read_failed_for_which_nobody_waits_any_more_is_not_told_as_unheard():
+async def test_that_a_read_failed_for_which_nobody_waits_any_more_is_not_told_as_unheard(monkeypatch):
+    like_python_3_14(monkeypatch)
     told, reads, go = [], SharedReads(), asyncio.Event()
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
 
