@@ -327,7 +327,8 @@ def the_id_of_a_reset_by_count(patch: pytest.MonkeyPatch) -> None:
 
 def clear_twice(patch: pytest.MonkeyPatch) -> None:
     """A void commit whose answer was lost is taken for somebody else's."""
-    rewrite(patch, clearing, "_stored", "return not winner.messages", "return False")
+    stored = "return bool(there) and not there[-1].messages"
+    rewrite(patch, clearing, "_stored", stored, "return False")
 
 
 def wait_two_minutes(patch: pytest.MonkeyPatch) -> None:
