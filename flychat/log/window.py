@@ -51,7 +51,8 @@ def cost(message: Message) -> int:
     more = message.removes or message.data
     block = len(message.block) if more or len(text) >= LONG else 6 * len(text)
     user = 0 if message.user is None else _name(message.user)
-    return MESSAGE_BYTES + _name(message.sender) + user + sys.getsizeof(text) + block + _objects(message)
+    objects = _objects(message) if more else 0
+    return MESSAGE_BYTES + _name(message.sender) + user + sys.getsizeof(text) + block + objects
 
 
 def _name(name: str) -> int:

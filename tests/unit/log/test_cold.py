@@ -162,22 +162,28 @@ async def test_those_who_need_little_and_much_of_the_past_at_once_are_each_given
         assert [len(plan.messages) for plan in plans] == [50, 900, HISTORY, 950]
 
 
+async def reading_the_past(engine):
+    """A log whose room's past is read when `go` is set, for a first stream; a second one has the next reading."""
+    log, before, begun, go = fresh(engine), engine.before, asyncio.Event(), asyncio.Event()
+
+    async def slow(*asked):
+        begun.set()
+        await go.wait()
+        return await before(*asked)
+
+    await log.plan(StreamRequest("room", REPLAY + 200))
+    engine.before = slow
+    first = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 150)))
+    await begun.wait()
+    second = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 140)))
+    await asyncio.sleep(0)  # it waits for the first one's reading to end
+    return log, go, first, second
+
+
 @pytest.mark.gen_test
 async def test_who_shares_a_reading_of_the_past_that_was_asked_for_before_another_ended_is_given_all():
     async with opened("long") as engine:
-        log, before, begun, go = fresh(engine), engine.before, asyncio.Event(), asyncio.Event()
-
-        async def slow(*asked):
-            begun.set()
-            await go.wait()
-            return await before(*asked)
-
-        await log.plan(StreamRequest("room", REPLAY + 200))
-        engine.before = slow
-        first = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 150)))
-        await begun.wait()
-        second = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 140)))
-        await asyncio.sleep(0)  # it has the next reading, which has to wait for that
+        log, go, first, second = await reading_the_past(engine)
         go.set()
         await first
         third = await log.plan(StreamRequest("room", 300))
@@ -188,19 +194,7 @@ async def test_who_shares_a_reading_of_the_past_that_was_asked_for_before_anothe
 @pytest.mark.gen_test
 async def test_a_room_that_was_made_smaller_while_its_past_was_read_is_read_for_who_comes_then():
     async with opened("long") as engine:
-        log, before, begun, go = fresh(engine), engine.before, asyncio.Event(), asyncio.Event()
-
-        async def slow(*asked):
-            begun.set()
-            await go.wait()
-            return await before(*asked)
-
-        await log.plan(StreamRequest("room", REPLAY + 200))
-        engine.before = slow
-        first = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 150)))
-        await begun.wait()
-        second = asyncio.ensure_future(log.plan(StreamRequest("room", REPLAY + 140)))
-        await asyncio.sleep(0)
+        log, go, first, second = await reading_the_past(engine)
         log._rooms["room"].shorten(0)
         third = asyncio.ensure_future(log.plan(StreamRequest("room", 300)))
         await asyncio.sleep(0)
