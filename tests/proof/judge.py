@@ -13,8 +13,9 @@ knows the wire contract and nothing of flychat's code.
 - For a client whose right to read ends (Right): its stream is a prefix of the log, and is given nothing any more LOST
   seconds after the right had ended, whatever is lost; and nobody else is told that a right has ended.
 - For the senders (Ledger) and the store: the ids that were not cleared have no gap; what was answered with 200 is
-  stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers; nothing is
-  stored that nobody sent; and nobody, who sends one text under a key, is told that it stands for another.
+  stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers, but for
+  removals: they have no position, so one that is repeated late may be told once more; nothing is stored that nobody
+  sent; and nobody, who sends one text under a key, is told that it stands for another.
 - For who is erased: after that nothing is stored under the name.
 - For messages that are removed: what is given, answered or stored is what was posted, or what a removal has left of it,
   and then the log has that removal, which names it. A removal that was answered with 200 has left no text,
@@ -324,6 +325,7 @@ class Ledger:
         if ids != list(range(floor + 1, floor + 1 + len(ids))):
             broken.append(f"the ids in the store are {ids}")
         places: dict[Key, list[int]] = {}
+        removals = {message.key for message in stored if message.removes}
         for message in stored:
             key = message.key
             places.setdefault(key, []).append(message.id)
@@ -334,10 +336,12 @@ class Ledger:
             if message.sender in self.erased:
                 broken.append(f"{message} was erased, and is stored")
         broken += unnamed(stored, stored)
-        broken += [f"{key} is stored as {ids}" for key, ids in places.items() if len(ids) > 1]
+        broken += [
+            f"{key} is stored as {ids}" for key, ids in places.items() if len(ids) > 1 and key not in removals
+        ]
         for key, id in self.acknowledged.items():
-            there = places.get((None, ERASED, key[2]) if key[1] in self.erased else key)
-            if id > floor and there != [id]:
+            there = places.get((None, ERASED, key[2]) if key[1] in self.erased else key, [])
+            if id > floor and there != [id] and not (key in removals and id in there):
                 broken.append(f"{key} was answered as {id}, and is stored as {there}")
         return broken
 

@@ -1,6 +1,7 @@
 """The judge where a stream may be the first to tell that a room was cleared, and where."""
 
 import json
+from dataclasses import replace
 
 from tests.proof.judge import ERASED, Ledger, Log, Stored, Witness, judge_floors, judge_witness
 
@@ -82,6 +83,20 @@ def test_who_is_erased_is_answered_for_by_what_is_left():
     ledger.erased.add("ann")
     assert not ledger.judge(left)
     assert ledger.judge([Stored(1, "ann", "", "1", removed=2), entry])
+
+
+def test_a_removal_may_be_stored_once_more_but_no_other_message():
+    ledger = Ledger()
+    removal, message = Stored(2, "mod", "(removed)", "2", removes=(1,)), Stored(4, "ann", "hello", "4")
+    for each in (removal, message):
+        ledger.send(each.key, each.text)
+        ledger.answer(each.key, 200, each)
+    gone = Stored(1, "ann", "", "1", removed=2)
+    ledger.send(gone.key, "a secret")
+    log = [gone, removal, replace(removal, id=3), message]
+    assert not ledger.judge(log)
+    assert any("answered as 2" in line for line in ledger.judge([gone, replace(removal, id=3)]))
+    assert any("stored as [4, 5]" in line for line in ledger.judge([*log, replace(message, id=5)]))
 
 
 def test_what_is_left_of_an_erased_persons_message_takes_the_place_of_the_provisional_one():
