@@ -123,7 +123,7 @@ class Worker(Generic[Item]):
     async def put(self, item: Item) -> None:
         """Raises what `store` says of it, or Unknown. It is stored even if this is cancelled."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self.submit(item, partial(_settle, future, None))
+        self.submit(item, partial(_settle, future))
         await future
 
     async def ask(self, question: Question) -> str | None:
@@ -151,7 +151,7 @@ class Worker(Generic[Item]):
     async def close(self, last: Job[None]) -> None:
         """Ends after all that was asked for, but for idle jobs, which are given up, and after `last`."""
         for asked in tuple(self._jobs[IDLE]):  # from which the thread takes meanwhile
-            _settle(asked.future, None, Unknown("the store is being closed"))
+            _settle(asked.future, Unknown("the store is being closed"))
         try:
             await self.do(last, IDLE)
         except Unknown:  # the disk hangs, and the thread with it
@@ -190,7 +190,7 @@ class Worker(Generic[Item]):
         due = self._due
         if due is not None and monotonic() > due:
             for future in self._waiting:
-                _settle(future, None, Unknown("the disk does not answer"))
+                _settle(future, Unknown("the disk does not answer"))
             silent, self._untold = self._untold, set()
             for put in silent:
                 put.tell(Unknown("the disk does not answer"))
@@ -244,9 +244,9 @@ class Worker(Generic[Item]):
             else:
                 return next(job)
         except StopIteration as end:
-            self._answer(partial(_settle, future, end.value, None))
+            self._answer(partial(_settle, future, end.value))
         except Exception as error:
-            self._answer(partial(_settle, future, None, error))
+            self._answer(partial(_settle, future, error))
         jobs.popleft()
         return None
 
@@ -263,7 +263,7 @@ class Worker(Generic[Item]):
         if asked:
             part = Part()
             answers = self._find(list(asked.values()))
-            self._answer(*(partial(_answered, *each) for each in zip(asked, answers, strict=True)))
+            self._answer(*(partial(_settle, *each) for each in zip(asked, answers, strict=True)))
             self._together = 1 if part.over else min(2 * self._together, self._most)
 
     def _answer(self, *tell: Callable[[], None]) -> None:
@@ -284,17 +284,11 @@ def _tell_all(tell: Sequence[Callable[[], None]]) -> None:
         each()
 
 
-def _answered(future: asyncio.Future[Any], answer: Answer) -> None:
-    if isinstance(answer, StoreFailed):
-        _settle(future, None, answer)
-    else:
-        _settle(future, answer, None)
-
-
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    """Tells who waits, unless that was given up: a result, or an error, which is raised there."""
     if future.done():
-        return  # given up
-    if error is None:
-        future.set_result(result)
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
     else:
-        future.set_exception(error)
+        future.set_result(outcome)
