@@ -1,7 +1,7 @@
-"""Publishing to a GRIP proxy: a queue with one POST in flight, since only so the items arrive in their order.
+"""Publishing to a GRIP proxy: a queue with one POST in flight, so that the items arrive in their order.
 
-A batch is tried again as it is: the proxy drops an id that it has seen, and clients cope with provisional
-events that come twice. The queue is bounded, and what is given up is made up for:
+A batch that failed is sent again as it is: the proxy drops an id that it has seen, and clients cope with
+provisional events that come twice. The queue is bounded, and items that are given up are made up for:
 
 - the proxy is asked, by a `hint`, to recover the rooms of the official items that were dropped;
 - where these are too many to remember, and at the start, because the process before this one may have
@@ -9,10 +9,10 @@ events that come twice. The queue is bounded, and what is given up is made up fo
 
 Either is tried until the proxy answers, and goes before the queue. Each proxy has a Publisher of its own.
 
-The process may be frozen, or ended, the moment it has answered a request. So an answer waits until the proxy
-has taken all that was put before, or what makes up for it (`taken`), for PATIENCE; then it goes out, and what
-is left is owed: it is tried while the process runs. Items that were put GIVE_UP_SECONDS ago are not sent any
-more, however much of that time the process was frozen.
+On some hosts a process is frozen, or ended, as soon as it has answered a request. So an answer waits up to
+PATIENCE seconds for the proxy to take all that was put before, or what makes up for it (`taken`). After that
+it goes out, and the rest is sent while the process runs. An item that was put more than GIVE_UP_SECONDS ago
+is not sent any more, even if the process was frozen for most of that time.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from .grip import GripUrl, grip_hints
 
 BATCH_ITEMS = 100
 BATCH_BYTES = 800_000  # Pushpin refuses a body over 1,000,000
-QUEUE_ITEMS = 10_000
+QUEUE_ITEMS = 10_000  # beyond this, or QUEUE_BYTES, all items that wait are given up
 QUEUE_BYTES = 16_000_000
-ROOMS_OWED = 1000
-ANSWER_SECONDS = 2.5
+ROOMS_OWED = 1000  # hints that are remembered; with more, everybody is recovered instead
+ANSWER_SECONDS = 2.5  # for the proxy's answer to one POST
 PATIENCE = 1.0  # seconds for which an answer waits for the proxy
 GIVE_UP_SECONDS = 15.0  # less than the 60 during which a proxy knows the ids that it has seen
-LONGEST_PAUSE = 2.0
-FLUSH_SECONDS = 1.0
-FOUND_SECONDS = 10.0  # addresses of a proxy's name are used
-REFUSED = frozenset(range(400, 500)) - {408, 429}
+LONGEST_PAUSE = 2.0  # seconds between two tries
+FLUSH_SECONDS = 1.0  # for what is queued when the process ends
+FOUND_SECONDS = 10.0  # for which the addresses of a proxy's name are used
+REFUSED = frozenset(range(400, 500)) - {408, 429}  # statuses that another try would not change
 
 logger = logging.getLogger(__name__)
 
@@ -85,9 +85,9 @@ class Post:
 
 
 class Resolver(DefaultLoopResolver):
-    """Remembers what it found: Tornado looks a name up for every connection, an address too, in a thread.
+    """Remembers what it found: Tornado looks up the host, even an IP address, in a thread per connection.
 
-    That is a third of a POST's CPU time, and Pushpin has no connection for a second POST.
+    That is a third of a POST's CPU time, as Pushpin closes the connection after each POST.
     """
 
     def initialize(self) -> None:
@@ -117,7 +117,7 @@ class Publisher:
         self._give_up = give_up
         self._queue: deque[QueuedItem] = deque()
         self._bytes = 0
-        self._put = self._ended = 0  # items, since the beginning: ended are those taken and those given up
+        self._put = self._ended = 0  # items since the start: all that were put; those taken or given up
         self._making_up = True  # for items that were given up, which goes on until nothing is owed
         self._waiting: dict[asyncio.Future[None], int] = {}  # until so many items have ended
         self._failing = False
