@@ -51,9 +51,9 @@ def grip_headers(
 ) -> dict[str, str]:
     """The plan, except for its events, as instructions to the proxy; its link is for this many seconds.
 
-    The pass is a channel as well: what has a prev-id is what the proxy tells of when it recovers the hold.
-    Where there are signals, keep-alives come between whatever else comes: to a client that knows no signals
-    a stream with nothing else would be silent.
+    The pass is one more channel: when the proxy recovers a hold it names the channels that have a prev-id.
+    With signals, keep-alives come at a fixed interval, whatever else comes: a client that ignores signals
+    would hear nothing in a room where only these are sent.
     """
     # Written out, in gripcontrol's words, which took three times as long.
     channels = [f"{plan.official}; prev-id={plan.position}", *plan.others]
@@ -109,7 +109,7 @@ def grip_item(publication: Publication) -> bytes:
 
 
 def hint_channel(publication: Publication) -> str:
-    """Where a hint makes up for the publication, if it is lost; nothing does for a provisional one."""
+    """The channel whose hint makes up for a lost publication; "" for a provisional one: nothing does."""
     return "" if publication.id is None else live_channel(publication.room)
 
 
@@ -119,10 +119,10 @@ def grip_hint(channel: str) -> bytes:
 
 
 def grip_hints(channel: str) -> list[bytes]:
-    """The same; if it is a room's provisional channel, also those who have only the official one.
+    """The hint; for a room's provisional channel also one on its official channel, which some have alone.
 
-    There a hint counts as a publication without an id, which fits nobody: so all are recovered, if not as
-    fast. It comes second: whom the first one has reached is being recovered by then, and drops it.
+    There a hint counts as a publication without an id, which fits no position: so all are recovered, if not
+    as fast. It comes second, because a hold that the first one has reached is being recovered and drops it.
     """
     prefix, _, room = channel.partition("-")
     others = [f"messages-{room}"] if prefix == "provisional" else []
@@ -219,7 +219,7 @@ def verifying_key(given: str | bytes) -> Any:
 
 
 def _is_der(data: bytes) -> bool:
-    """Whether it is one ASN.1 sequence, as keys and certificates are; what is shorter is a secret."""
+    """Whether it is one ASN.1 sequence (DER), as keys and certificates are; anything shorter is a secret."""
     if len(data) < SHORTEST_DER or data[0] != 0x30:
         return False
     size, rest = data[1], data[2:]
