@@ -49,7 +49,7 @@ class Draft:
     date: str
     provisional_id: str
     user: str | None = None  # who the token says it is from
-    since: int | None = field(default=None, compare=False)  # the id up to which its author had read then
+    since: int | None = field(default=None, compare=False)  # the last id its author knew when first sent
     removes: tuple[int, ...] = ()
     data: Mapping[str, Any] | None = field(default=None, hash=False)
     erases: bool = False
