@@ -4,14 +4,13 @@ A reading is shared only by those who asked before it began, so no answer is old
 first to ask reads, and the others wait for the result; if the first is cancelled, a task reads for them, from
 the beginning.
 
-Only as many readings as keep the store busy go on at once: with more, their answers would reach the loop in
-bunches, and live messages would wait behind them. The others wait for their turn without having begun, so the
-longer the queue is, the more requests share each reading: after a restart, a room is read once or twice. A
-reading that a message needs before it can be stored takes no turn: reads never starve writes.
+Only `Engine.reads` readings go on at once, which keep the store busy: with more, their answers would reach
+the loop in bunches, and live messages would wait behind them. The others wait for their turn without having
+begun. So the longer the queue, the more requests share each reading: after a restart a room is read once or
+twice. A reading that a message needs before it can be stored takes no turn: reads never starve writes.
 
-A reading has no deadline of its own: the engine has one for the store's answer. How long readings wait for
-each other is bounded: while one has waited for OVERLOAD_SECONDS, new ones are refused. Those that were
-accepted are done, unless the store gives no answers meanwhile.
+A reading has no deadline of its own: the engine has one for the store's answer. While one has waited for
+OVERLOAD_SECONDS, new ones are refused. Those that were accepted are done, unless the store stops answering.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ T = TypeVar("T")
 Turns: TypeAlias = AbstractAsyncContextManager[Any]  # in which a read goes on
 
 READ_SECONDS = 2.0  # for which a reading that fails is tried again
-OVERLOAD_SECONDS = 15.0  # that the oldest reading may have waited when another one is asked for
+OVERLOAD_SECONDS = 15.0  # if the oldest reading has waited for longer, new ones are refused
 
 
 class Shared(Generic[T]):
@@ -115,9 +114,9 @@ class Reader:
         self._shared = SharedReads()
         self._turns = asyncio.Semaphore(engine.reads)
         self._positions: dict[str, list[int]] = {}  # of those who share the next reading of a room
-        # Since when (loop time), oldest first: in a dict it would be behind all that have gone meanwhile.
+        # Since when (loop time), oldest first. In a plain dict the first key is slow to find after deletions.
         self._under_way: OrderedDict[object, float] = OrderedDict()
-        self._answered = self._mute = -math.inf  # when the store last did answer, and was last given up
+        self._answered = self._mute = -math.inf  # when the store last answered; when it last did not
         self._closed = False
 
     def close(self) -> None:
@@ -244,7 +243,7 @@ class Reader:
 
 
 async def available(work: Awaitable[T]) -> T:
-    """What a call of the store returns; that it failed is Unavailable, but Taken is told as it is."""
+    """What a call of the store returns. Raises Taken as it is, and any other StoreFailed as Unavailable."""
     try:
         return await work
     except (Taken, Unavailable):
@@ -276,10 +275,10 @@ def removed_by(messages: Iterable[Message]) -> dict[int, Message]:
 
 
 def buried(messages: Iterable[Message], removals: Mapping[int, Message]) -> list[Message]:
-    """The messages; those that these have removed are tombstones."""
+    """The messages; those that are in `removals` (by id) as their tombstones."""
     return [m.tombstone(removals[m.id]) if m.id in removals else m for m in messages]
 
 
 def is_full(commits: list[Commit], limit: int) -> bool:
-    """Whether a reading may have ended before the log did."""
+    """Whether a reading of `limit` messages may have ended before the log did."""
     return sum(commit.ids for commit in commits) >= limit or sum(c.size for c in commits) >= READ_BYTES
