@@ -65,11 +65,11 @@ class Pace:
         return pause / 2, pause
 
     def rejected(self, drafts: int) -> bool:
-        """A commit of so many drafts will never be stored. Returns whether it had one only: that is at fault."""
+        """A commit of so many drafts will never be stored. Returns whether it had one only, the culprit."""
         self.most = max(1, drafts // 2)
         return drafts == 1
 
     def succeeded(self, now: float, took: float) -> float:
-        """A put succeeded, or nothing was left to put. Returns for how long, at most, to let others put first."""
+        """A put succeeded, or nothing was left to put. Returns the longest time to let others put first."""
         self.most, self._pause, self._losses = COMMIT_MESSAGES, 0.0, 0
         return took if now - self._lost_at < CONTENDED else 0.0

@@ -36,7 +36,7 @@ OVERLOAD_SECONDS = 15.0  # if the oldest reading has waited for longer, new ones
 
 
 class Shared(Generic[T]):
-    """One read: what comes of it, and how many wait for that besides who reads."""
+    """One read: its result, and how many `others` wait for that, besides the request that reads."""
 
     def __init__(self) -> None:
         self.result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -49,14 +49,14 @@ class SharedReads:
     def __init__(self) -> None:
         self._next: dict[Hashable, Shared[Any]] = {}  # not yet begun
         self._running: dict[Hashable, Shared[Any]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()  # where who read has gone
+        self._tasks: set[asyncio.Task[None]] = set()  # that read because the request that did was cancelled
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether there is a read to share."""
         return key in self._next
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[T]], turns: Turns) -> T:
-        """What `read` returns or raises, called by this or by an equal request, in its turn."""
+        """What `read` returns or raises. It is called once, within `turns`, for all equal requests."""
         shared: Shared[T] | None = self._next.get(key)
         if shared is not None:
             shared.others += 1
@@ -82,8 +82,8 @@ class SharedReads:
     async def _read(
         self, key: Hashable, shared: Shared[T], read: Callable[[], Awaitable[T]], turns: Turns
     ) -> None:
-        """Tells all who wait what comes of it."""
-        await asyncio.sleep(0)  # so it is shared by those who ask in the same turn of the loop
+        """Reads, and sets the result for all who wait."""
+        await asyncio.sleep(0)  # so that all who ask in the same turn of the loop share it
         if (running := self._running.get(key)) is not None:
             await asyncio.wait([running.result])
         async with turns:
@@ -93,7 +93,7 @@ class SharedReads:
                 result = await read()
             except Exception as error:
                 shared.result.set_exception(error)
-                shared.result.exception()  # is not to be told as unheard if all have gone
+                shared.result.exception()  # marks it as seen, or asyncio would log it if all have gone
             else:
                 shared.result.set_result(result)
             finally:
@@ -133,7 +133,7 @@ class Reader:
         turn, asked = object(), self._loop.time()
 
         async def begin() -> T:
-            if self._mute > asked:  # otherwise those at the end of a long queue would wait for minutes
+            if self._mute > asked:  # else the end of a long queue would wait for minutes
                 raise Unavailable("the message store does not answer")
             return await read()
 
@@ -166,7 +166,7 @@ class Reader:
                 self._positions.pop(room, None)
         if lowest == last_id or replay(page, last_id) is not None:
             return page
-        # It is of no use here: the lowest position was too far behind, or this one is ahead of the log.
+        # The shared page does not fit: the lowest position was too far behind, or this one is beyond the log.
         return await self._patient_and_shared(
             (room, "after", last_id), lambda: self._following(room, last_id)
         )
@@ -184,7 +184,10 @@ class Reader:
         )
 
     async def cleared_to(self, room: str, low: int, high: int) -> int:
-        """The last id up to `high` that was cleared, as `low` was; or an earlier one. Raises as `newest`."""
+        """Given that `low` was cleared: the last cleared id up to `high`, or an earlier one. Bisects.
+
+        Raises as `newest`.
+        """
         with suppress(Hole):
             while low < high and (commits := await self.after(room, middle := (low + high) // 2, 1)):
                 if commits[-1].messages:  # it holds the id behind the middle, if that is in no hole
@@ -194,15 +197,15 @@ class Reader:
         return low
 
     def check_load(self) -> None:
-        """Raises Overloaded while readings wait for each other for too long."""
+        """Raises Overloaded while a reading has waited for its turn for too long."""
         oldest = next(iter(self._under_way.values()), math.inf)
         if self._loop.time() - oldest > OVERLOAD_SECONDS:
             raise Overloaded
 
     async def patient(self, read: Callable[[], Awaitable[T]]) -> T:
-        """Tries a read that fails again, for READ_SECONDS: it changes nothing, and a connection may be stale.
+        """The result of `read`, which is tried again for READ_SECONDS while it fails. Raises Hole, Broken.
 
-        Raises Hole, Broken, Unavailable.
+        Raises Unavailable after that. To try again is safe, and a connection may just have been stale.
         """
         loop = self._loop
         pause, failed = 0.0, 0.0
@@ -269,7 +272,7 @@ def messages_of(commits: Iterable[Commit]) -> tuple[Message, ...]:
 
 
 def removed_by(messages: Iterable[Message]) -> dict[int, Message]:
-    """The removals among the messages, by the ids of what each has removed; one that erases wins."""
+    """The removals among the messages, by the id of each message they removed; one that erases wins."""
     removals = sorted((message for message in messages if message.removes), key=lambda each: each.erases)
     return {id: removal for removal in removals for id in removal.removes}
 
