@@ -49,7 +49,10 @@ def failures() -> Iterator[None]:
 
 
 def due(commit: Commit, retention: float) -> int:
-    """When the commit expires, in seconds since the epoch: `retention` after its last message; void: now."""
+    """When the commit expires (seconds since the epoch): `retention` seconds after its last message.
+
+    If it is void, after now.
+    """
     date = datetime.fromisoformat(commit.messages[-1].date).timestamp() if commit.messages else time.time()
     return int(date + retention)
 
