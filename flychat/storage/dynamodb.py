@@ -100,24 +100,27 @@ class DynamoEngine(TableReader):
 
         In a room that falls silent there is no next one: so it goes on until nothing was put meanwhile.
         """
-        before, met = 0, False
+        ended, others = 0, 0
         try:
-            with failures():
-                while before < self._put_last[room]:
-                    before = self._put_last[room]
-                    endless, end = await self._endless(room, before)
-                    for item in reversed(endless):
-                        end = max(end, due(commit_of(item), retention))
-                        if await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
-                            continue
-                        if met:
-                            return
-                        met, before = True, 0  # another process is at it, which may not know of our last one
-                        break
+            while ended < (last := self._put_last[room]) and others < 2:
+                if await self._end_below(room, last, retention):
+                    ended = last
+                else:  # another process is at it, which may not know of our last put: once more
+                    others += 1
         except StoreFailed as error:
             self._unended.tell("messages were not given an end: %s", error)
         finally:
             del self._ending[room], self._put_last[room]
+
+    async def _end_below(self, room: str, last: int, retention: float) -> bool:
+        """Gives an end to the commits below `last` that have none; False: another process gave one first."""
+        with failures():
+            endless, end = await self._endless(room, last)
+            for item in reversed(endless):
+                end = max(end, due(commit_of(item), retention))
+                if not await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
+                    return False
+        return True
 
     async def _endless(self, room: str, before: int) -> tuple[list[dict[str, Any]], int]:
         """The items below `before` that have no end, newest first; and the end of what is before them."""
