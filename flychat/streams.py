@@ -33,6 +33,7 @@ REPLAY_BYTES = 1 << 20  # of their blocks, or of those that open a stream
 RETRY = 2000  # milliseconds before a browser reconnects
 RECOVERY_PATH = "/recover/"  # where a GRIP proxy asks for what its holds have missed, in any room
 OFFICIAL_PATH = "/recover/official"  # the same, without provisional events: a proxy sends no query
+OFFICIAL = "messages"  # the names of official channels begin so, with a dash
 
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -132,7 +133,7 @@ class Page:
 
 def official_channel(room: str) -> str:
     """The channel of a room's messages, in the order of their ids."""
-    return f"messages-{quote(room, safe='')}"
+    return f"{OFFICIAL}-{quote(room, safe='')}"
 
 
 def live_channel(room: str) -> str:

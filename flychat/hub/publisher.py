@@ -33,7 +33,7 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.netutil import DefaultLoopResolver
 
 from ..seldom import Seldom
-from .grip import GripUrl, grip_hints
+from .grip import GripUrl, grip_hint
 
 BATCH_ITEMS = 100
 BATCH_BYTES = 800_000  # Pushpin refuses a body over 1,000,000
@@ -63,7 +63,7 @@ OWED = Counter("flychat_grip_owed", "Answers given before the proxy had what was
 @dataclass(frozen=True, slots=True)
 class QueuedItem:
     data: bytes
-    hint: str  # the channel of the hint that makes up for it; "": none does
+    hints: tuple[str, ...]  # the channels whose hints make up for it; (): nothing does
     since: float  # when it was published (time.monotonic)
 
 
@@ -72,14 +72,14 @@ class Post:
     """One POST to the proxy: a batch of items, or of hints, or the request to recover everybody."""
 
     items: Sequence[QueuedItem] = ()
-    hints: Sequence[str] = ()
+    hints: Sequence[tuple[str, ...]] = ()
 
     @property
     def endpoint(self) -> str:
         return "publish" if self.items or self.hints else "recover"
 
     def body(self) -> bytes:
-        hints = [hint for channel in self.hints for hint in grip_hints(channel)]
+        hints = [grip_hint(channel) for channels in self.hints for channel in channels]
         items = [*(item.data for item in self.items), *hints]
         return b'{"items":[' + b",".join(items) + b"]}" if items else b""
 
@@ -111,7 +111,7 @@ class Publisher:
     """The queue of one proxy. What is owed to it, after something was given up, goes first."""
 
     def __init__(self, target: GripUrl, *, give_up: float = GIVE_UP_SECONDS) -> None:
-        self.owed: dict[str, None] = {}  # channels of hints, in order
+        self.owed: dict[tuple[str, ...], None] = {}  # channels of hints, in order
         self.must_recover_all = True
         self._target = target
         self._give_up = give_up
@@ -201,8 +201,8 @@ class Publisher:
             return Post()
         if self.owed:
             hints = list(self.owed)[:BATCH_ITEMS]
-            for channel in hints:
-                del self.owed[channel]
+            for channels in hints:
+                del self.owed[channels]
             return Post(hints=hints)
         return Post(self._take(BATCH_ITEMS, BATCH_BYTES)) if self._queue else None
 
@@ -290,7 +290,7 @@ class Publisher:
         DROPPED.labels(self._target.proxy).inc(len(items))
         if not self.owed and not self.must_recover_all:
             self._given_up.tell("publications to the GRIP proxy at %s are given up", self._target.proxy)
-        self.owed.update((item.hint, None) for item in items if item.hint)
+        self.owed.update((item.hints, None) for item in items if item.hints)
         if len(self.owed) > ROOMS_OWED:
             self.owed.clear()
             self.must_recover_all = True

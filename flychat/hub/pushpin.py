@@ -41,7 +41,7 @@ from ..errors import Misconfigured
 from ..fields import iso_date
 from ..streams import Publication, StreamPlan
 from . import Response, Way
-from .grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
+from .grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channels
 from .links import Links
 from .publisher import PATIENCE, Publisher, QueuedItem
 
@@ -161,7 +161,7 @@ class PushpinHub:
         now = time.monotonic()
         if publication.id is not None:
             self._published.add(now, publication.channel, publication.id)
-        item = QueuedItem(grip_item(publication), hint_channel(publication), now)
+        item = QueuedItem(grip_item(publication), hint_channels(publication), now)
         for publisher in self.publishers:
             publisher.put(item)
 
@@ -186,7 +186,8 @@ class PushpinHub:
             if id is None:
                 publisher.recover_all()
             else:
-                publisher.put(QueuedItem(grip_hint(pass_channel(id)), pass_channel(id), time.monotonic()))
+                channel = pass_channel(id)
+                publisher.put(QueuedItem(grip_hint(channel), (channel,), time.monotonic()))
 
     def _expect(self, pass_: Pass) -> None:
         """Has the holds of the pass recovered when it has expired."""
