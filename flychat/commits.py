@@ -43,7 +43,7 @@ class Commit:
     def read(cls, room: str, first: int, payload: str, ids: int = 1) -> Commit:
         """The commit that was stored at `first` as `payload`; a void one takes `ids` ids.
 
-        Raises ValueError, TypeError or LookupError if the payload is none.
+        Raises ValueError, TypeError or LookupError if that is not the payload of a commit.
         """
         items, end = _decode(payload)
         if end < len(payload):
@@ -78,12 +78,13 @@ class Commit:
 
     @property
     def size(self) -> int:
-        """The bytes of the payload as this version writes it, in UTF-8. An older one, in ASCII, has more.
+        """The bytes of the payload in UTF-8, as this version writes it: what limits count.
 
-        Nor do blanks count, which stand in SQLite for what was removed: otherwise a reading would end early.
+        A payload of an older version, in ASCII, has more. So has one in SQLite, with blanks in the place of
+        removed text: if these counted, a reading would end too early.
         """
         payload = self.payload
-        if payload.endswith(" ]"):  # blanks, which a store has put there
+        if payload.endswith(" ]"):  # see sqlite_put.py
             payload = payload[:-1].rstrip(" ") + "]"
         if "\\u" in payload:
             payload = self._encode()
@@ -119,7 +120,7 @@ def payload_item(message: Draft | Message) -> str:
 
 
 def _stored(id: int, sender: str, text: str, date: str, provisional_id: str, *rest: Any) -> Message:
-    """A message as it was stored, perhaps by a later version: what is not understood does not matter."""
+    """A message as it was stored, perhaps by a later version: what is not understood is kept in `extra`."""
     if not rest or not isinstance(rest[0], dict):
         return Message(id, sender, text, date, provisional_id)
     extra = rest[0]

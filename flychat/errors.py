@@ -17,7 +17,7 @@ FlychatError
 │   ├── TooMany          the client posts too often
 │   ├── Full             no more streams are held here
 │   ├── Overloaded       more work is waiting than can be done soon (Unavailable)
-│   ├── NotReady         the server should not be sent requests; says which part of it is why
+│   ├── NotReady         /readyz: the server should get no requests; the text names the part that fails
 │   └── Unproxied        a stream asked around the GRIP proxy
 ├── Misconfigured    the program cannot start like this
 └── StoreFailed      a storage engine failed: see storage/__init__.py
@@ -73,14 +73,14 @@ class NotAllowed(Forbidden):
 
 
 class WrongPassword(NotAllowed):
-    """It does not open the room."""
+    """The password that was tried is not the room's."""
 
     def __init__(self) -> None:
         super().__init__("this is not the password of the room")
 
 
 class Unauthorized(Refused):
-    """Not without a token; or the one that came is not good (`bad`)."""
+    """A token is needed; `bad`: one was sent, and is not valid."""
 
     def __init__(self, *, bad: bool = False) -> None:
         super().__init__("this token is not valid, or no longer" if bad else "this takes a token")
@@ -126,14 +126,14 @@ class Full(Refused):
 
 
 class Overloaded(Refused, Unavailable):
-    """More work is waiting than can be done soon: refused before any of it was done."""
+    """More work is waiting than can be done soon; nothing of this request was done."""
 
     def __init__(self) -> None:
         super().__init__("the server has more to do than it can do; nothing was done, please try again")
 
 
 class NotReady(Refused):
-    """The server should not be sent requests."""
+    """The server should get no requests: it drains, or its store does not answer."""
 
 
 class Unproxied(Refused):

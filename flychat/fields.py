@@ -1,8 +1,7 @@
 """The rules of the fields of a message. They stand here and nowhere else.
 
-They are checked where a field comes in: whatever is inside can be encoded as UTF-8, JSON, a DynamoDB string
-and an SSE line. So all text is free of lone surrogates and of control characters (but newline and tab in
-`text`).
+They are checked where a field comes in, so that all that passed can be written as UTF-8, JSON, a DynamoDB
+string and an SSE line: no text has lone surrogates or control characters (except newline and tab in `text`).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from .errors import Forbidden, Invalid, NotFound
 from .sse import BEYOND_ANY_LOG, read_position
 
 ROOM_CHARACTERS = 64
-NFC_SHRINKS = 4  # characters become one at the most
+NFC_SHRINKS = 4  # characters at the most that NFC makes one of
 SENDER_CHARACTERS = 64
 USER_CHARACTERS = 255  # as OpenID Connect has it for a `sub`
 TEXT_CHARACTERS = 4096
@@ -115,7 +114,7 @@ def checked(field: str, value: str, most: int, forbidden: re.Pattern[str] = CONT
 
 
 def position_field(value: Any) -> int | None:
-    """A position, as JSON has it or a form. Anything that is no position counts as absent, as everywhere."""
+    """A position, as JSON or a form has it. None, as if absent, for all that is none."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return read_position(value) if isinstance(value, str) else None
@@ -161,7 +160,7 @@ def new_id() -> str:
 
 
 def new_ids(many: int) -> list[str]:
-    """As many random UUIDs. The kernel is asked once for all: to ask takes as long as to make ten."""
+    """`many` random UUIDs. The kernel is asked once for all: one call takes as long as making ten."""
     digits = secrets.token_hex(16 * many)
     return [_random_uuid(digits[at : at + 32]) for at in range(0, len(digits), 32)]
 

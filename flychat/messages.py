@@ -49,7 +49,7 @@ class Draft:
     date: str
     provisional_id: str
     user: str | None = None  # who the token says it is from
-    since: int | None = field(default=None, compare=False)  # what its author had when it was first sent
+    since: int | None = field(default=None, compare=False)  # the last id its author knew when first sent
     removes: tuple[int, ...] = ()
     data: Mapping[str, Any] | None = field(default=None, hash=False)
     erases: bool = False
@@ -91,9 +91,10 @@ class Draft:
         name: str | None = None,
         erases: bool = False,
     ) -> Draft:
-        """What takes these messages back, and `erases` their authors.
+        """The draft that removes these messages; if it `erases`, also the names of their authors.
 
-        Its provisional id, if none is given, follows from them.
+        Without a `provisionalId` in `fields` it is given one made of room and ids, always the same: so a
+        repeated request is recognised. Raises Invalid.
         """
         given, what = fields.get("provisionalId"), f"{room} {ids}{' erased' if erases else ''}"
         key = id_of(what) if given is None else uuid_field(string_field(fields, "provisionalId"))
@@ -106,7 +107,7 @@ class Draft:
 
     @property
     def wire(self) -> str:
-        """What `wire_text` says of it. Made once, for its provisional event and for what it becomes."""
+        """Its `wire_text`, made once: for its provisional event and for the message that it becomes."""
         return self._wire or kept(self, "_wire", wire_text(self))
 
     def at(self, id: int) -> Message:
@@ -148,7 +149,10 @@ class Message:
         return not self.erases and (self.sender == name if user is None else self.user == user)
 
     def tombstone(self, removal: Message) -> Message:
-        """What is left of the message once this one has taken it back: of a removal, what it removes."""
+        """The message after `removal`: without its text, and without its author if that `erases`.
+
+        If it is a removal itself, it keeps all but its author: what it removes must stay known.
+        """
         named = replace(self, sender=ERASED, user=None) if removal.erases else self
         if self.removes:
             return named
@@ -165,7 +169,7 @@ class Message:
 
     @property
     def json(self) -> bytes:
-        """The message as its POST is answered: a line of JSON, the one in its block, where that is made."""
+        """The answer to its POST: a line of JSON in UTF-8, cut from the message's block if that is made."""
         if not (block := self._block):
             return f"{wire_text(self)}\n".encode()
         start = block.index(b"\ndata: ") + 7

@@ -9,7 +9,8 @@ make that visible. Both the events and the prev-id come from one Page, that is f
 A position beyond the log means that the client knows another log (a wiped database): `ahead`. A position
 that is more than REPLAY behind, or before the oldest message that is kept: `behind`. Both get a
 `stream-reset` and the newest messages: a client that drops what it shows and reads on is right again. The id
-of the reset is the one before the first message that follows: who is cut there comes back to those messages.
+of the reset is the one before the first message that follows: a client that is cut off between the two comes
+back with that id, and is sent those messages.
 
 Nothing in a plan depends on who asked, because a GRIP proxy shares one answer among many clients.
 """
@@ -31,7 +32,8 @@ REPLAY = 1000  # messages that a resumed stream is given at the most
 REPLAY_BYTES = 1 << 20  # of their blocks, or of those that open a stream
 RETRY = 2000  # milliseconds before a browser reconnects
 RECOVERY_PATH = "/recover/"  # where a GRIP proxy asks for what its holds have missed, in any room
-OFFICIAL_PATH = "/recover/official"  # the same, for those without provisional events: it sends no query
+OFFICIAL_PATH = "/recover/official"  # the same, without provisional events: a proxy sends no query
+OFFICIAL = "messages"  # the names of official channels begin so, with a dash
 
 STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
@@ -48,7 +50,7 @@ KEEP_ALIVE_SECONDS = 20
 class StreamRequest:
     """A client, or its proxy (`recover`), asks for what follows `last_id` in `room`.
 
-    Without `provisional` it is given no events without an id, except those that keep the stream going.
+    Without `provisional` its stream has no provisional messages, retractions and signals.
     """
 
     room: str
@@ -61,8 +63,8 @@ class StreamRequest:
 class StreamPlan:
     """How `request` is answered: send `opening`, then `messages`, and subscribe; at a gap ask `recovery`.
 
-    By name, the `official` channel has what has an id, which is checked against `position` (as prev-id), and
-    `others` have what has none.
+    `official` is the channel of publications with an id, whose prev-ids are checked against `position`;
+    `others` are the channels of those without.
     """
 
     request: StreamRequest
@@ -82,7 +84,7 @@ class StreamPlan:
 
     @property
     def recovery(self) -> StreamRequest:
-        """What asks for what follows, given a position."""
+        """The request that recovers this stream, once its `last_id` is set."""
         return replace(self.request, last_id=None, recover=True)
 
     @property
@@ -120,7 +122,7 @@ class Page:
     """One reading of a room's log: contiguous messages, and the last id of the log (0: empty).
 
     The messages end with the last of the log, except on a page of the past. Such a page may be cut short by
-    its bytes: `more` is then the id with which to go on. `stored` says that the store was read for it.
+    its bytes: `more` is then the id with which to ask for the next. `stored`: the store was read for it.
     """
 
     messages: tuple[Message, ...]
@@ -131,7 +133,7 @@ class Page:
 
 def official_channel(room: str) -> str:
     """The channel of a room's messages, in the order of their ids."""
-    return f"messages-{quote(room, safe='')}"
+    return f"{OFFICIAL}-{quote(room, safe='')}"
 
 
 def live_channel(room: str) -> str:

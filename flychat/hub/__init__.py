@@ -44,7 +44,7 @@ class Response(Protocol):
 class Hub(Protocol):
     """Keeps the streams of clients open and feeds them, by the rule in streams.py.
 
-    `passes_on_at_once`: nobody has to wait for what was handed on (`passed_on`).
+    `passes_on_at_once`: `passed_on` never waits, so it need not be awaited.
     """
 
     passes_on_at_once: bool
@@ -55,7 +55,7 @@ class Hub(Protocol):
     def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
         """Answers the request with the plan: its events at once, its channels from then on.
 
-        The hold carries the pass, and ends, with last words, when that gives no right any more.
+        The hold carries the pass, and ends, with a `stream-end`, when that gives no right any more.
         """
 
     def publish(self, publication: Publication) -> None:
@@ -65,18 +65,18 @@ class Hub(Protocol):
         """
 
     def pressed(self) -> bool:
-        """Whether so much waits to be handed on that what may be lost is not to be added."""
+        """Whether the queue is so full that signals, which may be lost, are to be refused."""
 
     async def passed_on(self) -> None:
-        """Returns when what was handed on until now is with whoever holds streams, or late.
+        """Returns when all published until now has reached whoever holds streams, or after a second.
 
-        To be awaited before a request that may have published is answered: the process may be frozen then.
+        To be awaited before the answer to a request that may have published: the process may be frozen then.
         """
 
     def recheck(self, id: str | None) -> None:
-        """Has all holds with the pass of this id judged again; None: of any. Never waits, never fails.
+        """Has it checked again whether the holds with the pass of this id (None: with any) may go on.
 
-        What is lost on the way is repaired by recovery.
+        Never waits, never fails. What is lost on the way is repaired by recovery.
         """
 
     def way(self, headers: Mapping[str, str]) -> Way:

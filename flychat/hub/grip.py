@@ -25,12 +25,14 @@ from ..sse import compact_json, read_position
 from ..streams import (
     KEEP_ALIVE,
     KEEP_ALIVE_SECONDS,
+    OFFICIAL,
     OFFICIAL_PATH,
     RECOVERY_PATH,
     Publication,
     StreamPlan,
     StreamRequest,
     live_channel,
+    official_channel,
 )
 from . import Asked
 
@@ -38,7 +40,7 @@ TOKEN_SECONDS = 3600
 PUBLIC = ("ES256", "RS256")  # with which a hosted proxy may sign, if not with a shared secret
 SHORTEST_DER = 64  # bytes of a public key: one of P-256 has 91
 _KEEP_ALIVE = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
-_USUAL = re.compile(r"\s*messages-([^;,\s]+); last-id=([0-9]{1,18})\s*")  # what `Grip-Last` is nearly always
+_USUAL = re.compile(rf"\s*{OFFICIAL}-([^;,\s]+); last-id=([0-9]{{1,18}})\s*")  # nearly every `Grip-Last`
 
 
 def grip_headers(
@@ -51,9 +53,9 @@ def grip_headers(
 ) -> dict[str, str]:
     """The plan, except for its events, as instructions to the proxy; its link is for this many seconds.
 
-    The pass is a channel as well: what has a prev-id is what the proxy tells of when it recovers the hold.
-    Where there are signals, keep-alives come between whatever else comes: to a client that knows no signals
-    a stream with nothing else would be silent.
+    The pass is one more channel: when the proxy recovers a hold it names the channels that have a prev-id.
+    With signals, keep-alives come at a fixed interval, whatever else comes: a client that ignores signals
+    would hear nothing in a room where only these are sent.
     """
     # Written out, in gripcontrol's words, which took three times as long.
     channels = [f"{plan.official}; prev-id={plan.position}", *plan.others]
@@ -82,7 +84,7 @@ def read_grip_last(values: Sequence[str]) -> Asked | None:
         channel, *parameters = (piece.strip() for piece in part.split(";"))
         last_id = next((p.removeprefix("last-id=") for p in parameters if p.startswith("last-id=")), "")
         prefix, _, room = channel.partition("-")
-        if prefix == "messages" and (position := read_position(last_id)) is not None:
+        if prefix == OFFICIAL and (position := read_position(last_id)) is not None:
             request = request or _recovery(room, position)
         pass_ = pass_ or Pass.read(channel, last_id)
     return None if request is None else Asked(request, pass_)
@@ -108,25 +110,20 @@ def grip_item(publication: Publication) -> bytes:
     return f'{{"channel":{channel},{ids}"formats":{{"http-stream":{{"content":{content}}}}}}}'.encode()
 
 
-def hint_channel(publication: Publication) -> str:
-    """Where a hint makes up for the publication, if it is lost; nothing does for a provisional one."""
-    return "" if publication.id is None else live_channel(publication.room)
+def hint_channels(publication: Publication) -> tuple[str, ...]:
+    """The channels whose hints make up for a lost publication; () for a provisional one: nothing does.
+
+    The second is the official channel, which some holds have alone. There a hint counts as a publication
+    without an id, which fits no position: so all are recovered, if not as fast. A hold of both channels is
+    being recovered by then, because of the first hint, and drops the second one.
+    """
+    room = publication.room
+    return () if publication.id is None else (live_channel(room), official_channel(room))
 
 
 def grip_hint(channel: str) -> bytes:
     """The item that has the proxy recover all clients of a channel."""
     return f'{{"channel":{compact_json(channel)},"formats":{{"http-stream":{{"action":"hint"}}}}}}'.encode()
-
-
-def grip_hints(channel: str) -> list[bytes]:
-    """The same; if it is a room's provisional channel, also those who have only the official one.
-
-    There a hint counts as a publication without an id, which fits nobody: so all are recovered, if not as
-    fast. It comes second: whom the first one has reached is being recovered by then, and drops it.
-    """
-    prefix, _, room = channel.partition("-")
-    others = [f"messages-{room}"] if prefix == "provisional" else []
-    return [grip_hint(each) for each in (channel, *others)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +216,7 @@ def verifying_key(given: str | bytes) -> Any:
 
 
 def _is_der(data: bytes) -> bool:
-    """Whether it is one ASN.1 sequence, as keys and certificates are; what is shorter is a secret."""
+    """Whether it is one ASN.1 sequence (DER), as keys and certificates are; anything shorter is a secret."""
     if len(data) < SHORTEST_DER or data[0] != 0x30:
         return False
     size, rest = data[1], data[2:]

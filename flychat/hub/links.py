@@ -1,4 +1,4 @@
-"""How long a hold may hear nothing before its proxy asks for it again: the time-out of its link.
+"""How many seconds a hold may hear nothing before its proxy asks for it again: the time-out of its link.
 
 Pushpin keeps what is published for a hold that waits to be recovered, and recovers ten batches a second, of a
 hundred holds at the most (httpsession.cpp: UPDATES_PER_ACTION_MAX; handlerengine.cpp: updateLimiter). All
@@ -6,12 +6,12 @@ holds whose links have the same time-out begin to wait together. So with thousan
 seconds, the proxy does little else, and all that is said is late: with 5,000 in one room, by up to five
 seconds.
 
-So a link lasts one second for each batch that had to wait behind another one in the last round, which is
-about one for each hundred holds: then recoveries take a tenth of what a proxy can do. Links are never shorter
-than LINK_SECONDS, nor longer than LONGEST. Each answer has another time-out than the one before, so few links
-end together.
+So the time-out is one second for each batch that had to wait behind another one in the last round, which is
+about one for each hundred holds: then recoveries take a tenth of what a proxy can do. It is never below
+LINK_SECONDS, nor above LONGEST. Each answer has another time-out than the one before, so few links end
+together.
 
-A hold with a pass always has a short one: the end of a right arrives, whatever is lost.
+A hold with a pass always has a short one, so that the end of its right arrives whatever is lost.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-LINK_SECONDS = range(18, 27)  # where the holds are few
+LINK_SECONDS = range(18, 27)  # time-outs while the holds are few
 LONGEST = 600.0  # seconds, about
-BATCH_SECONDS = 0.05  # in which the requests of one batch come
-NEXT_SECONDS = 0.25  # within which the next one comes, if it had to wait: 0.1, and what the way takes
-STEP = 0.618  # of the way from the shortest to the longest: so that few are alike, however many
+BATCH_SECONDS = 0.05  # within which the requests of one batch come
+NEXT_SECONDS = 0.25  # within which the next batch comes if it had to wait: 0.1, and what the network takes
+STEP = 0.618  # from one time-out to the next, of the way from shortest to longest: few are alike
 
 
 class Links:

@@ -11,9 +11,9 @@ the same position, that of the room, except while they are attached; so the rule
 - Nobody keeps the position of a room without holds, so the room of a first hold is recovered once: unless
   the log says that the plan ends where the log does, so that nothing was published in between.
 
-A room has up to four audiences (sockets.py): answers are in chunks to HTTP/1.1 and bare to HTTP/1.0, and what
-has no id is for those whose plan has a channel for that. A recovery that was asked for at one position, and
-comes back when the room is at another, is asked for again.
+A room has up to four audiences (sockets.py): of HTTP/1.1 (in chunks) or HTTP/1.0 (bare), each with or without
+the events that have no id, as its plan says. If the room's position has changed while a recovery was read,
+the recovery is asked for again.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class _Room:
         self.polled = self.fed - random.uniform(0, POLL_SECONDS)
         self._hub, self._recovery = hub, plan.recovery
         self._recovering: asyncio.Task[None] | None = None
-        self._again, self._expected = False, 0  # the latter: holds on their way in
+        self._again, self._expected = False, 0  # to recover once more; holds that are being attached
 
     @property
     def inhabited(self) -> bool:
@@ -228,7 +228,7 @@ class _Room:
         return audience
 
     def attach(self, held: Connection, position: int) -> Awaitable[None]:
-        """Lets the hold join once it is where the room is. The room is expecting it from now on."""
+        """Lets the hold join once its position is the room's. Until then the room is kept for it."""
         self._expected += 1
         return self._attach(held, position)
 
@@ -282,7 +282,7 @@ class _Room:
             self._recovering = None
 
     def feed(self, block: bytes, *, live: bool = False) -> None:
-        """`live`: only to those who take events without an id; a keep-alive is due as before."""
+        """`live`: the block has no id, so it is for some audiences only, and puts off no keep-alive."""
         if not live:
             self.fed = self._hub.loop.time()
             self._hub.fed(self)

@@ -1,8 +1,8 @@
 """The holds that carry a pass, and how they end.
 
-Whether a pass still gives its right is not known here: that is asked of `ended` when the hold begins, when
-the pass expires, and whenever somebody says that it may have changed (`recheck`). A hold that ends is told
-why, if its socket has room; what was published before is sent first, and nothing of what comes later.
+Whether a pass still gives its right is not decided here: `ended` is asked when the hold begins, when the pass
+expires, and at every `recheck`. A hold that ends is sent what was published before, then a `stream-end` that
+says why, both if its socket has room for them; nothing after that.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Passes:
         now, due = time.time(), []
         while self._expiring and self._expiring[0][0] <= now:
             due.append(heapq.heappop(self._expiring)[2])
-        self._judge(due, now)  # which is the only time: the clock may be set back before the last one's turn
+        self._judge(due, now)  # all by this `now`: the clock may be set back before the last slice's turn
 
     def _judge(self, holds: list[Connection], now: float, at: int = 0) -> None:
         """A slice of them at once, the others when the loop has had its turn."""

@@ -1,7 +1,7 @@
-"""Publishing to a GRIP proxy: a queue with one POST in flight, since only so the items arrive in their order.
+"""Publishing to a GRIP proxy: a queue with one POST in flight, so that the items arrive in their order.
 
-A batch is tried again as it is: the proxy drops an id that it has seen, and clients cope with provisional
-events that come twice. The queue is bounded, and what is given up is made up for:
+A batch that failed is sent again as it is: the proxy drops an id that it has seen, and clients cope with
+provisional events that come twice. The queue is bounded, and items that are given up are made up for:
 
 - the proxy is asked, by a `hint`, to recover the rooms of the official items that were dropped;
 - where these are too many to remember, and at the start, because the process before this one may have
@@ -9,10 +9,10 @@ events that come twice. The queue is bounded, and what is given up is made up fo
 
 Either is tried until the proxy answers, and goes before the queue. Each proxy has a Publisher of its own.
 
-The process may be frozen, or ended, the moment it has answered a request. So an answer waits until the proxy
-has taken all that was put before, or what makes up for it (`taken`), for PATIENCE; then it goes out, and what
-is left is owed: it is tried while the process runs. Items that were put GIVE_UP_SECONDS ago are not sent any
-more, however much of that time the process was frozen.
+On some hosts a process is frozen, or ended, as soon as it has answered a request. So an answer waits up to
+PATIENCE seconds for the proxy to take all that was put before, or what makes up for it (`taken`). After that
+it goes out, and the rest is sent while the process runs. An item that was put more than GIVE_UP_SECONDS ago
+is not sent any more, even if the process was frozen for most of that time.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.netutil import DefaultLoopResolver
 
 from ..seldom import Seldom
-from .grip import GripUrl, grip_hints
+from .grip import GripUrl, grip_hint
 
 BATCH_ITEMS = 100
 BATCH_BYTES = 800_000  # Pushpin refuses a body over 1,000,000
-QUEUE_ITEMS = 10_000
+QUEUE_ITEMS = 10_000  # beyond this, or QUEUE_BYTES, all items that wait are given up
 QUEUE_BYTES = 16_000_000
-ROOMS_OWED = 1000
-ANSWER_SECONDS = 2.5
+ROOMS_OWED = 1000  # hints that are remembered; with more, everybody is recovered instead
+ANSWER_SECONDS = 2.5  # for the proxy's answer to one POST
 PATIENCE = 1.0  # seconds for which an answer waits for the proxy
 GIVE_UP_SECONDS = 15.0  # less than the 60 during which a proxy knows the ids that it has seen
-LONGEST_PAUSE = 2.0
-FLUSH_SECONDS = 1.0
-FOUND_SECONDS = 10.0  # addresses of a proxy's name are used
-REFUSED = frozenset(range(400, 500)) - {408, 429}
+LONGEST_PAUSE = 2.0  # seconds between two tries
+FLUSH_SECONDS = 1.0  # for what is queued when the process ends
+FOUND_SECONDS = 10.0  # for which the addresses of a proxy's name are used
+REFUSED = frozenset(range(400, 500)) - {408, 429}  # statuses that another try would not change
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ OWED = Counter("flychat_grip_owed", "Answers given before the proxy had what was
 @dataclass(frozen=True, slots=True)
 class QueuedItem:
     data: bytes
-    hint: str  # the channel of the hint that makes up for it; "": none does
+    hints: tuple[str, ...]  # the channels whose hints make up for it; (): nothing does
     since: float  # when it was published (time.monotonic)
 
 
@@ -72,22 +72,22 @@ class Post:
     """One POST to the proxy: a batch of items, or of hints, or the request to recover everybody."""
 
     items: Sequence[QueuedItem] = ()
-    hints: Sequence[str] = ()
+    hints: Sequence[tuple[str, ...]] = ()
 
     @property
     def endpoint(self) -> str:
         return "publish" if self.items or self.hints else "recover"
 
     def body(self) -> bytes:
-        hints = [hint for channel in self.hints for hint in grip_hints(channel)]
+        hints = [grip_hint(channel) for channels in self.hints for channel in channels]
         items = [*(item.data for item in self.items), *hints]
         return b'{"items":[' + b",".join(items) + b"]}" if items else b""
 
 
 class Resolver(DefaultLoopResolver):
-    """Remembers what it found: Tornado looks a name up for every connection, an address too, in a thread.
+    """Remembers what it found: Tornado looks up the host, even an IP address, in a thread per connection.
 
-    That is a third of a POST's CPU time, and Pushpin has no connection for a second POST.
+    That is a third of a POST's CPU time, as Pushpin closes the connection after each POST.
     """
 
     def initialize(self) -> None:
@@ -111,13 +111,13 @@ class Publisher:
     """The queue of one proxy. What is owed to it, after something was given up, goes first."""
 
     def __init__(self, target: GripUrl, *, give_up: float = GIVE_UP_SECONDS) -> None:
-        self.owed: dict[str, None] = {}  # channels of hints, in order
+        self.owed: dict[tuple[str, ...], None] = {}  # channels of hints, in order
         self.must_recover_all = True
         self._target = target
         self._give_up = give_up
         self._queue: deque[QueuedItem] = deque()
         self._bytes = 0
-        self._put = self._ended = 0  # items, since the beginning: ended are those taken and those given up
+        self._put = self._ended = 0  # items since the start: all that were put; those taken or given up
         self._making_up = True  # for items that were given up, which goes on until nothing is owed
         self._waiting: dict[asyncio.Future[None], int] = {}  # until so many items have ended
         self._failing = False
@@ -201,8 +201,8 @@ class Publisher:
             return Post()
         if self.owed:
             hints = list(self.owed)[:BATCH_ITEMS]
-            for channel in hints:
-                del self.owed[channel]
+            for channels in hints:
+                del self.owed[channels]
             return Post(hints=hints)
         return Post(self._take(BATCH_ITEMS, BATCH_BYTES)) if self._queue else None
 
@@ -290,7 +290,7 @@ class Publisher:
         DROPPED.labels(self._target.proxy).inc(len(items))
         if not self.owed and not self.must_recover_all:
             self._given_up.tell("publications to the GRIP proxy at %s are given up", self._target.proxy)
-        self.owed.update((item.hint, None) for item in items if item.hint)
+        self.owed.update((item.hints, None) for item in items if item.hints)
         if len(self.owed) > ROOMS_OWED:
             self.owed.clear()
             self.must_recover_all = True

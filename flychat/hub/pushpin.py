@@ -1,4 +1,4 @@
-"""The hub outside: a GRIP proxy (Pushpin, or a hosted one) holds the streams; several of them if need be.
+"""The hub behind GRIP proxies (Pushpin, or a hosted one): these hold the streams, one proxy or several.
 
 A plan becomes headers and a body, a publication becomes an item, and the proxy works by the rule in
 streams.py: through `prev-id`, and through the link at which it asks for what a client misses. The link has a
@@ -12,20 +12,20 @@ A recovery must not run ahead of the publications:
 While a recovery is under way, the proxy keeps what is published for the client. With the answer it goes on
 after the answer's position, and skips from the front of its queue what the answer has already. But it does
 not look behind a provisional event (P) at the front: it passes P on, meets 8, which does not follow 8, takes
-that for a gap, drops the queue and asks again. In a room where something is always on its way that had no
-end, and nothing was seen there before it was stored. So a message younger than YOUNG_SECONDS is left to its
-publication, unless that was sent from here before the recovery was asked for: the answer ends before the
-message, and its link ends after a second, in case the publication is lost.
+that for a gap, drops the queue and asks again. In a busy room this went on without end, and nobody saw a
+message there before it was stored. So a message younger than YOUNG_SECONDS is left to its publication, unless
+that was sent from here before the recovery was asked for: the answer ends before the message, and its link
+times out after a second, in case the publication is lost.
 
-A hold with a pass is recovered when the pass expires, which is its end. Its link would do that too, but not
-always: Pushpin 1.36 forgets the link of a hold whose client did not read for a while, until all its channels
-have brought something, and that of a pass never does.
+A hold with a pass is recovered when the pass expires, which ends the hold. The time-out of its link does that
+too, but not always: when a client did not read for a while, Pushpin 1.36 forgets the hold's link until all
+its channels have brought something, and the channel of a pass never does.
 
-Which requests came through the proxy? Where a --grip-url has a verify-key: those with a `Grip-Sig` made with
-it. Else: those that have a `Grip-Sig` or a `Grip-Feature` header at all, as Pushpin sends both. That shows
-the way to whoever opened the wrong port, and is no protection: who reaches this server directly can pretend
-to be a proxy. It would gain nothing but to read, with `Grip-Last`, what every client may read; where not
-every client may read every room, each URL must have a key.
+Which requests came through the proxy? If a --grip-url has a verify-key: those with a `Grip-Sig` made with it.
+Else: those with a `Grip-Sig` or a `Grip-Feature` header, as Pushpin sends both. That is no protection, only a
+help for people who opened the wrong port: whoever reaches this server directly can pretend to be a proxy. It
+gains them only, with `Grip-Last`, what every client may read; if some rooms are not for every client, each
+URL must have a key.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from ..errors import Misconfigured
 from ..fields import iso_date
 from ..streams import Publication, StreamPlan
 from . import Response, Way
-from .grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
+from .grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channels
 from .links import Links
 from .publisher import PATIENCE, Publisher, QueuedItem
 
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
 RECENT_SECONDS = 5.0  # a publication is remembered: longer than a recovery takes, and a message is young
-SENDING_SECONDS = 0.1  # a publication is on its way to the proxy
-EXPIRED_SECONDS = 0.3, 3.0  # after its pass has expired a hold is recovered: twice, as clocks differ
-EXPIRING = 100_000  # passes whose end is waited for
-LOOK_SECONDS = 20.0  # until their clock is looked at again: it may be set, or the machine sleep
-SIGNED_SECONDS = 1.0  # a signature that was right is taken for right
+SENDING_SECONDS = 0.1  # that a publication takes to the proxy
+EXPIRED_SECONDS = 0.3, 3.0  # after its pass expires a hold is recovered: twice, as clocks differ
+EXPIRING = 100_000  # passes whose end is waited for, at the most
+LOOK_SECONDS = 20.0  # between two looks at the wall clock: it may be set, or the machine may sleep
+SIGNED_SECONDS = 1.0  # for which a signature that was right is not checked again
 
 
 def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
@@ -68,8 +68,8 @@ def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
 class Signer:
     """Says whether a request was signed by a proxy.
 
-    Pushpin signs all requests of a second alike, and to check a signature takes 90 us: so the last one that
-    was right is remembered.
+    Remembers the last signature that was right: to check one takes 90 us, and Pushpin uses the same one for
+    all requests of a second.
     """
 
     def __init__(self, target: GripUrl) -> None:
@@ -125,7 +125,7 @@ class PushpinHub:
     ) -> None:
         """`all_verified`: each URL must have a verify-key. `answer_first`: no answer waits for the proxies.
 
-        `base_path`: where the server begins. `signals`: there are some, which save nobody a keep-alive.
+        `base_path`: the path under which the server is. `signals`: these are on (see `grip_headers`).
         Raises Misconfigured.
         """
         self._signals = signals
@@ -161,7 +161,7 @@ class PushpinHub:
         now = time.monotonic()
         if publication.id is not None:
             self._published.add(now, publication.channel, publication.id)
-        item = QueuedItem(grip_item(publication), hint_channel(publication), now)
+        item = QueuedItem(grip_item(publication), hint_channels(publication), now)
         for publisher in self.publishers:
             publisher.put(item)
 
@@ -186,7 +186,8 @@ class PushpinHub:
             if id is None:
                 publisher.recover_all()
             else:
-                publisher.put(QueuedItem(grip_hint(pass_channel(id)), pass_channel(id), time.monotonic()))
+                channel = pass_channel(id)
+                publisher.put(QueuedItem(grip_hint(channel), (channel,), time.monotonic()))
 
     def _expect(self, pass_: Pass) -> None:
         """Has the holds of the pass recovered when it has expired."""

@@ -4,8 +4,8 @@ A held connection costs its socket and a cursor: no task, no queue. Publishing e
 framed once for each audience (in chunks for HTTP/1.1, bare for HTTP/1.0) and appended to its backlog. Then a
 pass over the audience sends each connection, in one `send`, everything between its cursor and the end. Blocks
 that come during a pass go out with it, or in the next one. A pass begins one turn of the loop after its first
-block; or two turns, if there are more blocks by then: a store in memory has stored the message, and both of
-its events leave in one `send`, after the answer to its POST.
+block, or two turns if more blocks have come by then: with a store in memory, the official event comes so soon
+that it leaves in one `send` with the provisional one, after the answer to its POST.
 
 A connection whose socket is full lags:
 
@@ -40,7 +40,7 @@ from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
-MANY, GATHER = 500, 0.002  # with so many members a pass begins 2 ms late: any store has the message by then
+MANY, GATHER = 500, 0.002  # from 500 members on a pass begins 2 ms late: SQLite has the message by then
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
 OWED_BYTES, HURRY = 32 << 20, 0.5  # where over 32 MiB of plans wait for clients, STALL is half a second
 
@@ -154,8 +154,8 @@ class Connections:
         self._selector = selectors.DefaultSelector()
         self._lagging: dict[Connection, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
-        self._number = 0  # of them
-        self.clients: Counter[str] = Counter()  # connections of each
+        self._number = 0  # of connections
+        self.clients: Counter[str] = Counter()  # the number of connections of each address
         self.loop.add_reader(self._selector, self._ready)
         HELD.set_function(self.__len__)
         LAGGING.set_function(self._lagging.__len__)
@@ -164,7 +164,7 @@ class Connections:
         return self._number
 
     def hold(self, sock: socket.socket, client: str, audience: Audience) -> Connection:
-        """Takes over a connected, non-blocking socket, of one who is to join the audience."""
+        """Takes over a connected, non-blocking socket, which is to join the audience. Raises OSError."""
         held = Connection(sock, client, audience)
         try:
             self._selector.register(sock, READ, held)
@@ -266,7 +266,7 @@ class Connections:
                 given += self._catch_up(held)
 
     def _listen(self, held: Connection) -> None:
-        """A client has nothing more to say: what it sends is dropped, and its end is ours."""
+        """Drops what the client sends: streams go one way. If it has closed its side, so do we."""
         try:
             if not held.socket.recv(4096):
                 self.cut(held, "left")
@@ -276,7 +276,7 @@ class Connections:
             self.cut(held, _why(error))
 
     def _catch_up(self, held: Connection) -> int:
-        """A lagging connection has room, for what it is owed, or the backlog; says how many bytes it took."""
+        """A lagging connection has room: sends what it is owed, else from the backlog. Returns bytes sent."""
         audience = held.audience
         assert audience is not None
         held.took = self.loop.time()

@@ -1,8 +1,8 @@
 """What waits to be sent, and how it is framed: bytes in, bytes out.
 
-A block is the bytes of some events, whole. For all who keep up it waits in the Backlog of their audience; for
-one client a plan waits as an Owed, a place among parts that others are given too. Either is read a piece at
-a time, and nothing of it is copied before it is sent.
+A block is the bytes of one or more whole events. A block for everybody waits in the Backlog of an audience; a
+plan for one client waits as an Owed, which is a place among parts that other clients share. Both are read a
+piece at a time, and a piece is copied only when it is about to be sent.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
-SEND_BYTES = 1 << 16  # are joined for one client
-NOWHERE = sys.maxsize  # the cursor of who has not joined yet: nothing of the backlog is for it
+SEND_BYTES = 1 << 16  # that are joined for one send to one client
+NOWHERE = sys.maxsize  # the cursor of a connection that has not joined yet: it gets nothing of the backlog
 LAST_CHUNK = b"0\r\n\r\n"
 
 
@@ -45,7 +45,7 @@ def batches(parts: Sequence[bytes]) -> Iterator[bytes]:
 
 
 class Owed:
-    """What waits for one client: `head`, and the parts from `_at` on, of which a bit may be sent already."""
+    """What waits for one client: `head`, then the parts from `_at` on, without `_sent` bytes of `next`."""
 
     __slots__ = ("_at", "_end", "_frame", "_head", "_parts", "_sent", "size")
 

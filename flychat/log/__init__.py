@@ -45,11 +45,11 @@ MEMORY = 256 << 20  # bytes of all rooms
 
 
 def not_published(commit: Commit) -> None:
-    """Nobody listens."""
+    """The default for `committed`: nobody is told."""
 
 
 def not_told(what: object) -> None:
-    """Nobody counts what is searched, or is called when a draft is stored."""
+    """The default for `searched` and `told`: nobody is told."""
 
 
 class MessageLog:
@@ -90,11 +90,12 @@ class MessageLog:
     # Writing
 
     async def recall(self, draft: Draft, searched: Searched = not_told) -> Message | Draft:
-        """The message, if this very draft is in the log already; else the draft, to be committed.
+        """The message, if this very draft is in the log already; else the draft, to be submitted.
 
-        Takes no reading, unless the draft was first sent long ago: then its `since` has moved on, up to where
-        the log was searched. A room that is not in memory is not searched here. `searched` is told how many
-        ids the store is asked for. Raises what `submit` ends with.
+        Reads the store only if the draft was first sent long ago; the draft that is returned then has a later
+        `since`, up to which the log was searched. A room that is not in memory is not searched here, but in
+        `submit`. `searched` is called with the number of ids that the store searches. Raises Conflict,
+        TooOld, Unavailable.
         """
         known = self.recall_at_once(draft)
         if known is not None:
@@ -103,7 +104,7 @@ class MessageLog:
         return found if isinstance(found, Message) else replace(draft, since=found)
 
     def recall_at_once(self, draft: Draft) -> Message | Draft | None:
-        """The same, without reading; None if that does not tell. Raises Conflict, Overloaded."""
+        """The same, without reading; None if the store must be read to know. Raises Conflict, Overloaded."""
         room = self._rooms.get(draft.room)
         if room is None:
             self._reader.check_load()
@@ -113,9 +114,9 @@ class MessageLog:
     def submit(
         self, draft: Draft, searched: Searched = not_told, told: Told = not_told
     ) -> asyncio.Future[Message]:
-        """What becomes of the draft, which is on its way: a message of the log. `told` is called with that.
+        """Has the draft stored. The result is its message, and `told` is called with the future then.
 
-        Or Conflict, TooOld, Unavailable (perhaps stored) or Unstorable.
+        Or the future fails: Conflict, TooOld, Unavailable (it may be stored all the same) or Unstorable.
         """
         if self._common.closing:  # the engine may be closed already
             waiter = Waiter(draft, searched, told, self._common)
@@ -135,7 +136,7 @@ class MessageLog:
     ) -> Page:
         """The newest `limit` messages, or the newest before an id, or the oldest after one.
 
-        Of PAGE_BYTES at the most: `more` says where to go on if it is cut short. Raises Unavailable.
+        They have PAGE_BYTES at the most; a page that is cut short by that has `more`. Raises Unavailable.
         """
         if after is not None:
             return await self._page_after(name, after, limit)
@@ -183,7 +184,7 @@ class MessageLog:
     async def _read_after(
         self, name: str, after: int, limit: int, tail: int
     ) -> tuple[list[Commit], int | None]:
-        """What follows an id in the store; and where to go on, if not behind the messages in it."""
+        """What follows an id in the store; and the id after which to go on, if not the last message's."""
         try:
             commits = await self._reader.after(name, after, limit)
             if voids := [commit.last for commit in commits if not commit.messages]:  # it was cleared
@@ -218,7 +219,7 @@ class MessageLog:
         return self._planned(request.room, room.window, request)
 
     def ends_at(self, name: str, id: int) -> bool:
-        """Whether the log is known, from memory, to end at this id: what it has is published by now."""
+        """Whether the log is known, from memory, to end at this id: then all of it is published by now."""
         room = self._rooms.get(name) if self._memory else None
         return room is not None and room.window is not None and room.window.tail == id
 
@@ -268,7 +269,7 @@ class MessageLog:
 
 
 def _not_below(tail: int, messages: Sequence[Message]) -> int:
-    """The last id of the log, which was read before these messages were."""
+    """The log's last id: `tail`, or that of a message that was read after the tail was."""
     return max(tail, messages[-1].id) if messages else tail
 
 

@@ -1,13 +1,13 @@
 """Clearing a room: its messages go, its ids go on.
 
-A void commit is put at the end of its log, as any writer puts a commit; then all before it are rewritten
-without their messages. So ids never start again, and servers that run meanwhile go on behind it, however old
-what they know of the log is. A client that is shown what was cleared gets a `stream-reset` at its next
-recovery, because the log cannot be replayed from its position; nothing has to be told to anybody.
+A void commit is put at the end of its log, as any writer puts a commit; then all commits before it are
+rewritten without their messages. So ids never start again, and other servers go on behind the void commit
+even if what they know of the log is old. A client that still shows what was cleared gets a `stream-reset` at
+its next recovery, because the log cannot be replayed from its position; no server has to be told.
 
-A cleared room still takes its ids. To forget it as well, what is left of it is deleted, from the oldest on,
-the end last: who is stopped in between leaves a log that has lost its beginning. Whatever is written
-meanwhile stays, and then its ids go on.
+A cleared room still takes its ids. To forget it as well, its commits are deleted, the oldest first: if that
+is interrupted, a log is left that has lost its beginning. Whatever is written meanwhile stays, and then the
+ids go on.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ T = TypeVar("T")
 
 
 class Patience(Protocol):
-    """Tries a call of the store again while that asks for patience."""
+    """Calls the store, again while it throttles or does not answer; returns the result."""
 
     def __call__(self, call: Callable[[], Awaitable[T]], /) -> Awaitable[T]: ...
 
 
 def nobody_told(void: Commit) -> None:
-    """Nobody here holds streams."""
+    """The default for `voided`: nobody here holds streams."""
 
 
 async def clear(
@@ -39,15 +39,15 @@ async def clear(
 ) -> int:
     """Erases all messages of the room; returns the last id so far. Raises as the engine does.
 
-    `voided` is told of the void commit when it is in the log. Whatever fails is tried again at the same
-    place, as a writer does, so it takes one id; and what is written meanwhile is not erased.
+    `voided` is called with the void commit once it is in the log. A put that fails is tried again at the same
+    place, as a writer does, so clearing takes one id. What is written meanwhile is not erased.
     """
     while tail := await patiently(lambda: engine.tail(room, 1)):
         void = tail[-1]
         if void.messages:
             void = Commit(room, (), void=(void.last + 1, 1))
             if not await patiently(partial(_stored, engine, void)):
-                continue  # somebody was faster: behind him, then
+                continue  # another writer was faster: try behind its commit
         voided(void)
         await _empty(engine, room, void.first, patiently)
         return void.last
@@ -55,7 +55,10 @@ async def clear(
 
 
 async def forget(engine: Engine, room: str, patiently: Patience) -> bool:
-    """Deletes what is left of a cleared room; False: somebody has written meanwhile. Raises as the engine."""
+    """Deletes the commits of a cleared room; False: somebody has written meanwhile, and that stays.
+
+    Raises as the engine does.
+    """
     while commits := await patiently(partial(engine.everything, room, 0)):
         for commit in commits:
             if commit.messages:
@@ -70,7 +73,7 @@ async def _deleted(engine: Engine, commit: Commit) -> None:
 
 
 async def _empty(engine: Engine, room: str, before: int, patiently: Patience) -> None:
-    """Leaves no message in the commits below an id. Their places stay taken: a writer may yet try one."""
+    """Empties the commits below an id. Their places stay taken, as a slow writer may still try one."""
     above = 0
     while commits := await patiently(partial(engine.everything, room, above)):
         told = [commit for commit in commits if commit.first < before and commit.messages]
@@ -82,7 +85,7 @@ async def _empty(engine: Engine, room: str, before: int, patiently: Patience) ->
 
 
 async def _emptied(engine: Engine, commit: Commit) -> bool:
-    """Whether it was as it had been read, and has no messages now."""
+    """Empties a commit; False: it is not as it was read."""
     try:
         await engine.rewrite(commit, commit.emptied())
     except Taken:  # by somebody who does the same, or an earlier try was applied: read it again
@@ -91,7 +94,7 @@ async def _emptied(engine: Engine, commit: Commit) -> bool:
 
 
 async def _stored(engine: Engine, void: Commit) -> bool:
-    """Puts it; says whether it, or another one that clears the room, is there."""
+    """Puts the void commit; says whether it, or another void one, is at its place."""
     try:
         await engine.put(void)
     except Taken as taken:

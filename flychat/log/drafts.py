@@ -12,12 +12,11 @@ from .view import Common, Searched, Told
 
 
 class Waiter:
-    """A draft on its way, since when (loop time), and the future that its POST awaits.
+    """A draft that waits to be stored, since `began` (loop time), and the `future` that its POST awaits.
 
-    `told` is called with the future when that is done, soon: a callback of its own would cost 2 us more.
-
-    It is known not to be in the log from `since`, when it was first sent, up to `seen`. Once it was `tried`,
-    it may be there.
+    `told` is called with the future in the turn of the loop after that is done: a done-callback of the future
+    would cost 2 us more. The log is known not to have the draft at ids up to `seen`, which begins as its
+    `since`: it was first sent after that. Once it was `tried`, it may be in the log behind `seen`.
     """
 
     __slots__ = ("_soon", "_told", "began", "draft", "future", "searched", "seen", "tried")
@@ -42,7 +41,7 @@ class Waiter:
 
 
 def batch(waiting: list[Waiter], most: int) -> list[Draft]:
-    """The drafts of the next commit, which is tried: each key once, within the limits of a commit."""
+    """The drafts of the next commit, marked as tried: each key once, within the limits of a commit."""
     if len(waiting) == 1:  # most are: any draft fits
         waiting[0].tried = True
         return [waiting[0].draft]

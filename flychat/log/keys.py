@@ -1,9 +1,9 @@
 """The keys of a room's newest messages, by which a draft that is sent again is recognised.
 
-The newest KEYS are kept, and all of KEY_SECONDS, whichever is more. What a process can store in that time,
-some million messages, has to fit into memory: so of a key only its hash is kept, and of a date only its
-second. Two of a million keys of a room have the same hash in one of 37 million rooms, and no hash can be
-guessed.
+The newest KEYS are kept, and all of the last KEY_SECONDS, whichever is more. A process can store some million
+messages in that time, and their keys have to fit into memory: so of a key only its 64-bit hash is kept, and
+of a date only its second. Among a million keys of a room, two have the same hash in one of 37 million rooms;
+nobody can provoke that, because Python's hashes differ from process to process.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..fields import iso_date
 from ..messages import Key, Message
 
 KEYS, KEY_SECONDS = 256, 120.0
-KEY_BYTES = 200  # that one takes: 130 in a busy room, 240 where there are few
-SECOND = len("2026-01-31T12:00:00")  # of a date
+KEY_BYTES = 200  # that a key takes: 130 in a busy room, 240 where there are few
+SECOND = len("2026-01-31T12:00:00")  # characters of a date, up to its second
 
 
 class Keys:
@@ -28,7 +28,7 @@ class Keys:
     def __init__(self, first: int) -> None:
         self.first = first
         self._newest: dict[int, int] = {}  # the id of each hash
-        # Of each key its hash, its id and its second. An empty deque takes 760 bytes: there is one for all.
+        # Of each key three items: hash, id and second. An empty deque takes 760 bytes, so there is only one.
         self._order: deque[Any] = deque()
 
     def __len__(self) -> int:
@@ -53,8 +53,8 @@ class Keys:
         self.first = first
 
     def reach(self, now: float) -> bool:
-        """Whether a draft without a position would be known if it had been sent before."""
-        return len(self) >= KEYS and self._order[2] < _young(now)
+        """Whether they go back KEYS messages and KEY_SECONDS, so that drafts without a position are known."""
+        return len(self) >= KEYS and self._order[2] < _young(now)  # the second of the oldest
 
     def has_young(self, now: float) -> bool:
         """Whether there is one of the last two minutes."""
@@ -64,7 +64,7 @@ class Keys:
         """Forgets what is beyond both bounds, but for one key, which shows how far the others reach."""
         young = _young(now)
         take = self._order.popleft
-        while len(self) > KEYS and self._order[5] < young:
+        while len(self) > KEYS and self._order[5] < young:  # the second of the second oldest
             key, id, _ = take(), take(), take()
             if self._newest[key] == id:  # else the key came twice
                 del self._newest[key]

@@ -1,21 +1,21 @@
 """Which rooms are in memory: as many as fit into a bound in bytes; those that are in use leave last.
 
 A room is in use while streams are held in it, and for two minutes after somebody has written there. To drop
-the keys of such a room is dear: the next message would have those of two minutes read again, which on a busy
-server takes as long as to store fifty messages. To drop its messages is cheap: few clients ask for them, and
-then for the newest.
+the keys of such a room is dear: before its next message those of two minutes would have to be read again,
+which on a busy server takes as long as storing fifty messages. To drop its messages is cheap: few clients ask
+for them, and then for the newest.
 
-The rooms stand in four queues, each in the order of their last use. While there are too many bytes, the one
-that was used longest ago gives way, of the first queue that has one. If it is not in use, it leaves; else
+The rooms stand in four queues, each in the order of their last use. While there are too many bytes, the least
+recently used room of the first queue that is not empty gives way. If it is not in use, it leaves; else
 
     free      no streams are held in it: its window is shortened, and it goes to the end of `shallow`
     deep      streams are held: the same
     shallow   nobody has used it since: its window is emptied, but for the keys; it goes to the end of `bare`
     bare      nobody has used it since: it leaves
 
-A room in `free` leaves also when nobody has used it for IDLE seconds. What has left is read again when it is
-needed: that costs time, and no message. A room that is being written, or searched, stays, or else there would
-be two of it. There is no bound on their number: a room without messages is counted in bytes, too.
+A room in `free` also leaves when nobody has used it for IDLE seconds. A room that has left is read again when
+it is needed: that costs time, and no message. A room that is being written, or searched, stays: it must not
+exist twice. The number of rooms has no bound of its own: one without messages counts as ROOM_BYTES.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .room import Room
 from .view import FIRST, View
 
 IDLE = 600.0  # seconds until an unused room leaves memory
-ROOM_BYTES = 2600  # that a room takes beside its messages, their keys and plans: 1,600 took 4.15 MB
-BUSY = 8  # rooms that are passed over at once because they are being written
+ROOM_BYTES = 2600  # that a room takes beside its messages, keys and plans: 1,600 rooms took 4.15 MB
+BUSY = 8  # rooms in a row that may be passed over because they are busy
 
 
 class Rooms(Mapping[str, Room]):
@@ -77,7 +77,7 @@ class Rooms(Mapping[str, Room]):
         return room
 
     def weigh(self, view: View) -> None:
-        """Counts a room's bytes anew; others may have to leave."""
+        """Counts the bytes of a room again, which may have changed; others may have to leave."""
         room = self._rooms.get(view.name)
         if room is not None and room is view:
             self._count(room)

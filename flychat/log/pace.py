@@ -6,18 +6,19 @@
       B     put 8 ------> taken: the winner is A's 8   put 9 -> taken: A's 9 (the 2nd: B reads the log)
 
   The winner of the place usually comes with the answer, and the writer goes on behind it without
-  reading: who reads the log each time is late for the next race, and loses that one too. It reads after the
-  2nd loss in a row and after every 4th from there (the 6th, the 10th), since a writer that keeps losing is
-  far behind; and at once where the winner was not told.
+  reading: a writer that reads the log each time is late for the next race, and loses that one too. It reads
+  after the 2nd loss in a row and after every 4th from there (the 6th, the 10th), since a writer that keeps
+  losing is far behind; and at once if the answer does not tell the winner.
 - Unknown outcome, or a store that asks for patience. The first time the same place is tried at once (the
   connection may have been stale), then after 20 ms, then twice as long each time, up to a second; throttled,
   after 50 ms at least. Of each wait the second half is left to chance, so that writers do not come together.
 - Rejected commit. The next one has half as many drafts, until the one that is at fault is alone. After a
   success commits are of full size again.
-- Won race. Within a second of a lost race the room is contended, and a winner waits up to as long as its put
-  took before it tries again: else the writer that is nearest to the store would win every time.
+- Won race. For a second after a lost race the room is contended: a winner waits up to as long as its put took
+  before its next put, else the writer that is nearest to the store would win every time.
 
-Times are in seconds, of the event loop. Chance chooses within the waits, since the rules are pure.
+Times are in seconds, of the event loop. The rules are pure: they give the bounds of a wait, and the caller
+chooses at random within them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ..commits import COMMIT_MESSAGES
 READ_AT_LOSS, READ_EVERY = 2, 4  # lost races in a row
 CONTENDED = 1.0  # after a lost race
 SHORTEST, LONGEST = 0.02, 1.0  # of the waits that double
-PATIENCE = 0.05  # at least, of a store that is overloaded
+PATIENCE = 0.05  # the shortest wait for a store that throttles
 
 
 class Pace:
@@ -64,11 +65,11 @@ class Pace:
         return pause / 2, pause
 
     def rejected(self, drafts: int) -> bool:
-        """A commit of so many drafts will never be stored. Whether that is the fault of its only draft."""
+        """A commit of so many drafts will never be stored. Returns whether it had one only, the culprit."""
         self.most = max(1, drafts // 2)
         return drafts == 1
 
     def succeeded(self, now: float, took: float) -> float:
-        """A put succeeded, or nothing is left to put: how long, at the most, others are let go first."""
+        """A put succeeded, or nothing was left to put. Returns the longest time to let others put first."""
         self.most, self._pause, self._losses = COMMIT_MESSAGES, 0.0, 0
         return took if now - self._lost_at < CONTENDED else 0.0

@@ -4,14 +4,13 @@ A reading is shared only by those who asked before it began, so no answer is old
 first to ask reads, and the others wait for the result; if the first is cancelled, a task reads for them, from
 the beginning.
 
-Only as many readings as keep the store busy go on at once: with more, their answers would reach the loop in
-bunches, and live messages would wait behind them. The others wait for their turn without having begun, so the
-longer the queue is, the more requests share each reading: after a restart, a room is read once or twice. A
-reading that a message needs before it can be stored takes no turn: reads never starve writes.
+Only `Engine.reads` readings go on at once, which keep the store busy: with more, their answers would reach
+the loop in bunches, and live messages would wait behind them. The others wait for their turn without having
+begun. So the longer the queue, the more requests share each reading: after a restart a room is read once or
+twice. A reading that a message needs before it can be stored takes no turn: reads never starve writes.
 
-A reading has no deadline of its own: the engine has one for the store's answer. How long readings wait for
-each other is bounded: while one has waited for OVERLOAD_SECONDS, new ones are refused. Those that were
-accepted are done, unless the store gives no answers meanwhile.
+A reading has no deadline of its own: the engine has one for the store's answer. While one has waited for
+OVERLOAD_SECONDS, new ones are refused. Those that were accepted are done, unless the store stops answering.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ T = TypeVar("T")
 Turns: TypeAlias = AbstractAsyncContextManager[Any]  # in which a read goes on
 
 READ_SECONDS = 2.0  # for which a reading that fails is tried again
-OVERLOAD_SECONDS = 15.0  # that the oldest reading may have waited when another one is asked for
+OVERLOAD_SECONDS = 15.0  # if the oldest reading has waited for longer, new ones are refused
 
 
 class Shared(Generic[T]):
-    """One read: what comes of it, and how many wait for that besides who reads."""
+    """One read: its result, and how many `others` wait for that, besides the request that reads."""
 
     def __init__(self) -> None:
         self.result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -50,14 +49,14 @@ class SharedReads:
     def __init__(self) -> None:
         self._next: dict[Hashable, Shared[Any]] = {}  # not yet begun
         self._running: dict[Hashable, Shared[Any]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()  # where who read has gone
+        self._tasks: set[asyncio.Task[None]] = set()  # that read because the request that did was cancelled
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether there is a read to share."""
         return key in self._next
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[T]], turns: Turns) -> T:
-        """What `read` returns or raises, called by this or by an equal request, in its turn."""
+        """What `read` returns or raises. It is called once, within `turns`, for all equal requests."""
         shared: Shared[T] | None = self._next.get(key)
         if shared is not None:
             shared.others += 1
@@ -83,8 +82,8 @@ class SharedReads:
     async def _read(
         self, key: Hashable, shared: Shared[T], read: Callable[[], Awaitable[T]], turns: Turns
     ) -> None:
-        """Tells all who wait what comes of it."""
-        await asyncio.sleep(0)  # so it is shared by those who ask in the same turn of the loop
+        """Reads, and sets the result for all who wait."""
+        await asyncio.sleep(0)  # so that all who ask in the same turn of the loop share it
         if (running := self._running.get(key)) is not None:
             await asyncio.wait([running.result])
         async with turns:
@@ -94,7 +93,7 @@ class SharedReads:
                 result = await read()
             except Exception as error:
                 shared.result.set_exception(error)
-                shared.result.exception()  # is not to be told as unheard if all have gone
+                shared.result.exception()  # marks it as seen, or asyncio would log it if all have gone
             else:
                 shared.result.set_result(result)
             finally:
@@ -115,9 +114,9 @@ class Reader:
         self._shared = SharedReads()
         self._turns = asyncio.Semaphore(engine.reads)
         self._positions: dict[str, list[int]] = {}  # of those who share the next reading of a room
-        # Since when (loop time), oldest first: in a dict it would be behind all that have gone meanwhile.
+        # Since when (loop time), oldest first. In a plain dict the first key is slow to find after deletions.
         self._under_way: OrderedDict[object, float] = OrderedDict()
-        self._answered = self._mute = -math.inf  # when the store last did answer, and was last given up
+        self._answered = self._mute = -math.inf  # when the store last answered; when it last did not
         self._closed = False
 
     def close(self) -> None:
@@ -134,7 +133,7 @@ class Reader:
         turn, asked = object(), self._loop.time()
 
         async def begin() -> T:
-            if self._mute > asked:  # otherwise those at the end of a long queue would wait for minutes
+            if self._mute > asked:  # else the end of a long queue would wait for minutes
                 raise Unavailable("the message store does not answer")
             return await read()
 
@@ -167,7 +166,7 @@ class Reader:
                 self._positions.pop(room, None)
         if lowest == last_id or replay(page, last_id) is not None:
             return page
-        # It is of no use here: the lowest position was too far behind, or this one is ahead of the log.
+        # The shared page does not fit: the lowest position was too far behind, or this one is beyond the log.
         return await self._patient_and_shared(
             (room, "after", last_id), lambda: self._following(room, last_id)
         )
@@ -185,7 +184,10 @@ class Reader:
         )
 
     async def cleared_to(self, room: str, low: int, high: int) -> int:
-        """The last id up to `high` that was cleared, as `low` was; or an earlier one. Raises as `newest`."""
+        """Given that `low` was cleared: the last cleared id up to `high`, or an earlier one. Bisects.
+
+        Raises as `newest`.
+        """
         with suppress(Hole):
             while low < high and (commits := await self.after(room, middle := (low + high) // 2, 1)):
                 if commits[-1].messages:  # it holds the id behind the middle, if that is in no hole
@@ -195,15 +197,15 @@ class Reader:
         return low
 
     def check_load(self) -> None:
-        """Raises Overloaded while readings wait for each other for too long."""
+        """Raises Overloaded while a reading has waited for its turn for too long."""
         oldest = next(iter(self._under_way.values()), math.inf)
         if self._loop.time() - oldest > OVERLOAD_SECONDS:
             raise Overloaded
 
     async def patient(self, read: Callable[[], Awaitable[T]]) -> T:
-        """Tries a read that fails again, for READ_SECONDS: it changes nothing, and a connection may be stale.
+        """The result of `read`, which is tried again for READ_SECONDS while it fails. Raises Hole, Broken.
 
-        Raises Hole, Broken, Unavailable.
+        Raises Unavailable after that. To try again is safe, and a connection may just have been stale.
         """
         loop = self._loop
         pause, failed = 0.0, 0.0
@@ -244,7 +246,7 @@ class Reader:
 
 
 async def available(work: Awaitable[T]) -> T:
-    """What a call of the store returns; that it failed is Unavailable, but Taken is told as it is."""
+    """What a call of the store returns. Raises Taken as it is, and any other StoreFailed as Unavailable."""
     try:
         return await work
     except (Taken, Unavailable):
@@ -270,16 +272,16 @@ def messages_of(commits: Iterable[Commit]) -> tuple[Message, ...]:
 
 
 def removed_by(messages: Iterable[Message]) -> dict[int, Message]:
-    """The removals among the messages, by the ids of what each has removed; one that erases wins."""
+    """The removals among the messages, by the id of each message they removed; one that erases wins."""
     removals = sorted((message for message in messages if message.removes), key=lambda each: each.erases)
     return {id: removal for removal in removals for id in removal.removes}
 
 
 def buried(messages: Iterable[Message], removals: Mapping[int, Message]) -> list[Message]:
-    """The messages; those that these have removed are tombstones."""
+    """The messages; those that are in `removals` (by id) as their tombstones."""
     return [m.tombstone(removals[m.id]) if m.id in removals else m for m in messages]
 
 
 def is_full(commits: list[Commit], limit: int) -> bool:
-    """Whether a reading may have ended before the log did."""
+    """Whether a reading of `limit` messages may have ended before the log did."""
     return sum(commit.ids for commit in commits) >= limit or sum(c.size for c in commits) >= READ_BYTES

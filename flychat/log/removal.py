@@ -1,15 +1,15 @@
 """Removing messages: an entry in the log names them, then the store is rewritten without their words.
 
-1. The entry is put at the end of the log, as any draft is. The log first: who reads a tombstone can also read
-   the entry, and who has read the text is given the entry by the stream. The other way round, a client that
-   is beyond the text would never learn of it.
-2. The commits of the targets are rewritten. A rewrite is conditional on what was read: who loses, to another
-   removal in the same commit, reads again.
-3. Only then is it said to be done. Whatever fails before is repeated by the same request: the entry is found
-   by its provisional id, which follows from what it removes, and what is a tombstone stays one.
+1. The entry is put at the end of the log, as any draft is. It comes before the rewrite, so that a client that
+   has read the text already is given the entry by its stream; and one that reads a tombstone can also read
+   the entry.
+2. The commits of the targets (the messages to remove) are rewritten. A rewrite is conditional on what was
+   read: if another removal in the same commit was faster, the commit is read again.
+3. Only then is the request answered. If something fails before, the same request repeats it: the entry is
+   found by its provisional id, which is made of what it removes, and a tombstone stays one.
 
-A process that loads a window with entries does the second step again, where a target still has its words:
-another one may have ended between the two.
+A process may end between steps 1 and 2. So one that loads a window with entries repeats step 2 where a target
+still has its text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..storage import Taken
 from .reading import available
 from .view import Common
 
-AT_ONCE = 8  # commits that are read, or rewritten, for one removal
+AT_ONCE = 8  # commits that are read, or rewritten, at once for one removal
 REMEMBERED = 10_000  # entries whose targets are not looked at again when a window is loaded
 TRIES = 20  # of a rewrite that others were faster than
 
@@ -41,7 +41,7 @@ class Removals:
         submit: Callable[[Draft], Awaitable[Message]],
         buried: Callable[[str, Message], None],
     ) -> None:
-        """`buried` is told of every tombstone that was made in a room."""
+        """`buried` is called with the room and each tombstone that was made there."""
         self._common = common
         self._submit, self._buried = submit, buried
         # Entries whose targets are known to be gone: room, id and, as a room may have begun again, date.
@@ -49,10 +49,10 @@ class Removals:
         self._rooms: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # one at a time in a room
 
     async def remove(self, draft: Draft, check: Callable[[Message], None]) -> Message:
-        """The entry that takes back what the draft `removes`: it is in the log, and they are gone.
+        """Stores the draft as an entry, and removes the messages that it names; returns the entry.
 
-        Where all were gone already, it is the last that did some of it. `check` is given each of them, and
-        may raise. Raises NotFound, Conflict, TooOld, Unavailable (then it is to be asked for again).
+        If all were removed already, returns the last of the entries that did. `check` is called with each
+        message, and may raise. Raises NotFound, Conflict, TooOld, Unavailable (then ask for the same again).
         """
         room = draft.room
         lock = self._rooms.setdefault(room, asyncio.Lock())
@@ -72,7 +72,7 @@ class Removals:
             return entry
 
     async def repair(self, room: str, entries: Iterable[Message]) -> None:
-        """Has those that these entries remove rewritten, where that was not done. Raises Unavailable."""
+        """Rewrites what these entries remove, unless this process knows it to be done. Raises Unavailable."""
         for entry in entries:
             if (room, entry.id, entry.date) not in self._done:
                 await self._finish(room, entry, await self.holding(room, entry.removes))
@@ -126,7 +126,7 @@ class Removals:
         left, commits = sorted(ids), dict[int, Commit]()
         limit = 1 if len(left) == 1 else COMMIT_MESSAGES
         while left:
-            some: list[int] = []  # so far apart that no two are in one commit
+            some: list[int] = []  # ids so far apart that no two are in one commit
             for id in reversed(left):
                 if len(some) < AT_ONCE and (not some or id <= some[-1] - COMMIT_MESSAGES):
                     some.append(id)
@@ -139,7 +139,7 @@ class Removals:
 
 
 def _holds_one(commit: Commit, ids: Sequence[int]) -> bool:
-    """Of ids that are in their order: there may be as many of these as of the commits that are read."""
+    """Whether the commit holds one of these ids, which are sorted: there may be many, so it bisects."""
     place = bisect_left(ids, commit.first)
     return place < len(ids) and ids[place] <= commit.last
 

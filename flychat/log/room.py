@@ -7,15 +7,15 @@ draft as one commit at tail + 1. Why nothing is lost or doubled and no id skippe
 2. A put is conditional on its place, so exactly one commit wins each place.
 3. A draft is answered only when its message is in the window, that is in the log.
 4. Before every attempt, drafts whose key is in the window are answered from there. A put with an unknown
-   outcome is tried again at the same place: had it been applied, it comes back as the winner of the
-   place, and by this rule its drafts are found in it. So no answer is treated like a lost place.
-   Where the keys in the window do not reach back to when a draft was first sent, the log is searched.
+   outcome is tried again at the same place: if it had been applied, it comes back as the winner of the place,
+   and by this rule its drafts are found in it. So a put without an answer is treated like a lost race.
+   If the keys in the window do not reach back to when a draft was first sent, the log is searched.
 5. After the deadline the drafts are given up (503), the window is forgotten, and the log is read again:
    if they are in it after all, the commit is published then. The client may send again at any time.
 
 So a draft is stored exactly once, however late and often it is sent, if it carries the position of its author
-when it was first sent (`Draft.since`): it is put only where it is known not to be in the log from there on.
-Without a position that is known for the newest 256 messages, and for 2 minutes.
+when it was first sent (`Draft.since`): it is put only when it is known not to be in the log from there on.
+Without a position that is known of the newest 256 messages, and of the last 2 minutes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ BROKEN_SECONDS = 1.0  # between two attempts at a store that is misconfigured
 
 
 class Room(View):
-    """An active room: what is known of its log, and its writer with what waits. `used` is a loop time."""
+    """An active room: the view of its log, and its writer. `used`: when it was last used (loop time)."""
 
     def __init__(self, name: str, common: Common) -> None:
         super().__init__(name, common)
@@ -85,7 +85,7 @@ class Room(View):
         self.writer = asyncio.create_task(self._write(failed))
 
     def _put_at_once(self) -> bool:
-        """Puts what waits without the writer's task, if nothing is in doubt; says whether it did."""
+        """Puts what waits without the writer's task; False: something is in doubt, or the engine cannot."""
         asked = self.clocks()
         if self.window is None or self._doubtful or self.old(asked):
             return False
@@ -103,7 +103,7 @@ class Room(View):
     def _landed(
         self, commit: Commit, drafts: list[Draft], asked: tuple[float, float], failure: StoreFailed | None
     ) -> None:
-        """What was put at once is stored; or else the writer goes on, as if it had put that."""
+        """A put without the writer has ended. If it failed, the writer goes on as if it were its own."""
         if self._flying is not commit:  # abandoned
             return
         self._flying = None
@@ -117,14 +117,14 @@ class Room(View):
                 self._wake()
 
     def abandon(self) -> None:
-        """Refuses what waits, whatever becomes of it: the process ends."""
+        """Refuses what waits, though some may be stored all the same: the process ends."""
         self._flying = None
         if self.writer is not None:
             self.writer.cancel()
         self._drop(self._waiting, Unavailable())
 
     async def _write(self, failed: Failed | None = None) -> None:
-        """The writer: runs while something waits. It may begin with a put that `failed`."""
+        """The writer: runs while something waits. It may begin with the failure of a put without it."""
         pace = Pace()
         try:
             while self._waiting or (self._doubtful and not self._common.closing):
@@ -210,7 +210,7 @@ class Room(View):
             self._announce(commit, False, mine)
 
     def _learn(self, commits: list[Commit], *, own: bool = False) -> None:
-        """Folds commits of the log in, answers the drafts that are in them, and has those published."""
+        """Folds commits of the log in, publishes those with drafts of ours, and answers these drafts."""
         window = self.window
         if window is None:
             return
@@ -233,7 +233,7 @@ class Room(View):
         return ours
 
     def _settle(self) -> None:
-        """Answers the drafts whose message is in the window; has the log searched for older ones."""
+        """Answers the drafts that are in the window; searches the log for those it does not reach back to."""
         window = self.window
         assert window is not None
         waiting = []
@@ -277,7 +277,7 @@ class Room(View):
         self._searching.discard(waiter)
 
     def expire(self, before: str) -> None:
-        """What is older than a date was deleted: a view that may show some is forgotten, but no writer's."""
+        """Messages from before a date were deleted: forgets a window that has some, unless it is written."""
         window = self.window
         if not self.writing and (window is None or (window.messages and window.messages[0].date < before)):
             self.forget()
@@ -288,7 +288,7 @@ class Room(View):
             self._drop(late, Unavailable("the message store does not answer"))
 
     def _doubt(self, waiters: list[Waiter]) -> None:
-        """Their drafts may be in the log: the writer reads it again, and has what it finds published."""
+        """Their drafts may be in the log: the writer reads it again, and publishes those that it finds."""
         self._doubtful |= {waiter.draft.key for waiter in waiters}
         self.forget()
         self._wake()

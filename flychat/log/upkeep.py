@@ -1,12 +1,11 @@
 """What is taken out of the log again: messages that are removed, rooms that are cleared, what is too old.
 
-The store is changed first. What this process has in memory of it follows at once, so nobody is shown it
-again.
+The store is changed first, and this process's memory at once after it, so nobody is shown it again.
 
-To erase a person is to remove all that they wrote, and their names with it. The log is gone through from its
-beginning, and what is found is removed, a few commits at a time. An erasure that is stopped goes on from the
-place that it has reached. It also finds what has expired and is still in the table: nobody reads that any
-more, so it is emptied, without an entry in the log.
+To erase a person is to remove all that they wrote, with their names. The log is read from its beginning, a
+few commits at a time, and what is found is removed. An erasure that was stopped goes on where it had got to.
+It also finds commits that have expired but are still in the table: nobody reads them any more, so they are
+emptied, without an entry in the log.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ EXPIRED_AT_ONCE = 1000  # rooms that are looked at in one turn of the loop
 
 
 class Upkeep:
-    """Of one log and its rooms in memory; `submit` puts an entry at the end of the log."""
+    """For one log and its rooms in memory; `submit` puts an entry at the end of the log."""
 
     def __init__(self, common: Common, rooms: Rooms, submit: Callable[[Draft], Awaitable[Message]]) -> None:
         self._common, self._rooms = common, rooms
@@ -47,8 +46,8 @@ class Upkeep:
         return await self._removals.remove(draft, check)
 
     async def repair(self, name: str, removals: list[Message]) -> None:
-        """Does what others, who put these removals, may have left undone."""
-        with suppress(Unavailable):  # whoever loads the room next tries again
+        """Rewrites what these removals remove, in case the process that put them ended before it had."""
+        with suppress(Unavailable):  # the next process that loads the room tries again
             await self._removals.repair(name, removals)
 
     def _bury(self, name: str, tombstone: Message) -> None:
@@ -66,7 +65,7 @@ class Upkeep:
         return await available(clear(self._common.engine, name, self._common.reader.patient, self._voided))
 
     def _voided(self, void: Commit) -> None:
-        """The room is cleared, up to here: held streams are reset, and nobody is shown the rest any more."""
+        """The room is cleared up to `void`: resets the held streams, and empties or drops the window."""
         room = self._rooms.get(void.room)
         if room is not None:
             if room.window is not None and room.window.fold(void, self._common.now()):
@@ -76,9 +75,10 @@ class Upkeep:
         self._common.committed(void)
 
     async def erase(self, name: str, wrote: Wrote, entry: Entry, above: int) -> tuple[int, int | None]:
-        """Removes some of what somebody `wrote`, and their names: how much, and above which id to go on.
+        """Removes what somebody `wrote`, with their names, from some of the commits above an id.
 
-        `entry` makes the draft that removes messages. None: the end is reached. Raises as `clear` does.
+        Returns how many messages, and the id above which to go on; None: that was the end. `entry` makes the
+        draft that removes messages of these ids. Raises as `clear` does.
         """
         self._check_open()
         read, engine, erased = self._common.reader.patient, self._common.engine, 0

@@ -1,9 +1,9 @@
 """What this process knows of the end of a room's log: a window, and how old that knowledge is.
 
 A window is read when somebody needs it, and forgotten when it may be wrong. A draft that is sent again is
-recognised in it. Where its keys do not reach back to when the draft was first sent, the log is searched: for
-a draft with a position (`Draft.since`) from there on, however long ago that was; for one without, the window
-is made to reach back over the newest 256 messages and 2 minutes.
+recognised in it. If its keys do not reach back to when the draft was first sent: for a draft with a position
+(`Draft.since`) the log is searched from there on, however long ago that was; for one without, the window
+reads on, back over the newest 256 messages and 2 minutes.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from .window import Window, same_text
 logger = logging.getLogger(__name__)
 
 FIRST = HISTORY + 10  # messages that are read of a room at first, at the most
-NEAR = 10  # of these are before the position of who asks first: others of the room are not far from there
-SEARCHED = 100_000  # messages, at the most, in which a draft that is sent again is searched for
+NEAR = 10  # of these are from before the position of the first who asks: the room's others are near it
+SEARCHED = 100_000  # messages, at the most, that are searched for a draft that is sent again
 SEARCHES = 2  # at once: a search is the dearest thing that one request can cause
 SEARCH_SECONDS = 10.0  # for one of them
-TAIL_SECONDS = 3600.0  # until a tail is read again before it is used: the log may have been replaced
+TAIL_SECONDS = 3600.0  # an older tail is read again before it is used: the log may have been replaced
 
 Searched: TypeAlias = Callable[[int], None]
 Told: TypeAlias = Callable[[asyncio.Future[Message]], None]
@@ -46,8 +46,8 @@ class Common:
     """What the rooms of one log have in common.
 
     `committed` is called with every commit that this process wrote, or found its drafts in, in the order of
-    their ids; `weighed` with a view whose window has changed; `repair` with the removals in what was read.
-    `now` is the wall clock. A window keeps at least `limit` messages.
+    their ids; `weighed` with a view whose window may take more or less memory than before; `repair` with the
+    removals in a window that was read. `now` is the wall clock. A window keeps at least `limit` messages.
     """
 
     engine: Engine
@@ -61,7 +61,7 @@ class Common:
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)  # to ask costs 0.5 us
     soon: Soon = field(init=False)
     closing: bool = False
-    landed: asyncio.Event = field(default_factory=asyncio.Event)  # whenever a put without a task is answered
+    landed: asyncio.Event = field(default_factory=asyncio.Event)  # set when a put without a task is answered
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))
     failing: Seldom = field(default_factory=lambda: Seldom(logger, logging.ERROR))
@@ -85,11 +85,11 @@ class View:
         self.bytes = 0  # of the window, as last counted
         self._common = common
         self._known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
-        self._forgotten = 0  # how often: what was read before that is not taken in
-        self._doubtful: set[Key] = set()  # of drafts that were given up, but are perhaps in the log
+        self._forgotten = 0  # how often it was; a reading that began before the last time is not taken in
+        self._doubtful: set[Key] = set()  # of drafts that were given up, and may be in the log all the same
 
     async def warm(self, position: int | None = None) -> Window:
-        """The window; if it is not known, what follows a position is read, or else FIRST messages.
+        """The window. If it is not known it is read: from a position on, else the newest FIRST messages.
 
         Raises Unavailable.
         """
@@ -98,7 +98,7 @@ class View:
         return self.window
 
     async def warm_for(self, *, keys: bool) -> Window:
-        """The same for messages that are to be stored, at once: they wait for nobody who wants to read.
+        """The same for messages that are to be stored: at once, without a turn among the readers.
 
         With `keys`, KEYS messages are read, by which drafts without a position are recognised.
         """
@@ -116,7 +116,7 @@ class View:
             commits = await self._since(max(0, position - NEAR))
         if not commits:
             commits = await common.reader.patient(lambda: common.engine.tail(self.name, few))
-        # Else another reading was faster, and may have gone on from there; or this one may be wrong by now.
+        # Otherwise another reading was faster, or this one may be wrong by now.
         if self.window is None and self._forgotten == forgotten:
             self.window = Window(commits, common.limit, common.now())
             self.renewed(asked)
@@ -126,10 +126,10 @@ class View:
             common.weighed(self)
 
     def _loaded(self, commits: list[Commit]) -> None:
-        """The window has just been read: from these."""
+        """Called when the window has just been read, with its commits."""
 
     async def _since(self, position: int) -> list[Commit]:
-        """The end of the log from a position on, if that is fewer than FIRST messages; else nothing."""
+        """The end of the log from a position on; [] if that is FIRST messages or more, or READ_BYTES."""
         commits = await self.after(position, FIRST)
         full = (
             not commits or commits[-1].last - position >= FIRST or sum(c.size for c in commits) >= READ_BYTES
@@ -142,11 +142,11 @@ class View:
         while first < window.oldest < oldest and not window.at_bottom:
             oldest = window.oldest
             limit = FIRST if oldest - first <= FIRST else REPLAY
-            # Of this window: the room has another one if it was shortened meanwhile.
+            # The key has the window, since the room has another one if it was shortened meanwhile.
             await self._common.reader.share((window, "past"), partial(self._read_past, window, limit))
 
     async def _read_past(self, window: Window, limit: int) -> None:
-        # Where it ends now: the reading before this one may have moved that since this was asked for.
+        # Below what is the oldest message now: the reading before this one may have added older ones.
         await self._prepend(window, window.oldest, limit)
 
     async def _prepend(self, window: Window, below: int, limit: int) -> None:
@@ -156,7 +156,7 @@ class View:
         common.weighed(self)
 
     async def after(self, id: int, limit: int) -> list[Commit]:
-        """What follows `id` in the log; nothing where there is a hole, as if it were another log."""
+        """What follows `id` in the log; [] if a hole is found, as if the log were another one."""
         common = self._common
         try:
             return await common.reader.patient(lambda: common.engine.after(self.name, id, limit))
@@ -166,8 +166,8 @@ class View:
     def recall_at_once(self, draft: Draft) -> Message | Draft | None:
         """What is known of the draft without reading. Raises Conflict, Overloaded.
 
-        The message, if this very draft is in the log already; else the draft; None if that is not known. A
-        window that is not there is not searched here.
+        The message, if this very draft is in the log already; the draft, if it is not, or if there is no
+        window (`submit` finds out); None if that is not known.
         """
         if self.window is None:
             self._common.reader.check_load()
@@ -178,13 +178,14 @@ class View:
         return found if isinstance(found, Message) else None
 
     def _find(self, window: Window, draft: Draft) -> Message | int | None:
-        """As the window does; the id alone where others write: they may have removed it, or cleared all."""
+        """As `Window.find`; but only the id if the store is shared: others may have removed the message."""
         return window.keys.find(draft.key) if self._common.engine.shared else window.find(draft)
 
     async def search(self, draft: Draft, searched: Searched) -> Message | int:
-        """The draft's message, or up to which id the log does not have it.
+        """The draft's message; else the id up to which the log does not have it.
 
-        `searched` is told how many ids the store is asked for. Raises Conflict, TooOld, Unavailable.
+        `searched` is called with the number of ids that the store searches, before it does. Raises Conflict,
+        TooOld, Unavailable.
         """
         common = self._common
         try:
@@ -219,38 +220,38 @@ class View:
         return first - 1
 
     async def _reach_back(self, window: Window) -> None:
-        """Reads keys into the window until it knows drafts that have no position; not without an end."""
+        """Reads keys into the window until it knows drafts without a position, or has SEARCHED keys."""
         while not window.covers(None, self._common.now()) and window.tail - window.keys.first < SEARCHED:
             await self._prepend(window, window.keys.first, KEYS)
 
     def shorten(self, most: int) -> None:
-        """Lets go of all messages but the newest, if that is more than a half of them.
+        """Keeps only the newest `most` messages, if there are over twice as many.
 
-        Who uses the window has it as it was.
+        In a new window: a reader that is using the old one goes on with that.
         """
         if self.window is not None and len(self.window.messages) > 2 * most:
             self.window = self.window.shortened(most, self._common.now())
 
     @property
     def is_written(self) -> bool:
-        """Whether there are messages of the last two minutes: all of them would have to be read again."""
+        """Whether it has keys of the last two minutes: all of these would have to be read again."""
         return self.window is not None and self.window.keys.has_young(self._common.now())
 
     def forget(self) -> None:
-        """The window may be wrong, or what is being read for one: that is read again."""
+        """Drops the window, and what is being read for one: either may be wrong."""
         self.window = None
         self._forgotten += 1
         self._common.weighed(self)
 
     def clocks(self) -> tuple[float, float]:
-        """Loop time and wall time, taken before the store is asked: the machine may sleep on its answer."""
+        """Loop time and wall time. To be taken before the store is asked: the machine may sleep meanwhile."""
         return self._common.loop.time(), self._common.now()
 
     def renewed(self, asked: tuple[float, float]) -> None:
-        """The window was known to be up to date when the clocks were so."""
+        """The window was up to date when the clocks showed this."""
         self._known = asked
 
     def old(self, now: tuple[float, float] | None = None) -> bool:
-        """Whether the log must be read before the tail is used. The loop's clock stands still in sleep."""
+        """Whether the log must be read before the tail is used. In sleep the loop's clock stands still."""
         (loop_time, wall_time), (known_loop, known_wall) = now or self.clocks(), self._known
         return loop_time - known_loop > TAIL_SECONDS or abs(wall_time - known_wall) > TAIL_SECONDS

@@ -3,9 +3,9 @@
 A window is contiguous up to the tail. It begins small, and grows in two directions: by the commits that are
 folded in at its end, and, where somebody needs more of the past, by older ones that are put before it.
 
-It is kept small: of the messages it has what a replay may need, REPLAY of them or their bytes, and of the
-keys what keys.py says. A key outlives its message: then the window tells its id, and the message is read from
-the log.
+It is kept small: it has the messages that a replay may need, at most REPLAY of them or REPLAY_BYTES, and the
+keys that keys.py keeps. A key outlives its message in memory: then the window knows only its id, and the
+message is read from the log.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from ..streams import (
 from .keys import KEY_BYTES, KEYS, Keys
 from .reading import buried, messages_of, removed_by
 
-WINDOW_BYTES = 6 << 20  # from which on a room's window keeps no more messages than one replay may have
+WINDOW_BYTES = 6 << 20  # in memory; with more, a room's window keeps only as many messages as one replay has
 PLAN_BYTES = 1024  # that a plan takes, beside 16 for each message
-PLANS = 1 << 20  # bytes of plans that a room keeps, so that those who ask for the same share one
+PLANS = 1 << 20  # bytes of plans that a room keeps, so that equal requests share one
 MESSAGE_BYTES = 450  # that a message takes, beside its names, its text and its block
-FIELD_TIMES = 12  # that data take as Python's objects, compared with their JSON, but for these:
-LIST_BYTES, OBJECT_BYTES = 88, 184  # a list and an object in them
-LONG = 256  # characters of a text whose block is made to know its size
+FIELD_TIMES = 12  # bytes that `data` take as Python's objects, for each byte of their JSON; and besides
+LIST_BYTES, OBJECT_BYTES = 88, 184  # for each list, and for each object
+LONG = 256  # characters; of a longer text the block is made, so as to know its size
 
 
 def cost(message: Message) -> int:
     """The bytes that a message takes in memory, about: its text, its block, and the objects around them.
 
-    A short block that nobody has asked for yet is not made for that: a character takes 6 bytes at the most.
+    The block of a short text is not made for this, but taken for 6 bytes a character: the most that it has.
     """
     text = message.text
     more = message.removes or message.data
@@ -56,7 +56,7 @@ def cost(message: Message) -> int:
 
 
 def _name(name: str) -> int:
-    """As it is, and in the block."""
+    """The bytes of a name, by itself and in the block."""
     return sys.getsizeof(name) + 4 * len(name)
 
 
@@ -71,9 +71,9 @@ def _objects(message: Message) -> int:
 
 
 def same_text(message: Message, draft: Draft) -> Message:
-    """The message, if it is what the draft says. Raises Conflict if their key stands for another text.
+    """The message, if it says what the draft of the same key says, or was removed. Raises Conflict if not.
 
-    What a removed message said is not known any more: any text is taken for it.
+    What a removed message said is not known any more.
     """
     same = message.text == draft.text and message.removes == draft.removes
     if message.removed is None and not (same and _exact(message.data) == _exact(draft.data)):
@@ -101,11 +101,11 @@ class Window:
         self.keys = Keys(self.tail + 1)
         self._limit = limit
         self._bytes = 0  # of the messages
-        self._most_bytes = 2 * WINDOW_BYTES  # of the messages, until it is looked which are needed
-        self._bottom = False  # nothing can be put before the messages
-        self._keys_most = 2 * KEYS
+        self._most_bytes = 2 * WINDOW_BYTES  # of the messages, until they are trimmed
+        self._bottom = False  # the log was read, and has nothing that joins the oldest message
+        self._keys_most = 2 * KEYS  # until they are trimmed
         self._plans: dict[StreamRequest, StreamPlan] = {}
-        self._planned = 0  # bytes
+        self._planned = 0  # the bytes of these
         for commit in commits:
             self.fold(commit, now)
 
@@ -116,7 +116,7 @@ class Window:
 
     @property
     def oldest(self) -> int:
-        """The id of the first message that is here, or the next one's."""
+        """The id of the first message that is here; without any, the id that the next one will have."""
         return self.messages[0].id if self.messages else self.tail + 1
 
     def fold(self, commit: Commit, now: float) -> bool:
@@ -125,7 +125,7 @@ class Window:
             return False
         self.tail = commit.last
         self._forget_plans()
-        if not commit.messages:  # the room was cleared: what was sent before is new if it is sent again
+        if not commit.messages:  # the room was cleared: a draft from before is new if it is sent again
             self.messages.clear()
             self.keys = Keys(1)
             self._bytes = 0
@@ -145,7 +145,7 @@ class Window:
         return True
 
     def replace(self, message: Message) -> None:
-        """Takes a tombstone in, in the place of what it is of, if that is here."""
+        """Puts a tombstone in the place of its message, if that is here."""
         if not self.oldest <= message.id <= self.tail:
             return
         place = message.id - self.oldest
@@ -154,9 +154,9 @@ class Window:
         self._forget_plans()
 
     def _trim(self, most: int) -> None:
-        """Keeps the newest `most` messages; if these take much, what a replay may have, and one more.
+        """Keeps the newest `most` messages; over WINDOW_BYTES, only those of one replay, and one more.
 
-        What they take is not what they have on a stream: with `data` it is many times as much.
+        In memory messages with `data` take many times their bytes on a stream.
         """
         if self._bytes > WINDOW_BYTES:
             most = min(most, fitting(reversed(self.messages), REPLAY_BYTES) + 1)
@@ -167,9 +167,10 @@ class Window:
         self._most_bytes = 2 * max(WINDOW_BYTES, self._bytes)
 
     def shortened(self, most: int, now: float) -> Window:
-        """A window of the newest messages of this one, `most` of them, and of all keys that it has to keep.
+        """A window of the newest `most` messages of this one, and of all keys that it has to keep.
 
-        Without the keys, each draft without a position would have them read again, and push out other rooms.
+        Without the keys, the next draft without a position would have them read again, and so other rooms
+        would have to leave memory.
         """
         short = Window((), self._limit, now)
         gone = max(0, len(self.messages) - most)
@@ -182,7 +183,7 @@ class Window:
         return short
 
     def prepend(self, commits: Sequence[Commit], below: int) -> None:
-        """Takes in what was read of the log below id `below`: nothing, if the log has nothing that joins."""
+        """Takes in the commits that were read below id `below`. If they do not join it, there are no more."""
         if commits and commits[-1].last < below - 1:  # there is a hole
             commits = ()
         messages = [message for message in messages_of(commits) if message.id < below]
@@ -217,18 +218,18 @@ class Window:
         return same_text(self.messages[id - self.oldest], draft)
 
     def covers(self, since: int | None, now: float) -> bool:
-        """Whether `find` knows all drafts that were first sent at position `since`; None: lately."""
+        """Whether `find` knows every draft first sent at position `since`; None: without one, but lately."""
         return self.keys.first <= 1 or (
             self.keys.reach(now) if since is None else self.keys.first <= since + 1
         )
 
     @property
     def at_bottom(self) -> bool:
-        """Whether nothing older can be had."""
+        """Whether the log has nothing older that joins."""
         return self.whole or self._bottom
 
     def lacks(self, request: StreamRequest) -> int:
-        """The id from which on older messages are needed for a plan, if there may be some; else 0."""
+        """The id down to which older messages must be read for a plan; 0 if none are needed, or to be had."""
         first = max(1, self.tail + 1 - self._missing(request))
         if first >= self.oldest or self.at_bottom or size(self.messages) > REPLAY_BYTES:
             return 0
@@ -240,7 +241,7 @@ class Window:
         return missing if 0 <= missing <= REPLAY else HISTORY
 
     def page(self, end: int, limit: int) -> Page | None:
-        """`limit` messages up to id `end`, or all there are; None if older ones than these are needed."""
+        """The `limit` messages up to id `end`, or fewer at the log's beginning; None if some are not here."""
         oldest = self.oldest
         end = min(end, self.tail)
         if oldest > max(1, end - limit + 1) and not self.whole:

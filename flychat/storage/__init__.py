@@ -72,22 +72,22 @@ class Engine(Protocol):
 
     A read returns whole commits that follow each other without a gap, oldest first: as few as hold
     `limit` (>= 1) messages of those that were asked for, or READ_BYTES of payload, or all there are.
-    So what stops at READ_BYTES has over 1 MiB of messages past the position that was asked for.
+    So a read that stops at READ_BYTES has over 1 MiB past the position: more than a stream may replay.
 
-    It, and `check`, raises Unknown, Throttled or Broken where it fails. Unknown after READ_SECONDS (a put:
-    PUT_SECONDS) in which the store itself did not answer: the time in which a call waits for its turn,
-    or an answer for a busy loop, is not counted, since neither says that the store is dead. A caller need
-    not have a time-out of its own. A read that is cancelled does not run on.
+    A read, or `check`, that fails raises Unknown, Throttled or Broken. It is Unknown if the store itself has
+    not answered for READ_SECONDS (a put: PUT_SECONDS). The time for which a call waits for its turn, or its
+    answer for a busy event loop, does not count, since neither says that the store is dead. So a caller needs
+    no time-out of its own. A cancelled read ends.
     """
 
     shared: bool
     """Whether other processes may write to the same store while this one runs."""
 
     reads: int
-    """How many readings at once keep it busy: with more, only their answers come in larger bunches."""
+    """How many reads at once keep the store busy. More are no faster; their answers only come in bunches."""
 
     retention: float | None
-    """For how many seconds a commit is kept, at the least; None: for ever."""
+    """For how many seconds a commit is kept, at least; None: for ever."""
 
     async def put(self, commit: Commit) -> None:
         """Stores the commit if its place (room, first) is free, else raises Taken, all in one step.
@@ -99,9 +99,9 @@ class Engine(Protocol):
         """
 
     def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
-        """Puts without a task, where the engine can: `done` is called with what `put` would raise, or None.
+        """Puts without a task, if the engine can; `done` later gets what `put` would raise, or None.
 
-        Never within this call. False: it cannot, nothing was done, and `put` is to be used.
+        Returns False if it cannot: then nothing was done, and `put` is to be used.
         """
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
@@ -113,9 +113,9 @@ class Engine(Protocol):
         So [] says that `id` is beyond the log, or 0 and the log is empty. A log that lost its beginning,
         or has a hole at `id`, answers from the next commit on, whose first is then more than id + 1.
 
-        Raises Hole, with what it has read, where the next commit is missing and later ones are there, or
-        else a reader would take the hole for the end of the log. A store may show a commit before the one
-        that was stored just before it; so a hole is read twice.
+        Raises Hole, with what it has read, if the next commit is missing and later ones are there: a reader
+        would take the hole for the end of the log. A store may show a commit a moment earlier than the one
+        before it, so an engine reads again before it raises Hole.
         """
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
@@ -132,10 +132,10 @@ class Engine(Protocol):
         """
 
     async def rewrite(self, old: Commit, new: Commit) -> None:
-        """Stores `new`, of as many ids, in the place of `old`, if that is stored as it was read.
+        """Stores `new`, which has as many ids, in the place of `old`, if that is still stored as it was read.
 
-        Else raises Taken, also where an earlier try was applied; and as `put` does. When the commit expires
-        stays as it was. What `old` said is in the store no more, not even as free space.
+        Else raises Taken, also if an earlier try was applied; fails otherwise as `put` does. The commit
+        expires when it did before. Nothing that only `old` said is left in the store, or in its free space.
         """
 
     async def delete(self, commit: Commit) -> None:
@@ -145,21 +145,21 @@ class Engine(Protocol):
         """
 
     async def everything(self, room: str, above: int) -> list[Commit]:
-        """Some of the room's commits, in order, from the first place above an id on; [] if there is none.
+        """The room's next commits above an id, in order: some of them; [] only if there are none.
 
-        It goes on behind holes, and shows what has expired and is not deleted yet. Raises as reads do.
+        It goes on behind holes, and also shows what has expired but is not deleted yet. Raises as reads do.
         """
 
     async def rooms(self) -> list[Summary]:
-        """All rooms that have commits, by their names: everything is looked at, in parts that let puts pass.
+        """All rooms that have commits, sorted by name. Reads the whole store, in parts that let puts pass.
 
         What has expired is not counted; what is put meanwhile may be. Raises as reads do.
         """
 
     async def expire(self, before: str) -> None:
-        """Deletes what is older than a date, if the store does not do so by itself. Raises as reads do.
+        """Deletes what is older than a date (as `iso_date` writes it), unless the store does so by itself.
 
-        The newest commit of a room stays, whoever deletes, so that its ids go on.
+        The newest commit of a room always stays, so that its ids go on. Raises as reads do.
         """
 
     async def check(self) -> None:
@@ -202,9 +202,9 @@ class Summary:
 
 @dataclass
 class Run:
-    """What a read gathers, in either direction: commits in a row, up to `limit` messages or READ_BYTES.
+    """What a read gathers, upwards or downwards: commits in a row, up to `limit` messages or READ_BYTES.
 
-    It ends at a gap; `beyond` is then the first id of the commit behind that, in the direction of the read.
+    It ends at a gap; `beyond` is then the first id of the commit on the other side of it.
     """
 
     limit: int

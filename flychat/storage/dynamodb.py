@@ -1,16 +1,16 @@
 """The engine on DynamoDB: one item per commit, written by a conditional PutItem.
 
-The table has the keys `room` (S, HASH) and `seq` (N, RANGE), the id of the commit's first message; further
-`n`, the number of messages, and `m`, the commit's payload. (`last` and `data`, which would read better, are
-reserved words.) Further attributes are another version's, and left as they are.
+An item has the keys `room` (S, HASH) and `seq` (N, RANGE), the commit's first id; and `n`, the number of its
+ids, `m`, its payload, perhaps `exp`. (`last` and `data`, which would read better, are reserved words.) Other
+attributes are another version's, and left as they are.
 
-- A put is sent once. Had botocore sent it again after a lost answer, the writer would be told that its
-  own commit lost the race; so the writer (log/) does the repeating, at the same place.
-- Only codes are compared: the texts of errors differ from server to server.
-- With a retention, a commit is given its end, `exp`, by the next one, so the newest has none: the log of a
-  room never expires as a whole, and its ids go on. Ends are given from the oldest on, none is before that of
-  the commit before, and an end that was given is never changed: so whatever interrupts it, and whoever does
-  the same, the log expires from its beginning, without a gap.
+- A put is sent once. If botocore sent it again after a lost answer, the writer would be told that its own
+  commit lost the race. So the writer (log/) repeats it, at the same place.
+- Only the codes of errors are compared: their texts differ from server to server.
+- With a retention, a commit is given its end (`exp`, when it expires, in seconds since the epoch) after the
+  put of the next one. So the newest has none: the log of a room never expires as a whole, and its ids go on.
+  Ends are given from the oldest commit on, none is before that of the commit before, and none is changed. So
+  a log expires from its beginning, without a gap, whatever interrupts this, and if several processes do it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DynamoEngine(TableReader):
         self._no_puts = asyncio.Event()
         self._no_puts.set()
         self._ending: dict[str, asyncio.Task[None]] = {}  # by room
-        self._put_last: dict[str, int] = {}  # the place that was put last in each of them
+        self._put_last: dict[str, int] = {}  # the place of the last put in each of them
         self._unended = Seldom(logger)
 
     @classmethod
@@ -100,24 +100,27 @@ class DynamoEngine(TableReader):
 
         In a room that falls silent there is no next one: so it goes on until nothing was put meanwhile.
         """
-        before, met = 0, False
+        ended, others = 0, 0
         try:
-            with failures():
-                while before < self._put_last[room]:
-                    before = self._put_last[room]
-                    endless, end = await self._endless(room, before)
-                    for item in reversed(endless):
-                        end = max(end, due(commit_of(item), retention))
-                        if await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
-                            continue
-                        if met:
-                            return
-                        met, before = True, 0  # another process is at it, which may not know of our last one
-                        break
+            while ended < (last := self._put_last[room]) and others < 2:
+                if await self._end_below(room, last, retention):
+                    ended = last
+                else:  # another process is at it, which may not know of our last put: once more
+                    others += 1
         except StoreFailed as error:
             self._unended.tell("messages were not given an end: %s", error)
         finally:
             del self._ending[room], self._put_last[room]
+
+    async def _end_below(self, room: str, last: int, retention: float) -> bool:
+        """Gives an end to the commits below `last` that have none; False: another process gave one first."""
+        with failures():
+            endless, end = await self._endless(room, last)
+            for item in reversed(endless):
+                end = max(end, due(commit_of(item), retention))
+                if not await self._update(item, "exp", {"N": str(end)}, "attribute_not_exists(exp)"):
+                    return False
+        return True
 
     async def _endless(self, room: str, before: int) -> tuple[list[dict[str, Any]], int]:
         """The items below `before` that have no end, newest first; and the end of what is before them."""
@@ -139,7 +142,7 @@ class DynamoEngine(TableReader):
         condition: str,
         values: dict[str, dict[str, str]] | None = None,
     ) -> bool:
-        """Sets one attribute, and leaves the others as they are. Says whether the item is there, and fit."""
+        """Sets one attribute of the item; False if it is gone, or the `condition` does not hold."""
         update = partial(
             self._client.update_item,
             TableName=self._table,

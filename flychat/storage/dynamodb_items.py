@@ -1,4 +1,4 @@
-"""What the items of the engine on DynamoDB say, and its errors: from its words to ours."""
+"""The items of the engine on DynamoDB as commits, and its errors as failures of a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..commits import Commit
 from . import Broken, Throttled, Unknown
 from .dynamodb_table import NO_ANSWER, code_of, text_of
 
-THROTTLED = (  # and Throttl...: nothing was done, and it may be soon
+THROTTLED = (  # and all codes with "Throttl": nothing was done, and the same call may soon succeed
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "TransactionConflictException",  # another program is writing to the item
@@ -49,13 +49,16 @@ def failures() -> Iterator[None]:
 
 
 def due(commit: Commit, retention: float) -> int:
-    """When the commit expires: so long after its last message, or after now for a void one."""
+    """When the commit expires (seconds since the epoch): `retention` seconds after its last message.
+
+    If it is void, after now.
+    """
     date = datetime.fromisoformat(commit.messages[-1].date).timestamp() if commit.messages else time.time()
     return int(date + retention)
 
 
 def expired(item: dict[str, Any]) -> bool:
-    """TTL deletes days later, and in any order: what has expired is gone at once."""
+    """Whether the item counts as deleted: TTL deletes it up to days later, and in any order."""
     return "exp" in item and int(item["exp"]["N"]) <= time.time()
 
 

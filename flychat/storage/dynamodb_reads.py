@@ -1,14 +1,14 @@
-"""How the table of the engine on DynamoDB is read: by Queries, each in its turn.
+"""How the table of the engine on DynamoDB is read: by Queries, a limited number at once.
 
 DynamoDB charges for all that a Query looks at, wanted or not. A commit is found by its first id, and has 1 to
-64 messages, so the commit that holds an id begins at one of 64 places. Reading downwards from an id, a Query
-asks for as many commits as ids are wanted, and for none that begins 64 places or more before them: where each
-commit is a single message that is exact, else it is at most 63 messages too many.
+64 ids, so the commit that holds an id begins at one of 64 places. Reading downwards from an id, a Query asks
+for as many commits as ids are wanted, and for none that begins 64 places or more before them. If each commit
+is a single message, it reads exactly what is wanted; else at most 63 messages more.
 
-- What follows an id is read from the end of the log down to that id, since most who ask have missed little.
-  If there is more than was asked for, it is read again from the id upwards: then one page of NEAR commits was
+- What follows an id is read from the end of the log down to that id, since most clients have missed little.
+  If there is more than was asked for, it is read again from the id upwards; then one page of NEAR commits was
   read in vain.
-- A Query is not a snapshot: a commit may be seen without the one before it, stored a moment earlier.
+- A Query is not a snapshot: it may show a commit without the one before it, stored a moment earlier.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .dynamodb_items import commit_of, expired, failures, last_of, place_of
 from .turns import Turns
 
 PAGE = 8  # commits in the first page of a Query for the newest
-SCAN_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds, before a page that was refused is asked for again
-NEAR = 20  # in that for what follows an id: as many single messages as a read unit (4 KB) has
+NEAR = 20  # ... for what follows an id: as many single messages as a read unit (4 KB) has
+SCAN_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds before a page of a Scan that was throttled is asked again
 
 
 class TableReader:
-    """What an Engine reads; `client` is botocore's."""
+    """The reads of an Engine. `client` is aioboto3's for DynamoDB."""
 
     def __init__(self, table: str, client: Any, reading: Turns) -> None:
         self._table = table
@@ -85,7 +85,7 @@ class TableReader:
         return run
 
     async def _read(self, run: Run, query: dict[str, Any]) -> bool:
-        """Whether more is wanted than the query has."""
+        """Reads what the query has into the run; says whether the run wants more."""
         wanted = more = True
         while wanted and more:
             items, more = await self._page(query)
@@ -122,7 +122,7 @@ class TableReader:
         return sorted(rooms.values(), key=lambda room: room.room)
 
     async def _patiently(self, scan: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
-        """The next page of a Scan: all of a table is soon more than it lets be read in a second."""
+        """The next page of a Scan, tried again if throttled: a table is soon more than a second's reads."""
         for pause in SCAN_PAUSES:
             with suppress(Throttled):
                 return await self._page(scan, self._client.scan)
@@ -163,7 +163,7 @@ class TableReader:
 
 
 def _take(run: Run, items: Iterable[dict[str, Any]]) -> bool:
-    """Whether to go on."""
+    """Has the run take the items, except expired ones; says whether it wants more."""
     with failures():
         told = (item for item in items if not expired(item) and last_of(item) >= run.above)
         return all(run.take(commit_of(item)) for item in told)
@@ -175,7 +175,7 @@ def _left(newest: list[dict[str, Any]], run: Run) -> int:
 
 
 def _wanted(newest: list[dict[str, Any]], run: Run) -> bool:
-    """Whether all from the id `above` on is asked for, if the rest is as large as these."""
+    """Whether the run is likely to take all down to the id `above`, if the rest is as large as these."""
     last, size = last_of(newest[0]), sum(len(item["m"]["S"]) for item in newest)
     missing, here = last - run.above, last - place_of(newest[-1]) + 1
     return missing <= run.limit and size * missing < READ_BYTES * here

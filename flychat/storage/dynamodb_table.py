@@ -28,9 +28,9 @@ from .turns import answered_within
 KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
 STARTING_SECONDS = 15  # for the answer to the first calls
 CREATING_SECONDS = 60
-NEVER = 3600  # botocore's time-outs count what is not the store's: see turns.py
+NEVER = 3600  # seconds: in effect none of botocore's time-outs, which also count our waits (turns.py)
 WAY_VARIABLE = "FLYCHAT_DYNAMODB"
-PUTS, READS, ASIDE = 32, 32, 8  # calls at once; aside: what is written of ends and by `clear`
+PUTS, READS, ASIDE = 32, 32, 8  # calls at once; ASIDE: those that set an end, rewrite or delete
 
 READY = ("ACTIVE", "UPDATING")
 _SAID = re.compile(rb"<Message>([^<]{1,1000})</Message>")
@@ -68,7 +68,10 @@ async def create_table(table: str, environ: Mapping[str, str] = os.environ) -> s
 async def table_opened(
     stack: AsyncExitStack, table: str, environ: Mapping[str, str], *, expires: bool
 ) -> Any:
-    """A client, closed with the stack, for which the table is ready. Raises Misconfigured."""
+    """A client, closed with the stack; the table is ready, if it `expires` with its TTL on.
+
+    Raises Misconfigured.
+    """
     client, where = await _connect(stack, environ)
     status = await _status(client, table, where)
     if status is None:
@@ -84,7 +87,7 @@ async def table_opened(
 
 
 async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[Any, str]:
-    """A client, closed with the stack, and where it looks: "region eu-west-1", "http://127.0.0.1:8000".
+    """A client, closed with the stack, and where it connects: "region eu-west-1", "http://127.0.0.1:8000".
 
     Endpoint, region and keys are taken from `environ`; all else (profiles, roles) is botocore's to find.
     """
@@ -97,7 +100,7 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
         raise Misconfigured(f"{WAY_VARIABLE} must be aioboto3 or direct")
     try:
         found = get_session()
-        # Or else it looks, twice, into the folders of 400 others: a fifth of the CPU of making a client.
+        # Otherwise it looks, twice, into the folders of 400 services: a fifth of the CPU of making a client.
         found.get_component("data_loader").list_available_services = lambda type_name: ["dynamodb"]
         session = aioboto3.Session(region_name=region, botocore_session=found, **keys)
         credentials = await session.get_credentials()
@@ -134,10 +137,10 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
 
 
 def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
-    """Takes items as they came: botocore would make the same of them, in 8 us for each instead of 1.
+    """Takes the items of an answer as they came: botocore would make the same of them, in 8 us each, not 1.
 
-    Only binary values would be others, and flychat has none. What is no object was not said by a table, but
-    by something on the way to it: botocore would take it for a success, of a put too.
+    (Binary values would differ; flychat has none.) An answer that is no JSON object does not come from a
+    table, but from something on the way to it: botocore would take it for a success, of a put too.
     """
     try:
         answer = json.loads(response_dict["body"])
@@ -150,8 +153,8 @@ def read_plainly(response_dict: dict[str, Any], customized_response_dict: dict[s
             customized_response_dict.update(answer)
             response_dict["body"] = b"{}"
     elif not isinstance(answer, dict):
-        # Botocore trips over it, or tells all of it: a page, or half an answer with a message's text.
-        # What some stand-ins say of a missing right is XML.
+        # Botocore would fail on it, or log all of it: a page, or half an answer with a message's text.
+        # Some stand-ins report a missing permission in XML.
         said = _SAID.search(response_dict["body"])
         message = said[1].decode(errors="replace") if said else NO_TABLE
         response_dict["body"] = json.dumps({"message": message}).encode()
@@ -177,7 +180,7 @@ async def _status(client: Any, table: str, where: str) -> str | None:
 
 
 async def _expire(client: Any, table: str, where: str) -> None:
-    """Turns the table's TTL on. To do so twice is an error on AWS, so it is looked at first."""
+    """Turns the table's TTL on, unless it is: on AWS to do so twice is an error. Raises Misconfigured."""
     async with _starting(table, where):
         ttl = (await client.describe_time_to_live(TableName=table)).get("TimeToLiveDescription", {})
         if ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):

@@ -1,10 +1,10 @@
 """The files of an SQLite database: locked for one process, for the eyes of their owner, and still there.
 
-- Two processes on one file would be correct, but they do not tell each other of their commits: so an flock on
-  a file beside it lets in one only. (The kernel drops it with the process, however that ends.)
-- A file may be removed or replaced under a running server, which would go on with the one that it has open,
-  and nobody would ever see that again. So before anything is acknowledged, the paths must still lead to the
-  files that were opened; to the lock too, or else a second process could have another one.
+- Two processes on one file would lose nothing, but would not tell each other of their commits. So an flock on
+  a file beside it admits only one. (The kernel drops the lock with the process, however that ends.)
+- A file may be removed or replaced under a running server. That would go on writing to the file that it has
+  open, and all of it would be lost at its end. So before anything is acknowledged, the paths must still lead
+  to the files that were opened. The same for the lock file: or a second process could lock a new one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def unusable(path: str, why: str) -> Misconfigured:
 
 
 class Files:
-    """Locks the database at `path` until `close`, and makes it if there is none.
+    """Locks the database at `path` until `close`, and makes the file if there is none.
 
     Raises Misconfigured.
     """
@@ -36,17 +36,17 @@ class Files:
         self._opened: dict[str, Identity] = {}
         self._lock = _lock(path)
         with suppress(OSError), open(path, "ab", opener=_private):
-            pass  # what does not work here is told by SQLite, which says more of it
+            pass  # if this fails, SQLite will say more about it
 
     def remember(self) -> None:
-        """SQLite has opened them all."""
+        """Remembers which files these are. To be called when SQLite has opened them all."""
         real = os.path.realpath(self._path)
         for path in (os.path.abspath(self._path), f"{real}-wal", f"{real}-shm"):
             self._opened[path] = _identity(path)
         self._opened[self._lock.name] = _identity(self._lock.fileno())
 
     def lost(self) -> str | None:
-        """A line that says so, if one of them is not at its path any more. It takes some microseconds."""
+        """A line that says which of them is not at its path any more, or None. Takes some microseconds."""
         for path, identity in self._opened.items():
             if _identity(path) != identity:
                 return f'"{path}" was removed or replaced while in use: put it back, or start flychat again'

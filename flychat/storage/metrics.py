@@ -1,4 +1,4 @@
-"""An engine around another one, which counts and times what is asked of it, and changes nothing."""
+"""An engine around another one: counts and times its puts and reads, and changes nothing."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ async def open_engine(
     *,
     reading: bool = False,
 ) -> Engine:
-    """The store of a `kind`, sqlite or dynamodb; who is only `reading` may, while a server uses the file.
+    """The store of a `kind`, sqlite or dynamodb. Only for `reading`, a file may be in use by a server.
 
     Raises Misconfigured.
     """

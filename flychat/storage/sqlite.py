@@ -38,7 +38,7 @@ from .worker import CHECK, IDLE, READING, TOGETHER, Answer, Done, Job, Part, Que
 
 T = TypeVar("T")
 
-READ_ROWS = 32  # commits that are read before puts may pass: 8 ms, if each has 64 KB, of TOGETHER rooms
+READ_ROWS = 32  # commits that are read before puts may pass: for TOGETHER rooms 8 ms, if each has 64 KB
 FIND = 500  # ids that are searched before puts may pass
 BATCH, BATCH_BYTES = 150, 1 << 20  # commits that are deleted before puts may pass
 EMPTY_SECONDS = 1.0  # between two tries to empty the write-ahead log, which a reader may hold
@@ -48,7 +48,7 @@ REST_SECONDS = 0.01  # for the disk, between two batches: a put waits for what w
 class SqliteEngine:
     """An Engine on the file `path`. Make one with `open`."""
 
-    shared, reads = False, TOGETHER  # more would give the loop what it has to do in bunches
+    shared, reads = False, TOGETHER  # with more, answers would reach the loop in bunches
 
     def __init__(self, path: str, retention: float | None = None, *, reading: bool = False) -> None:
         self.retention = retention
@@ -73,7 +73,7 @@ class SqliteEngine:
             if isinstance(error, Unknown):
                 raise unusable(path, str(error)) from error
             raise
-        if not reading:  # what was erased by a process that was killed before it had emptied the log
+        if not reading:  # a process may have been killed before it overwrote what it had erased
             await engine._overwrite()
         return engine
 
@@ -149,7 +149,7 @@ class SqliteEngine:
     async def rewrite(self, old: Commit, new: Commit) -> None:
         try:
             await self._worker.put((new, old))
-        finally:  # though it failed it may be done, by this try or by an earlier one
+        finally:  # even if it failed, it may be done, by this try or by an earlier one
             await self._overwrite()
 
     async def delete(self, commit: Commit) -> None:
@@ -203,7 +203,10 @@ class SqliteEngine:
             await self._overwrite()
 
     def _expire_some(self, room: str, before: str) -> tuple[str, int] | None:
-        """Goes from `room` on, until a batch is deleted. Returns where it is, and the number of commits."""
+        """Goes from `room` on until a batch is deleted. Returns the room and the number of commits.
+
+        None: that was the last room.
+        """
         part = Part()
         while not part.over:
             if count := self._expire_in(room, before):
@@ -215,7 +218,7 @@ class SqliteEngine:
         return room, 0
 
     def _expire_in(self, room: str, before: str) -> int:
-        """Deletes from the room's beginning on, but for its newest commit, so that its ids go on."""
+        """Deletes a batch from the room's beginning on; never its newest commit, so that its ids go on."""
         last, count, size, part = 0, 0, 0, Part()
         with failures(), closing(self._db.execute(OLDEST, (room,))) as rows:
             for seq, date, bytes in rows:
@@ -233,7 +236,7 @@ class SqliteEngine:
         return count
 
     async def _overwrite(self) -> None:
-        """Has what was erased leave both files: now, when disk and readers let it, or when this is closed."""
+        """Removes what was erased from both files: now, or once disk and readers let it, or at `close`."""
         if self._closing or await self._emptied():
             return
         if self._emptying is None and not self._closing:
@@ -252,7 +255,7 @@ class SqliteEngine:
         return False
 
     def _empty_wal(self) -> bool:
-        """Says whether nothing kept it from that. It waits for no reader: who writes would, too."""
+        """Empties the write-ahead log, and says whether it could. It waits for no reader: puts would too."""
         self._sql("PRAGMA busy_timeout = 0")
         try:
             [[busy, *_]] = self._sql("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,11 +1,11 @@
 """A copy of an SQLite file, made beside a server that goes on writing to it.
 
-`VACUUM INTO`, and not SQLite's backup, which begins anew whenever somebody writes, and may never end: this is
-one reading of the file as it is when it begins. The writer does not wait for it; its write-ahead log grows by
+It uses `VACUUM INTO`, one reading of the file as it is when that begins. (SQLite's backup API begins again
+whenever somebody writes, and may never end.) The writer does not wait for it; the write-ahead log grows by
 what is written meanwhile, and is emptied after that. The copy has nothing of what was deleted, and needs no
-log.
+write-ahead log.
 
-It is no copy until it is whole: it gets its name last, when it is on the disk.
+The copy gets its name last, when it is whole and on the disk.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ async def back_up(path: str, file: str) -> int:
 
 
 def _new(file: str) -> tuple[int, str]:
-    """An empty file beside it, which SQLite takes for none."""
+    """An empty file beside `file`, which SQLite fills; its descriptor and path. Raises Misconfigured."""
     _check_new(file)
     folder, name = os.path.split(file)
     if not name:
@@ -66,7 +66,7 @@ def _check_new(file: str) -> None:
 def _finished(descriptor: int, unfinished: str, file: str) -> int:
     os.fsync(descriptor)
     try:
-        os.link(unfinished, file)  # which replaces nothing that has come meanwhile
+        os.link(unfinished, file)  # unlike a rename, this replaces no file that has come meanwhile
     except OSError:  # perhaps this file system has no links
         _check_new(file)
         os.rename(unfinished, file)

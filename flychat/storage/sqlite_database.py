@@ -1,17 +1,17 @@
 """The database of the embedded engine: how it is opened, its one table, and what its errors mean.
 
 - FULL: an acknowledged message survives a power cut.
-- `secure_delete`: what was cleared is not in the file any more. Rows are in the order in which they came (by
-  rowid): where they are in that of the key, as until November 2026, SQLite moves some to new pages to make
-  room, and leaves copies of them behind, which nobody overwrites (14 of 1,000 removed texts). Rooms are read
-  by the key's index, 50 messages in 0.59 ms instead of 0.42; to put one of a million takes half.
-- A table with more columns than these is another version's, and as good. A file whose `user_version` is above
-  ours is of a version that has to be understood first, and is refused; 0 is what was written before there was
-  one, in the same format.
-- In memory it is a file of SQLite's `memdb`, of 1 GiB at the most. A put into what it calls ":memory:" takes
-  longer, the more that holds: four times with 200,000 messages, for each new page has all looked through.
-- Who only reads a file does not lock it, so a server may have it, or start on it meanwhile: in WAL mode
-  neither waits for the other. What reads must not stay at one place, or else the WAL grows for so long.
+- `secure_delete`: what was cleared is not in the file any more. For that the rows must be in the order in
+  which they came (by rowid). In that of the key (WITHOUT ROWID, until November 2026) SQLite moves some to new
+  pages to make room, and leaves copies that nobody overwrites: of 14 in 1,000 removed texts. Rooms are read
+  by the key's index: 50 messages take 0.59 ms instead of 0.42; a put among a million takes half as long.
+- A table may have more columns than these: then it is another version's, and as good. A file whose
+  `user_version` is above ours is refused: that version has to be understood first. 0 is from before there
+  was a version, in the same format as 1.
+- In memory it is a file of SQLite's `memdb`, of 1 GiB at the most. A put into ":memory:" takes longer the
+  more that holds (with 200,000 messages four times as long): each new page has all others looked through.
+- A program that only reads a file does not lock it, so a server may use it, or start on it meanwhile: in WAL
+  mode neither waits for the other. But no reading transaction may stay open: the WAL would grow for so long.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .files import Files, unusable
 T = TypeVar("T")
 
 MEMORY = ":memory:"
-MEMORY_FILE = "file:flychat?vfs=memdb"  # nobody else's: its name does not begin with "/"
+MEMORY_FILE = "file:flychat?vfs=memdb"  # of this connection alone, as its name does not begin with "/"
 VERSION = 1  # of the format, as the file's user_version
 WAL_BYTES = 4 << 20  # that are kept of the write-ahead log when it is emptied
 BUSY_MS = 500  # for which a transaction waits for another program; the writer tries again
@@ -38,12 +38,12 @@ SCHEMA = f"CREATE TABLE log ({', '.join(COLUMNS)}, PRIMARY KEY (room, seq))"
 
 SELECT = "SELECT seq, m, n FROM log WHERE room = ?"
 _DATE = "json_extract(m, '$[#-1][2]')"  # of a commit's last message
-# A row that is damaged is not to be the others' harm: it has no date here, and stays.
-OLDEST = (  # with their dates; a void commit has none, and is old
+# A damaged row must do no harm to others: its date is "~", later than any, so it stays.
+OLDEST = (  # with their dates; that of a void commit is "", earlier than any
     f"SELECT seq, CASE WHEN json_valid(m) THEN coalesce({_DATE}, '') ELSE '~' END, length(m) FROM log "
     "WHERE room = ?1 AND seq < (SELECT max(seq) FROM log WHERE room = ?1) ORDER BY seq"
 )
-STORED = (  # of every commit in turn: whose it is, how many ids and messages it has, its bytes and its date
+STORED = (  # of every commit: its room and place, the numbers of its ids and messages, its bytes and date
     "SELECT room, seq, n, CASE m WHEN '[]' THEN 0 ELSE n END, length(CAST(m AS BLOB)), "
     f"CASE WHEN json_valid(m) THEN {_DATE} END FROM log WHERE (room, seq) > (?, ?) ORDER BY room, seq"
 )
@@ -58,15 +58,14 @@ PASSING = {  # primary result codes that may go away by themselves; any other ne
     sqlite3.SQLITE_NOMEM: "out of memory",
     sqlite3.SQLITE_PROTOCOL: "another program is writing to it",
 }
-# The last three: a row that is no commit.
-FAILURES = (sqlite3.Error, MemoryError, ValueError, TypeError, LookupError)
+FAILURES = (sqlite3.Error, MemoryError, ValueError, TypeError, LookupError)  # the last three: a bad row
 
 
 def opened(path: str, *, reading: bool = False) -> tuple[sqlite3.Connection, Files | None, ExitStack]:
     """The database at `path`, its files (none in memory), and what closes both.
 
-    For who is only `reading` it is not locked, and cannot be written to; so it may be in use.
-    Raises Misconfigured where it cannot be used, in a line that says what to do.
+    If only for `reading`, it cannot be written to and is not locked: a server may be using it.
+    Raises Misconfigured if it cannot be used, in a line that says what to do.
     """
     try:
         with ExitStack() as opening:
@@ -90,7 +89,7 @@ def _in_memory() -> sqlite3.Connection:
 
 
 def _on_disk(path: str) -> sqlite3.Connection:
-    # From the root on, since many builds of SQLite take what begins with "file:" for an address.
+    # An absolute path, since many builds of SQLite take a name that begins with "file:" for a URI.
     return sqlite3.connect(os.path.abspath(path), timeout=5, isolation_level=None)
 
 
@@ -101,13 +100,13 @@ def _beside(path: str, opening: ExitStack) -> tuple[sqlite3.Connection, None, Ex
 
 
 def read_only(path: str) -> sqlite3.Connection:
-    """The file as it is, for any thread; whether it is one of ours has to be looked at."""
+    """The file as it is, for any thread. The caller has to `check` that it is one of ours."""
     address = f"{Path(path).absolute().as_uri()}?mode=ro"
     return sqlite3.connect(address, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
 
 
 def check(db: sqlite3.Connection, path: str) -> int:
-    """The version of the format. Raises Misconfigured if it is not one of ours, or of a later version."""
+    """The version of the format. Raises Misconfigured if it is no database of ours, or of a later version."""
     ((version,),) = db.execute("PRAGMA user_version").fetchall()
     columns = db.execute("SELECT name, type FROM pragma_table_info('log')").fetchall()
     if not set(COLUMNS) <= set(map(" ".join, columns)):  # more are another version's
@@ -120,7 +119,7 @@ def check(db: sqlite3.Connection, path: str) -> int:
 def _prepare(db: sqlite3.Connection, path: str) -> None:
     tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
     if tables:
-        check(db, path)  # before anything is written, for what is not ours stays as it is
+        check(db, path)  # before anything is written: another program's file must stay as it is
     db.execute("PRAGMA journal_mode = WAL").fetchone()
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA fullfsync = ON")  # of macOS, whose fsync leaves the data in the disk's cache
@@ -137,7 +136,7 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
 
 
 def failure(error: Exception) -> StoreFailed:
-    """Without what a row says: this is for the log."""
+    """The failure, without the content of any row: it is written to the log."""
     if isinstance(error, MemoryError):
         return Unknown("SQLite: out of memory")
     if not isinstance(error, sqlite3.Error):

@@ -1,15 +1,15 @@
 """How the embedded engine stores commits: those that wait, of all rooms, in one transaction.
 
-- A conditional put is an INSERT. All that wait are one statement of many rows, which is a transaction of its
-  own, or a few of them. If one place is taken, none is stored: then each is put by itself. Few statements,
-  because Python's sqlite3 releases the interpreter lock for each: under load, the loop would keep it for a
-  while each time, and the more puts had waited, the longer the next ones would.
-- A row keeps its size when messages are removed: blanks inside its JSON fill it up. It has some from the
-  beginning where what is left of a message is longer than the message was. For if a row changes its size,
+- A conditional put is an INSERT. All that wait are one statement of up to PUT_ROWS rows, or a few of them in
+  one transaction. If a place is taken, none is stored: then each is put by itself. Few statements, because
+  Python's sqlite3 releases the interpreter lock for each: under load the loop would keep it for a while each
+  time, and the more puts had waited, the longer the next ones would.
+- A row keeps its size when messages are removed: blanks inside its JSON fill it up. If a tombstone would be
+  longer than its message, the row has blanks from the beginning. The reason: when a row changes its size,
   SQLite moves its neighbours to other pages, and leaves copies of their beginnings behind. `secure_delete`
   does not erase those, so a neighbour that is removed later would still be in the file.
-- A commit that is emptied does give its space back. All that are emptied together are filled with blanks
-  first, and shortened after that, so that what is left behind is blank.
+- A commit that is emptied does give its space back. It is filled with blanks first, and shortened after that,
+  so that copies of its neighbours that are left behind are blank if they are emptied with it.
 - A failed transaction is rolled back, and all its puts are Unknown: a COMMIT that failed on a bad disk
   may still be found in the WAL by the next process, and putting again at the same place is always safe.
 """
@@ -30,11 +30,11 @@ Change: TypeAlias = tuple[Commit, Commit | None]  # what is put, and in the plac
 PUT_ROWS = 64  # commits in one statement
 INSERT, ROW = "INSERT INTO log (room, seq, n, m) VALUES ", "(?, ?, ?, ?)"
 REWRITE = "UPDATE log SET m = ? WHERE room = ? AND seq = ?"
-REMOVED_BYTES = len(',{"t":1234567890}')  # that what is left of a message has in the place of its text
+REMOVED_BYTES = len(',{"t":1234567890}')  # that a tombstone has in the place of its text
 
 
 def put(db: sqlite3.Connection, changes: list[Change]) -> list[StoreFailed | None]:
-    """What became of each. Raises sqlite3.Error: then nothing was stored, or that is not known."""
+    """Why each change was not made; None: it was. Raises sqlite3.Error: none was, or nobody knows."""
     if all(old is None for _, old in changes):
         with suppress(sqlite3.IntegrityError):
             _insert_all(db, [new for new, _ in changes])
@@ -87,7 +87,7 @@ def _update(db: sqlite3.Connection, old: Commit, new: Commit) -> Taken | None:
 
 
 def as_stored(commit: Commit) -> str:
-    """The payload as it is put; one that was read is as it is stored already, unless that was long ago."""
+    """The payload as it is put: with the blanks that tombstones may need, unless it has some already."""
     payload = commit.payload
     more = sum(map(_left_over, commit.messages))
     return payload if not more or payload.endswith(" ]") else _blank(payload, more)

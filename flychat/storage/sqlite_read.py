@@ -1,10 +1,10 @@
-"""How the embedded engine reads commits: what several ask at once, in one statement, as one text each.
+"""How the embedded engine reads commits: several questions in one statement, each answered with one text.
 
-Python's sqlite3 releases the interpreter lock, and takes it back, for each statement and for each row. By
-then the loop has it, and the two threads wait for each other each time, which takes longer than the reading.
-So all commits that a question finds come as one text, and the answers to questions of the same kind, of
-whatever rooms, as one row. If such a statement fails, each question is asked by itself: one damaged row does
-no harm to other rooms.
+Python's sqlite3 releases the interpreter lock for each statement and each row, and must take it back. By then
+the loop has it, and the two threads wait for each other each time, which takes longer than the reading. So
+all commits that a question finds come as one text, and the answers to questions of the same kind, of whatever
+rooms, as one row. If such a statement fails, each question is asked by itself: one damaged row does no harm
+to other rooms.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BELOW = _LINES.format("seq < ?2 ORDER BY seq DESC")
 
 
 def answers(db: sqlite3.Connection, questions: Sequence[Question]) -> list[Answer]:
-    """What was found, for each of some questions of one kind: see `rows_of`."""
+    """The answer to each of some questions of one kind: a text for `rows_of`, or a StoreFailed."""
     try:
         values = [value for question in questions for value in question.values]
         return list(db.execute(_statement(questions[0].kind, len(questions)), values).fetchone())
@@ -54,7 +54,7 @@ def _shifted(by: int, parameter: re.Match[str]) -> str:
 def rows_of(lines: str | None, *, newest_first: bool) -> list[tuple[int, int, str]]:
     """Of each commit its place, how many ids it takes, and its payload: JSON, so without a line break.
 
-    SQLite promises no order of the lines. Raises ValueError where one is no commit.
+    Sorted here, as SQLite promises no order of the lines. Raises ValueError if one is no commit.
     """
     rows = []
     for line in lines.split("\n") if lines is not None else ():

@@ -1,8 +1,8 @@
 """Calls to a store that is far away: a bounded number at once, in order, each with a deadline for its answer.
 
-A missed deadline means that the store is dead. So it is counted from when a call begins, not while the call
-waits for its turn. And it is counted in ticks of the loop, so that a loop that was busy for a while does not
-take an answer for late that has arrived already, and was not read yet.
+A missed deadline means that the store is dead. So it counts from when a call begins, not while the call waits
+for its turn. And it is counted in TICKS timers, one after the other: if the loop is busy for a while, that
+counts as one tick, and an answer that has arrived meanwhile is still read in time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TICKS = 20
 
 @asynccontextmanager
 async def answered_within(seconds: float) -> AsyncIterator[None]:
-    """Like asyncio.timeout, but however long the loop is busy with something else, it counts as one tick."""
+    """Like asyncio.timeout, but a time in which the loop is busy counts as one tick, however long it is."""
     loop = asyncio.get_running_loop()
     timer: asyncio.Handle
 

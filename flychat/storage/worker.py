@@ -5,14 +5,14 @@
 - All puts of one turn of the loop, of whatever rooms, are handed to the thread together. So a put costs
   neither a task nor a thread switch of its own. Its answer is handed back at once; the answers of readings
   are collected while there is more to read, for TOGETHER_SECONDS at the most.
-- Questions of one kind that stand one after the other in the queue are asked in one statement, TOGETHER of
-  them at the most. After a statement that took longer than a part should, the next one has a single question,
-  then two, then four ...
-- A store in memory needs no thread: it works in the loop, for TOGETHER_SECONDS in each turn, or for one part
-  of a job.
+- Questions of one kind that follow each other in the queue are asked in one statement, TOGETHER of them at
+  the most. After a statement that took longer than PART_SECONDS the next one has a single question, then two,
+  then four ...
+- A store in memory needs no thread: it works in the loop, in each turn for TOGETHER_SECONDS or for one part
+  of a job, whichever is longer.
 - A job whose caller has gone is given up. A put is not: its caller may look for it in the log later.
-- The store is taken for dead when one part of a job takes too long. Then everybody who waits is told Unknown.
-  How long a job waits for its turn, or an answer for a busy loop, says nothing about the store.
+- If one part of a job takes too long, the store is taken for dead, and all who wait get Unknown. The time for
+  which a job waits for its turn, or its answer for a busy loop, does not count.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ Job: TypeAlias = Generator[None, None, T]
 Done: TypeAlias = Callable[[StoreFailed | None], None]
 Answer: TypeAlias = str | StoreFailed | None
 
-CHECK, READING, IDLE = range(3)  # ranks of jobs
+CHECK, READING, IDLE = range(3)  # ranks of jobs, the most urgent first
 PART_SECONDS = 0.005  # how long a part of a job should take
-IDLE_SECONDS = 10.0  # for a part of a job that can wait: much may be written in one
-TOGETHER = 8  # questions: with 16, live messages are later after a restart, by a third
-WATCH_SECONDS = 0.25
-TOGETHER_SECONDS = 0.001  # a turn of the loop for each would cost a third of a short reading
+IDLE_SECONDS = 10.0  # after which a part of an idle job takes too long: it may write much
+TOGETHER = 8  # questions: with 16, live messages are a third later after a restart
+WATCH_SECONDS = 0.25  # between two looks at how long the part under way has taken
+TOGETHER_SECONDS = 0.001  # to hand over each answer by itself would cost a third of a short reading
 
 
 class Question(NamedTuple):
@@ -94,10 +94,10 @@ class Worker(Generic[Item]):
         threaded: bool = True,
     ) -> None:
         self._store, self._find = store, find
-        self._together, self._most = 1, TOGETHER if threaded else 1
+        self._together, self._most = 1, TOGETHER if threaded else 1  # questions in the next statement
         self._loop = asyncio.get_running_loop()
         self._puts: deque[_Put[Item]] = deque()
-        self._untold: set[_Put[Item]] = set()
+        self._untold: set[_Put[Item]] = set()  # those whose `done` is yet to be called
         self._jobs: tuple[deque[_Asked], ...] = (deque(), deque(), deque())  # by rank
         self._bell: SimpleQueue[bool] = SimpleQueue()  # True: there is something to do. False: end
         self._ringing = False
@@ -149,8 +149,8 @@ class Worker(Generic[Item]):
             self._waiting.discard(future)
 
     async def close(self, last: Job[None]) -> None:
-        """Ends after all that was asked for, but for idle jobs, which are given up, and after `last`."""
-        for asked in tuple(self._jobs[IDLE]):  # from which the thread takes meanwhile
+        """Does all that was asked for, except idle jobs, which are given up; then `last`; then ends."""
+        for asked in tuple(self._jobs[IDLE]):  # a copy: the thread takes from these meanwhile
             _settle(asked.future, Unknown("the store is being closed"))
         try:
             await self.do(last, IDLE)
@@ -228,7 +228,7 @@ class Worker(Generic[Item]):
 
     def _put(self) -> None:
         puts = [self._puts.popleft() for _ in range(len(self._puts))]
-        puts = [put for put in puts if not put.told]  # who was told Unknown tries again
+        puts = [put for put in puts if not put.told]  # the callers that got Unknown try again
         if puts:
             failures = self._store([put.item for put in puts])
             self._answer(*(partial(self._stored, *each) for each in zip(puts, failures, strict=True)))
@@ -251,7 +251,7 @@ class Worker(Generic[Item]):
         return None
 
     def _ask(self, jobs: deque[_Asked], kind: str) -> None:
-        """Asks what the first jobs ask, as far as it is of this kind, and somebody waits for it."""
+        """Asks the first questions in the queue that are of one kind, except those nobody waits for."""
         asked: dict[asyncio.Future[Any], Question] = {}
         while jobs and len(asked) < self._together:
             job, future = jobs[0].job, jobs[0].future

@@ -27,7 +27,7 @@ from flychat.fields import iso_date
 from flychat.hub import grip as grip_module
 from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
-from flychat.hub.grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channel
+from flychat.hub.grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channels
 from flychat.hub.publisher import Post, Publisher, QueuedItem
 from flychat.hub.pushpin import RECENT_SECONDS, Published, PushpinHub, without_young
 from flychat.messages import Draft
@@ -108,8 +108,8 @@ def test_a_provisional_event_has_no_ids_and_needs_no_hint():
     assert set(item) == {"channel", "formats"}
     assert item["channel"] == "provisional-a%20b"
     assert item["formats"]["http-stream"]["content"].encode() == publication.content
-    assert hint_channel(publication) == ""
-    assert hint_channel(committed(commit(3, 0))) == "provisional-a%20b"
+    assert hint_channels(publication) == ()
+    assert hint_channels(committed(commit(3, 0))) == ("provisional-a%20b", "messages-a%20b")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,8 @@ def started(io_loop, control, monkeypatch):
 
 def item(n: int, room: str = "r", size: int = 1) -> QueuedItem:
     content = {"channel": f"messages-{room}", "id": str(n), "prev-id": str(n - 1), "x": "x" * size}
-    return QueuedItem(json.dumps(content).encode(), f"provisional-{room}", time.monotonic())
+    hints = (f"provisional-{room}", f"messages-{room}")
+    return QueuedItem(json.dumps(content).encode(), hints, time.monotonic())
 
 
 def ids(items) -> list[int]:
@@ -556,7 +557,7 @@ async def test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else(co
     control.status = 503
     for n, room in enumerate("abca"):
         queue.put(item(n, room))
-    queue.put(QueuedItem(grip_item(provisional(draft())), "", time.monotonic()))
+    queue.put(QueuedItem(grip_item(provisional(draft())), (), time.monotonic()))
     await eventually(lambda: bool(hints(control)))
     control.status = 200
     queue.put(item(9, "z"))
@@ -587,7 +588,7 @@ async def test_a_hint_reaches_also_those_who_have_official_events_only_and_each_
         assert await proxy.open(Wire(), path, []) == 200
     await asyncio.sleep(2)  # the first ones of a channel are recovered after a second
     asked.clear()
-    proxy.post("publish", Post(hints=["provisional-r"]).body())
+    proxy.post("publish", Post(hints=[("provisional-r", "messages-r")]).body())
     await asyncio.sleep(2)
     assert sorted(asked) == [RECOVERY_PATH, OFFICIAL_PATH]
 
@@ -619,7 +620,7 @@ async def test_while_a_hint_is_tried_again_nothing_grows_old_behind_it(control, 
     queue.put(item(1, "a"))
     await eventually(lambda: bool(hints(control)))
     queue.put(item(2, "b"))
-    queue.put(QueuedItem(grip_item(provisional(draft())), "", time.monotonic()))
+    queue.put(QueuedItem(grip_item(provisional(draft())), (), time.monotonic()))
     await eventually(lambda: not queue._queue)
     control.status = 200
     await control.until(lambda: hints(control)[-1:] == ["provisional-b"])
