@@ -652,14 +652,13 @@ async def test_nothing_overtakes_what_a_client_is_owed():
         sock = opened.enter_context(listener.accept()[0])
         client.setblocking(False)
         sock.setblocking(False)
-        connections, given, read = Connections(), b"", b""
+        connections, given, read = Connections(), bytearray(), bytearray()
         opened.callback(connections.close, lambda: b"")
 
         def take():
-            nonlocal read
             with contextlib.suppress(BlockingIOError):
                 while data := client.recv(1 << 20):
-                    read += data
+                    read.extend(data)
 
         room = Audience(connections, lambda held: None, chunked=False)
         held = connections.hold(sock, "client", room)
