@@ -202,22 +202,23 @@ class BaseHandler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         problem: Problem = kwargs["problem"]
+        error = kwargs.get("exc_info", (None, None))[1]
         self.set_headers(problem.headers)
         if problem.ours and (id := self.application.failed(self.request.method, self.request.path, problem)):
             self.set_header("X-Request-Id", id)
         may_write = self.allow_origin()
-        if self.answers_pages or self.accepts("text/html"):
-            self.write_page(
-                "error.html",
-                status=status_code,
-                title=problem.title,
-                message=problem.text,
-                room_path=self.room and self.paths.room(self.room),
-                # What a page of another origin wrote is not to be sent by a click on ours.
-                form=self.form_again(kwargs.get("exc_info", (None, None))[1]) if may_write else None,
-            )
-        else:
-            self.write_line(problem.json)
+        if not (self.answers_pages or self.accepts("text/html")):
+            return self.write_line(problem.json)
+        # What a page of another origin wrote is not to be sent by a click on ours.
+        form = self.form_again(error) if may_write else None
+        template, values = self.error_page(error, problem)
+        return self.write_page(template, form=form, **values)
+
+    def error_page(self, error: object, problem: Problem) -> tuple[str, dict[str, Any]]:
+        """The page for people that says what is wrong: its template, and the values in it but the form."""
+        room_path = self.room and self.paths.room(self.room)
+        values = {"title": problem.title, "message": problem.text, "room_path": room_path}
+        return "error.html", {"status": problem.status, **values}
 
     def again(self) -> str:
         """How the sentence ends that asks to try again."""

@@ -19,7 +19,9 @@ from .. import errors
 from ..access import HEADER, READ, WRITE, Token
 from .base import BaseHandler
 from .credentials import BEARER, COOKIE, cookie_name
+from .problems import Problem
 
+DENIED = (errors.Unauthorized, errors.NotAllowed)
 DEPENDS = "Cookie, Authorization"  # on who asks
 ACCESS = Counter("flychat_access", "Times that a right was asked for, and how that came out", ["outcome"])
 OUTCOMES = {name: ACCESS.labels(name) for name in ("allowed", "unauthorized", "forbidden", "bad_token")}
@@ -84,25 +86,23 @@ class RightsHandler(BaseHandler):
             self.add_header("Vary", DEPENDS)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        error = kwargs.get("exc_info", (None, None))[1]
-        if not isinstance(error, errors.Unauthorized | errors.NotAllowed):
-            return super().write_error(status_code, **kwargs)
-        self.add_header("Vary", DEPENDS)
-        if self.room is None or not (self.answers_pages or self.accepts("text/html")):
-            return super().write_error(status_code, **kwargs)
+        if isinstance(kwargs.get("exc_info", (None, None))[1], DENIED):
+            self.add_header("Vary", DEPENDS)
+        super().write_error(status_code, **kwargs)
+
+    def error_page(self, error: object, problem: Problem) -> tuple[str, dict[str, Any]]:
+        if self.room is None or not isinstance(error, DENIED):
+            return super().error_page(error, problem)
         access = self.application.access
         may_read, may_write = (access.may(self.visitor, self.room, right) for right in (READ, WRITE))
         if may_read and may_write:  # they are in: no way in is wanted
-            return super().write_error(status_code, **kwargs)
-        self.set_headers(kwargs["problem"].headers)
-        return self.write_page(
-            "private.html",
-            room=self.room,
-            room_path=self.paths.room(self.room),
-            may_read=may_read,
-            has_password=bool(access.passwords.of(self.room)),
-            token=self.visitor.token,
-            bad=isinstance(error, errors.Unauthorized) and error.bad,
-            wrong=isinstance(error, errors.WrongPassword),
-            form=self.form_again(error) if self.allow_origin() else None,
-        )
+            return super().error_page(error, problem)
+        return "private.html", {
+            "room": self.room,
+            "room_path": self.paths.room(self.room),
+            "may_read": may_read,
+            "has_password": bool(access.passwords.of(self.room)),
+            "token": self.visitor.token,
+            "bad": isinstance(error, errors.Unauthorized) and error.bad,
+            "wrong": isinstance(error, errors.WrongPassword),
+        }
