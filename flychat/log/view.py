@@ -187,37 +187,43 @@ class View:
         `searched` is called with the number of ids that the store searches, before it does. Raises Conflict,
         TooOld, Unavailable.
         """
-        common = self._common
         try:
             async with asyncio.timeout(SEARCH_SECONDS):
-                window = await self.warm_for(keys=False)
-                found = self._find(window, draft)
-                if found is None and draft.since is None:
-                    async with common.searches:
-                        await self._reach_back(window)
-                    found = self._find(window, draft)
-                if isinstance(found, Message):
-                    return found
-                first, commits = window.keys.first, list[Commit]()
-                if found is not None:
-                    commits = await self.after(found - 1, 1)
-                elif draft.since is not None and not window.covers(draft.since, common.now()):
-                    if first - 1 - draft.since > SEARCHED:
-                        raise TooOld
-                    above = draft.since
-                    searched(first - 1 - above)
-                    async with common.searches:
-                        commits = await common.reader.patient(
-                            lambda: common.engine.find(self.name, above, first, draft.provisional_id)
-                        )
+                return await self._search(draft, searched)
         except TimeoutError:
             raise Unavailable("the message store is slow") from None
+
+    async def _search(self, draft: Draft, searched: Searched) -> Message | int:
+        window = await self.warm_for(keys=False)
+        found = self._find(window, draft)
+        if found is None and draft.since is None:
+            async with self._common.searches:
+                await self._reach_back(window)
+            found = self._find(window, draft)
+        if isinstance(found, Message):
+            return found
+        first, commits = window.keys.first, list[Commit]()
+        if found is not None:
+            commits = await self.after(found - 1, 1)
+        elif draft.since is not None and not window.covers(draft.since, self._common.now()):
+            commits = await self._search_store(draft, draft.since, first, searched)
         message = next((m for m in messages_of(commits) if m.key == draft.key), None)
         if message is not None:
             return same_text(message, draft)
         if found is not None and self.window is window:  # others have cleared the room
             self.forget()
         return first - 1
+
+    async def _search_store(self, draft: Draft, above: int, below: int, searched: Searched) -> list[Commit]:
+        """The commits between two ids that have a message of the draft's provisional id."""
+        if below - 1 - above > SEARCHED:
+            raise TooOld
+        searched(below - 1 - above)
+        common = self._common
+        async with common.searches:
+            return await common.reader.patient(
+                lambda: common.engine.find(self.name, above, below, draft.provisional_id)
+            )
 
     async def _reach_back(self, window: Window) -> None:
         """Reads keys into the window until it knows drafts without a position, or has SEARCHED keys."""
