@@ -1,7 +1,7 @@
-"""What every handler does: errors, cross-origin rules, and who asks.
+"""What every handler does: errors, cross-origin rules, limits, and finding out who the visitor is.
 
-Every error is raised as what it is, and becomes a `Problem` in one place (problems.py); here it is printed:
-JSON for programs, a page for browsers.
+An error becomes a `Problem` in one place (problems.py), and is printed here: as JSON for programs, as a page
+for browsers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ DEFAULT_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 JSON = "application/json; charset=utf-8"
-EXPOSED = "Retry-After, X-Request-Id"  # what a page of a listed origin may read of a head, besides the usual
+EXPOSED = "Retry-After, X-Request-Id"  # headers that a page of a listed origin may read, besides the usual
 PAGE_LEVEL = 3  # of gzip: level 6 takes three times as long, for 4% less of a page
 POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])
 
@@ -59,7 +59,7 @@ def readable_by(origin: str) -> dict[str, str]:
 
 
 def is_shed(connection: HTTPConnection | None, shedding: Shedding) -> bool:
-    """Whether a request is refused which waits for us since its last byte came."""
+    """Whether to refuse the request that is read on this connection, because it has waited too long."""
     stream = getattr(connection, "stream", None)
     if not isinstance(stream, Connection) or stream.closed():
         return False
@@ -113,7 +113,7 @@ class BaseHandler(RequestHandler):
         self._gone = True
         if self._work is not None:
             self._work.cancel()
-        self._break_cycles()  # as when it is answered: garbage that was long in use is kept for an hour
+        self._break_cycles()  # as Tornado does after an answer; else the collector finds it an hour later
 
     def detach(self) -> IOStream:
         self.application.end(self)
@@ -122,7 +122,7 @@ class BaseHandler(RequestHandler):
         return stream
 
     async def while_here(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns; given up when the client goes. Not for what has to be done all the same."""
+        """What `work` returns. It is cancelled when the client goes: not for work that must be finished."""
         connection = self.request.connection
         if self._gone or (isinstance(connection, HTTP1Connection) and connection.stream.closed()):
             work.close()  # it went before Tornado could tell us
@@ -158,7 +158,7 @@ class BaseHandler(RequestHandler):
     async def read(
         self, room: str, before: int | None = None, after: int | None = None, limit: int = streams.HISTORY
     ) -> streams.Page:
-        """A page of the room. Of the past, it counts by its bytes if the store was asked for it.
+        """A page of the room. The client is charged for one of the past, by its bytes, if the store was read.
 
         Raises TooMany, Unavailable.
         """
@@ -171,7 +171,7 @@ class BaseHandler(RequestHandler):
         return page
 
     def logged(self, draft: Draft) -> Outcome | None:
-        """Whom to tell what becomes of the draft, if posts are logged."""
+        """The function to call with what becomes of the draft, if posts are logged."""
         return partial(log_post, draft, self.visitor.address) if self.application.log_posts else None
 
     def charge(self, size: int) -> None:
@@ -179,14 +179,14 @@ class BaseHandler(RequestHandler):
         self.application.charge(self.visitor.client, size)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
-        """Of the path or the query. Raises Invalid, as every name that breaks a rule."""
+        """A part of the path or the query, as text. Raises Invalid if it is not UTF-8."""
         try:
             return value.decode()
         except UnicodeDecodeError:
             raise Invalid(name or "path", "must be UTF-8") from None
 
     def query_value(self, name: str) -> str | None:
-        """The last value of a query field, to the letter (Tornado's own methods tidy it). Raises Invalid."""
+        """The last value of a query field, unchanged: Tornado's own methods strip it. Raises Invalid."""
         values = self.request.query_arguments.get(name)
         return self.decode_argument(values[-1], name) if values else None
 
@@ -221,7 +221,7 @@ class BaseHandler(RequestHandler):
         return "error.html", {"status": problem.status, **values}
 
     def again(self) -> str:
-        """How the sentence ends that asks to try again."""
+        """The end of the sentence "Please try again"."""
         return "."
 
     def form_again(self, error: object) -> dict[str, str] | None:
@@ -246,7 +246,7 @@ class BaseHandler(RequestHandler):
         self.set_header("Content-Security-Policy", PAGE_POLICY)
         self.add_header("Vary", "Accept-Encoding")
         page = self.application.templates.get_template(template).render(**values).encode()
-        # No secret in a compressed answer: its length would tell how much of it somebody has guessed.
+        # A page with a secret is not compressed: its length would tell how much of that a guess has right.
         is_secret = self.is_private or "asked" in values
         if not is_secret and takes_gzip(self.request.headers.get("Accept-Encoding", "")):
             self.set_header("Content-Encoding", "gzip")

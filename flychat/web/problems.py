@@ -1,7 +1,8 @@
 """What an error is on the web: a status, a code, a text and headers, found in one place.
 
-An error is answered as the nearest of its kinds in the table; what is not in it is answered as Tornado says.
-The text of a refusal is its own: it never repeats the input. What else went wrong is told without details.
+An error is answered as the nearest of its classes that is in the table; any other error with the status that
+Tornado gives it. The text of a Refused is shown, since it never repeats the input; other errors are told
+without details.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ STATUSES: dict[type[FlychatError], tuple[HTTPStatus, str]] = {
     errors.NotReady: (HTTPStatus.SERVICE_UNAVAILABLE, "not_ready"),
     errors.Unavailable: (HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"),
 }
-# What they were called before Python 3.13: a code for programs does not depend on the Python that serves.
+# The names from before Python 3.13: the codes, which programs read, must not depend on Python's version.
 PHRASES = {
     413: "Request Entity Too Large",
     414: "Request-URI Too Long",
@@ -72,9 +73,9 @@ def phrase(status: int) -> str:
 
 
 def problem_of(error: object, status: int = 500, *, allowed: str = "", again: str = ".") -> Problem:
-    """What `error` is, where Tornado would answer with `status`.
+    """The answer to `error`, which Tornado would give `status`.
 
-    `allowed` are the methods that the path has; `again` ends the sentence that asks to try again.
+    `allowed`: the methods of the path, for a 405. `again`: the end of the sentence "Please try again".
     """
     code = phrase(status).lower().replace(" ", "_")
     for kind in type(error).__mro__:
