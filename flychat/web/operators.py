@@ -1,4 +1,4 @@
-"""What is asked for by who may moderate, with a token: a right that everybody has is not meant for this."""
+"""Requests of operators: they take a token with the right to moderate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .rights import RightsHandler
 
 
 class OperatorHandler(RightsHandler):
-    """Asks whether the visitor may, in a room or in all of them."""
+    """Checks that the visitor may moderate, in a room or in all of them."""
 
     def prepare(self) -> None:
         super().prepare()
@@ -21,7 +21,7 @@ class OperatorHandler(RightsHandler):
             raise errors.Forbidden("this origin may not post here")
 
     async def moderator(self, room: str) -> Token:
-        """Who asks, and may moderate here. Raises Unauthorized, NotAllowed, Unavailable."""
+        """The token of the visitor, who may moderate here. Raises Unauthorized, NotAllowed, Unavailable."""
         await self.require(room, MODERATE)
         if self.identity is None:
             raise errors.Unauthorized
@@ -32,6 +32,6 @@ class OperatorHandler(RightsHandler):
         return self.identity
 
     def fields(self) -> Mapping[str, Any]:
-        """What is asked for, which says where the right is needed. Raises TooLarge, Unsupported, Invalid."""
+        """The fields of the body: read first, as `room` is one. Raises TooLarge, Unsupported, Invalid."""
         check_short(self.request.body)
         return read_fields(self.request.headers.get("Content-Type", ""), self.request.body)[0]

@@ -1,12 +1,12 @@
 """How much one client may ask for: a token bucket per address, in a table that an attack cannot make grow.
 
 A bucket holds up to `burst` tokens and gains `rate` a second. A message takes one, a large one a token for
-each kB, since its bytes are what it costs everybody else. Who has one token is admitted, whatever the request
-will cost, which is often known only afterwards; so a bucket may be in debt, and its client waits until it is
-paid.
+each kB, since its bytes are what it costs everybody else. A client that has one token is admitted, whatever
+the request will cost, since that is often known only afterwards. So a bucket may be in debt, and its client
+waits until that is paid.
 
-Only the buckets that are not full need to be known, and the table is bounded: when it overflows, those that
-were used longest ago leave, which is at worst generous to somebody.
+The table is bounded: when it overflows, the bucket that was used longest ago is forgotten, and counts as full
+when its client comes again. That can only be too generous.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RateLimit:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, at that time
 
     def wait(self, client: str, now: float, cost: float = 1) -> float:
-        """Takes `cost` tokens and returns 0; where there is not one, the seconds until there is one."""
+        """Takes `cost` tokens and returns 0; with less than one there, returns the seconds until there is."""
         if not self._rate:
             return 0.0
         tokens = self._tokens(client, now)
@@ -36,7 +36,7 @@ class RateLimit:
         return 0.0 if admitted else (1 - tokens) / self._rate
 
     def charge(self, client: str, now: float, cost: float) -> None:
-        """Takes what a request, which was admitted, has turned out to cost."""
+        """Takes the tokens that an admitted request has turned out to cost."""
         if self._rate:
             self._keep(client, now, self._tokens(client, now) - cost)
 

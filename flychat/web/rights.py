@@ -1,10 +1,10 @@
-"""What every handler of a room does: it asks whether its visitor may, before anything is read of the room.
+"""What every handler of a room does: it checks the visitor's right before anything is read of the room.
 
-    401    no token came, or one that is not good (a bad cookie counts as none, and is cleared)
-    403    a good token came, and does not suffice
+    401    there is no token, or it is not valid (a cookie that is not valid counts as none, and is cleared)
+    403    the token is valid, and does not give the right
 
-A browser's page then is the way in, under the address of the room. What is private is not kept by caches,
-and is not compressed.
+A browser is then shown the page on which to enter a password or a token, at the address of the room. Answers
+about a private room are not kept by caches, and not compressed.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from .credentials import BEARER, COOKIE, cookie_name
 from .problems import Problem
 
 DENIED = (errors.Unauthorized, errors.NotAllowed)
-DEPENDS = "Cookie, Authorization"  # on who asks
+DEPENDS = "Cookie, Authorization"  # for Vary: the headers that say who asks
 ACCESS = Counter("flychat_access", "Times that a right was asked for, and how that came out", ["outcome"])
 OUTCOMES = {name: ACCESS.labels(name) for name in ("allowed", "unauthorized", "forbidden", "bad_token")}
 
 
 class RightsHandler(BaseHandler):
-    """`identity` is who asks, as far as that is vouched for in the room; set by `require`."""
+    """`identity` is the visitor's token, if it is valid in the room; set by `require`."""
 
     identity: Token | None = None
 
@@ -71,7 +71,7 @@ class RightsHandler(BaseHandler):
         self.clear_cookie(self.session_cookie, path=root, secure=secure, httponly=True, samesite="Lax")
 
     def cookies_to_set(self) -> Iterable[http.cookies.Morsel[str]]:
-        """What Tornado adds to the head when it writes it."""
+        """The cookies that Tornado would add when it writes the head."""
         return getattr(self, "_new_cookie", {}).values()
 
     @property
@@ -79,7 +79,7 @@ class RightsHandler(BaseHandler):
         return self.room is not None and not self.application.access.is_public(self.room)
 
     def keep_private(self) -> None:
-        """Has nobody on the way keep the answer for somebody else: of a private room, or a page."""
+        """Forbids caches to give this answer to another visitor: if the room is private, or for a page."""
         if self.is_private:
             self.set_header("Cache-Control", f"private, {self._headers.get('Cache-Control', 'no-cache')}")
         if self.is_private or (self.answers_pages and self.application.access.on):
@@ -95,7 +95,7 @@ class RightsHandler(BaseHandler):
             return super().error_page(error, problem)
         access = self.application.access
         may_read, may_write = (access.may(self.visitor, self.room, right) for right in (READ, WRITE))
-        if may_read and may_write:  # they are in: no way in is wanted
+        if may_read and may_write:  # another right is missing, which a password does not give
             return super().error_page(error, problem)
         return "private.html", {
             "room": self.room,

@@ -1,8 +1,8 @@
 """Who asks: read once from a request, by one function for the handlers and the shortcut.
 
-What proxies say of a request is believed if it is signed, or if the server is told to trust its neighbour.
-An IPv6 client has a whole /64 to itself, so that, not the address, is who it is. The name is only a claim;
-who somebody is for sure is said by their token.
+What a proxy says of a request is believed if the proxy signed it, or with --trust-proxy. A client with IPv6
+has a whole /64 to itself, so limits count that, not the address. The name is only a claim; who somebody
+really is only a token says.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Visitor:
     address: str  # as limits count it: an IPv4 address, the /64 of an IPv6 one, or "unknown"
     name: str  # that the cookie remembers, or ""
     https: bool  # from the client to the proxy
-    proxied: bool  # through whatever holds streams
-    vouched: bool  # by the signature of a GRIP proxy
+    proxied: bool  # the request came through whatever holds streams
+    vouched: bool  # a GRIP proxy has signed it
     identity: Identity = NOBODY
 
     @property
@@ -45,23 +45,23 @@ class Visitor:
 
     @property
     def client(self) -> str:
-        """As whom limits on posting count them: many may come from one address, or one from many.
+        """The key by which limits on posting count them: the token's user, else the address.
 
-        A guest is counted by the address, since a password gives any number of tokens.
+        A guest counts by the address, since a password gives any number of tokens.
         """
         token = self.token
         return self.address if token is None or token.is_guest else f"user {token.kind} {token.sub}"
 
 
 def read_visitor(headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool) -> Visitor:
-    """The visitor, nobody yet, whose request has these headers (one that came twice is joined by commas)."""
+    """The visitor, without identity yet, of a request with these headers (repeated ones joined by commas)."""
     address = address_of(headers, peer, way, trust_proxy=trust_proxy)
     https = _believed(way, trust_proxy) and is_https(headers)
     return Visitor(address, _remembered(headers.get("cookie")), https, *way)
 
 
 def address_of(headers: Mapping[str, str], peer: str, way: Way, *, trust_proxy: bool) -> str:
-    """The visitor's address alone, which is much cheaper."""
+    """Only the visitor's address: much cheaper than `read_visitor`."""
     forwarded = headers.get("x-forwarded-for", "") if _believed(way, trust_proxy) else ""
     return client_behind(forwarded, peer)
 
@@ -71,15 +71,15 @@ def _believed(way: Way, trust_proxy: bool) -> bool:
 
 
 def client_behind(forwarded: str, peer: str) -> str:
-    """Whom a request is for: the last entry of its X-Forwarded-For, or the peer if that is empty.
+    """The client of a request: the last entry of its X-Forwarded-For, or the peer if that is empty.
 
-    The last entry is the one that the proxy next to us wrote; those before it may be anybody's.
+    The last entry is what the proxy next to us wrote; those before it can be forged.
     """
     return client_of(forwarded.rpartition(",")[2].strip() or peer)
 
 
 def client_of(address: str) -> str:
-    """Whom an address stands for: an IPv4 address, or the /64 of an IPv6 one; a port after it is left out."""
+    """The client of an address: that itself for IPv4, the /64 for IPv6, each without a port; or "unknown"."""
     if _IPV4.fullmatch(address):  # the usual case, in a fifth of the time that ipaddress takes
         return address
     bare = address.strip()
