@@ -1,13 +1,13 @@
-"""Who a request says it is from: the token that it carries, where it may travel, and what is wrong with it.
+"""Who a request is from: the token that it carries, where that may stand, and whether it is valid.
 
-A token travels in the header Authorization (`Bearer`), which wins, or in a cookie that no script can read.
-Never in an address: those stand in the logs of every proxy. Another scheme of Authorization is none of ours.
-Where a proxy in front knows the visitor, the name is taken from its header if nothing else says who it is. A
-cookie that is not good says nothing: otherwise a visitor could hide that name by sending one.
+A token is in the header Authorization (`Bearer`), which wins, or in a cookie that no script can read; never
+in an address, because proxies log these. Other schemes of Authorization are ignored. With --user-header, a
+proxy in front names the visitor; its header counts if there is neither a Bearer token nor a valid cookie. (If
+any cookie counted, visitors could hide their name by sending one.)
 
-On https the cookie is `__Host-flychat`, which only this very host can set, and no page over http. That name
-is for the path / only. Beneath a base path it is `__Secure-flychat`, which other hosts of the domain could
-set: the price of a cookie that the neighbours on the host are not sent.
+On https the cookie is `__Host-flychat`, which only this very host can set, and no page over http. A cookie of
+that name must have the path /. Under a base path it is `__Secure-flychat`, which other hosts of the domain
+could set: the price for not sending it to the neighbours on this host.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BEARER, COOKIE = "bearer", "cookie"
 
 
 class Identity(NamedTuple):
-    """Who somebody is: a token; and what carried one that is not good. `unsure`: that cannot be told now."""
+    """The visitor's token, and where one that is not valid was. `unsure`: its key is not known yet."""
 
     token: Token | None = None
     bad: str = ""  # BEARER, COOKIE or HEADER
@@ -43,15 +43,15 @@ def cookie_name(https: bool, base_path: str = "") -> str:
 
 
 def is_https(headers: Mapping[str, str]) -> bool:
-    """Whether the client's own connection is encrypted, as a proxy says: only one can know."""
+    """Whether the client's own connection is encrypted, which only the proxy in front can tell."""
     return headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower() == "https"
 
 
 def is_own(origin: str, host: str, *, https: bool) -> bool:
     """Whether this origin is that of our own pages; both in small letters.
 
-    Where it is known that they come by https, a page over http is not ours: anybody on the way may have
-    written it. Where it is not known, a proxy may have seen https and not said so.
+    If the request came by https, a page over http is not ours: anybody on the way may have written it. If
+    not, both are: a proxy may have used https and not said so.
     """
     return origin == f"https://{host}" or (not https and origin == f"http://{host}")
 
@@ -59,7 +59,7 @@ def is_own(origin: str, host: str, *, https: bool) -> bool:
 def identify(
     headers: Mapping[str, str], access: Access, now: float, *, trust_proxy: bool, cookie: str
 ) -> Identity:
-    """Who the request with these headers is from; `cookie` is the name of the one that may say it."""
+    """Who the request with these headers is from; `cookie` is the name of the session's cookie."""
     text, by = _sent(headers, cookie)
     if by:
         try:
@@ -86,7 +86,7 @@ def _sent(headers: Mapping[str, str], name: str) -> tuple[str, str]:
 
 
 def _named(headers: Mapping[str, str], header: str, name: str, now: int) -> Identity:
-    """Whom the proxy names: once, or else one of the two names was the client's own."""
+    """The visitor that the proxy names. If the header came twice, one of the two was the client's own."""
     if isinstance(headers, HTTPHeaders) and len(headers.get_list(header)) > 1:
         return Identity(None, HEADER)
     try:

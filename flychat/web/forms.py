@@ -13,9 +13,9 @@ from .. import errors
 from ..errors import Invalid
 
 FIELDS = 1000  # of a form
-SHORT_BYTES = 8192  # of a body that has a few short fields, however they are written
-PART_HEAD_BYTES = 1024  # of a part of multipart/form-data: to read a hundred of 10 kB takes 0.2 s
-UTF_8 = {"utf-8", "utf8", "us-ascii"}  # the last is a part of it
+SHORT_BYTES = 8192  # the most that a body with a few short fields has, however they are encoded
+PART_HEAD_BYTES = 1024  # of a part of multipart/form-data, at the most: a hundred of 10 kB take 0.2 s
+UTF_8 = {"utf-8", "utf8", "us-ascii"}  # ASCII is a part of UTF-8
 
 # For Tornado as well: it reads such bodies, of 1 MB at the most, for most handlers before they are asked.
 httputil.set_parse_body_config(
@@ -26,7 +26,7 @@ _CHARSET = re.compile(r""";\s*charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
 
 
 def check_short(body: bytes) -> None:
-    """Raises TooLarge for a body that cannot be a few short fields: to read it might take long."""
+    """Raises TooLarge if a body has more than SHORT_BYTES: to parse it might take long."""
     if len(body) > SHORT_BYTES:
         raise errors.TooLarge(f"a body has at most {SHORT_BYTES} bytes")
 

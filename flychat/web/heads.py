@@ -1,4 +1,4 @@
-"""What the shortcut answers, in bytes, as Tornado would write it."""
+"""The answers of the shortcut, in bytes, as Tornado would write them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .problems import Problem, problem_of
 
 
 class Heads(NamedTuple):
-    """What is the same in all answers of a second, as they tell the time."""
+    """The parts of answers that are the same for a whole second (they have the header Date)."""
 
     second: int
-    stream: bytes  # the head of one that is held here
-    proxied: bytes  # the head of one that a proxy is to hold, up to what tells it how
-    message: bytes  # the head of one, up to the length of its body
-    shed: bytes  # a POST is refused: a whole answer
+    stream: bytes  # the head of a stream that is held here
+    proxied: bytes  # the head of a stream that a proxy is to hold, up to the headers that tell it how
+    message: bytes  # the head of the answer to a POST, up to the length of its body
+    shed: bytes  # the whole answer to a POST that is refused
 
     @classmethod
     def at(cls, second: int) -> Heads:
@@ -36,7 +36,7 @@ class Heads(NamedTuple):
 
 
 def refusal(problem: Problem, second: int, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
-    """As BaseHandler.write_error answers at this time, with these headers more."""
+    """What BaseHandler.write_error would answer a program in this second, with `more` headers."""
     head = head_of(f"{problem.status} {problem.title}", second, {**problem.headers, **more})
     return with_body(head, problem.json.encode())
 

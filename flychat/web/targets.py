@@ -1,4 +1,4 @@
-"""A request's target, read as it is meant.
+"""A request's target, in the one form that is routed.
 
 `http://host/path` is `/path` with `Host: host` (RFC 9112, 3.2.2), and bytes beyond ASCII are as if they were
 percent-encoded. Tornado takes them for Latin-1.
@@ -52,11 +52,11 @@ class Targets(HTTPMessageDelegate):
         self._delegate.finish()
 
     def on_connection_close(self) -> None:
-        if error := sys.exc_info()[1]:  # why it has ended: its frames lead back to it
+        if error := sys.exc_info()[1]:  # that ended the request: its frames refer to the request
             traceback.clear_frames(error.__traceback__)
         self.data_received = _dropped  # type: ignore[method-assign]  # Tornado goes on with what it has read
         self._delegate.on_connection_close()
 
 
 def _dropped(chunk: bytes) -> None:
-    """There is nobody who would take it."""
+    """Ignores what comes after the end of the request."""
