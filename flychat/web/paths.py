@@ -1,8 +1,8 @@
-"""Where things are, as browsers are told: the one place where addresses of this server are made.
+"""The paths of this server's pages and API, percent-encoded: made here and nowhere else.
 
-All of them begin with the base path: "", or such as /chat, and then there is nothing outside of it. What is
-asked for has it as well, since a proxy in front passes paths on as they are. The page's scripts take it from
-their own address (static/paths.js). Paths are percent-encoded.
+All begin with the base path, which is "" or such as /chat; outside of it there is nothing. Requests have it
+as well, since a proxy in front passes paths on unchanged. The page's scripts take it from their own address
+(static/paths.js).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Paths(NamedTuple):
 
     @property
     def root(self) -> str:
-        """Where the server begins. Also where cookies belong: its own, and those of no neighbour."""
+        """Where the server begins; also the path of its cookies, so that its neighbours get none of them."""
         return f"{self.base}/"
 
     @property

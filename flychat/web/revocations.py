@@ -1,4 +1,4 @@
-"""`POST /revocations/`: ends what somebody may, in a room or in all, for whoever may moderate there."""
+"""`POST /revocations/`: a moderator ends all rights of a user, in a room or in all rooms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .operators import OperatorHandler
 
 
 class RevocationsHandler(OperatorHandler):
-    """`user` is whom; without a `room` it is for all rooms, and takes the right to moderate all."""
+    """Without a `room` it is for all rooms, and takes the right to moderate all of them."""
 
     async def post(self) -> None:
         fields = self.fields()

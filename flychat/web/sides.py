@@ -1,8 +1,8 @@
-"""On which side a line stands: where its first letter beyond mentions and code belongs.
+"""The side on which a line begins, left or right: its first letter outside of mentions and code decides.
 
-So Unicode has it, and `unicode-bidi: plaintext`; but WebKit looks into those as well. So before one that says
-something else there is a mark that nobody sees or copies. The same rule as in static/sides.js;
-tests/contract/texts.json is what both must make of a text.
+That is the rule of Unicode, and of `unicode-bidi: plaintext`; but WebKit looks into mentions and code, too.
+So before one that would decide otherwise there is an invisible mark, which is not copied. static/sides.js has
+the same rule; tests/contract/texts.json has what both must make of a text.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _RIGHT = re.compile(
 
 
 def with_sides(parts: list[tuple[str, str, str]]) -> str:
-    """The HTML of all parts: each has its HTML, what it says for its line, and what only for itself."""
+    """The HTML of all parts. Each part: its HTML, its text that decides for the line, its isolated text."""
     made: list[str] = []
-    place, own = -1, ""  # of a mark, and the letter that stands only for itself there
-    settled = False  # the line has a letter that decides
+    place, own = -1, ""  # where a mark may be needed, and the first letter of the isolated text there
+    settled = False  # whether the line has had the letter that decides
 
     def settle(letter: str) -> None:
         nonlocal place

@@ -1,8 +1,8 @@
 """Signals (../signals.py): `POST /rooms/{room}/signals/`, where the server has --signals.
 
-Whoever may write in the room may send them, and under the same name. They have a limit of their own, a
-fifth of that of messages, so that who has typed much may still send. `here` costs a fifth of another one: a
-page sends it twice a minute, and many pages may come from one address, 300 unless told otherwise.
+A visitor who may write in the room may send them, under the same name. They have a rate limit of their own,
+a fifth of that of messages, so that signals of typing use up no messages. `here` costs a fifth of any other
+signal: a page sends it twice a minute, and with the default --rate-limit 300 pages of one address may do so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHARE = 0.2  # of the rate of messages, and of a signal's cost
 
 
 def signal_limit(messages: float) -> RateLimit:
-    """For signals, where so many messages per second may come from one client; 0: any."""
+    """The limit of signals that goes with a limit of so many messages per second; 0: none."""
     return RateLimit(SHARE * messages, math.ceil(messages))
 
 
