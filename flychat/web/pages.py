@@ -39,7 +39,7 @@ class RootHandler(BaseHandler):
 
 
 class RoomWithSlashHandler(BaseHandler):
-    """A slash that was typed, or put there by what shortens addresses. Only readers find something here."""
+    """Redirects from an address with a slash at its end, which people or services for short links add."""
 
     answers_pages = True
 
@@ -136,9 +136,9 @@ class RoomHandler(RightsHandler):
         return sender_name(given) if given else given
 
     def _renames(self, user: str) -> bool:
-        """Whether somebody who has a name would get another one without having been asked: by a link.
+        """Whether a link would give another name to somebody who has one: then they are asked first.
 
-        The form, and the page's scripts, send along what a cookie has, which no link can know.
+        The form, and the page's scripts, send the value of a cookie along, which no link can know.
         """
         if self.query_value("user") is None or not self.visitor.name or user in ("", self.visitor.name):
             return False
@@ -153,7 +153,7 @@ class RoomHandler(RightsHandler):
         self._asked()
 
     def _asked(self) -> str:
-        """What shows that a name was asked for here. The page reads it, too, to keep a tab's name."""
+        """The value of the cookie that shows that a name came from our form. The page's scripts read it."""
         asked = self.get_cookie(ASKED_COOKIE) or new_id()
         if self.get_cookie(ASKED_COOKIE) is None:
             self._leave(ASKED_COOKIE, asked)
@@ -164,7 +164,7 @@ class RoomHandler(RightsHandler):
         self.set_cookie(name, value, path=root, expires_days=COOKIE_DAYS, samesite="Lax", httponly=httponly)
 
     async def write_join(self, values: dict[str, Any]) -> None:
-        """With who wrote lately, where anybody may read that, if it can be read."""
+        """The join form; of a public room also with the newest writers, if the room can be read."""
         values["writers"] = []
         if not self.is_private:
             with contextlib.suppress(Unavailable, TooMany):
@@ -177,6 +177,6 @@ class RoomHandler(RightsHandler):
 
 
 def session_of(token: Token) -> str:
-    """Names a session, without telling its token: the tabs of one share a stream, and no others hear it."""
+    """A name of the session that does not tell its token. Only tabs of the same session share a stream."""
     id = token.pass_().id
-    return id if token.kind == HEADER else f"{id}-{token.issued}"  # a header has no date
+    return id if token.kind == HEADER else f"{id}-{token.issued}"  # that of a header is new at each request

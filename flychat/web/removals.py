@@ -1,7 +1,7 @@
 """Removing messages: `DELETE /rooms/{room}/messages/{id}`, and a POST with `removes`.
 
-It takes a token: of a moderator of the room, or of somebody who wrote all of them (their `user`) and may
-still write there. So without the options of access nobody may; an operator then has the command.
+It takes the token of a moderator of the room, or of the user who wrote all of the messages and may still
+write there. So without the options of access nobody can; an operator can use the command `remove`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class MessageHandler(RightsHandler):
 
 
 async def remove(handler: RightsHandler, room: str, fields: Mapping[str, Any]) -> Message:
-    """The entry of the removal that these fields ask for. Raises Refused, Unavailable."""
+    """Removes what these fields name; returns the entry that says so. Raises Refused, Unavailable."""
     handler.admit(1)
     try:
         await handler.require(room, MODERATE)
@@ -49,7 +49,7 @@ async def remove(handler: RightsHandler, room: str, fields: Mapping[str, Any]) -
     if who is None:
         raise errors.Unauthorized
     ids = removes_field(fields["removes"])
-    if not moderates:  # it costs as many as they took when they were written
+    if not moderates:  # in all it costs a token for each message, as writing them did
         handler.application.rate_limit.charge(handler.visitor.client, time.monotonic(), len(ids) - 1)
 
     def check(message: Message) -> None:
@@ -59,5 +59,5 @@ async def remove(handler: RightsHandler, room: str, fields: Mapping[str, Any]) -
             raise Invalid("removes", "must not name a removal")
 
     draft = Draft.removal(room, ids, fields, now=time.time(), user=who.sub, name=who.name)
-    # Not given up when the client goes: what has begun is done.
+    # Not given up when the client goes: a removal that has begun is finished.
     return await handler.chat.remove(draft, check, handler.logged(draft))

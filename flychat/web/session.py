@@ -1,7 +1,7 @@
-"""A browser's session: a token in a cookie that no script can read; begun by a token, or a room's password.
+"""A browser's session: a token, or one given for a room's password, in a cookie that no script can read.
 
-The forms work without a script; a script may send the same as JSON. Only pages of this very host may do
-either, or else a foreign page could enter somebody as somebody else.
+The forms work without a script; a script may send the same as JSON. Only pages of this very host may send
+them: otherwise a foreign page could put its visitor into a session of somebody else.
 
 `/session` is also the page of a room of that name.
 """
@@ -92,7 +92,7 @@ class SessionHandler(RoomHandler):
         return token
 
     async def _guest(self, room: str | None, password: str) -> str:
-        """A token for who knows the room's password. Raises WrongPassword, TooMany, Overloaded."""
+        """A token for a guest who knows the room's password. Raises WrongPassword, TooMany, Overloaded."""
         access = self.application.access
         if room is None:
             raise Invalid("room", "is missing")

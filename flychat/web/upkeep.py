@@ -1,11 +1,11 @@
-"""What an operator asks for, of whole rooms and of whole persons, with a token that may moderate.
+"""Requests of operators about whole rooms and whole persons, with a token that may moderate.
 
     POST /clearings/    {"room"} -> {"room", "lastEventId"}: all messages of the room are gone
     POST /erasures/     {"room", "user" or "from", "above"} -> {"erased", "next"}: what somebody wrote is gone
     GET /rooms/         which rooms there are; it takes the right to moderate all of them
 
-An erasure goes on for a while, and says above which id it is to be asked for again, or null. Nothing here is
-given up when the client goes.
+An erasure works for STEP_SECONDS; `next` is the `above` with which to ask again, or null: it is done. Nothing
+here is given up when the client goes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..messages import Draft, Message
 from ..sse import to_json
 from .operators import OperatorHandler
 
-ROOMS_AT_ONCE = 500  # are told in one turn of the loop: 1 ms
-STEP_SECONDS = 2.0  # of an erasure: less than what any proxy waits for
+ROOMS_AT_ONCE = 500  # that become JSON in one turn of the loop: 1 ms
+STEP_SECONDS = 2.0  # for one request of an erasure: less than the time-out of any proxy
 
 
 class ClearingsHandler(OperatorHandler):
@@ -60,7 +60,7 @@ class ErasuresHandler(OperatorHandler):
 
 
 def whose(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The `user` that is meant, or else all who were called so. Raises Invalid."""
+    """The `user` to erase, or else the name (`from`): one of the two. Raises Invalid."""
     if fields.get("user") is not None:
         if fields.get("from") is not None:
             raise Invalid("from", "must not come with user")
@@ -80,7 +80,7 @@ class RoomsHandler(OperatorHandler):
 
 
 async def listed(rooms: Iterable[dict[str, Any]]) -> str:
-    """The rooms as JSON, some in each turn of the loop: anybody may have made a hundred thousand."""
+    """The rooms as JSON, made over several turns of the loop: there may be a hundred thousand."""
     made: list[str] = []
     for each in rooms:
         made.append(to_json(each))
