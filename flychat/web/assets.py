@@ -1,14 +1,16 @@
 """The files of static/, from memory: read, hashed and compressed once, when the application is made.
 
-All of them share one version, the hash of all: the scripts are modules that import each other by relative
-names, so the version is a folder of the address, /static/VERSION/NAME. Under the current version an answer
-never changes, and is kept without asking again. They are served as they are, but for their comments, which
-are a quarter of what the scripts weigh compressed, and their indentation: a first load has its limit, 60 kB.
-In it the heads of some forty files count as well: so they have no header that a file does not need.
+All share one version, the hash of all of them. It is a folder of the address, /static/VERSION/NAME, because
+the scripts are modules that import each other by relative names. Under the current version an answer never
+changes, so browsers keep it without asking again.
 
-While a release is rolled out, the page of one server may load modules from another: any other version, or
-none, is answered with the current file, and `no-cache`. So modules of two releases may meet: what a module
-offers to others is only added to, and what nobody needs any more, a module included, goes one release later.
+A first load of the page may transfer 60 kB at most. So files are served without their indentation and their
+comments (a quarter of the compressed scripts), and answers without headers that a file does not need, as a
+page loads some forty files.
+
+While a release is rolled out, the page of one server may load modules from another: a request for any other
+version, or none, is answered with the current file, and `no-cache`. So modules of two releases may meet: a
+module's interface is only added to, and what nobody needs any more goes one release later.
 """
 
 from __future__ import annotations
@@ -36,21 +38,21 @@ TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 COMPRESSED = {".css", ".js", ".svg", ".webmanifest"}  # what a page loads, and gzip makes smaller
-# A comment behind code is seen by the spaces around its `//`. To know it from a text or a pattern with these
-# takes a parser; the scripts have none, and one that was cut would be no script, which tests see.
+# A comment behind code is known by the spaces around its `//`. A string or a pattern with these would be cut,
+# too: the scripts must have none (tests would notice, since they would no longer parse).
 NEEDLESS = {
     ".js": re.compile(rb"(?m)^[ \t]*//.*\n|^[ \t]+|[ \t]+// .*$"),
     ".css": re.compile(rb"(?ms)[ \t]*/\*.*?\*/\n?|^[ \t]+"),
 }
 LATER = {"company.js", "notify.js", "signals.js"}  # scripts that a page asks for when they are needed
-DESCRIPTION = "openapi.json"  # says where the server begins
+DESCRIPTION = "openapi.json"  # which has to say the base path
 VERSION_DIGITS = 8  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
 SHARED = {
     "flychat.js",
     "conversation.js",
 }  # pages of any origin may import the first, which imports the other
-OF_PAGES = ("Referrer-Policy", "Server")  # headers that are said with the page
+OF_PAGES = ("Referrer-Policy", "Server")  # headers that only pages need
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class AssetHandler(BaseHandler):
             raise HTTPError(404)
         self.set_header("Cache-Control", FOR_EVER if version == self._assets.version else "no-cache")
         self.set_header("Content-Type", asset.type)
-        if name in SHARED:  # a module is loaded by CORS, also where nothing is asked with a cookie
+        if name in SHARED:  # browsers load a module with CORS, even without cookies
             self.set_header("Access-Control-Allow-Origin", "*")
             self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         body, etag = asset.plain, asset.digest

@@ -1,8 +1,8 @@
 """The rows of a room's page, as its scripts would make them, so that nothing moves when they take over.
 
-Faces, hues, headings and days are as in static/row.js. What only the browser knows: the reader's language;
-the time zone, which the page leaves in a cookie; and, without a user, what it has sent itself. Until it says
-so, a row under the reader's name stands where their own would; without scripts it stays with the others.
+Faces, hues, headings and days are as in static/row.js. Only the browser knows the reader's language, the time
+zone (which the page leaves in a cookie) and, without a token, which messages it has sent itself. So a row
+with the reader's name stands where their own would until the scripts know; without scripts, with the others.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ..messages import Message
 from ..names import hue, initial, name_to_show
 from .texts import html_of, is_big, is_long
 
-# Of the rows in a room's page; the scripts load the rest. A first load transfers 60 kB at most: less than
-# half is for the rows, even if they cannot be compressed; scripts, styles and the page itself take the rest.
+# Of the rows in a room's page; the scripts load older ones. A first load transfers 60 kB at most: less than
+# half is for the rows, even if they do not compress; scripts, styles and the page itself take the rest.
 ROWS_BYTES = 25_500
 SPAN = len("2026-01-31T12:0")  # of a date: within ten minutes of the clock messages share a heading
 UNFOLD = "</p><button type=button class=unfold aria-expanded=false>Show all</button>"
-# The row that the page clones, without anything in it. A row is one line, because white space in a text is
-# shown; short, because a page has fifty: so p and li end, as HTML allows, where the next row begins, the text
-# is the only p, and the time has no second copy of itself.
+# The empty row that the page clones. A row is one line, because white space in a text is shown. It is short,
+# because a page has fifty: so p and li have no end tags, as HTML allows, the text is the only p, and the time
+# stands there once.
 BLANK = (
     "<li><span class=face aria-hidden=true></span><bdi translate=no></bdi> "
     "<time><a tabindex=-1></a></time><p dir=auto>"
@@ -45,7 +45,7 @@ class Rows:
                 self._named[f"{day:%Y-%m-%d}"] = called
 
     def page(self, messages: Sequence[Message]) -> list[str]:
-        """The newest messages as they stand in the page: at least one, and as many as it has room for."""
+        """The rows of the newest messages, in order: as many as fit into ROWS_BYTES, and at least one."""
         rows: list[str] = []
         left = ROWS_BYTES
         for place in range(len(messages) - 1, -1, -1):
@@ -97,7 +97,7 @@ def _same_heading(one: Message, other: Message) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """What the rows of somebody have in common."""
+    """The parts that all rows of one author have in common."""
 
     hue: str  # a class
     user: str  # an attribute, or nothing

@@ -1,4 +1,4 @@
-"""The text of a message as HTML. Nothing is lost: without its elements it is the text, to the letter.
+"""The text of a message as HTML. Without its elements it is exactly the text again.
 
     a mention in front of a line    <bdi>: a name of another script does not turn the sentence behind it
     code between backticks          <code>, single ones within a line, triple ones with their lines: nothing
@@ -7,11 +7,12 @@
     a few emoji and nothing else    are large
     a long text                     is folded, if there are scripts to unfold it
 
-Of mentions and code, the first PARTS of a text have elements: 1,365 of them fit into one, each with three.
+Only the first PARTS mentions and pieces of code have elements: else a text could have 1,365, with three
+elements each.
 
-Links are made by the page alone (static/links.js); the rest is in static/texts.js by the same rules.
-tests/contract/texts.json is what both must make of a text. What the patterns have in common with JavaScript's
-is written so that both read it alike: no \\s, \\w, and no lines but by \\n.
+Links are made by the page's scripts alone (static/links.js). All else static/texts.js does by the same rules:
+tests/contract/texts.json has what both must make of a text. The patterns use only what Python and JavaScript
+read alike: no \\s or \\w, and only \\n ends a line.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .sides import with_sides
 LONG = 1_500  # characters
 LONG_LINES = 24
 BIG = 3  # emoji
-PARTS = 100  # with elements: a page of 500 rows is to stay quick, whoever writes
+PARTS = 100  # with elements: so that a page of 500 rows stays quick, whatever is in them
 
 _PARTS = re.compile(
     r"(?P<open>```(?:[A-Za-z0-9+#.-]*\n)?)(?P<block>(?!`)[\s\S]+?)(?P<close>\n?```\n?)"
@@ -80,7 +81,7 @@ def is_long(text: str) -> bool:
 
 
 def without_blank_lines(text: str) -> str:
-    """Without those around a text, that nobody means to send. In one pass, however long it is."""
+    """The text without blank lines before and after it, which nobody means to send. Takes linear time."""
     seen = len(text) - len(text.lstrip(" \t\n"))
     text = text[text.rfind("\n", 0, seen) + 1 :]
     end = text.find("\n", len(text.rstrip(" \t\n")))
