@@ -1,14 +1,14 @@
-"""What is plain: the requests that the shortcut answers without Tornado. One table, from bytes to values.
+"""Plain requests, which the shortcut answers without Tornado: recognised here, from bytes to values.
 
-A request is plain if it is a stream or a POST of a room, or what a GRIP proxy recovers, whole, in the one
-form that nearly all have: one pattern for all of its head, and no header that is not known to change nothing,
-or is not read here. Any other one (Authorization, say, or what is invented tomorrow) makes it unusual, as
-does one that comes twice, another method, version, path or media type, an Origin that is not ours, or a byte
-too few or too many. What is unusual is Tornado's business: so to take too little here costs time, never
-correctness. The differential test sends thousands of requests both ways and compares the answers.
+A request is plain if it asks for a room's stream, posts a message, or is a GRIP proxy's recovery, and is
+whole and in the form that nearly all have: one pattern fits all of its head, and each header is either read
+here or known to change no answer. All else is unusual: any other header (Authorization, say, or one that is
+invented tomorrow), one that comes twice, another method, version, path or media type, an Origin that is not
+ours, a byte too few or too many. Unusual requests go to Tornado. So to recognise too few here costs time,
+never correctness. The differential test sends thousands of requests both ways and compares the answers.
 
-Cookie is harmless here: browsers send it with every request, and neither a stream nor a POST depends on the
-name that it may remember. Whether it may carry a right is asked before the shortcut answers (Access.public).
+Cookie is harmless: browsers send it with every request, and neither a stream nor a POST depends on the name
+in it. Whether it may carry a right is checked before the shortcut answers (Access.public).
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ OF_CLIENTS = (
 )
 OF_PROXIES = "forwarded via x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id"
 HARMLESS = frozenset(f"{OF_CLIENTS} {OF_PROXIES}".split(" "))
-KNOWN = {  # where a stream takes its connection along, it does not matter what is said of that
+KNOWN = {  # `connection` does not matter to a stream, which is given its connection for good
     "GET": HARMLESS.union(READ_OF_STREAMS.split(" "), ["connection"]),
     "POST": HARMLESS.union(READ_OF_POSTS.split(" ")),
     "recovery": HARMLESS.union(READ_OF_BOTH.split(" "), ["connection", "grip-last"]),
 }
 
-HEADS = 512  # of requests are remembered, 8 kB each at the most: a client has nearly always the same
+HEADS = 512  # that are remembered, 8 kB each at the most: a client nearly always sends the same one
 
 _EVENTS = re.compile(r" *text/event-stream *", re.IGNORECASE | re.ASCII)
 _HOST = re.compile(r" *+([A-Za-z0-9_.:\[\]-]{0,255}) *")  # *+: no blank is tried on both sides
@@ -88,7 +88,7 @@ class PlainRecovery(NamedTuple):
     """A proxy's request for what a hold has missed, as `Grip-Last` says."""
 
     grip_last: str
-    provisional: bool  # whether the hold has what has no id
+    provisional: bool  # whether the hold has events without an id
     headers: Mapping[str, str]
 
 
@@ -153,29 +153,29 @@ def plain_recovery(data: bytes, base_path: str = "") -> PlainRecovery | None:
 
 
 def keeps_alive(headers: Mapping[str, str]) -> bool:
-    """Whether the connection is there for the next request."""
+    """Whether the client keeps the connection for its next request."""
     return _KEEP_ALIVE.fullmatch(headers.get("connection", "keep-alive")) is not None
 
 
 def post_size(data: bytes, base_path: str = "") -> int:
-    """The bytes of the POST to a room that begins so; 0 if its head is not here, or is unusual."""
+    """The size of the POST to a room that `data` begins; 0 if its head is not whole, or is unusual."""
     match = _whole_post(base_path).match(data)
     return 0 if match is None else match.end() + int(match[1])
 
 
 def begun_post(data: bytes, most: int, base_path: str = "") -> int:
-    """The bytes of the plain POST of which this is a part, with its head; 0 if it has more, or is none."""
+    """The size of the plain POST that `data` begins; 0 if it is none, or has more than `most` bytes."""
     size = post_size(data, base_path)
     return size if len(data) < size <= most and plain_request(data.ljust(size), base_path) else 0
 
 
 def is_whole_post(data: bytes, base_path: str = "") -> bool:
-    """Whether these bytes are a POST to a room, with its whole body: no more is looked at."""
+    """Whether these bytes are a POST to a room with its whole body. Nothing else is checked."""
     return post_size(data, base_path) == len(data)
 
 
 def origin_of(data: bytes) -> str:
-    """The origin that a request names, whose head is here; "" if that is not a single one."""
+    """The Origin of a request, whose head is here; "" if there is not exactly one."""
     origins = _ORIGIN.findall(data, 0, data.index(b"\r\n\r\n") + 2)
     return origins[0].decode().strip(" ") if len(origins) == 1 else ""
 

@@ -1,6 +1,6 @@
-"""Turns: what is done a little at a time, of all clients who wait for it one after the other.
+"""Turns: work that is done a little at a time, for each client address in turn.
 
-So whoever asks for much, over however many connections, keeps waiting nobody but those at the same address.
+So a client that asks for much, over however many connections, delays only clients of the same address.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Generic, TypeVar
 
 from .visitor import client_of
 
-SECONDS = 0.01
-MOST = 12
+SECONDS = 0.01  # of work that may begin in one turn of the loop, about
+MOST = 12  # pieces of work in one turn
 
 T = TypeVar("T")
 
 
 class Fair(Generic[T]):
-    """A queue in which each address has one turn after the other, however many of its own wait."""
+    """A queue that serves one item of each address in turn, however many an address has in it."""
 
     def __init__(self) -> None:
-        # Whose turn is next first: in a dict it would be behind all that have gone meanwhile.
+        # The next address first. In a plain dict the first key is slow to find after deletions.
         self._of: OrderedDict[str, deque[T]] = OrderedDict()
         self._count = 0
 
@@ -48,7 +48,7 @@ class Fair(Generic[T]):
 
 
 class Turns:
-    """Lets work begin, in each turn of the event loop about as much as can be done in SECONDS."""
+    """Lets work begin: in each turn of the event loop as much as takes SECONDS, about."""
 
     def __init__(self) -> None:
         self._most = MOST  # that may begin in this turn
@@ -68,7 +68,7 @@ class Turns:
         return True
 
     def wait(self, address: str, work: Callable[[], None]) -> None:
-        """Begins now, or when its turn has come."""
+        """Calls `work` now, or when its turn has come."""
         if self.take():
             work()
         else:
@@ -82,6 +82,6 @@ class Turns:
             self._waiting.popleft()()
 
     def end(self) -> None:
-        """Nothing waits any longer."""
+        """Begins all that waits, since the server ends."""
         while self._waiting:
             self._waiting.popleft()()
