@@ -1,11 +1,11 @@
 """Connections as they come: accepted, and let in.
 
 After a restart thousands of clients come at once, for streams. The kernel's queue holds only some of them,
-and the others try again after a second; so connections are accepted faster than they are let in. Clients that
-come to write are let in first, and those of one address one after the other.
+and the others try again after a second. So connections are accepted at once, and let in (their request is
+looked at) more slowly: clients that POST first, and of each address one after the other.
 
 The kernel is asked to report a connection only when its first bytes are there (TCP_DEFER_ACCEPT, where that
-exists): otherwise a connection that is accepted in a quiet moment would always be peeked at too early.
+exists): otherwise a connection that is accepted in a quiet moment would always be looked at too early.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from .listener import STALL, Listener
 from .shedding import Turn
 from .turns import Fair
 
-ACCEPTED_AT_ONCE = 256  # connections: those that the kernel cannot keep come a second later
-LET_IN_AT_ONCE = 16  # of those who ask for something: the hub sends each some 64 kB at the most
-SERVED_AT_ONCE = 64  # of those who write, and of requests on connections that were there before
-FULL_SECONDS = 0.5  # until it is tried again to accept, after that failed
-DEFER_SECONDS = 1  # a connection that says nothing is accepted all the same after that
+ACCEPTED_AT_ONCE = 256  # connections in one turn: those that the kernel cannot keep come a second later
+LET_IN_AT_ONCE = 16  # of those that ask for something: the hub sends each some 64 kB at the most
+SERVED_AT_ONCE = 64  # of those that POST, and of requests on connections that were there before
+FULL_SECONDS = 0.5  # until it tries to accept again, after that failed
+DEFER_SECONDS = 1  # after which the kernel reports a connection that sends nothing
 OPTIONS = {  # of TCP, where they exist; connections inherit them
     "TCP_DEFER_ACCEPT": DEFER_SECONDS,
     "TCP_NODELAY": 1,
     "TCP_USER_TIMEOUT": int(STALL * 1000),  # a peer that vanished is noticed as one that stalls
 }
-NO_ADDRESS = ("0.0.0.0", 0)  # of who came through a file, as Tornado has it
+NO_ADDRESS = ("0.0.0.0", 0)  # of a client that came through a Unix socket, as Tornado has it
 
 logger = logging.getLogger(__name__)
 
 
 class Client:
-    """A connection, from one request to the next; `posted` is the message of the one that is answered."""
+    """A connection, from one request to the next; `posted` is the draft of the POST under way."""
 
     __slots__ = ("address", "answered", "partial", "posted", "since", "socket", "turn", "watched")
 
@@ -60,15 +60,15 @@ class AcceptingListener(Listener):
         super().initialize(*args, **kwargs)
         self.refused = Seldom(logger, logging.ERROR)
         self._loop = asyncio.get_running_loop()
-        self._new: tuple[Fair[Client], ...] = (Fair(), Fair())  # not let in yet: who writes, and others
+        self._new: tuple[Fair[Client], ...] = (Fair(), Fair())  # not let in yet: those that POST, and others
         self._letting_in = False
 
     def look(self, client: Client) -> None:
-        """Serves the client if it has said something; else waits for that."""
+        """Serves the client if it has sent something; else waits for that."""
         raise NotImplementedError
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        """Lets in a few at a time, where Tornado takes 128: others are waiting for messages."""
+        """Listens on these. Tornado would serve 128 at a time; here fewer, as others wait for messages."""
         for sock in sockets:
             for option, value in OPTIONS.items() if sock.family != socket.AF_UNIX else ():
                 if hasattr(socket, option):
@@ -92,7 +92,7 @@ class AcceptingListener(Listener):
                 continue
             except BlockingIOError:
                 return
-            except OSError as error:  # most likely no more files may be open: those who wait go on waiting
+            except OSError as error:  # most likely no more files may be open: the others go on waiting
                 self.refused.tell("no connection can be accepted: %s", error.strerror)
                 self._accept_no_more(listening)
                 self._loop.call_later(FULL_SECONDS, self._accept_again, listening)
@@ -130,7 +130,7 @@ class AcceptingListener(Listener):
 
 
 def peeked(connection: socket.socket, size: int) -> bytes:
-    """The first bytes of what is there, which the kernel keeps; none if there is nothing to be read."""
+    """The first bytes that are there, which the kernel keeps; b"" if there are none."""
     try:
         return connection.recv(size, socket.MSG_PEEK)
     except OSError:

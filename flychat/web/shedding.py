@@ -1,11 +1,11 @@
-"""Which requests are refused when more comes than can be done.
+"""Which requests are refused when more arrive than can be served.
 
 Requests are served in the order in which they came. The kernel keeps that order, because nothing is read
 ahead. If nothing were refused under too much load, each request would wait until its client has given up, and
-all work would be for nobody. So a request that has waited for LATE seconds is refused, and no more of it is
-read than it takes to find its end. The queue is then never much longer than LATE seconds, and is gone that
-long after the rush. A client that has closed its connection by then is not answered at all. How long a
-request has waited is asked of the kernel (TCP_INFO); where the kernel does not tell, nothing is late.
+all work would be in vain. So a request that has waited for LATE seconds is refused, and no more of it is read
+than it takes to find its end. The queue is then never much longer than LATE seconds, and is gone that long
+after the rush. A client that has closed its connection by then is not answered at all. The kernel tells how
+long a request has waited (TCP_INFO); where it does not, nothing is late.
 
 A single pause (the machine slept, the process was stopped) is no overload. The server refuses only while it
 is behind: when requests have been late for START seconds, with never more than CALM seconds between two of
@@ -67,19 +67,19 @@ class Shedding:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._late_since = self._late_at = self._behind_until = -math.inf
-        self.room = 0.0  # for so many clients more
+        self.room = 0.0  # the number of clients more that can be served
 
     def served(self, clients: int, seconds: float) -> None:
-        """All who had something to say have been served, in so many seconds; if nobody had, all have room."""
+        """All clients with a request were served, in so many seconds; if there were none, all have room."""
         self.room = clients * (ROUND / seconds - 1) if clients and seconds else math.inf
 
     def lets_in(self) -> bool:
-        """Whether there is room for one client more, who takes it."""
+        """Whether there is room for one client more; if so, it is taken."""
         self.room -= 1
         return self.room >= 0
 
     def refuses(self, waited: float, turn: Turn = Turn.DUE) -> bool:
-        """Whether a request is refused that has waited for so many seconds. To be asked of every one."""
+        """Whether to refuse a request that has waited for so many seconds. To be called for every request."""
         if waited < LATE:
             return False
         if turn is Turn.EARLY:
