@@ -1,10 +1,10 @@
-"""Connections between requests: peeked at, waited for, and given up when they say nothing.
+"""Connections between requests: looked at, waited for, and closed when they have been idle for too long.
 
 Until its next request, a connection costs its socket and a place in a selector of our own, which the event
 loop watches as a single file. A subclass answers the requests (`serve`).
 
-A request that Tornado answers takes five times as long as a plain one. So only a few of these begin in each
-turn of the loop: otherwise it would go through all of them before it looks here again.
+A request that Tornado answers takes five times as long as a plain one. So only a few of those begin in each
+turn of the loop: otherwise plain requests would wait for all of them.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .shedding import LATE, UNSEEN, Shedding, Turn, waited
 from .turns import Turns
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
-PAUSES = 0.05  # seconds between two looks for clients whose pause is over
-SPREAD = 0.75  # seconds that a pause is shorter for some, or else all who were refused together stay together
+PAUSES = 0.05  # seconds between two checks for clients whose pause is over
+SPREAD = 0.75  # seconds by which some pauses are shorter: else clients refused together come back together
 RESUMED_AT_ONCE = 500  # paused clients that are looked at before their time, if there is room for them
-TICK = 1.0  # seconds between two looks for connections that have been idle for too long
+TICK = 1.0  # seconds between two checks for connections that have been idle for too long
 
 
 class ClientListener(AcceptingListener):
@@ -39,24 +39,24 @@ class ClientListener(AcceptingListener):
         self._selector = selectors.DefaultSelector()
         self.turns = Turns()
         self._due: deque[Client] = deque()
-        self._asked = (0.0, 0.0)  # when the selector was, the time before last, and last; loop time
-        self._asking = 0  # clients that it told of then
-        self._paused: deque[Client] = deque()  # the one that is for longest first
+        self._asked = (0.0, 0.0)  # when the selector was asked the time before last, and last (loop time)
+        self._asking = 0  # the number of clients that it told of last
+        self._paused: deque[Client] = deque()  # the one that has paused for longest first
         self._going_on = False
-        self._idle: dict[Client, None] = {}  # the one that has been so for longest first
+        self._idle: dict[Client, None] = {}  # the one that has been idle for longest first
         self._loop.add_reader(self._selector, self._ready)
         self._tick()
 
     def serve(self, client: Client, data: bytes) -> None:
-        """Answers what these bytes ask, which the kernel still has, if they are the whole request."""
+        """Answers the request of which these bytes are the first, or all. The kernel still has them."""
         raise NotImplementedError
 
     def interrupted(self, client: Client, *, gone: bool) -> None:
-        """A client that waits for its answer has gone, or says more."""
+        """A client that waits for its answer has gone, or has sent more."""
         raise NotImplementedError
 
     def _ready(self) -> None:
-        """Serves those who have something to say, in turns: the loop calls again while there is somebody."""
+        """Serves some of the clients that have sent something; the loop calls again while there are more."""
         if not self._due:
             self._due.extend(key.data for key, _ in self._selector.select(0))
             self._asked = self._asked[1], self._loop.time()
@@ -86,20 +86,20 @@ class ClientListener(AcceptingListener):
         return None
 
     def wait_for(self, client: Client, turn: Turn = Turn.DUE) -> None:
-        """Waits for the client's next request, but not for ever."""
+        """Waits for the client's next request, until it has been idle for too long."""
         client.since, client.turn, client.answered = self._loop.time(), turn, False
         self._idle.pop(client, None)
         self._idle[client] = None
         self._watch(client)
 
     def wait_for_all(self, client: Client, size: int) -> None:
-        """Waits until the client's request has so many bytes, or ends; where the kernel cannot, for none."""
+        """Waits until `size` bytes of the request are there, or it ends. Some kernels wait for one byte."""
         client.partial = True
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
         self.wait_for(client, Turn.NEW if client.turn is Turn.NEW else Turn.DUE)
 
     def waited_for_all(self, client: Client) -> bool:
-        """Whether that was so; from now on a byte is enough."""
+        """Whether `wait_for_all` was called for this request; from now on one byte is waited for again."""
         if not client.partial:
             return False
         client.partial = False
@@ -107,7 +107,7 @@ class ClientListener(AcceptingListener):
         return True
 
     def busy(self, client: Client) -> None:
-        """The client is being answered: however long that takes, it is not idle."""
+        """The client is being answered: until that is done it is not idle."""
         client.answered = True
         self._idle.pop(client, None)
         self._watch(client)
@@ -118,7 +118,7 @@ class ClientListener(AcceptingListener):
             self._selector.register(client.socket, selectors.EVENT_READ, client)
 
     def forget(self, client: Client) -> None:
-        """Somebody else has the socket, or tells when to wait for it again."""
+        """Watches the client no more: its socket is somebody else's, or `wait_for` will be called again."""
         self._idle.pop(client, None)
         if client.watched:
             client.watched = False
@@ -129,7 +129,7 @@ class ClientListener(AcceptingListener):
         client.socket.close()
 
     def hand_over(self, client: Client, unsent: bytes = b"") -> None:
-        """To Tornado, which first sends what is left of an answer; else in its turn."""
+        """Gives the client to Tornado, which first sends the rest of an answer; without one, in its turn."""
         self.forget(client)
         if unsent:
             return self.take(client.socket, client.address, unsent)
@@ -137,10 +137,10 @@ class ClientListener(AcceptingListener):
         return self.turns.wait(client.address[0], begin)
 
     def waited(self, client: Client) -> tuple[float, bool]:
-        """How long the client's request has waited, at the most, and whether it has gone, if that is known.
+        """For how many seconds at most the request has waited, and whether its client is known to have gone.
 
-        What the selector told of has come since it was asked before. The kernel is asked where that was long
-        ago; and of whom we have not been waiting for.
+        What the selector reports has come since it was asked the time before. The kernel is asked if that was
+        long ago, and for clients that the selector did not watch.
         """
         now = self._loop.time()
         if client.turn is Turn.DUE and client.watched and now - self._asked[0] < LATE:
@@ -149,7 +149,7 @@ class ClientListener(AcceptingListener):
         return min(seconds, now - client.since) if client.turn is Turn.DUE else seconds, gone
 
     def pause(self, client: Client) -> None:
-        """Waits for the client's next request; not yet, if there is no room for it."""
+        """Waits for the client's next request: at once if there is room for it, else after UNSEEN seconds."""
         if self.shedding.lets_in():
             return self.wait_for(client)
         self.forget(client)
@@ -160,7 +160,7 @@ class ClientListener(AcceptingListener):
         self._paused.append(client)
 
     def _go_on(self) -> None:
-        """Looks at those whose pause is over, or nearly so; and at others, where there is room for them."""
+        """Looks at clients whose pause is over, or nearly; and at others, if there is room for them."""
         self._going_on = bool(self._paused)
         if not self._going_on:  # the server has ended, or nobody pauses any more
             return
@@ -184,7 +184,7 @@ class ClientListener(AcceptingListener):
         self._idle_timer = self._loop.call_later(TICK, self._tick)
         since, due = self._loop.time() - self._patience, set(self._due)
         for client in list(takewhile(lambda client: client.since < since, self._idle)):
-            # Others have said something: while the process was frozen, or since the kernel was asked.
+            # Not those that have sent something: while the process was frozen, or since the kernel was asked.
             if client not in due and (client.partial or not peeked(client.socket, 1)):
                 self.drop(client)
 

@@ -4,15 +4,15 @@ For each request Tornado makes a stream, a parser, a coroutine, a request and a 
 work of an ordinary chat: ten times what it takes to read, store, deliver and answer a message, or to let a
 client in after a restart.
 
-So a connection is peeked at when it has something to say: its bytes are read, and left in the kernel. If they
-are one whole, plain request (plain.py), and nothing stands against it, they are consumed and answered here: a
-message is stored here, a stream is held (held_here.py), or its proxy told how to (held_by_proxy.py). All else
-is Tornado's business, what is refused at sight included: it gets the socket untouched, and never knows. So
-what is refused, and in which order, is said in one place. Only what can go wrong after a request was consumed
-(a message is not stored, a stream cannot be planned) is told here, as the same Problem.
+So when bytes arrive on a connection they are peeked at: read, and left in the kernel. If they are one whole,
+plain request (plain.py) that is not to be refused, they are consumed and answered here: a message is stored,
+a stream is held (held_here.py), or its proxy told how to hold it (held_by_proxy.py). All else goes to
+Tornado, with an untouched socket, so that what is refused, and in which order, is written in one place: the
+handlers. Only what goes wrong after a request was consumed (a message is not stored, a stream cannot be
+planned) is answered here, with the same Problem.
 
-Browsers and proxies often send a head and its body one after the other: where the head is plain, the kernel
-is asked to tell when all is there.
+Browsers and proxies often send a head first, and its body a little later. If the head is plain, the kernel is
+asked to report when all is there.
 
     accept --> peek --> plain? --> a stream: held, with its connection
                  ^        | no \
@@ -56,8 +56,8 @@ from .problems import Problem, problem_of
 from .rate import cost_of
 from .shedding import SHED, Turn
 
-TORNADOS = 256  # connections that say nothing and stay with it: each takes 10 kB more there than here
-IDS = 64  # are made at once
+TORNADOS = 256  # idle connections that stay with Tornado, where each takes 10 kB more than here
+IDS = 64  # provisional ids that are made at once
 POSTED = POSTS.labels("200")
 SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
 
@@ -65,7 +65,7 @@ SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
 class Shortcut(ClientListener):
     """The HTTP server of an application. A subclass knows who holds its streams."""
 
-    pauses = True  # whether it is the client that pauses if its connection does
+    pauses = True  # whether a refused connection pauses: not one of a proxy, which many clients share
 
     def initialize(  # type: ignore[override]
         self, application: BaseApplication, *args: Any, **kwargs: Any
@@ -75,14 +75,14 @@ class Shortcut(ClientListener):
         self.base = application.paths.base
         self.cold_rooms = ColdRooms(application, self.hold, self.refuse, self.drop)
         self._heads = Heads.at(0)
-        self._ids: list[str] = []  # for messages that have none
+        self._ids: list[str] = []  # for messages without a provisional id
 
     def plain(self, data: bytes) -> Plain | None:
         """What these bytes ask for, if that is answered here."""
         return plain_request(data, self.base)
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
-        """Has it planned, now or when its log is read; False if it is not for here: nothing was done."""
+        """Has the stream planned, now or when its log is read; False: nothing was done, it is for Tornado."""
         raise NotImplementedError
 
     def hold(self, plan: StreamPlan, asked: Asked) -> None:
@@ -90,7 +90,7 @@ class Shortcut(ClientListener):
         raise NotImplementedError
 
     def refuse(self, error: FlychatError, asked: Asked) -> None:
-        """Answers that there is no plan."""
+        """Answers with the error: there is no plan."""
         request, paths = asked.plain.request, self.application.paths
         path = paths.base + RECOVERY_PATH if request.recover else paths.messages(request.room)
         stays = keeps_alive(asked.plain.headers)
@@ -192,7 +192,7 @@ class Shortcut(ClientListener):
         await super().close_all_connections()
 
     def _answers(self, client: Client, plain: Plain, size: int) -> bool:
-        """Answers a request of `size` bytes; False if something is against it: then nothing was done."""
+        """Answers a request of `size` bytes; False if that is not for here: then nothing was done."""
         if not self.application.access.public(plain.room, plain.right, plain.headers):
             return False
         address = self.application.address_of(plain.headers, client.address[0])
@@ -256,7 +256,7 @@ class Shortcut(ClientListener):
         return None
 
     def send(self, client: Client, answer: bytes) -> bool:
-        """Says whether the answer is out; else nothing more is to be done for the client here."""
+        """Sends the answer; False if it is not out: then Tornado sends the rest, or the client has gone."""
         try:
             sent = client.socket.send(answer)
         except (BlockingIOError, InterruptedError):
