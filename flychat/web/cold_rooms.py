@@ -1,10 +1,10 @@
-"""Streams that wait for a room whose log is being read: after a restart nearly all, some of each room.
+"""Streams that wait for a room whose log is being read: after a restart nearly all streams, some per room.
 
-The first stream that waits for a room has its log read, in a task. The others stand in a queue: when that is
-done, they are answered from what is in memory then, some in each turn of the loop. A stream for which that is
-not enough (the first was refused, or asked for less of the past) gets a task of its own.
+The first stream that waits for a room has its log read, in a task. The others stand in a queue. When the log
+is read they are answered from memory, some in each turn of the loop. A stream for which that is not enough
+(the first one was refused, or asked for less of the past) gets a task of its own.
 
-Refusals are answered here: the request was consumed, so Tornado does not have it.
+Refusals are answered here: the request was consumed, so Tornado cannot answer it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 
 
 class ColdRooms:
-    """`answer` is called with a plan, or `refuse` with what is against it; `drop` if the client is let go."""
+    """Calls `answer` with a plan, or `refuse` with an error; or `drop`, if the client gets no answer."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class ColdRooms:
         self._application, self._answer, self._refuse, self._drop = application, answer, refuse, drop
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._others: dict[str, deque[Asked]] = {}  # who waits for the first of a room
+        self._others: dict[str, deque[Asked]] = {}  # by room: the streams behind the first one
 
     def wait(self, asked: Asked) -> None:
         """Answers when there is a plan. The client is under way from now on."""
@@ -60,7 +60,7 @@ class ColdRooms:
         self._spawn(self._read(asked))
 
     def close(self) -> None:
-        """Lets all go who wait."""
+        """Drops all clients that wait."""
         for task in self._tasks:
             task.cancel()
         for others in self._others.values():

@@ -1,7 +1,7 @@
-"""The shortcut of a server behind GRIP proxies: they are told how to hold a stream, and recover it here.
+"""The shortcut of a server behind GRIP proxies: it tells them how to hold a stream, and answers recoveries.
 
-A proxy asks again for each hold now and then, and for all of them after a restart. So recoveries are most of
-what such a server is asked, and nearly all find nothing new. A proxy's connection is kept: others come on it.
+A proxy asks again for each hold now and then, and for all of them after a restart. So most requests of such a
+server are recoveries, and nearly all find nothing new. A proxy's connection is kept for its next request.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .shortcut import Shortcut
 
 
 class HeldByProxy(Shortcut):
-    """Has `hold` say to the proxy how plain streams, and what it recovers of them, are held."""
+    """Calls `hold` (the hub's) to answer plain streams and recoveries."""
 
     pauses = False
 
@@ -65,7 +65,7 @@ class HeldByProxy(Shortcut):
 
 
 class _Answer:
-    """What the hub answers: a Response."""
+    """A Response that keeps what the hub answers."""
 
     headers: Mapping[str, str]
     body: bytes
@@ -77,4 +77,4 @@ class _Answer:
         self.headers, self.body = headers, body
 
     def take(self) -> None:
-        """The connection stays: other streams' requests come on it."""
+        """The connection stays: it is the proxy's, for other requests."""

@@ -1,4 +1,4 @@
-"""The shortcut of a server that holds its streams itself: a stream takes its connection along."""
+"""The shortcut of a server that holds its streams itself: the hub takes over the connection of a stream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .shortcut import Shortcut
 
 
 class HeldHere(Shortcut):
-    """Has plain streams held by `hold`, at once or when the log has been read."""
+    """Gives plain streams to `hold` (the hub's), at once or when the log has been read."""
 
     def initialize(  # type: ignore[override]
         self,
@@ -40,5 +40,5 @@ class HeldHere(Shortcut):
     def hold(self, plan: StreamPlan, asked: Asked) -> None:
         try:
             self._hold(plan, asked.client.socket, self.heads().stream, asked.address)
-        except OSError as error:  # it has closed the connection, whose request is consumed
+        except OSError as error:  # `hold` has closed the connection, and the request is consumed
             self.refused.tell("a stream cannot be held: %s", error.strerror)
