@@ -1,18 +1,18 @@
-"""The HTTP server beneath the handlers: Tornado's, mended in five places.
+"""The HTTP server beneath the handlers: Tornado's, with five changes.
 
-1. An answer that its client does not take is given up: after STALL seconds without a byte, or at once where
-   all such answers, and all requests that are not whole or not answered, are together over UNREAD_BYTES: then
-   the client for whom most waits loses the connection on which the last byte went longest ago, and nothing is
-   read meanwhile. Once a request is answered, the bytes that wait are all that it costs.
-2. What cannot be read is answered before the connection is closed: a head over the limit with 431, a chunk
-   without a size with 400. Tornado closes without a word.
+1. An answer that its client does not take is given up after STALL seconds without a byte. It is given up at
+   once if all such answers, and all requests that are not whole or not answered, are together over
+   UNREAD_BYTES: then the client with the most bytes loses the connection on which the last byte went longest
+   ago, and nothing is read meanwhile.
+2. A request that cannot be read is answered before the connection is closed: a head over the limit with 431,
+   a chunk without a size with 400. Tornado closes without an answer.
 3. A connection whose client is still sending is closed in two steps: our side first; the socket when the
-   client has ended too, or after LINGER seconds. Else the kernel answers what still comes with a reset, which
-   may overtake the answer.
-4. A request's target is read as it is meant (targets.py).
+   client has ended too, or after LINGER seconds. Else the kernel would answer what still comes with a reset,
+   which may overtake our answer.
+4. A request's target is put into one form (targets.py).
 5. A request that has ended is freed at once: the error that ended it must not refer back to it. The garbage
-   collector looks for such cycles once an hour (process.py), and until then clients that begin requests, and
-   go, would fill the memory.
+   collector looks for such cycles once an hour (process.py); until then clients that begin requests and go
+   would fill the memory.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from .visitor import client_of
 STALL = 30.0  # seconds without taking a byte until an answer is given up
 TICK = 1.0  # seconds between two checks for answers that are not taken
 UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, and of requests, all together
-KEPT_BYTES = 1 << 20  # of a request at the most: what is over is dropped
-PART_BYTES = 16_384  # that a request costs until it is whole, besides its own, which are there twice
-CHUNKS = 64  # of a body take as long as a request
-LINGER = 2.0  # seconds that a client may go on sending to a connection that we have ended
-LINGER_BYTES = 1 << 20  # of what it sends are read and dropped meanwhile
+KEPT_BYTES = 1 << 20  # of a request that are kept at the most; the rest is dropped
+PART_BYTES = 16_384  # that an unfinished request takes, besides its own bytes, which are there twice
+CHUNKS = 64  # chunks of a body take as long to read as a request
+LINGER = 2.0  # seconds for which a client may go on sending after we have ended the connection
+LINGER_BYTES = 1 << 20  # that are read and dropped meanwhile at the most
 
 UNREAD = Counter("flychat_answers_unread", "Answers given up because their clients did not take them")
 UNENDED = Counter("flychat_requests_unended", "Requests given up because too many were not whole")
 
 Reading: TypeAlias = Callable[[bytes, int | None], Awaitable[bytes]]
 
-_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: what the kernel still has is dropped
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with 0 s: the kernel drops what it has, and sends a reset
 
 
 class Connection(IOStream):
@@ -62,11 +62,11 @@ class Connection(IOStream):
         self.address = address
         self.client = client_of(address[0]) if address else "unknown"
         self.unsent = 0  # bytes of answers
-        self.received = 0  # bytes of the request that is read, or answered
-        self.counted = 0  # of both, what the listener knows of
-        self.took = 0.0  # when it last took bytes, or sent some while none waited for it
-        self.turn = turn  # of the request that is read
-        self.has_turn = False  # the next request may begin
+        self.received = 0  # bytes of the request under way
+        self.counted = 0  # bytes that the listener counts for this connection
+        self.took = 0.0  # when the client last took bytes, or sent some while none waited for it
+        self.turn = turn  # what the request under way has waited for
+        self.has_turn = False  # whether the next request may begin
         self._listener = listener
         self._answered = self._reads_head = self._reset = self._whole = False
         self._requests = 0  # with the one that is read
@@ -86,7 +86,7 @@ class Connection(IOStream):
 
     async def _in_turn(self, read: Reading, end: bytes, max_bytes: int | None) -> bytes:
         await self._listener.turn(self)
-        self._check_closed()  # what was sent along is not done for who has gone meanwhile
+        self._check_closed()  # a request that was sent along is not served for a client that has gone
         return await read(end, max_bytes)
 
     def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
@@ -107,7 +107,7 @@ class Connection(IOStream):
         return read
 
     def look_away(self) -> None:
-        """Is not told any longer that there is something to be read."""
+        """Watches the socket no more, until `look_again`."""
         if self._state is not None and not self.closed():
             self.io_loop.update_handler(self.fileno(), 0)
 
@@ -129,7 +129,7 @@ class Connection(IOStream):
 
     @property
     def waits(self) -> int:
-        """Bytes that the connection costs now."""
+        """The bytes of memory that the connection takes now, about."""
         kept = min(self.received, KEPT_BYTES)
         return self.unsent + (kept if self._whole or not kept else 2 * kept + PART_BYTES)
 
@@ -161,7 +161,7 @@ class Connection(IOStream):
         self.error = None  # it leads back to us
 
     def reset(self) -> None:
-        """Closes without regard for what was sent."""
+        """Closes with a TCP reset: what was sent and not taken is lost."""
         self._reset = True
         self.close()
 
@@ -193,14 +193,14 @@ class Listener(HTTPServer):
         self._lingering: dict[socket.socket, tuple[asyncio.TimerHandle, list[int]]] = {}
 
     def diverts(self, connection: Connection) -> bool:
-        """Whether the request that comes next is not for Tornado. Not asked for a connection's first one."""
+        """Whether the next request is not for Tornado. Not called for the first request of a connection."""
         return False
 
     async def turn(self, connection: Connection) -> None:
-        """Waits until a request may begin that is here already."""
+        """Waits until a request that has been read already may begin."""
 
     def account(self, connection: Connection) -> None:
-        """Takes note of how much waits there now."""
+        """Counts how much waits on the connection now."""
         waits = connection.waits
         if not waits:
             self._unread.pop(connection, None)
@@ -214,7 +214,7 @@ class Listener(HTTPServer):
         connection.counted = waits
 
     def _give_up_stalled(self) -> None:
-        """Once a TICK, as long as there is something unread."""
+        """Gives up stalled answers. Called every TICK seconds while anything waits."""
         for connection in list(self._unread):
             if connection.unsent and time.monotonic() - connection.took > STALL:
                 self._give_up(connection)
