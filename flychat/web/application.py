@@ -33,7 +33,7 @@ TRIES_PER_MINUTE = 5  # of passwords, for each address
 MISSIGNED = "a proxy's signature (Grip-Sig) does not fit the verify-key of --grip-url"
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 
-SEARCHED_BYTES = 1  # that an id counts for where the store is searched: it is not sent, and not decoded
+SEARCHED_BYTES = 1  # for which an id counts that the store searches: its message is not sent, or decoded
 
 FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
 
@@ -61,10 +61,10 @@ class BaseApplication(Application):
         base_path: str = "",
         signals: RateLimit | None = None,
     ) -> None:
-        """`way` says of headers how a request came; `keeper` keeps what `access` knows up to date.
+        """`way` says from its headers how a request came; `keeper` keeps what `access` knows up to date.
 
-        `public_url` is where the GRIP proxy is, if that is known; `recovery` reads what it asks for.
-        `signals` is their limit, None if there are none.
+        `public_url` is the address of the GRIP proxy, if known; `recovery` reads its `Grip-Last`. `signals`
+        is the rate limit of signals; None: there are no signals.
         """
         self.chat = chat
         self.way = way
@@ -93,11 +93,11 @@ class BaseApplication(Application):
         super().__init__(**self.routes())
 
     def routes(self) -> dict[str, Any]:
-        """The handlers, as Tornado wants to be told of them."""
+        """The arguments of Tornado's Application: its routes to handlers."""
         raise NotImplementedError
 
     def warn_bypassed(self, headers: Mapping[str, str]) -> str | None:
-        """A request is not known to have come through the proxy; says what is wrong, if a proxy signed it."""
+        """Warns of a request that came around the proxy. Returns what is wrong if a proxy signed it."""
         if "Grip-Sig" in headers:
             self._missigned.tell("nothing is live: %s", MISSIGNED)
             return MISSIGNED
@@ -105,7 +105,7 @@ class BaseApplication(Application):
         return None
 
     def failed(self, method: str | None, path: str | None, problem: Problem) -> str | None:
-        """An answer is our fault: counted, and logged with the id that is returned, each 500 and some 503."""
+        """Counts an answer that is our fault; logs each 500, and some 503, with the id that it returns."""
         status, code, id = problem.status, problem.code, secrets.token_hex(8)
         FAILURES.labels(code).inc()
         seldom = Seldom(logger) if status == 500 else self._failed.setdefault(code, Seldom(logger))
@@ -126,34 +126,34 @@ class BaseApplication(Application):
         return address_of(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
 
     def charge(self, address: str, size: int) -> None:
-        """Counts so many bytes, which the store has to read for a client."""
+        """Charges a client for so many bytes that the store has to read for it."""
         self.rate_limit.charge(address, time.monotonic(), cost_of(size))
 
     def charge_search(self, address: str, ids: int) -> None:
-        """Counts so many ids, among which the store has to search for a client's message."""
+        """Charges a client for so many ids that the store has to search for its message."""
         self.charge(address, ids * SEARCHED_BYTES)
 
     async def fresh(self, age: float = FRESH_SECONDS) -> None:
-        """Returns when what is known of revocations is not older than that. Raises Unavailable."""
+        """Returns when what is known of revocations is at most `age` seconds old. Raises Unavailable."""
         if self._keeper is not None:
             await self._keeper.fresh(age)
 
     async def learn(self) -> None:
-        """Asks for keys that are not known."""
+        """Fetches the issuer's keys again, as a token names one that is not known."""
         if self._keeper is not None:
             await self._keeper.learn()
 
     async def revoke(self, user: str, room: str) -> int:
-        """Revokes what somebody may in a room, or in all (""); gives the moment.
+        """Revokes all rights of a user in a room, or in all (""); returns when, in seconds since the epoch.
 
-        Raises TooLarge, Unavailable.
+        Raises TooLarge, Unavailable, NotFound.
         """
         if self._keeper is None:
             raise NotFound("no tokens are taken here")
         return await self._keeper.revoke(user, room)
 
     def begin(self, request: object) -> None:
-        """A request is under way, from now until its `end`."""
+        """A request is under way from now on, until `end` is called."""
         self._busy.add(request)
         self.idle.clear()
 
