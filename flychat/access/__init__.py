@@ -3,12 +3,12 @@
 *A right decides whether a plan is given, never what is in it.* So plans stay shared among all who are given
 them, and the log knows nothing of rights:
 
-    visitor      who asks, perhaps with a Token; asked about once, before anything is read (gate.py)
-    rights       r read, w write, m moderate: what the rules give everybody, and besides what a token says
-    pass         what a hold in a room that not everybody may read carries: who it is for, and until when
+    visitor      who asks, perhaps with a Token; checked once, before anything is read (gate.py)
+    rights       r read, w write, m moderate: those that the rules give everybody, and those of the token
+    pass         what a hold in a private room carries: who it is for, and when it was issued and expires
 
-A GRIP proxy tells of a hold nothing but its channels and their positions. So a pass is one more channel, with
-a position that never changes: every recovery then brings it back, and is a check of the right.
+A GRIP proxy tells about a hold nothing but its channels and their positions. So a pass is one more channel,
+with a position that never changes: every recovery brings it back, and so checks the right again.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ..fields import CONTROL, room_name
 from ..sse import read_position
 
 READ, WRITE, MODERATE = "r", "w", "m"
-SECRET, JWKS, HEADER = "secret", "jwks", "header"  # what vouches for a token
-UNSURE = "unsure"  # why a hold must not go on, where nobody can say whether it has a right: it may come back
+SECRET, JWKS, HEADER = "secret", "jwks", "header"  # the kinds of tokens, by who vouches for them
+UNSURE = "unsure"  # why a hold ends if revocations cannot be read for too long: its client may come back
 LEEWAY = 60  # seconds that an `iat` may lie ahead: clocks differ
 LIFE = 400 * 86_400  # seconds for which a token is believed; a browser keeps a cookie for as long
 ID_CHARACTERS = 16  # of the 43 of a hash: 96 bits
@@ -40,11 +40,11 @@ _PASS = re.compile(r"([0-9]{1,12})-([0-9]{1,12})(?:-([0-9a-f]{8}))?(?:-([0-9a-f]
 
 
 class BadToken(FlychatError):
-    """The token is not to be believed."""
+    """The token is not valid."""
 
 
 class KeyMissing(BadToken):
-    """The key with which it is signed is not known, and may be learned."""
+    """The token's key is not known yet: it may be in the issuer's set when that is fetched again."""
 
 
 def read_rights(letters: str, known: str = READ + WRITE + MODERATE) -> Rights:
@@ -56,7 +56,7 @@ def read_rights(letters: str, known: str = READ + WRITE + MODERATE) -> Rights:
 
 
 def read_pattern(text: str) -> str:
-    """A pattern: the name of a room, or the beginning of names and a `*`. Raises Invalid."""
+    """A pattern: the name of a room, or the beginning of names and a `*`. Raises Invalid, NotFound."""
     if not text.endswith("*"):
         return room_name(text)
     beginning = unicodedata.normalize("NFC", text[:256])
@@ -78,13 +78,13 @@ def covers(pattern: str, room: str) -> bool:
 
 
 def vagueness(pattern: str) -> tuple[int, bool]:
-    """Orders patterns: the longest first, and a name before a beginning of the same length."""
+    """A key to sort patterns by: the longest first, and a name before a beginning of the same length."""
     return -len(pattern.removesuffix("*")), pattern.endswith("*")
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Rights by patterns: for a room the longest that fits decides; where none fits, there are none."""
+    """Rights by patterns: the longest pattern that fits a room decides; if none fits, there are no rights."""
 
     rules: tuple[tuple[str, Rights], ...] = ()  # longest pattern first
 
@@ -104,19 +104,19 @@ class Rules:
         return all(right in rights for _, rights in self.rules) and "*" in dict(self.rules)
 
 
-EVERYBODY = Rules((("*", frozenset((READ, WRITE))),))  # what everybody may where nothing else is said
+EVERYBODY = Rules((("*", frozenset((READ, WRITE))),))  # the rights of everybody, unless options say others
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What somebody trusted says of a visitor, from `issued` until before `expires` (whole seconds)."""
+    """What a trusted issuer says of a visitor. Times are in whole seconds since the epoch."""
 
-    sub: str  # who it is, for the one that issued it
+    sub: str  # the user's id at the issuer
     name: str | None  # under which they write; None: under any
     rooms: Rules
     issued: int
-    expires: int
-    kind: str  # of the one that vouches for it
+    expires: int  # it is valid until just before this
+    kind: str  # SECRET, JWKS or HEADER
     key: str = ""  # the id of the key in --secret with which it is signed
     password: str = ""  # the id of the password for which it was given
 
@@ -125,24 +125,24 @@ class Token:
         return bool(self.password)
 
     def pass_(self) -> Pass:
-        """What a hold of its bearer carries."""
+        """The pass that a hold of its bearer carries."""
         return Pass(pass_id(self.kind, self.sub), self.issued, self.expires, self.key, self.password)
 
 
 def pass_id(kind: str, sub: str) -> str:
-    """Whom a pass is for: no name, since a proxy's log has it."""
+    """The id of a user's passes: a hash, since proxies log it."""
     digest = hashlib.sha256(f"{kind}\0{sub}".encode()).digest()
     return base64.urlsafe_b64encode(digest).decode()[:ID_CHARACTERS]
 
 
 def passes_of(sub: str) -> list[str]:
-    """The ids of all passes that somebody may have."""
+    """The ids of all passes that a user may have."""
     return [pass_id(kind, sub) for kind in (SECRET, JWKS)]
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The right that a hold carries: whose, and what it depends on. Not the token, which is a secret."""
+    """The right that a hold carries: whose it is, and what it depends on. Not the token, which is secret."""
 
     id: str
     issued: int
@@ -156,7 +156,7 @@ class Pass:
 
     @property
     def position(self) -> str:
-        """All but the id, as the prev-id of its channel: IAT-EXP, and the ids of key and password if any."""
+        """The prev-id of its channel: ISSUED-EXPIRES, then the ids of its key and its password, if any."""
         parts = [str(self.issued), str(self.expires), self.key, self.password]
         return "-".join(part for part in parts if part)
 

@@ -1,13 +1,12 @@
 """The one question: may this visitor do this in this room? No I/O.
 
-It is asked by page, JSON, stream, HEAD, POST and shortcut before anything is read; and of a hold that is
-there already, at every recovery, by `ended`. Where nothing of it is configured, everybody may read and write.
+Page, JSON, stream, HEAD, POST and shortcut ask it before anything is read (`may`). For a hold it is asked
+again at every recovery (`ended`). Without any options of access, everybody may read and write.
 
-What ends the right of a hold: its token expires, is revoked, or is no longer vouched for, because its key has
-left --secret, or the password for which it was given has left the options. A key that is not known here may
-also be a new one, added since --secret was read here. That is believed only of a token that was issued after
-that reading, by more than an `iat` may lie ahead: otherwise somebody who had a key before it was taken out
-could still make tokens with it.
+The right of a hold ends when its token expires, is revoked, or is no longer vouched for: because its key was
+taken out of --secret, or its password out of the options. A key that is not known here may also be a new one,
+added after --secret was read here. That is believed only if the token was issued after that reading, by more
+than LEEWAY: otherwise somebody who had a key before it was taken out could still make tokens with it.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from . import EVERYBODY, HEADER, LEEWAY, READ, UNSURE, BadToken, Pass, Rules, To
 from .passwords import Passwords
 from .revocations import Revocations
 
-if TYPE_CHECKING:  # what they import takes its time, and is not needed where no tokens are taken
+if TYPE_CHECKING:  # their imports take long, and are not needed without tokens
     from .tokens import Secret, Tokens
 
 _SESSION = re.compile(r"flychat\s*=")  # the cookie of a session, under each of its names
 
 
 class Bearer(Protocol):
-    """A visitor, as far as rights go."""
+    """The part of a Visitor that rights depend on."""
 
     @property
     def token(self) -> Token | None: ...
@@ -50,13 +49,13 @@ class Access:
         self.passwords = passwords or Passwords()
         self.user_header = user_header.lower()
         self.revocations = Revocations()
-        self.doubtful = False  # for too long it could not be read what is revoked
+        self.doubtful = False  # whether revocations could not be read for too long
         self.all_public = rules.everywhere(READ)  # no room is private
         self._ruled = rules != EVERYBODY or bool(user_header)
 
     @property
     def on(self) -> bool:
-        """Whether anything of it is configured."""
+        """Whether any option of access is set."""
         return self._ruled or self.tokens is not None
 
     def may(self, visitor: Bearer, room: str, right: str) -> bool:
@@ -81,9 +80,9 @@ class Access:
         return READ in self.rules.of(room)
 
     def public(self, room: str, right: str, headers: Mapping[str, str]) -> bool:
-        """Whether everybody has the right, and nothing in the request can say who asks.
+        """Whether everybody has the right, and the request has nothing that could say who asks. In doubt: no.
 
-        The headers are by their names in small letters. In doubt: no.
+        The headers are by their names in small letters.
         """
         return not self.on or (
             right in self.rules.of(room)
@@ -93,7 +92,7 @@ class Access:
         )
 
     def pass_of(self, visitor: Bearer, room: str) -> Pass | None:
-        """What the visitor's hold in the room is to carry; None where none is needed."""
+        """The pass that the visitor's hold in the room is to carry; None if the room is public."""
         token = visitor.token
         return None if self.is_public(room) or token is None else token.pass_()
 
@@ -129,8 +128,8 @@ class Access:
         return key_is_good and self._opens(pass_.password, room)
 
     def _opens(self, password: str, room: str) -> bool:
-        """Whether a password, by its id, is one of the room's: it may have another one than its neighbours.
+        """Whether a password, by its id, is one of the room's: a longer pattern may give it another one.
 
-        What was not given for a password is good everywhere.
+        A token that was not given for a password has "" here, and opens every room.
         """
         return not password or any(password == each.id for each in self.passwords.of(room))
