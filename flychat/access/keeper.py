@@ -1,18 +1,18 @@
-"""What changes while the server runs: what is revoked, and which keys are believed.
+"""What changes while the server runs: what is revoked, and which keys are valid.
 
-A revocation is written by one process, and ends the holds of its pass in three ways, of which any is enough:
+A revocation is written by one process. It ends the holds of its pass in three ways, each of which is enough:
 
-- the process that writes it has the pass judged again at once, wherever its holds are, and once more for
-  those that another process gives meanwhile, to a client that asks it;
-- every process reads what is revoked each READ_SECONDS, and has judged again what it learns;
-- a proxy's recovery is answered from a reading that began after it had come; so the next recovery of a hold
-  is its end, in whichever process it arrives, whatever was lost.
+- The process that writes it has the pass checked again at once, wherever its holds are. It does so once more
+  after AGAIN_SECONDS, for holds that another process has given meanwhile.
+- Every process reads what is revoked every READ_SECONDS, and has passes that are new in it checked again.
+- A proxy's recovery is answered from a reading that began after the recovery came. So the next recovery of a
+  hold ends it, in whichever process it arrives, and whatever was lost.
 
 A client's own request for a private room is answered from a copy that is not older than FRESH_SECONDS.
 Readings are shared by all who ask, and begin PACE_SECONDS apart: a storm of recoveries costs ten a second.
 
-Where the store belongs to this process alone, the copy is always new. Where it is shared, and cannot be read
-for DOUBT_SECONDS, the streams held here are cut: nobody can say whether they have a right.
+If the store belongs to this process alone, the copy is always new. If it is shared, and cannot be read for
+DOUBT_SECONDS, the streams held here are cut, because nobody can say whether they have a right.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 READ_SECONDS = 5.0
 FRESH_SECONDS = 1.0
 PACE_SECONDS = 0.1
-AGAIN_SECONDS = 2.0  # a copy is as old as FRESH_SECONDS when it is asked for, and is used a little later
+AGAIN_SECONDS = 2.0  # after FRESH_SECONDS, and the time to use a copy, no process knows less
 DOUBT_SECONDS = 20.0  # with the time that it takes to notice: less than the 32 s that are promised
 
 logger = logging.getLogger(__name__)
 
 
 class Holds(Protocol):
-    """The hub, as far as rights go."""
+    """The part of a Hub that ends holds."""
 
     def recheck(self, id: str | None) -> None: ...
 
@@ -70,15 +70,15 @@ class Keeper:
         self._shared = engine.shared
         self._holds_here = holds_here
         self._hub: Holds | None = None
-        self._read_at = -math.inf  # when the reading began of which we have the copy (loop time)
-        self._ahead = 0.0  # of the loop's clock, the wall clock then
-        self._began = -math.inf  # when one was begun last, whatever became of it
+        self._read_at = -math.inf  # when the reading began that our copy is from (loop time)
+        self._ahead = 0.0  # by how much the wall clock was ahead of the loop's clock then
+        self._began = -math.inf  # when the last reading began, even if it failed
         self._reading: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._unread = Seldom(logger)
 
     def start(self, hub: Holds) -> None:
-        """From now on, what is learned ends holds."""
+        """Begins to read, and to have passes checked by the hub."""
         self._hub = hub
         if self.access.tokens is not None:
             self._tasks.append(asyncio.create_task(self._keep()))
@@ -93,7 +93,7 @@ class Keeper:
             self.key_set.close()
 
     async def fresh(self, age: float = FRESH_SECONDS) -> None:
-        """Returns when the copy of what is revoked is at most so old; 0 is from now. Raises Unavailable."""
+        """Returns when the copy of what is revoked is at most `age` seconds old. Raises Unavailable."""
         if self.access.tokens is None:
             return
         asked = asyncio.get_running_loop().time()
@@ -103,7 +103,7 @@ class Keeper:
             await self._read()
 
     async def revoke(self, sub: str, room: str) -> int:
-        """Revokes all passes of somebody for a room, or for all (""); gives the moment.
+        """Revokes all passes of a user for a room, or for all (""); returns when, in seconds since the epoch.
 
         Raises TooLarge, Unavailable.
         """
@@ -119,12 +119,12 @@ class Keeper:
         return moment
 
     async def learn(self) -> None:
-        """A token's key is not known: asks its issuer, unless that was done just now."""
+        """Fetches the issuer's keys, as one is not known; unless that was done just now."""
         if self.key_set is not None:
             await self.key_set.learn()
 
     def reload(self) -> None:
-        """Reads the keys of --secret again; where that fails, those that are known stay."""
+        """Reads the keys of --secret again; if that fails, the old ones stay."""
         old = self.access.secret
         try:
             take_secret(self.access, self._secret)
@@ -162,7 +162,7 @@ class Keeper:
         self._ahead = ahead
 
     def _learn(self, revocations: Revocations, began: float | None = None) -> None:
-        """Takes note of what is revoked, as it was when a reading began, or as it was written just now."""
+        """Takes in what is revoked, by a reading that `began` then, or by a revocation of our own (None)."""
         new = revocations.beyond(self.access.revocations)
         known = self._read_at > -math.inf
         self.access.revocations = self.access.revocations.joined(revocations)
@@ -177,7 +177,7 @@ class Keeper:
             self._hub.recheck(id)
 
     async def _keep(self) -> None:
-        """Reads now and then what others may have revoked."""
+        """Reads every READ_SECONDS what others may have revoked."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         while True:
@@ -193,8 +193,8 @@ class Keeper:
 
 
 def take_secret(access: Access, file: str) -> None:
-    """Reads the keys of the file, from now on the ones that are believed. Raises Misconfigured."""
-    from .secret_file import read_secret  # with what it imports, which is not needed without it
+    """Reads the keys of the file, which replace those of before. Raises Misconfigured."""
+    from .secret_file import read_secret  # not needed without --secret, and its imports take long
 
     secret = read_secret(file)
     assert access.tokens is not None
