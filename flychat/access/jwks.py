@@ -1,9 +1,9 @@
-"""Tokens of others: their public keys (RFC 7517), which the issuer shows at an address, and may change.
+"""Tokens of another issuer: its public keys (RFC 7517), which it publishes at an address, and may change.
 
 Fetching them never blocks the loop; verifying needs the package `cryptography`. The set is fetched again
 every REFRESH_SECONDS, and when a token names a key that is not in it, but not more often than every
 RETRY_SECONDS: otherwise anybody could make this server ask the issuer without end. While fetching fails the
-old set is used, for a day at the most, also if the process was frozen meanwhile.
+old set is used, for KEPT_SECONDS (a day) at the most, which also holds after the process was frozen.
 
 Only the keys of ASYMMETRIC algorithms count: a secret key in a public set would be no secret.
 """
@@ -47,7 +47,7 @@ class KeySet:
         self._client = AsyncHTTPClient(force_instance=True, max_body_size=SET_BYTES)
 
     def verify(self, text: str) -> Signed:
-        """Raises BadToken; KeyMissing where `learn` may help."""
+        """What the token claims. Raises BadToken; KeyMissing if `learn` may help."""
         try:
             header = jwt.get_unverified_header(text)
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
@@ -83,7 +83,7 @@ class KeySet:
         return asyncio.get_running_loop().time() - self._fetched_at
 
     async def learn(self) -> None:
-        """Fetches the set, or waits for who does; not if that was tried just now. Never fails."""
+        """Fetches the set, or waits while it is fetched; not if that was tried just now. Never fails."""
         if self._fetching is None and self._is_due:
             self._tried_at = asyncio.get_running_loop().time()
             self._fetching = asyncio.create_task(self._fetch())
@@ -92,7 +92,7 @@ class KeySet:
             await asyncio.shield(self._fetching)
 
     async def keep(self) -> None:
-        """Fetches it now and then."""
+        """Fetches it every REFRESH_SECONDS, or RETRY_SECONDS after a failure; drops one that is too old."""
         while True:
             await self.learn()
             if self._age > KEPT_SECONDS:
@@ -120,7 +120,7 @@ class KeySet:
             )
 
     def _take(self, found: Any) -> None:
-        """Raises FlychatError unless it is a set that is empty, or has a key for us."""
+        """Takes the set over. Raises FlychatError if it is none, or if it has keys and none for us."""
         if found == self._seen:
             return
         keys = found.get("keys") if isinstance(found, dict) else None

@@ -1,13 +1,14 @@
 """Tokens, read and made: JSON Web Tokens (RFC 7519) with a few claims of our own. No I/O, no clock.
 
-Which algorithm is right is decided by the configuration, never by the token: what is signed with a key of
---secret is HS256, and a key of --jwks is RS256, ES256 or EdDSA, each tried with its own kind of keys only.
+The configuration decides which algorithm is right, never the token: with a key of --secret it is HS256, with
+one of --jwks RS256, ES256 or EdDSA, each tried with its own kind of keys only.
 
-The claims: `sub`, `iat`, `exp` are required; `name` is who its bearer writes as, `rooms` has rights by
-patterns; what else there is does not matter. Clocks differ: `iat` and `nbf` may lie a minute ahead; `exp` is
-exact. A token is believed for LIFE after its `iat`, whatever its `exp`: no revocation is needed for longer.
+The claims: `sub`, `iat`, `exp` are required; `name` is the name under which its bearer writes, `rooms` has
+rights by patterns; others are ignored, but for `nbf` and, in tokens of --secret, `pw` (the id of a room's
+password). Clocks differ, so `iat` and `nbf` may lie LEEWAY seconds ahead; `exp` is exact. A token is valid
+for LIFE after its `iat` at the most, whatever its `exp`, so that revocations need not be kept for longer.
 
-Verifying takes 0.1 ms and more, and a client comes back with the same token: what was verified is remembered.
+Verifying takes 0.1 ms or more, and clients come back with the same token, so verified tokens are remembered.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from . import LEEWAY, LIFE, SECRET, BadToken, KeyMissing, Rules, Token, read_pat
 
 ALGORITHM = "HS256"
 ASYMMETRIC = ("RS256", "ES256", "EdDSA")
-KEY_BYTES = 32  # a key of HS256 has at the least
-TOKEN_CHARACTERS = 4096  # a cookie has no more
-ROOMS = 100  # patterns of one token
-REMEMBERED = 10_000
-LAST_DATE = 10**11  # the year 5138
+KEY_BYTES = 32  # that a key of HS256 must have (RFC 7518, 3.2)
+TOKEN_CHARACTERS = 4096  # at the most, as a cookie has no more
+ROOMS = 100  # patterns in one token, at the most
+REMEMBERED = 10_000  # verified tokens
+LAST_DATE = 10**11  # seconds since the epoch: the year 5138
 
 # Claims are checked by `token_of`, with a clock that is handed in.
 SIGNATURE_ONLY: Options = {
@@ -116,23 +117,23 @@ def _without_end(line: bytes) -> bytes:
 
 
 def key_id(key: bytes) -> str:
-    """Names a key, and does not tell it."""
+    """A name for a key, from which the key cannot be found out."""
     return hashlib.sha256(b"flychat key\0" + key).hexdigest()[:8]
 
 
 class Tokens:
-    """Reads tokens, each once as long as it is remembered and good."""
+    """Reads tokens, and remembers those that were valid."""
 
     def __init__(self, verifiers: Sequence[Verifier]) -> None:
         self.verifiers = verifiers
         self._known: OrderedDict[bytes, Token] = OrderedDict()  # by a hash of the text
 
     def forget(self) -> None:
-        """Keys have changed."""
+        """Forgets all verified tokens, since keys have changed."""
         self._known.clear()
 
     def read(self, text: str, now: float) -> Token:
-        """The token of this text, if it is good now. Raises BadToken."""
+        """The token of this text, if it is valid at `now`. Raises BadToken."""
         if len(text) > TOKEN_CHARACTERS or not text.isascii():
             raise BadToken("it is too long, or not in ASCII")
         digest = hashlib.sha256(text.encode()).digest()
