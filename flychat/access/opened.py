@@ -1,4 +1,4 @@
-"""Opening what the options of access name."""
+"""From the options of access to the objects that decide: an Access and its Keeper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .passwords import Passwords
 
 
 def open_access(options: AccessOptions) -> Access:
-    """What answers the one question. Raises Misconfigured."""
+    """The Access that these options describe. Raises Misconfigured."""
     passwords = Passwords(options.passwords)
     access = Access(options.rules, passwords=passwords, user_header=options.user_header)
     if options.secret or options.jwks:
@@ -26,7 +26,7 @@ def open_access(options: AccessOptions) -> Access:
 
 
 def open_keeper(access: Access, options: AccessOptions, engine: Engine, *, holds_here: bool) -> Keeper:
-    """Who keeps that up to date, over this store. To be called in the loop."""
+    """The Keeper of this Access, over this store. To be called in the event loop."""
     keeper = Keeper(access, options.secret, engine, holds_here=holds_here)
     if options.jwks and access.tokens is not None:
         from .jwks import KeySet

@@ -1,4 +1,4 @@
-"""The options of access: read, checked, frozen. In a variable, rules stand apart by spaces."""
+"""The options of access: read, checked, frozen. In a variable, rules are separated by spaces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OURS = {"authorization", "cookie", "host", "origin", "x-forwarded-for", "x-forwa
 
 @dataclass(frozen=True, slots=True)
 class AccessOptions:
-    """Who may do what, and whose word is taken for it."""
+    """Who may do what, and whose tokens are accepted."""
 
     rules: Rules = EVERYBODY
     secret: str = ""  # the file's name

@@ -1,9 +1,9 @@
-"""Passwords of rooms: who knows one is given a token, as a guest. Kept as scrypt$N$r$p$SALT$HASH.
+"""Passwords of rooms: a visitor who knows one is given a token, as a guest. Kept as scrypt$N$r$p$SALT$HASH.
 
-A guest's token says for which password it was given, and is good as long as that is among the options: so to
-change it is to have everybody enter the new one. To hash one takes 60 ms and 16 MB, which is what makes
-guessing dear; it is done in a thread, two at a time, and each address has few tries. Where many wait for
-that, others are refused: else whoever has many addresses would have everybody wait for minutes.
+A guest's token says for which password it was given, and is valid as long as that is among the options: when
+the password is changed, everybody has to enter the new one. To hash one takes 60 ms and 16 MB, which makes
+guessing expensive. It is done in threads, AT_ONCE at a time, and each address has few tries. While WAITING of
+them wait, others are refused: else an attacker with many addresses would have everybody wait for minutes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from . import covers, read_pattern, vagueness
 
 COST, BLOCK, PARALLEL = 1 << 14, 8, 1
 SALT_BYTES, HASH_BYTES = 16, 32
-COSTS = range(1 << 14, (1 << 17) + 1)  # that are taken
-MEMORY = 256 << 20
+COSTS = range(1 << 14, (1 << 17) + 1)  # that an option may have, of the powers of two
+MEMORY = 256 << 20  # bytes that hashing may take
 AT_ONCE, WAITING = 2, 100  # tries at the most: the last one waits for some 4 s
 LONGEST = 256  # characters of a password
 FORM = "--password must be like staff-*=scrypt$..., as python -m flychat password prints it"
@@ -30,7 +30,7 @@ FORM = "--password must be like staff-*=scrypt$..., as python -m flychat passwor
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """One that opens the rooms of a pattern. `id` names it, and does not tell it."""
+    """The hash of a password that opens the rooms of a pattern. `id` is a name for it that is not secret."""
 
     pattern: str
     cost: int
@@ -63,7 +63,7 @@ class Password:
         return cls(pattern, *numbers, salts, hashes, hashlib.sha256(option.encode()).hexdigest()[:8])
 
     def fits(self, password: str) -> bool:
-        """Whether it is this one. Takes its time."""
+        """Whether it is this one. Takes 60 ms or more."""
         given = scrypt(password.encode(errors="replace"), self.salt, self.cost, self.block, self.parallel)
         return hmac.compare_digest(given, self.hash)
 
@@ -95,7 +95,7 @@ class Passwords:
         return [password for password in fitting if vagueness(password.pattern) == longest]
 
     async def find(self, room: str, given: str) -> Password | None:
-        """The password of the room that this is. Raises Overloaded."""
+        """Which of the room's passwords this is; None: none of them. Raises Overloaded."""
         if len(given) > LONGEST:
             return None
         if self._tries >= WAITING:

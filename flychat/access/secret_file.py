@@ -1,4 +1,4 @@
-"""The file of --secret, as it is now."""
+"""Reading the file of --secret."""
 
 from __future__ import annotations
 
