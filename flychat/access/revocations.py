@@ -1,7 +1,7 @@
-"""What is revoked, as a value: who, in which room or in all, and when. Pure.
+"""What is revoked, as a value: whose passes, in which room or in all, and when. Pure.
 
-A token that was issued at or before that moment (in whole seconds) is good for nothing there any more; one
-that is issued later is. A token is believed for LIFE, so after that a revocation has done its work.
+A token that was issued at or before that moment (in whole seconds) gives no right there any more; one issued
+later does. A token is valid for LIFE at the most, so after that a revocation is left out.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Revocations:
     moments: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def moment(self, id: str, room: str) -> int:
-        """When the pass was revoked for the room, the last time."""
+        """When the pass was last revoked for the room, in seconds since the epoch; NEVER: it was not."""
         return max(self.moments.get((id, ALL_ROOMS), NEVER), self.moments.get((id, room), NEVER))
 
     def with_these(self, ids: Iterable[str], room: str, now: int) -> Revocations:
-        """These passes are revoked as well, from now; what has done its work is left out.
+        """With these passes revoked at `now` as well, and without what is older than LIFE.
 
-        What was revoked later than now, by somebody whose clock is ahead, stays so.
+        A revocation later than now, by a process whose clock is ahead, stays.
         """
         ids = list(ids)
         kept = {
@@ -43,17 +43,17 @@ class Revocations:
         return Revocations({(id, room): now for id in ids} | kept)
 
     def joined(self, other: Revocations) -> Revocations:
-        """What is revoked here or there: a reading may be older than what was written meanwhile."""
+        """What is revoked in either: a reading may be older than what was written meanwhile."""
         both = {key: max(at, other.moments.get(key, NEVER)) for key, at in self.moments.items()}
         return Revocations({**other.moments, **both})
 
     def beyond(self, older: Revocations) -> set[str]:
-        """The passes that were revoked since."""
+        """The ids of the passes that were revoked since `older`."""
         return {id for (id, room), at in self.moments.items() if at > older.moments.get((id, room), NEVER)}
 
     @classmethod
     def read(cls, text: str) -> Revocations:
-        """As it was stored, perhaps by a later version. Raises ValueError where that cannot be understood."""
+        """From its stored text, perhaps of a later version. Raises ValueError if that is not understood."""
         state: dict[str, Any] = json.loads(text)
         if not isinstance(state, dict) or state.get("v") != VERSION:
             raise ValueError("the revocations are of a version that is not known here")

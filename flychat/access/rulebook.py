@@ -2,9 +2,9 @@
 
     /rules    [commit 1: state][commit 2: state][commit 3: state]    the last one counts
 
-Each entry is one message whose text is the whole state, put at the end of the log on condition, as any commit
-is: two who revoke at once cannot overwrite each other, and the one that loses reads again. What became of a
-put that was not answered is found out by putting the same entry again, at the same place.
+Each entry is one message whose text is the whole state. It is put at the end of the log on the condition that
+its place is free, as any commit is: of two processes that revoke at once, one wins, and the other reads
+again. A put without an answer is repeated at the same place, which tells whether it had been stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .revocations import ALL_ROOMS, Revocations
 
 RULES = "/rules"  # no room: a name is without a slash
 AUTHOR = "flychat"
-ROOMS_BYTES = COMMIT_BYTES // 2  # up to which single rooms have: who moderates one leaves the rest to others
+ROOMS_BYTES = COMMIT_BYTES // 2  # for revocations in single rooms: no room's moderator can use up all space
 PATIENCE = 5.0  # seconds for which what fails is tried again
 PAUSE = 0.2
 
@@ -41,9 +41,9 @@ class Rulebook:
         return (await self._newest())[0]
 
     async def revoke(self, ids: Collection[str], room: str) -> tuple[Revocations, int]:
-        """Revokes these passes for a room, or for all; says what is revoked now, and the moment.
+        """Revokes these passes for a room, or for all; returns what is revoked now, and the time of this.
 
-        Raises TooLarge, Unavailable: then it may be done, and may be tried again.
+        Raises TooLarge, or Unavailable: then it may be done, and can be tried again.
         """
         while True:
             revocations, last = await self._newest()
@@ -69,7 +69,7 @@ class Rulebook:
             raise Unavailable("the revocations in the store are not understood") from error
 
     async def _put(self, commit: Commit) -> bool:
-        """Whether it is stored now; False: its place is another one's."""
+        """Puts the commit; False: another one is at its place."""
         try:
             await _patiently(lambda: self._engine.put(commit))
         except Taken:  # by somebody else, or by an earlier try of our own
@@ -84,7 +84,7 @@ class Rulebook:
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Tries again what failed, or may have. Raises Unavailable when that takes too long."""
+    """What the call returns; while it fails it is tried again for PATIENCE. Raises Unavailable after that."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
     while True:
         try:
