@@ -1,18 +1,18 @@
-"""When a draft is shown: its provisional event, before it is stored, and the retraction if it never is.
+"""When a draft is shown: its provisional event before it is stored, and its retraction if it never is.
 
-`show` begins, and gives what is to be told, once, how it ended. What was not stored is retracted; but not
-after a Conflict: the provisional id then stands for a message that is stored.
+`show` returns a function, which is to be called once, with how storing ended. A draft that was not stored is
+retracted; but not after a Conflict, because its provisional id then stands for a message that is stored.
 
 Standalone shows every draft at once: the provisional event and the official one usually leave in one send.
 For a GRIP proxy every event is an item to encode, to post and to pass on, and most stores have answered
-before the first of the two has arrived. So in GRIP mode a store has PATIENCE:
+before the first of the two has arrived. So in GRIP mode:
 
-- A draft is shown when it has not been stored for PATIENCE. If it is stored sooner, its official event is all
-  there is. So it is first seen no later than with the store's answer, and no later than PATIENCE after it
+- A draft is shown if it has not been stored within PATIENCE. If it is stored sooner, only its official event
+  is sent. So it is first seen no later than with the store's answer, and no later than PATIENCE after it
   would have been seen in standalone mode.
-- A store that lost the patience is given none for the next draft, until it answers within PATIENCE again.
-  So behind a store that is always slower, all is seen as early as in standalone mode.
-- What was not shown is not retracted, and a draft whose end is known is not shown.
+- After a store was too slow, the next drafts are shown at once, until it answers within PATIENCE again. So
+  with a store that is always slower, all is seen as early as in standalone mode.
+- A draft that was not shown is not retracted, and one whose outcome is known is not shown.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Showing(Protocol):
     """How a mode shows drafts."""
 
     def show(self, draft: Draft) -> Ended:
-        """The store was given the draft just now. Call what is returned when it is there, or with why not."""
+        """The store was just given the draft. Call the result when it is stored, or with why it is not."""
 
 
 class AtOnce:
-    """Every draft is shown in the turn in which the store is given it, so before the store answers."""
+    """Shows every draft in the turn of the loop in which the store is given it: before the store answers."""
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
@@ -64,17 +64,17 @@ class _Waiting:
 
 
 class Patient:
-    """A draft is shown when the store has not answered for PATIENCE, or at once if it did not the last time.
+    """Shows a draft when the store has not answered within PATIENCE; at once if it did not the last time.
 
-    One timer for all drafts: they lose the patience in the order in which they came.
+    There is one timer for all drafts, since they become due in the order in which they came.
     """
 
     def __init__(self, publish: Publish) -> None:
         self._publish = publish
         self._loop = asyncio.get_running_loop()
-        self._slow = False  # the store, the last time
-        self._waiting: dict[_Waiting, None] = {}  # in their order
-        self._timed = False
+        self._slow = False  # whether the store was, the last time
+        self._waiting: dict[_Waiting, None] = {}  # in the order in which they came
+        self._timed = False  # whether the timer runs
 
     def show(self, draft: Draft) -> Ended:
         waiting = _Waiting(draft, self._loop.time() + PATIENCE, shown=False)
@@ -93,13 +93,13 @@ class Patient:
             self._publish(provisional(waiting.draft, retracted=True))
 
     def _wake_at(self, when: float) -> None:
-        # What is told in the turn in which the time ends is heard in the next one: by then the official event
-        # is published, and would be followed by its provisional one.
+        # One turn later than due: an answer of the store that came in this turn is handled in the next one,
+        # and the provisional event would be published after the official one.
         self._timed = True
         self._loop.call_at(when, self._loop.call_soon, self._lose_patience)
 
     def _lose_patience(self) -> None:
-        """Shows those that have waited for long enough."""
+        """Shows the drafts that are due."""
         now = self._loop.time()
         for waiting in list(self._waiting):
             if waiting.due > now:
