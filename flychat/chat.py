@@ -1,4 +1,4 @@
-"""The chat: a message is posted, a room is streamed, its history is shown. How, the other modules say."""
+"""The chat: posts a message, streams a room, shows its history. It only connects log, hub and showing."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def _pass_on(outcome: Outcome, stored: asyncio.Future[Message]) -> None:
 
 
 class Chat:
-    """Every room, over one log and one hub; `showing` says when a draft is shown.
+    """All rooms, over one log and one hub; `showing` decides when a draft is shown.
 
-    `upkeep` takes out of the log again what is to be gone.
+    `upkeep` removes, clears and erases.
     """
 
     def __init__(
@@ -60,16 +60,16 @@ class Chat:
         """Stores the draft, and shows it to everybody until it is stored; takes it back if that fails.
 
         A draft that is in the log already is answered from there, and neither shown nor stored again;
-        `searched` is told how many ids the store was searched for it. If this is cancelled before the store
-        was given the draft, it never is. `outcome` is told the message, or that there is none, also then.
-        Returns, or raises, when what it published is passed on to those who hold streams.
+        `searched` is called with the number of ids that the store is searched for it. If this is cancelled
+        before the store was given the draft, it never is. `outcome` is called with the message or None, even
+        if this is cancelled. Returns, or raises, when all it published has reached whoever holds streams.
         Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Unstorable.
         """
         known = await self._log.recall(draft, searched)
         if isinstance(known, Message):
             if outcome is not None:
                 outcome(known)
-            await self._hub.passed_on()  # an answer that did not wait to the end may have left it behind
+            await self._hub.passed_on()  # an earlier answer may have gone out before it was published
             return known
         stored = self.submit(known, searched, outcome and partial(_pass_on, outcome))
         try:
@@ -83,9 +83,9 @@ class Chat:
     async def remove(
         self, draft: Draft, check: Callable[[Message], None], outcome: Outcome | None = None
     ) -> Message:
-        """Takes back what the draft removes; returns the message that says so. The store then has none of it.
+        """Removes the messages that the draft names, also from the store; returns the entry that says so.
 
-        `check` is given each of them, and may raise. Nothing is shown before it is stored.
+        `check` is called with each of them, and may raise. Nothing is shown before it is stored.
         Raises NotFound, Conflict, TooOld, Unavailable (it may be done in part: ask for the same again).
         """
         try:
@@ -149,9 +149,9 @@ class Chat:
         self._log.withdraw(draft)
 
     async def signal(self, signal: Signal) -> None:
-        """Tells it to those who listen now; that somebody is here, with the others who are.
+        """Sends the signal to all streams that are open now; `here` is gathered first (presence.py).
 
-        Nothing is stored. Returns when it is passed on. Raises Overloaded, before messages would be refused.
+        Nothing is stored. Returns when it is passed on. Raises Overloaded long before messages are refused.
         """
         if self._hub.pressed():
             raise Overloaded
