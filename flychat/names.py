@@ -1,7 +1,7 @@
-"""How the name of a sender is shown: no two look the same because of what nobody sees in them.
+"""How the name of a sender is shown: so that no two names look the same because of invisible characters.
 
-The page shows live names by the same rules, in static/names.js; tests/contract/names.json is what both must
-make of a name, and a test asks both for every character.
+The page shows live names by the same rules (static/names.js). tests/contract/names.json has what both must
+make of a name, and a test compares both for every character.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import re
 from functools import lru_cache
 from unicodedata import category, normalize
 
-# What nobody sees, in the syntax that Python and JavaScript (without lookbehind) share. The group is what
-# stays: joiners between emoji, and in the scripts from Arabic to Sinhala, that need them; variation selectors
-# behind emoji, and in keycaps; the three flags that are made of tags. A single space is seen, not at an end.
+# Invisible characters, in the syntax that Python and JavaScript (without lookbehind) share. The group matches
+# what stays as it is: joiners between emoji, and in the scripts from Arabic to Sinhala, which need them;
+# variation selectors behind emoji, and in keycaps; the three flags that are made of tags. A single space is
+# visible, except at the beginning or the end.
 _EMOJI, _JOINING = "[\u2190-\u27ff\u2900-\u2bff\U0001f000-\U0001faff]", "[\u0600-\u0dff]"
 _ENGLAND, _SCOTLAND, _WALES = (
     "".join(chr(0xE0000 + ord(letter)) for letter in code) for code in ("gbeng", "gbsct", "gbwls")
@@ -33,17 +34,17 @@ HUES = 36  # a class of the style sheet for each
 
 @lru_cache(2_000)
 def name_to_show(name: str) -> str:
-    """A sender as people are to see it: what is invisible in it is not, so that no two look the same by that.
+    """A sender as people see it: what is invisible in it is made visible.
 
-    Look-alikes that can be seen, such as a Cyrillic a, are left to the eye. The name itself stays the key.
+    Letters that only look alike, such as a Cyrillic a, are not changed. The name itself stays the key.
     """
     return _UNSEEN.sub(lambda match: match[1] or _UNTOLD, _taken_apart(name))
 
 
 def _taken_apart(name: str) -> str:
-    """A name with a circle before what looks like a part of the character before it, and is not.
+    """A name in which a dotted circle stands before each combining character that NFC would compose.
 
-    So "e" with an accent behind it is told from the letter that has one. What is composed is the usual form.
+    So "e" with an accent behind it looks different from the letter that has one, which is the usual form.
     """
     if normalize("NFC", name) == name:
         return name
@@ -57,7 +58,7 @@ def _taken_apart(name: str) -> str:
 
 @lru_cache(2_000)
 def initial(shown: str) -> str:
-    """What stands for a name in its face: its first character as people count them, as a capital."""
+    """The letter in the avatar of a name: its first character as people count them, as a capital."""
     first = before = shown[:1]
     for character in shown[1:]:
         flag = first == before and all("\U0001f1e6" <= each <= "\U0001f1ff" for each in (before, character))
@@ -81,7 +82,7 @@ def _extends(character: str) -> bool:
 
 @lru_cache(2_000)
 def hue(name: str) -> int:
-    """The colour of a name: the style sheet gives it a lightness that can be read."""
+    """The colour of a name, from 0 to HUES - 1; the style sheet gives it a lightness that can be read."""
     hash = 0
     for character in name:
         hash = (hash * 31 + ord(character)) & 0xFFFFFFFF

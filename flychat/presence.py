@@ -1,12 +1,11 @@
-"""Who is here, gathered: the names of GATHER seconds in a room are told in one signal.
+"""Who is here, gathered: the names that come in a room within GATHER seconds are sent in one signal.
 
-So N listeners to a room are sent N events in GATHER seconds by each process, and not N times N. Nothing is
-kept here from one signal to the next. If a process is killed, the few names that it had gathered come again
-with their clients' next signals. Where there are several processes, each tells what it was told, and the
-clients add it up.
+So each process sends N clients of a room N events in GATHER seconds, and not N times N. Nothing is kept from
+one signal to the next. If a process is killed, the few names that it had gathered come again with their
+clients' next signals. Of several processes each sends the names that it got, and the clients add them up.
 
-What is gathered is bounded: NAMES are told by name and the others by their number, up to ROOM_NAMES in a
-room, and MOST names in all. Those beyond these bounds are left out until the next time.
+What is gathered is bounded: of the names in a room the first NAMES are sent, of the others only their number,
+up to ROOM_NAMES in a room and MOST in all. Those beyond these bounds are left out until the next time.
 """
 
 from __future__ import annotations

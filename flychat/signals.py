@@ -1,13 +1,12 @@
 """A signal: what a client tells those who listen to a room at this moment, such as that somebody is typing.
 
-It is a publication without an id, on the channel that provisional messages have: so it moves no position, no
-hold waits for it, no recovery gives it again, and no store sees it. It may be lost, come twice or late, and
-nothing that is promised of messages depends on it. What it means is for the clients to say: they keep what
-they are told, for as long as it is worth something, and nobody else knows it.
+It is a publication without an id, on the channel of provisional messages: so it moves no position, no hold
+waits for it, no recovery repeats it, and it is not stored. It may be lost, or come twice or late; nothing
+that is promised of messages depends on it. The clients decide what it means, and for how long they show it.
 
 One kind is treated in its own way: `here`, by which each client says, twice a minute, that somebody looks at
-the room. As they come they would be told N times N times a minute; so they are gathered (presence.py), and
-told as names.
+the room. Sent on as they come, these would be N times N events; so they are gathered (presence.py), and sent
+as a list of names.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ def signal_json(signal: Signal) -> dict[str, Any]:
 
 
 def present(room: str, names: Sequence[str], more: int, *, now: float) -> Publication:
-    """These are here, and so many more. Nobody in particular says it, so it has no `from`."""
+    """The signal that these names are here, and so many more. It is the server's, so it has no `from`."""
     data = {"names": list(names), "more": more}
     return _publication(room, {"kind": HERE, "date": iso_date(now), "data": data})
 
