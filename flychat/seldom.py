@@ -1,7 +1,6 @@
-"""Lines of the log about what a client, or a store that is away, can cause as often as it likes.
+"""Log lines about what a client, or a store that is away, can cause any number of times.
 
-Told each time, anybody could fill the disk with them, and bury what matters. How often it was is what
-/metrics is for.
+If each time were logged, anybody could fill the disk, and hide what matters. /metrics has the numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ SELDOM = 60.0  # seconds between two lines about the same thing
 
 
 class Seldom:
-    """Lines about what may happen often: the first at once, then one in SELDOM seconds at the most."""
+    """Logs one kind of event: the first at once, then at most one line in SELDOM seconds."""
 
     def __init__(
         self,

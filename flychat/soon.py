@@ -1,7 +1,7 @@
-"""Calls that are due in the next turn of the loop: one handle for all of them.
+"""Calls that are due in the next turn of the event loop, as one callback of the loop.
 
-The loop makes a handle for each of its own, with a copy of the context: 2 us in all. A message to a small
-room takes 100, and has two of these calls.
+`call_soon` makes a handle for each call, with a copy of the context: 2 us. A message to a small room takes
+100 us in all, and makes two of these calls.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-LATE = 0.004  # seconds: then turns are long, as after a restart
+LATE = 0.004  # seconds until the next turn: if it takes longer, turns are long, as after a restart
 
 
 class Soon:
-    """Makes calls in their order; one that raises is told of as the loop would.
+    """Makes calls in their order; an exception in one goes to the loop's exception handler.
 
-    If they are `late`, nobody who is called is to wait for more.
+    `late`: this turn came after more than LATE seconds, so a call should not put off its work again.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
