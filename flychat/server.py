@@ -1,7 +1,7 @@
 """The wiring: which parts there are, how they start, drain and stop.
 
-The mode is decided in one place, `mode_of`. The order of the end is: no new connections, the requests under
-way are answered, the log closes with its last commit published, the streams are let go.
+Only `mode_of` decides between the modes. A server stops in this order: it takes no new connections, answers
+the requests under way, closes the log with its last commit published, and ends the streams.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ if TYPE_CHECKING:
     from .private_pushpin import PushpinChild
 
 SWEEP_SECONDS = 3600.0  # between two deletions of messages that are too old
-COUNTED = 7 << 17  # bytes of each MB of --memory: the others are in holes, where longer messages were
+COUNTED = 7 << 17  # bytes of each MB of --memory that messages get: the rest is lost to fragmentation
 
 HEAD_SECONDS = 20.0  # for a request's head, and for the next request of an idle connection
-BODY_SECONDS = 10.0
-HEAD_BYTES = 16_384
-DRAIN_SECONDS = 7.0  # of the 10 within which the process is gone
-LAST_ANSWERS_SECONDS = 0.5
-EXIT_SECONDS = 9.0
+BODY_SECONDS = 10.0  # for a request's body
+HEAD_BYTES = 16_384  # of a request, at the most
+DRAIN_SECONDS = 7.0  # of the 10 within which the process ends
+LAST_ANSWERS_SECONDS = 0.5  # for the answers to what the log refuses when it closes
+EXIT_SECONDS = 9.0  # after which the process ends, whatever is left
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +67,12 @@ Hold: TypeAlias = tuple[Hub, Callable[..., Listener]]
 
 
 class Mode(NamedTuple):
-    """All that is decided by the mode."""
+    """All that differs between the modes."""
 
-    memory: bool  # readers are answered from what the log knows
-    recovery: Recovery | None  # how what a GRIP proxy asks for is read
+    memory: bool  # whether readers are answered from memory, if the store is not shared
+    recovery: Recovery | None  # reads `Grip-Last`, what a GRIP proxy asks for
     showing: Callable[[Publish], Showing]  # when a draft is shown
-    # the last ones are the addresses of the proxies
-    hold: Callable[[MessageLog, Engine, Access, Sequence[str]], Hold]
+    hold: Callable[[MessageLog, Engine, Access, Sequence[str]], Hold]  # the strings: addresses of proxies
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Server:
 async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Server:
     """Starts every part, and listens once the store is known to work. Raises Misconfigured.
 
-    Whatever fails, what was started before it is ended.
+    If anything fails, all that was started before is ended.
     """
     mode = mode_of(config)
     access = open_access(config.access)
@@ -162,7 +161,7 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         )
         undo.push_async_callback(http.close_all_connections)
         undo.callback(http.stop)
-        await hub.passed_on()  # the recovery of what an earlier process may have left
+        await hub.passed_on()  # the proxies were asked to recover what an earlier process may have left
         tasks = [asyncio.create_task(watch_loop())]
         undo.push_async_callback(cancelled, tasks)
         if engine.retention is not None:
@@ -217,7 +216,7 @@ async def cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 async def sweep(log: MessageLog, seconds: float) -> None:
-    """Deletes what is older, now and then."""
+    """Deletes messages older than so many seconds, every SWEEP_SECONDS."""
     while True:
         try:
             await log.upkeep.expire(iso_date(time.time() - seconds))
@@ -230,7 +229,7 @@ async def start_pushpin(config: Config, sockets: list[socket.socket]) -> Pushpin
     """A private Pushpin in front of the server that listens on `sockets`. Raises Misconfigured."""
     from .private_pushpin import PushpinChild
 
-    # Pushpin 1.36 knows no IPv6 on that side.
+    # Rather IPv4: Pushpin 1.36 cannot reach a server by IPv6.
     first = min(sockets, key=lambda sock: sock.family != socket.AF_INET)
     if first.family == socket.AF_UNIX:
         raise Misconfigured("--with-pushpin cannot reach flychat in a file")
@@ -258,7 +257,7 @@ async def serve(config: Config) -> int:
     except OSError:  # a full disk, or nobody reads: it would be tried again at exit
         sys.stdout = None
     died = await ended(server.pushpin, stopping)
-    loop.call_later(EXIT_SECONDS, give_up, int(died))  # to cancel is not enough: Tornado takes it for its own
+    loop.call_later(EXIT_SECONDS, give_up, int(died))  # a cancellation might be caught by Tornado
     await server.stop()
     return int(died)
 
