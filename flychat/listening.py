@@ -1,17 +1,19 @@
-"""Where the server listens: at an address, in a file, or on the sockets that it was given.
+"""Where the server listens: at an address, on a Unix socket, or on the sockets that it was given.
 
-`::` is every address of the machine, of both families. It takes two sockets: on a single one for both, IPv4
+`::` is every address of the machine, IPv4 and IPv6. It takes two sockets: on a single one for both, IPv4
 clients would have IPv6 addresses, which take five times as long to read.
 
-A file, `unix:PATH`, is for everybody on the machine, as a port is, whatever the umask: who may reach it is
-said by its folder. It gets its name when the server listens already. One that was left behind is replaced,
-for nobody answers there. When the server listens no more it goes, unless another server has the name by then.
+A Unix socket, `unix:PATH`, is open to everybody on the machine, as a port is, whatever the umask: restrict it
+by the permissions of its folder. The file gets its name when the server listens already. One that was left
+behind, where nobody listens, is replaced. When the server ends it removes the file, unless it is another
+server's by then.
 
-Sockets are given by systemd, or whoever does the same (socket activation, sd_listen_fds(3)): LISTEN_FDS of
-them, from descriptor 3 on, if LISTEN_PID is this very process. The giver has them open as well, so who
-connects while no server runs waits for the next one, and is not refused.
+Sockets are given by systemd, or a program that does the same (socket activation, sd_listen_fds(3)):
+LISTEN_FDS of them, from descriptor 3 on, if LISTEN_PID is this very process. The giver has them open as well,
+so clients that connect while no server runs wait for the next one, and are not refused.
 
-Who comes through a file has no address, so limits would take all for one: a proxy has to say who it is.
+Clients of a Unix socket have no address, so limits would count all of them as one: a proxy has to say who
+they are (--trust-proxy).
 """
 
 from __future__ import annotations
@@ -29,15 +31,15 @@ from .config import Config
 from .errors import Misconfigured
 
 BOTH_FAMILIES = ("::", "0.0.0.0")
-BACKLOG = 4096  # connections that the kernel keeps for us while we are busy
-FIRST_GIVEN = 3  # the descriptor
+BACKLOG = 4096  # connections that the kernel queues while the server is busy
+FIRST_GIVEN = 3  # the first descriptor of those given (SD_LISTEN_FDS_START)
 MOST_GIVEN = 100
 FILE_MODE = 0o666
-ANSWER_SECONDS = 5.0  # for who may listen in a file already
+ANSWER_SECONDS = 5.0  # for a server that may listen on a Unix socket already
 
 
 def listen(config: Config, environ: Mapping[str, str] = os.environ) -> list[socket.socket]:
-    """Raises Misconfigured."""
+    """The sockets to listen on: those given, else our own. Raises Misconfigured."""
     sockets = given(environ) or opened(config)
     if not config.trust_proxy and any(sock.family == socket.AF_UNIX for sock in sockets):
         close(sockets)
@@ -67,7 +69,7 @@ def opened(config: Config) -> list[socket.socket]:
 
 
 class SocketFile(socket.socket):
-    """A socket that is reached by the name of a file. Raises OSError."""
+    """A Unix socket, whose file is removed when it is closed. Raises OSError."""
 
     def __init__(self, path: str) -> None:
         super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -98,7 +100,7 @@ class SocketFile(socket.socket):
 
 
 def is_listening(path: str) -> bool:
-    """Whether somebody listens in the file of this name. Raises OSError for one that is no socket."""
+    """Whether a server listens on the Unix socket of this name. Raises OSError if it is another file."""
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):
             raise FileExistsError(None, "there is something else of that name")

@@ -1,4 +1,4 @@
-"""What a server asks of its process: many files, little garbage collection, its end. How late its loop is."""
+"""The process of a server: its limit of open files, garbage collection, its end; how late its loop is."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ logger = logging.getLogger(__name__)
 
 
 def allow_files() -> None:
-    """A stream is an open file, and a shell allows a process few of them unless it asks for more."""
+    """Raises the limit of open files to the most that is allowed: a stream is one, and the default is low."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # macOS says that there is no limit, and has one
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def collect_less() -> None:
-    """Has the garbage collector look less often, a little at a time, and seldom at what lives on.
+    """Has the garbage collector run less often, a little at a time, and look at old objects once an hour.
 
-    A request makes hundreds of objects and hardly a cycle: looking for these took a tenth of a POST's CPU.
-    By its own rules the collector would look at all messages in memory whenever a quarter has been added,
-    another tenth of a rush, and at 200,000 objects in between, which took 0.15 s. So what has been there for
-    some 40,000 others is looked at once an hour.
+    A request makes hundreds of objects and hardly a cycle: looking for cycles took a tenth of a POST's CPU.
+    By default the collector would look at all messages in memory whenever a quarter has been added, which
+    takes another tenth of the CPU in a rush; and at 200,000 objects in between, which took 0.15 s. So objects
+    that have outlived some 40,000 others are looked at once an hour (`watch_loop`).
     """
     gc.enable()
     gc.freeze()
@@ -43,7 +43,7 @@ def collect_less() -> None:
 
 
 async def watch_loop() -> None:
-    """Measures how late the loop wakes us; once an hour, looks for garbage everywhere."""
+    """Measures how late the loop wakes it; once an hour, collects the garbage among old objects."""
     loop = asyncio.get_running_loop()
     looked = loop.time()
     while True:
@@ -56,6 +56,6 @@ async def watch_loop() -> None:
 
 
 def give_up(status: int) -> None:
-    """Ends the process, whatever is left: asyncio would wait for it."""
+    """Ends the process at once: asyncio would wait for what is left."""
     logger.warning("not everything could be ended in time")
     os._exit(status)
