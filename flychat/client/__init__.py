@@ -14,21 +14,21 @@
 
 What makes a stream whole is one value, the position: the last official id that was passed on. Every
 connection asks for what follows it, so a connection may be dropped at any time, for any reason. `Follower`
-passes on nothing at or below the position, and takes an id that skips one for a broken connection. How long
-to wait is the server's to say (`retry:`, `Retry-After`); it grows with every failure, and is random, lest all
-clients return at once.
+passes on nothing at or below the position, and takes an id that skips one for a broken connection. The pause
+before the next connection begins with what the server says (`retry:`, `Retry-After`) and doubles with every
+failure; it is random, so that not all clients return at once.
 
-What makes a post safe to repeat is its provisional id: the server knows a message by its user (whom a token
-says; None without one), its sender and that.
-With the last id that the sender knew at the first attempt it does so however late: it looks from there.
+What makes a post safe to repeat is its provisional id: the server recognises a message by its user (None
+without a token), its sender and that id. With the last id that the sender knew at the first attempt it does
+so however late that is, since it searches from there.
 
-A `token` goes along as `Authorization: Bearer`: a string, or an async function that gives one, called before
-each request, so that a right may be renewed while a stream goes on. Where it does not suffice (401, 403), or
-no longer, that is a refusal like any other: Denied, at once.
+A `token` is sent as `Authorization: Bearer`. It is a string, or an async function that returns one, which is
+called before each request: so a token may be renewed while a stream goes on. If it does not give the right,
+or no longer (401, 403), Denied is raised at once.
 
-A connection is for one request, through the proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
-NO_PROXY); certificates are checked (SSL_CERT_FILE names others than the system's), redirections not followed.
-What is read is bounded, an event and an answer alike: whatever is longer is a broken connection.
+A connection is for one request. It goes through the proxy of the environment (HTTP_PROXY, HTTPS_PROXY,
+ALL_PROXY, NO_PROXY), checks certificates (SSL_CERT_FILE names others than the system's), and follows no
+redirections. An event or an answer over the limit (EVENT_BYTES, ANSWER_BYTES) counts as a broken connection.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ __all__ = [
 ]
 
 FIRST_PAUSE = 1.0  # seconds, unless the stream says another in `retry:`
-LEAST_PAUSE = 0.25  # whatever is said: who answers `retry: 0` is not flychat, and is not to be stormed
+LEAST_PAUSE = 0.25  # for any `retry:`: one of 0 is not flychat's, and nobody should be flooded
 LONGEST_PAUSE = 30.0
-RECOGNISED = 120.0  # seconds for which a server knows a message by its provisional id alone, at least
+RECOGNISED = 120.0  # seconds for which a server recognises a message by its provisional id alone, at least
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ T = TypeVar("T")
 class Page:
     """Contiguous messages of a room, oldest first, and the last id of its log (0: empty).
 
-    `before` is told where the page was cut short, for its size: it goes on with page(before=...). `after` is
-    told where a page(after=...) is not all that follows.
+    `before` is set if the page was cut short for its size: go on with page(before=...). `after` is set if a
+    page(after=...) is not all that follows: go on with that.
     """
 
     messages: tuple[Message, ...]
@@ -102,14 +102,14 @@ async def stream(
     signals: bool = False,
     token: Token | None = None,
 ) -> AsyncGenerator[StreamEvent | Signal, None]:
-    """The room at the server `url`, without an end: what follows `last_id`, else the newest messages and on.
+    """The events of a room at the server `url`, without an end: after `last_id`, else from the newest on.
 
-    With `provisional=False` only Messages and Resets; no more is sent. With `signals`, if the server has
-    any, also what others tell at this moment, to be forgotten soon. Raises Misconfigured for an address that
-    cannot be asked, Invalid for a `last_id` that is no id, Denied, and ssl.SSLCertVerificationError; once the
-    stream was open, Denied only where flychat itself refuses: while it is away, others may answer anything.
+    With `provisional=False` only Messages and Resets are sent. With `signals` also Signals, if the server has
+    them. Raises Misconfigured for an address that cannot be asked, Invalid for a `last_id` that is no id,
+    Denied, and ssl.SSLCertVerificationError. Once the stream was open, Denied is raised only if flychat
+    itself refuses: while it is away, a proxy may answer anything.
     """
-    if last_id is not None and (type(last_id) is not int or last_id < 0):  # a server takes it for none
+    if last_id is not None and (type(last_id) is not int or last_id < 0):  # a server would ignore it
         raise Invalid("last_id", "must be a whole number from 0")
     follower, retry, failures, opened = Follower(room, last_id), FIRST_PAUSE, 0, False
     while True:
@@ -151,16 +151,16 @@ async def post(
     seconds: float = 60.0,
     token: Token | None = None,
 ) -> Message:
-    """Posts until it is known what became of it: the message as it is stored, once.
+    """Posts a text, again until the outcome is known. Returns the message, which is stored once.
 
     With a token that has a name, the `sender` is that name, or None. `data` is a JSON object, for programs.
 
     `last_id` is the newest id of the room that you know. With it the server finds an earlier attempt however
-    late it is repeated, without it for RECOGNISED seconds (so the room is asked for it first where `seconds`
-    are more, which takes the right to read).
+    late it is repeated, without it for RECOGNISED seconds. (So with more `seconds` than these the client asks
+    the room for it first, which takes the right to read.)
 
-    Raises Denied; and Unavailable after `seconds`, when it may be stored or not: to go on, post it again with
-    the same provisional id and the same last id.
+    Raises Denied; Unavailable after `seconds`: then it may be stored or not. To go on, post it again with the
+    same provisional id and the same last id.
     """
     fields: dict[str, Any] = {"text": text} if sender is None else {"from": sender, "text": text}
     fields["provisionalId"] = provisional_id or new_id()
@@ -190,7 +190,7 @@ async def signal(
     data: Mapping[str, Any] | None = None,
     token: Token | None = None,
 ) -> None:
-    """Tells those who listen now something of this kind, such as "typing". Tried once: it may be lost.
+    """Sends a signal of this kind, such as "typing", to all open streams. Tried once: it may be lost.
 
     With a token that has a name, the `sender` is that name, or None. Raises Denied (also where the server
     has no signals), Later, OSError.
@@ -202,7 +202,7 @@ async def signal(
 
 
 async def position(url: str, room: str, *, seconds: float = 60.0, token: Token | None = None) -> int:
-    """The last id of the room's log, asked for until it is told. Raises Denied, Unavailable."""
+    """The last id of the room's log. Asks again for `seconds`. Raises Denied; Unavailable after that."""
     return (await _patiently(lambda: page(url, room, limit=1, token=token), seconds)).last_id
 
 
@@ -231,7 +231,7 @@ async def page(
 
 
 async def _patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """What an attempt returns, made again until it does. Raises Denied; Unavailable after `seconds`."""
+    """What an attempt returns; made again while it fails. Raises Denied; Unavailable after `seconds`."""
     failures, asked, problem = 0, 0.0, "no answer in time"
     try:
         async with asyncio.timeout(seconds):

@@ -1,7 +1,7 @@
-"""What flychat says, read: its JSON, and the rule by which the events of a stream are taken.
+"""Reading what a server sends: its JSON, and the rule by which the events of a stream are taken.
 
 `Follower` passes on nothing at or below the position, and takes an id that skips one for a broken connection.
-What flychat would not have written is an error of the connection: somebody else has answered.
+So does it anything that flychat would not have written: something else has answered.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Retraction:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """What was seen is void, because the position is "behind" what can be replayed, or "ahead" of the log."""
+    """Drop all that was seen: the position is "behind" what can be replayed, or "ahead" of the log."""
 
     reason: str
     last_id: int
@@ -40,10 +40,11 @@ StreamEvent: TypeAlias = Message | Draft | Retraction | Reset
 
 
 class Follower:
-    """What a stream's client has: `position` is asked for, `_last` precedes the next official id (None: any).
+    """How far a client has read. The next connection asks for what follows `position` (None: the newest).
 
-    They differ until the first official message of a stream without a position, and after a reset: a client
-    that is cut off before it came asks for what follows 0 (as if the room had been empty), or the reset's id.
+    The next official id must be `_last` + 1 (None: any). The two differ until the first official message of a
+    stream without a position: a client that is cut off before it asks for what follows 0, as if the room had
+    been empty. They also differ after a reset: then it asks for what follows the reset's id.
     """
 
     def __init__(self, room: str, last_id: int | None) -> None:
@@ -52,7 +53,7 @@ class Follower:
         self._shown: deque[Key] = deque(maxlen=REMEMBERED)
 
     def connected(self) -> None:
-        """A new connection: its answer is to what was asked."""
+        """A new connection is open, which asked for what follows `position`."""
         self._last = self.position
 
     def take(self, event: Event) -> StreamEvent | None:

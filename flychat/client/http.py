@@ -1,4 +1,4 @@
-"""One request of the client: its way, its answer, what of it is read."""
+"""One request of the client: its connection, its answer, and how much of that is read."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from ..sse import Event, Parser, read_position
 
 Token: TypeAlias = str | Callable[[], Awaitable[str]]
 
-SILENCE = 50.0  # seconds: the server says something every 20
+SILENCE = 50.0  # seconds without a byte until a stream is given up: the server sends something every 20
 ANSWER_SECONDS = 15.0  # for a connection, and for the head of an answer
-REASON_SECONDS, REASON_BYTES = 2.0, 65_536  # of a refusal's body are read: it may be without an end
+REASON_SECONDS, REASON_BYTES = 2.0, 65_536  # read of a refusal's body at the most: it may be endless
 REASON_CHARACTERS = 1000
-UNPROXIED = "unproxied"  # flychat's 501: the address is that of the app, not of its proxy, and stays so
-LONGEST_ASKED = 120.0  # a server may ask for more patience than that, but is asked again by then
-ANSWER_BYTES = 8 << 20  # of an answer that is no stream are read; a page of flychat has 256 KiB at the most
+UNPROXIED = "unproxied"  # flychat's 501: the address is the app's, not its proxy's; trying again is no use
+LONGEST_ASKED = 120.0  # seconds of a `Retry-After` that are waited at the most
+ANSWER_BYTES = 8 << 20  # read of an answer that is no stream; a page of flychat has 256 KiB at the most
 _TOKEN = re.compile("[!-~]+")
 AGAIN = {408, 425, 429}  # besides all from 500 on: statuses after which the same request may succeed
 
 
 class Denied(Refused):
-    """The answer is no, and it would be no again. `code` is flychat's, "" if somebody else has answered."""
+    """The request is refused, and would be again. `code` is flychat's; "": something else has answered."""
 
     def __init__(self, status: int, text: str, headers: Mapping[str, str], code: str = "") -> None:
         super().__init__(f"{status} {text}")
@@ -54,7 +54,7 @@ class Denied(Refused):
 
 
 class Later(ConnectionError):
-    """Not now; `seconds` is the patience that the server asks for."""
+    """The request cannot be served now; `seconds` is how long the server asks to wait."""
 
     def __init__(self, status: int, text: str, seconds: float) -> None:
         super().__init__(f"{status} {text}")
@@ -70,7 +70,7 @@ def signals_url(url: str, room: str) -> str:
 
 
 async def bearing(token: Token | None) -> dict[str, str]:
-    """The headers of a request with this token, which is asked for where it may have changed.
+    """The headers of a request with this token; if it is a function, that is called.
 
     Raises Misconfigured for one that cannot be sent, without telling it.
     """
@@ -210,7 +210,7 @@ async def _in_time(seconds: float) -> AsyncIterator[None]:
 
 
 def _unconnected(error: ClientConnectorError) -> OSError:
-    """The same in plain words: aiohttp's own tell of its objects, and of Python's."""
+    """The same error in plain words: aiohttp's own text names Python's objects."""
     nowhere = f"cannot connect to {error.host}:{error.port}"
     cause = error.certificate_error if isinstance(error, ClientConnectorCertificateError) else error.os_error
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -263,7 +263,7 @@ async def parse(body: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
 
 
 async def _granted(answer: ClientResponse) -> None:
-    """Raises Denied, or Later, unless the answer is a yes."""
+    """Raises Denied, or Later, unless the status is a success."""
     if answer.status in (200, 202):
         return
     data = b""
@@ -287,8 +287,8 @@ async def _granted(answer: ClientResponse) -> None:
 
 
 def is_final(error: Denied | OSError, *, believed: bool) -> bool:
-    """Whether to give up. Where the address is `believed`, others than flychat may say no, or have no right
-    certificate: a proxy whose server is away, or a gate to the network, says anything for a while.
+    """Whether to give up. Once flychat has answered there (`believed`), only its own refusals are final:
+    while it is away, a proxy or a network's login page may answer anything, with any certificate.
     """
     if isinstance(error, Denied):
         return bool(error.code) or not believed
