@@ -1,12 +1,15 @@
 """A private Pushpin, for trying GRIP mode without setting anything up (--with-pushpin), and for the tests.
 
-It runs in a directory of its own, from the files in deploy/, with a fresh signature key and on ports that
-nobody else has: all but two of its sockets are files in the directory. It counts as started when a message
-published on its control port has arrived in a stream that it holds, and it has told that a request could not
-be passed on to where nobody listens: Pushpin's ports answer before that works, a control port that belongs to
-another process would not be noticed otherwise, and a request that zurl is given too early is never answered.
-No route leads to the control port, under whatever path: Pushpin 1.41 asks for `/path/../../publish/`, and
-what comes there is `/publish/`. guard.py sees to its end.
+It runs in a directory of its own, from the files in deploy/, with a fresh signature key, and on two free
+ports: all its other sockets are files in the directory. It counts as started when both of these have worked:
+
+- A message that was published on its control port has arrived in a stream that it holds. Its ports answer
+  before that works, and the control port might belong to another process.
+- It has refused a request to an address where nobody listens: a request that its zurl is given too early is
+  never answered.
+
+No route leads to the control port, under whatever path: Pushpin 1.41 asks for `/path/../../publish/`, which
+arrives as `/publish/`. guard.py ends it.
 """
 
 from __future__ import annotations
@@ -36,14 +39,14 @@ from ..client import http
 from ..errors import FlychatError, Misconfigured
 from . import guard
 
-STARTING_SECONDS = 10.0
-STOPPING_SECONDS = 5.0
+STARTING_SECONDS = 10.0  # until it must have started
+STOPPING_SECONDS = 5.0  # until it is killed
 ISSUER = "flychat-proxy"
 WITHOUT_ZURL = (1, 40)  # the first release that is served by pushpin.conf; older ones by pushpin-1.36.conf
 TAIL = 8  # lines of the logs that say why Pushpin has ended
 DEPLOYED_TARGET = "127.0.0.1:3000"  # in deploy/routes
-THROUGH = "/_ready/through"  # leads to where nobody listens
-NOBODY = "127.0.0.1:1"  # of a service that is long gone (tcpmux), and only root could listen
+THROUGH = "/_ready/through"  # the route to NOBODY
+NOBODY = "127.0.0.1:1"  # where nobody listens: the port of tcpmux, which is out of use, and only root could
 INSTALL = (
     "--with-pushpin needs the program pushpin: install it (Debian, Ubuntu: apt-get install pushpin; "
     "macOS: brew install pushpin; else https://pushpin.org/docs/install/), or use --standalone"
