@@ -1,12 +1,10 @@
 """`check URL`: looks at a deployment from outside, and says in plain words what is wrong with it.
 
-It is a client like any other, and knows only what can be seen from outside; it looks at one connection at a
-time, without the client's own repairs, for these would hide what it is to find. What only browsers do it does
-once.
+It is a client like any other, and uses one connection at a time, without the repairs of flychat.client, which
+would hide what it is to find. What only browsers do (a page, an Origin) it does once.
 
-It writes to one room, the same each time: a check that is made every hour leaves one room behind, not
-thousands. So there may be messages of earlier checks in it, and of others that are made right now; among what
-it is sent it looks for its own.
+It always writes to the same room, so that a check every hour leaves one room behind, not thousands. In that
+there may be messages of earlier checks, and of others that run now: it looks for its own among them.
 """
 
 from __future__ import annotations
@@ -106,7 +104,7 @@ async def check(url: str, *, quick: bool, room: str = ROOM, token: client.Token 
 
 
 async def _check_head(found: Findings, at: Checked) -> None:
-    """What the head of a stream says, asked for as browsers do; and when the first event comes."""
+    """Checks the head of a stream that is requested as browsers do, and when the first event comes."""
     began = time.monotonic()
     async with at.connect(headers={"Accept-Encoding": "gzip, deflate, br"}) as (head, events):
         answered, caching = time.monotonic() - began, head.get("cache-control", "")
@@ -132,7 +130,7 @@ async def _check_head(found: Findings, at: Checked) -> None:
 
 
 async def _check_mode(found: Findings, url: str) -> None:
-    """Pushpin itself answers at /_ready/, with the routes of deploy/; the metrics name the mode, if shown."""
+    """Finds out the mode: with deploy/'s routes Pushpin itself answers at /_ready/; else by the metrics."""
     with contextlib.suppress(FlychatError, OSError):
         async with asyncio.timeout(PATIENCE), http.request(f"{url}/_ready/stream", {}) as answer:
             if answer.status == 200 and b"stream opened" in await answer.content.readany():
@@ -144,7 +142,7 @@ async def _check_mode(found: Findings, url: str) -> None:
 
 
 async def _check_delivery(found: Findings, at: Checked) -> list[Message]:
-    """Posts, and measures when the messages are seen. [] where nothing can be said of what follows."""
+    """Posts, and measures when the messages are seen. Returns them; [] if no further check makes sense."""
     messages, provisional, official, late = [], [], [], []
     async with at.connect() as (_, events):
         for _ in range(POSTS):
@@ -226,7 +224,7 @@ async def _check_reset(found: Findings, at: Checked, messages: list[Message]) ->
 
 
 async def _messages(events: AsyncIterator[Event], ours: list[Message]) -> list[Message]:
-    """Which official messages come, up to the last of ours, or in time: without those of other checks."""
+    """Our official messages that come, until the last one has or PATIENCE ends; not those of other checks."""
     keys = {message.key for message in ours}
     follower, got = Follower("", None), list[Message]()
     with contextlib.suppress(TimeoutError, StopAsyncIteration):
@@ -239,9 +237,9 @@ async def _messages(events: AsyncIterator[Event], ours: list[Message]) -> list[M
 
 
 async def _idle(at: Checked) -> tuple[float | None, float | None]:
-    """After how many seconds a stream had its first keep-alive, and ended; None if it did not in time.
+    """The seconds after which a stream had its first keep-alive, and after which it ended; None: not in time.
 
-    With a token it is watched for so long that a GRIP proxy asks for it again, and has to say whose it is.
+    With a token it is watched until a GRIP proxy must have asked for it again, which checks the right again.
     """
     silence, began = None, time.monotonic()
     try:

@@ -101,7 +101,7 @@ def _begin_at(path: str) -> str:
 
 
 def _origin(url: str) -> str:
-    """As a browser says it: without the port that goes without saying."""
+    """The origin as a browser writes it: without the default port."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
     usual = {"http": 80, "https": 443}.get(parts.scheme)

@@ -43,7 +43,7 @@ async def tail(
     signals: bool = False,
     token: client.Token | None = None,
 ) -> int:
-    """Prints the room as it goes on; ends after `count` official messages, or when nobody reads it."""
+    """Prints the room's events as they come, until `count` official messages, or until stdout is closed."""
     if count == 0:
         return 0
     stream = client.stream(url, room, since, provisional=not official, signals=signals, token=token)
@@ -66,11 +66,11 @@ def say(
     texts: Iterable[tuple[str, str]],
     token: client.Token | None = None,
 ) -> int:
-    """Posts the texts, one after the other; prints what they have become. An error begins with a text's name.
+    """Posts the texts, one after the other, and prints the messages. An error begins with the text's name.
 
-    A post carries the end of the room as it is known before, so that it is stored once, however late. (Who
-    may not read posts without it: it is tried for less time than the server knows it for.) The loop runs for
-    the posts only: between them, Ctrl-C ends the reading of the input.
+    A post carries the last id of the room, so that it is stored once, however late that is. A sender who may
+    not read the room posts without it, and is given up before the server forgets the provisional id. The
+    event loop runs for the posts only: between them, Ctrl-C ends the reading of the input.
     """
     last_id: int | None = None
     known = -math.inf
@@ -91,7 +91,7 @@ def say(
 
 
 async def _end(url: str, room: str, token: client.Token | None) -> int | None:
-    """The last id of the room; None for who may not read it, but perhaps write: a post tells."""
+    """The last id of the room; None if it may not be read: the post will tell whether it may be written."""
     try:
         return await client.position(url, room, token=token)
     except client.Denied as denied:
@@ -101,7 +101,7 @@ async def _end(url: str, room: str, token: client.Token | None) -> int | None:
 
 
 def _lines(source: BinaryIO) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, UTF-8 whatever the terminal has, and their names. Raises Invalid."""
+    """The lines that are not blank, each with its name ("line 3"), always read as UTF-8. Raises Invalid."""
     for number in itertools.count(1):
         line = source.readline(LINE_BYTES + 8)  # and a byte order mark, and an end
         if not line:
@@ -118,7 +118,7 @@ def _lines(source: BinaryIO) -> Iterator[tuple[str, str]]:
 
 
 def _line(event: StreamEvent | client.Signal) -> str:
-    """One event for people: `12 ann: text`, with ... for the id of what is not stored yet.
+    """One event for people: `12 ann: text`, with `...` for the id of a provisional message.
 
     A * after the id says that a token vouches for the sender: no name can look like that. A removal ends with
     the ids of what it removes, in brackets. A signal is `~ ann: typing`, with its data.
@@ -139,7 +139,7 @@ def _line(event: StreamEvent | client.Signal) -> str:
 
 
 def _json_line(event: StreamEvent | client.Signal) -> str:
-    """One event for programs: the data of the wire, with the type of what is no message as "event"."""
+    """One event for programs: its data as on the wire; if it is no message, with its type as "event"."""
     if isinstance(event, client.Signal):
         return json_line({"event": "signal", **signal_json(event)})
     if isinstance(event, client.Retraction):
