@@ -1,9 +1,9 @@
-"""What the terminal has besides the server: the table of commands, and what is the same for each of them.
+"""The commands of the terminal besides the server: their table, and what is the same for all of them.
 
-Exit status: 0, done, and all is well; 1, there is a problem, or it was interrupted, or nobody reads it any
-more; 2, it was asked for in a wrong way. Why is said on stderr. What is printed, and how: terminal.py.
+Exit status: 0, it is done, and all is well; 1, there is a problem, it was interrupted, or its output is read
+no more; 2, its arguments are wrong. stderr says why. How commands print: terminal.py.
 
-A command is a function that gives a parser its options, and returns what runs it.
+Each command is a function that adds its options to a parser, and returns the function that runs it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COMMANDS = {  # by name: the module, of which only that of the command asked for
 
 
 def asked_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Sequence[str]:
-    """The command that is asked for, with what is given to it; () for the server. Raises Misconfigured."""
+    """The command and its arguments, if these ask for one; () for the server. Raises Misconfigured."""
     if arguments and arguments[0] in COMMANDS:
         return arguments
     store = table_asked_for(arguments, environ)
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, Callable[[argparse.Namespace], int]]:
-    """What was given to the command that `arguments` begin with, and what runs it."""
+    """The parsed arguments of the command that `arguments` begin with, and the function that runs it."""
     name, *rest = arguments
     module, function = COMMANDS[name]
     parser = _Parser(prog=f"python -m flychat {name}", allow_abbrev=False)

@@ -1,4 +1,4 @@
-"""What an operator asks of a running server: with a token that is made for this one request."""
+"""An operator's request to a running server, with a token that is made for this one request."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .arguments import as_url
 
 OPERATOR = "operator"
 SECONDS = 60
-WHOLE_SECONDS = 600.0  # for an answer that takes a look at all of a room or of the store: it may be minutes
-TRIES = 10  # of one request, while it is one too many
+WHOLE_SECONDS = 600.0  # for an answer for which all of a room or of the store is read: that may take minutes
+TRIES = 10  # of one request, while the server answers 429
 NOT_FLYCHAT = "somebody else has answered in place of flychat"
 NO_KEYS = "the server has been started without --secret, or with another one; or this is not its address"
 # Where a server takes no tokens, what operators ask for is a room's name, or nothing.
@@ -57,9 +57,9 @@ async def ask_server(
     *,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """The answer to a GET, or to a POST of `content`, of somebody who may moderate these rooms.
+    """The answer to a GET, or to a POST of `content`, with a token to moderate these rooms.
 
-    Who asks of many rooms is soon over the server's limit (429): nothing was done then, and it asks again.
+    Requests about many rooms are soon over the server's rate limit (429): then it waits, and asks again.
     Raises Misconfigured, Refused, Later, OSError.
     """
     secrets = read_secret(secret_given(secret))

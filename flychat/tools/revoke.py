@@ -1,4 +1,4 @@
-"""`revoke SUB`: ends what somebody may, through a running server, or in the store itself."""
+"""`revoke SUB`: ends the rights of a user, through a running server, or in the store itself."""
 
 from __future__ import annotations
 

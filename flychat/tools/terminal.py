@@ -1,8 +1,8 @@
-"""How commands print, so that it neither steers a terminal nor fails to be written, and how Ctrl-C ends them.
+"""How commands print, so that no text controls the terminal or fails to be written; and how Ctrl-C ends them.
 
-Replaced is what steers: control characters, those that change the direction of writing, separators of lines
-and paragraphs. Nothing else is: joiners and spaces are part of what people write. What the encoding of stdout
-lacks, and lone surrogates, are written as `\\uXXXX`, as JSON has it.
+Characters that control a terminal are replaced: control characters, those that change the direction of
+writing, separators of lines and paragraphs. All others stay, also joiners and spaces, which people need.
+Characters that the encoding of stdout lacks, and lone surrogates, are written as `\\uXXXX`, as in JSON.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 
 
 def printable(text: str) -> str:
-    """What others wrote; further lines are indented, so that no text can pass for another message."""
+    """A text of other people; its further lines are indented, so that it cannot pass for another message."""
     lines = text.replace("\t", " ").split("\n")
     return "\n    ".join(_STEERING.sub("\N{REPLACEMENT CHARACTER}", line) for line in lines)
 
 
 def told(text: str) -> str:
-    """What the program says itself, perhaps of what a server said: without the passwords of addresses."""
+    """A text of the program, perhaps with words of a server's: without the passwords of addresses in it."""
     return printable(without_password(text))
 
 
 def json_line(value: dict[str, Any]) -> str:
-    """JSON on one line, in which what steers a terminal is escaped.
+    """JSON on one line, in which characters that control a terminal are escaped.
 
-    Where stdout is not UTF-8, as JSON is, so is all that is not ASCII: or else no export could be imported.
+    If stdout is not UTF-8, so are all that are not ASCII: otherwise an export could not be imported.
     """
     line = _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", to_json(value))
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -50,7 +50,7 @@ def json_line(value: dict[str, Any]) -> str:
 
 
 def prepare_output() -> None:
-    """Has stdout take every text."""
+    """Makes stdout write every text, with escapes where its encoding lacks a character."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="flychat")
 
@@ -77,7 +77,7 @@ codecs.register_error("flychat", _escaped)
 
 
 def abandon_output() -> None:
-    """Lets go of a stdout that cannot be written to, or else it is flushed at exit, and fails again."""
+    """Replaces a stdout that cannot be written to: Python would flush it at exit, and fail again."""
     try:
         print(end="", flush=True)
     except OSError:
