@@ -1,15 +1,15 @@
 """`copy --from STORE --to STORE [ROOM...]`: moves rooms to another store, with all their ids.
 
-Commits are values, put at the same place in the other store. So to who follows a room nothing happens: the
-log goes on, and no client is reset.
+Commits are put at the same places in the other store. So clients of the room notice nothing: the log goes on,
+and nobody is reset.
 
     --from    [1  2][3][4  5][6]        a pass compares what is at each place, and puts what is missing
     --to      [1  2][3]                 [4  5] and [6] are put; a second pass finds nothing to do: verified
 
-What is there already is passed over: a copy can be broken off and begun again, and be made twice, once while
-people write and once when the servers have stopped. Where the other store has something else at a place, it
-is another log: the copy stops, and names the room. But what was erased since it was copied is erased there:
-by the second pass, when the first one has found that it is the same log in all other places.
+Commits that are there already are skipped. So a copy can be interrupted and begun again; and it can be made
+twice, first while people write, and again when the servers have stopped. If the other store has another
+commit at a place, it has another log: the copy stops, and names the room. But texts that were erased since
+they were copied are erased there, by the second pass, once the first one has found the logs to be the same.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def copy_room(source: Engine, target: Engine, room: str) -> int:
 
 
 async def _pass(source: Engine, target: Engine, room: str, last: int, *, first: bool) -> int:
-    """Puts what is missing up to an id, and unless it is the `first` one erases; says how many it found."""
+    """Puts what is missing up to an id; not in the `first` pass, erases texts. Returns how many differed."""
     changed, waiting = 0, list[Commit]()
     async for ours, theirs in _pairs(source, target, room, last, tell=first):
         if theirs is None:
@@ -115,7 +115,7 @@ async def _tried(change: Callable[..., Awaitable[None]], *commits: Commit) -> No
 
 
 def _erased(ours: Commit, theirs: Commit) -> bool:
-    """Whether ours is theirs without some of its texts: no message has an empty one when it is written."""
+    """Whether ours is theirs with some texts erased: they are empty, which no text is when it is written."""
     both = zip(ours.messages, theirs.messages, strict=False)
     return ours.ids == theirs.ids and all(one == other or not one.text for one, other in both)
 

@@ -1,8 +1,8 @@
-"""`import ROOM FILE`, `import --all FILE`: what `export` has printed, into rooms that are empty.
+"""`import ROOM FILE`, `import --all FILE`: reads what `export` has printed into rooms that are empty.
 
-The file is read three times. First all of it is understood, its ids follow each other, and its rooms are
-empty: else nothing is written. Then it is written, each message under its id. Last, it is compared with what
-the store has. The ids before the first one stay taken, so that the room's ids go on as they were.
+The file is read three times. First it is checked: all of it is understood, its ids follow each other, and its
+rooms are empty; otherwise nothing is written. Then it is written, each message under its id. Last it is
+compared with the store. The ids before the first message are taken, so that ids go on as they were.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .terminal import interruptible, printable
 
 
 class Unusable(FlychatError):
-    """The file, or the store, is not as it has to be: nothing was written."""
+    """The file cannot be imported into this store; nothing was written."""
 
 
 def read_file(file: str, room: str | None) -> Iterator[tuple[str, Message]]:
@@ -61,7 +61,7 @@ def read_file(file: str, room: str | None) -> Iterator[tuple[str, Message]]:
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    """Raises Refused. In Python's words the line is counted within this one: they would mislead."""
+    """The object on a line. Raises Refused, without Python's text, which counts lines within this one."""
     try:
         fields = json.loads(line.decode())
     except (ValueError, RecursionError):
@@ -72,7 +72,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def read_wire(fields: Mapping[str, Any]) -> Message:
-    """The message of which these are the `wire_json`. Raises Invalid, also where they have more than that."""
+    """The message whose `wire_json` these fields are. Raises Invalid, also if there are others."""
     removed = fields.get("removed")
     text = string_field(fields, "text")
     message = Message(

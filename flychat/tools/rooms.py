@@ -89,7 +89,7 @@ async def _write(values: AsyncIterator[dict[str, Any]]) -> None:
 
 
 def _print(lines: list[str]) -> None:
-    """Prints whole lines, in one go. They are no longer to be printed, even if it fails."""
+    """Prints the lines in one go, and drops them from the list, even if that fails."""
     printed = "".join(f"{line}\n" for line in lines)
     lines.clear()
     print(printed, end="", flush=True)

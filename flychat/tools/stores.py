@@ -1,4 +1,4 @@
-"""What the commands that work on the store itself have in common: which one it is, and that it is there."""
+"""What the commands that work on the store itself have in common: finding it, and opening it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def existing_store(value: str, *, new: bool = False) -> tuple[str, str]:
 
 @asynccontextmanager
 async def opened(place: tuple[str, str], *, reading: bool = False) -> AsyncIterator[Engine]:
-    """The store, closed in the end. Who is only `reading` may, while a server uses it.
+    """The store, closed in the end. Only for `reading`, a server may be using it.
 
     Raises Misconfigured.
     """
@@ -85,7 +85,7 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def for_each(rooms: Iterable[str], do: Callable[[str], Awaitable[None]]) -> int:
-    """Does it for each room, also after one where the store is damaged, which is told; the exit status."""
+    """Does it for each room, and reports those where the store is damaged. Returns the exit status."""
     status = 0
     for room in rooms:
         try:
