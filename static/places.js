@@ -1,26 +1,27 @@
 import { Timer } from "./timer.js";
 
 const PLACES = 5; // streams in one browser: of the six connections that it opens to a server, one is for requests
-const ANSWER = 2_000; // ms, within which every window that is there says so when it is asked
-const SEEK = 5_000; // ms, after which one in sight without a place asks again
-const CHANNEL = "flychat:places"; // of all rooms, sessions and base paths: the connections are those of the server
+const ANSWER = 2_000; // ms, within which every window answers when it is asked
+const SEEK = 5_000; // ms, after which a window in sight without a place asks again
+const CHANNEL = "flychat:places"; // one for all rooms, sessions and base paths: they share the connections
 
 // Which windows of a browser may keep a stream. Over HTTP/1.1 a browser opens six connections to a server, whatever
 // the number of its windows, and each stream takes one. A seventh request of any kind waits until one is closed.
 //
-// The rule: all windows that want a stream are in one order, and the first five have a place. Those in sight come
-// first, among them who came into sight first; then those out of sight, among them who was in sight last.
+// The rule: all windows that want a stream are in one order, and the first five have a place. Windows in sight come
+// first, the one that came into sight first before the others; then those out of sight, the one that was in sight
+// last before the others.
 //
-// Nobody counts for the others. Each window tells all of them when it comes, moves in the order or goes, and asks
-// them to say where they stand. As all know the same, all come to the same five. Who comes does not wait for the
-// answers: it takes a place at once, and gives it back if it has none, as do those it comes before. So for some
-// milliseconds there may be six streams. A window that ended without a word (a crash) does not answer the next time.
+// No window decides for the others. Each tells all when it comes, moves in the order or goes, and asks them where
+// they stand. As all know the same, all find the same five. A window that comes does not wait for the answers: it
+// takes a place at once, and gives it back if it turns out to have none; so does the one that it has displaced. So
+// for some milliseconds there may be six streams. A window that has crashed does not answer, and is left out then.
 //
-// Over HTTP/2 and 3 there is no such limit, and everybody has a place. Without a BroadcastChannel those in sight do.
+// Over HTTP/2 and 3 there is no such limit: every window has a place. Without a BroadcastChannel those in sight have.
 //
 // The channel carries, with an `id` of the window:
-//   { kind: "here", id, hidden, since, asks }   it wants a stream; `asks`: say where you stand, too
-//   { kind: "gone", id }                        it does not any more
+//   { kind: "here", id, hidden, since, asks }   it wants a stream; `asks`: answer with the same
+//   { kind: "gone", id }                        it does not want one any more
 export class Places {
   #id = crypto.getRandomValues(new Uint32Array(2)).join("-");
   #me = null; // { id, hidden, since }

@@ -4,37 +4,37 @@ import { pause, Timer } from "./timer.js";
 import { Turns } from "./turns.js";
 
 const ANSWER = 5_000; // ms: a leader that does not answer a follower within them is replaced
-const LATE = 1_000; // ms that a leader may be late with what it has announced
-const SIGHT = 2_000; // ms within which every tab in sight says so when it is asked
-const HEARD = 1_000; // ms within which followers hear of an end: locks may be faster than the channel
+const LATE = 1_000; // ms by which a leader may be late with what it has announced
+const SIGHT = 2_000; // ms within which every tab in sight answers when it is asked
+const HEARD = 1_000; // ms within which followers hear that a stream has ended: a lock may be faster
 
 // One stream for all tabs of a room and a session: a browser opens six connections to a server and no more. The tab that
 // holds the lock leads, and passes every event on. A tab that starts, wakes up or finds a gap says `hello`
 // with its position, and a leader that is beyond it rewinds. A leader that does not answer loses the lock.
 //
-// For the sake of other rooms, a leader keeps its stream only with one of a few places of the whole browser
-// (places.js), for which it is in sight if any tab of the room is. Without one it looks now and then (turns.js) while
-// it is in sight. Else it rests: the price is that it does not count unread messages.
+// To leave connections for other rooms, a leader keeps its stream only with one of the browser's few places
+// (places.js), for which it counts as in sight if any tab of the room is. Without a place it asks now and then
+// (turns.js) while it is in sight. Else it rests: then it does not count unread messages.
 //
 // News of the stream (flychat.js) go to `take` here and, over the channel, in all other tabs. It also carries:
 //   { kind: "leader" }            from a new leader: say hello
-//   { kind: "rest" }              from the leader: nobody seems to look, and the stream may be closed
+//   { kind: "rest" }              from the leader: no tab seems to be in sight, and the stream may be closed
 //   { kind: "hello", last }       from a follower: this is my position, send what I lack
-//   { kind: "wake", last }        the same, and: somebody looks at me, so make sure that the stream lives
-//   { kind: "online", last }      as wake, whoever looks: there may be a connection again
+//   { kind: "wake", last }        the same, and: I am in sight, so make sure that the stream lives
+//   { kind: "online", last }      as wake, in sight or not: there may be a connection again
 //   { kind: "rest", last }        from a follower: I am out of sight now
-// Followers also say their `id` and whether they are in `sight`: without that, those of an earlier release are if they
-// `wake`. A leader out of sight remembers who is; it asks them when it goes out of sight, or another tab does.
-// Tabs of two releases share the channel: kinds may be added, and those there are keep their meaning for one
-// release.
+// Followers also send their `id` and whether they are in `sight`. (Those of an earlier release do not: they are if
+// they `wake`.) A leader out of sight remembers which followers are in sight; it asks them when it goes out of sight,
+// or when another tab does. Tabs of two releases share the channel: kinds may be added, and those that there are keep
+// their meaning for one release.
 export class Tabs {
   #channel = null;
   #release = null; // of the lock, in the leader
   #on = false;
   #id = uuid();
   #looking = new Set(); // ids of the followers in sight
-  #silent = null; // those of them who have not answered yet
-  #asked = null; // a promise: until then they may
+  #silent = null; // those of them that have not answered yet
+  #asked = null; // a promise: until it is done they may answer
   #mode = null; // of the stream: "open", "turns", "rest"
   #asking = null; // for the lock
   #patience = new Timer();

@@ -3,10 +3,10 @@ import { Timer } from "./timer.js";
 
 const PERIOD = 5_000; // ms from one look to the next
 
-// A window in sight that has no place for a stream (places.js) looks every 5 s whether there is anything new. That
-// is a request, which ends by itself; only if there is, or it fails, the stream is opened: until it has reached what
-// there was, or until the next look. What came then is told as ever, and after each look
-//   { kind: "turns", until }      all that there was is told; the next look is at that time (performance.now())
+// A window in sight that has no place for a stream (places.js) asks every PERIOD whether there is anything new, by a
+// short request. If there is, or if the request fails, it opens the stream until that has reached the last id that
+// the answer named, or until the next time. Its events are passed on as usual, and after each time
+//   { kind: "turns", until }      all that there was is passed on; the next time is `until` (performance.now())
 export class Turns {
   #timer = new Timer();
   #goal = null; // the id that the stream is to reach; null while it is closed

@@ -1,11 +1,11 @@
 import { base } from "./paths.js";
 
-// The messages that are not sent yet survive their tab. Each has an item of its own in localStorage, so that no
-// two tabs write the same one, and a lock of its own: who holds it sends. When a tab goes, its locks do, and
-// another tab that shows the messages goes on; or the next page that is opened.
+// Messages that are not sent yet survive their tab. Each has an item of its own in localStorage, so that no two
+// tabs write the same one, and a lock of its own: the tab that holds it sends. When a tab goes, its locks are free,
+// and another tab that shows the messages goes on, or the next page that is opened.
 //
-// Where there are no locks (plain http) the tab remembers by itself, through a reload; where it cannot remember at
-// all, the page does. `keep` says whether the item survives the tab.
+// Without locks (plain http) the tab remembers its own messages through a reload (sessionStorage); without any
+// storage, the page does while it is open. `keep` says whether the item survives the tab.
 //
 // A record is { message, order }, and perhaps { failed, asked } (outbox.js); right before it goes, { stored }: its
 // id, or true. Without that, it was discarded.
