@@ -4,16 +4,16 @@
 //   old one (ignored), or it lies beyond a gap (the stream is asked again from `last`). `stream-reset` drops
 //   what is shown and begins anew; the next official message is then taken, whichever it is.
 //
-// A message is recognised by its key, (user, from, provisionalId); the user, whom only a token gives, is absent
-// without one, and then means no user. What is not official yet is loose: it stands below the official ones
-// until the official message of its key takes its place. Own messages are loose too, made before they are sent;
-// a retry repeats the key, so it is always safe. A retraction is for the provisional id of one user.
+// A message is recognised by its key, (user, from, provisionalId); without a token there is no user. A message that
+// is not official yet is loose: it stands below the official ones until the official message of its key takes its
+// place. Own messages are loose, too, from before they are sent; a retry repeats the key, so it is always safe. A
+// retraction is for the provisional id of one user.
 //
-// A message may be removed, by one that names it. Both may come in any order, and again, in another way than by
-// the stream: what is known to be removed is never shown with its text again. If its author was erased as well,
-// no name is left, and so no key: it takes the place of what is loose under its provisional id.
+// A message may be removed, by a message that names it. The two may come in any order, and again, also as a page of
+// the past: a message that is known to be removed is never shown with its text again. If its author was erased as
+// well, it has no name, and so no key: it takes the place of the loose one with its provisional id.
 //
-// As old events are ignored, a stream may be opened from any earlier place at any time: it mends every fault.
+// As old events are ignored, a stream may be opened from any earlier position at any time: that repairs every fault.
 //
 // tests/contract/stream_rule.json is the rule as a table: this module and the Python client go through it.
 
@@ -27,9 +27,9 @@ export const keyOf = ({ user, from, provisionalId }) => [user, from, provisional
 export class Conversation {
   #keys = new Set(); // of official messages
   #removed = new Map(); // id -> that of its removal
-  #known = 0; // the last id before a reset: what comes again is not news
-  #afresh; // at the beginning or after a reset, until the next official message
-  loose = new Map(); // key -> what stands for it: { message, own, pending, withdrawn }, in the page a Row
+  #known = 0; // the last id before a reset: official messages up to it are not news
+  #afresh; // true at the beginning or after a reset, until the next official message
+  loose = new Map(); // key -> { message, own, pending, withdrawn }, in the page a Row
   resets = 0;
 
   // `last` is the id of the last official message: the position. Without one (null) any may be the first.
@@ -75,7 +75,7 @@ export class Conversation {
     return this.#keys.has(keyOf(message));
   }
 
-  // Gives the loose one in whose place it comes, if there is one.
+  // Returns the loose one that it replaces, if there is one.
   add(row) {
     const key = keyOf(row.message);
     const instead = this.loose.get(key);
@@ -89,7 +89,7 @@ export class Conversation {
     if (this.loose.get(key) === row) this.loose.delete(key);
   }
 
-  // What is left of a message that came in whatever way; and whatever it removes is remembered.
+  // The message, without its text if it was removed. Remembers which ones it removes itself.
   left(message) {
     for (const id of message.removes ?? []) this.#removed.set(id, message.id);
     while (this.#removed.size > REMOVED) this.#removed.delete(this.#removed.keys().next().value);
@@ -97,12 +97,12 @@ export class Conversation {
     return removed ? { ...message, text: "", removed } : message;
   }
 
-  // Messages up to `id` came in another way than by the stream, which may be behind them.
+  // Messages up to `id` were loaded as a page; the stream may be behind them.
   reach(id) {
     this.last = Math.max(this.last, id);
   }
 
-  // Gives up the loose ones, but for own ones that are not answered yet.
+  // Drops the loose ones, except own ones that have no answer yet.
   dropLoose() {
     const rows = [...this.loose.values()].filter((row) => !row.pending);
     for (const row of rows) this.remove(row);

@@ -16,9 +16,9 @@ const LONG_AGO = "This was first sent long ago, and may be above already.";
 
 // Sends messages one by one, so that they keep their order.
 //
-// Without an answer, or with one that asks for patience, all of them wait and are tried again by themselves: when
-// the server has said so, or after a delay that doubles, or when there is a connection again. What the server
-// refuses stays as it is, with the reason, and those behind it go on.
+// Without an answer, or with one that asks to wait, all messages wait and are tried again by themselves: when the
+// server has said, or after a delay that doubles, or when there is a connection again. A message that the server
+// refuses stays, with the reason, and those behind it go on.
 //
 // All tabs of a name in a room show the same unsent messages, and one of them sends each (unsent.js).
 //
@@ -26,7 +26,7 @@ const LONG_AGO = "This was first sent long ago, and may be above already.";
 // `failed`: { why, anew, again }: send it under another id; try again when the page is opened again.
 export class Outbox {
   #entries = []; // in their order
-  #ended = new Set(); // ids: what other tabs still write of them, who have not heard of it, is late
+  #ended = new Set(); // ids of messages that are done: other tabs may still write about them, and are ignored
   #busy = false;
   #failures = 0; // in a row
   #timer = new Timer();
