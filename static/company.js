@@ -1,20 +1,20 @@
-// Who is here, and who is typing, as far as this page has lately heard: signals say so, and nobody keeps them. No DOM,
-// clock or network; `now` is in ms, by any clock that does not jump.
+// Who is here, and who is typing, by the signals that this page has lately heard: no server keeps them. No DOM, clock
+// or network; `now` is in ms, by any clock that does not jump.
 //
-// Everybody says `here` twice a minute while they look, and is left out again when it was not heard for a while, which
-// is twice that and some loss. `typing` is said while a text grows, and ends with the message.
+// Every page says `here` twice a minute while it is in sight. A name that was not heard for PRESENT, in which two of
+// these would have come, is left out. `typing` is said while a text grows, and ends with the message.
 
-const PRESENT = 75_000; // ms for which somebody is here who was named
-const TYPING = 5_000; // ms for which somebody types who said so
-const MOST = 200; // names: beyond, there are many
-const NAMED = 5; // of them are shown, and the others are a number
+const PRESENT = 75_000; // ms for which a name counts as here after it was heard
+const TYPING = 5_000; // ms for which a name counts as typing
+const MOST = 200; // names that are remembered; beyond that there are "many"
+const NAMED = 5; // names that are shown; the others are a number
 
 export class Company {
   #here = new Map(); // name -> until when
   #typing = new Map();
   #many = 0; // until when there are more than were named
 
-  // `me` is who reads this, and nobody to be told of.
+  // `me` is the reader's name, which is left out.
   constructor(me) {
     this.me = me;
   }

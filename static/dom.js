@@ -1,4 +1,4 @@
-// Elements.
+// Finding and making elements.
 
 export const byId = (id) => document.getElementById(id);
 

@@ -1,5 +1,5 @@
-// The focus never falls to the body: when what has it goes, is hidden or disabled, the log takes it, or on a page
-// without one its first field or link. Not the field of the log: on a phone that would open the keyboard.
+// The focus never falls to the body: when the element that has it is removed, hidden or disabled, the log takes it; on
+// a page without a log the first field or link. Not the field for messages: on a phone that would open the keyboard.
 
 const GONE = "[hidden], :disabled";
 

@@ -18,8 +18,9 @@ export function claimsOf(token) {
   }
 }
 
-// An invitation stands behind the # of an address, which no server is sent and no log has. It leaves the address
-// at once, and becomes a session of this browser. Who has one already is asked first: anybody can send a link.
+// An invitation is behind the # of an address, which browsers send to no server. It is taken out of the address at
+// once, and becomes a session of this browser. If there is one already, the reader is asked first: anybody can send
+// a link.
 export class Invitation {
   // Of a page whose session is that of the user `sub`, called `user`; or that has none.
   constructor({ sub, user } = {}) {

@@ -1,5 +1,5 @@
-// How a name is shown: no two look the same because of what nobody sees in them. The same rules as in
-// flychat/names.py, which has the reasons; tests/contract/names.json is what both must make of a name.
+// How a name is shown: so that no two look the same because of invisible characters. The same rules as in
+// flychat/names.py, which has the reasons; tests/contract/names.json has what both must make of a name.
 
 const EMOJI = "[\u2190-\u27ff\u2900-\u2bff\u{1f000}-\u{1faff}]";
 const JOINING = "[\u0600-\u0dff]";

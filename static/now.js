@@ -1,7 +1,7 @@
 // What time it is for the server: the clock of this computer may be hours wrong, or be set while the page is open.
 //
-// It is performance.now() and a constant. What was asked for at `sent`, came at `came`, and is dated, says between
-// which two values the constant is; it is changed no more than needed. The page says so in its first HTML.
+// It is performance.now() plus a constant. An answer with a date, asked for at `sent` and received at `came`, shows
+// between which two values the constant is; it is changed no more than needed. The page's first HTML has a date, too.
 
 const EXACT = 1_000; // ms: a `Date` header has whole seconds
 const JUMP = 5_000; // ms between the two clocks of this computer

@@ -1,5 +1,5 @@
-// Where things are on the server. All addresses begin with its base path, "" or such as /chat: this module's own
-// address has it in front of /static/VERSION/.
+// The paths on the server. All begin with its base path, "" or such as /chat, which is what this module's own address
+// has in front of /static/VERSION/.
 
 export const base = new URL(import.meta.url).pathname.match(/^(.*)\/static\/[^/]+\/[^/]+$/)?.[1] ?? "";
 

@@ -21,8 +21,8 @@ export class Place {
     return scrollHeight - scrollTop - clientHeight > clientHeight;
   }
 
-  // Who is at the bottom leaves it by scrolling up: a box that becomes smaller (whose observer comes after
-  // the scroll events) takes nobody away.
+  // A reader at the bottom leaves it only by scrolling up, not because the box becomes smaller (whose observer is
+  // called after the scroll events).
   look() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const stays = this.stuck && scrollTop >= this.#top;

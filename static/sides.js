@@ -1,7 +1,7 @@
-// On which side a line stands: where its first letter beyond mentions, links and code belongs. So Unicode has it, and
-// `unicode-bidi: plaintext`; but WebKit looks into those as well. So before one that says something else there is a
-// mark that nobody sees or copies (chat.css). The same rule as in flychat/web/sides.py, which knows of no links;
-// tests/contract/texts.json is what both must make of a text.
+// The side on which a line begins, left or right: its first letter outside of mentions, links and code decides. That is
+// the rule of Unicode, and of `unicode-bidi: plaintext`; but WebKit looks into those, too. So before one that would
+// decide otherwise there is an invisible mark, which is not copied (chat.css). flychat/web/sides.py has the same rule,
+// without links; tests/contract/texts.json has what both must make of a text.
 
 const LETTER = /[\p{L}\u200e\u200f\u061c]/u;
 const RIGHT = /[\u0590-\u08ff\u200f\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;

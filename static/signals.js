@@ -1,6 +1,5 @@
-// Signals: what this page tells others of itself, and shows of them, where the server has --signals. It is loaded then
-// only. Nothing of it is read out by itself: it stands in the header, to be looked up, and a list of all names opens
-// from there.
+// Signals: this page says that its reader is here or typing, and shows who else is. It is loaded only if the server has
+// --signals. Screen readers do not read it out by itself: it is in the header, from which a list of all names opens.
 
 import { Company, inShort, inWords, listed } from "./company.js";
 import { byId, element } from "./dom.js";

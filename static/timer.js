@@ -1,4 +1,4 @@
-// Time that goes by.
+// Pauses and timers.
 
 export const pause = (delay) => new Promise((resolve) => setTimeout(resolve, delay));
 

@@ -1,4 +1,5 @@
-// Long texts are folded (chat.css). The button behind one shows it whole, and folds it again: what is above stays.
+// Long texts are folded (chat.css). The button behind one shows all of it, and folds it again, without moving the rows
+// above.
 
 export function unfolds(log) {
   log.scroller.addEventListener("click", ({ target: button }) => {
