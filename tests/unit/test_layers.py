@@ -173,7 +173,7 @@ ALLOWED = {
     | {"chat", "web.application", "web.credentials", "web.listener", "web.negotiation", "web.paths"}
     | {"web.posted", "web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.removals": PURE | {"web.rights"},
-    "web.rights": PURE | {"web.base", "web.credentials"},
+    "web.rights": PURE | {"web.base", "web.credentials", "web.problems"},
     "web.messages": PURE
     | {
         "web.application",
