@@ -40,4 +40,4 @@ def _check_cryptography() -> None:
     from jwt.algorithms import has_crypto
 
     if not has_crypto:
-        raise Misconfigured("--jwks takes the package cryptography: pip install 'flychat[jwks]'")
+        raise Misconfigured("--jwks needs the package cryptography: pip install 'flychat[jwks]'")

@@ -44,15 +44,15 @@ class AccessOptions:
         for wrong, why in (
             (
                 options.user_header and not trust_proxy,
-                "--user-header is for --trust-proxy: else anybody could say it",
+                "--user-header needs --trust-proxy: else anybody could set the header",
             ),
             (
                 options.passwords and not options.secret,
-                "--password takes --secret, with which guests' tokens are signed",
+                "--password needs --secret, with which guests' tokens are signed",
             ),
             (
                 options.jwks and not options.audience,
-                "--jwks takes --audience: else tokens for others would be good here",
+                "--jwks needs --audience: else tokens for other services would be valid here",
             ),
             (
                 not options.jwks and (options.audience or options.issuer),
@@ -60,7 +60,7 @@ class AccessOptions:
             ),
             (
                 closed and not (options.secret or options.jwks),
-                "--access makes rooms that nobody could enter: that takes --secret or --jwks",
+                "--access makes rooms that nobody could enter: add --secret or --jwks",
             ),
         ):
             if wrong:
@@ -115,7 +115,7 @@ def _rules(values: Sequence[str]) -> Rules:
         if "*" in pattern[:-1]:  # it would be the name of one room, and close no other
             raise Misconfigured("--access: a * can only be the last character of a pattern")
         if pattern in given:
-            raise Misconfigured("--access says two things of one pattern")
+            raise Misconfigured("--access has two rules for the same pattern")
         given[pattern] = rights
     return Rules.of_rules((dict(EVERYBODY.rules) | given).items())
 

@@ -54,7 +54,7 @@ class Rulebook:
             if commit.size > COMMIT_BYTES:
                 raise TooLarge("too much is revoked: let the tokens expire sooner, or change the secret")
             if room != ALL_ROOMS and commit.size > ROOMS_BYTES:
-                raise TooLarge("too much is revoked in single rooms: for all rooms there is more space")
+                raise TooLarge("too much is revoked in single rooms: revoke for all rooms instead")
             if await self._put(commit):
                 return new, now
 

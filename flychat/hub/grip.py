@@ -196,7 +196,7 @@ def verifying_key(given: str | bytes) -> Any:
         return given
     if not has_crypto and not bare:
         raise Misconfigured(
-            "the verify-key of --grip-url is a public one, which takes the package cryptography: "
+            "the verify-key of --grip-url is a public one, which needs the package cryptography: "
             "pip install 'flychat[jwks]'"
         )
     for name in PUBLIC if b"PUBLIC KEY-----" in data or data.startswith(b"{") else ():

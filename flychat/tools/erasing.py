@@ -39,7 +39,7 @@ def erase_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
             user = None if given.user is None else user_id(given.user)
             name = None if given.name is None else sender_name(given.name)
         except Invalid as error:
-            raise Misconfigured(f"nobody can be called so: {error}") from None
+            raise Misconfigured(f"no user can have this name: {error}") from None
         rooms = [] if given.room is None else [named_room(given.room)]
         if given.url:
             erased, status = interruptible(_through(given.url, given.secret, user, name, rooms))

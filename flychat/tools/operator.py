@@ -44,7 +44,7 @@ def secret_option(parser: argparse.ArgumentParser, help: str) -> None:
 def secret_given(file: str | None) -> str:
     """Raises Misconfigured."""
     if not file:
-        raise Misconfigured("say with --secret where the server's keys are")
+        raise Misconfigured("name the file of the server's keys with --secret")
     return file
 
 

@@ -28,7 +28,7 @@ def revoke_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namesp
         try:
             sub = user_id(given.sub)
         except Invalid as error:
-            raise Misconfigured(f"nobody can be called so: {error}") from None
+            raise Misconfigured(f"no user can have this name: {error}") from None
         where = ALL_ROOMS if given.room is None else named_room(given.room)
         work = (
             _through(given.url, given.secret, sub, where)

@@ -72,7 +72,7 @@ def named_room(name: str) -> str:
     try:
         return room_name(name)
     except Refused as error:
-        raise Misconfigured(f"there is no such room: {error}") from None
+        raise Misconfigured(f"no room can have this name: {error}") from None
 
 
 async def patiently(call: Callable[[], Awaitable[T]]) -> T:

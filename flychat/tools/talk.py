@@ -166,7 +166,7 @@ def tail_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
 
     def run(given: argparse.Namespace) -> int:
         if given.official and given.signals:
-            raise Misconfigured("--official is without --signals")
+            raise Misconfigured("--official leaves out --signals: give one of the two")
         shown = {"official": given.official, "as_json": given.json, "signals": given.signals}
         token = token_given(given.token_file)
         return interruptible(tail(*given.place, since=given.since, count=given.count, token=token, **shown))

@@ -46,7 +46,7 @@ def token_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
     def run(given: argparse.Namespace) -> int:
         rooms = dict(map(_rule, given.room))
         if len(rooms) < len(given.room):
-            raise Misconfigured("--room says two things of one pattern")
+            raise Misconfigured("--room has two rules for the same pattern")
         try:
             sub = user_id(_said(given.name if given.sub is None else given.sub))
             name = None if given.name is None else sender_name(given.name)
@@ -59,9 +59,7 @@ def token_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
         claims = claims_of(sub, rooms, issued=now, expires=now + given.days * DAY, name=name)
         text = read_secret(secret_given(given.secret)).sign(claims)
         if len(rooms) > ROOMS or len(text) > TOKEN_CHARACTERS:
-            raise Misconfigured(
-                f"no server takes more than {ROOMS} of --room, or {TOKEN_CHARACTERS} characters"
-            )
+            raise Misconfigured(f"a token has at most {ROOMS} of --room, and {TOKEN_CHARACTERS} characters")
         if len(text) > TOKEN_CHARACTERS // 2:
             print("flychat: this token is long; some proxies may not take it", file=sys.stderr)
         print(text if given.link is None else _link(given.link, to or _only(rooms), text), flush=True)
@@ -92,7 +90,7 @@ def _typed() -> str:
     if sys.stdin.isatty():
         password = getpass.getpass()
         if password != getpass.getpass("Again: "):
-            raise Misconfigured("these are two passwords")
+            raise Misconfigured("the two passwords differ: type the same one twice")
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     if not 1 <= len(password) <= LONGEST:
