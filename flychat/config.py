@@ -89,7 +89,7 @@ class Config:
             raise Misconfigured("--with-pushpin brings a proxy of its own: leave --grip-url out")
         if with_pushpin and option("host", "").startswith(UNIX):
             raise Misconfigured(
-                "--with-pushpin cannot reach flychat in a file: it needs a --host with a port"
+                "--with-pushpin cannot reach flychat on a Unix socket: give --host an address"
             )
         grip_urls = _several(option("grip_url", environ.get("GRIP_URL", ""))) or ["http://localhost:5561"]
         trust_proxy = bool(given.trust_proxy) or _flag(environ, "trust-proxy")

@@ -44,7 +44,7 @@ def listen(config: Config, environ: Mapping[str, str] = os.environ) -> list[sock
     if not config.trust_proxy and any(sock.family == socket.AF_UNIX for sock in sockets):
         close(sockets)
         raise Misconfigured(
-            "to listen in a file needs --trust-proxy, as only a proxy knows who its clients are"
+            "a Unix socket needs --trust-proxy: only a proxy in front can say who the clients are"
         )
     return sockets
 

@@ -232,7 +232,7 @@ async def start_pushpin(config: Config, sockets: list[socket.socket]) -> Pushpin
     # Rather IPv4: Pushpin 1.36 cannot reach a server by IPv6.
     first = min(sockets, key=lambda sock: sock.family != socket.AF_INET)
     if first.family == socket.AF_UNIX:
-        raise Misconfigured("--with-pushpin cannot reach flychat in a file")
+        raise Misconfigured("--with-pushpin cannot reach flychat on a Unix socket: give it a port")
     host, port = first.getsockname()[:2]
     target = host_and_port(reachable(host), port)
     return await PushpinChild.start(

@@ -84,7 +84,7 @@ class PushpinChild:
             raise Misconfigured(INSTALL)
         release = await version(found)
         if release is not None and release < WITHOUT_ZURL and any(target[0] == "[" for target in targets):
-            raise Misconfigured(f"Pushpin {release[0]}.{release[1]} reaches nothing by IPv6: use --host ::")
+            raise Misconfigured(f"Pushpin {release[0]}.{release[1]} cannot connect by IPv6: use --host ::")
         template = deploy / configuration_for(release)
         key = key or secrets.token_bytes(32)
         start = partial(cls._start, found, template, targets, host, port, control_port, key, base_path)

@@ -223,7 +223,7 @@ def test_the_health_check_goes_through_the_file_as_well(path, tmp_path, capsys):
 
 def test_a_private_pushpin_cannot_reach_a_file(path):
     told = refused("--grip", "--with-pushpin", "--host", f"unix:{path}", "--trust-proxy", cwd=path.parent)
-    assert "--with-pushpin cannot reach flychat in a file" in told
+    assert "--with-pushpin cannot reach flychat on a Unix socket" in told
 
 
 # Sockets that are given
