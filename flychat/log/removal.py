@@ -112,14 +112,14 @@ class Removals:
                     if message.id in entry.removes:
                         self._buried(room, message)
                 return
-        raise Unavailable("others are faster")
+        raise Unavailable("others change the same messages: try again")
 
     async def _entry(self, room: str, id: int) -> Message:
         for commit in await self.holding(room, (id,)):
             for message in commit.messages:
                 if message.id == id:
                     return message
-        raise NotFound("it was removed, by a message that is gone")
+        raise NotFound("it was removed, by a message that is no longer kept")
 
     async def holding(self, room: str, ids: Collection[int]) -> list[Commit]:
         """The commits that hold these ids, in their order, each once. Raises as reads do."""

@@ -185,7 +185,8 @@ async def _expire(client: Any, table: str, where: str) -> None:
         ttl = (await client.describe_time_to_live(TableName=table)).get("TimeToLiveDescription", {})
         if ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
             if ttl.get("AttributeName") != "exp":
-                raise Misconfigured(f'table "{table}" in {where} has a TTL on another attribute than exp')
+                wrong = "has a TTL on another attribute than exp: turn that off, or choose another table"
+                raise Misconfigured(f'table "{table}" in {where} {wrong}')
             return
         await client.update_time_to_live(
             TableName=table, TimeToLiveSpecification={"Enabled": True, "AttributeName": "exp"}

@@ -39,7 +39,7 @@ class Differs(FlychatError):
     def __init__(self, room: str, id: int) -> None:
         super().__init__(
             f"{room}: the store that is copied to has something else at id {id}: copy to another "
-            "store, or have the room vanish there (clear --forget)"
+            "store, or delete the room there (clear --forget)"
         )
 
 

@@ -103,7 +103,7 @@ def check(messages: Iterable[tuple[str, Message]]) -> list[str]:
     rooms: dict[str, None] = {}
     for room, its in groupby(messages, key=lambda each: each[0]):
         if room in rooms:
-            raise Unusable(f"{room}: its lines do not stand together; nothing was written")
+            raise Unusable(f"{room}: its lines do not follow each other; nothing was written")
         rooms[room] = None
         last = 0
         for _, message in its:
@@ -149,7 +149,7 @@ async def import_file(engine: Engine, file: str, room: str | None, rooms: Iterab
         count = 0
         for _, message in its:
             if await anext(there, None) != message:
-                raise FlychatError(f"{name}: message {message.id} is not there as it was written")
+                raise FlychatError(f"{name}: message {message.id} in the store is not that of the file")
             count += 1
         written[name] = count
     return written

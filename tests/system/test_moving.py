@@ -208,7 +208,7 @@ def test_rooms_whose_lines_are_mixed_are_not_imported(tmp_path):
     (tmp_path / "file").write_text("\n".join(json.dumps({"room": room} | LINE) for room in "aba"))
     told = ran("import", "--all", "file", "--store", "sqlite:b.db", cwd=tmp_path)
     assert told.returncode == 1
-    assert "stand together" in told.stderr
+    assert "follow each other" in told.stderr
 
 
 def test_what_is_imported_fits_into_commits():
