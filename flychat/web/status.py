@@ -18,11 +18,11 @@ class HealthHandler(BaseHandler):
 
 
 class ReadyHandler(BaseHandler):
-    """The store answers, and the process is not on its way out."""
+    """The store answers, and the server is not shutting down."""
 
     async def get(self) -> None:
         if self.application.draining:
-            raise errors.NotReady("not ready: the server is on its way out")
+            raise errors.NotReady("not ready: the server is shutting down")
         try:
             await self.while_here(self.chat.check())
         except errors.Unavailable:

@@ -1052,7 +1052,7 @@ async def test_a_draining_server_is_not_ready_but_alive():
         chat.application.draining = True
         response = await ask(chat, "/readyz")
         assert error(response) == (503, "not_ready")
-        assert "on its way out" in response.body.decode()
+        assert "is shutting down" in response.body.decode()
         assert (await ask(chat, "/healthz")).code == 200
 
 
