@@ -253,32 +253,33 @@ one, if the store answers within 3 ms), and a keep-alive every {keep_alive} s:
 ## When more comes than can be done
 
 Streams and messages are served in the order in which they came; new connections, pages and all other requests a few at a
-time, of each address one after the other, so that who asks for much keeps nobody else waiting.
+time, for each address in turn, so that a client that asks for much delays only clients of its own address.
 
-What has waited for half a second is refused, unread: 503 `overloaded` with
-`Retry-After: 3`, and within a second after the rush everything is quick again. It is refused only by a server that has been
-behind for a quarter of a second: a single pause is no overload. What is shed, and in which order:
+A request that has waited for half a second is refused, unread, with 503 `overloaded` and `Retry-After: 3`; so everything is
+quick again within a second after the rush. A server does so only if it has been behind for a quarter of a second: a single
+pause is no overload. What is refused, in this order:
 
 1. Requests whose clients have given up by then: they are dropped without an answer. A message that is still waiting for the
-   store when its client goes is not stored either, and taken back where it was shown.
+   store when its client goes is not stored either, and is retracted if it was shown.
 2. Messages, which cost most, and are safe to send again: with their `provisionalId` nothing is stored twice.
-3. Pages and JSON, at the same age. That connections are new which wait is no overload for three quarters of a second: they may
-   have waited to be let in.
+3. Pages and JSON, after the same time. The first request of a new connection counts as a sign of overload only after three
+   quarters of a second, since it may have waited to be let in.
 4. Streams never: their clients come back at once, so a refusal saves nothing. `--max-streams` bounds how many there are.
 
-A refusal costs a sixth of a message. So who comes again at once, in spite of `Retry-After`, is not looked at until these
-seconds are nearly over, and is refused again as long as there is too much to do. Clients come back by as many as there is room for:
-until all who have something to say can be served in 0.4 s. Else they would come in waves, and wave after wave would be late.
+A refusal costs a sixth of a message. So a client that comes again at once, in spite of `Retry-After`, is not looked at until
+these seconds are nearly over, and is refused again as long as there is too much to do. As many clients are let back as can all be
+served within 0.4 s. Otherwise they would come in waves, and wave after wave would be late.
 `flychat_shed_total` counts, and `.venv/bin/python -m benchmarks.overload` measures it.
 
 ## A restart
 
-All clients come back at once to a server that has no room in memory. A room is read from where its clients are, so
-a few messages of each, and once or twice for all of them: as many readings go on at once as keep the store busy (4 of a
-file, 32 of DynamoDB), and who comes while others wait shares what has not begun. What a message for such a room needs is
-read at once, so writing does not wait for reading. Whoever was let in is served, however long the queue; only where a reading
-has waited for 15 s are further ones refused, with 503. A store that is mute is found out once for all who wait. `benchmarks.restart` has
-the figures. What is read stays in memory, within `--memory`, as long as streams are held in the room.
+All clients come back at once to a server that has no room in memory. Of each room only the messages from its clients'
+positions on are read, once or twice for all of them: only as many readings go on at once as keep the store busy (8 of a
+file, 32 of DynamoDB), and clients that come while a reading waits share it. What a message for such a room needs is
+read at once, so writing does not wait for reading. Every client that was let in is served, however long the queue; only if a
+reading has waited for 15 s are further ones refused, with 503. If the store does not answer, one time-out is enough for all
+readings that wait. `benchmarks.restart` has the figures. What is read stays in memory, within `--memory`, as long as streams
+are held in the room.
 
 ## 1,000,000 listeners in many rooms
 
@@ -289,14 +290,14 @@ for all; nothing else is shared, so regions are groups too.
 
 ## How often a Pushpin asks again
 
-A hold that has heard nothing is recovered when its link's time-out ends: for what is lost whatever happens, and for
-nothing else. While it waits for its turn it is given nothing, and a Pushpin recovers {recoveries:,} holds a second. So with
+A hold that has heard nothing is recovered when its link's time-out ends, in case a publication was lost. While it waits
+for its turn it is given nothing, and a Pushpin recovers {recoveries:,} holds a second. So with
 links of 18 to 26 s for all, 5,000 listeners in 1,000 rooms had their messages half a second late at the 99th percentile, and
-20,000 would wait all the time. Therefore links take a tenth of that: up to some 2,000 streams on a Pushpin they last 18 to
-26 s, with more about a second for each hundred streams, 12 minutes at the most, and hardly two end together: 8 ms
-(`.venv/bin/python -m benchmarks.links`). A stream with a right (a token, a password) is asked for after 18 to 26 s all the
-same, so that it ends in time: plan 5,000 of these on a Pushpin. A recovery is a read of the table, shared by those of a
-room who ask at once: that is what quiet streams cost there.
+20,000 would wait all the time. So the time-outs are such that recoveries take a tenth of what a Pushpin can do: up to some
+2,000 streams they are 18 to 26 s, with more about a second for each hundred streams, 12 minutes at the most, and hardly two
+end together. Then messages are 8 ms late (`.venv/bin/python -m benchmarks.links`). A stream of a private room is asked for
+after 18 to 26 s all the same, so that it ends in time: plan for 5,000 of these on a Pushpin. A recovery is a read of the
+table, shared by the streams of a room that ask at once: that is what quiet streams cost there.
 
 At its start a flychat has every stream recovered, for what an earlier process may have left. The last one waits for held
 streams / {recoveries:,} seconds then: with tens of thousands on a Pushpin restart one process after the other, in a quiet hour.
@@ -304,8 +305,8 @@ streams / {recoveries:,} seconds then: with tens of thousands on a Pushpin resta
 ## A room of 100,000
 
 All of its proxies are given every item, which is few items; the table above says how many proxies the deliveries
-take. The history that opens a stream is read once for all who ask in the same moment, so a storm costs the store next
-to nothing. What it costs is the app one short answer per client, up to {recoveries:,}/s from each proxy: enough app
+take. The history that opens a stream is read once for all clients that ask in the same moment, so a storm costs the store
+next to nothing. It costs the app one short answer per client, up to {recoveries:,}/s from each proxy: enough app
 processes to answer them, or patience. In several regions: proxies there, app processes and table in one; first sight
 then takes the distance.
 """
