@@ -91,12 +91,17 @@ class RoomHandler(RightsHandler):
         if renames or not user:
             return await self.write_join(values | {"renames": renames})
         self._remember(user)
-        page = await self.read(room, values["before"])
+        return await self._write_room(room, user, values)
+
+    head = get
+
+    async def _write_room(self, room: str, user: str, values: dict[str, Any]) -> None:
+        page, token = await self.read(room, values["before"]), self.identity
         zone = zone_of(self.get_cookie(ZONE_COOKIE))
         now = time.time()
         rows = Rows(user, None if token is None else token.sub, zone, now).page(page.messages)
         first_id = page.messages[-len(rows)].id if rows else 0
-        return self.write_page(
+        self.write_page(
             "room.html",
             **values,
             messages_path=self.paths.messages(room),
@@ -112,8 +117,6 @@ class RoomHandler(RightsHandler):
             is_private=self.is_private,
             may_write=self.application.access.may(self.visitor, room, WRITE),
         )
-
-    head = get
 
     def _banner(self) -> str:
         wrong = self.application.warn_bypassed(self.request.headers)
