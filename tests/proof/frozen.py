@@ -2,13 +2,12 @@
 
 A stage of the campaign (soak.py) on a platform that stops each process the moment it has answered, continues
 it for its next request, and now and then ends it instead (tests/support/freezing.py): several processes in GRIP
-mode, one table, a real Pushpin. Clients and senders are those of the campaign, and so is the judge. Besides,
-clients that are there tell how long after its POST's answer they saw a message: no clock of ours runs that
-could have brought it.
+mode, one table, a real Pushpin. Clients, senders and the judge are those of the campaign. Besides, clients tell how
+long after the answer to its POST they saw each message: no timer of a frozen process could have brought it.
 
-How late that is measures the machine, too. What does not is an order (`ordered`): when the answer to a POST comes, Pushpin
-has taken the official message. For this something stands between, that is slow to say that it was taken: who
-does not wait for it has answered long before, on any machine.
+How late that is depends on the machine, too. An order does not (`ordered`): when the answer to a POST comes, Pushpin has
+taken the official message. For this a proxy before Pushpin is slow to confirm that: a process that does not wait for it
+answers long before, on any machine.
 """
 
 from __future__ import annotations

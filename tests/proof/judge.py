@@ -16,7 +16,7 @@ knows the wire contract and nothing of flychat's code.
   stored once, with the id of the answer, or was cleared; no message is there twice, whatever the answers, but for
   removals: they have no position, so one that is repeated late may be told once more; nothing is stored that nobody
   sent; and nobody, who sends one text under a key, is told that it stands for another.
-- For who is erased: after that nothing is stored under the name.
+- For a person who is erased: after that nothing is stored under the name.
 - For messages that are removed: what is given, answered or stored is what was posted, or what a removal has left of it,
   and then the log has that removal, which names it. A removal that was answered with 200 has left no text,
   neither in the store nor for a stream that is asked for after that.

@@ -10,15 +10,15 @@
   the hold is thrown away, the channel's last id is forgotten, and the hold is recovered: a GET of its link with its
   positions in `Grip-Last`. QUEUE items wait for it meanwhile; more are dropped. Of these, the first ones that do not
   fit the answer are dropped without a word, until one fits, or is not checked.
-- Who asks what is being asked shares the answer, although its reading may have been before the question. A GET that
-  fails is tried again after 1, 2, 4, 8 and 16 s, by each hold for itself, and then the stream is ended.
+- A hold that would send the same GET as one under way shares its answer, although that may have been read before. A GET
+  that fails is tried again after 1, 2, 4, 8 and 16 s, by each hold for itself, and then the stream is ended.
 - A new hold whose prev-id is not the channel's last id is recovered at once; those of a channel that had no
   subscriber are recovered a second later.
-- Holds with the same link and time-out share one timer. Whom it finds is recovered, except those who were given
-  something on each of their channels since it began: they are left to the next time. So a hold that was just busy,
-  and is given nothing more, is recovered within twice the time-out.
-- Recoveries begin ten times a second; a `hint` and POST /recover/ ask for one. A hint takes its turn in the queue of
-  a hold, and throws away what is behind it. What asks while a GET is under way is done after it.
+- Holds with the same link and time-out share one timer. When it ends they are recovered, except those that were given
+  something on each of their channels since it began: these wait for its next end. So a hold that was just busy, and is
+  given nothing more, is recovered within twice the time-out.
+- Recoveries begin ten times a second; a `hint` and POST /recover/ ask for one. A hint waits its turn in the queue of a
+  hold, and throws away what is behind it. A recovery that is asked for while a GET is under way follows it.
 """
 
 from __future__ import annotations

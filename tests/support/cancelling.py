@@ -1,4 +1,4 @@
-"""How Python 3.14 shields: what fails after who waited for it was cancelled is told to the loop, which logs it."""
+"""asyncio.shield as Python 3.14 has it: if its caller was cancelled and the task fails then, the loop logs that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Somebody else who issues tokens, and shows the keys for them."""
+"""An issuer of tokens, as for --jwks, which publishes its keys."""
 
 import json
 import time

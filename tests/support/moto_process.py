@@ -1,4 +1,4 @@
-"""moto, an imitation of DynamoDB: its writes made atomic; and in a process of its own, for campaigns have much in one.
+"""moto, an imitation of DynamoDB, with atomic writes; and in a process of its own, as campaigns keep theirs busy.
 
 It answers each request in a thread, and looks at the condition of a write before it writes, without a lock: so
 of two puts at one place both may win, which DynamoDB never lets happen.

@@ -1,8 +1,8 @@
 """A stage for GRIP mode: real Pushpins, real processes of flychat, and a bad network between them.
 
 Each Pushpin is private, started like that of --with-pushpin from the files in deploy/. An App is a process of
-its own that can be killed. A ControlProxy stands between apps and a Pushpin's control port; what becomes of
-an item there is the test's to say.
+its own that can be killed. A ControlProxy stands between apps and a Pushpin's control port; the test decides
+what becomes of an item there.
 """
 
 from __future__ import annotations

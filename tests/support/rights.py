@@ -1,4 +1,4 @@
-"""A server with private rooms, those who have tokens for them, and what they ask."""
+"""A server with private rooms, people with tokens for them, and their requests."""
 
 from __future__ import annotations
 

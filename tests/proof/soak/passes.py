@@ -1,10 +1,10 @@
 """Who may read and write, in a round whose rooms are private: tokens, and how the right that they give ends.
 
-Readers have a token of a few people's, so that some share a pass. It expires, or is revoked, through any server
-until that is answered; or its key leaves the file of all processes, which are told to read that again, and are
-asked whether they have. Some readers are then given another token.
+The readers share the tokens of a few people, so that some share a pass. A token expires; or it is revoked, through any
+server, tried until that is answered; or its key is taken out of the file of all processes, which are told to read it
+again, and are asked whether they have. Some readers are then given another token.
 
-Nobody's clock is wrong in such a round: it would judge tokens wrongly.
+No clock is wrong in such a round: the server would judge tokens wrongly.
 """
 
 from __future__ import annotations
