@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--base-path",
         metavar="PATH",
-        help="where it begins on its host, such as /chat (default: at the root)",
+        help="the path under which the server is on its host, such as /chat (default: the root)",
     )
     parser.add_argument(
         "--cors-origin",
@@ -65,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rate-limit",
         metavar="N",
-        help="messages per second that one client address may post, with bursts of 4 N; one over 1 kB "
-        "counts by its kB, and so does what is read of the past (default: 10; 0: any)",
+        help="messages per second that one client address may post, with bursts of 4 N; a message over 1 kB, "
+        "or a page of the past, counts as one for each kB (default: 10; 0: no limit)",
     )
     parser.add_argument(
         "--signals",
@@ -76,8 +76,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--memory",
         metavar="MB",
-        help="for the messages of all rooms in memory; the least recently used room leaves first, those with "
-        "held streams last (default: 256)",
+        help="memory for the messages of all rooms; the least recently used rooms leave first, those with "
+        "open streams last (default: 256)",
     )
     parser.add_argument(
         "--max-streams", metavar="N", help="with --standalone: streams held at once (default: 0, no cap)"
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-streams-per-client",
         metavar="N",
-        help="with --standalone: of one client address (default: 0, no cap)",
+        help="with --standalone: streams of one client address (default: 0, no cap)",
     )
     parser.add_argument(
         "--trust-proxy",

@@ -73,33 +73,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--access",
         action="append",
         metavar="PATTERN=RIGHTS",
-        help="what everybody may in a room, or in those whose names begin with what stands before a *: "
-        "r read, w write, rw, or nothing; the longest pattern decides (repeatable; default: *=rw)",
+        help="what everybody may do in a room, or in all rooms whose names begin as the pattern does before "
+        "its *: r read, w write, rw, or nothing; the longest pattern decides (repeatable; default: *=rw)",
     )
     parser.add_argument(
         "--secret",
         metavar="FILE",
-        help="take tokens that are signed with a key of this file: one a line, 32 bytes or more; the first "
-        "one signs, all are believed. SIGHUP has it read again",
+        help="accept tokens that are signed with a key of this file: one key a line, of 32 bytes or more; "
+        "the first one signs new tokens. SIGHUP makes the server read it again",
     )
     parser.add_argument(
         "--jwks",
         metavar="URL",
-        help="take tokens of others too: where the issuer shows its public keys (RS256, ES256, EdDSA)",
+        help="also accept the tokens of another issuer: the address of its public keys (RS256, ES256, EdDSA)",
     )
-    parser.add_argument("--audience", help="with --jwks: what the tokens must have as their aud")
-    parser.add_argument("--issuer", help="with --jwks: what they must have as their iss (default: any)")
+    parser.add_argument("--audience", help="with --jwks: the aud that the tokens must have")
+    parser.add_argument("--issuer", help="with --jwks: the iss that they must have (default: any)")
     parser.add_argument(
         "--password",
         action="append",
         metavar="PATTERN=HASH",
-        help="with --secret: who knows it may read and write there; the hash is what "
+        help="with --secret: everybody who knows this password may read and write there; the hash is what "
         "`python -m flychat password` prints (repeatable)",
     )
     parser.add_argument(
         "--user-header",
         metavar="NAME",
-        help="with --trust-proxy: a proxy in front has found out who it is, and always sets this header",
+        help="with --trust-proxy: the header in which a proxy in front, which logs people in, always sets "
+        "their name",
     )
 
 

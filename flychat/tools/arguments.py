@@ -66,7 +66,7 @@ def token_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--token-file",
         metavar="FILE",
-        help="of a token, for rooms that ask for one; else it is in the variable FLYCHAT_TOKEN",
+        help="the file with the token, for private rooms (default: the variable FLYCHAT_TOKEN)",
     )
 
 

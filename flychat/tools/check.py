@@ -49,7 +49,7 @@ def check_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
     parser.add_argument("url", type=as_url, metavar="URL", help="such as https://chat.example.org")
     parser.add_argument("--quick", action="store_true", help="do not wait for a keep-alive")
     parser.add_argument(
-        "--room", type=as_room, default=ROOM, help="a few messages are written there, default: %(default)s"
+        "--room", type=as_room, default=ROOM, help="a few messages are posted there (default: %(default)s)"
     )
     token_option(parser)
 

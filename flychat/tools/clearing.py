@@ -22,7 +22,7 @@ def clear_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
     parser.description = "Erases all messages of a room; its ids go on."
     parser.add_argument("room")
     parser.add_argument(
-        "--forget", action="store_true", help="in the store: not even its ids are kept, they begin again at 1"
+        "--forget", action="store_true", help="in the store: delete its ids, too; they begin again at 1"
     )
     server_options(parser)
     store_option(parser, "else in ")

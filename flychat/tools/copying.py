@@ -122,8 +122,8 @@ def _erased(ours: Commit, theirs: Commit) -> bool:
 
 def copy_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     parser.description = (
-        "Copies rooms, with their ids, to another store; what is there already is compared. "
-        "With the rooms go the revocations of tokens."
+        "Copies rooms, with their ids, to another store, and compares what is there already. "
+        "Revocations of tokens are copied, too."
     )
     parser.add_argument("room", nargs="*", help="(default: all)")
     store = "sqlite:FILE or dynamodb:TABLE"
@@ -135,7 +135,7 @@ def copy_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
         help=f"{store}, which may be in use",
     )
     parser.add_argument(
-        "--to", dest="target", required=True, metavar="STORE", help=f"{store}, of no running server"
+        "--to", dest="target", required=True, metavar="STORE", help=f"{store}, which no server is using"
     )
 
     def run(given: argparse.Namespace) -> int:

@@ -26,10 +26,12 @@ UNREACHED = (
 
 
 def erase_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    parser.description = "Takes back all that a person wrote, and their names: of tombstones, too."
+    parser.description = (
+        "Removes all messages that a person wrote, and their names, also from removed messages."
+    )
     who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--user", metavar="SUB", help="whose: the `user` of their messages")
-    who.add_argument("--from", dest="name", metavar="NAME", help="of all who were called so")
+    who.add_argument("--user", metavar="SUB", help="the `user` of the messages")
+    who.add_argument("--from", dest="name", metavar="NAME", help="all messages under this name")
     parser.add_argument("--room", help="in this room only (default: in all)")
     server_options(parser)
     store_option(parser, "else in ")

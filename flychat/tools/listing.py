@@ -19,7 +19,7 @@ async def listed(engine: Engine) -> list[Summary]:
 
 
 def rooms_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    parser.description = "Prints which rooms there are, with what is kept of them: the whole store is read."
+    parser.description = "Prints the rooms, and how much is kept of each. Reads the whole store."
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each room")
     store_option(parser, reading=True)
 

@@ -17,9 +17,7 @@ from .terminal import interruptible
 
 
 def remove_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    parser.description = (
-        "Takes messages back: their texts are gone, from all that is read and from the store."
-    )
+    parser.description = "Removes messages: their texts are gone, for all readers and from the store."
     parser.add_argument("room")
     parser.add_argument("ids", type=as_number, nargs="+", metavar="ID", help="of a message")
     server_options(parser)

@@ -16,10 +16,8 @@ from .terminal import interruptible, printable
 
 
 def revoke_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    parser.description = (
-        "Refuses all tokens that somebody has by now, and ends the streams that were opened with them."
-    )
-    parser.add_argument("sub", help="whose: the `user` of their messages")
+    parser.description = "Ends all tokens that a user has by now, and the streams that were opened with them."
+    parser.add_argument("sub", help="the user: the `user` of their messages")
     parser.add_argument("--room", help="in this room only (default: in all)")
     server_options(parser)
     store_option(parser, "else in ")

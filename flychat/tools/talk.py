@@ -151,7 +151,7 @@ def _json_line(event: StreamEvent | client.Signal) -> str:
 
 
 def tail_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    parser.description = "Prints a room as it goes on, through everything."
+    parser.description = "Prints the messages of a room as they come; reconnects after every failure."
     parser.add_argument("place", **PLACE)
     parser.add_argument(
         "--since", type=as_number, metavar="ID", help="begin after this id, not with the newest 50"
@@ -175,10 +175,10 @@ def tail_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
 
 
 def say_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
-    parser.description = "Posts a message, until it is known to be stored."
+    parser.description = "Posts a message, again until it is known to be stored."
     parser.add_argument("place", **PLACE)
     parser.add_argument(
-        "text", nargs="*", type=as_utf8, metavar="TEXT", help="if absent, each line of the input is one"
+        "text", nargs="*", type=as_utf8, metavar="TEXT", help="without it, each line of the input is posted"
     )
     parser.add_argument(
         "--from",

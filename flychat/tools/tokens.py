@@ -32,8 +32,8 @@ def token_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
         action="append",
         default=[],
         metavar="PATTERN=RIGHTS",
-        help="what it gives: r read, w write, m moderate, in a room, or in those whose names begin with what "
-        "stands before a * (repeatable)",
+        help="the rights that it gives: r read, w write, m moderate, in a room, or in all rooms whose names "
+        "begin as the pattern does before its * (repeatable)",
     )
     parser.add_argument(
         "--days", type=as_number, default=DAYS, metavar="N", help=f"how long (default: {DAYS})"
