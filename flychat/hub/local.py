@@ -213,7 +213,7 @@ class _Room:
         self.polled = self.fed - random.uniform(0, POLL_SECONDS)
         self._hub, self._recovery = hub, plan.recovery
         self._recovering: asyncio.Task[None] | None = None
-        self._again, self._expected = False, 0  # to recover once more; holds that are being attached
+        self._again, self._attaching = False, 0  # recover once more; holds being attached
 
     @property
     def inhabited(self) -> bool:
@@ -229,7 +229,7 @@ class _Room:
 
     def attach(self, held: Connection, position: int) -> Awaitable[None]:
         """Lets the hold join once its position is the room's. Until then the room is kept for it."""
-        self._expected += 1
+        self._attaching += 1
         return self._attach(held, position)
 
     async def _attach(self, held: Connection, position: int) -> None:
@@ -248,7 +248,7 @@ class _Room:
             if held.audience is not None:
                 held.audience.join(held)
         finally:
-            self._expected -= 1
+            self._attaching -= 1
             self._forget_if_empty()
 
     def publish(self, publication: Publication) -> None:
@@ -295,6 +295,6 @@ class _Room:
         self._forget_if_empty()
 
     def _forget_if_empty(self) -> None:
-        if not self._expected and not self.inhabited and self._hub.rooms.pop(self.name, None) is not None:
+        if not self._attaching and not self.inhabited and self._hub.rooms.pop(self.name, None) is not None:
             self._hub.holds(self.name, False)
             ROOMS.dec()

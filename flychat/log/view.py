@@ -107,7 +107,7 @@ class View:
             await self._common.reader.share((self.name, "for a message", keys), load, at_once=True)
         return self.window
 
-    async def _load(self, few: int, position: int | None) -> None:
+    async def _load(self, limit: int, position: int | None) -> None:
         if self.window is not None:  # since this was asked for
             return
         common, asked, forgotten = self._common, self.clocks(), self._forgotten
@@ -115,7 +115,7 @@ class View:
         if position is not None and not self._doubtful:
             commits = await self._since(max(0, position - NEAR))
         if not commits:
-            commits = await common.reader.patient(lambda: common.engine.tail(self.name, few))
+            commits = await common.reader.patient(lambda: common.engine.tail(self.name, limit))
         # Otherwise another reading was faster, or this one may be wrong by now.
         if self.window is None and self._forgotten == forgotten:
             self.window = Window(commits, common.limit, common.now())
