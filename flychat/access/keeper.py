@@ -151,7 +151,7 @@ class Keeper:
 
     def _has_read(self, reading: asyncio.Task[None]) -> None:
         self._reading = None
-        reading.cancelled() or reading.exception()
+        reading.cancelled() or reading.exception()  # marks the error as seen, or asyncio would log it
 
     async def _read_now(self) -> None:
         loop = asyncio.get_running_loop()
