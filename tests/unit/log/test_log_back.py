@@ -273,6 +273,24 @@ async def test_others_do_not_wait_while_the_log_is_searched(memory):
     await engine.engine.close()
 
 
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_what_another_process_has_stored_while_the_log_is_searched_for_it_is_published(memory):
+    """Whoever stored it may have died before publishing, and its author waits here."""
+    engine, published = SlowSearch(await SqliteEngine.open(":memory:")), []
+    await fill(engine, 3000)
+    log = MessageLog(engine, memory=memory, committed=published.append)
+    waiting = asyncio.ensure_future(log.submit(one := draft("once", since=7)))
+    await engine.searched.wait()
+    await engine.engine.put(Commit.of(3001, [one]))
+    assert (await log.submit(draft(since=3000))).id == 3002
+    assert [commit.first for commit in published] == [3001, 3002]
+    engine.go_on.set()
+    assert (await waiting).id == 3001
+    await log.close()
+    await engine.engine.close()
+
+
 @pytest.mark.parametrize("ask", ["submit", "recall"])
 @in_virtual_time
 async def test_a_search_that_takes_too_long_is_given_up(ask):
