@@ -238,6 +238,17 @@ async def test_a_draft_that_would_be_looked_for_too_far_back_is_refused_and_not_
 
 @modes
 @pytest.mark.gen_test(timeout=60)
+async def test_without_a_position_no_more_than_so_many_messages_are_read_however_young(memory, monkeypatch):
+    """Or else a clock that was set back by hours had the log of hours read for one message."""
+    monkeypatch.setattr(view_module, "SEARCHED", 500)
+    async with opened(memory) as (log, engine):
+        await fill(engine, 5000, now=time.time() + 3600)
+        assert (await log.submit(draft())).id == 5001
+        assert engine.calls["before"] < 5
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
 async def test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_busy_room(memory):
     async with opened(memory) as (log, engine):
         message = await log.submit(one := draft("once", now=time.time() - 60))
