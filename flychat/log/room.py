@@ -195,8 +195,6 @@ class Room(View):
         while (window := self.window) is not None:
             tail, asked = window.tail, self.clocks()
             commits = await self.after(tail, REPLAY + 1)
-            if self.window is not window:
-                return
             if (commits[0].first > tail + 1) if commits else (tail > 0):
                 self.forget()
             self._learn(commits)
