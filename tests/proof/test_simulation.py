@@ -57,7 +57,7 @@ def test_what_is_chosen_holds_for_several_conversations_as_well():
     command = [sys.executable, "-m", "tests.proof.simulation", "--conversations", "3", "--senders", "1"]
     command += ["--jobs", "1", "--messages", "2", "--without", ",".join(FAULTS)]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert "answers 200" in told[1] and " 6 messages" in told[1]
+    assert " 6 messages" in told[1]
     assert told[2] == "suffered: "
 
 

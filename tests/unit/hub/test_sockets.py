@@ -133,7 +133,7 @@ async def test_a_client_that_takes_little_but_steadily_is_not_cut():
 
 @pytest.mark.gen_test
 async def test_a_slow_client_that_is_found_gone_when_it_is_sent_more_leaves_nothing_behind():
-    with lagging() as (client, connections, held):
+    with lagging() as (_, connections, held):
 
         class Gone:
             fileno, close = held.socket.fileno, held.socket.close
