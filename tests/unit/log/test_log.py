@@ -382,6 +382,21 @@ async def test_a_put_that_closing_does_not_wait_for_is_refused_with_all_that_wai
     assert [commit.last for commit in published] == [1], "nobody is told of it any more"
 
 
+@in_virtual_time
+async def test_closing_does_not_wait_for_a_look_at_what_was_given_up():
+    """It may be in the log, and a store that is down does not tell: the next process finds it there, if it is."""
+    loop, engine = asyncio.get_running_loop(), FaultyEngine(MemoryEngine(), ["lose"] * 1000)
+    log = MessageLog(engine, memory=True)
+    await log.plan(StreamRequest("room"))
+    engine.read_faults.extend([Unknown("down")] * 1000)
+    with pytest.raises(Unavailable):
+        await log.submit(draft())
+    assert log._rooms["room"].writing
+    began = loop.time()
+    await log.close()
+    assert loop.time() - began < room_module.DEADLINE / 2
+
+
 @pytest.mark.gen_test
 async def test_it_is_the_draft_that_nobody_waits_for_that_is_withdrawn():
     async with opened() as (log, engine, _):

@@ -19,6 +19,7 @@ from flychat.log import reading as reading_module
 from flychat.log import view as view_module
 from flychat.log import window as window_module
 from flychat.log.memory import ROOM_BYTES
+from flychat.log.view import FIRST
 from flychat.messages import Draft
 from flychat.storage import Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
@@ -517,6 +518,16 @@ async def test_a_replay_has_a_megabyte_at_the_most_and_so_has_an_opening(memory)
             assert [event.name for event in plan.opening] == ["stream-open", "stream-reset"]
             assert [m.id for m in plan.messages] == list(range(351, 401))
         assert size((await log.plan(StreamRequest("room"))).messages) <= REPLAY_BYTES
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_reading_from_a_position_that_ends_with_its_bytes_is_not_taken_for_the_end_of_the_log():
+    """Few messages, so that all of them would be read at once if they were not so large."""
+    async with opened(memory=True) as (log, engine):
+        for id in range(1, FIRST):
+            await engine.engine.put(Commit.of(id, [replace(draft(LARGE), data={"more": "x" * 4000})]))
+        assert (await log.plan(StreamRequest("room", 0))).position == FIRST - 1
+        assert (await log.submit(draft(since=FIRST - 1))).id == FIRST
 
 
 @modes
