@@ -87,7 +87,7 @@ class Room(View):
     def _put_at_once(self) -> bool:
         """Puts what waits without the writer's task; False: something is in doubt, or the engine cannot."""
         asked = self.clocks()
-        if self.window is None or self._doubtful or self.old(asked):
+        if self.window is None or self.old(asked):
             return False
         self._settle()
         self._drop_late(in_doubt=False)
@@ -113,7 +113,7 @@ class Room(View):
         else:
             self.renewed(asked)
             self._learn([commit], own=True)
-            if self._waiting or self._doubtful:
+            if self._waiting:
                 self._wake()
 
     def abandon(self) -> None:
