@@ -132,7 +132,7 @@ class Room(View):
                 failed = None
         finally:
             self.writer = None
-            self._drop(self._waiting, Unavailable())  # there are some only if the task was cancelled
+            self._drop(self._waiting, Unavailable())  # there are some if it was cancelled, or failed
 
     async def _attempt(self, pace: Pace, failed: Failed | None) -> None:
         """One round of the writer: a reading of the log, or a put of the drafts that are not in it yet."""

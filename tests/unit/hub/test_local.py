@@ -643,6 +643,46 @@ async def test_what_is_published_between_two_slices_of_a_pass_reaches_those_that
 
 
 @pytest.mark.gen_test
+async def test_what_comes_in_its_place_while_a_gap_is_mended_does_not_leave_the_gap_open():
+    """What was read for it does not fit any more; and nothing else is published."""
+    async with served() as chat:
+        client, commits = await chat.stream(), []
+        (room,) = chat.hub.rooms.values()
+        while room._recovering:  # noqa: ASYNC110 - as the first of its room
+            await asyncio.sleep(0)
+        chat.committed = commits.append
+        for _ in range(3):
+            await chat.post()
+        plan, read, go_on = chat.hub.plan, asyncio.Event(), asyncio.Event()
+
+        async def slow(request):
+            answer = await plan(request)
+            read.set()
+            await go_on.wait()
+            return answer
+
+        chat.hub.plan = slow
+        chat.hub.publish(committed(commits[2]))
+        await read.wait()
+        chat.hub.publish(committed(commits[0]))
+        go_on.set()
+        assert await client.until_id(3) == [1, 2, 3]
+
+
+@pytest.mark.gen_test
+async def test_a_hub_that_is_closed_asks_for_nothing_any_more():
+    async def down(request):
+        raise Unavailable("the log is closed")
+
+    hub = LocalHub(down)
+    asking = hub.spawn(hub.recovered(StreamRequest("room", recover=True), 0))
+    await asyncio.sleep(0)
+    await hub.close()
+    await asyncio.wait([asking], timeout=5)
+    assert asking.cancelled()
+
+
+@pytest.mark.gen_test
 async def test_nothing_overtakes_what_a_client_is_owed():
     """Neither what it is owed then, nor what its room is fed, though it has read and has room again."""
     with contextlib.ExitStack() as opened:

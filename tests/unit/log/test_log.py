@@ -398,6 +398,21 @@ async def test_closing_does_not_wait_for_a_look_at_what_was_given_up():
 
 
 @pytest.mark.gen_test
+async def test_a_writer_that_ends_with_an_error_leaves_nobody_waiting():
+    class Wrong(FaultyEngine):
+        async def put(self, commit):
+            raise ZeroDivisionError("no store fails like this")
+
+    log = MessageLog(Wrong(MemoryEngine(shared=True)), memory=False)
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*(log.submit(draft()) for _ in range(3)), return_exceptions=True)
+        with pytest.raises(Unavailable):
+            await log.submit(draft())
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+    await log.close()
+
+
+@pytest.mark.gen_test
 async def test_it_is_the_draft_that_nobody_waits_for_that_is_withdrawn():
     async with opened() as (log, engine, _):
         engine.gate.clear()
