@@ -363,6 +363,34 @@ async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
     await engine.engine.close()
 
 
+@pytest.mark.gen_test(timeout=60)
+async def test_what_a_search_does_not_find_is_not_stored_any_more_when_the_log_is_closed():
+    """It begins as a put ends for which closing has waited; the store is closed when it has an answer."""
+    engine, put, go_on = SlowSearch(MemoryEngine()), asyncio.Event(), asyncio.Event()
+    await fill(engine, 3000)
+    log = MessageLog(engine, memory=True)
+    await log.submit(draft(since=3000))
+
+    async def slow(commit):
+        put.set()
+        await go_on.wait()
+        await SlowSearch.put(engine, commit)
+
+    engine.put = slow
+    under_way, late = log.submit(draft(since=3001)), log.submit(draft(since=7))
+    await put.wait()
+    closing = asyncio.ensure_future(log.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await engine.searched.wait()
+    await closing
+    engine.go_on.set()
+    assert (await under_way).id == 3002
+    with pytest.raises(Unavailable):
+        await late
+    assert [commit.first for commit in engine.stored] == [3001, 3002]
+
+
 @modes
 @pytest.mark.gen_test(timeout=60)
 async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered_without_a_search(memory):
