@@ -220,6 +220,9 @@ class Reader:
                     if self._answered < failed:
                         self._mute = loop.time()
                     raise Unavailable("the message store is slow") from error
+            except RuntimeError:
+                self._check_open()  # or else it is an engine that was closed between two steps of a reading
+                raise
             else:
                 self._answered = loop.time()
                 return result

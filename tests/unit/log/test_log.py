@@ -487,6 +487,29 @@ async def test_a_reading_in_two_steps_ends_when_the_log_closes_between_them():
         await close()
 
 
+@pytest.mark.gen_test
+async def test_a_reading_that_takes_a_store_several_steps_ends_when_the_log_closes_between_them():
+    engine = await SqliteEngine.open(":memory:")
+    for id in range(1, 101):
+        await engine.put(Commit.of(id, [draft()]))
+    log = MessageLog(engine, memory=False)
+    begun, go_on, ask = asyncio.Event(), asyncio.Event(), engine._worker.ask
+
+    async def slow(question):
+        answer = await ask(question)
+        begun.set()
+        await go_on.wait()
+        return answer
+
+    engine._worker.ask = slow
+    reading = asyncio.create_task(log.plan(StreamRequest("room", 0)))
+    await begun.wait()
+    await log.close()
+    go_on.set()
+    with pytest.raises(Unavailable):
+        await reading
+
+
 @in_virtual_time
 async def test_writers_who_contend_for_a_room_take_turns():
     """Who wins lets others go first: else the one that is quickest to know of its win wins again."""
