@@ -145,6 +145,7 @@ async def test_a_slow_client_that_is_found_gone_when_it_is_sent_more_leaves_noth
         assert connections._catch_up(held) == 0
         assert held.closed
         assert len(connections) == len(connections._lagging) == 0
+        assert not connections.clients
         connections.close(lambda: b"")
 
 

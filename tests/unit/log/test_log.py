@@ -383,6 +383,19 @@ async def test_a_put_that_closing_does_not_wait_for_is_refused_with_all_that_wai
 
 
 @in_virtual_time
+async def test_who_sends_the_same_again_and_goes_takes_nothing_back_of_what_is_being_stored():
+    log = MessageLog(SlowPuts(MemoryEngine()), memory=True)
+    await log.submit(draft())
+    log.submit(draft())  # the two wait behind it
+    one = draft("once")
+    first, second = log.submit(one), log.submit(again := replace(one))
+    await asyncio.sleep(1.5)
+    log.withdraw(again)
+    assert await first == await second
+    await log.close()
+
+
+@in_virtual_time
 async def test_closing_does_not_wait_for_a_look_at_what_was_given_up():
     """It may be in the log, and a store that is down does not tell: the next process finds it there, if it is."""
     loop, engine = asyncio.get_running_loop(), FaultyEngine(MemoryEngine(), ["lose"] * 1000)
@@ -619,6 +632,15 @@ async def test_with_memory_a_warm_room_is_read_from_memory_only():
         for last_id in (None, 0, 17, 250, 300, 301):
             await log.plan(StreamRequest("room", last_id))
         assert engine.calls == reads
+
+
+@pytest.mark.gen_test
+async def test_the_log_is_known_to_end_at_its_last_id_and_at_no_other():
+    async with opened(memory=True) as (log, _, _):
+        for _ in range(2):
+            await log.submit(draft())
+        assert [id for id in range(4) if log.ends_at("room", id)] == [2]
+        assert not log.ends_at("another room", 0)
 
 
 @pytest.mark.gen_test(timeout=20)
