@@ -274,7 +274,10 @@ async def test_a_recovery_that_ends_when_the_room_is_empty_disturbs_nobody():
 
 @pytest.mark.gen_test
 async def test_a_hold_that_goes_while_it_is_on_its_way_in_leaves_no_room_behind():
-    async with served(shared=True) as chat:
+    async with served() as chat:
+        planned = await chat.log.plan(StreamRequest("room"))
+        await chat.post()
+        client = await chat.stream()
         begun, go_on, plan = asyncio.Event(), asyncio.Event(), chat.hub.plan
 
         async def slow(request):
@@ -283,10 +286,14 @@ async def test_a_hold_that_goes_while_it_is_on_its_way_in_leaves_no_room_behind(
             return await plan(request)
 
         chat.hub.plan = slow
-        client = await chat.stream()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        chat.hub.hold_socket(planned, ours, b"", "ann")
         await begun.wait()
+        theirs.close()
         client.close()
         await eventually(lambda: not len(chat.hub.connections))
+        assert chat.hub.rooms, "it is expected"
         go_on.set()
         await eventually(lambda: not chat.hub.rooms)
 
