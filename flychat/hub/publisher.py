@@ -294,4 +294,3 @@ class Publisher:
         if len(self.owed) > ROOMS_OWED:
             self.owed.clear()
             self.must_recover_all = True
-        self._wake.set()

@@ -220,6 +220,9 @@ class Reader:
                     if self._answered < failed:
                         self._mute = loop.time()
                     raise Unavailable("the message store is slow") from error
+            except RuntimeError:  # of an engine that was closed between two steps of the reading, if we are
+                self._check_open()
+                raise
             else:
                 self._answered = loop.time()
                 return result

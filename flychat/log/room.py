@@ -87,7 +87,7 @@ class Room(View):
     def _put_at_once(self) -> bool:
         """Puts what waits without the writer's task; False: something is in doubt, or the engine cannot."""
         asked = self.clocks()
-        if self.window is None or self._doubtful or self.old(asked):
+        if self.window is None or self.old(asked):
             return False
         self._settle()
         self._drop_late(in_doubt=False)
@@ -113,7 +113,7 @@ class Room(View):
         else:
             self.renewed(asked)
             self._learn([commit], own=True)
-            if self._waiting or self._doubtful:
+            if self._waiting:
                 self._wake()
 
     def abandon(self) -> None:
@@ -132,7 +132,7 @@ class Room(View):
                 failed = None
         finally:
             self.writer = None
-            self._drop(self._waiting, Unavailable())  # there are some only if the task was cancelled
+            self._drop(self._waiting, Unavailable())  # there are some if it was cancelled, or failed
 
     async def _attempt(self, pace: Pace, failed: Failed | None) -> None:
         """One round of the writer: a reading of the log, or a put of the drafts that are not in it yet."""
@@ -195,8 +195,6 @@ class Room(View):
         while (window := self.window) is not None:
             tail, asked = window.tail, self.clocks()
             commits = await self.after(tail, REPLAY + 1)
-            if self.window is not window:
-                return
             if (commits[0].first > tail + 1) if commits else (tail > 0):
                 self.forget()
             self._learn(commits)

@@ -86,7 +86,8 @@ class View:
         self._common = common
         self._known = (0.0, 0.0)  # when the window was last known to be up to date: loop time, wall time
         self._forgotten = 0  # how often it was; a reading that began before the last time is not taken in
-        self._doubtful: set[Key] = set()  # of drafts that were given up, and may be in the log all the same
+        # Of drafts that were given up, and may be in the log all the same; none while there is a window.
+        self._doubtful: set[Key] = set()
 
     async def warm(self, position: int | None = None) -> Window:
         """The window. If it is not known it is read: from a position on, else the newest FIRST messages.

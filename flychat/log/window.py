@@ -201,7 +201,6 @@ class Window:
         self.messages[:0] = messages
         self._bytes += sum(map(cost, messages))
         self._trim(2 * self._limit)
-        self._forget_plans()
 
     def _forget_plans(self) -> None:
         self._plans.clear()

@@ -176,8 +176,7 @@ class Shortcut(ClientListener):
         if not is_whole_post(data, self.base):
             return False
         SHED_REFUSED.inc()
-        client.socket.recv(len(data))
-        if self.send(client, self._shed_answer(data)):
+        if self.taken(client, len(data)) and self.send(client, self._shed_answer(data)):
             (self.pause if self.pauses else self.wait_for)(client)
         return True
 

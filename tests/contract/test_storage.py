@@ -309,6 +309,17 @@ async def test_payloads_of_64_kb_are_read_across_pages(engine):
 
 
 @gen_test
+async def test_what_precedes_an_id_is_as_much_as_is_asked_for_where_the_log_ends_long_before_it(engine):
+    log = log_of(*[1] * 60)
+    for each in log:
+        await engine.put(each)
+    for id in (62, 100, 150, 200):
+        assert await engine.before("room", id, 30) == log[30:], id
+    await engine.put(commit(200))
+    assert await engine.before("room", 150, 30) == log[30:], "or has a hole"
+
+
+@gen_test
 async def test_a_reading_never_takes_a_hole_for_the_end_of_the_log(engine):
     """Which no writer makes; but if there is one, it is there for ever, and so would be the mistake."""
     one, two, far, end = commit(1, 2), commit(3, 2), commit(6, 2), commit(8, 1)

@@ -670,7 +670,7 @@ LINES = [
     (
         line(
             "doubt_and_do_not_look",
-            "What is given up after a search is in doubt, and the log is not read again: the writer spins.",
+            "What is given up after a search is in doubt, and the log is not read again.",
             *(Room, "_doubt", "self.forget()", "pass"),
         ),
         "unit/log/test_log_back.py::test_a_search_that_fails_leaves_a_doubt_that_is_looked_into_and_nobody_spins",

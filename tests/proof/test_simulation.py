@@ -53,6 +53,14 @@ def test_a_seed_is_one_conversation_whatever_the_process():
     assert told.splitlines()[1 : 1 + len(traces[0])] == traces[0]
 
 
+def test_what_is_chosen_holds_for_several_conversations_as_well():
+    command = [sys.executable, "-m", "tests.proof.simulation", "--conversations", "3", "--senders", "1"]
+    command += ["--jobs", "1", "--messages", "2", "--without", ",".join(FAULTS)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert " 6 messages" in told[1]
+    assert told[2] == "suffered: "
+
+
 def test_a_failure_is_shrunk_and_printed_with_the_command_that_replays_it(monkeypatch):
     post = Chat.post
 

@@ -10,13 +10,13 @@ import pytest
 
 from flychat.chat import Chat
 from flychat.commits import Commit
-from flychat.errors import Overloaded, Unstorable
+from flychat.errors import Full, Overloaded, Unstorable
 from flychat.log import MessageLog
 from flychat.messages import Draft
 from flychat.showing import AtOnce
 from flychat.signals import HERE, Signal
 from flychat.storage import Rejected
-from flychat.streams import Publication, committed
+from flychat.streams import Publication, StreamRequest, committed
 from tests.proof.simulation.virtual import in_virtual_time
 from tests.support.fakes import MemoryEngine
 
@@ -71,6 +71,14 @@ async def test_a_post_that_fails_is_answered_when_its_retraction_is_passed_on():
     with pytest.raises(Unstorable):
         await chat_over(Rejecting(), hub).post(draft())
     assert b"event: retraction" in hub.passed[-1].content
+
+
+@in_virtual_time
+async def test_a_stream_is_refused_where_others_have_come_while_its_room_was_read():
+    hub, admitted = Hub(), iter([True, False])
+    hub.admits = lambda client: next(admitted)
+    with pytest.raises(Full):
+        await chat_over(MemoryEngine(), hub).plan(StreamRequest("room"), "a client")
 
 
 @in_virtual_time

@@ -7,6 +7,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from .running import Summary, converse, explain, run_seeds, simulated
 from .scenario import COUNTS, FAULTS, Scenario
@@ -24,8 +25,8 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen(options: argparse.Namespace) -> Scenario:
-    scenario = Scenario.of(options.seed)
+def chosen(options: argparse.Namespace, seed: int | None = None) -> Scenario:
+    scenario = Scenario.of(options.seed if seed is None else seed)
     given = {name: getattr(options, name) for name in COUNTS if getattr(options, name) is not None}
     return replace(scenario.without(set(options.without.split(","))), **given)
 
@@ -48,13 +49,13 @@ def main() -> int:
     seeds = range(options.seed, options.seed + options.conversations)
     size = max(1, min(250, len(seeds) // options.jobs))
     parts = [seeds[at : at + size] for at in range(0, len(seeds), size)]
-    summary = Summary()
+    summary, scenario_of = Summary(), partial(chosen, options)
     with ProcessPoolExecutor(options.jobs) as pool:
-        for part in pool.map(run_seeds, parts):
+        for part in pool.map(partial(run_seeds, of=scenario_of), parts):
             summary.merge(part)
     show(summary, time.monotonic() - began)
     for seed in summary.failed[:3]:
-        print(explain(Scenario.of(seed)))
+        print(explain(scenario_of(seed)))
     return bool(summary.failed)
 
 

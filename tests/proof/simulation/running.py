@@ -8,7 +8,7 @@ import io
 import logging
 import types
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
@@ -180,12 +180,12 @@ class Summary:
             self.slowest[mode] = max(self.slowest.get(mode, 0), seconds)
 
 
-def run_seeds(seeds: range) -> Summary:
-    """All of them; stops after a few failures."""
+def run_seeds(seeds: range, of: Callable[[int], Scenario] = Scenario.of) -> Summary:
+    """The conversations `of` all of them; stops after a few failures."""
     summary = Summary()
     with simulated():
         for seed in seeds:
-            summary.add(converse(Scenario.of(seed)))
+            summary.add(converse(of(seed)))
             if len(summary.failed) == 5:
                 break
     return summary

@@ -198,11 +198,12 @@ class Way:
         task.add_done_callback(lambda task: task.cancelled() or done(task.exception()))
         return True
 
-    def _check(self, room: str) -> None:
+    def _check(self, room: str, *, again: bool = False) -> None:
         if self.closed and room == RULES:  # by who was still revoking when the process ended
             raise Unknown("the store is closed")
         if self.closed:
-            self.world.report.broken.append("the store is asked though it is closed")
+            if not again:  # else it was closed between the two steps of a reading
+                self.world.report.broken.append("the store is asked though it is closed")
             raise RuntimeError("the store is closed")
 
     def _turn(self, seconds: float) -> float:
@@ -231,7 +232,7 @@ class Way:
         self, room: str, run: Run, wanted: Callable[[Commit], bool], step: int, *, again: bool = False
     ) -> Run:
         world = self.world
-        self._check(room)
+        self._check(room, again=again)
         began = world.loop.time()
         fault = world.fate("read", "unread", "torn", "deny")
         await asyncio.sleep(self._turn(world.lag()))

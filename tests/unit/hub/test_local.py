@@ -274,7 +274,10 @@ async def test_a_recovery_that_ends_when_the_room_is_empty_disturbs_nobody():
 
 @pytest.mark.gen_test
 async def test_a_hold_that_goes_while_it_is_on_its_way_in_leaves_no_room_behind():
-    async with served(shared=True) as chat:
+    async with served() as chat:
+        planned = await chat.log.plan(StreamRequest("room"))
+        await chat.post()
+        client = await chat.stream()
         begun, go_on, plan = asyncio.Event(), asyncio.Event(), chat.hub.plan
 
         async def slow(request):
@@ -283,10 +286,14 @@ async def test_a_hold_that_goes_while_it_is_on_its_way_in_leaves_no_room_behind(
             return await plan(request)
 
         chat.hub.plan = slow
-        client = await chat.stream()
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        chat.hub.hold_socket(planned, ours, b"", "ann")
         await begun.wait()
+        theirs.close()
         client.close()
         await eventually(lambda: not len(chat.hub.connections))
+        assert chat.hub.rooms, "it is expected"
         go_on.set()
         await eventually(lambda: not chat.hub.rooms)
 
@@ -632,15 +639,54 @@ async def test_what_is_published_between_two_slices_of_a_pass_reaches_those_that
     monkeypatch.setattr(sockets_module, "SLICE", 2)
     async with served() as chat:
         clients = [await chat.stream() for _ in range(9)]
-        published = []
         for turns in range(12):
-            for text in (f"first of {turns}", f"second of {turns}"):
-                chat.hub.publish(provisional(draft(text)))
-                published.append(text)
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-        for client in clients:
-            assert [fields(await client.next())["text"] for _ in published] == published
+            texts = [f"first of {turns}", f"second of {turns}"]
+            chat.hub.publish(provisional(draft(texts[0])))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            chat.hub.publish(provisional(draft(texts[1])))
+            for client in clients:  # and nothing more is published before they have it
+                assert [fields(await client.next())["text"] for _ in texts] == texts
+
+
+@pytest.mark.gen_test
+async def test_what_comes_in_its_place_while_a_gap_is_mended_does_not_leave_the_gap_open():
+    """What was read for it does not fit any more; and nothing else is published."""
+    async with served() as chat:
+        client, commits = await chat.stream(), []
+        (room,) = chat.hub.rooms.values()
+        while room._recovering:  # noqa: ASYNC110 - as the first of its room
+            await asyncio.sleep(0)
+        chat.committed = commits.append
+        for _ in range(3):
+            await chat.post()
+        plan, read, go_on = chat.hub.plan, asyncio.Event(), asyncio.Event()
+
+        async def slow(request):
+            answer = await plan(request)
+            read.set()
+            await go_on.wait()
+            return answer
+
+        chat.hub.plan = slow
+        chat.hub.publish(committed(commits[2]))
+        await read.wait()
+        chat.hub.publish(committed(commits[0]))
+        go_on.set()
+        assert await client.until_id(3) == [1, 2, 3]
+
+
+@pytest.mark.gen_test
+async def test_a_hub_that_is_closed_asks_for_nothing_any_more():
+    async def down(request):
+        raise Unavailable("the log is closed")
+
+    hub = LocalHub(down)
+    asking = hub.spawn(hub.recovered(StreamRequest("room", recover=True), 0))
+    await asyncio.sleep(0)
+    await hub.close()
+    await asyncio.wait([asking], timeout=5)
+    assert asking.cancelled()
 
 
 @pytest.mark.gen_test

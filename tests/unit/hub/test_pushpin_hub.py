@@ -1021,6 +1021,18 @@ async def test_who_answers_first_waits_for_nothing(control):
 
 
 @in_virtual_time
+async def test_what_a_recovery_leaves_to_its_publication_is_asked_for_again_after_a_second(monkeypatch):
+    loop, told = asyncio.get_running_loop(), []
+    monkeypatch.setattr(pushpin_module, "time", types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW))
+    response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: told.append(headers))
+    for age in (0, 60):
+        plan = plan_stream(StreamRequest("r", 0, recover=True), Page(commit(1, age).messages, 1))
+        PushpinHub([]).hold(plan, response, "client")
+    young, old = (int(headers["Grip-Link"].rpartition("=")[2]) for headers in told)
+    assert young == 1 < old
+
+
+@in_virtual_time
 async def test_the_holds_of_a_pass_are_recovered_when_it_expires_and_once_more_for_clocks_that_are_behind(
     monkeypatch,
 ):

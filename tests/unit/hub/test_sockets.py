@@ -132,6 +132,24 @@ async def test_a_client_that_takes_little_but_steadily_is_not_cut():
 
 
 @pytest.mark.gen_test
+async def test_a_slow_client_that_is_found_gone_when_it_is_sent_more_leaves_nothing_behind():
+    with lagging() as (_, connections, held):
+
+        class Gone:
+            fileno, close = held.socket.fileno, held.socket.close
+
+            def send(self, data):
+                raise ConnectionResetError
+
+        held.socket = Gone()
+        assert connections._catch_up(held) == 0
+        assert held.closed
+        assert len(connections) == len(connections._lagging) == 0
+        assert not connections.clients
+        connections.close(lambda: b"")
+
+
+@pytest.mark.gen_test
 async def test_a_stream_that_is_cut_has_no_last_chunk():
     async with served() as chat:
         client = await chat.stream()

@@ -382,6 +382,49 @@ async def test_a_put_that_closing_does_not_wait_for_is_refused_with_all_that_wai
     assert [commit.last for commit in published] == [1], "nobody is told of it any more"
 
 
+@in_virtual_time
+async def test_who_sends_the_same_again_and_goes_takes_nothing_back_of_what_is_being_stored():
+    log = MessageLog(SlowPuts(MemoryEngine()), memory=True)
+    await log.submit(draft())
+    log.submit(draft())  # the two wait behind it
+    one = draft("once")
+    first, second = log.submit(one), log.submit(again := replace(one))
+    await asyncio.sleep(1.5)
+    log.withdraw(again)
+    assert await first == await second
+    await log.close()
+
+
+@in_virtual_time
+async def test_closing_does_not_wait_for_a_look_at_what_was_given_up():
+    """It may be in the log, and a store that is down does not tell: the next process finds it there, if it is."""
+    loop, engine = asyncio.get_running_loop(), FaultyEngine(MemoryEngine(), ["lose"] * 1000)
+    log = MessageLog(engine, memory=True)
+    await log.plan(StreamRequest("room"))
+    engine.read_faults.extend([Unknown("down")] * 1000)
+    with pytest.raises(Unavailable):
+        await log.submit(draft())
+    assert log._rooms["room"].writing
+    began = loop.time()
+    await log.close()
+    assert loop.time() - began < room_module.DEADLINE / 2
+
+
+@pytest.mark.gen_test
+async def test_a_writer_that_ends_with_an_error_leaves_nobody_waiting():
+    class Wrong(FaultyEngine):
+        async def put(self, commit):
+            raise ZeroDivisionError("no store fails like this")
+
+    log = MessageLog(Wrong(MemoryEngine(shared=True)), memory=False)
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(*(log.submit(draft()) for _ in range(3)), return_exceptions=True)
+        with pytest.raises(Unavailable):
+            await log.submit(draft())
+    assert [type(outcome) for outcome in outcomes] == [Unavailable] * 3
+    await log.close()
+
+
 @pytest.mark.gen_test
 async def test_it_is_the_draft_that_nobody_waits_for_that_is_withdrawn():
     async with opened() as (log, engine, _):
@@ -455,6 +498,29 @@ async def test_a_reading_in_two_steps_ends_when_the_log_closes_between_them():
             await reading
         assert engine.calls["tail"] == 1  # of the writer
         await close()
+
+
+@pytest.mark.gen_test
+async def test_a_reading_that_takes_a_store_several_steps_ends_when_the_log_closes_between_them():
+    engine = await SqliteEngine.open(":memory:")
+    for id in range(1, 101):
+        await engine.put(Commit.of(id, [draft()]))
+    log = MessageLog(engine, memory=False)
+    begun, go_on, ask = asyncio.Event(), asyncio.Event(), engine._worker.ask
+
+    async def slow(question):
+        answer = await ask(question)
+        begun.set()
+        await go_on.wait()
+        return answer
+
+    engine._worker.ask = slow
+    reading = asyncio.create_task(log.plan(StreamRequest("room", 0)))
+    await begun.wait()
+    await log.close()
+    go_on.set()
+    with pytest.raises(Unavailable):
+        await reading
 
 
 @in_virtual_time
@@ -566,6 +632,15 @@ async def test_with_memory_a_warm_room_is_read_from_memory_only():
         for last_id in (None, 0, 17, 250, 300, 301):
             await log.plan(StreamRequest("room", last_id))
         assert engine.calls == reads
+
+
+@pytest.mark.gen_test
+async def test_the_log_is_known_to_end_at_its_last_id_and_at_no_other():
+    async with opened(memory=True) as (log, _, _):
+        for _ in range(2):
+            await log.submit(draft())
+        assert [id for id in range(4) if log.ends_at("room", id)] == [2]
+        assert not log.ends_at("another room", 0)
 
 
 @pytest.mark.gen_test(timeout=20)

@@ -19,6 +19,7 @@ from flychat.log import reading as reading_module
 from flychat.log import view as view_module
 from flychat.log import window as window_module
 from flychat.log.memory import ROOM_BYTES
+from flychat.log.view import FIRST
 from flychat.messages import Draft
 from flychat.storage import Hole, Unknown
 from flychat.storage.sqlite import SqliteEngine
@@ -238,6 +239,17 @@ async def test_a_draft_that_would_be_looked_for_too_far_back_is_refused_and_not_
 
 @modes
 @pytest.mark.gen_test(timeout=60)
+async def test_without_a_position_no_more_than_so_many_messages_are_read_however_young(memory, monkeypatch):
+    """Or else a clock that was set back by hours had the log of hours read for one message."""
+    monkeypatch.setattr(view_module, "SEARCHED", 500)
+    async with opened(memory) as (log, engine):
+        await fill(engine, 5000, now=time.time() + 3600)
+        assert (await log.submit(draft())).id == 5001
+        assert engine.calls["before"] < 5
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
 async def test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_busy_room(memory):
     async with opened(memory) as (log, engine):
         message = await log.submit(one := draft("once", now=time.time() - 60))
@@ -269,6 +281,24 @@ async def test_others_do_not_wait_while_the_log_is_searched(memory):
     assert (await log.submit(draft(since=3000))).id == 3001
     engine.go_on.set()
     assert (await late).id == 3002
+    await log.close()
+    await engine.engine.close()
+
+
+@modes
+@pytest.mark.gen_test(timeout=60)
+async def test_what_another_process_has_stored_while_the_log_is_searched_for_it_is_published(memory):
+    """Whoever stored it may have died before publishing, and its author waits here."""
+    engine, published = SlowSearch(await SqliteEngine.open(":memory:")), []
+    await fill(engine, 3000)
+    log = MessageLog(engine, memory=memory, committed=published.append)
+    waiting = asyncio.ensure_future(log.submit(one := draft("once", since=7)))
+    await engine.searched.wait()
+    await engine.engine.put(Commit.of(3001, [one]))
+    assert (await log.submit(draft(since=3000))).id == 3002
+    assert [commit.first for commit in published] == [3001, 3002]
+    engine.go_on.set()
+    assert (await waiting).id == 3001
     await log.close()
     await engine.engine.close()
 
@@ -331,6 +361,34 @@ async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
     with pytest.raises(Unavailable):
         await late
     await engine.engine.close()
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_what_a_search_does_not_find_is_not_stored_any_more_when_the_log_is_closed():
+    """It begins as a put ends for which closing has waited; the store is closed when it has an answer."""
+    engine, put, go_on = SlowSearch(MemoryEngine()), asyncio.Event(), asyncio.Event()
+    await fill(engine, 3000)
+    log = MessageLog(engine, memory=True)
+    await log.submit(draft(since=3000))
+
+    async def slow(commit):
+        put.set()
+        await go_on.wait()
+        await SlowSearch.put(engine, commit)
+
+    engine.put = slow
+    under_way, late = log.submit(draft(since=3001)), log.submit(draft(since=7))
+    await put.wait()
+    closing = asyncio.ensure_future(log.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await engine.searched.wait()
+    await closing
+    engine.go_on.set()
+    assert (await under_way).id == 3002
+    with pytest.raises(Unavailable):
+        await late
+    assert [commit.first for commit in engine.stored] == [3001, 3002]
 
 
 @modes
@@ -488,6 +546,16 @@ async def test_a_replay_has_a_megabyte_at_the_most_and_so_has_an_opening(memory)
             assert [event.name for event in plan.opening] == ["stream-open", "stream-reset"]
             assert [m.id for m in plan.messages] == list(range(351, 401))
         assert size((await log.plan(StreamRequest("room"))).messages) <= REPLAY_BYTES
+
+
+@pytest.mark.gen_test(timeout=60)
+async def test_a_reading_from_a_position_that_ends_with_its_bytes_is_not_taken_for_the_end_of_the_log():
+    """Few messages, so that all of them would be read at once if they were not so large."""
+    async with opened(memory=True) as (log, engine):
+        for id in range(1, FIRST):
+            await engine.engine.put(Commit.of(id, [replace(draft(LARGE), data={"more": "x" * 4000})]))
+        assert (await log.plan(StreamRequest("room", 0))).position == FIRST - 1
+        assert (await log.submit(draft(since=FIRST - 1))).id == FIRST
 
 
 @modes

@@ -13,8 +13,9 @@ from flychat.commits import COMMIT_MESSAGES, Commit
 from flychat.errors import Conflict, Invalid, NotFound, Unavailable
 from flychat.fields import REMOVES, iso_date
 from flychat.log import MessageLog
+from flychat.log.reading import messages_of
 from flychat.log.removal import Removals, without
-from flychat.messages import Draft
+from flychat.messages import ERASED, Draft
 from flychat.storage import Taken
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
@@ -53,6 +54,14 @@ async def opened(*, memory: bool, texts: int = 6, engine: FaultyEngine | None = 
 def stored(log) -> dict[int, str]:
     """The texts in the store, by id."""
     return {m.id: m.text for c in log.engine.engine.of("room") for m in c.messages}
+
+
+def test_what_was_erased_has_no_name_whoever_removed_it_as_well():
+    """Nor where the store still has it: the entries are written first."""
+    first = Commit.of(1, [draft(user="ann")])
+    for entries in ([removal(1, erases=True), removal(1)], [removal(1), removal(1, erases=True)]):
+        tombstone = messages_of([first, Commit.of(2, entries)])[0]
+        assert (tombstone.sender, tombstone.user, tombstone.text) == (ERASED, None, "")
 
 
 each_mode = pytest.mark.parametrize("memory", [True, False], ids=["standalone", "grip"])

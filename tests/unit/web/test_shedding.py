@@ -14,6 +14,7 @@ from flychat.web import clients, shedding
 from flychat.web.plain import is_whole_post, origin_of
 from flychat.web.shedding import CALM, LATE, MEMORY, PAUSE, ROUND, START, Shedding, Turn, waited
 from flychat.web.shedding import NEW as LATE_NEW
+from flychat.web.shortcut import Shortcut
 from tests.support.served import WAIT
 from tests.support.two_ports import GOOD, STREAM, proxies, two_ports
 
@@ -236,6 +237,36 @@ class Overload:
     def refuses(self, seconds, turn):
         self.turns.append(turn)
         return (turn is EARLY and seconds >= LATE) or self.lasts
+
+
+@pytest.mark.gen_test
+async def test_a_late_message_whose_client_goes_while_it_is_refused_is_dropped_without_an_error(monkeypatch):
+    monkeypatch.setattr(Shedding, "refuses", lambda self, seconds, turn: True)
+    shed = Shortcut._shed
+
+    class Gone:
+        """Its reset comes between two looks."""
+
+        def __init__(self, sock):
+            self._socket = sock
+
+        def __getattr__(self, name):
+            return getattr(self._socket, name)
+
+        def recv(self, *_):
+            raise ConnectionResetError
+
+    def gone(self, client, data, **how):
+        client.socket = Gone(client.socket)
+        return shed(self, client, data, **how)
+
+    monkeypatch.setattr(Shortcut, "_shed", gone)
+    async with two_ports() as (_, port, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(POST)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), WAIT) == b""
+        writer.close()
 
 
 @pytest.mark.gen_test

@@ -359,6 +359,19 @@ async def test_a_request_whose_body_is_waited_for_is_under_way():
         assert (await chat.log.page("room")).last_id == 3 + 3
 
 
+@pytest.mark.gen_test
+async def test_a_request_whose_body_does_not_come_is_under_way_until_its_client_is_given_up():
+    async with two_ports(idle_connection_timeout=0) as (chat, port, _):
+        begun, begin = asyncio.Event(), chat.application.begin
+        chat.application.begin = lambda request: (begin(request), begun.set())
+        connection = await Connection.open(port)
+        connection.writer.write(a_post()[:-3])
+        await asyncio.wait_for(begun.wait(), WAIT)
+        with contextlib.suppress(ConnectionResetError):  # what it has sent was not read
+            assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
+        await asyncio.wait_for(chat.application.idle.wait(), WAIT)
+
+
 def holding(chat) -> asyncio.Event:
     """From now on nothing that is put is answered before the event is set."""
     go, submit = asyncio.Event(), chat.engine.submit
