@@ -5,15 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
-from tornado.web import RequestHandler
-
 from ..packaged import folder
 from ..streams import OFFICIAL_PATH, RECOVERY_PATH
 from .application import BaseApplication
 from .assets import AssetHandler, Assets
 from .base import MissingHandler
-from .forms import ShortBody
 from .messages import MessagesHandler, RecoveryHandler
 from .pages import RoomHandler, RoomWithSlashHandler, RootHandler
 from .removals import MessageHandler
@@ -65,10 +61,3 @@ class ChatApplication(BaseApplication):
             "default_handler_class": MissingHandler,
             "log_function": lambda handler: None,  # requests are counted, not logged
         }
-
-    def get_handler_delegate(  # type: ignore[override]
-        self, request: HTTPServerRequest, target_class: type[RequestHandler], *given: Any, **named: Any
-    ) -> HTTPMessageDelegate:
-        """Where Tornado hands the request to; only messages may be long."""
-        delegate = super().get_handler_delegate(request, target_class, *given, **named)
-        return delegate if target_class is MessagesHandler else ShortBody(delegate, request.headers)
