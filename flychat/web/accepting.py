@@ -41,7 +41,18 @@ logger = logging.getLogger(__name__)
 class Client:
     """A connection, from one request to the next; `posted` is the draft of the POST under way."""
 
-    __slots__ = ("address", "answered", "partial", "posted", "since", "socket", "turn", "watched")
+    __slots__ = (
+        "address",
+        "answered",
+        "due",
+        "partial",
+        "posted",
+        "since",
+        "socket",
+        "told",
+        "turn",
+        "watched",
+    )
 
     def __init__(self, connection: socket.socket, address: Any) -> None:
         self.socket, self.address = connection, address
@@ -51,6 +62,8 @@ class Client:
         self.partial = False  # only a part of its next request was there
         self.turn = Turn.NEW  # of its next request
         self.since = 0.0  # since when that is waited for, loop time
+        self.due = False  # it has something to say, and its turn comes
+        self.told = 0.0  # when it had nothing to say yet, loop time
 
 
 class AcceptingListener(Listener):

@@ -14,6 +14,7 @@ from .visitor import client_of
 
 SECONDS = 0.01  # of work that may begin in one turn of the loop, about
 MOST = 12  # pieces of work in one turn
+FEW = 64  # items of a queue that are served in their order: to look at addresses would take longer
 
 T = TypeVar("T")
 
@@ -45,6 +46,26 @@ class Fair(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         for items in self._of.values():
             yield from items
+
+
+class Queue(Generic[T]):
+    """A queue that is fair where it is long. FEW are before the others, whoever they are."""
+
+    def __init__(self) -> None:
+        self._few: deque[T] = deque()
+        self._others: Fair[T] = Fair()
+
+    def append(self, address: str, item: T) -> None:
+        if len(self._few) < FEW:
+            self._few.append(item)
+        else:
+            self._others.append(address, item)
+
+    def popleft(self) -> T:
+        return self._few.popleft() if self._few else self._others.popleft()
+
+    def __len__(self) -> int:
+        return len(self._few) + len(self._others)
 
 
 class Turns:
