@@ -121,12 +121,15 @@ class AcceptingListener(Listener):
     def _let_in(self) -> None:
         self._letting_in = False
         for new, most in zip(self._new, (SERVED_AT_ONCE, LET_IN_AT_ONCE), strict=True):
-            for _ in range(min(most, len(new))):
+            gone = 0
+            while new and most and gone < ACCEPTED_AT_ONCE:
                 client = new.popleft()
-                if client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # it has gone meanwhile
+                if client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # as fast as they come
                     client.socket.close()
+                    gone += 1
                 else:
                     self.look(client)
+                    most -= 1
         if any(self._new):
             self._go_on_letting_in()
 

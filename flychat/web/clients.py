@@ -45,6 +45,7 @@ class ClientListener(AcceptingListener):
         self._paused: deque[Client] = deque()  # the one that has paused for longest first
         self._going_on = False
         self._idle: dict[Client, None] = {}  # the one that has been idle for longest first
+        self._ended = False
         self._loop.add_reader(self._selector, self._ready)
         self._tick()
 
@@ -148,9 +149,16 @@ class ClientListener(AcceptingListener):
         """Gives the client to Tornado, which first sends the rest of an answer; without one, in its turn."""
         self.forget(client)
         if unsent:
-            return self.take(client.socket, client.address, unsent)
-        begin = partial(self.take, client.socket, client.address, turn=client.turn)
-        return self.turns.wait(client.address[0], begin)
+            self.take(client.socket, client.address, unsent)
+        else:
+            begin = partial(self.take, client.socket, client.address, turn=client.turn)
+            self.turns.wait(client.address[0], begin)
+
+    def take(self, sock: socket.socket, *given: Any, **named: Any) -> bool:
+        if self._ended:  # and nothing more begins: to serve thousands would take longer than we have
+            sock.close()
+            return False
+        return super().take(sock, *given, **named)
 
     def waited(self, client: Client) -> tuple[float, bool]:
         """For how many seconds at most the request has waited, and whether its client is known to have gone.
@@ -206,6 +214,7 @@ class ClientListener(AcceptingListener):
 
     async def close_all_connections(self) -> None:
         self._idle_timer.cancel()
+        self._ended = True
         self.turns.end()
         watched = [key.data for key in self._selector.get_map().values()]
         for client in [*self._paused, *watched]:

@@ -329,3 +329,20 @@ async def test_nothing_is_left_of_a_listener_that_has_ended(monkeypatch):
     assert timer.cancelled()
     assert selector.get_map() is None
     assert ended
+
+
+@pytest.mark.gen_test
+async def test_who_waits_for_its_turn_when_the_listener_ends_is_let_go_and_not_served():
+    """14,000 of them, which an address can have waiting in ten seconds, kept a server from ending in time."""
+    async with noting() as (listener, _, connect):
+        while listener.turns.take():
+            pass
+        served = []
+        listener.handle_stream = lambda *given: served.append(given)
+        (_, first), (_, second) = connect(), connect()
+        listener.hand_over(first)
+        listener.hand_over(second)
+        assert not closed(first)
+    assert closed(first)
+    assert closed(second)
+    assert not served

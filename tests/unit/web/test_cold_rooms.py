@@ -89,6 +89,21 @@ async def test_who_has_gone_before_it_is_let_in_is_given_nothing_though_its_requ
 
 
 @pytest.mark.gen_test(timeout=20)
+async def test_those_who_have_gone_are_not_counted_when_others_are_let_in():
+    """Else who asks, and goes, faster than that has one file after the other opened here."""
+    async with two_ports() as (_, port, held):
+        with asking(port, *([STREAM] * 7 * LET_IN_AT_ONCE)) as clients:
+            for client in clients[LET_IN_AT_ONCE : 6 * LET_IN_AT_ONCE]:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+            turns = 0
+            while len(held) < 2 * LET_IN_AT_ONCE:
+                turns += len(held) == LET_IN_AT_ONCE
+                await asyncio.sleep(0)
+            assert turns <= 2
+
+
+@pytest.mark.gen_test(timeout=20)
 async def test_who_was_accepted_and_not_let_in_yet_is_let_go_when_the_server_ends():
     async with contextlib.AsyncExitStack() as server:
         _, port, held = await server.enter_async_context(two_ports())
