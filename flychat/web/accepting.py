@@ -80,6 +80,10 @@ class AcceptingListener(Listener):
         """Serves the client if it has sent something; else waits for that."""
         raise NotImplementedError
 
+    def makes_room(self) -> bool:
+        """Closes connections that need not be open; says whether there were any."""
+        return False
+
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Listens on these. Tornado would serve 128 at a time; here fewer, as others wait for messages."""
         for sock in sockets:
@@ -107,6 +111,8 @@ class AcceptingListener(Listener):
                 return
             except OSError as error:  # most likely no more files may be open: the others go on waiting
                 self.refused.tell("no connection can be accepted: %s", error.strerror)
+                if self.makes_room():
+                    continue
                 self._accept_no_more(listening)
                 self._loop.call_later(FULL_SECONDS, self._accept_again, listening)
                 return

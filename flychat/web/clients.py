@@ -19,8 +19,10 @@ from typing import Any
 from .accepting import SERVED_AT_ONCE, AcceptingListener, Client, peeked
 from .shedding import LATE, UNSEEN, Shedding, Turn, waited
 from .turns import SECONDS, Queue, Turns
+from .visitor import client_of
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
+MOST_WAITING = 4096  # requests of one address that wait for Tornado, some 3 s of work; more are not answered
 AGAIN = 0.05  # seconds after which the selector is asked again, however many clients are still to be served
 PAUSES = 0.05  # seconds between two checks for clients whose pause is over
 SPREAD = 0.75  # seconds by which some pauses are shorter: else clients refused together come back together
@@ -150,9 +152,23 @@ class ClientListener(AcceptingListener):
         self.forget(client)
         if unsent:
             self.take(client.socket, client.address, unsent)
+        elif self.turns.waiting(client.address[0]) >= MOST_WAITING:  # each has a file open
+            self.refused.tell("%d requests of one address wait, and it sends more", MOST_WAITING)
+            self.drop(client)
         else:
             begin = partial(self.take, client.socket, client.address, turn=client.turn)
             self.turns.wait(client.address[0], begin)
+
+    def makes_room(self) -> bool:
+        """Of the address that has most idle connections, the half is closed that was idle for longest."""
+        idle: dict[str, list[Client]] = {}
+        for client in self._idle:
+            if not client.due:
+                idle.setdefault(client_of(client.address[0]), []).append(client)
+        most = max(idle.values(), key=len, default=[])
+        for client in most[: (len(most) + 1) // 2]:
+            self.drop(client)
+        return bool(most)
 
     def take(self, sock: socket.socket, *given: Any, **named: Any) -> bool:
         if self._ended:  # and nothing more begins: to serve thousands would take longer than we have

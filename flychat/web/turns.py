@@ -41,6 +41,10 @@ class Fair(Generic[T]):
         self._count -= 1
         return item
 
+    def of(self, address: str) -> int:
+        """How many wait of an address."""
+        return len(self._of.get(client_of(address), ()))
+
     def __len__(self) -> int:
         return self._count
 
@@ -95,6 +99,10 @@ class Turns:
             work()
         else:
             self._waiting.append(address, work)
+
+    def waiting(self, address: str) -> int:
+        """How many wait of an address."""
+        return self._waiting.of(address)
 
     def _next(self) -> None:
         late = self._loop.time() - self._since > SECONDS

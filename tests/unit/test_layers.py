@@ -211,7 +211,7 @@ ALLOWED = {
     "web.listener": {"web.shedding", "web.targets", "web.visitor"},
     "web.turns": {"web.visitor"},
     "web.accepting": PURE | {"seldom", "web.listener", "web.shedding", "web.turns"},
-    "web.clients": {"web.accepting", "web.shedding", "web.turns"},
+    "web.clients": {"web.accepting", "web.shedding", "web.turns", "web.visitor"},
     "web.cold_rooms": PURE | {"web.accepting", "web.application", "web.plain", "web.turns"},
     "web.heads": PURE | {"web.base", "web.problems"},
     "web.held_here": PURE

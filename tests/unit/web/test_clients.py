@@ -346,3 +346,35 @@ async def test_who_waits_for_its_turn_when_the_listener_ends_is_let_go_and_not_s
     assert closed(first)
     assert closed(second)
     assert not served
+
+
+@pytest.mark.gen_test
+async def test_where_no_more_files_may_be_open_the_address_with_most_idle_connections_loses_half_of_them():
+    """Else connections that say nothing, as many as may be open, kept all others out for 20 s, and again."""
+    async with noting() as (listener, _, connect):
+        assert not listener.makes_room()
+        many = [connect() for _ in range(6)]
+        friends = [connect()[1] for _ in range(2)]
+        for client in friends:
+            client.address = "192.0.2.1", 0
+        busy_sock, _ = many[0]
+        listener.busy_with = True
+        await says(listener, busy_sock)
+        many[1][1].due = True
+        assert listener.makes_room()
+        assert [closed(client) for _, client in many] == [False, False, True, True, False, False]
+        assert not any(map(closed, friends))
+
+
+@pytest.mark.gen_test
+async def test_of_one_address_only_so_many_requests_wait_for_tornado(monkeypatch, caplog):
+    monkeypatch.setattr(clients, "MOST_WAITING", 2)
+    async with noting() as (listener, _, connect):
+        while listener.turns.take():
+            pass
+        given = [connect()[1] for _ in range(4)]
+        given[3].address = "192.0.2.1", 0
+        for client in given:
+            listener.hand_over(client)
+        assert [closed(client) for client in given] == [False, False, True, False]
+    assert "2 requests of one address wait" in caplog.text

@@ -165,7 +165,10 @@ async def test_each_request_of_a_connection_waits_for_its_turn_where_it_has_none
     async with connecting() as (connect, server):
         waited, own = [], server.http.turns
         given = SimpleNamespace(
-            take=lambda: False, wait=lambda *args: waited.append(args) or own.wait(*args), end=own.end
+            take=lambda: False,
+            wait=lambda *args: waited.append(args) or own.wait(*args),
+            waiting=own.waiting,
+            end=own.end,
         )
         monkeypatch.setattr(server.http, "turns", given)
         turns, has_request = [], Connection.has_request
