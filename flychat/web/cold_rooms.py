@@ -2,11 +2,11 @@
 
 The first stream that waits for a room has its log read, in a task. The others stand in a queue. When the log
 is read they are answered from memory, some in each turn of the loop. A stream for which that is not enough
-(the first one was refused, or asked for less of the past) gets a task of its own. Behind a proxy nothing stays
-in memory: there each stream has a task, and the streams of a room share what is read.
+(the first one was refused, or asked for less of the past) gets a task of its own. Behind a proxy nothing is
+kept in memory: there each stream has a task, and the streams of a room share what is read.
 
-A limited number of rooms is read at once, and the others in turns, one room for each address. So a client that
-asks for thousands of rooms delays only the clients of its own address.
+A limited number of rooms is read at once, and the others in turns, one room for each address. So a client
+that asks for thousands of rooms delays only the clients of its own address.
 
 Refusals are answered here: the request was consumed, so Tornado cannot answer it.
 """
