@@ -36,7 +36,7 @@ from functools import partial
 import prometheus_client
 
 from ..soon import Soon
-from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk
+from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk, kept_bytes
 
 BACKLOG_BYTES = 1 << 20  # kept for those that lag
 SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
@@ -226,18 +226,11 @@ class Connections:
 
     def cut_stalled(self) -> None:
         """Cuts what took nothing for STALL seconds. To be called now and then."""
-        patience = STALL if self._owing() <= OWED_BYTES else HURRY
+        owed = kept_bytes(owed for held in self._lagging for owed in held.owed)
+        patience = STALL if owed <= OWED_BYTES else HURRY
         for held in list(self._lagging):
             if self.loop.time() - held.took > patience:
                 self.cut(held, "stalled")
-
-    def _owing(self) -> int:
-        """The bytes that wait for clients: of each audience the most, as it waits for the same messages."""
-        most: dict[Audience | None, int] = {}
-        for held in self._lagging:
-            owed = sum(owed.size for owed in held.owed)
-            most[held.audience] = max(owed, most.get(held.audience, 0))
-        return sum(most.values())
 
     def close(self, farewell: Callable[[], bytes]) -> None:
         """Lets every connection go, with last words where there is room for them."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SEND_BYTES = 1 << 16  # that are joined for one send to one client
 NOWHERE = sys.maxsize  # the cursor of a connection that has not joined yet: it gets nothing of the backlog
 LAST_CHUNK = b"0\r\n\r\n"
+PLACE_BYTES = 8  # that a part takes in each plan that it is in
 
 
 def chunk(data: bytes) -> bytes:
@@ -71,6 +72,28 @@ class Owed:
             return False
         self._at, self._sent, self._head = self._end, 0, b""
         return self._at == len(self._parts)
+
+    @property
+    def parts(self) -> tuple[bytes, ...]:
+        return self._parts
+
+
+def kept_bytes(owed: Iterable[Owed]) -> int:
+    """The bytes that all of these keep in memory, about. Parts that several wait for are counted once.
+
+    Plans of one room have their messages in common, unless it was read again in between. Whether they have is
+    seen where they begin, the largest first: behind the opening, which has two parts at the most.
+    """
+    plans = {id(each.parts): each for each in owed if each.parts}
+    known: set[int] = set()
+    size = 0
+    for each in sorted(plans.values(), key=lambda each: -each.size):
+        parts = each.parts
+        size += PLACE_BYTES * len(parts)
+        if id(parts[min(2, len(parts) - 1)]) not in known:
+            known.update(map(id, parts))
+            size += each.size
+    return size
 
 
 class Backlog:

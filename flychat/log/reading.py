@@ -155,21 +155,17 @@ class Reader:
         positions = self._positions[room]
         positions.append(last_id)
 
-        async def read() -> tuple[int, Page]:
-            lowest = min(positions)
-            return lowest, await self.patient(lambda: self._following(room, lowest))
+        async def read() -> tuple[bool, Page]:
+            return await self.patient(lambda: self._following(room, set(positions)))
 
         try:
-            lowest, page = await self.share(key, read)
+            resets, page = await self.share(key, read)
         finally:
             if key not in self._shared:
                 self._positions.pop(room, None)
-        if lowest == last_id or replay(page, last_id) is not None:
+        if resets or replay(page, last_id) is not None:
             return page
-        # The shared page does not fit: the lowest position was too far behind, or this one is beyond the log.
-        return await self._patient_and_shared(
-            (room, "after", last_id), lambda: self._following(room, last_id)
-        )
+        return await self.newest(room, HISTORY)  # this position is beyond the log
 
     async def before(self, room: str, end: int, limit: int) -> list[Commit]:
         """`limit` messages below the id `end`. Raises as `newest`."""
@@ -236,12 +232,17 @@ class Reader:
         self._check_open()  # it may be the second step of a reading
         return page_of(await self._engine.tail(room, limit), limit)
 
-    async def _following(self, room: str, last_id: int) -> Page:
-        try:
-            page = page_of(await self._engine.after(room, last_id, REPLAY + 1))
-        except Hole:  # what comes after it cannot be replayed
-            return await self._newest(room, HISTORY)
-        return page if replay(page, last_id) is not None else await self._newest(room, HISTORY)
+    async def _following(self, room: str, positions: set[int]) -> tuple[bool, Page]:
+        """What follows the lowest of these; else the newest, enough for each that can be replayed.
+
+        Says whether a position that cannot be replayed from this is to be reset with it.
+        """
+        lowest = min(positions)
+        with suppress(Hole):  # what comes after it cannot be replayed
+            page = page_of(await self._engine.after(room, lowest, REPLAY + 1))
+            if replay(page, lowest) is not None:
+                return False, page
+        return True, await self._newest(room, HISTORY if len(positions) == 1 else REPLAY + 1)
 
     def _check_open(self) -> None:
         if self._closed:

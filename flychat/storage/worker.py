@@ -1,7 +1,7 @@
 """The work of a store, in a thread or in turns of the loop: puts first, then readings, then what can wait.
 
 - A job is a generator that does its work in parts. More urgent work goes between two parts, so a put waits
-  for one part at the most.
+  for one part at the most; and so does other work of its rank: a search of 100,000 messages stops no reading.
 - All puts of one turn of the loop, of whatever rooms, are handed to the thread together. So a put costs
   neither a task nor a thread switch of its own. Its answer is handed back at once; the answers of readings
   are collected while there is more to read, for TOGETHER_SECONDS at the most.
@@ -242,7 +242,8 @@ class Worker(Generic[Item]):
             if future.done():
                 job.close()
             else:
-                return next(job)
+                next(job)
+                return jobs.rotate(-1)
         except StopIteration as end:
             self._answer(partial(_settle, future, end.value))
         except Exception as error:

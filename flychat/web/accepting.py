@@ -41,7 +41,18 @@ logger = logging.getLogger(__name__)
 class Client:
     """A connection, from one request to the next; `posted` is the draft of the POST under way."""
 
-    __slots__ = ("address", "answered", "partial", "posted", "since", "socket", "turn", "watched")
+    __slots__ = (
+        "address",
+        "answered",
+        "due",
+        "partial",
+        "posted",
+        "since",
+        "socket",
+        "told",
+        "turn",
+        "watched",
+    )
 
     def __init__(self, connection: socket.socket, address: Any) -> None:
         self.socket, self.address = connection, address
@@ -51,6 +62,8 @@ class Client:
         self.partial = False  # only a part of its next request was there
         self.turn = Turn.NEW  # of its next request
         self.since = 0.0  # since when that is waited for, loop time
+        self.due = False  # it has something to say, and its turn comes
+        self.told = 0.0  # when it had nothing to say yet, loop time
 
 
 class AcceptingListener(Listener):
@@ -66,6 +79,10 @@ class AcceptingListener(Listener):
     def look(self, client: Client) -> None:
         """Serves the client if it has sent something; else waits for that."""
         raise NotImplementedError
+
+    def makes_room(self) -> bool:
+        """Closes connections that need not be open; says whether there were any."""
+        return False
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Listens on these. Tornado would serve 128 at a time; here fewer, as others wait for messages."""
@@ -94,6 +111,8 @@ class AcceptingListener(Listener):
                 return
             except OSError as error:  # most likely no more files may be open: the others go on waiting
                 self.refused.tell("no connection can be accepted: %s", error.strerror)
+                if self.makes_room():
+                    continue
                 self._accept_no_more(listening)
                 self._loop.call_later(FULL_SECONDS, self._accept_again, listening)
                 return
@@ -108,12 +127,15 @@ class AcceptingListener(Listener):
     def _let_in(self) -> None:
         self._letting_in = False
         for new, most in zip(self._new, (SERVED_AT_ONCE, LET_IN_AT_ONCE), strict=True):
-            for _ in range(min(most, len(new))):
+            gone = 0
+            while new and most and gone < ACCEPTED_AT_ONCE:
                 client = new.popleft()
-                if client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # it has gone meanwhile
+                if client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # as fast as they come
                     client.socket.close()
+                    gone += 1
                 else:
                     self.look(client)
+                    most -= 1
         if any(self._new):
             self._go_on_letting_in()
 

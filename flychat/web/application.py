@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 from prometheus_client import Counter
+from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application
 
 from ..access.gate import Access
@@ -23,6 +24,7 @@ from ..names import hue, initial, name_to_show
 from ..packaged import folder
 from ..seldom import Seldom
 from .credentials import cookie_name, identify
+from .forms import ShortBody
 from .paths import Paths
 from .problems import Problem
 from .rate import RateLimit, cost_of
@@ -95,6 +97,13 @@ class BaseApplication(Application):
     def routes(self) -> dict[str, Any]:
         """The arguments of Tornado's Application: its routes to handlers."""
         raise NotImplementedError
+
+    def get_handler_delegate(  # type: ignore[override]
+        self, request: HTTPServerRequest, *given: Any, **named: Any
+    ) -> HTTPMessageDelegate:
+        """Where Tornado hands the request to. A body is short, unless its handler takes it as it comes."""
+        delegate = super().get_handler_delegate(request, *given, **named)
+        return delegate if delegate.stream_request_body else ShortBody(delegate, request.headers)
 
     def warn_bypassed(self, headers: Mapping[str, str]) -> str | None:
         """Warns of a request that came around the proxy. Returns what is wrong if a proxy signed it."""

@@ -18,9 +18,12 @@ from typing import Any
 
 from .accepting import SERVED_AT_ONCE, AcceptingListener, Client, peeked
 from .shedding import LATE, UNSEEN, Shedding, Turn, waited
-from .turns import Turns
+from .turns import SECONDS, Queue, Turns
+from .visitor import client_of
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
+MOST_WAITING = 4096  # requests of one address that wait for Tornado, some 3 s of work; more are not answered
+AGAIN = 0.05  # seconds after which the selector is asked again, however many clients are still to be served
 PAUSES = 0.05  # seconds between two checks for clients whose pause is over
 SPREAD = 0.75  # seconds by which some pauses are shorter: else clients refused together come back together
 RESUMED_AT_ONCE = 500  # paused clients that are looked at before their time, if there is room for them
@@ -38,12 +41,13 @@ class ClientListener(AcceptingListener):
         self._patience = idle_connection_timeout
         self._selector = selectors.DefaultSelector()
         self.turns = Turns()
-        self._due: deque[Client] = deque()
-        self._asked = (0.0, 0.0)  # when the selector was asked the time before last, and last (loop time)
-        self._asking = 0  # the number of clients that it told of last
+        self._due: Queue[Client] = Queue()
+        self._asked = 0.0  # when the selector was asked last (loop time)
+        self._round = (0, 0, 0.0)  # the clients that were due when it began, how many are left, when that was
         self._paused: deque[Client] = deque()  # the one that has paused for longest first
         self._going_on = False
         self._idle: dict[Client, None] = {}  # the one that has been idle for longest first
+        self._ended = False
         self._loop.add_reader(self._selector, self._ready)
         self._tick()
 
@@ -57,16 +61,31 @@ class ClientListener(AcceptingListener):
 
     def _ready(self) -> None:
         """Serves some of the clients that have sent something; the loop calls again while there are more."""
-        if not self._due:
-            self._due.extend(key.data for key, _ in self._selector.select(0))
-            self._asked = self._asked[1], self._loop.time()
-            self._asking = len(self._due)
+        now = self._loop.time()
+        if not self._due or now - self._asked > AGAIN:
+            self._ask(now)
+        due, left, began = self._round
+        if not left:
+            due, left, began = len(self._due), len(self._due), now
         for _ in range(min(SERVED_AT_ONCE, len(self._due))):
             client = self._due.popleft()
+            client.due, left = False, max(0, left - 1)
             if client.watched:  # else it was closed meanwhile
                 self.look(client)
-        if not self._due:
-            self.shedding.served(self._asking, self._loop.time() - self._asked[1])
+            if self._loop.time() - now > SECONDS:
+                break
+        self._round = due, left, began
+        if not left:
+            self.shedding.served(due, self._loop.time() - began)
+
+    def _ask(self, now: float) -> None:
+        """Asks the selector, which also reports the clients that are due already."""
+        for key, _ in self._selector.select(0):
+            client: Client = key.data
+            if not client.due:
+                client.due, client.told = True, self._asked
+                self._due.append(client.address[0], client)
+        self._asked = now
 
     def look(self, client: Client) -> None:
         try:
@@ -132,9 +151,30 @@ class ClientListener(AcceptingListener):
         """Gives the client to Tornado, which first sends the rest of an answer; without one, in its turn."""
         self.forget(client)
         if unsent:
-            return self.take(client.socket, client.address, unsent)
-        begin = partial(self.take, client.socket, client.address, turn=client.turn)
-        return self.turns.wait(client.address[0], begin)
+            self.take(client.socket, client.address, unsent)
+        elif self.turns.waiting(client.address[0]) >= MOST_WAITING:  # each has a file open
+            self.refused.tell("%d requests of one address wait, and it sends more", MOST_WAITING)
+            self.drop(client)
+        else:
+            begin = partial(self.take, client.socket, client.address, turn=client.turn)
+            self.turns.wait(client.address[0], begin)
+
+    def makes_room(self) -> bool:
+        """Of the address that has most idle connections, the half is closed that was idle for longest."""
+        idle: dict[str, list[Client]] = {}
+        for client in self._idle:
+            if not client.due:
+                idle.setdefault(client_of(client.address[0]), []).append(client)
+        most = max(idle.values(), key=len, default=[])
+        for client in most[: (len(most) + 1) // 2]:
+            self.drop(client)
+        return bool(most)
+
+    def take(self, sock: socket.socket, *given: Any, **named: Any) -> bool:
+        if self._ended:  # and nothing more begins: to serve thousands would take longer than we have
+            sock.close()
+            return False
+        return super().take(sock, *given, **named)
 
     def waited(self, client: Client) -> tuple[float, bool]:
         """For how many seconds at most the request has waited, and whether its client is known to have gone.
@@ -143,8 +183,8 @@ class ClientListener(AcceptingListener):
         long ago, and for clients that the selector did not watch.
         """
         now = self._loop.time()
-        if client.turn is Turn.DUE and client.watched and now - self._asked[0] < LATE:
-            return now - self._asked[0], False
+        if client.turn is Turn.DUE and client.watched and now - client.told < LATE:
+            return now - client.told, False
         seconds, gone = waited(client.socket)
         return min(seconds, now - client.since) if client.turn is Turn.DUE else seconds, gone
 
@@ -182,14 +222,15 @@ class ClientListener(AcceptingListener):
 
     def _tick(self) -> None:
         self._idle_timer = self._loop.call_later(TICK, self._tick)
-        since, due = self._loop.time() - self._patience, set(self._due)
+        since = self._loop.time() - self._patience
         for client in list(takewhile(lambda client: client.since < since, self._idle)):
             # Not those that have sent something: while the process was frozen, or since the kernel was asked.
-            if client not in due and (client.partial or not peeked(client.socket, 1)):
+            if not client.due and (client.partial or not peeked(client.socket, 1)):
                 self.drop(client)
 
     async def close_all_connections(self) -> None:
         self._idle_timer.cancel()
+        self._ended = True
         self.turns.end()
         watched = [key.data for key in self._selector.get_map().values()]
         for client in [*self._paused, *watched]:

@@ -2,7 +2,11 @@
 
 The first stream that waits for a room has its log read, in a task. The others stand in a queue. When the log
 is read they are answered from memory, some in each turn of the loop. A stream for which that is not enough
-(the first one was refused, or asked for less of the past) gets a task of its own.
+(the first one was refused, or asked for less of the past) gets a task of its own. Behind a proxy nothing is
+kept in memory: there each stream has a task, and the streams of a room share what is read.
+
+A limited number of rooms is read at once, and the others in turns, one room for each address. So a client
+that asks for thousands of rooms delays only the clients of its own address.
 
 Refusals are answered here: the request was consumed, so Tornado cannot answer it.
 """
@@ -19,6 +23,9 @@ from ..streams import StreamPlan
 from .accepting import LET_IN_AT_ONCE, Client
 from .application import BaseApplication
 from .plain import PlainStream
+from .turns import Fair
+
+ROOMS_AT_ONCE = 128  # more than any store reads at once; 128 take an SQLite file 10 ms
 
 
 class Asked(NamedTuple):
@@ -31,7 +38,10 @@ class Asked(NamedTuple):
 
 
 class ColdRooms:
-    """Calls `answer` with a plan, or `refuse` with an error; or `drop`, if the client gets no answer."""
+    """Calls `answer` with a plan, or `refuse` with an error; or `drop`, if the client gets no answer.
+
+    `memory`: what is read for the first stream of a room is then there for the others.
+    """
 
     def __init__(
         self,
@@ -39,46 +49,74 @@ class ColdRooms:
         answer: Callable[[StreamPlan, Asked], None],
         refuse: Callable[[FlychatError, Asked], None],
         drop: Callable[[Client], None],
+        *,
+        memory: bool = True,
     ) -> None:
         self._application, self._answer, self._refuse, self._drop = application, answer, refuse, drop
+        self._memory = memory
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._others: dict[str, deque[Asked]] = {}  # by room: the streams behind the first one
+        self._under_way = 0  # readings of rooms
+        self._queue: Fair[str] = Fair()  # rooms whose turn comes, one entry for each stream in `_waiting`
+        self._waiting: dict[str, deque[Asked]] = {}  # by room
 
     def wait(self, asked: Asked) -> None:
         """Answers when there is a plan. The client is under way from now on."""
         self._application.begin(asked.client)
-        if (others := self._others.get(asked.plain.room)) is not None:
+        room = asked.plain.room
+        if (others := self._others.get(room)) is not None:
             others.append(asked)
+        elif self._under_way < ROOMS_AT_ONCE:
+            self._begin(room, deque([asked]))
         else:
-            self._others[asked.plain.room] = deque()
-            self._spawn(self._lead(asked))
-
-    def read(self, asked: Asked) -> None:
-        """The same, where nothing is in memory: the others of a room need not wait for the first."""
-        self._application.begin(asked.client)
-        self._spawn(self._read(asked))
+            self._waiting.setdefault(room, deque()).append(asked)
+            self._queue.append(asked.address, room)
 
     def close(self) -> None:
         """Drops all clients that wait."""
         for task in self._tasks:
             task.cancel()
-        for others in self._others.values():
+        for others in (*self._others.values(), *self._waiting.values()):
             for asked in others:
                 self._drop(asked.client)
                 self._application.end(asked.client)
             others.clear()
+        self._waiting.clear()
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def _begin(self, room: str, asked: deque[Asked]) -> None:
+        self._under_way += 1
+        if self._memory:
+            self._others[room] = asked
+            self._spawn(self._lead(asked.popleft()))
+        else:
+            self._spawn(self._read_all(asked))
+
     async def _lead(self, asked: Asked) -> None:
         try:
             await self._read(asked)
         finally:
             self._follow(asked.plain.room)
+            self._go_on()
+
+    async def _read_all(self, asked: deque[Asked]) -> None:
+        try:
+            await asyncio.gather(*map(self._read, asked))
+        finally:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """The reading of a room has ended: another one's begins."""
+        self._under_way -= 1
+        while self._queue and self._under_way < ROOMS_AT_ONCE:
+            room = self._queue.popleft()
+            if (asking := self._waiting.pop(room, None)) is not None:  # else another one's turn has come
+                self._begin(room, asking)
 
     async def _read(self, asked: Asked) -> None:
         try:

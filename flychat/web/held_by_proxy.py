@@ -24,7 +24,7 @@ from .shortcut import Shortcut
 class HeldByProxy(Shortcut):
     """Calls `hold` (the hub's) to answer plain streams and recoveries."""
 
-    pauses = False
+    pauses = memory = False
 
     def initialize(  # type: ignore[override]
         self,
@@ -53,7 +53,7 @@ class HeldByProxy(Shortcut):
             return False
         if self.taken(client, size):
             self.busy(client)
-            self.cold_rooms.read(Asked(client, plain, address, time.monotonic()))
+            self.cold_rooms.wait(Asked(client, plain, address, time.monotonic()))
         return True
 
     def hold(self, plan: StreamPlan, asked: Asked) -> None:

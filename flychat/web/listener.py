@@ -277,17 +277,17 @@ class Listener(HTTPServer):
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         self.take(connection, address)
 
-    def take(
-        self, connection: socket.socket, address: Any, unsent: bytes = b"", turn: Turn = Turn.NEW
-    ) -> None:
-        """Serves a connection, on which something may be left to be sent first, unless it has gone."""
-        if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            return connection.close()
+    def take(self, sock: socket.socket, address: Any, unsent: bytes = b"", turn: Turn = Turn.NEW) -> bool:
+        """Serves a connection, on which something may be left to be sent first; False if it has gone."""
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            sock.close()
+            return False
         options = {"max_buffer_size": self.max_buffer_size, "read_chunk_size": self.read_chunk_size}
-        stream = Connection(connection, address, self, turn, **options)
+        stream = Connection(sock, address, self, turn, **options)
         if unsent:
             stream.write(unsent)
-        return self.handle_stream(stream, address)
+        self.handle_stream(stream, address)
+        return True
 
 
 def taken_from(stream: IOStream) -> socket.socket:

@@ -66,6 +66,7 @@ class Shortcut(ClientListener):
     """The HTTP server of an application. A subclass knows who holds its streams."""
 
     pauses = True  # whether a refused connection pauses: not one of a proxy, which many clients share
+    memory = True  # whether what is read for a stream is then in memory
 
     def initialize(  # type: ignore[override]
         self, application: BaseApplication, *args: Any, **kwargs: Any
@@ -73,7 +74,7 @@ class Shortcut(ClientListener):
         super().initialize(application, *args, shedding=application.shedding, **kwargs)
         self.application = application
         self.base = application.paths.base
-        self.cold_rooms = ColdRooms(application, self.hold, self.refuse, self.drop)
+        self.cold_rooms = ColdRooms(application, self.hold, self.refuse, self.drop, memory=self.memory)
         self._heads = Heads.at(0)
         self._ids: list[str] = []  # for messages without a provisional id
 

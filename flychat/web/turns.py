@@ -14,6 +14,8 @@ from .visitor import client_of
 
 SECONDS = 0.01  # of work that may begin in one turn of the loop, about
 MOST = 12  # pieces of work in one turn
+FREE = 256  # pieces in one turn that turn out to be for nobody: as many connections are accepted
+FEW = 64  # items of a queue that are served in their order: to look at addresses would take longer
 
 T = TypeVar("T")
 
@@ -39,12 +41,36 @@ class Fair(Generic[T]):
         self._count -= 1
         return item
 
+    def of(self, address: str) -> int:
+        """How many wait of an address."""
+        return len(self._of.get(client_of(address), ()))
+
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[T]:
         for items in self._of.values():
             yield from items
+
+
+class Queue(Generic[T]):
+    """A queue that is fair when it is long: FEW items come before the others, whatever their address."""
+
+    def __init__(self) -> None:
+        self._few: deque[T] = deque()
+        self._others: Fair[T] = Fair()
+
+    def append(self, address: str, item: T) -> None:
+        if len(self._few) < FEW:
+            self._few.append(item)
+        else:
+            self._others.append(address, item)
+
+    def popleft(self) -> T:
+        return self._few.popleft() if self._few else self._others.popleft()
+
+    def __len__(self) -> int:
+        return len(self._few) + len(self._others)
 
 
 class Turns:
@@ -54,7 +80,7 @@ class Turns:
         self._most = MOST  # that may begin in this turn
         self._begun = 0
         self._since = 0.0
-        self._waiting: Fair[Callable[[], None]] = Fair()
+        self._waiting: Fair[Callable[[], object]] = Fair()
         self._loop = asyncio.get_running_loop()
 
     def take(self) -> bool:
@@ -67,21 +93,27 @@ class Turns:
         self._begun += 1
         return True
 
-    def wait(self, address: str, work: Callable[[], None]) -> None:
-        """Calls `work` now, or when its turn has come."""
+    def wait(self, address: str, work: Callable[[], object]) -> None:
+        """Calls `work` now, or when its turn has come. False from it says that there was nothing to do."""
         if self.take():
             work()
         else:
             self._waiting.append(address, work)
 
+    def waiting(self, address: str) -> int:
+        """How many wait of an address."""
+        return self._waiting.of(address)
+
     def _next(self) -> None:
         late = self._loop.time() - self._since > SECONDS
         self._most = max(1, self._most // 2) if late else min(MOST, self._most + 1)
-        self._begun = 0
+        self._begun, free = 0, FREE
         while self._waiting and self.take():
-            self._waiting.popleft()()
+            idle = self._waiting.popleft()() is False
+            if idle and free and self._begun > 1:  # at 1 the next turn is scheduled
+                self._begun, free = self._begun - 1, free - 1
 
     def end(self) -> None:
-        """Begins all that waits, since the server ends."""
+        """Calls all that waits, since the server ends."""
         while self._waiting:
             self._waiting.popleft()()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from urllib.parse import quote, urlencode
 
 import pytest
+from tornado import httputil
 
 from flychat import errors
 from flychat import log as log_module
@@ -22,7 +23,7 @@ from flychat.sse import to_json
 from flychat.storage import Broken, Unknown
 from flychat.web import ChatApplication, assets, base
 from flychat.web import messages as messages_module
-from flychat.web.forms import read_fields
+from flychat.web.forms import SHORT_BYTES, read_fields
 from flychat.web.messages import BODY_BYTES, MessagesHandler
 from flychat.web.rate import RateLimit
 from tests.support.asking import BROWSER, FORM, JSON, ROOM, ask, error, post
@@ -1121,7 +1122,30 @@ async def test_of_a_form_in_parts_no_long_heads_are_read_wherever_it_is_sent():
     kind = {"Content_Type": "multipart/form-data; boundary=x"}
     head = 'Content-Disposition: form-data; name="from"'
     async with served() as chat:
-        for more, status in (("", 405), ("\r\nA: b" * 100, 405), ("\r\nA: b" * 200, 400)):
+        for more, status in (("", 405), ("\r\nA: b" * 60, 405), ("\r\nA: b" * 100, 400)):
             body = f"--x\r\n{head}{more}\r\n\r\nann\r\n--x--\r\n"
             assert (await ask(chat, "/room", "POST", body, **kind)).code == status
             assert (await ask(chat, ROOM, "POST", body, **kind)).code == 400  # there is no text
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize("kind", [FORM, "multipart/form-data; boundary=x"])
+async def test_of_a_body_that_is_too_long_for_its_handler_nothing_is_read(kind, monkeypatch):
+    """Tornado read 1 MB of percent signs for a handler that takes no body at all, in 0.1 s."""
+    read, parse = [], httputil.parse_body_arguments
+
+    def noted(content_type, body, *more, **named):
+        if content_type:  # else it does nothing
+            read.append(len(body))
+        return parse(content_type, body, *more, **named)
+
+    monkeypatch.setattr(httputil, "parse_body_arguments", noted)
+    head, end = '--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n', "\r\n--x--\r\n"
+    for size in (SHORT_BYTES, SHORT_BYTES + 1, 900_000):
+        body = "%" * size if kind == FORM else head + "%" * (size - len(head + end)) + end
+        async with served() as chat:
+            for path in ("/healthz", "/room", "/nowhere/at/all"):
+                answer = await ask(chat, path, "POST", body, Content_Type=kind)
+                assert answer.code == (404 if "all" in path else 405)
+        assert read == ([SHORT_BYTES] * 3 if size == SHORT_BYTES else [])
+        read.clear()

@@ -36,7 +36,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "web.cold_rooms": {"web.held_by_proxy", "web.held_here", "web.shortcut"},
     "web.listener": {"server", "web.accepting", "web.base", "web.messages", "web.shortcut"},
     "web.targets": {"web.listener"},
-    "web.turns": {"web.accepting", "web.clients"},
+    "web.turns": {"web.accepting", "web.clients", "web.cold_rooms"},
     "listening": {"server"},
     "private_pushpin": {"server"},
     "server": {"__main__"},
@@ -168,7 +168,15 @@ ALLOWED = {
     "web.posted": PURE,
     "web.application": PURE
     | {"access.gate", "access.keeper", "chat", "hub", "seldom", "packaged"}
-    | {"web.credentials", "web.paths", "web.problems", "web.rate", "web.shedding", "web.visitor"},
+    | {
+        "web.credentials",
+        "web.forms",
+        "web.paths",
+        "web.problems",
+        "web.rate",
+        "web.shedding",
+        "web.visitor",
+    },
     "web.base": PURE
     | {"chat", "web.application", "web.credentials", "web.listener", "web.negotiation", "web.paths"}
     | {"web.posted", "web.problems", "web.rate", "web.shedding", "web.visitor"},
@@ -203,8 +211,8 @@ ALLOWED = {
     "web.listener": {"web.shedding", "web.targets", "web.visitor"},
     "web.turns": {"web.visitor"},
     "web.accepting": PURE | {"seldom", "web.listener", "web.shedding", "web.turns"},
-    "web.clients": {"web.accepting", "web.shedding", "web.turns"},
-    "web.cold_rooms": PURE | {"web.accepting", "web.application", "web.plain"},
+    "web.clients": {"web.accepting", "web.shedding", "web.turns", "web.visitor"},
+    "web.cold_rooms": PURE | {"web.accepting", "web.application", "web.plain", "web.turns"},
     "web.heads": PURE | {"web.base", "web.problems"},
     "web.held_here": PURE
     | {"web.accepting", "web.application", "web.cold_rooms", "web.plain", "web.shortcut"},

@@ -21,7 +21,7 @@ from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
 from flychat.hub.sockets import Audience, Connections
-from flychat.hub.waiting import LAST_CHUNK, Backlog, Owed, bare, batches, chunk
+from flychat.hub.waiting import LAST_CHUNK, PLACE_BYTES, Backlog, Owed, bare, batches, chunk, kept_bytes
 from flychat.streams import provisional
 from tests.support.http_body import Body
 from tests.support.served import Served, draft, served
@@ -246,6 +246,42 @@ async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_soon
         gone = once(chat, lambda: len(chat.hub.connections) == 1)
         await chat.stream(0, "two", receive=4096)
         await asyncio.wait_for(gone.wait(), 5)
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_what_waits_of_a_room_that_was_read_again_meanwhile_counts_twice(monkeypatch):
+    """Who has some rooms read again and again, and reads none of them, would fill the memory."""
+    monkeypatch.setattr(sockets_module, "OWED_BYTES", 300_000)
+    monkeypatch.setattr(sockets_module, "HURRY", 0.1)
+    monkeypatch.setattr(local_module, "TICK", 0.02)
+    async with served(send=4096) as chat:
+        for _ in range(50):
+            await chat.post("x" * 4000)
+        gone = once(chat, lambda: len(chat.hub.connections) == 1)
+        for position in (0, 5):
+            await chat.stream(position, receive=4096)
+            chat.log._rooms["room"].forget()
+        await asyncio.wait_for(gone.wait(), 5)
+
+
+def test_what_several_wait_for_is_counted_once_and_its_place_in_each_plan():
+    def message(id: int) -> bytes:
+        return b"%d" % id * 1000
+
+    def owed(*parts: bytes) -> Owed:
+        return Owed(bare, b"", parts, sum(map(len, parts)))
+
+    log, again = ([message(id) for id in range(10, 20)] for _ in range(2))
+    all_ = owed(b"open", b"reset", *log)
+    assert kept_bytes([]) == kept_bytes([owed()]) == 0
+    alone = kept_bytes([all_])
+    assert alone == 20_009 + 12 * PLACE_BYTES
+    assert kept_bytes([all_, Owed(bare, b"", all_.parts, all_.size)]) == alone, "it is the same plan"
+    assert kept_bytes([owed(b"open", *log[6:]), all_]) == alone + 5 * PLACE_BYTES
+    assert kept_bytes([all_, owed(b"open", *log[8:], message(20))]) == alone + 4 * PLACE_BYTES
+    twice = alone + 20_004 + 11 * PLACE_BYTES
+    assert kept_bytes([all_, owed(b"open", *again)]) == twice, "the room was read again"
+    assert kept_bytes([all_, owed(b"open", *again[:8], *log[8:])]) == twice, "but for its newest messages"
 
 
 @pytest.mark.gen_test(timeout=20)

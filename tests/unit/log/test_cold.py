@@ -109,6 +109,20 @@ async def test_the_clients_of_a_room_share_a_reading_wherever_they_are():
 
 
 @pytest.mark.gen_test
+async def test_one_who_is_too_far_behind_does_not_have_the_others_read_alone(monkeypatch):
+    """300 streams of one address that came back at different positions took 3 s, with 1 MB for each."""
+    monkeypatch.setattr("flychat.streams.REPLAY", 60)
+    monkeypatch.setattr("flychat.log.reading.REPLAY", 60)
+    positions = [0, TAIL - 61, *range(TAIL - 60, TAIL + 1, 7)]
+    async with opened() as engine:
+        log = fresh(engine, memory=False)
+        alone = [await log.plan(StreamRequest("room", each)) for each in positions]
+        engine.calls.clear()
+        assert await asyncio.gather(*(log.plan(StreamRequest("room", each)) for each in positions)) == alone
+        assert engine.calls == {"after": 1, "tail": 1}
+
+
+@pytest.mark.gen_test
 async def test_a_reading_begins_where_those_who_share_it_are_and_not_where_others_before_them_were():
     async with opened() as engine:
         log, after, read = fresh(engine, memory=False), engine.after, []

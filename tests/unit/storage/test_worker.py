@@ -211,6 +211,21 @@ async def test_a_put_passes_between_the_parts_of_a_job(stage):
 
 
 @gen_test
+async def test_other_readings_pass_between_the_parts_of_a_long_one(stage):
+    """A search of a long log took half a second, in which no room was read."""
+    first, do = await stage.hold(), stage.worker.do
+    tasks = await stage.asked(
+        do(stage.job("search", 3)), stage.ask("a"), do(stage.job("check", 2)), stage.ask("b")
+    )
+    stage.go.set()
+    assert await asyncio.gather(*tasks) == ["search", "a!", "check", "b!"]
+    await first
+    assert stage.done.index(["a"]) < stage.done.index(("search", 1))
+    assert stage.done.index(["b"]) < stage.done.index(("search", 2))
+    assert stage.done.index(("check", 0)) < stage.done.index(("search", 1))
+
+
+@gen_test
 async def test_the_puts_of_one_turn_of_the_loop_go_together(stage):
     outcomes = await asyncio.gather(
         *(stage.worker.put(item) for item in ("a", "taken", "b")), return_exceptions=True
@@ -228,12 +243,17 @@ async def test_what_is_read_within_a_millisecond_wakes_the_loop_once(stage, monk
         woken.append(len(answers))
         call_soon_threadsafe(call, answers)
 
-    tasks = await stage.asked(*(stage.worker.do(stage.job(n, seconds=n * 0.002)) for n in range(4)))
+    def short(number):
+        stage.now += number * 0.002
+        return number
+        yield
+
+    tasks = await stage.asked(*(stage.worker.do(short(number)) for number in range(4)))
     with monkeypatch.context() as patch:
         patch.setattr(loop, "call_soon_threadsafe", counted)
         stage.go.set()
         assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
-    assert woken == [2, 1, 1, 1], "the first with the one that held the thread"
+    assert woken == [3, 1, 1], "the first two with the one that held the thread"
     await first
 
 

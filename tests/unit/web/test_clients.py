@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from flychat.web import clients
+from flychat.web import clients, turns
 from flychat.web.accepting import Client
 from flychat.web.clients import ClientListener
 from flychat.web.shedding import Shedding, Turn
@@ -114,11 +114,11 @@ async def test_who_has_said_nothing_for_too_long_is_given_up_and_nobody_else():
         listener._tick()
         assert not closed(first)
         await until(lambda: listener.asked[-1] == b"y")
-        listener._due.append(first)  # its turn comes
+        first.due = True  # its turn comes
         clock.now = 300.0
         listener._tick()
         assert not closed(first)
-        listener._due.clear()
+        first.due = False
         listener._tick()
         assert closed(first)
         assert not closed(answered), "it waits for us"
@@ -163,7 +163,7 @@ async def test_who_is_somebody_elses_by_the_time_of_its_turn_is_let_alone():
     async with noting() as (listener, _, connect):
         sock, client = connect()
         sock.send(b"x")
-        listener._due.append(client)
+        listener._due.append("127.0.0.1", client)
         listener.forget(client)
         listener._ready()
         assert not listener.asked
@@ -227,18 +227,70 @@ async def test_how_long_a_request_has_waited_is_known_from_when_we_asked_or_from
         clock.now = 105.0625
         listener._ready()
         assert rounds == [(2, 0.0625)]
+        sock.send(b"x")
         clock.now = 105.125
         listener._ready()
-        assert listener._asked == (105.0, 105.125)
-        clock.now = 105.25
-        assert listener.waited(due) == (0.25, False), "it has come since we asked the time before last"
+        assert due.told == 105.0625
+        clock.now = 105.3125
+        assert listener.waited(due) == (0.25, False), "it has come since we asked the time before"
         assert listener.waited(new) == (60.0, True)
         clock.now = 106.0
-        assert listener.waited(due) == (1.0, True), "no longer than we have been waiting for it"
+        assert listener.waited(due) == (0.875, True), "no longer than we have been waiting for it"
         listener.forget(due)
         clock.now = 105.25
-        assert listener.waited(due) == (0.25, True), "we do not wait for it"
+        assert listener.waited(due) == (0.125, True), "we do not wait for it"
         due.socket.close()
+
+
+@pytest.mark.gen_test
+async def test_who_says_something_waits_for_few_of_those_of_an_address_that_says_much(monkeypatch):
+    """Also for who comes while these are being served: 3,000 that did kept it waiting for 0.15 s."""
+    monkeypatch.setattr(turns, "FEW", 2)
+    monkeypatch.setattr(clients, "SERVED_AT_ONCE", 3)
+    async with noting() as (listener, clock, connect):
+        many = [connect() for _ in range(20)]
+        friends = [connect() for _ in range(2)]
+        served = []
+        listener.look = lambda client: (served.append(client), client.socket.recv(1))
+        for (sock, client), number in zip(friends, (1, 2), strict=True):
+            client.address = f"192.0.2.{number}", 0
+            if number == 1:
+                sock.send(b"x")
+        for sock, _ in many:
+            sock.send(b"x")
+        clock.now += 1
+        listener._ready()
+        listener._ready()
+        assert friends[0][1] in served, "it was there together with them"
+        friends[1][0].send(b"x")
+        clock.now += 1.1 * clients.AGAIN
+        listener._ready()
+        listener._ready()
+        assert friends[1][1] in served, "it has come since"
+        assert len(served) == 12
+        while len(served) < 22:
+            listener._ready()
+        assert len(set(served)) == 22
+
+
+@pytest.mark.gen_test
+async def test_what_takes_long_leaves_others_to_the_next_turn_of_the_loop(monkeypatch):
+    async with noting() as (listener, clock, connect):
+        served = []
+
+        def look(client):
+            served.append(client)
+            client.socket.recv(1)
+            clock.now += turns.SECONDS * 0.6
+
+        connected = [connect() for _ in range(4)]
+        listener.look = look
+        for sock, _ in connected:
+            sock.send(b"x")
+        listener._ready()
+        assert len(served) == 2
+        listener._ready()
+        assert len(served) == 4
 
 
 @pytest.mark.gen_test
@@ -277,3 +329,52 @@ async def test_nothing_is_left_of_a_listener_that_has_ended(monkeypatch):
     assert timer.cancelled()
     assert selector.get_map() is None
     assert ended
+
+
+@pytest.mark.gen_test
+async def test_who_waits_for_its_turn_when_the_listener_ends_is_let_go_and_not_served():
+    """14,000 of them, which an address can have waiting in ten seconds, kept a server from ending in time."""
+    async with noting() as (listener, _, connect):
+        while listener.turns.take():
+            pass
+        served = []
+        listener.handle_stream = lambda *given: served.append(given)
+        (_, first), (_, second) = connect(), connect()
+        listener.hand_over(first)
+        listener.hand_over(second)
+        assert not closed(first)
+    assert closed(first)
+    assert closed(second)
+    assert not served
+
+
+@pytest.mark.gen_test
+async def test_where_no_more_files_may_be_open_the_address_with_most_idle_connections_loses_half_of_them():
+    """Else connections that say nothing, as many as may be open, kept all others out for 20 s, and again."""
+    async with noting() as (listener, _, connect):
+        assert not listener.makes_room()
+        many = [connect() for _ in range(6)]
+        friends = [connect()[1] for _ in range(2)]
+        for client in friends:
+            client.address = "192.0.2.1", 0
+        busy_sock, _ = many[0]
+        listener.busy_with = True
+        await says(listener, busy_sock)
+        many[1][1].due = True
+        assert listener.makes_room()
+        assert [closed(client) for _, client in many] == [False, False, True, True, False, False]
+        assert not any(map(closed, friends))
+
+
+@pytest.mark.gen_test
+async def test_of_one_address_only_so_many_requests_wait_for_tornado(monkeypatch, caplog):
+    monkeypatch.setattr(clients, "MOST_WAITING", 2)
+    async with noting() as (listener, _, connect):
+        while listener.turns.take():
+            pass
+        given = [connect()[1] for _ in range(4)]
+        given[3].address = "192.0.2.1", 0
+        for client in given:
+            listener.hand_over(client)
+        assert [closed(client) for client in given] == [False, False, True, False]
+    assert "2 requests of one address wait" in caplog.text

@@ -8,6 +8,7 @@ import struct
 import pytest
 
 from flychat.storage import Broken
+from flychat.web import cold_rooms
 from flychat.web.accepting import LET_IN_AT_ONCE
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
@@ -35,6 +36,13 @@ async def waiting(count, served=two_ports):
 def tasks_of_the_shortcut():
     names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
     return [name for name in names if name.startswith("ColdRooms")]
+
+
+def into(room: str, address: str) -> bytes:
+    """A request for the stream of another room, for a client at this address."""
+    return STREAM.replace(b"/room/", f"/{room}/".encode()).replace(
+        b"\r\n\r\n", f"\r\nX-Forwarded-For: {address}\r\n\r\n".encode()
+    )
 
 
 @contextlib.contextmanager
@@ -78,6 +86,21 @@ async def test_who_has_gone_before_it_is_let_in_is_given_nothing_though_its_requ
             chat.port = port
             assert await (await chat.stream()).until_id(3) == [1, 2, 3]
             assert len(held) == LET_IN_AT_ONCE + 1
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_those_who_have_gone_are_not_counted_when_others_are_let_in():
+    """Else who asks, and goes, faster than that has one file after the other opened here."""
+    async with two_ports() as (_, port, held):
+        with asking(port, *([STREAM] * 7 * LET_IN_AT_ONCE)) as clients:
+            for client in clients[LET_IN_AT_ONCE : 6 * LET_IN_AT_ONCE]:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+            turns = 0
+            while len(held) < 2 * LET_IN_AT_ONCE:
+                turns += len(held) == LET_IN_AT_ONCE
+                await asyncio.sleep(0)
+            assert turns <= 2
 
 
 @pytest.mark.gen_test(timeout=20)
@@ -136,6 +159,45 @@ async def test_who_may_not_be_held_by_the_time_is_refused_and_nobody_else():
         assert len(held) == 3
         assert sum(isinstance(each, AssertionError) and "503" in str(each) for each in answers) == 2
         assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(monkeypatch):
+    """3,000 streams of one address into as many rooms kept that of another one waiting for 0.8 s."""
+    monkeypatch.setattr(cold_rooms, "ROOMS_AT_ONCE", 2)
+    async with two_ports() as (chat, port, held):
+        read, go, tail = [], asyncio.Event(), chat.engine.tail
+
+        async def noted(room, limit):
+            read.append(room)
+            await go.wait()
+            return await tail(room, limit)
+
+        chat.engine.tail = noted
+        mine = [into(f"r{number}", "192.0.2.1") for number in range(20)]
+        with asking(port, *mine):
+            await eventually(lambda: len(chat.application._busy) == 20)
+            others = into("mine", "192.0.2.2"), into("r15", "192.0.2.3"), into("other", "192.0.2.3")
+            with asking(port, *others):
+                await eventually(lambda: len(chat.application._busy) == 23)
+                assert len(read) == 2
+                go.set()
+                await eventually(lambda: len(held) == 23)
+        assert len(read) == len(set(read)) == 22, "each is read once"
+        assert {"mine", "r15", "other"} < set(read[:8])
+        assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test(timeout=20)
+async def test_who_waits_for_the_turn_of_a_room_is_let_go_as_well_when_the_server_ends(monkeypatch):
+    monkeypatch.setattr(cold_rooms, "ROOMS_AT_ONCE", 0)
+    with contextlib.ExitStack() as clients:
+        async with two_ports() as (chat, port, held):
+            [client] = clients.enter_context(asking(port, into("other", "192.0.2.1")))
+            await eventually(lambda: chat.application._busy)
+        assert client.recv(1) == b""
+    assert not held
+    assert chat.application.idle.is_set()
 
 
 @pytest.mark.gen_test(timeout=20)

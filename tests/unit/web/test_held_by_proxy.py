@@ -278,6 +278,36 @@ async def test_a_recovery_is_a_request_under_way_and_its_connection_is_not_looke
 
 
 @pytest.mark.gen_test
+async def test_rooms_are_read_for_each_address_that_the_proxy_tells_in_its_turn(monkeypatch):
+    monkeypatch.setattr("flychat.web.cold_rooms.ROOMS_AT_ONCE", 1)
+
+    def into(room: str, address: int) -> bytes:
+        more = f"Grip-Sig: {SIGNATURE}\r\nX-Forwarded-For: 192.0.2.{address}\r\nLast-Event-ID: 0\r\n"
+        return a_stream(more).replace(b"/room/", f"/{room}/".encode())
+
+    async with behind_proxies() as (chat, port, _), reading(chat) as (_, go):
+        read, after = [], chat.engine.after
+
+        async def noted(room, *more):
+            read.append(room)
+            return await after(room, *more)
+
+        chat.engine.after = noted
+        connections = []
+        for number, request in enumerate(
+            [*(into(f"r{n}", 1) for n in (0, 1, 2, 3, 3, 3)), into("mine", 2)], 1
+        ):
+            connections.append(await Connection.open(port))
+            connections[-1].writer.write(request)
+            await eventually(lambda number=number: len(chat.application._busy) == number)
+        go.set()
+        for connection in connections:
+            assert (await connection.answer()).startswith(b"HTTP/1.1 200 ")
+        assert read == ["r0", "r1", "mine", "r2", "r3"], "those who wait for one room share its reading"
+        assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test
 async def test_what_comes_on_a_connection_while_a_plan_is_made_is_not_looked_at_before_the_answer():
     async with behind_proxies() as (chat, port, _):
         connection, plan, planned = await Connection.open(port), chat.application.chat.plan, []

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flychat.web import shortcut
+from flychat.web import shortcut, turns
 from flychat.web.listener import CHUNKS, Connection
 from flychat.web.shedding import Turn
 from flychat.web.turns import MOST, SECONDS, Fair, Turns
@@ -88,6 +88,25 @@ async def test_a_few_begin_in_each_turn_of_the_loop_and_fewer_when_they_take_lon
     assert len(done) == 10 * MOST
 
 
+@pytest.mark.gen_test
+async def test_those_who_have_gone_take_no_turn(monkeypatch):
+    """Who asks, and goes, over and over, would have a file open for each that waits for its turn."""
+    monkeypatch.setattr(turns, "FREE", 50)
+    asked, done, rounds = [], [], 0
+    taken = Turns()
+    while taken.take():
+        pass
+    for number in range(100):
+        taken.wait("10.0.0.1", lambda number=number: asked.append(number) or False)
+    taken.wait("10.0.0.1", lambda: done.append(1))
+    while not done:
+        rounds += 1
+        await asyncio.sleep(0)
+    assert rounds == 2
+    assert asked == list(range(100))
+    taken.end()
+
+
 @pytest.mark.parametrize(("each", "at_last"), [(2.0, {1}), (0.6, {1, 2})])
 @pytest.mark.gen_test
 async def test_what_takes_long_is_counted_from_the_first_in_a_turn_and_one_begins_however_long_it_takes(
@@ -146,7 +165,10 @@ async def test_each_request_of_a_connection_waits_for_its_turn_where_it_has_none
     async with connecting() as (connect, server):
         waited, own = [], server.http.turns
         given = SimpleNamespace(
-            take=lambda: False, wait=lambda *args: waited.append(args) or own.wait(*args), end=own.end
+            take=lambda: False,
+            wait=lambda *args: waited.append(args) or own.wait(*args),
+            waiting=own.waiting,
+            end=own.end,
         )
         monkeypatch.setattr(server.http, "turns", given)
         turns, has_request = [], Connection.has_request
