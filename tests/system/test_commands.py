@@ -302,6 +302,17 @@ async def test_a_private_room_is_checked_with_a_token_and_for_as_long_as_a_proxy
 
 
 @gen_test
+async def test_where_only_the_room_of_checks_may_be_read_an_idle_stream_is_watched_there(tmp_path, capsys):
+    """The other room, where nobody posts, is closed: that is nothing which cuts idle streams."""
+    rules = ("--access", "*=", "--access", f"{check.ROOM}=rw")
+    async with started("--rate-limit", "0", *rights.options(tmp_path, *rules)) as (server, _):
+        server.hub._keep_alive = 0.2
+        code, good, bad = await checked(server.url.rstrip("/"), capsys, quick=False)
+    assert (code, bad, len(good)) == (0, [], len(GOOD) + 1)
+    assert good[-1].startswith("a keep-alive came")
+
+
+@gen_test
 async def test_nobody_there_is_a_problem_too(capsys):
     code, _, bad = await checked(f"http://127.0.0.1:{free_port()}", capsys)
     assert code == 1
