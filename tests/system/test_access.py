@@ -360,6 +360,8 @@ def test_every_combination_that_cannot_be_meant_is_refused_in_one_line(tmp_path)
         (("token", "--secret", "missing", "--name", "Ann"), "cannot be read"),
         (("token", "--secret", "secret", "--name", "Ann", "--room", "tea"), "--room must be"),
         (("token", "--secret", "secret", "--name", "Ann", "--room", "tea="), "--room must be"),
+        (("token", "--secret", "secret", "--name", "Ann", "--room", "a*b=r"), "--room must be"),
+        (("token", "--secret", "secret", "--name", "Ann", "--room", "tea=r,a=r"), "--room must be"),
         (
             ("token", "--secret", "secret", "--name", "Ann", "--room", "tea=r", "--room", "tea=w"),
             "two things",
