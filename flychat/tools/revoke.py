@@ -30,6 +30,8 @@ def revoke_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namesp
         except Invalid as error:
             raise Misconfigured(f"nobody can be called so: {error}") from None
         where = ALL_ROOMS if given.room is None else named_room(given.room)
+        if where.endswith("*"):  # done in a room of that name alone, it would be believed to be done in many
+            raise Misconfigured("--room is one room, no pattern: say each, or none for all rooms")
         work = (
             _through(given.url, given.secret, sub, where)
             if given.url

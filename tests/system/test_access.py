@@ -398,6 +398,7 @@ def test_every_combination_that_cannot_be_meant_is_refused_in_one_line(tmp_path)
         (("revoke", "Ann", "--url", "http://127.0.0.1:1"), "--secret"),
         (("revoke", "a\nb"), "nobody"),
         (("revoke", "Ann", "--room", "a/b"), "no such room"),
+        (("revoke", "Ann", "--room", "staff*"), "no pattern"),
         (("password",), "a password has"),
     ],
     ids=lambda part: " ".join(part)[:40] if isinstance(part, tuple) else "",
