@@ -27,7 +27,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flychat import tools
+from flychat import client, tools
 from flychat.client import Signal, http
 from flychat.config import Config
 from flychat.fields import REMOVES
@@ -817,7 +817,7 @@ def test_a_token_that_is_not_there_is_said_before_anything_is_asked(tmp_path):
     for file, why in (
         ("nothing", "cannot be read: No such file"),
         (".", "Is a directory"),
-        ("empty", "one word"),
+        ("empty", "is empty"),
         ("other", "one word"),
     ):
         code, out, err = run("tail", "http://127.0.0.1:1/tea", "--token-file", file, cwd=tmp_path)
@@ -828,6 +828,26 @@ def test_a_token_that_is_not_there_is_said_before_anything_is_asked(tmp_path):
     assert (code, err) == (2, "flychat: the token must be one word of ASCII\n")
     assert "two words" not in err
     assert run("say", "http://127.0.0.1:1/tea", "a", "--token", "secret", cwd=tmp_path)[0] == 2
+
+
+@gen_test
+async def test_a_token_file_that_is_empty_while_it_is_written_anew_is_read_again(tmp_path):
+    """`flychat token ... > FILE` empties it first, and writes half a second later."""
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    token = given.token_given(str(file))
+    file.write_text("")
+
+    async def written_when_it_was_asked_for() -> str:
+        try:
+            return await token()
+        finally:
+            file.write_text("second\n")
+
+    async with served() as server:
+        message = await client.post(server.url, "tea", "ann", "hi", token=written_when_it_was_asked_for)
+    assert message.id == 1
+    assert await token() == "second"
 
 
 @gen_test
