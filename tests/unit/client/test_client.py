@@ -244,6 +244,8 @@ async def test_a_position_that_is_none_is_refused_before_anything_is_asked():
     for position in (-1, "5", True):
         with pytest.raises(Invalid, match="last_id: must be a whole number"):
             await followed("http://127.0.0.1:1", 1, last_id=position)
+        with pytest.raises(Invalid, match="last_id: must be a whole number"):
+            await client.post("http://127.0.0.1:1", "tea", "ann", "hi", last_id=position, seconds=0)
 
 
 def test_what_programs_have_to_catch_is_part_of_the_client():
