@@ -105,11 +105,13 @@ async def stream(
     """The events of a room at the server `url`, without an end: after `last_id`, else from the newest on.
 
     With `provisional=False` only Messages and Resets are sent. With `signals` also Signals, if the server has
-    them. Raises Misconfigured for an address that cannot be asked, Invalid for a `last_id` that is no id,
-    Denied, and ssl.SSLCertVerificationError. Once the stream was open, Denied is raised only if flychat
-    itself refuses: while it is away, a proxy may answer anything.
+    them. Raises Misconfigured for an address that cannot be asked, Invalid for a `last_id` that is no id and for
+    `signals` without what is provisional, Denied, and ssl.SSLCertVerificationError. Once the stream was open,
+    Denied is raised only if flychat itself refuses: while it is away, a proxy may answer anything.
     """
     _check_position(last_id)
+    if signals and not provisional:
+        raise Invalid("signals", "are not sent without provisional events")
     follower, retry, failures, opened = Follower(room, last_id), FIRST_PAUSE, 0, False
     while True:
         asked = 0.0

@@ -468,6 +468,12 @@ async def test_signals_are_told_to_those_who_ask_for_them_and_change_nothing():
         assert [signal_json(typing), signal_json(here)] == [TYPING, GATHERED]
 
 
+@gen_test
+async def test_who_would_wait_for_signals_in_vain_is_told():
+    with pytest.raises(Invalid, match="signals: are not sent without provisional events"):
+        await anext(client.stream("http://127.0.0.1:1", "tea", provisional=False, signals=True))
+
+
 @pytest.mark.parametrize(
     "fields", [[], {}, {**TYPING, "from": 1}, {**TYPING, "data": []}, {**TYPING, "user": None}]
 )
