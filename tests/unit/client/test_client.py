@@ -759,7 +759,7 @@ async def test_the_proxy_is_not_for_the_hosts_of_no_proxy(exempt, environ):
 async def test_a_proxy_that_cannot_be_used_is_said_plainly_and_without_its_password(environ):
     for proxy in ("socks5://ann:secret@h:1080", "http://ann:secret@h:x", "http://"):
         environ.setenv("ALL_PROXY", proxy)
-        with pytest.raises(Misconfigured, match=r"no such proxy: .*; it must be http://HOST:PORT") as error:
+        with pytest.raises(Misconfigured, match=r"no such proxy: .*; say http://HOST:PORT") as error:
             await client.page("http://chat.example.org", "tea")
         assert "secret" not in str(error.value)
 
@@ -771,6 +771,10 @@ async def test_a_password_is_sent_and_never_told():
     async with Scripted([answered(200, {"messages": [], "lastEventId": 0})]) as server:
         await client.page(server.url.replace("//", "//ann:secret@"), "tea")
     assert "\r\nAuthorization: Basic YW5uOnNlY3JldA==\r\n" in server.heads[0]
+    for name in ("ann:secret", "ann", ":secret"):
+        with pytest.raises(Misconfigured, match="takes no token") as refused:
+            await client.page(f"http://{name}@127.0.0.1:1", "tea", token="a.b.c")
+        assert "secret" not in str(refused.value)
     for text, told in {
         "to https://ann:p@s:s@h/x@y, http://b@h": "to https://h/x@y, http://h",
         "http://h/a:b@c mail a@b": "http://h/a:b@c mail a@b",
