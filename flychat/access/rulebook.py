@@ -45,10 +45,21 @@ class Rulebook:
 
         Raises TooLarge, or Unavailable: then it may be done, and can be tried again.
         """
+        return await self._change(lambda known, now: known.with_these(ids, room, now), room)
+
+    async def join(self, others: Revocations) -> None:
+        """Revokes what is revoked elsewhere as well. Raises as `revoke` does."""
+        known = await self.read()
+        if known.joined(others) != known:
+            await self._change(lambda known, now: known.joined(others), ALL_ROOMS)
+
+    async def _change(
+        self, change: Callable[[Revocations, int], Revocations], room: str
+    ) -> tuple[Revocations, int]:
         while True:
             revocations, last = await self._newest()
             now = int(time.time())
-            new = revocations.with_these(ids, room, now)
+            new = change(revocations, now)
             entry = Draft(RULES, AUTHOR, new.text(), iso_date(now), new_id())
             commit = Commit.of(last + 1, [entry])
             if commit.size > COMMIT_BYTES:

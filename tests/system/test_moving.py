@@ -14,6 +14,7 @@ import pytest
 
 from flychat import client
 from flychat.access import passes_of
+from flychat.access.revocations import Revocations
 from flychat.access.rulebook import Rulebook
 from flychat.commits import Commit
 from flychat.errors import FlychatError
@@ -468,6 +469,26 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
     assert exports[2] == exports[3] != ""
     assert ran(*copy, "nobody", cwd=tmp_path).returncode == 2
     assert ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:new.db", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_a_room_is_copied_to_a_store_that_has_revocations_of_its_own_and_both_hold(tmp_path):
+    async def revoked(name: str, *new: str) -> Revocations:
+        engine = await SqliteEngine.open(str(tmp_path / name))
+        for sub in new:
+            await Rulebook(engine).revoke(passes_of(sub), "coffee")
+        known = await Rulebook(engine).read()
+        await engine.close()
+        return known
+
+    await filled(tmp_path / "one.db", tea=3)
+    await filled(tmp_path / "other.db", coffee=2)
+    both = (await revoked("one.db")).joined(await revoked("other.db", "bob"))
+    for _ in range(2):
+        copied = ran("copy", "--from", "sqlite:one.db", "--to", "sqlite:other.db", cwd=tmp_path)
+        assert (copied.returncode, copied.stderr) == (0, "")
+        assert copied.stdout.endswith("flychat: 1 room copied\n")
+        assert await revoked("other.db") == both
 
 
 @pytest.mark.gen_test(timeout=60)
