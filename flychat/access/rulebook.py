@@ -63,7 +63,9 @@ class Rulebook:
             entry = Draft(RULES, AUTHOR, new.text(), iso_date(now), new_id())
             commit = Commit.of(last + 1, [entry])
             if commit.size > COMMIT_BYTES:
-                raise TooLarge("too much is revoked: let the tokens expire sooner, or change the secret")
+                raise TooLarge(
+                    "too much is revoked: change the secret, and import the rooms into a new store"
+                )
             if room != ALL_ROOMS and commit.size > ROOMS_BYTES:
                 raise TooLarge("too much is revoked in single rooms: for all rooms there is more space")
             if await self._put(commit):
