@@ -23,6 +23,7 @@ from flychat import tools
 from flychat.access.passwords import hashed
 from tests.conftest import need
 from tests.support.program import (
+    ROOT,
     STANDALONE,
     Program,
     command,
@@ -131,6 +132,21 @@ def test_a_newcomer_makes_a_room_private_invites_somebody_and_shows_them_out(mod
         assert 'flychat_access_total{outcome="allowed"}' in asked(f"{program.url}/metrics")[2]
         code, errors = program.end()
     assert (code, errors) == (0, "")
+
+
+def test_a_token_that_a_site_makes_as_the_guide_says_is_taken(tmp_path, monkeypatch):
+    keys = secret(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"(?s)```python\n(.*?)```", (ROOT / "docs" / "access.md").read_text())
+    made: dict[str, str] = {}
+    exec(code, made)
+    with running(*STANDALONE, "--secret", keys, "--access", "*=", cwd=tmp_path) as program:
+        bearer = {"Authorization": f"Bearer {made['token']}"}
+        path = f"{program.url}/rooms/staff/messages/"
+        status, _, body = asked(path, {"text": "hello"}, **bearer)
+        assert (status, json.loads(body)["from"], json.loads(body)["user"]) == (200, "Ann", "ann@example.org")
+        assert asked(path.replace("staff", "news-today"), **bearer)[0] == 200
+        assert asked(path.replace("staff", "tea"), **bearer)[0] == 403
 
 
 @pytest.mark.parametrize("through", ["the server", "the store"])
