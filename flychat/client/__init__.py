@@ -105,9 +105,9 @@ async def stream(
     """The events of a room at the server `url`, without an end: after `last_id`, else from the newest on.
 
     With `provisional=False` only Messages and Resets are sent. With `signals` also Signals, if the server has
-    them. Raises Misconfigured for an address that cannot be asked, Invalid for a `last_id` that is no id and for
-    `signals` without what is provisional, Denied, and ssl.SSLCertVerificationError. Once the stream was open,
-    Denied is raised only if flychat itself refuses: while it is away, a proxy may answer anything.
+    them. Raises Misconfigured for an address that cannot be asked, Invalid for a `last_id` that is no id, or
+    for `signals` without what is provisional, Denied, and ssl.SSLCertVerificationError. Once the stream was
+    open, Denied is raised only if flychat itself refuses: while it is away, a proxy may answer anything.
     """
     _check_position(last_id)
     if signals and not provisional:
@@ -160,8 +160,8 @@ async def post(
     late it is repeated, without it for RECOGNISED seconds. (So with more `seconds` than these the client asks
     the room for it first, which takes the right to read.)
 
-    Raises Denied, and Invalid for a `last_id` that is no id; Unavailable after `seconds`: then it may be stored
-    or not. To go on, post it again with the same provisional id and the same last id.
+    Raises Denied, Invalid for a `last_id` that is no id, and Unavailable after `seconds`: then it may be
+    stored or not. To go on, post it again with the same provisional id and the same last id.
     """
     _check_position(last_id)
     fields: dict[str, Any] = {"text": text} if sender is None else {"from": sender, "text": text}
