@@ -517,6 +517,21 @@ async def test_a_damaged_room_is_named_and_the_others_are_exported_copied_and_er
     assert (erased.returncode, erased.stderr.splitlines(keepends=True)[0]) == (1, damaged)
 
 
+@pytest.mark.gen_test(timeout=120)
+async def test_through_a_server_too_a_damaged_room_is_named_and_the_others_are_erased(tmp_path):
+    await filled(tmp_path / "flychat.db", ant=2, bee=3, cat=1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "flychat.db")) as db, db:
+        db.execute("UPDATE log SET m = '[[' WHERE room = 'ant' AND seq = 2")
+    (tmp_path / "secret").write_text("x" * 32)
+    options = ("--standalone", "--port", "0", "--store", "sqlite:flychat.db", "--secret", "secret")
+    with running(*options, cwd=tmp_path) as program:
+        through = ("--url", program.url, "--secret", "secret")
+        erased = await asyncio.to_thread(ran, "erase", "--from", "ann", *through, cwd=tmp_path)
+    assert erased.stdout == "flychat: 4 messages of ann are erased\n"
+    assert erased.returncode == 1
+    assert erased.stderr.startswith("flychat: ant: 503 The message store does not answer.")
+
+
 @pytest.mark.gen_test(timeout=60)
 async def test_what_would_be_gone_at_once_is_neither_copied_nor_imported(tmp_path):
     await filled(tmp_path / "flychat.db", tea=3)
