@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .access.options import AccessOptions
+from .access.options import AccessOptions, several
 from .errors import Misconfigured
 from .options import CREATE_TABLE, MODES, parser
 
@@ -91,7 +91,7 @@ class Config:
             raise Misconfigured(
                 "--with-pushpin cannot reach flychat on a Unix socket: give --host an address"
             )
-        grip_urls = _several(option("grip_url", environ.get("GRIP_URL", ""))) or ["http://localhost:5561"]
+        grip_urls = several(option("grip_url", environ.get("GRIP_URL", ""))) or ["http://localhost:5561"]
         trust_proxy = bool(given.trust_proxy) or _flag(environ, "trust-proxy")
         return cls(
             mode=mode,
@@ -99,7 +99,7 @@ class Config:
             location=location,
             host=_host(option("host", "127.0.0.1")),
             port=_port(option("port", "3000")),
-            cors_origins=tuple(map(_origin, _several(option("cors_origin", [])))),
+            cors_origins=tuple(map(_origin, several(option("cors_origin", [])))),
             log_format=_log_format(option("log_format", "plain")),
             log_posts=bool(given.log_posts) or _flag(environ, "log-posts"),
             retention=_retention(option("retention", "0")),
@@ -205,10 +205,6 @@ def _cap(name: str, value: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", value):
         raise Misconfigured(f"--{name.replace('_', '-')} must be a number of streams, or 0")
     return int(value)
-
-
-def _several(value: str | Sequence[str]) -> Sequence[str]:
-    return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
 def _origin(value: str) -> str:

@@ -36,6 +36,7 @@ Rights: TypeAlias = frozenset[str]
 NONE: Rights = frozenset()
 _SAME: dict[Rights, Rights] = {}
 
+_RULE_BEFORE = re.compile(r"=[rwm]*[\s,;]")  # the end of one that stands before another
 _PASS = re.compile(r"([0-9]{1,12})-([0-9]{1,12})(?:-([0-9a-f]{8}))?(?:-([0-9a-f]{8}))?", re.ASCII)
 
 
@@ -65,12 +66,24 @@ def read_pattern(text: str) -> str:
     return beginning
 
 
+def typed_pattern(text: str) -> str:
+    """A pattern that an operator gives: a * amid it was not meant to be part of a name. Raises Invalid."""
+    if "*" in text[:-1]:
+        raise Invalid("pattern", "can only have a * as its last character")
+    return read_pattern(text)
+
+
 def read_rule(text: str, known: str = READ + WRITE + MODERATE) -> tuple[str, Rights]:
-    """PATTERN=RIGHTS. Raises Invalid, NotFound."""
+    """PATTERN=RIGHTS, as an operator gives it. Raises Invalid, NotFound.
+
+    Two in one are refused: taken for one, of a room of a strange name, they would close no other.
+    """
     pattern, equals, letters = text.rpartition("=")
     if not equals:
         raise Invalid("rule", "must be a pattern, = and rights")
-    return read_pattern(pattern), read_rights(letters, known)
+    if _RULE_BEFORE.search(pattern):
+        raise Invalid("rule", "must be one: each is given by itself")
+    return typed_pattern(pattern), read_rights(letters, known)
 
 
 def covers(pattern: str, room: str) -> bool:

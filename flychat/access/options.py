@@ -1,4 +1,4 @@
-"""The options of access: read, checked, frozen. In a variable, rules are separated by spaces."""
+"""The options of access: read, checked, frozen."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class AccessOptions:
     def read(cls, option: Callable[..., Any], *, trust_proxy: bool) -> AccessOptions:
         """`option` gives the value of an option by its name. Raises Misconfigured."""
         options = cls(
-            rules=_rules(_several(option("access", ()))),
+            rules=_rules(several(option("access", ()))),
             secret=option("secret", ""),
             jwks=_url(option("jwks", "")),
             audience=option("audience", ""),
             issuer=option("issuer", ""),
-            passwords=tuple(map(Password.read, dict.fromkeys(_several(option("password", ()))))),
+            passwords=tuple(map(Password.read, dict.fromkeys(several(option("password", ()))))),
             user_header=_header(option("user_header", "")),
         )
         closed = [pattern for pattern, rights in options.rules.rules if READ not in rights]
@@ -109,12 +109,10 @@ def _rules(values: Sequence[str]) -> Rules:
     for value in values:
         try:
             pattern, rights = read_rule(value, READ + WRITE)
-        except (Invalid, NotFound):
+        except (Invalid, NotFound) as error:
             raise Misconfigured(
-                "--access must be like staff-*=rw: a room or its beginning and *, and r, w or rw"
+                f"--access must be like staff-*=rw: a room or its beginning and *, and r, w or rw ({error})"
             ) from None
-        if "*" in pattern[:-1]:  # it would be the name of one room, and close no other
-            raise Misconfigured("--access: a * can only be the last character of a pattern")
         if pattern in given:
             raise Misconfigured("--access has two rules for the same pattern")
         given[pattern] = rights
@@ -133,5 +131,6 @@ def _url(value: str) -> str:
     return value
 
 
-def _several(value: str | Sequence[str]) -> Sequence[str]:
-    return value.split() if isinstance(value, str) else value
+def several(value: str | Sequence[str]) -> Sequence[str]:
+    """What was given more than once: in a variable, with spaces or commas between."""
+    return value.replace(",", " ").split() if isinstance(value, str) else value

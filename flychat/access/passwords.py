@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import Invalid, Misconfigured, NotFound, Overloaded
-from . import covers, read_pattern, vagueness
+from . import covers, typed_pattern, vagueness
 
 COST, BLOCK, PARALLEL = 1 << 14, 8, 1
 SALT_BYTES, HASH_BYTES = 16, 32
@@ -45,7 +45,7 @@ class Password:
         """PATTERN=HASH. Raises Misconfigured."""
         text, equals, kept = option.partition("=scrypt$")
         try:
-            pattern = read_pattern(text)
+            pattern = typed_pattern(text)
             cost, block, parallel, salt, digest = kept.split("$")
             numbers = int(cost), int(block), int(parallel)
             salts, hashes = (base64.b64decode(part, validate=True) for part in (salt, digest))

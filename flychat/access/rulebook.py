@@ -45,14 +45,27 @@ class Rulebook:
 
         Raises TooLarge, or Unavailable: then it may be done, and can be tried again.
         """
+        return await self._change(lambda known, now: known.with_these(ids, room, now), room)
+
+    async def join(self, others: Revocations) -> None:
+        """Revokes what is revoked elsewhere as well. Raises as `revoke` does."""
+        known = await self.read()
+        if known.joined(others) != known:
+            await self._change(lambda known, now: known.joined(others), ALL_ROOMS)
+
+    async def _change(
+        self, change: Callable[[Revocations, int], Revocations], room: str
+    ) -> tuple[Revocations, int]:
         while True:
             revocations, last = await self._newest()
             now = int(time.time())
-            new = revocations.with_these(ids, room, now)
+            new = change(revocations, now)
             entry = Draft(RULES, AUTHOR, new.text(), iso_date(now), new_id())
             commit = Commit.of(last + 1, [entry])
             if commit.size > COMMIT_BYTES:
-                raise TooLarge("too much is revoked: let the tokens expire sooner, or change the secret")
+                raise TooLarge(
+                    "too much is revoked: change the secret, and import the rooms into a new store"
+                )
             if room != ALL_ROOMS and commit.size > ROOMS_BYTES:
                 raise TooLarge("too much is revoked in single rooms: revoke for all rooms instead")
             if await self._put(commit):

@@ -105,12 +105,13 @@ async def stream(
     """The events of a room at the server `url`, without an end: after `last_id`, else from the newest on.
 
     With `provisional=False` only Messages and Resets are sent. With `signals` also Signals, if the server has
-    them. Raises Misconfigured for an address that cannot be asked, Invalid for a `last_id` that is no id,
-    Denied, and ssl.SSLCertVerificationError. Once the stream was open, Denied is raised only if flychat
-    itself refuses: while it is away, a proxy may answer anything.
+    them. Raises Misconfigured for an address that cannot be asked, Invalid for a `last_id` that is no id, or
+    for `signals` without what is provisional, Denied, and ssl.SSLCertVerificationError. Once the stream was
+    open, Denied is raised only if flychat itself refuses: while it is away, a proxy may answer anything.
     """
-    if last_id is not None and (type(last_id) is not int or last_id < 0):  # a server would ignore it
-        raise Invalid("last_id", "must be a whole number from 0")
+    _check_position(last_id)
+    if signals and not provisional:
+        raise Invalid("signals", "are not sent without provisional events")
     follower, retry, failures, opened = Follower(room, last_id), FIRST_PAUSE, 0, False
     while True:
         asked = 0.0
@@ -159,9 +160,10 @@ async def post(
     late it is repeated, without it for RECOGNISED seconds. (So with more `seconds` than these the client asks
     the room for it first, which takes the right to read.)
 
-    Raises Denied; Unavailable after `seconds`: then it may be stored or not. To go on, post it again with the
-    same provisional id and the same last id.
+    Raises Denied, Invalid for a `last_id` that is no id, and Unavailable after `seconds`: then it may be
+    stored or not. To go on, post it again with the same provisional id and the same last id.
     """
+    _check_position(last_id)
     fields: dict[str, Any] = {"text": text} if sender is None else {"from": sender, "text": text}
     fields["provisionalId"] = provisional_id or new_id()
     if last_id is not None:
@@ -228,6 +230,12 @@ async def page(
         messages = tuple(map(read_message, fields["messages"]))
         more = [read_id(fields, name) if name in fields else None for name in ("before", "after")]
         return Page(messages, read_id(fields, "lastEventId"), *more)
+
+
+def _check_position(last_id: int | None) -> None:
+    """A server would ignore what is no id. Raises Invalid."""
+    if last_id is not None and (type(last_id) is not int or last_id < 0):
+        raise Invalid("last_id", "must be a whole number from 0")
 
 
 async def _patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:

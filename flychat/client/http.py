@@ -168,6 +168,8 @@ async def request(
             raise ValueError
     except ValueError:  # also of a port that is none, or a label that is empty
         raise Misconfigured(f"no such address: {without_password(url)}") from None
+    if "Authorization" in headers and (address.raw_user, address.raw_password) != (None, None):
+        raise Misconfigured("an address with a name and a password takes no token: a request carries either")
     proxy = None if direct else proxy_of(address)
     try:
         async with ClientSession(
@@ -238,9 +240,7 @@ def proxy_of(url: URL | str) -> URL | None:
         if proxy.scheme not in ("http", "https") or not proxy.host:
             raise ValueError
     except ValueError:
-        raise Misconfigured(
-            f"no such proxy: {without_password(given)}; it must be http://HOST:PORT"
-        ) from None
+        raise Misconfigured(f"no such proxy: {without_password(given)}; say http://HOST:PORT") from None
     return proxy
 
 

@@ -58,12 +58,16 @@ class Files:
 
 def _lock(path: str) -> IO[str]:
     """The lock file of `path`; the lock is held until it is closed."""
+    name = f"{os.path.realpath(path)}-lock"
     try:
-        file = open(f"{os.path.realpath(path)}-lock", "a", opener=_private)  # noqa: SIM115 - stays open
+        with suppress(FileExistsError):
+            _made(name)
+        file = open(name, "a", opener=_private)  # noqa: SIM115 - stays open
     except FileNotFoundError as error:
         raise unusable(path, "its directory does not exist, create it") from error
     except OSError as error:
-        raise unusable(path, f"no file can be created beside it ({error.strerror})") from error
+        can = f'"{name}" cannot be opened' if os.path.exists(name) else "no file can be created beside it"
+        raise unusable(path, f"{can} ({error.strerror})") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -72,6 +76,19 @@ def _lock(path: str) -> IO[str]:
             raise unusable(path, "another flychat is using it, stop that one") from error
         raise unusable(path, f"no lock on it: {error.strerror}") from error
     return file
+
+
+def _made(name: str) -> None:
+    """Makes the lock file. What root makes has the owner of the database, as the files that SQLite makes.
+
+    Or else, after a command of root's, a server that runs as somebody else could not open it. Raises OSError.
+    """
+    path = name.removesuffix("-lock")
+    made = os.open(name, os.O_CREAT | os.O_EXCL, 0o600)  # which follows no link
+    with suppress(OSError):  # nobody but root may
+        whose = os.stat(path if os.path.exists(path) else os.path.dirname(path))
+        os.fchown(made, whose.st_uid, whose.st_gid)
+    os.close(made)
 
 
 def _private(path: str, flags: int) -> int:

@@ -73,7 +73,7 @@ def token_option(parser: argparse.ArgumentParser) -> None:
 def token_given(file: str | None) -> str | Callable[[], Awaitable[str]] | None:
     """The token, None if there is none. A file is read at every request, so it may be replaced meanwhile.
 
-    Raises Misconfigured.
+    Who writes it anew may have emptied it: that request fails, and may be tried again. Raises Misconfigured.
     """
     if file is None:
         return os.environ.get("FLYCHAT_TOKEN", "").strip() or None
@@ -82,12 +82,16 @@ def token_given(file: str | None) -> str | Callable[[], Awaitable[str]] | None:
         return Path(file).read_text("ascii", errors="replace").strip()
 
     async def token() -> str:
-        return read()
+        if not (text := read()):
+            raise OSError(f'--token-file "{file}" is empty')
+        return text
 
     try:
-        read()
+        given = read()
     except OSError as error:
         raise Misconfigured(f'--token-file "{file}" cannot be read: {error.strerror}') from None
+    if not given:
+        raise Misconfigured(f'--token-file "{file}" is empty')
     return token
 
 

@@ -16,6 +16,7 @@ import json
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from http import HTTPStatus
 
 from .. import client
@@ -66,8 +67,7 @@ async def check(url: str, *, quick: bool, room: str = ROOM, token: client.Token 
     proxy = http.proxy_of(url)
     print(told(f"{url}, room {room}{f', through the proxy {proxy}' if proxy else ''}"), flush=True)
     found = Findings()
-    quiet = Checked(url, IDLE_ROOM if room == ROOM else room, token)
-    idle = None if quick else asyncio.create_task(_idle(quiet))
+    idle = None if quick else asyncio.create_task(_idle(at))
     try:
         await _check_head(found, at)
         await _check_mode(found, url)
@@ -237,9 +237,18 @@ async def _messages(events: AsyncIterator[Event], ours: list[Message]) -> list[M
 
 
 async def _idle(at: Checked) -> tuple[float | None, float | None]:
+    """What `_watched` says of a room where nobody posts; of the room itself, if that one may not be read."""
+    try:
+        return await _watched(replace(at, room=IDLE_ROOM) if at.room == ROOM else at)
+    except client.Denied:
+        return await _watched(at)
+
+
+async def _watched(at: Checked) -> tuple[float | None, float | None]:
     """The seconds after which a stream had its first keep-alive, and after which it ended; None: not in time.
 
     With a token it is watched until a GRIP proxy must have asked for it again, which checks the right again.
+    Raises Denied.
     """
     silence, began = None, time.monotonic()
     try:
@@ -255,6 +264,8 @@ async def _idle(at: Checked) -> tuple[float | None, float | None]:
                     limit.reschedule(asyncio.get_running_loop().time() + PASS_SECONDS - silence)
     except TimeoutError:
         return silence, None
+    except client.Denied:
+        raise
     except (FlychatError, OSError):
         pass
     return silence, time.monotonic() - began

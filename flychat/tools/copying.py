@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from ..access.rulebook import RULES
+from ..access.rulebook import RULES, Rulebook
 from ..commits import Commit
 from ..errors import FlychatError, Misconfigured
 from ..storage import Engine, Taken
@@ -148,6 +148,14 @@ def copy_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     return run
 
 
+async def _copy_rules(source: Engine, target: Engine) -> None:
+    """The revocations: their log, or where the other store has made some of its own, these and those."""
+    try:
+        await copy_room(source, target, RULES)
+    except Differs:
+        await Rulebook(target).join(await Rulebook(source).read())
+
+
 async def _copy(source: tuple[str, str], target: tuple[str, str], named: Sequence[str]) -> int:
     async with opened(source, reading=True) as ours, opened(target) as theirs:
         there = [room.room for room in await patiently(ours.rooms)]
@@ -158,10 +166,11 @@ async def _copy(source: tuple[str, str], target: tuple[str, str], named: Sequenc
         copied: list[str] = []
 
         async def copy(room: str) -> None:
+            if room == RULES:
+                return await _copy_rules(ours, theirs)
             last = await copy_room(ours, theirs, room)
-            if room != RULES:
-                copied.append(room)
-                print(f"flychat: {printable(room)} is copied and compared, up to {last}", flush=True)
+            copied.append(room)
+            print(f"flychat: {printable(room)} is copied and compared, up to {last}", flush=True)
 
         status = await for_each(rooms, copy)
     print(f"flychat: {len(copied)} room{'s' * (len(copied) != 1)} copied", flush=True)

@@ -14,7 +14,7 @@ from ..access import MODERATE
 from ..access.secret_file import read_secret
 from ..access.tokens import claims_of
 from ..client import http
-from ..errors import Misconfigured, Refused
+from ..errors import Misconfigured, Refused, Unavailable
 from .arguments import as_url
 
 OPERATOR = "operator"
@@ -60,7 +60,7 @@ async def ask_server(
     """The answer to a GET, or to a POST of `content`, with a token to moderate these rooms.
 
     Requests about many rooms are soon over the server's rate limit (429): then it waits, and asks again.
-    Raises Misconfigured, Refused, Later, OSError.
+    Raises Misconfigured, Refused, Unavailable, Later, OSError.
     """
     secrets = read_secret(secret_given(secret))
     body = None if content is None else json.dumps(content).encode()
@@ -77,6 +77,8 @@ async def ask_server(
                 raise Refused(f"{denied} ({NO_KEYS})") from None
             raise
         except http.Later as later:
+            if later.status == HTTPStatus.SERVICE_UNAVAILABLE:  # perhaps of this room alone, which is damaged
+                raise Unavailable(str(later)) from None
             if later.status != HTTPStatus.TOO_MANY_REQUESTS or tries + 1 == TRIES:
                 raise
             await asyncio.sleep(max(1.0, later.seconds))

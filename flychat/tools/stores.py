@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from ..config import store
-from ..errors import Misconfigured, Refused
+from ..errors import Misconfigured, Refused, Unavailable
 from ..fields import room_name
 from ..log import MessageLog
 from ..storage import Broken, Engine, Throttled, Unknown
@@ -85,12 +85,15 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 async def for_each(rooms: Iterable[str], do: Callable[[str], Awaitable[None]]) -> int:
-    """Does it for each room, and reports those where the store is damaged. Returns the exit status."""
+    """Does it for each room, and reports those where the store is damaged. Returns the exit status.
+
+    Unavailable is what a server says of a damaged room.
+    """
     status = 0
     for room in rooms:
         try:
             await do(room)
-        except Broken as error:
+        except (Broken, Unavailable) as error:
             print(told(f"flychat: {room}: {error}"), file=sys.stderr)
             status = 1
     return status

@@ -20,6 +20,9 @@ class OperatorHandler(RightsHandler):
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
 
+    def options(self) -> None:
+        self.preflight()
+
     async def moderator(self, room: str) -> Token:
         """The token of the visitor, who may moderate here. Raises Unauthorized, NotAllowed, Unavailable."""
         await self.require(room, MODERATE)

@@ -306,6 +306,9 @@ def test_secrets_and_headers_that_are_not_to_be_believed_are_refused(tmp_path):
         ["--access", "a/b=r"],
         ["--access", "*-staff="],
         ["--access", "a*b*="],
+        ["--access", "staff=,tea=r"],
+        ["--access", "staff= tea=r"],
+        ["--access", "staff=r;tea="],
         ["--access", "healthz=r"],
         ["--access", "tea=r", "--access", "tea=rw"],
         ["--secret", str(tmp_path / "missing")],
@@ -322,6 +325,7 @@ def test_secrets_and_headers_that_are_not_to_be_believed_are_refused(tmp_path):
     read = Config.read(["--standalone"], variables).access
     assert [pattern for pattern, _ in read.rules.rules] == ["staff-*", "tea", "*"]
     assert read.rules.of("coffee") == {"r", "w"}
+    assert Config.read(["--standalone"], variables | {"FLYCHAT_ACCESS": "tea=r,staff-*="}).access == read
     closed = Config.read(["--standalone", "--access", "*="], variables).access
     assert closed.rules.of("coffee") == frozenset(), "the last rule is another one if it is said"
 

@@ -250,6 +250,7 @@ async def test_a_room_may_be_called_session_and_without_tokens_that_is_all_it_is
         "staff",
         "staff=x",
         f"a/b={HASH}",
+        f"a*b={HASH}",
         "staff=scrypt$1$8$1$AA==$AA==",
         f"staff={HASH[:-8]}",
         f"staff={HASH}$x",
@@ -268,7 +269,7 @@ async def test_a_room_may_be_called_session_and_without_tokens_that_is_all_it_is
             ),
         ),
     ],
-    ids=range(15),  # of its own in each process of the tests, the hash is no name
+    ids=range(16),  # of its own in each process of the tests, the hash is no name
 )
 def test_a_password_that_is_not_as_the_command_prints_it_is_refused(value, tmp_path):
     (tmp_path / "secret").write_text(KEY)

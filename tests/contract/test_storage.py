@@ -1654,6 +1654,20 @@ async def test_a_read_only_file_or_directory_is_refused(unprivileged):
 
 
 @gen_test
+async def test_what_root_has_done_with_a_file_keeps_out_nobody_to_whom_it_belongs(unprivileged):
+    """A restored backup, in which an operator has erased somebody before the service is started."""
+    path, user = unprivileged / "chat.db", os.geteuid()
+    with contextlib.suppress(PermissionError):  # the tests may be somebody else's
+        os.seteuid(0)
+    await (await SqliteEngine.open(str(path))).close()
+    os.chown(path, user, -1)
+    os.seteuid(user)
+    await (await SqliteEngine.open(str(path))).close()
+    (unprivileged / "chat.db-lock").chmod(0)
+    assert 'chat.db-lock" cannot be opened' in await refusal(path)
+
+
+@gen_test
 async def test_a_failed_start_leaves_neither_a_lock_nor_a_thread(tmp_path):
     path, before = tmp_path / "chat.db", set(threading.enumerate())
     path.write_text("not a database, " * 100)

@@ -183,3 +183,19 @@ async def test_only_moderators_of_the_room_may(mode, tmp_path, path, content):
 async def test_what_is_not_said_is_asked_for(mode, tmp_path, path, content):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
         assert code(await post(chat, path, content, **OPERATOR)) == (400, "invalid")
+
+
+@each_mode
+@pytest.mark.parametrize("path", ["/rooms/", "/clearings/", "/erasures/", "/revocations/"])
+@gen_test
+async def test_a_page_of_a_listed_origin_may_ask_for_it_and_no_other(mode, path, tmp_path):
+    """With a token, so its browser asks first."""
+    listed, other = "https://example.org", "https://elsewhere.example"
+    async with standing(mode, tmp_path, *options(tmp_path, "--cors-origin", listed)) as chat:
+        answer = await ask(chat, path, "OPTIONS", Origin=listed)
+        assert answer.code == 204
+        allowed = {name: answer.headers[f"Access-Control-Allow-{name}"] for name in ("Origin", "Methods")}
+        assert allowed == {"Origin": listed, "Methods": "GET" if path == "/rooms/" else "POST"}
+        assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+        answer = await ask(chat, path, "OPTIONS", Origin=other)
+        assert "Access-Control-Allow-Origin" not in answer.headers

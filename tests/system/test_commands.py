@@ -27,7 +27,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flychat import tools
+from flychat import client, tools
 from flychat.client import Signal, http
 from flychat.config import Config
 from flychat.fields import REMOVES
@@ -299,6 +299,17 @@ async def test_a_private_room_is_checked_with_a_token_and_for_as_long_as_a_proxy
         code, _, bad = await checked(url, capsys, quick=False, room="staff", token=rights.token(name="Ann"))
         assert (code, len(bad)) == (1, 1)
         assert "it does not say whose it is" in bad[0]
+
+
+@gen_test
+async def test_where_only_the_room_of_checks_may_be_read_an_idle_stream_is_watched_there(tmp_path, capsys):
+    """The other room, where nobody posts, is closed: that is nothing which cuts idle streams."""
+    rules = ("--access", "*=", "--access", f"{check.ROOM}=rw")
+    async with started("--rate-limit", "0", *rights.options(tmp_path, *rules)) as (server, _):
+        server.hub._keep_alive = 0.2
+        code, good, bad = await checked(server.url.rstrip("/"), capsys, quick=False)
+    assert (code, bad, len(good)) == (0, [], len(GOOD) + 1)
+    assert good[-1].startswith("a keep-alive came")
 
 
 @gen_test
@@ -806,7 +817,7 @@ def test_a_token_that_is_not_there_is_said_before_anything_is_asked(tmp_path):
     for file, why in (
         ("nothing", "cannot be read: No such file"),
         (".", "Is a directory"),
-        ("empty", "one word"),
+        ("empty", "is empty"),
         ("other", "one word"),
     ):
         code, out, err = run("tail", "http://127.0.0.1:1/tea", "--token-file", file, cwd=tmp_path)
@@ -817,6 +828,26 @@ def test_a_token_that_is_not_there_is_said_before_anything_is_asked(tmp_path):
     assert (code, err) == (2, "flychat: the token must be one word of ASCII\n")
     assert "two words" not in err
     assert run("say", "http://127.0.0.1:1/tea", "a", "--token", "secret", cwd=tmp_path)[0] == 2
+
+
+@gen_test
+async def test_a_token_file_that_is_empty_while_it_is_written_anew_is_read_again(tmp_path):
+    """`flychat token ... > FILE` empties it first, and writes half a second later."""
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    token = given.token_given(str(file))
+    file.write_text("")
+
+    async def written_when_it_was_asked_for() -> str:
+        try:
+            return await token()
+        finally:
+            file.write_text("second\n")
+
+    async with served() as server:
+        message = await client.post(server.url, "tea", "ann", "hi", token=written_when_it_was_asked_for)
+    assert message.id == 1
+    assert await token() == "second"
 
 
 @gen_test

@@ -14,6 +14,7 @@ import pytest
 
 from flychat import client
 from flychat.access import passes_of
+from flychat.access.revocations import Revocations
 from flychat.access.rulebook import Rulebook
 from flychat.commits import Commit
 from flychat.errors import FlychatError
@@ -470,6 +471,26 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
     assert ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:new.db", cwd=tmp_path).returncode == 2
 
 
+@pytest.mark.gen_test(timeout=120)
+async def test_a_room_is_copied_to_a_store_that_has_revocations_of_its_own_and_both_hold(tmp_path):
+    async def revoked(name: str, *new: str) -> Revocations:
+        engine = await SqliteEngine.open(str(tmp_path / name))
+        for sub in new:
+            await Rulebook(engine).revoke(passes_of(sub), "coffee")
+        known = await Rulebook(engine).read()
+        await engine.close()
+        return known
+
+    await filled(tmp_path / "one.db", tea=3)
+    await filled(tmp_path / "other.db", coffee=2)
+    both = (await revoked("one.db")).joined(await revoked("other.db", "bob"))
+    for _ in range(2):
+        copied = ran("copy", "--from", "sqlite:one.db", "--to", "sqlite:other.db", cwd=tmp_path)
+        assert (copied.returncode, copied.stderr) == (0, "")
+        assert copied.stdout.endswith("flychat: 1 room copied\n")
+        assert await revoked("other.db") == both
+
+
 @pytest.mark.gen_test(timeout=60)
 async def test_a_damaged_room_is_named_and_the_others_are_exported_copied_and_erased(tmp_path):
     await filled(tmp_path / "flychat.db", ant=2, bee=3, cat=1)
@@ -494,6 +515,21 @@ async def test_a_damaged_room_is_named_and_the_others_are_exported_copied_and_er
     erased = await asyncio.to_thread(ran, "erase", "--from", "ann", cwd=tmp_path)
     assert erased.stdout == "flychat: 3 messages of ann are erased\n"
     assert (erased.returncode, erased.stderr.splitlines(keepends=True)[0]) == (1, damaged)
+
+
+@pytest.mark.gen_test(timeout=120)
+async def test_through_a_server_too_a_damaged_room_is_named_and_the_others_are_erased(tmp_path):
+    await filled(tmp_path / "flychat.db", ant=2, bee=3, cat=1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "flychat.db")) as db, db:
+        db.execute("UPDATE log SET m = '[[' WHERE room = 'ant' AND seq = 2")
+    (tmp_path / "secret").write_text("x" * 32)
+    options = ("--standalone", "--port", "0", "--store", "sqlite:flychat.db", "--secret", "secret")
+    with running(*options, cwd=tmp_path) as program:
+        through = ("--url", program.url, "--secret", "secret")
+        erased = await asyncio.to_thread(ran, "erase", "--from", "ann", *through, cwd=tmp_path)
+    assert erased.stdout == "flychat: 4 messages of ann are erased\n"
+    assert erased.returncode == 1
+    assert erased.stderr.startswith("flychat: ant: 503 The message store does not answer.")
 
 
 @pytest.mark.gen_test(timeout=60)

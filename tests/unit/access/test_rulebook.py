@@ -49,6 +49,18 @@ async def test_each_entry_is_the_whole_state_and_the_log_is_the_audit():
 
 
 @gen_test
+async def test_what_is_revoked_in_two_stores_is_joined_once():
+    before = int(time.time()) - 100
+    engine, others = MemoryEngine(), Revocations({(A, "tea"): before, (B, ""): before})
+    await Rulebook(engine).join(others)
+    _, moment = await Rulebook(engine).revoke([B], "")
+    for _ in range(2):
+        await Rulebook(engine).join(others)
+    assert (await Rulebook(engine).read()).moments == {(A, "tea"): before, (B, ""): moment}
+    assert len(engine.of(RULES)) == 2
+
+
+@gen_test
 async def test_both_stores_take_a_room_that_nobody_can_name():
     engine = await SqliteEngine.open(":memory:")
     _, moment = await Rulebook(engine).revoke([A], "tea")

@@ -244,6 +244,8 @@ async def test_a_position_that_is_none_is_refused_before_anything_is_asked():
     for position in (-1, "5", True):
         with pytest.raises(Invalid, match="last_id: must be a whole number"):
             await followed("http://127.0.0.1:1", 1, last_id=position)
+        with pytest.raises(Invalid, match="last_id: must be a whole number"):
+            await client.post("http://127.0.0.1:1", "tea", "ann", "hi", last_id=position, seconds=0)
 
 
 def test_what_programs_have_to_catch_is_part_of_the_client():
@@ -464,6 +466,12 @@ async def test_signals_are_told_to_those_who_ask_for_them_and_change_nothing():
         )
         assert await followed(server.url, 2, signals=True) == [typing, message(1), here, message(2)]
         assert [signal_json(typing), signal_json(here)] == [TYPING, GATHERED]
+
+
+@gen_test
+async def test_who_would_wait_for_signals_in_vain_is_told():
+    with pytest.raises(Invalid, match="signals: are not sent without provisional events"):
+        await anext(client.stream("http://127.0.0.1:1", "tea", provisional=False, signals=True))
 
 
 @pytest.mark.parametrize(
@@ -751,7 +759,7 @@ async def test_the_proxy_is_not_for_the_hosts_of_no_proxy(exempt, environ):
 async def test_a_proxy_that_cannot_be_used_is_said_plainly_and_without_its_password(environ):
     for proxy in ("socks5://ann:secret@h:1080", "http://ann:secret@h:x", "http://"):
         environ.setenv("ALL_PROXY", proxy)
-        with pytest.raises(Misconfigured, match=r"no such proxy: .*; it must be http://HOST:PORT") as error:
+        with pytest.raises(Misconfigured, match=r"no such proxy: .*; say http://HOST:PORT") as error:
             await client.page("http://chat.example.org", "tea")
         assert "secret" not in str(error.value)
 
@@ -763,6 +771,10 @@ async def test_a_password_is_sent_and_never_told():
     async with Scripted([answered(200, {"messages": [], "lastEventId": 0})]) as server:
         await client.page(server.url.replace("//", "//ann:secret@"), "tea")
     assert "\r\nAuthorization: Basic YW5uOnNlY3JldA==\r\n" in server.heads[0]
+    for name in ("ann:secret", "ann", ":secret"):
+        with pytest.raises(Misconfigured, match="takes no token") as refused:
+            await client.page(f"http://{name}@127.0.0.1:1", "tea", token="a.b.c")
+        assert "secret" not in str(refused.value)
     for text, told in {
         "to https://ann:p@s:s@h/x@y, http://b@h": "to https://h/x@y, http://h",
         "http://h/a:b@c mail a@b": "http://h/a:b@c mail a@b",
