@@ -10,7 +10,7 @@ import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from functools import lru_cache
-from http import HTTPStatus
+from http.client import responses
 from typing import TypeAlias
 from urllib.parse import quote, urlencode
 from urllib.request import getproxies, proxy_bypass
@@ -118,9 +118,10 @@ async def fetch(
     *,
     direct: bool = False,
     seconds: float | None = None,
+    most: int | None = None,
 ) -> bytes:
     """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError."""
-    return (await ask(url, headers, body, direct=direct, seconds=seconds))[1]
+    return (await ask(url, headers, body, direct=direct, seconds=seconds, most=most))[1]
 
 
 async def ask(
@@ -130,15 +131,16 @@ async def ask(
     *,
     direct: bool = False,
     seconds: float | None = None,
+    most: int | None = None,
 ) -> tuple[Mapping[str, str], bytes]:
-    """Like `fetch`, with the headers of the answer."""
-    data, limit = bytearray(), seconds or ANSWER_SECONDS
+    """Like `fetch`, with the headers of the answer. It has `most` bytes, or ANSWER_BYTES."""
+    data, limit, most = bytearray(), seconds or ANSWER_SECONDS, most or ANSWER_BYTES
     async with _in_time(limit), request(url, headers, body, direct=direct, seconds=limit) as answer:
         await _granted(answer)
         async for piece in answer.content.iter_any():
             data += piece
-            if len(data) > ANSWER_BYTES:
-                raise ConnectionError(f"an answer of more than {ANSWER_BYTES} bytes")
+            if len(data) > most:
+                raise ConnectionError(f"an answer of more than {most} bytes")
         return answer.headers, bytes(data)
 
 
@@ -231,8 +233,7 @@ def proxy_of(url: URL | str) -> URL | None:
     On macOS the system's settings as well. Raises Misconfigured.
     """
     address, named = URL(url), getproxies()
-    host = address.host or ""
-    given = named.get(address.scheme) or named.get("all")
+    host, given = address.host or "", named.get(address.scheme) or named.get("all")
     if not given or proxy_bypass(host) or proxy_bypass(f"{host}:{address.port}"):
         return None
     try:
@@ -277,8 +278,7 @@ async def _granted(answer: ClientResponse) -> None:
         error = json.loads(data)["error"]
         code, text = str(error["code"]), str(error["message"])[:REASON_CHARACTERS]
     except (ValueError, LookupError, TypeError, RecursionError):  # it was not flychat that answered
-        known = answer.status in HTTPStatus._value2member_map_
-        code, text = "", HTTPStatus(answer.status).phrase if known else "?"
+        code, text = "", responses.get(answer.status, "?")
     if "location" in answer.headers:
         text += f", to {answer.headers['location']}"
     if (answer.status >= 500 and code != UNPROXIED) or answer.status in AGAIN:

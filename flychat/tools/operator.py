@@ -20,6 +20,7 @@ from .arguments import as_url
 OPERATOR = "operator"
 SECONDS = 60
 WHOLE_SECONDS = 600.0  # for an answer for which all of a room or of the store is read: that may take minutes
+ANSWER_BYTES = 1 << 28  # a list of two million rooms, which anybody may have made
 TRIES = 10  # of one request, while the server answers 429
 NOT_FLYCHAT = "somebody else has answered in place of flychat"
 NO_KEYS = "the server has been started without --secret, or with another one; or this is not its address"
@@ -69,7 +70,7 @@ async def ask_server(
         claims = claims_of(OPERATOR, {pattern: MODERATE}, issued=now, expires=now + SECONDS)
         headers = {"Content-Type": "application/json", **await http.bearing(secrets.sign(claims))}
         try:
-            said = await http.fetch(url + path, headers, body, seconds=seconds)
+            said = await http.fetch(url + path, headers, body, seconds=seconds, most=ANSWER_BYTES)
             break
         except http.Denied as denied:
             absent = denied.status in ABSENT and not path.endswith("/messages/")

@@ -584,6 +584,15 @@ async def test_who_is_over_the_servers_limit_all_the_time_is_told_in_the_end(tmp
 
 
 @gen_test
+async def test_a_list_of_all_rooms_may_be_longer_than_other_answers(tmp_path, monkeypatch):
+    """Of 80,000 it is, and whoever makes them must not keep anybody from being erased."""
+    (tmp_path / "secret").write_text(rights.KEY)
+    monkeypatch.setattr(http, "ANSWER_BYTES", 8)
+    with answering(b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"rooms": []}') as url:
+        assert await erasing._through(url, str(tmp_path / "secret"), "ann", None, ()) == (0, 0)
+
+
+@gen_test
 async def test_what_a_server_takes_long_for_is_waited_for(tmp_path, monkeypatch):
     (tmp_path / "secret").write_text(rights.KEY)
     monkeypatch.setattr(http, "ANSWER_SECONDS", 0.05)
