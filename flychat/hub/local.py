@@ -70,9 +70,9 @@ class LocalHub:
         max_streams_per_client: int = 0,
         ended: Ended = never,
     ) -> None:
-        """A cap of 0 is none. `holds` is told when a room has its first stream, and when it has none.
+        """A cap of 0 is none. `holds` is called when a room gets its first stream and loses its last.
 
-        `ends_at` says that the log of a room is known to end at an id, all of it published. `ended`
+        `ends_at` says whether the log of a room is known to end at an id, with all of it published. `ended`
         says why the pass of a hold gives no right any more.
         """
         self.plan, self.passes_on_at_once = plan, True

@@ -244,7 +244,7 @@ class Connections:
         self._selector.close()
 
     def _ready(self) -> None:
-        """Serves those who have been told of, in turns: the loop calls again as long as there is somebody."""
+        """Serves some connections that the selector reports; the loop calls again while there are more."""
         if not self._due:
             self._due.extend(self._selector.select(0))
         given = 0

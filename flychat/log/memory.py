@@ -1,9 +1,9 @@
 """Which rooms are in memory: as many as fit into a bound in bytes; those that are in use leave last.
 
 A room is in use while streams are held in it, and for two minutes after somebody has written there. To drop
-the keys of such a room is dear: before its next message those of two minutes would have to be read again,
-which on a busy server takes as long as storing fifty messages. To drop its messages is cheap: few clients ask
-for them, and then for the newest.
+the keys of such a room is expensive: before its next message those of two minutes would have to be read
+again, which on a busy server takes as long as storing fifty messages. To drop its messages is cheap: few
+clients ask for them, and then for the newest.
 
 The rooms stand in four queues, each in the order of their last use. While there are too many bytes, the least
 recently used room of the first queue that is not empty gives way. If it is not in use, it leaves; else

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 FIRST = HISTORY + 10  # messages that are read of a room at first, at the most
 NEAR = 10  # of these are from before the position of the first who asks: the room's others are near it
 SEARCHED = 100_000  # messages, at the most, that are searched for a draft that is sent again
-SEARCHES = 2  # at once: a search is the dearest thing that one request can cause
+SEARCHES = 2  # at once: no other request costs the store as much
 SEARCH_SECONDS = 10.0  # for one of them
 TAIL_SECONDS = 3600.0  # an older tail is read again before it is used: the log may have been replaced
 

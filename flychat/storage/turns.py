@@ -52,7 +52,7 @@ class Turns:
         loop = asyncio.get_running_loop()
         asked = loop.time()
         async with self._free:
-            if self._silent > asked:  # or else those at the end of a long queue would wait for hours
+            if self._silent > asked:  # else the end of a long queue would wait for hours
                 raise Unknown("no answer to the calls before this one")
             began = loop.time()
             try:

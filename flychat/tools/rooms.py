@@ -36,7 +36,7 @@ async def export(engine: Engine, room: str, missing: Missing = nobody_told) -> A
 async def stored(engine: Engine, room: str, missing: Missing = nobody_told) -> AsyncIterator[Commit]:
     """All commits of the room, oldest first. Raises as the engine's reads do, but for Hole.
 
-    `missing` is told the first and the last id of each hole.
+    `missing` is called with the first and the last id of each hole.
     """
     last = 0
     while True:
