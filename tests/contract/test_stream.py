@@ -341,6 +341,17 @@ async def test_a_head_request_has_the_head_of_a_stream_and_nothing_else(mode, tm
         assert b"grip-" not in answer.lower()
 
 
+@in_each_mode
+@gen_test
+async def test_a_head_request_for_a_stream_spoils_nothing_on_its_connection(mode, tmp_path):
+    """Without a Content-Length in it, which says 0, Pushpin 1.41 would add a last chunk to the answer."""
+    async with standing(mode, tmp_path) as chat:
+        client = await chat.request(f"HEAD {ROOM} HTTP/1.1\nAccept: text/event-stream")
+        await client.opened()
+        client.writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert (await client.at_end()).startswith(b"HTTP/1.1 200 ")
+
+
 @with_one_pushpin
 @gen_test
 async def test_a_page_of_another_origin_may_read_a_stream_if_it_is_listed(mode, tmp_path):
