@@ -961,15 +961,18 @@ def buckets(name: str, *counts: tuple[str, int]) -> list[tuple[str, str]]:
 
 ANSWERING = 'flychat_grip_answering{job="flychat", instance="a", proxy="p:5561"}'
 UP = 'up{job="flychat", instance="a"}'
+PROXY_UP = 'up{job="flychat-proxy", instance="p"}'
 BAD = {
     "FlychatDown": [(UP, "0x20")],
     "FlychatPostsFail": [(posted(200), "0+60x20"), (posted(503), "0+6x20")],
     "FlychatStoreSlow": buckets("flychat_put_seconds", ("1.0", 90), ("3.0", 100), ("+Inf", 100)),
     "FlychatProxyLost": [(ANSWERING, "0x20")],
+    "FlychatProxyDown": [(PROXY_UP, "0x20")],
     "FlychatLoopLate": buckets("flychat_loop_lag_seconds", ("0.1", 90), ("0.3", 100), ("+Inf", 100)),
 }
 GOOD = [
     (UP, "1x20"),
+    (PROXY_UP, "1x20"),
     (posted(200), "0+60x20"),
     (posted(409), "0+60x20"),
     (ANSWERING, "1x20"),
@@ -978,7 +981,7 @@ GOOD = [
 ]
 
 
-def test_each_of_the_five_alerts_fires_in_its_case_and_only_then(tmp_path):
+def test_each_of_the_alerts_fires_in_its_case_and_only_then(tmp_path):
     need("promtool")
     assert sorted(alert["alert"] for alert in alerts()) == sorted(BAD)
     run("promtool", "check", "rules", DEPLOY / "alerts.yaml")
