@@ -118,7 +118,8 @@ class BaseApplication(Application):
         status, code, id = problem.status, problem.code, secrets.token_hex(8)
         FAILURES.labels(code).inc()
         seldom = Seldom(logger) if status == 500 else self._failed.setdefault(code, Seldom(logger))
-        told = seldom.tell("%s %s: %d %s (request %s)", method, path, status, code, id)
+        what = f"{code}: {problem.why}" if problem.why else code
+        told = seldom.tell("%s %s: %d %s (request %s)", method, path, status, what, id)
         return id if told else None
 
     def visitor(self, headers: Mapping[str, str], peer: str) -> Visitor:

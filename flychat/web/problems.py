@@ -52,6 +52,7 @@ class Problem:
     code: str
     text: str
     headers: Mapping[str, str]
+    why: str = ""  # for the log
 
     @property
     def title(self) -> str:
@@ -94,4 +95,10 @@ def problem_of(error: object, status: int = 500, *, allowed: str = "", again: st
         headers["Retry-After"] = str(RETRY_AFTER)
         if not isinstance(error, errors.Refused):
             text = UNAVAILABLE.format(again)
-    return Problem(status, code, text, headers)
+    return Problem(status, code, text, headers, _reason(error))
+
+
+def _reason(error: object) -> str:
+    cause = getattr(error, "__cause__", None) or error
+    refused = isinstance(cause, errors.Refused)
+    return str(cause) if isinstance(cause, FlychatError) and not refused else ""

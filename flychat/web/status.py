@@ -25,8 +25,8 @@ class ReadyHandler(BaseHandler):
             raise errors.NotReady("not ready: the server is shutting down")
         try:
             await self.while_here(self.chat.check())
-        except errors.Unavailable:
-            raise errors.NotReady("not ready: the message store does not answer") from None
+        except errors.Unavailable as error:
+            raise errors.NotReady("not ready: the message store does not answer") from error
         secret = self.application.access.secret
         self.write_json({"status": "ok"} if secret is None else {"status": "ok", "key": secret.fingerprint})
 

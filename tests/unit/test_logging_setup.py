@@ -13,6 +13,7 @@ from flychat.errors import Unavailable
 from flychat.log import room as room_module
 from flychat.logging_setup import JsonFormatter
 from flychat.seldom import Seldom
+from flychat.storage import Broken
 from tests.support.asking import ROOM, ask
 from tests.support.asking import post as send
 from tests.support.fakes import raising
@@ -39,9 +40,23 @@ async def test_an_answer_that_is_our_fault_has_an_id_that_is_in_the_log(monkeypa
     async with served(["lose"] * 9) as chat:
         response = await send(chat, {"from": "secret sender", "text": "secret text"})
         assert response.code == 503
-        assert f"POST {ROOM}: 503 unavailable (request {response.headers['X-Request-Id']})" in caplog.text
+        line = f"POST {ROOM}: 503 unavailable: the message store does not answer (request "
+        assert line + response.headers["X-Request-Id"] in caplog.text
         assert "secret" not in caplog.text
         assert "X-Request-Id" not in (await ask(chat, "/no/such")).headers
+
+
+@pytest.mark.gen_test
+async def test_the_log_says_why_the_store_could_not_be_read(caplog):
+    async with served() as chat:
+        chat.engine.read_faults.extend(Broken(f"not authorized {n}") for n in range(2))
+        page, ready = await ask(chat, ROOM), await ask(chat, "/readyz")
+        assert (page.code, ready.code) == (503, 503)
+        assert b"authorized" not in page.body + ready.body
+        assert [line.partition(" (")[0] for line in caplog.messages] == [
+            f"GET {ROOM}: 503 unavailable: not authorized 0",
+            "GET /readyz: 503 not_ready: not authorized 1",
+        ]
 
 
 def test_what_happens_often_is_told_once_a_minute_with_how_often_it_was(caplog):
