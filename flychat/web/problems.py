@@ -99,6 +99,8 @@ def problem_of(error: object, status: int = 500, *, allowed: str = "", again: st
 
 
 def _reason(error: object) -> str:
-    cause = getattr(error, "__cause__", None) or error
-    refused = isinstance(cause, errors.Refused)
-    return str(cause) if isinstance(cause, FlychatError) and not refused else ""
+    """What was first said of it: by the store, mostly."""
+    while isinstance(cause := getattr(error, "__cause__", None), FlychatError):
+        error = cause
+    refused = isinstance(error, errors.Refused)
+    return str(error) if isinstance(error, FlychatError) and not refused else ""

@@ -49,7 +49,9 @@ async def test_an_answer_that_is_our_fault_has_an_id_that_is_in_the_log(monkeypa
 @pytest.mark.gen_test
 async def test_the_log_says_why_the_store_could_not_be_read(caplog):
     async with served() as chat:
-        chat.engine.read_faults.extend(Broken(f"not authorized {n}") for n in range(2))
+        for n in range(2):
+            chat.engine.read_faults.append(failure := Broken(f"not authorized {n}"))
+            failure.__cause__ = OSError("403")  # of the engine's own library
         page, ready = await ask(chat, ROOM), await ask(chat, "/readyz")
         assert (page.code, ready.code) == (503, 503)
         assert b"authorized" not in page.body + ready.body
