@@ -844,11 +844,11 @@ def guarded():
 
 def test_with_the_policy_flychat_makes_its_table_and_serves_from_it(guarded, tmp_path):
     statements = json.loads(text("iam-policy.json"))["Statement"]
-    (serve,) = (statement for statement in statements if statement["Sid"] == "Serve")
+    may = {statement["Sid"]: statement for statement in statements}
     store = ("--store", "dynamodb:flychat-messages")
     for statement in statements:
         statement["Resource"] = "*"  # moto knows of no others
-    maker, server = guarded.user("maker", statements), guarded.user("server", [serve])
+    maker, server = guarded.user("maker", [may["CreateTable"]]), guarded.user("server", [may["Serve"]])
     made = run(*command("--create-table", *store), cwd=tmp_path, env=environment(maker))
     assert "is created" in made
     with running("--standalone", "--port", "0", *store, cwd=tmp_path, environ=server) as program:
@@ -858,6 +858,16 @@ def test_with_the_policy_flychat_makes_its_table_and_serves_from_it(guarded, tmp
             == "1 ann: hi\n"
         )
         assert run(*command("tail", room, "--count", "1"), cwd=tmp_path, env=environment()) == "1 ann: hi\n"
+    # To erase somebody everywhere it has to find the rooms, and tells in its log what it may not.
+    (tmp_path / "secret").write_text("a secret of the tests, of 32 bytes or more\n")
+    options = ("--standalone", "--port", "0", *store, "--secret", "secret")
+    moderator = guarded.user("moderator", [may[sid] for sid in ("Serve", "Clear", "Rooms")])
+    for environ, status in ((server, 1), (moderator, 0)):
+        with running(*options, cwd=tmp_path, environ=environ) as program:
+            erase = command("erase", "--from", "ann", "--url", program.url, "--secret", "secret")
+            ended = subprocess.run(erase, cwd=tmp_path, env=environment(), capture_output=True, timeout=60)
+            assert ended.returncode == status, ended
+            assert ("not authorized to perform: dynamodb:Scan" in program.end()[1]) == bool(status)
     ended = subprocess.run(
         command("--create-table", "--store", "dynamodb:another"),
         env=environment(server),
