@@ -530,6 +530,31 @@ async def test_a_client_that_leaves_is_gone_from_flychat_too(name, tmp_path, cer
         await eventually(lambda: len(server.hub.connections) == 0)
 
 
+@gen_test
+async def test_a_reload_of_nginx_cuts_no_stream(tmp_path, certificate):
+    async with served() as server:
+        front = Front("nginx", tmp_path, f"127.0.0.1:{server.port}", certificate)
+        async with front.start(), front.stream("tea") as lines:
+            await asyncio.wait_for(lines.readuntil(b"data: {}\n\n"), WAIT)
+            (worker,) = await asyncio.to_thread(workers, tmp_path)
+            await asyncio.to_thread(run, *front._command, "-s", "reload")
+
+            async def both() -> bool:
+                return len(await asyncio.to_thread(workers, tmp_path)) == 2
+
+            await eventually(both)
+            assert worker in workers(tmp_path)
+            assert await front.post("tea") == "200"
+            await asyncio.wait_for(lines.readuntil(b"\nid: 1\n\n"), WAIT)
+
+
+def workers(folder: Path) -> set[int]:
+    """The worker processes of the nginx in a folder."""
+    master = int((folder / "nginx.pid").read_text())
+    children = Path("/proc", str(master), "task", str(master), "children")
+    return set(map(int, children.read_text().split()))
+
+
 @contextlib.contextmanager
 def answering(status: int, head: str = "", body: str = "") -> Iterator[int]:
     """The port of a server that answers everything so: 0 is not at all."""
