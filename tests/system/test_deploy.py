@@ -960,6 +960,16 @@ def test_the_dashboard_and_the_alerts_name_only_metrics_that_exist(shown):
     assert named <= shown, named - shown
 
 
+def test_what_the_guide_says_of_metrics_is_of_some_that_exist_and_the_dashboard_shows_them(shown):
+    table = (ROOT / "docs" / "operating.md").read_text().partition("## What to watch")[2].partition("### ")[0]
+    told = set(re.findall(r"`(flychat_\w+)`", table))
+    queried = set(re.findall(r"\bflychat_\w+(?=\{)", " ".join(queries())))
+    queried |= {name.removesuffix("_bucket") for name in queried}
+    assert len(told) > 20
+    assert {name for name in told if not shown & {name, f"{name}_bucket"}} == set()
+    assert {name for name in told if name not in queried and f"{name}_sum" not in queried} == set()
+
+
 def test_the_labels_that_they_name_exist_too():
     import flychat.hub.publisher
     import flychat.server  # noqa: F401 - declares what is not declared above
