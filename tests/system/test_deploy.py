@@ -22,6 +22,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
+from configparser import RawConfigParser
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -139,6 +140,23 @@ async def test_pushpin_passes_on_the_largest_head_that_flychat_takes(stage):
     await stage.app(port, [pushpin.grip_url])
     large = {"Cookie": "c=" + "x" * 15_500}
     assert (await fetch(pushpin.url, "/tea?user=ann", headers=large))[0] == 200
+
+
+@pytest.mark.parametrize("name", ["pushpin.conf", "pushpin-1.36.conf"])
+def test_the_guides_commands_change_pushpins_file_for_a_service_behind_a_web_server(name, tmp_path):
+    guide = (ROOT / "docs" / "operating.md").read_text()
+    (block,) = re.findall(r"(?s)```\n(apt-get install pushpin\n.*?)```", guide)
+    changes = [line for line in block.splitlines() if "sed -i" in line]
+    shutil.copy(DEPLOY / name, tmp_path / "pushpin.conf")
+    run("sh", "-ec", "\n".join(changes).replace("/etc/pushpin", str(tmp_path)))
+    made, wanted = RawConfigParser(), RawConfigParser()
+    made.read(tmp_path / "pushpin.conf")
+    wanted.read(DEPLOY / name)
+    key = made["proxy"]["sig_key"]
+    assert len(base64.b64decode(key.removeprefix("base64:"), validate=True)) >= 32
+    wanted["global"]["rundir"], wanted["runner"]["logdir"] = "/run/pushpin", "/var/log/pushpin"
+    wanted["proxy"].update({"sig_key": key, "x_forwarded_for": ""})
+    assert made == wanted
 
 
 # Web servers in front
