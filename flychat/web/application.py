@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import DictLoader, Environment
 from prometheus_client import Counter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application
@@ -88,8 +88,9 @@ class BaseApplication(Application):
         self.idle = asyncio.Event()
         self.idle.set()
         self._busy: set[object] = set()
-        loader = FileSystemLoader(folder("templates"))
-        self.templates = Environment(loader=loader, autoescape=True, auto_reload=False)
+        # Read now: an upgrade replaces them before it restarts us.
+        texts = {file.name: file.read_text("utf-8") for file in folder("templates").glob("*.html")}
+        self.templates = Environment(loader=DictLoader(texts), autoescape=True, auto_reload=False)
         self.templates.filters |= {"name": name_to_show, "initial": initial, "hue": hue}
         self.templates.globals["paths"] = self.paths
         super().__init__(**self.routes())

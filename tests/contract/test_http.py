@@ -5,6 +5,7 @@ import gzip
 import html
 import json
 import re
+import shutil
 import time
 import types
 import uuid
@@ -1045,6 +1046,23 @@ async def test_a_cap_holds_for_those_who_come_while_the_room_is_read(caps):
         clients = [await chat.request(head) for _ in range(9)]
         answers = [await client.reader.readuntil(b"\r\n\r\n") for client in clients]
         assert sorted(answer[9:12] for answer in answers) == [b"200"] * 2 + [b"503"] * 7
+
+
+@pytest.mark.gen_test
+async def test_its_files_may_be_replaced_while_it_runs_as_an_upgrade_does_before_the_restart(
+    tmp_path, monkeypatch
+):
+    copies = [shutil.copytree(folder(name), tmp_path / name) for name in ("templates", "static")]
+    for module in ("flychat.web", "flychat.web.application"):
+        monkeypatch.setattr(f"{module}.folder", tmp_path.joinpath)
+    async with served() as chat:
+        for copy in copies:
+            shutil.rmtree(copy)
+        for path, status in (("/room", 200), ("/room?user=ann", 200), ("/a/b/c", 404)):
+            page = await ask(chat, path, Accept=BROWSER)
+            assert (page.code, b"</html>" in page.body) == (status, True)
+            for file in re.findall(r'"(/static/[^"]+)"', page.body.decode()):
+                assert (await ask(chat, file)).code == 200
 
 
 @pytest.mark.gen_test
