@@ -5,18 +5,24 @@
 - A file may be removed or replaced under a running server. That would go on writing to the file that it has
   open, and all of it would be lost at its end. So before anything is acknowledged, the paths must still lead
   to the files that were opened. The same for the lock file: or a second process could lock a new one.
+- A file that is mounted alone, as containers can have it, is refused. What is new is in the write-ahead log
+  beside it, which would stay behind when the file is mounted elsewhere; and the lock would keep nobody out.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, TypeAlias
 
 from ..errors import Misconfigured
 
 Identity: TypeAlias = "tuple[int, int] | None"
+
+MOUNTS = Path("/proc/self/mountinfo")  # of Linux
 
 
 def unusable(path: str, why: str) -> Misconfigured:
@@ -34,6 +40,8 @@ class Files:
     def __init__(self, path: str) -> None:
         self._path = path
         self._opened: dict[str, Identity] = {}
+        if _is_mounted(path):
+            raise unusable(path, "it is mounted without the files beside it, mount its directory instead")
         self._lock = _lock(path)
         with suppress(OSError), open(path, "ab", opener=_private):
             pass  # if this fails, SQLite will say more about it
@@ -54,6 +62,13 @@ class Files:
 
     def close(self) -> None:
         self._lock.close()
+
+
+def _is_mounted(path: str) -> bool:
+    name = re.sub(r"[ \t\n\\]", lambda odd: f"\\{ord(odd[0]):03o}", os.path.realpath(path))
+    with suppress(OSError):
+        return any(line.split()[4] == os.fsencode(name) for line in MOUNTS.read_bytes().splitlines())
+    return False
 
 
 def _lock(path: str) -> IO[str]:

@@ -1654,6 +1654,22 @@ async def test_a_read_only_file_or_directory_is_refused(unprivileged):
 
 
 @gen_test
+async def test_a_file_that_is_mounted_alone_is_refused_as_its_log_would_stay_behind(tmp_path, monkeypatch):
+    (folder := tmp_path / "a \\ b").mkdir()
+    path, mounts = folder / "chat.db", tmp_path / "mountinfo"
+    monkeypatch.setattr("flychat.storage.files.MOUNTS", mounts)
+    escaped = str(path).replace("\\", "\\134").replace(" ", "\\040")
+    line = "36 35 98:0 /mnt1 {} rw,noatime master:1 - ext3 /dev/root rw\n"
+    mounts.write_text(line.format("/") + line.format(escaped))
+    assert "mount its directory instead" in await refusal(path)
+    assert list(folder.iterdir()) == []
+    mounts.write_text(line.format("/") + line.format(escaped.removesuffix("/chat.db")))
+    await (await SqliteEngine.open(str(path))).close()
+    mounts.unlink()  # it is not Linux
+    await (await SqliteEngine.open(str(path))).close()
+
+
+@gen_test
 async def test_what_root_has_done_with_a_file_keeps_out_nobody_to_whom_it_belongs(unprivileged):
     """A restored backup, in which an operator has erased somebody before the service is started."""
     path, user = unprivileged / "chat.db", os.geteuid()
