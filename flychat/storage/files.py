@@ -40,8 +40,7 @@ class Files:
     def __init__(self, path: str) -> None:
         self._path = path
         self._opened: dict[str, Identity] = {}
-        if _is_mounted(path):
-            raise unusable(path, "it is mounted without the files beside it, mount its directory instead")
+        check_mount(path)
         self._lock = _lock(path)
         with suppress(OSError), open(path, "ab", opener=_private):
             pass  # if this fails, SQLite will say more about it
@@ -64,11 +63,12 @@ class Files:
         self._lock.close()
 
 
-def _is_mounted(path: str) -> bool:
+def check_mount(path: str) -> None:
+    """Raises Misconfigured if the file is mounted alone: who only reads it would miss what is new, too."""
     name = re.sub(r"[ \t\n\\]", lambda odd: f"\\{ord(odd[0]):03o}", os.path.realpath(path))
     with suppress(OSError):
-        return any(line.split()[4] == os.fsencode(name) for line in MOUNTS.read_bytes().splitlines())
-    return False
+        if any(line.split()[4] == os.fsencode(name) for line in MOUNTS.read_bytes().splitlines()):
+            raise unusable(path, "it is mounted without the files beside it, mount its directory instead")
 
 
 def _lock(path: str) -> IO[str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from . import Broken, StoreFailed, Unknown
-from .files import Files, unusable
+from .files import Files, check_mount, unusable
 
 T = TypeVar("T")
 
@@ -101,6 +101,7 @@ def _beside(path: str, opening: ExitStack) -> tuple[sqlite3.Connection, None, Ex
 
 def read_only(path: str) -> sqlite3.Connection:
     """The file as it is, for any thread. The caller has to `check` that it is one of ours."""
+    check_mount(path)
     address = f"{Path(path).absolute().as_uri()}?mode=ro"
     return sqlite3.connect(address, uri=True, timeout=5, isolation_level=None, check_same_thread=False)
 

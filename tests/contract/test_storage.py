@@ -1663,6 +1663,12 @@ async def test_a_file_that_is_mounted_alone_is_refused_as_its_log_would_stay_beh
     mounts.write_text(line.format("/") + line.format(escaped))
     assert "mount its directory instead" in await refusal(path)
     assert list(folder.iterdir()) == []
+    path.write_bytes(b"mounted")
+    with pytest.raises(Misconfigured, match="mount its directory instead"):
+        await SqliteEngine.open(str(path), reading=True)
+    with pytest.raises(Misconfigured, match="mount its directory instead"):
+        await back_up(str(path), str(folder / "copy.db"))
+    path.unlink()
     mounts.write_text(line.format("/") + line.format(escaped.removesuffix("/chat.db")))
     await (await SqliteEngine.open(str(path))).close()
     mounts.unlink()  # it is not Linux
