@@ -18,11 +18,12 @@ from typing import Any
 
 from .accepting import SERVED_AT_ONCE, AcceptingListener, Client, peeked
 from .shedding import LATE, UNSEEN, Shedding, Turn, waited
-from .turns import SECONDS, Queue, Turns
+from .turns import Queue, Turns
 from .visitor import client_of
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
 MOST_WAITING = 4096  # requests of one address that wait for Tornado, some 3 s of work; more are not answered
+SECONDS = 0.03  # for which clients are served in one turn of the loop, about
 AGAIN = 0.05  # seconds after which the selector is asked again, however many clients are still to be served
 PAUSES = 0.05  # seconds between two checks for clients whose pause is over
 SPREAD = 0.75  # seconds by which some pauses are shorter: else clients refused together come back together
