@@ -1904,6 +1904,21 @@ async def test_what_is_put_while_ends_are_given_is_given_one_too_though_the_room
 
 
 @gen_test
+async def test_what_has_expired_and_is_not_deleted_yet_is_neither_found_nor_counted(dynamo, dynamo_environ):
+    engine, log = await dynamo(dynamo_environ), log_of(1, 1, 1)
+    for each in log:
+        await engine.put(each)
+    assert await engine._update(
+        {"room": {"S": "room"}, "seq": {"N": "1"}}, "exp", {"N": "1"}, "attribute_exists(m)"
+    )
+    ids = [message.provisional_id for each in log for message in each.messages]
+    assert [await engine.find("room", 0, 4, id) for id in ids[:2]] == [[], [log[1]]]
+    assert [(room.messages, room.last) for room in await engine.rooms()] == [(2, 3)]
+    assert await engine.tail("room", 50) == log[1:]
+    assert await engine.everything("room", 0) == log
+
+
+@gen_test
 async def test_ends_are_given_in_a_room_by_one_task_at_a_time(dynamo, dynamo_environ):
     from flychat.storage.dynamodb import DynamoEngine
 
