@@ -41,7 +41,7 @@ COMPRESSED = {".css", ".js", ".svg", ".webmanifest"}  # what a page loads, and g
 # A comment behind code is known by the spaces around its `//`. A string or a pattern with these would be cut,
 # too: the scripts must have none (tests would notice, since they would no longer parse).
 NEEDLESS = {
-    ".js": re.compile(rb"(?m)^[ \t]*//.*\n|^[ \t]+|[ \t]+// .*$"),
+    ".js": re.compile(rb"(?m)^[ \t]*(//.*)?\n|^[ \t]+|[ \t]+// .*$"),
     ".css": re.compile(rb"(?ms)[ \t]*/\*.*?\*/\n?|^[ \t]+|(?<=[{}:;,])\s+|\s+(?=[{}])"),
 }
 LATER = {"company.js", "notify.js", "signals.js"}  # scripts that a page asks for when they are needed

@@ -1,4 +1,4 @@
-"""The files of static/, as they are served: without comments and indentation, and the same code."""
+"""The files of static/, as they are served: without comments and needless white space, and the same code."""
 
 import re
 import subprocess
@@ -13,10 +13,10 @@ FILES = sorted(folder("static").iterdir())
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.suffix == ".js"], ids=lambda path: path.name)
-def test_a_script_is_served_without_its_comments_and_indentation(path, tmp_path):
+def test_a_script_is_served_without_its_comments_indentation_and_empty_lines(path, tmp_path):
     need("node")
     source, served = path.read_text().splitlines(), Asset.read(path).plain.decode().splitlines()
-    kept = [line.strip() for line in source if not line.strip().startswith("//")]
+    kept = [line.strip() for line in source if line.strip() and not line.strip().startswith("//")]
     assert served == [re.sub(r"\s+// .*", "", line) for line in kept]
     # Nor is there a text of several lines, which would be another one.
     assert not [line for line in served if re.sub(r'"(\\.|[^"\\])*"', "", line).count("`") % 2]
