@@ -34,7 +34,10 @@ export async function request(url, { token, ...options } = {}) {
   if (token) Object.assign(headers, await bearing(token));
   const signal = AbortSignal.timeout(TIMEOUT);
   const answer = await fetch(url, { headers, signal, redirect: "manual", ...options });
-  return [answer, (await answer.json().catch(() => null)) ?? {}];
+  const said = await answer.json().catch((error) => {
+    if (answer.ok && /json/.test(answer.headers.get("Content-Type"))) throw error; // it was cut: that is no answer
+  });
+  return [answer, said ?? {}];
 }
 
 // Whether something else has answered in place of the server: a login that stands in front and has ended, or a

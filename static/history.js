@@ -22,6 +22,7 @@ export class History {
     Object.assign(this, { path, log });
     this.#button.onclick = () => this.older();
     log.scroller.addEventListener("scroll", () => this.#scroll());
+    this.#fill();
   }
 
   older(patient = false) {
@@ -56,7 +57,7 @@ export class History {
   }
 
   async #get(query, use, patient) {
-    const { resets } = this.log;
+    const { resets, lastShown } = this.log;
     this.#told.stop();
     try {
       const messages = await this.#ask(query);
@@ -69,7 +70,14 @@ export class History {
     this.#loading = false;
     this.#note.textContent = this.#failed > 0 ? "The messages could not be loaded. Try again in a moment." : "";
     if (this.#failed > 0) this.#told.set(() => (this.#note.textContent = ""), TOLD);
+    if (this.log.lastShown !== lastShown) this.#fill();
     return this.#failed < 0;
+  }
+
+  // Where all that is shown fits into the window, nobody can scroll to what follows.
+  #fill() {
+    const { scrollHeight, clientHeight } = this.log.scroller;
+    if (!this.log.live && scrollHeight <= clientHeight) this.newer();
   }
 
   async #ask(query) {

@@ -12,7 +12,7 @@ const RIGHTS = {
   401: "Not sent: you are not signed in here any more. Reload the page to enter again.",
   403: "Not sent: you may not write here. Ask who runs this room, or reload the page if that has changed.",
 };
-const LONG_AGO = "This was first sent long ago, and may be above already.";
+const EARLIER = "This was sent before, and may be above already.";
 
 // Sends messages one by one, so that they keep their order.
 //
@@ -38,7 +38,8 @@ export class Outbox {
 
   constructor(path, log) {
     const { name, user } = log.identity;
-    this.unsent = new Unsent([path, name, ...(user ? [user] : [])].join(":"));
+    const isKnown = user && !user.startsWith("guest-"); // a guest is another one after each login
+    this.unsent = new Unsent([path, name, ...(isKnown ? [user] : [])].join(":"));
     Object.assign(this, { path, log });
     this.unsent.listen((id, record) => this.#hear(id, record));
     for (const record of this.unsent.all()) this.#meet(record);
@@ -107,9 +108,10 @@ export class Outbox {
     return entry;
   }
 
-  // A message of another tab, or of another day.
+  // A message of another tab, or of another day. That of an earlier guest may be stored, under that user.
   #meet(record) {
-    const { failed, message } = record;
+    const { message } = record;
+    const failed = message.user === this.log.identity.user ? record.failed : { why: EARLIER, anew: true };
     if (this.log.isOfficial(message)) return this.unsent.drop(message.provisionalId, true);
     const entry = this.#enter(record);
     entry.kept = this.unsent.outlastsTab; // it is not written: it may be gone by now, and would be there again
@@ -178,7 +180,7 @@ export class Outbox {
     this.onAnswer();
     if (ok) return this.#stored(entry, body);
     // An earlier try may have stored it: the server does not look so far back, but the person can.
-    if (body.error?.code === "too_old") return this.#fail(entry, { why: LONG_AGO, anew: true });
+    if (body.error?.code === "too_old") return this.#fail(entry, { why: EARLIER, anew: true });
     const words = (body.error?.message ?? `the server answered ${status}`).replace(/\.$/, "");
     if (!RIGHTS[status]) return this.#fail(entry, { why: `Not sent: ${words}.` });
     for (const each of this.#waiting) this.#fail(each, { why: RIGHTS[status], again: true });

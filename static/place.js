@@ -34,6 +34,7 @@ export class Place {
   toBottom() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
     this.#top = this.scroller.scrollTop;
+    this.#width = this.scroller.clientWidth;
     this.stuck = this.log.live;
   }
 

@@ -1,5 +1,6 @@
 import { SILENCE, Stream, uuid } from "./flychat.js";
 import { Places } from "./places.js";
+import { ask } from "./server.js";
 import { pause, Timer } from "./timer.js";
 import { Turns } from "./turns.js";
 
@@ -43,7 +44,7 @@ export class Tabs {
 
   // The session is in the name: another one, in the same browser, may have other rights.
   constructor(path, position, take, { session, isPrivate } = {}) {
-    Object.assign(this, { position, take, name: ["flychat", ...(session ? [session] : []), path].join(":") });
+    Object.assign(this, { path, position, take, name: ["flychat", ...(session ? [session] : []), path].join(":") });
     const tell = (news) => {
       if (news.kind !== "event") this.#state = news;
       this.#post(news);
@@ -193,6 +194,13 @@ export class Tabs {
     this.#post(this.#state);
     const reached = Math.max(this.stream.reached, this.position());
     if (last < reached) this.#rewind(last);
+    else if (last > reached) this.#doubt(last);
+  }
+
+  // The stream may be late. Or the log was replaced while that tab was away: a stream from beyond it is told so.
+  async #doubt(last) {
+    const [, { lastEventId }] = await ask(`${this.path}?limit=1`).catch(() => [, {}]);
+    if (lastEventId < last) this.#rewind(last);
   }
 
   #follow(news) {

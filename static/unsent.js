@@ -1,5 +1,7 @@
 import { base } from "./paths.js";
 
+const HEARD = 1_000; // ms within which other tabs hear that a message is gone: locks may be faster than storage
+
 // Messages that are not sent yet survive their tab. Each has an item of its own in localStorage, so that no two
 // tabs write the same one, and a lock of its own: the tab that holds it sends. When a tab goes, its locks are free,
 // and another tab that shows the messages goes on, or the next page that is opened.
@@ -59,7 +61,7 @@ export class Unsent {
     try {
       this.#area.removeItem(this.#prefix + id);
     } catch {}
-    this.release(id);
+    setTimeout(() => this.release(id), HEARD);
   }
 
   // What other tabs do: `heard` gets an id, and its record; null if that is gone.

@@ -308,3 +308,15 @@ def test_history_can_be_read_while_500_own_messages_wait(window: Open, url: str,
     expect(ann.row("message 1")).to_be_attached()
     assert [id for id in ann.ids() if id] == list(range(1, 162))
     assert len(ann.ids()) == 161 + 501
+
+
+def test_what_follows_is_loaded_where_there_is_nothing_to_scroll(window: Open, url: str, room: str) -> None:
+    seed(url, room, 60)
+    ann = window()
+    ann.page.goto(f"{url}{room}?user=Ann&before=3")
+    expect(ann.rows).to_have_count(60)
+    assert ann.ids() == list(range(1, 61))
+    expect(ann.row("message 2")).to_be_in_viewport()
+    tall = window(viewport={"width": 800, "height": 4000})
+    tall.page.goto(f"{url}{room}?user=Ann#2")
+    expect(tall.rows).to_have_count(60)

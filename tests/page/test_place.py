@@ -53,6 +53,22 @@ def test_the_place_survives(window: Open, url: str, room: str, change: str) -> N
     assert page.evaluate(FIRST)["id"] == before["id"]
 
 
+def test_the_place_survives_also_after_a_turn_at_the_end(window: Open, url: str, room: str) -> None:
+    """What was known of the width before that turn is of no use any more."""
+    page = read_somewhere(window, url, room)
+    turned, back = ({"width": 640, "height": 360}, {"width": 360, "height": 640})
+    page.evaluate("() => { document.getElementById('log').scrollTop = 1e6 }")
+    page.evaluate(FRAMES)
+    page.set_viewport_size(turned)
+    page.evaluate(FRAMES)
+    page.evaluate("() => { document.getElementById('log').scrollTop = 500 }")
+    page.evaluate(FRAMES)
+    before = page.evaluate(FIRST)
+    page.set_viewport_size(back)
+    page.evaluate(FRAMES)
+    assert page.evaluate(FIRST)["id"] == before["id"]
+
+
 def test_who_is_at_the_end_stays_there_when_the_text_grows(window: Open, url: str, room: str) -> None:
     seed(url, room, 40)
     ann = window().open()

@@ -300,6 +300,20 @@ def test_tabs_of_another_session_hear_nothing(window: Open, url: str, room: str)
     assert other.page.evaluate("() => heard") == [], "nothing goes over the channel that has no session"
 
 
+def test_what_a_guest_could_not_send_is_there_again_after_another_login(window: Open, room: str) -> None:
+    """A guest is another user then: so it cannot be found out whether the server has it already."""
+    guest = signed_in(window, token("guest-1", None), user="Gus").open()
+    guest.context.clear_cookies(name="flychat")  # as "Sign out" in another tab does
+    guest.say("dear")
+    expect(guest.row("dear")).to_contain_text("Reload the page to enter again.")
+    sign_in(guest.context, guest.url, token("guest-2", None))
+    guest.page.reload()
+    expect(guest.row("dear")).to_contain_text("may be above already")
+    guest.button("Send anew").click()
+    expect(guest.row("dear")).to_have_attribute("data-id", "1")
+    expect(guest.rows).to_have_count(1)
+
+
 # The way in
 
 

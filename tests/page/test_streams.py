@@ -228,3 +228,26 @@ def test_a_tab_of_a_log_that_was_emptied_shares_the_stream_as_it_is(
     expect(follower.row("a new world")).to_have_attribute("data-id", "1")
     assert streams(proxy) == before
     proxy.close()
+
+
+def test_a_tab_that_was_away_while_the_store_was_replaced_shows_the_new_log(
+    window: Open, mortal: ServerProcess, room: str, tmp_path: Path
+) -> None:
+    """It shares the stream of a tab that has had its reset; its place is beyond all that comes there."""
+    seed(mortal.url, room, 3)
+    leader = window(url=mortal.url).open()
+    away = window(url=mortal.url, beside=leader).open()
+    away.page.evaluate("() => document.dispatchEvent(new Event('freeze'))")
+    mortal.kill()
+    mortal.store = tmp_path / "empty.db"
+    mortal.start()
+    expect(leader.rows).to_have_count(0)
+    post(mortal.url, room, "Bob", "a new world")
+    expect(leader.row("a new world")).to_have_attribute("data-id", "1")
+    away.page.evaluate("() => document.dispatchEvent(new Event('resume'))")
+    for tab in (away, leader):
+        expect(tab.row("a new world")).to_have_attribute("data-id", "1")
+    away.say("and I am in it")
+    for tab in (away, leader):
+        expect(tab.row("and I am in it")).to_have_attribute("data-id", "2")
+        assert tab.ids() == [1, 2]

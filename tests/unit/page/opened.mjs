@@ -14,7 +14,7 @@ export function open(test, position = 0, { isPrivate, answers = [] } = {}) {
     asked.push(path);
     const status = answers.shift();
     if (!status) throw new TypeError("no network");
-    if (status[0]) return { status: status[0], ok: status[0] === 200, json: async () => JSON.parse("<html>") };
+    if (status[0]) return { status: status[0], ok: status[0] === 200, headers: new Headers(), json: async () => JSON.parse("<html>") };
     const body = status < 400 ? { messages: [] } : { error: { code: "a_code" } };
     return { status, ok: status < 400, json: async () => body };
   };

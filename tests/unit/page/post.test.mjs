@@ -21,8 +21,9 @@ function answer(test, ...answers) {
     const next = answers.shift();
     if (!next) throw new TypeError("no network");
     const [status, said, after] = next;
-    const head = new Headers(after ? { "Retry-After": after } : {});
-    return { status, ok: status < 300, headers: head, json: async () => said };
+    const head = new Headers({ "Content-Type": "application/json", ...(after && { "Retry-After": after }) });
+    const json = async () => (typeof said === "string" ? JSON.parse(said) : said);
+    return { status, ok: status < 300, headers: head, json };
   };
   return { clock, sent };
 }
@@ -79,6 +80,14 @@ for (const status of [429, 500])
     clock.run(2_000);
     assert.deepEqual([await posted, sent.length], [{ id: 3 }, 2]);
   });
+
+test("an answer that was cut on its way is none", async (t) => {
+  const { clock, sent } = answer(t, [200, '{"id": 3, "fro'], [200, { id: 3 }]);
+  const posted = post(ROOM, { from: "Ann", text: "hi" });
+  await rested();
+  clock.run(2_000);
+  assert.deepEqual([await posted, sent.length], [{ id: 3 }, 2]);
+});
 
 for (const [status, said] of [
   [200, {}],

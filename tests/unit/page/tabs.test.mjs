@@ -73,6 +73,24 @@ test("a leader says what it knows to who asks, and gives them what they lack", a
   assert.match(Source.last.url, /lastEventId=11$/);
 });
 
+for (const [what, last, address] of [
+  ["may be of a log that was replaced, and its place is asked for", 2, /lastEventId=9$/],
+  ["that has loaded what is on its way here is right", 9, /lastEventId=7$/],
+  ["is not doubted where the server cannot be reached", null, /lastEventId=7$/],
+])
+  test(`a tab beyond all that the leader has heard ${what}`, async (t) => {
+    const { clock, hear, lead } = await opened(t);
+    lead();
+    clock.run(1_100);
+    globalThis.fetch = async () => {
+      if (last === null) throw new TypeError("no network");
+      return { ok: true, status: 200, headers: new Headers(), json: async () => ({ messages: [], lastEventId: last }) };
+    };
+    hear({ kind: "hello", last: 9, id: "one", sight: true });
+    for (let turn = 0; turn < 10; turn += 1) await settled();
+    assert.match(Source.last.url, address);
+  });
+
 test("a time that the leader tells is told as how long that is", async (t) => {
   const { clock, lead, channel } = await opened(t);
   lead();
