@@ -24,7 +24,7 @@ from .visitor import client_of
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
 MOST_WAITING = 4096  # requests of one address that wait for Tornado, some 3 s of work; more are not answered
 SECONDS = 0.03  # for which clients are served in one turn of the loop, about
-AGAIN = 0.05  # seconds after which the selector is asked again, however many clients are still to be served
+AGAIN = 0.1  # seconds after which the selector is asked again, however many clients are still to be served
 PAUSES = 0.05  # seconds between two checks for clients whose pause is over
 SPREAD = 0.75  # seconds by which some pauses are shorter: else clients refused together come back together
 RESUMED_AT_ONCE = 500  # paused clients that are looked at before their time, if there is room for them

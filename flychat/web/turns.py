@@ -61,7 +61,7 @@ class Queue(Generic[T]):
         self._others: Fair[T] = Fair()
 
     def append(self, address: str, item: T) -> None:
-        if len(self._few) < FEW:
+        if len(self._few) < FEW and not self._others:  # else it would be before those that wait
             self._few.append(item)
         else:
             self._others.append(address, item)

@@ -12,7 +12,7 @@ import pytest
 from flychat.web import shortcut, turns
 from flychat.web.listener import CHUNKS, Connection
 from flychat.web.shedding import Turn
-from flychat.web.turns import MOST, SECONDS, Fair, Turns
+from flychat.web.turns import FEW, MOST, SECONDS, Fair, Queue, Turns
 from tests.support.started import started
 
 ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -298,3 +298,13 @@ async def test_connections_that_say_nothing_do_not_stay_with_tornado(monkeypatch
             async with asyncio.timeout(5):
                 while len(server.http._connections) > 2:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.001)
+
+
+def test_who_comes_while_a_queue_is_long_is_not_before_those_of_the_same_address():
+    """In a rush some were served at once, and others refused because they had waited for too long."""
+    queue: Queue[int] = Queue()
+    for number in range(FEW + 2):
+        queue.append("a", number)
+    first = [queue.popleft() for _ in range(FEW)]
+    queue.append("a", FEW + 2)
+    assert [*first, *(queue.popleft() for _ in range(3))] == list(range(FEW + 3))
