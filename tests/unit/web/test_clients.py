@@ -224,20 +224,20 @@ async def test_how_long_a_request_has_waited_is_known_from_when_we_asked_or_from
         monkeypatch.setattr(clients, "SERVED_AT_ONCE", 1)
         listener._ready()
         assert not rounds, "one of the two has not been served"
-        clock.now = 105.0625
-        listener._ready()
-        assert rounds == [(2, 0.0625)]
-        sock.send(b"x")
         clock.now = 105.125
         listener._ready()
-        assert due.told == 105.0625
-        clock.now = 105.3125
+        assert rounds == [(2, 0.125)]
+        sock.send(b"x")
+        clock.now = 105.25
+        listener._ready()
+        assert due.told == 105.125
+        clock.now = 105.375
         assert listener.waited(due) == (0.25, False), "it has come since we asked the time before"
         assert listener.waited(new) == (60.0, True)
         clock.now = 106.0
-        assert listener.waited(due) == (0.875, True), "no longer than we have been waiting for it"
+        assert listener.waited(due) == (0.75, True), "no longer than we have been waiting for it"
         listener.forget(due)
-        clock.now = 105.25
+        clock.now = 105.375
         assert listener.waited(due) == (0.125, True), "we do not wait for it"
         due.socket.close()
 
