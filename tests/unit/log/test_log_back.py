@@ -377,8 +377,9 @@ async def test_what_a_search_does_not_find_is_not_stored_any_more_when_the_log_i
         await SlowSearch.put(engine, commit)
 
     engine.put = slow
-    under_way, late = log.submit(draft(since=3001)), log.submit(draft(since=7))
+    under_way = log.submit(draft(since=3001))
     await put.wait()
+    late = log.submit(draft(since=7))  # waits for the put
     closing = asyncio.ensure_future(log.close())
     await asyncio.sleep(0)
     go_on.set()
