@@ -373,23 +373,24 @@ async def test_what_a_search_does_not_find_is_not_stored_any_more_when_the_log_i
 
     async def slow(commit):
         put.set()
-        await go_on.wait()
+        await (go_on if commit.room == "room" else engine.searched).wait()
         await SlowSearch.put(engine, commit)
 
     engine.put = slow
+    other = log.submit(draft(room="other"))  # closing waits for it, too: until the search has begun
     under_way = log.submit(draft(since=3001))
     await put.wait()
-    late = log.submit(draft(since=7))  # waits for the put
+    late = log.submit(draft(since=7))  # waits for the put of its room
     closing = asyncio.ensure_future(log.close())
     await asyncio.sleep(0)
     go_on.set()
     await engine.searched.wait()
     await closing
     engine.go_on.set()
-    assert (await under_way).id == 3002
+    assert ((await under_way).id, (await other).id) == (3002, 1)
     with pytest.raises(Unavailable):
         await late
-    assert [commit.first for commit in engine.stored] == [3001, 3002]
+    assert [commit.first for commit in engine.stored if commit.room == "room"] == [3001, 3002]
 
 
 @modes
