@@ -105,8 +105,11 @@ class ColdRooms:
             self._go_on()
 
     async def _read_all(self, asked: deque[Asked]) -> None:
+        first = asked.popleft()
+        for other in asked:  # which share what is read for the first
+            self._spawn(self._read(other))
         try:
-            await asyncio.gather(*map(self._read, asked))
+            await self._read(first)
         finally:
             self._go_on()
 
