@@ -91,26 +91,19 @@ class ColdRooms:
 
     def _begin(self, room: str, asked: deque[Asked]) -> None:
         self._under_way += 1
+        self._spawn(self._lead(asked.popleft()))
         if self._memory:
             self._others[room] = asked
-            self._spawn(self._lead(asked.popleft()))
         else:
-            self._spawn(self._read_all(asked))
+            for other in asked:  # which share what is read for the first
+                self._spawn(self._read(other))
 
     async def _lead(self, asked: Asked) -> None:
         try:
             await self._read(asked)
         finally:
-            self._follow(asked.plain.room)
-            self._go_on()
-
-    async def _read_all(self, asked: deque[Asked]) -> None:
-        first = asked.popleft()
-        for other in asked:  # which share what is read for the first
-            self._spawn(self._read(other))
-        try:
-            await self._read(first)
-        finally:
+            if self._memory:
+                self._follow(asked.plain.room)
             self._go_on()
 
     def _go_on(self) -> None:
