@@ -135,6 +135,12 @@ static const char *in_room(const char *template, long room) {
     return text;
 }
 
+static void gone(Stream *s, const char *where, int error) {
+    if (gone_count++ < 3) fprintf(stderr, "client: stream %ld: %s: %s\n", (long)(s - streams), where, error ? strerror(error) : "closed by the server");
+    s->state = GONE;
+    close(s->fd);
+}
+
 static void opened(Stream *s) {
     double took = now() - s->began;
     s->open = 1;
@@ -149,7 +155,7 @@ static void request_stream(int i) {
     int error = 0;
     socklen_t size = sizeof error;
     getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    if (error) { s->state = GONE; gone_count++; close(s->fd); return; }
+    if (error) { gone(s, "connect", error); return; }
     if (s->done_at && s->expected) snprintf(position, sizeof position, "Last-Event-ID: %ld\r\n", s->expected - 1);
     int length = snprintf(text, sizeof text,
         "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) "
@@ -159,7 +165,7 @@ static void request_stream(int i) {
         "Sec-Fetch-Dest: empty\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Site: same-origin\r\n"
         "Pragma: no-cache\r\nCache-Control: no-cache\r\n\r\n",
         in_room(get_path, i % rooms), port, port, position);
-    if (write(s->fd, text, length) != length) { s->state = GONE; gone_count++; close(s->fd); return; }
+    if (write(s->fd, text, length) != length) { gone(s, "write", errno); return; }
     s->state = HEAD;
     watch(s->fd, EPOLLIN, i, EPOLL_CTL_MOD);
 }
@@ -231,11 +237,7 @@ static void read_stream(int i) {
     Stream *s = &streams[i];
     ssize_t got = recv(s->fd, buffer, sizeof buffer, 0);
     if (got > 0) { bytes_read += got; take(s, buffer, got, now()); }
-    else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-        s->state = GONE;
-        gone_count++;
-        close(s->fd);
-    }
+    else if (got == 0 || (errno != EAGAIN && errno != EINTR)) gone(s, "read", got ? errno : 0);
 }
 
 static void begin_senders(int count) {
