@@ -31,7 +31,7 @@ from .window import Window, same_text
 logger = logging.getLogger(__name__)
 
 FIRST = HISTORY + 10  # messages that are read of a room at first, at the most
-NEAR = 10  # of these are from before the position of the first who asks: the room's others are near it
+NEAR = 6  # of these are from before the position of the first who asks: the others are near it, or ahead
 SEARCHED = 100_000  # messages, at the most, that are searched for a draft that is sent again
 SEARCHES = 2  # at once: no other request costs the store as much
 SEARCH_SECONDS = 10.0  # for one of them
