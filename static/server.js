@@ -23,12 +23,10 @@ export function secondsToWait({ headers }) {
 // What to do with an answer that came after so many tries:
 //   why        what the server asks for patience with; undefined if it does not
 //   seconds    that it asks for
-//   tooLong    more than a person is made to wait without being asked
-//   goesOn     wait, and try again
+//   goesOn     wait, and try again: not more than PATIENCE, nor too often
 export function patience(answer, tries) {
   const { status } = answer;
   const why = status === 429 ? "Too many messages at once" : status > 499 ? "The server is busy" : undefined;
   const seconds = secondsToWait(answer);
-  const tooLong = Boolean(why) && seconds > PATIENCE;
-  return { why, seconds, tooLong, goesOn: Boolean(why) && !tooLong && tries < TRIES };
+  return { why, seconds, goesOn: Boolean(why) && seconds <= PATIENCE && tries < TRIES };
 }
