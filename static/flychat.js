@@ -29,8 +29,10 @@ const bearing = async (token) => ({
   Authorization: `Bearer ${typeof token === "function" ? await token() : token}`,
 });
 
-export async function request(url, { token, ...options } = {}) {
+// `user`: whose session it is to be, or nothing is done. It is the browser's, and may be another one's by now.
+export async function request(url, { token, user, ...options } = {}) {
   const headers = { Accept: "application/json", "Content-Type": "application/json" };
+  if (user) headers["Flychat-User"] = encodeURIComponent(user);
   if (token) Object.assign(headers, await bearing(token));
   const signal = AbortSignal.timeout(TIMEOUT);
   const answer = await fetch(url, { headers, signal, redirect: "manual", ...options });

@@ -38,8 +38,8 @@ export class Outbox {
 
   constructor(path, log) {
     const { name, user } = log.identity;
-    const isKnown = user && !user.startsWith("guest-"); // a guest is another one after each login
-    this.unsent = new Unsent([path, name, ...(isKnown ? [user] : [])].join(":"));
+    if (!user?.startsWith("guest-")) this.user = user; // a guest is another one after each login
+    this.unsent = new Unsent([path, name, this.user].filter(Boolean).join(":"));
     Object.assign(this, { path, log });
     this.unsent.listen((id, record) => this.#hear(id, record));
     for (const record of this.unsent.all()) this.#meet(record);
@@ -168,7 +168,7 @@ export class Outbox {
     const { user, ...fields } = entry.message; // which the token says
     let answer, body;
     try {
-      [answer, body] = await ask(this.path, { method: "POST", body: JSON.stringify(fields) });
+      [answer, body] = await ask(this.path, { method: "POST", user: this.user, body: JSON.stringify(fields) });
     } catch {
       return this.#wait(entry, GONE);
     }

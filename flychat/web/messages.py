@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
@@ -32,6 +32,7 @@ from .texts import without_blank_lines
 
 BODY_BYTES = 65_536
 DISCARDED_BYTES = 8 << 20  # of a body over the limit are read, so that the client gets to see the answer
+USER_HEADER = "Flychat-User"  # percent-encoded: the user that a message is to be stored under, or not at all
 PAGE_LIMIT = 200  # messages that one request into the past is given at the most
 REFUSED = Counter("flychat_recoveries_refused", "Recoveries of holds without a right any more", ["reason"])
 
@@ -161,6 +162,8 @@ class MessagesHandler(StreamHandler):
             self._fields["text"] = without_blank_lines(text)
         who = self.identity
         user, named = (None, None) if who is None else (who.sub, who.name)
+        if (meant := self.request.headers.get(USER_HEADER)) and unquote(meant) != user:
+            raise errors.Unauthorized  # the page was opened in another session, which has ended
         draft = Draft.create(room, self._fields, now=time.time(), user=user, name=named)
         searched = partial(self.application.charge_search, self.visitor.client)
         message = await self.while_here(self.chat.post(draft, searched, self.logged(draft)))

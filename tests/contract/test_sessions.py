@@ -161,6 +161,34 @@ async def test_a_form_of_who_has_another_name_by_now_is_shown_again_with_its_tex
         assert '<input type="hidden" name="from" value="Ann"' in page
 
 
+@pytest.mark.parametrize(
+    ("signed", "meant", "status"),
+    [
+        ("ann", "ann", 200),
+        ("zo\u00eb /%", "zo%C3%AB%20%2F%25", 200),
+        ("bob", "ann", 401),
+        (None, "ann", 401),
+        ("ann", None, 200),
+        (None, None, 200),
+    ],
+)
+@gen_test
+async def test_a_message_that_is_meant_for_one_user_is_not_stored_under_another(
+    signed, meant, status, tmp_path
+):
+    """The session is the browser's: another tab may have ended it, or begun another one."""
+    async with standing("standalone", tmp_path, *options(tmp_path)) as chat:
+        headers = {"Cookie": f"flychat={token(signed)}"} if signed else {}
+        headers |= {"Flychat-User": meant} if meant else {}
+        answer = await post(chat, "tea", **headers)
+        assert answer.code == status
+        if status == 200:
+            assert json.loads(answer.body).get("user") == signed
+        else:
+            assert code(answer) == (401, "unauthorized")
+            assert json.loads((await ask(chat, "/rooms/tea/messages/")).body)["messages"] == []
+
+
 @gen_test
 async def test_a_form_of_who_may_not_write_any_more_loses_no_text_and_is_told_what_is_so(tmp_path):
     async with standing("standalone", tmp_path, *options(tmp_path)) as chat:

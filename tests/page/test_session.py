@@ -17,7 +17,7 @@ from playwright.sync_api import BrowserContext, Request, Route, expect
 
 from flychat.access.passwords import hashed
 from tests.page.window import Held, Open, overflow, run_clock
-from tests.support.browser import ServerProcess, Window, axe_finds, event, messages_url
+from tests.support.browser import ServerProcess, Window, axe_finds, event, history, messages_url
 
 KEY = "a key of 32 bytes or more, as it has to be"
 PASSWORD = "open sesame"
@@ -312,6 +312,29 @@ def test_what_a_guest_could_not_send_is_there_again_after_another_login(window: 
     guest.button("Send anew").click()
     expect(guest.row("dear")).to_have_attribute("data-id", "1")
     expect(guest.rows).to_have_count(1)
+
+
+@pytest.mark.parametrize("other", ["bob", None])
+def test_what_one_user_wrote_is_not_sent_as_another(window: Open, url: str, other: str | None) -> None:
+    """Somebody else signs in, or Ann out, in another tab of the browser, while her page is open."""
+    ann = signed_in(window, token(name=None), room=f"tea of {other}").open()
+    ann.say("as Ann")
+    expect(ann.row("as Ann")).to_have_attribute("data-id", "1")
+    ann.context.clear_cookies(name="flychat")
+    if other:
+        sign_in(ann.context, url, token(other, None))
+    ann.say("still as Ann")
+    row = ann.row("still as Ann")
+    expect(row).to_contain_text("you are not signed in here any more. Reload the page to enter again.")
+    expect(row.locator("button")).to_have_text(["Retry", "Discard"])
+    assert [message["text"] for message in history(url, ann.room)] == ["as Ann"]
+    ann.page.reload()
+    expect(ann.status).to_have_text("Connected")
+    expect(ann.rows).to_have_count(1)
+    sign_in(ann.context, url, token(name=None))
+    ann.page.reload()
+    expect(row).to_have_attribute("data-id", "2")
+    assert {message["user"] for message in history(url, ann.room)} == {"ann@example.org"}
 
 
 # The way in
