@@ -1,4 +1,4 @@
-import { byId, element } from "./dom.js";
+import { byId, element, write } from "./dom.js";
 import { Timer } from "./timer.js";
 
 const BLIP = 3_000; // ms: shorter trouble is not mentioned, here or by the status
@@ -49,7 +49,7 @@ export class Band {
     if (words && !state.trouble && quiet > 0) return this.#timer.set(() => this.draw(), quiet);
     if (!words && this.#band.contains(document.activeElement)) byId("text").focus();
     this.#band.classList.toggle("calm", !words);
-    if (this.#text.textContent !== (words ?? "")) this.#text.textContent = words ?? "";
+    write(this.#text, words ?? "");
     this.#discard.hidden = !state.count;
     this.#signIn.hidden = !state.login;
     const seconds = Math.ceil((state.until - performance.now()) / 1_000);

@@ -1,5 +1,5 @@
 import { clock, dayName, fullDate, grouping } from "./dates.js";
-import { byId, element } from "./dom.js";
+import { byId, element, write } from "./dom.js";
 import { pieces as addressPieces } from "./links.js";
 import { hue, initial, shown } from "./names.js";
 import { withSides } from "./sides.js";
@@ -97,9 +97,7 @@ export class Row {
   }
 
   showTime() {
-    const shown = clock.format(this.date);
-    const link = this.time.querySelector("a");
-    if (link.textContent !== shown) link.textContent = shown;
+    write(this.time.querySelector("a"), clock.format(this.date));
     const dateTime = `${this.message.date.slice(0, 19)}Z`;
     Object.assign(this.time, { dateTime, title: fullDate.format(this.date) });
   }
@@ -136,11 +134,9 @@ export class Row {
     else if (!this.day.isConnected) this.item.prepend(this.day);
   }
 
-  // What stands there may have been translated: it is compared with what was written.
   nameDay() {
     const name = dayName(this.date);
-    const lang = /^(To|Yester)day$/.test(name) ? "en" : "";
-    if (this.named !== name) Object.assign(this.day, { textContent: name, lang });
-    this.named = name;
+    this.day.lang = /^(To|Yester)day$/.test(name) ? "en" : "";
+    write(this.day, name);
   }
 }

@@ -1,4 +1,4 @@
-import { element } from "./dom.js";
+import { element, write } from "./dom.js";
 import { Timer } from "./timer.js";
 
 const BLIP = 3_000; // ms: shorter interruptions are not mentioned
@@ -8,7 +8,7 @@ export class Status {
   #since = null; // performance.now() when the trouble began
   #timer = new Timer();
   #state;
-  #text = new Text();
+  #text = element("bdi");
   #detail = element("span", { ariaHidden: "true" }); // a countdown that is read out every second helps nobody
 
   constructor() {
@@ -51,7 +51,7 @@ export class Status {
 
   #write(state, text, detail = "") {
     document.documentElement.dataset.state = state;
-    if (this.#text.data !== text) this.#text.data = text;
+    write(this.#text, text);
     this.#detail.textContent = detail;
     this.onChange?.();
   }

@@ -1,4 +1,4 @@
-import { byId, element } from "./dom.js";
+import { byId, element, write } from "./dom.js";
 import { browser, recall, remember } from "./memory.js";
 
 // How many messages of others came while nobody looked, also while the page was not open: in the title, in a line
@@ -40,7 +40,7 @@ export class Unread {
     const icon = this.#icons[left ? 1 : 0];
     if (this.#icon.href !== icon) this.#icon.href = icon;
     this.#button.hidden = !left && !this.log.isFar;
-    this.#button.textContent = left ? `${left} new` : "Newest";
+    write(this.#button, left ? `${left} new` : "Newest");
   }
 
   // All ids beyond one are messages, but own ones are not news; those that are not loaded are not known to be own.
@@ -60,7 +60,7 @@ export class Unread {
     const row = this.log.rows.find(
       ({ message }) => message.id > this.#from && !this.log.identity.owns(message),
     );
-    this.#line.textContent = `${this.#count} new`;
+    write(this.#line, `${this.#count} new`);
     if (!row) return this.#line.remove();
     if (this.#line.parentElement === row.item) return;
     row.item.prepend(this.#line); // a row that was as high without it

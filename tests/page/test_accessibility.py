@@ -122,7 +122,8 @@ def test_the_log_is_polite_and_old_rows_are_not_read_out(window: Open, url: str,
     held = Held(ann.page, "**/messages/")
     with ann.page.expect_request("**/messages/"):
         ann.say("mine")
-    ann.page.evaluate("() => (document.querySelector('li:last-child time a').textContent = '1:23')")
+    time = ann.page.locator("li:last-child time a")
+    time.evaluate("time => (time.textContent = time.written = '1:23')")  # as if that was what it was then
     ann.page.evaluate("() => void window.spoken.splice(1)")
     held.first.continue_()
     expect(ann.row("mine")).to_have_attribute("data-id", "61")

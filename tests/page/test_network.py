@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.window import Open, run_clock, streams, try_now
@@ -130,6 +131,55 @@ def test_a_lost_network_is_told_while_the_stream_seems_to_live_and_a_new_one_is_
 
     run_clock(ann.page, reopened)
     assert 22_000 < ann.page.evaluate("() => Date.now()") - before < 29_000
+    proxy.close()
+
+
+# How Chrome translates a page, and how Firefox does.
+TRANSLATIONS = {
+    "in new elements": """node => {
+        const made = document.createElement("font");
+        made.textContent = `«${node.data}»`;
+        node.replaceWith(made);
+    }""",
+    "in place": "node => { node.data = `«${node.data}»` }",
+}
+
+
+@pytest.mark.parametrize("how", TRANSLATIONS)
+def test_on_a_page_that_is_translated_what_is_wrong_is_told_once(
+    window: Open, server: ServerProcess, room: str, how: str
+) -> None:
+    """What is written again is translated again, and read out again by a screen reader."""
+    proxy, ann = behind_a_proxy(window, server)
+
+    def translate(selector: str) -> None:
+        ann.page.evaluate(
+            f"""selector => {{
+                const texts = document.createTreeWalker(document.querySelector(selector), NodeFilter.SHOW_TEXT);
+                const all = [];
+                while (texts.nextNode()) all.push(texts.currentNode);
+                all.forEach({TRANSLATIONS[how]});
+            }}""",
+            selector,
+        )
+
+    band = ann.page.locator(".band p")
+    translate("[role=status]")
+    post(server.url, room, "Bob", "hello")
+    run_clock(ann.page, lambda: ann.row("hello").count() > 0)
+    expect(ann.status).to_have_text("«Connected»")
+    proxy.break_with("502")
+    run_clock(ann.page, lambda: "Reconnecting in" in ann.status.text_content())
+    expect(band).to_have_text("The server cannot be reached. It goes on by itself.")
+    translate(".band p")
+    ann.say("patient")
+    run_clock(ann.page, lambda: "Your message is" in band.text_content())
+    translate(".band p")
+    told = band.text_content()
+    left = ann.page.locator(".band .hint")
+    seconds = left.text_content()
+    run_clock(ann.page, lambda: left.text_content() != seconds)
+    expect(band).to_have_text(told)
     proxy.close()
 
 
