@@ -86,8 +86,8 @@ export class Row {
 
   become(message) {
     if (message.removed && !this.item.dataset.removed) this.#write(message);
-    this.message = message;
-    this.date = new Date(message.date);
+    const { from, user } = message;
+    Object.assign(this, { message, from, user, date: new Date(message.date) });
     this.showTime();
     this.item.dataset.key = message.provisionalId;
     if (!("id" in message)) return;
@@ -100,13 +100,6 @@ export class Row {
     write(this.time.querySelector("a"), clock.format(this.date));
     const dateTime = `${this.message.date.slice(0, 19)}Z`;
     Object.assign(this.time, { dateTime, title: fullDate.format(this.date) });
-  }
-
-  get from() {
-    return this.message.from;
-  }
-  get user() {
-    return this.message.user;
   }
 
   becomeOfficial(message) {
