@@ -1,5 +1,5 @@
 import { notice } from "./band.js";
-import { isLogin } from "./flychat.js";
+import { isLogin } from "./stream.js";
 import { shown } from "./names.js";
 import { session } from "./paths.js";
 import { ask } from "./server.js";

@@ -46,7 +46,7 @@ export class Notifications {
     return choice in CHOICES && Notification.permission === "granted" ? choice : "off";
   }
 
-  // An event of the stream (flychat.js).
+  // An event of the stream (stream.js).
   async hear({ type, data, id }) {
     if (type === "stream-reset") this.#last = 0;
     if (type !== "message" || !(Number(id) > this.#last)) return;

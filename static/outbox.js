@@ -1,4 +1,4 @@
-import { backOff, isLogin, uuid } from "./flychat.js";
+import { backOff, isLogin, uuid } from "./stream.js";
 import { now } from "./now.js";
 import { ask, patience } from "./server.js";
 import { Timer } from "./timer.js";

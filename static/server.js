@@ -1,4 +1,4 @@
-import { request } from "./flychat.js";
+import { request } from "./stream.js";
 import { learn, now } from "./now.js";
 
 // One request to the server, and how long to wait where it asks for patience.

@@ -3,7 +3,7 @@ import { Timer } from "./timer.js";
 
 const BLIP = 3_000; // ms: shorter interruptions are not mentioned
 
-// The connection, in words, from the news of the stream (flychat.js).
+// The connection, in words, from the news of the stream (stream.js).
 export class Status {
   #since = null; // performance.now() when the trouble began
   #timer = new Timer();

@@ -1,4 +1,4 @@
-import { SILENCE, Stream, uuid } from "./flychat.js";
+import { SILENCE, Stream, uuid } from "./stream.js";
 import { Places } from "./places.js";
 import { ask } from "./server.js";
 import { pause, Timer } from "./timer.js";
@@ -17,7 +17,7 @@ const HEARD = 1_000; // ms within which followers hear that a stream has ended: 
 // (places.js), for which it counts as in sight if any tab of the room is. Without a place it asks now and then
 // (turns.js) while it is in sight. Else it rests: then it does not count unread messages.
 //
-// News of the stream (flychat.js) go to `take` here and, over the channel, in all other tabs. It also carries:
+// News of the stream (stream.js) go to `take` here and, over the channel, in all other tabs. It also carries:
 //   { kind: "leader" }            from a new leader: say hello
 //   { kind: "rest" }              from the leader: no tab seems to be in sight, and the stream may be closed
 //   { kind: "hello", last }       from a follower: this is my position, send what I lack

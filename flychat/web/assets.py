@@ -44,14 +44,12 @@ NEEDLESS = {
     ".js": re.compile(rb"(?m)^[ \t]*(//.*)?\n|^[ \t]+|[ \t]+// .*$"),
     ".css": re.compile(rb"(?ms)[ \t]*/\*.*?\*/\n?|^[ \t]+|(?<=[{}:;,])\s+|\s+(?=[{}])"),
 }
-LATER = {"company.js", "notify.js", "signals.js"}  # scripts that a page asks for when they are needed
+LATER = {"company.js", "notify.js", "signals.js", "flychat.js"}  # the last one is for other pages
 DESCRIPTION = "openapi.json"  # which has to say the base path
 VERSION_DIGITS = 8  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
-SHARED = {
-    "flychat.js",
-    "conversation.js",
-}  # pages of any origin may import the first, which imports the other
+# Pages of any origin may import the first, which imports the others.
+SHARED = {"flychat.js", "conversation.js", "stream.js"}
 OF_PAGES = ("Referrer-Policy", "Server")  # headers that only pages need
 
 

@@ -220,7 +220,7 @@ async def test_the_module_for_other_pages_may_be_imported_by_any_origin_and_what
             shared = link.rpartition("/")[2] in found
             assert headers.get("Access-Control-Allow-Origin") == ("*" if shared else None)
             assert headers.get("Cross-Origin-Resource-Policy") == ("cross-origin" if shared else None)
-    assert found == {"flychat.js", "conversation.js"}
+    assert found == {"flychat.js", "conversation.js", "stream.js"}
 
 
 @pytest.mark.gen_test

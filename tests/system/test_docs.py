@@ -287,7 +287,7 @@ def test_every_code_of_an_error_and_every_event_of_a_stream_is_in_the_page_of_th
     told = (ROOT / "docs" / "api.md").read_text()
     errors = told.partition("## Errors")[2]
     assert {code for _, code in STATUSES.values() if f"`{code}`" not in errors} == set()
-    module = (ROOT / "static" / "flychat.js").read_text()
+    module = (ROOT / "static" / "stream.js").read_text()
     names = re.findall(r'"([a-z-]+)"', "".join(re.findall(r"(?m)^const (?:EVENTS|END) = (.*);$", module)))
     assert {"stream-open", "stream-end"} < set(names)
     stream = told.partition("### The stream")[2].partition("### ")[0]

@@ -1,6 +1,6 @@
 // A stream of the page, whose connections are the test's.
 
-import { Stream } from "../../../static/flychat.js";
+import { Stream } from "../../../static/stream.js";
 import { Clock } from "./clock.mjs";
 import { Source } from "./source.mjs";
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { isLogin } from "../../../static/flychat.js";
+import { isLogin } from "../../../static/stream.js";
 import { learn, now } from "../../../static/now.js";
 import { ask, patience, secondsToWait } from "../../../static/server.js";
 import { Clock } from "./clock.mjs";

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { Stream } from "../../../static/flychat.js";
+import { Stream } from "../../../static/stream.js";
 import { Turns } from "../../../static/turns.js";
 import { Clock } from "./clock.mjs";
 import { Source } from "./source.mjs";
