@@ -70,7 +70,7 @@ export class Signals {
 
   async #say(kind, pause) {
     const now = performance.now();
-    if (!this.writes || !navigator.onLine || now < this.#until || now - this.#said[kind] < pause) return;
+    if (!this.writes || now < this.#until || now - this.#said[kind] < pause) return;
     this.#said[kind] = now;
     try {
       const body = JSON.stringify({ from: this.name, kind });

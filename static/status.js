@@ -28,15 +28,17 @@ export class Status {
     return this.#state?.until ?? null;
   }
 
+  // What comes counts for more than what the browser knows: a server on this computer needs no network.
   show(state = this.#state) {
+    const isThere = state !== this.#state || navigator.onLine;
     this.#state = state;
     this.#timer.stop();
     if (state?.kind === "ended") return this.#write("ended", "Ended");
-    if (state?.kind === "open" && navigator.onLine) {
+    if (state?.kind === "open" && isThere) {
       this.#since = null;
       return this.#write("connected", "Connected");
     }
-    if (state?.kind === "turns" && navigator.onLine) {
+    if (state?.kind === "turns" && isThere) {
       this.#since = null;
       return this.#write("turns", "New messages every 5 s"); // five other windows are live
     }

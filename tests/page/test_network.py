@@ -134,6 +134,21 @@ def test_a_lost_network_is_told_while_the_stream_seems_to_live_and_a_new_one_is_
     proxy.close()
 
 
+def test_a_server_that_answers_without_a_network_is_connected(
+    window: Open, server: ServerProcess, room: str
+) -> None:
+    """As on the same computer, while it has no other connection: its browser says that it is offline."""
+    ann = window()
+    ann.page.add_init_script("Object.defineProperty(navigator, 'onLine', { value: false, configurable: true })")
+    ann.page.clock.install()
+    ann.open()
+    network(ann.page, False)
+    run_clock(ann.page, lambda: "Offline" in ann.status.text_content())
+    post(server.url, room, "Bob", "from here")
+    run_clock(ann.page, lambda: ann.row("from here").count() > 0)
+    expect(ann.status).to_have_text("Connected")
+
+
 # How Chrome translates a page, and how Firefox does.
 TRANSLATIONS = {
     "in new elements": """node => {
