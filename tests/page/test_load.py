@@ -67,6 +67,29 @@ def test_no_module_is_waited_for_that_was_not_announced_by_the_page(window: Open
     assert {path for path in scripts if not path.endswith("/chat.js")} == announced
 
 
+def test_a_page_whose_scripts_do_not_come_says_so_and_sends_by_its_form(
+    window: Open, url: str, room: str
+) -> None:
+    """As when the server was restarted after it had sent the page, or another release answers for its modules."""
+    ann = window()
+    told = "getComputedStyle(document.querySelector('.status'), '::after')"
+    with ann.page.expect_event("requestfailed"):
+        ann.page.route("**/log.js", lambda route: route.abort())
+        ann.open(connected=False)
+    expect(ann.text).to_be_focused()
+    ann.text.fill("by the form")
+    ann.page.evaluate("() => document.getAnimations().forEach(each => each.finish())")  # the first seconds
+    assert ann.page.evaluate(f"[{told}.visibility, {told}.content]") == [
+        "visible",
+        '"Not live. Reload the page"',
+    ]
+    ann.page.unroute("**/log.js")
+    ann.button("Send").click()
+    expect(ann.row("by the form")).to_have_attribute("data-id", "1")
+    expect(ann.status).to_have_text("Connected")
+    assert ann.page.evaluate(f"{told}.content") == "none"
+
+
 def test_pages_have_the_headers_they_need(window: Open, url: str, room: str) -> None:
     ann = window()
     with ann.page.expect_response(url + room + "?user=Ann") as answer:
