@@ -11,14 +11,15 @@ import { Room } from "./room.js";
 const RECENT = 6; // rooms
 
 // The address is to be shared, without the name, which it keeps only where no cookie can. A tab keeps its name,
-// although the cookie is common. But a name that is in a token is that of the session, and so of all tabs.
+// although the cookie is common. But a name that is in a token is that of the session: of all tabs, and no longer.
 function keepsName({ user, named: given }) {
   const query = new URLSearchParams(location.search);
   const asked = query.has("user");
   const named = asked || given !== undefined;
   const before = recall(tab, "user", user) || user;
-  remember(tab, "user", user);
-  addEventListener("pageshow", () => recall(tab, "user", user) !== user && location.reload()); // it was kept since
+  if (given === undefined) remember(tab, "user", user);
+  remember(tab, "shown", user);
+  addEventListener("pageshow", () => recall(tab, "shown", user) !== user && location.reload()); // it was kept since
   const address = () => location.pathname + `?${query}`.replace(/^\?$/, "") + location.hash;
   if (asked && takesCookies()) {
     for (const field of ["user", "asked"]) query.delete(field);

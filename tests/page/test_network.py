@@ -139,7 +139,9 @@ def test_a_server_that_answers_without_a_network_is_connected(
 ) -> None:
     """As on the same computer, while it has no other connection: its browser says that it is offline."""
     ann = window()
-    ann.page.add_init_script("Object.defineProperty(navigator, 'onLine', { value: false, configurable: true })")
+    ann.page.add_init_script(
+        "Object.defineProperty(navigator, 'onLine', { value: false, configurable: true })"
+    )
     ann.page.clock.install()
     ann.open()
     network(ann.page, False)

@@ -191,6 +191,23 @@ def test_the_name_in_the_token_is_the_name_of_every_tab(window: Open, url: str, 
     expect(nameless.row("under a name of her own")).to_have_attribute("data-user", "ann@example.org")
 
 
+def test_the_name_in_the_token_ends_with_the_session(window: Open, url: str) -> None:
+    """Or else whoever is there next would write under it."""
+    room = "tea after a session"
+    ann, new = window(room=room).open(), window(room=room)
+    for one in (ann, new):
+        sign_in(one.context, url, token("bob", "Bob"))
+        visit(one)
+        expect(one.page.locator("summary .me")).to_have_text("Bob")
+        one.page.locator("summary").click()
+        one.button("Sign out").click()
+    expect(ann.page.locator("summary .me")).to_have_text("Ann")
+    ann.say("as before")
+    expect(ann.row("as before")).to_have_attribute("data-id", "1")
+    assert [message["from"] for message in history(url, room)] == ["Ann"]
+    expect(new.page.get_by_role("textbox", name="Name")).to_have_value("")
+
+
 def test_who_may_only_read_is_told_so(window: Open) -> None:
     reader = window(room="news").open()
     expect(reader.text).to_be_disabled()
