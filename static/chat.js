@@ -1,5 +1,6 @@
 // The script of every page: the join form, the menu, the names and rooms that were used before; and the room.
 
+import { Composer } from "./composer.js";
 import { byId, element } from "./dom.js";
 import { keepsFocus } from "./focus.js";
 import { Invitation } from "./invite.js";
@@ -28,8 +29,18 @@ function keepsName({ user, named: given }) {
     query.set("user", before);
     query.set("asked", askedBefore());
     location.replace(address());
+    keepsDraft();
   }
   return named || before === user;
+}
+
+// What is written before the tab's own page is there is kept for it, and not sent from this one.
+function keepsDraft() {
+  const field = byId("text");
+  new Composer(field.form.getAttribute("action"), (text) => {
+    field.value = text;
+    field.oninput();
+  });
 }
 
 // The join form. It may be shown again by going back, when there is a name already; it asks before it gives another

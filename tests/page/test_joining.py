@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.window import Open, seed
+from tests.page.window import Held, Open, seed
 from tests.support.browser import history, post
 
 
@@ -90,6 +90,26 @@ def test_two_tabs_of_a_browser_keep_their_own_names(window: Open) -> None:
     for one in (ann, bob):
         one.page.reload()
         expect(one.page.get_by_text(f"You are {one.user}.")).to_be_attached()
+
+
+def test_what_is_written_while_a_tab_finds_its_name_is_kept(window: Open, url: str, room: str) -> None:
+    """The page of the name in the cookie comes first; over a slow network its script comes later."""
+    ann = window("Ann").open()
+    window("Bob", beside=ann).open()
+    script = Held(ann.page, "**/chat.js")
+    ann.page.reload(wait_until="commit")
+    named = Held(ann.page, re.compile(r"\?user=Ann"))
+    ann.text.press_sequentially("half a ")
+    script.first.continue_()
+    assert named.first
+    ann.page.keyboard.type("thought")
+    ann.page.keyboard.press("Enter")  # would be sent as Bob
+    ann.page.unroute("**/chat.js")
+    named.first.continue_()
+    expect(ann.page.locator("summary .me")).to_have_text("Ann")
+    expect(ann.status).to_have_text("Connected")
+    expect(ann.text).to_have_value("half a thought")
+    assert history(url, room) == []
 
 
 def test_the_back_button_leads_to_the_room_and_not_to_the_form_before_it(
