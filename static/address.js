@@ -1,4 +1,4 @@
-import { byId } from "./dom.js";
+import { byId, write } from "./dom.js";
 
 const LINK = "time a";
 const NOTE = 3_000; // ms that a note is shown
@@ -67,7 +67,7 @@ export class Address {
   }
 
   #say(text) {
-    this.#note.textContent = text;
-    setTimeout(() => this.#note.textContent === text && (this.#note.textContent = ""), NOTE);
+    this.#note.textContent = this.#note.written = text; // also twice: it is read out again
+    setTimeout(() => this.#note.written === text && write(this.#note, ""), NOTE);
   }
 }

@@ -1,4 +1,4 @@
-import { byId } from "./dom.js";
+import { byId, write } from "./dom.js";
 import { ask, patience } from "./server.js";
 import { pause, Timer } from "./timer.js";
 
@@ -68,8 +68,8 @@ export class History {
       this.#failed = performance.now();
     }
     this.#loading = false;
-    this.#note.textContent = this.#failed > 0 ? "The messages could not be loaded. Try again in a moment." : "";
-    if (this.#failed > 0) this.#told.set(() => (this.#note.textContent = ""), TOLD);
+    write(this.#note, this.#failed > 0 ? "The messages could not be loaded. Try again in a moment." : "");
+    if (this.#failed > 0) this.#told.set(() => write(this.#note, ""), TOLD);
     if (this.log.lastShown !== lastShown) this.#fill();
     return this.#failed < 0;
   }
@@ -85,7 +85,7 @@ export class History {
       const [answer, { messages }] = await ask(`${this.path}?limit=${PAGE}${query}`);
       const { goesOn, seconds } = patience(answer, tries);
       if (answer.status !== 429 || !goesOn) return [...messages]; // an error has none, and fails here
-      this.#note.textContent = `More messages in ${seconds} s.`;
+      write(this.#note, `More messages in ${seconds} s.`);
       await pause(seconds * 1_000);
     }
   }

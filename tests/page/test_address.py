@@ -59,6 +59,15 @@ def test_the_time_of_a_message_is_its_link_and_copies_it(window: Open, url: str,
     assert ann.page.evaluate("() => navigator.clipboard.readText()") == url + room
 
 
+def test_a_note_that_is_translated_goes_as_well(window: Open, url: str, room: str) -> None:
+    ann = window().open()
+    ann.page.evaluate("() => { location.hash = '#9' }")
+    note = ann.page.locator("#history-note")
+    expect(note).to_have_text("This message is not here.")
+    note.evaluate("note => { note.textContent = '«It is not here»' }")
+    expect(note).to_have_text("")
+
+
 def test_a_message_that_is_not_there_is_told(window: Open, url: str, room: str) -> None:
     seed(url, room, 3)
     ann = window().open()
