@@ -142,13 +142,15 @@ def failure(error: Exception) -> StoreFailed:
         return Unknown("SQLite: out of memory")
     if not isinstance(error, sqlite3.Error):
         return Broken(f"SQLite: a row is no commit ({type(error).__name__})")
-    kind = Unknown if _code(error) in PASSING else Broken
-    return kind(f"SQLite: {str(error).partition(' with text ')[0]}")  # of what is not UTF-8
+    if why := PASSING.get(_code(error)):
+        return Unknown(f"SQLite: {why}")
+    return Broken(f"SQLite: {str(error).partition(' with text ')[0]}")  # of what is not UTF-8
 
 
 def _code(error: Exception) -> int:
+    """The primary result code; FULL where the disk has no room for the `-shm` file, which is an IOERR."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF  # the primary one
+    return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF
 
 
 @contextmanager

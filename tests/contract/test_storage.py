@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -1440,6 +1441,21 @@ async def test_a_missing_directory_is_named(tmp_path):
 @gen_test
 async def test_a_directory_is_no_store(tmp_path):
     await refusal(tmp_path)
+
+
+@gen_test
+async def test_a_disk_without_room_for_the_files_beside_it_is_told_as_full(tmp_path):
+    """SQLite calls that an I/O error, which sounds like a broken disk. The limit stands for a disk that is full."""
+    path = tmp_path / "chat.db"
+    await (await SqliteEngine.open(str(path))).close()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))  # the -shm file needs 32 kB
+    try:
+        assert "the disk is full" in await refusal(path)
+        with pytest.raises(Unknown, match="the disk is full"):
+            await back_up(str(path), str(tmp_path / "copy.db"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @gen_test
