@@ -78,7 +78,10 @@ def opened(path: str, *, reading: bool = False) -> tuple[sqlite3.Connection, Fil
                 files.remember()
             return db, files, opening.pop_all()
     except sqlite3.Error as error:
-        raise unusable(path, PASSING.get(_code(error), str(error))) from error
+        why = PASSING.get(_code(error), str(error))
+        if reading and _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            why = "it cannot be read, or SQLite cannot make the files beside it for that: copy it elsewhere"
+        raise unusable(path, why) from error
 
 
 def _in_memory() -> sqlite3.Connection:

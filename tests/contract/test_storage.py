@@ -1706,6 +1706,17 @@ async def test_what_root_has_done_with_a_file_keeps_out_nobody_to_whom_it_belong
 
 
 @gen_test
+async def test_why_a_file_on_a_disk_that_is_read_only_cannot_even_be_read_is_told(unprivileged):
+    path = unprivileged / "chat.db"
+    await (await SqliteEngine.open(str(path))).close()
+    unprivileged.chmod(0o500)
+    try:
+        assert "cannot make the files beside it" in await refusal(path, reading=True)
+    finally:
+        unprivileged.chmod(0o700)
+
+
+@gen_test
 async def test_a_failed_start_leaves_neither_a_lock_nor_a_thread(tmp_path):
     path, before = tmp_path / "chat.db", set(threading.enumerate())
     path.write_text("not a database, " * 100)
