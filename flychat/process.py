@@ -8,6 +8,9 @@ import gc
 import logging
 import os
 import resource
+import signal
+from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import Histogram
 
@@ -18,6 +21,7 @@ LOOP_LAG = Histogram(
 )
 LAG_SECONDS = 0.5  # between two measurements of it
 FULL_SECONDS = 3600.0  # between two collections of garbage that look at everything
+SAME_SECONDS = 1.0  # in which another signal is the same one: timeout(1), npm and others pass theirs on twice
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,21 @@ async def watch_loop() -> None:
         due = loop.time() + LAG_SECONDS
         await asyncio.sleep(LAG_SECONDS)
         LOOP_LAG.observe(max(0.0, loop.time() - due))
+
+
+def when_told_to_end(stop: Callable[[], object]) -> None:
+    """Has SIGTERM and SIGINT call `stop`; another one, SAME_SECONDS later, ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def handle(do: Callable[[], object]) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, do)
+
+    def told() -> None:
+        stop()
+        loop.call_later(SAME_SECONDS, handle, partial(os._exit, 1))
+
+    handle(told)
 
 
 def give_up(status: int) -> None:

@@ -34,7 +34,7 @@ from .hub.local import LocalHub
 from .listening import listen, url_of
 from .log import MessageLog
 from .packaged import folder
-from .process import allow_files, collect_less, give_up, watch_loop
+from .process import allow_files, collect_less, give_up, watch_loop, when_told_to_end
 from .showing import AtOnce, Patient, Publish, Showing
 from .storage import Engine
 from .storage.metrics import MeasuredEngine
@@ -241,7 +241,7 @@ async def start_pushpin(config: Config, sockets: list[socket.socket]) -> Pushpin
 
 
 async def serve(config: Config) -> int:
-    """Runs until SIGTERM or SIGINT; a second one ends the process at once. Returns the exit status."""
+    """Runs until SIGTERM or SIGINT. Returns the exit status."""
     stopping = asyncio.Event()
     allow_files()
     server = await start(config)
@@ -249,8 +249,7 @@ async def serve(config: Config) -> int:
     loop = asyncio.get_running_loop()
     if config.access.secret:
         loop.add_signal_handler(signal.SIGHUP, server.keeper.reload)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: os._exit(1) if stopping.is_set() else stopping.set())
+    when_told_to_end(stopping.set)
     line = f"flychat: {address_line(config, server)}  ({config.mode}; messages are kept in {kept_in(config)})"
     try:
         print(line, flush=True)

@@ -77,11 +77,14 @@ class Upkeep:
     async def erase(self, name: str, wrote: Wrote, entry: Entry, above: int) -> tuple[int, int | None]:
         """Removes what somebody `wrote`, with their names, from some of the commits above an id.
 
-        Returns how many messages, and the id above which to go on; None: that was the end. `entry` makes the
-        draft that removes messages of these ids. Raises as `clear` does.
+        Returns how many messages, and the id above which to go on. None: the log ended there when this began
+        (to go on to its end of now might never end in a busy room). `entry` makes the draft that removes
+        messages of these ids. Raises as `clear` does.
         """
         self._check_open()
         read, engine, erased = self._common.reader.patient, self._common.engine, 0
+        tail = await available(read(lambda: engine.tail(name, 1)))
+        end = tail[-1].first if tail else 0
         while True:
             commits = await available(read(lambda: engine.everything(name, above)))
             held = [commit for commit in commits if any(map(wrote, commit.messages))]
@@ -96,7 +99,8 @@ class Upkeep:
                     await self._removals.remove(entry(tuple(found[first : first + REMOVES])), _anything)
             except NotFound:  # it has expired since, or was cleared
                 continue
-            return erased + len(found), commits[-1].first if commits else None
+            reached = commits[-1].first if commits else end
+            return erased + len(found), reached if reached < end else None
 
     async def _empty(self, commit: Commit) -> None:
         change = partial(self._common.engine.rewrite, commit, commit.emptied())

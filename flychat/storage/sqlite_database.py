@@ -78,7 +78,10 @@ def opened(path: str, *, reading: bool = False) -> tuple[sqlite3.Connection, Fil
                 files.remember()
             return db, files, opening.pop_all()
     except sqlite3.Error as error:
-        raise unusable(path, PASSING.get(_code(error), str(error))) from error
+        why = PASSING.get(_code(error), str(error))
+        if reading and _code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            why = "it cannot be read, or SQLite cannot make the files beside it for that: copy it elsewhere"
+        raise unusable(path, why) from error
 
 
 def _in_memory() -> sqlite3.Connection:
@@ -142,13 +145,15 @@ def failure(error: Exception) -> StoreFailed:
         return Unknown("SQLite: out of memory")
     if not isinstance(error, sqlite3.Error):
         return Broken(f"SQLite: a row is no commit ({type(error).__name__})")
-    kind = Unknown if _code(error) in PASSING else Broken
-    return kind(f"SQLite: {str(error).partition(' with text ')[0]}")  # of what is not UTF-8
+    if why := PASSING.get(_code(error)):
+        return Unknown(f"SQLite: {why}")
+    return Broken(f"SQLite: {str(error).partition(' with text ')[0]}")  # of what is not UTF-8
 
 
 def _code(error: Exception) -> int:
+    """The primary result code; FULL where the disk has no room for the `-shm` file, which is an IOERR."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF  # the primary one
+    return sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_SHMSIZE else code & 0xFF
 
 
 @contextmanager

@@ -64,7 +64,8 @@ def say_missing(first: int, last: int, room: str = "") -> None:
 
 
 async def _export(engine: Engine, room: str) -> int:
-    await _write(wire_json(message) async for message in export(engine, room, say_missing))
+    if not await _write(wire_json(message) async for message in export(engine, room, say_missing)):
+        print(f"flychat: {printable(room)} has no messages", file=sys.stderr)  # its name may be mistyped
     return 0
 
 
@@ -77,15 +78,18 @@ async def _export_one_of_all(engine: Engine, room: str) -> None:
     await _write({"room": room, **wire_json(message)} async for message in messages)
 
 
-async def _write(values: AsyncIterator[dict[str, Any]]) -> None:
-    lines: list[str] = []
+async def _write(values: AsyncIterator[dict[str, Any]]) -> int:
+    """Prints them, and says how many they were."""
+    lines, count = list[str](), 0
     try:
         async for value in values:
             lines.append(json_line(value))
+            count += 1
             if len(lines) == PAGE:
                 _print(lines)
     finally:
         _print(lines)
+    return count
 
 
 def _print(lines: list[str]) -> None:

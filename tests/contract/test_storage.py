@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -1443,6 +1444,21 @@ async def test_a_directory_is_no_store(tmp_path):
 
 
 @gen_test
+async def test_a_disk_without_room_for_the_files_beside_it_is_told_as_full(tmp_path):
+    """SQLite calls that an I/O error, which sounds like a broken disk. The limit stands for a disk that is full."""
+    path = tmp_path / "chat.db"
+    await (await SqliteEngine.open(str(path))).close()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))  # the -shm file needs 32 kB
+    try:
+        assert "the disk is full" in await refusal(path)
+        with pytest.raises(Unknown, match="the disk is full"):
+            await back_up(str(path), str(tmp_path / "copy.db"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@gen_test
 async def test_a_file_that_is_no_database_is_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("not a database, " * 100)
@@ -1687,6 +1703,17 @@ async def test_what_root_has_done_with_a_file_keeps_out_nobody_to_whom_it_belong
     await (await SqliteEngine.open(str(path))).close()
     (unprivileged / "chat.db-lock").chmod(0)
     assert 'chat.db-lock" cannot be opened' in await refusal(path)
+
+
+@gen_test
+async def test_why_a_file_on_a_disk_that_is_read_only_cannot_even_be_read_is_told(unprivileged):
+    path = unprivileged / "chat.db"
+    await (await SqliteEngine.open(str(path))).close()
+    unprivileged.chmod(0o500)
+    try:
+        assert "cannot make the files beside it" in await refusal(path, reading=True)
+    finally:
+        unprivileged.chmod(0o700)
 
 
 @gen_test

@@ -1017,6 +1017,10 @@ def posted(status: int) -> str:
     return f'flychat_posts_total{{job="flychat", instance="a", status="{status}"}}'
 
 
+def read(outcome: str) -> str:
+    return f'flychat_reads_total{{job="flychat", instance="a", outcome="{outcome}"}}'
+
+
 def buckets(name: str, *counts: tuple[str, int]) -> list[tuple[str, str]]:
     """A histogram whose buckets grow by so much a minute."""
     return [(f'{name}_bucket{{job="flychat", instance="a", le="{le}"}}', f"0+{n}x20") for le, n in counts]
@@ -1028,6 +1032,7 @@ PROXY_UP = 'up{job="flychat-proxy", instance="p"}'
 BAD = {
     "FlychatDown": [(UP, "0x20")],
     "FlychatPostsFail": [(posted(200), "0+60x20"), (posted(503), "0+6x20")],
+    "FlychatReadsFail": [(read("read"), "0+60x20"), (read("unknown"), "0+12x20")],
     "FlychatStoreSlow": buckets("flychat_put_seconds", ("1.0", 90), ("3.0", 100), ("+Inf", 100)),
     "FlychatProxyLost": [(ANSWERING, "0x20")],
     "FlychatProxyDown": [(PROXY_UP, "0x20")],
@@ -1038,6 +1043,8 @@ GOOD = [
     (PROXY_UP, "1x20"),
     (posted(200), "0+60x20"),
     (posted(409), "0+60x20"),
+    (read("read"), "0+60x20"),
+    (read("cancelled"), "0+60x20"),
     (ANSWERING, "1x20"),
     *buckets("flychat_put_seconds", ("0.01", 100), ("+Inf", 100)),
     *buckets("flychat_loop_lag_seconds", ("0.01", 100), ("+Inf", 100)),

@@ -674,7 +674,10 @@ def test_rooms_are_exported_and_cleared_from_the_command_line(tmp_path):
     assert [json.loads(line) for line in exported.stdout.splitlines()] == written
     cleared = ran("clear", "a b", "--store", "sqlite:flychat.db", cwd=tmp_path)
     assert (cleared.returncode, cleared.stdout.count("\n")) == (0, 1)
-    assert ran("export", "a b", cwd=tmp_path).stdout == ""
+    for room in ("a b", "A b"):  # cleared, and mistyped
+        empty = ran("export", room, cwd=tmp_path)
+        assert (empty.returncode, empty.stdout) == (0, "")
+        assert empty.stderr == f"flychat: {room} has no messages\n"
     with running(*STANDALONE, cwd=tmp_path) as program:
         assert messages(program, "a%20b") == []
         assert post(program, "new", "a%20b")["id"] == 6

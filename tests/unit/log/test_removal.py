@@ -308,8 +308,14 @@ async def test_an_erasure_that_was_left_undone_is_finished_with_the_names(memory
 
 @each_mode
 @gen_test
-async def test_an_erasure_goes_on_in_steps_and_does_nothing_twice(memory):
+async def test_an_erasure_goes_on_in_steps_and_does_nothing_twice(memory, monkeypatch):
     async with opened(memory=memory, texts=0) as log:
+        everything = log.engine.engine.everything
+
+        async def some_of_it(room, above):
+            return (await everything(room, above))[:10]
+
+        monkeypatch.setattr(log.engine.engine, "everything", some_of_it)
         for _ in range(3):
             await asyncio.gather(*(log.submit(draft("a secret", "ann")) for _ in range(500)))
         above, erased, steps = 0, 0, 0
@@ -349,13 +355,12 @@ async def test_what_has_expired_and_is_not_deleted_yet_is_erased_too():
             entry = lambda ids: removal(*ids, erases=True)  # noqa: E731
             return log.upkeep.erase("room", lambda m: m.is_by("ann", None), entry, above)
 
-        assert await erase(0) == (3, 3)
+        assert await erase(0) == (3, None)
         stored = {first: commit for (_, first), commit in engine.commits.items()}
         assert [stored[first].messages for first in (1, 2)] == [(), ()]
         assert "ann" not in "".join(commit.payload for commit in stored.values())
         assert stored[4].messages[0].removes == (3,), "what is read has its entry"
-        assert await erase(3) == (0, 4)
-        assert await erase(4) == (0, None)
+        assert await erase(3) == (0, None)
 
 
 @gen_test
@@ -368,7 +373,7 @@ async def test_what_expires_while_it_is_erased_is_looked_for_again():
             engine.expired = 1  # between the readings
             return removal(*ids, erases=True)
 
-        assert await log.upkeep.erase("room", lambda m: m.is_by("ann", None), entry, 0) == (2, 2)
+        assert await log.upkeep.erase("room", lambda m: m.is_by("ann", None), entry, 0) == (2, None)
         assert "ann" not in "".join(commit.payload for commit in engine.commits.values())
 
 

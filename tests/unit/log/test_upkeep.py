@@ -125,6 +125,23 @@ async def test_who_is_erased_takes_nobody_along():
 
 
 @gen_test
+async def test_an_erasure_ends_though_others_write_all_the_time(monkeypatch):
+    async with opened() as log:
+        everything = log._common.engine.everything
+
+        async def busy(room, above):
+            await log.submit(draft("bob"))
+            return await everything(room, above)
+
+        monkeypatch.setattr(log._common.engine, "everything", busy)
+        above, erased, steps = 0, 0, 0
+        while above is not None and steps < 5:
+            some, above = await log.upkeep.erase("tea", lambda m: m.user == "ann", removal, above)
+            erased, steps = erased + some, steps + 1
+        assert (above, erased) == (None, 2)
+
+
+@gen_test
 async def test_a_process_that_ends_begins_nothing(monkeypatch):
     async with opened() as log:
         with monkeypatch.context() as patch:
