@@ -35,21 +35,13 @@ from .memory import Rooms
 from .reading import Reader, messages_of
 from .room import DEADLINE, Room
 from .upkeep import Entry, Upkeep, Wrote
-from .view import FIRST, Common, Searched, Told
+from .view import FIRST, Common, Searched, Told, not_told
 from .window import Window
 
 __all__ = ["Entry", "MessageLog", "Searched", "Wrote", "not_told"]
 
 PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
 MEMORY = 256 << 20  # bytes of all rooms
-
-
-def not_published(commit: Commit) -> None:
-    """The default for `committed`: nobody is told."""
-
-
-def not_told(what: object) -> None:
-    """The default for `searched` and `told`: nobody is told."""
 
 
 class MessageLog:
@@ -65,7 +57,7 @@ class MessageLog:
         engine: Engine,
         *,
         memory: bool,
-        committed: Callable[[Commit], None] = not_published,
+        committed: Callable[[Commit], None] = not_told,
         most_bytes: int = MEMORY,
         rng: random.Random | None = None,
         now: Callable[[], float] = time.time,

@@ -41,6 +41,10 @@ Searched: TypeAlias = Callable[[int], None]
 Told: TypeAlias = Callable[[asyncio.Future[Message]], None]
 
 
+def not_told(what: object) -> None:
+    """The default for what is called with news, such as these: nobody is told."""
+
+
 @dataclass(eq=False)
 class Common:
     """What the rooms of one log have in common.

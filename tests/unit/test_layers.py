@@ -135,7 +135,7 @@ ALLOWED = {
     "log.drafts": PURE | {"log.view"},
     "log.room": PURE | {"storage", "log.reading", "log.view", "log.drafts", "log.pace"},
     "log.memory": {"log.room", "log.view"},
-    "log.clearing": PURE | {"storage"},
+    "log.clearing": PURE | {"storage", "log.view"},
     "log.upkeep": PURE | {"storage", "log.clearing", "log.memory", "log.reading", "log.removal", "log.view"},
     "log": PURE
     | {
