@@ -224,6 +224,13 @@ class Connections:
         held.audience = None
         audience.leave(held)
 
+    def let_go(self, held: Connection, words: bytes, why: str) -> None:
+        """Ends the stream, with last words where its socket has room for them; then cuts it."""
+        if (audience := held.audience) is not None and not held.lagging:
+            unsent = audience.backlog.read(held.cursor)
+            self.send(held, unsent + audience.frame(words) + audience.last)
+        self.cut(held, why)
+
     def cut_stalled(self) -> None:
         """Cuts what took nothing for STALL seconds. To be called now and then."""
         owed = kept_bytes(owed for held in self._lagging for owed in held.owed)
@@ -233,13 +240,9 @@ class Connections:
                 self.cut(held, "stalled")
 
     def close(self, farewell: Callable[[], bytes]) -> None:
-        """Lets every connection go, with last words where there is room for them."""
+        """Lets every connection go, with `farewell()` as its last words."""
         for key in list(self._selector.get_map().values()):
-            held: Connection = key.data
-            if not held.lagging and (audience := held.audience) is not None:
-                unsent = audience.backlog.read(held.cursor)
-                self.send(held, unsent + audience.frame(farewell()) + audience.last)
-            self.cut(held, "drained")
+            self.let_go(key.data, farewell(), "drained")
         self.loop.remove_reader(self._selector)
         self._selector.close()
 

@@ -590,7 +590,7 @@ LINES = [
         line(
             "never_end",
             "A stream that ends with its server seems to be cut.",
-            *(Connections, "close", " + audience.last", ""),
+            *(Connections, "let_go", " + audience.last", ""),
         ),
         "unit/hub/test_local.py::test_at_the_end_streams_close_cleanly_and_their_return_is_spread",
     ),

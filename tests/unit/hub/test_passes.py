@@ -9,6 +9,7 @@ import pytest
 from flychat.access import UNSURE, Pass
 from flychat.hub import passes as passes_module
 from flychat.hub.passes import Passes
+from flychat.hub.sockets import Connections
 from flychat.hub.waiting import Backlog, bare
 from flychat.streams import stream_end
 
@@ -30,6 +31,8 @@ class Hold:
 
 class Holds:
     """Half of what holds connections: it notes what is sent, and what is cut and why."""
+
+    let_go = Connections.let_go
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.why = float(NOW), {}  # why a pass, by its id, gives no right
