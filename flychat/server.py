@@ -141,14 +141,13 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         application = ChatApplication(
             Chat(log, hub, mode.showing(hub.publish)),
             hub.way,
+            keeper,
             cors_origins=config.cors_origins,
             public_url=pushpin.url if pushpin else None,
             rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),
             trust_proxy=config.trust_proxy,
             log_posts=config.log_posts,
             recovery=mode.recovery,
-            access=access,
-            keeper=keeper,
             base_path=config.base_path,
             signals=signal_limit(config.rate_limit) if config.signals else None,
         )

@@ -15,5 +15,5 @@ class RevocationsHandler(OperatorHandler):
         room = ALL_ROOMS if fields.get("room") is None else room_name(string_field(fields, "room"))
         await self.moderator(room)
         user = user_id(string_field(fields, "user"))
-        moment = await self.application.revoke(user, room)
+        moment = await self.application.keeper.revoke(user, room)
         self.write_json({"user": user, "room": room or None, "at": moment})

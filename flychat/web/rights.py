@@ -39,11 +39,11 @@ class RightsHandler(BaseHandler):
             return
         sent = self.visitor.identity
         if sent.unsure:
-            await self.while_here(self.application.learn())
+            await self.while_here(self.application.keeper.learn())
             del self.visitor
             sent = self.visitor.identity
         if sent.token is not None and right not in access.rules.of(room):
-            await self.while_here(self.application.fresh())
+            await self.while_here(self.application.keeper.fresh())
         if sent.bad == COOKIE:
             self.clear_session()
         if sent.bad in (BEARER, HEADER):

@@ -167,7 +167,7 @@ ALLOWED = {
     "web.plain": PURE | {"web.credentials", "web.negotiation"},
     "web.posted": PURE,
     "web.application": PURE
-    | {"access.gate", "access.keeper", "chat", "hub", "seldom", "packaged"}
+    | {"access.keeper", "chat", "hub", "seldom", "packaged"}
     | {
         "web.credentials",
         "web.forms",
