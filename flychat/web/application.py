@@ -33,8 +33,6 @@ TRIES_PER_MINUTE = 5  # of passwords, for each address
 MISSIGNED = "a proxy's signature (Grip-Sig) does not fit the verify-key of --grip-url"
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 
-SEARCHED_BYTES = 1  # for which an id counts that the store searches: its message is not sent, or decoded
-
 FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
 
 logger = logging.getLogger(__name__)
@@ -132,13 +130,9 @@ class BaseApplication(Application):
         """The visitor's address alone."""
         return address_of(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
 
-    def charge(self, address: str, size: int) -> None:
-        """Charges a client for so many bytes that the store has to read for it."""
-        self.rate_limit.charge(address, time.monotonic(), cost_of(size))
-
-    def charge_search(self, address: str, ids: int) -> None:
-        """Charges a client for so many ids that the store has to search for its message."""
-        self.charge(address, ids * SEARCHED_BYTES)
+    def charge(self, client: str, size: int) -> None:
+        """Charges a client for so many bytes that the store reads for it, or ids that it searches."""
+        self.rate_limit.charge(client, time.monotonic(), cost_of(size))
 
     def begin(self, request: object) -> None:
         """A request is under way from now on, until `end` is called."""

@@ -167,16 +167,12 @@ class BaseHandler(RequestHandler):
             self.admit(0)
         page = await self.while_here(self.chat.page(room, before, limit, after=after))
         if past and page.stored:
-            self.charge(streams.size(page.messages))
+            self.application.charge(self.visitor.client, streams.size(page.messages))
         return page
 
     def logged(self, draft: Draft) -> Outcome | None:
         """The function to call with what becomes of the draft, if posts are logged."""
         return partial(log_post, draft, self.visitor.address) if self.application.log_posts else None
-
-    def charge(self, size: int) -> None:
-        """Counts so many bytes, which the store has to read for the client."""
-        self.application.charge(self.visitor.client, size)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """A part of the path or the query, as text. Raises Invalid if it is not UTF-8."""

@@ -162,7 +162,7 @@ class MessagesHandler(StreamHandler):
         who = self.identity
         user, named = (None, None) if who is None else (who.sub, who.name)
         draft = Draft.create(room, self._fields, now=time.time(), user=user, name=named)
-        searched = partial(self.application.charge_search, self.visitor.client)
+        searched = partial(self.application.charge, self.visitor.client)
         message = await self.while_here(self.chat.post(draft, searched, self.logged(draft)))
         if by_page:
             remembered = message.sender in (self.visitor.name, named)

@@ -221,7 +221,7 @@ class Shortcut(ClientListener):
         application.begin(client)
         client.posted = draft
         application.chat.submit(
-            draft, partial(application.charge_search, address), partial(self._stored, client, address, fields)
+            draft, partial(application.charge, address), partial(self._stored, client, address, fields)
         )
         return True
 
