@@ -138,8 +138,9 @@ class BaseHandler(RequestHandler):
         finally:
             self._work = None
 
-    def accepts(self, wanted: str, otherwise: str = "application/json") -> bool:
-        return prefers(self.request.headers.get("Accept", "*/*"), wanted, otherwise)
+    def accepts(self, wanted: str) -> bool:
+        """Whether the client asks for this media type rather than for JSON."""
+        return prefers(self.request.headers.get("Accept", "*/*"), wanted, "application/json")
 
     @cached_property
     def visitor(self) -> Visitor:
