@@ -29,7 +29,7 @@ from flychat.web.messages import BODY_BYTES, MessagesHandler
 from flychat.web.rate import RateLimit
 from tests.support.asking import BROWSER, FORM, JSON, ROOM, ask, error, post
 from tests.support.fakes import raising
-from tests.support.served import draft, fields, served
+from tests.support.served import all_leave, draft, fields, served
 
 
 @pytest.mark.gen_test
@@ -373,7 +373,7 @@ async def test_what_is_read_of_the_past_from_the_store_counts_by_its_kilobytes(m
     async with served() as chat:
         for _ in range(20):
             await asyncio.gather(*(chat.post("x" * 900) for _ in range(20)))
-        chat.log._rooms.clear()
+        all_leave(chat.log)
         chat.application.rate_limit = limit = RateLimit(0.001, 40)
         for path in [ROOM, "/room?user=ann"] + [ROOM + "?before=399&limit=40", ROOM + "?after=360"] * 2:
             assert (await ask(chat, path)).code == 200
@@ -395,7 +395,7 @@ async def test_a_late_repeat_for_which_the_store_is_searched_counts_by_how_far_b
         first = await post(chat, content, kind=JSON)
         for _ in range(50):
             await asyncio.gather(*(chat.post() for _ in range(64)))
-        chat.log._rooms.clear()
+        all_leave(chat.log)
         if warm:
             await ask(chat, ROOM)
         chat.application.rate_limit = limit = RateLimit(0.001, 4)
@@ -652,7 +652,7 @@ async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
         assert (await post(chat, content)).code == 200
         assert await client.until_id(1) == [1]
         for problem in (Unknown("secret"), Broken("secret")):
-            chat.log._rooms.clear()
+            all_leave(chat.log)
             chat.engine.read_faults.extend([problem] * 100)
             for path, page in ((ROOM, False), ("/room?user=ann", True), ("/readyz", False)):
                 response = await ask(chat, path)

@@ -135,6 +135,12 @@ def draft(text: str = "hi", room: str = "room") -> Draft:
     return Draft.create(room, {"from": "ann", "text": text, "provisionalId": str(uuid.uuid4())}, now=0)
 
 
+def all_leave(log: MessageLog) -> None:
+    """What was in memory is read again."""
+    for room in list(log._rooms.values()):
+        log._rooms._leave(room)
+
+
 @contextlib.asynccontextmanager
 async def served(
     faults=(),
