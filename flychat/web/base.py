@@ -189,7 +189,8 @@ class BaseHandler(RequestHandler):
 
     def allowed_methods(self) -> str:
         """The value of an Allow header: the methods that the handler defines itself."""
-        own = [m for m in self.SUPPORTED_METHODS if getattr(type(self), m.lower()) is not _undefined(m)]
+        ours, base = type(self), RequestHandler
+        own = [m for m in self.SUPPORTED_METHODS if getattr(ours, m.lower()) is not getattr(base, m.lower())]
         return ", ".join(own)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
@@ -273,10 +274,6 @@ class BaseHandler(RequestHandler):
             more = ", Authorization" if self.application.access.on else ""
             self.set_header("Access-Control-Allow-Headers", f"Content-Type, Last-Event-ID{more}")
             self.set_header("Access-Control-Max-Age", "600")
-
-
-def _undefined(method: str) -> Any:
-    return getattr(RequestHandler, method.lower())
 
 
 class MissingHandler(BaseHandler):
