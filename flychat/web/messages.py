@@ -120,7 +120,7 @@ class MessagesHandler(StreamHandler):
             positions = [value.decode("latin-1") for value in given]
             provisional = self._provisional()
             request = streams.read_request(room, self.request.headers, positions, provisional=provisional)
-            await self.stream(request, self.application.access.pass_of(self.visitor, room))
+            await self.stream(request, self.application.access.pass_of(self.visitor.token, room))
         else:
             self.admit_in_time()
             before, after, limit = self._number("before"), self._number("after", 0), self._number("limit")

@@ -49,8 +49,8 @@ class RightsHandler(BaseHandler):
         if sent.bad in (BEARER, HEADER):
             OUTCOMES["bad_token"].inc()
             raise errors.Unauthorized(bad=True)
-        self.identity = access.identity(self.visitor, room)
-        may = access.may(self.visitor, room, right)
+        self.identity = access.identity(self.visitor.token, room)
+        may = access.may(self.visitor.token, room, right)
         if sent.unsure and (right == WRITE or not may):  # public rooms can be read all the same
             raise errors.Unavailable("the keys of tokens cannot be fetched")
         if may:
@@ -94,7 +94,7 @@ class RightsHandler(BaseHandler):
         if self.room is None or not isinstance(error, DENIED):
             return super().error_page(error, problem)
         access = self.application.access
-        may_read, may_write = (access.may(self.visitor, self.room, right) for right in (READ, WRITE))
+        may_read, may_write = (access.may(self.visitor.token, self.room, right) for right in (READ, WRITE))
         if may_read and may_write:  # another right is missing, which a password does not give
             return super().error_page(error, problem)
         return "private.html", {
