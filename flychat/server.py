@@ -29,7 +29,7 @@ from .chat import Chat
 from .config import UNIX, Config
 from .errors import Misconfigured, Unavailable
 from .fields import iso_date
-from .hub import Hub
+from .hub import Hub, Recovery
 from .hub.local import LocalHub
 from .listening import listen, url_of
 from .log import MessageLog
@@ -41,7 +41,6 @@ from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
 from .streams import committed
 from .web import ChatApplication
-from .web.application import Recovery
 from .web.held_by_proxy import HeldByProxy
 from .web.held_here import HeldHere
 from .web.listener import Listener

@@ -17,7 +17,7 @@ from tornado.web import Application
 
 from ..access.keeper import Keeper
 from ..chat import Chat
-from ..hub import Asked, Way
+from ..hub import Recovery, Way
 from ..names import hue, initial, name_to_show
 from ..packaged import folder
 from ..seldom import Seldom
@@ -36,8 +36,6 @@ PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless
 FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
 
 logger = logging.getLogger(__name__)
-
-Recovery = Callable[[Sequence[str]], Asked | None]  # what the values of Grip-Last ask for
 
 
 class BaseApplication(Application):

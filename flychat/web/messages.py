@@ -20,9 +20,9 @@ from .. import errors, streams
 from ..access import READ, UNSURE, WRITE, Pass
 from ..errors import Invalid
 from ..fields import new_id, room_name, sender_name
+from ..hub import Recovery
 from ..messages import Draft
 from ..sse import read_position
-from .application import Recovery
 from .forms import read_fields
 from .listener import taken_from
 from .rate import cost_of

@@ -164,7 +164,7 @@ ALLOWED = {
     "web.credentials": PURE | {"access.gate"},
     "web.visitor": PURE | {"hub", "web.credentials"},
     **dict.fromkeys(("web.problems", "web.forms"), PURE),
-    "web.plain": PURE | {"web.credentials", "web.negotiation"},
+    "web.plain": PURE | {"hub", "web.credentials", "web.negotiation"},
     "web.posted": PURE,
     "web.application": PURE
     | {"access.keeper", "chat", "hub", "seldom", "packaged"}
@@ -184,7 +184,7 @@ ALLOWED = {
     "web.rights": PURE | {"web.base", "web.credentials", "web.problems"},
     "web.messages": PURE
     | {
-        "web.application",
+        "hub",
         "web.base",
         "web.forms",
         "web.listener",
