@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ..hub import Response
@@ -37,14 +36,9 @@ class HeldByProxy(Shortcut):
         self._hold = hold
 
     def plain(self, data: bytes) -> Plain | None:
-        return super().plain(data) or self._recovery(data)
-
-    def _recovery(self, data: bytes) -> PlainStream | None:
-        recovery, read = plain_recovery(data, self.base), self.application.recovery
-        if recovery is None or read is None or (asked := read([recovery.grip_last])) is None:
-            return None
-        request = asked.request if recovery.provisional else replace(asked.request, provisional=False)
-        return PlainStream(request, recovery.headers)
+        if (plain := super().plain(data)) is None and (read := self.application.recovery) is not None:
+            plain = plain_recovery(data, read, self.base)
+        return plain
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
         way = self.application.way(plain.headers)
