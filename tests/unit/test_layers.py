@@ -59,7 +59,6 @@ TORNADO = {
     "pages",
     "shortcut",
     "removals",
-    "revocations",
     "rights",
     "session",
     "status",
@@ -195,9 +194,7 @@ ALLOWED = {
     },
     "web.signals": PURE | {"web.forms", "web.rate", "web.rights"},
     "web.session": PURE | {"access.revocations", "access.tokens", "web.forms", "web.messages", "web.pages"},
-    "web.operators": PURE | {"access.revocations", "web.forms", "web.rights"},
-    "web.upkeep": PURE | {"access.revocations", "access.rulebook", "web.operators"},
-    "web.revocations": PURE | {"access.revocations", "web.operators"},
+    "web.operators": PURE | {"access.revocations", "access.rulebook", "web.forms", "web.rights"},
     "web.assets": {"web.base", "web.negotiation", "web.paths"},
     "web.status": PURE | {"web.base"},
     "web.sides": set(),
@@ -206,7 +203,7 @@ ALLOWED = {
     "web.pages": PURE | {"web.base", "web.rights", "web.rows", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
-    | {"web.removals", "web.revocations", "web.session", "web.signals", "web.upkeep"},
+    | {"web.operators", "web.removals", "web.session", "web.signals"},
     "web.targets": set(),
     "web.listener": {"web.shedding", "web.targets", "web.visitor"},
     "web.turns": {"web.visitor"},
