@@ -29,8 +29,7 @@ from ..sse import Event
 from ..streams import KEEP_ALIVE_SECONDS
 from .arguments import as_room, as_url, token_given, token_option
 from .check_page import check_page
-from .checked import Checked
-from .findings import Findings, reason
+from .checked import Checked, Findings, reason
 from .terminal import interruptible, told
 
 ROOM = "flychat-check"

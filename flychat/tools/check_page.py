@@ -11,8 +11,7 @@ from .. import client
 from ..client import http
 from ..errors import FlychatError
 from ..fields import new_id
-from .checked import Checked
-from .findings import Findings, reason
+from .checked import Checked, Findings, reason
 
 FILES = 50  # of a page are looked at, at the most
 KINDS = {".js": "javascript", ".css": "text/css", ".svg": "image/svg"}  # nosniff: browsers take no other

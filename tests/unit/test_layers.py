@@ -234,11 +234,10 @@ ALLOWED = {
     "client.http": {"__init__"} | PURE,
     "client": {"client.follower", "client.http"} | PURE,
     "tools.terminal": PURE,
-    "tools.findings": {"tools.terminal"},
-    "tools.checked": {"__init__", "client", "client.http"} | PURE,
-    "tools.check_page": {"__init__", "client", "client.http", "tools.checked", "tools.findings"} | PURE,
+    "tools.checked": {"__init__", "client", "client.http", "tools.terminal"} | PURE,
+    "tools.check_page": {"__init__", "client", "client.http", "tools.checked"} | PURE,
     "tools.check": {"__init__", "client", "client.follower", "client.http"}
-    | {"tools.arguments", "tools.check_page", "tools.checked", "tools.findings", "tools.terminal"}
+    | {"tools.arguments", "tools.check_page", "tools.checked", "tools.terminal"}
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
     "tools.stores": {"log", "storage", "storage.opened", "config", "tools.terminal"} | PURE,
