@@ -136,10 +136,9 @@ class View:
     async def _since(self, position: int) -> list[Commit]:
         """The end of the log from a position on; [] if that is FIRST messages or more, or READ_BYTES."""
         commits = await self.after(position, FIRST)
-        full = (
-            not commits or commits[-1].last - position >= FIRST or sum(c.size for c in commits) >= READ_BYTES
-        )
-        return [] if full else commits
+        if commits and commits[-1].last - position < FIRST and sum(c.size for c in commits) < READ_BYTES:
+            return commits
+        return []
 
     async def deepen(self, window: Window, first: int) -> None:
         """Reads the past into the window, back to the id `first` if it can be had. Raises as `warm`."""

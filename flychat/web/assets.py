@@ -48,10 +48,7 @@ LATER = {"company.js", "notify.js", "signals.js"}  # scripts that a page asks fo
 DESCRIPTION = "openapi.json"  # which has to say the base path
 VERSION_DIGITS = 8  # of 64: the addresses are a part of every page
 FOR_EVER = "public, max-age=31536000, immutable"  # a year, which is the longest
-SHARED = {
-    "flychat.js",
-    "conversation.js",
-}  # pages of any origin may import the first, which imports the other
+SHARED = {"flychat.js", "conversation.js"}  # pages of any origin may import the first, which needs the other
 OF_PAGES = ("Referrer-Policy", "Server")  # headers that only pages need
 
 

@@ -799,7 +799,7 @@ LINES = [
         line(
             "take_what_was_read_for_the_end",
             "A reading from a position that stopped at its limit is taken for the end of the log.",
-            *(View, "_since", "commits[-1].last - position >= FIRST", "False"),
+            *(View, "_since", "commits[-1].last - position < FIRST", "True"),
         ),
         "unit/log/test_cold.py::test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give",
     ),
