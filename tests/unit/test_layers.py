@@ -211,10 +211,9 @@ ALLOWED = {
     "web.clients": {"web.accepting", "web.shedding", "web.turns", "web.visitor"},
     "web.cold_rooms": PURE | {"web.accepting", "web.application", "web.plain", "web.turns"},
     "web.heads": PURE | {"web.base", "web.problems"},
-    "web.held_here": PURE
-    | {"web.accepting", "web.application", "web.cold_rooms", "web.plain", "web.shortcut"},
+    "web.held_here": PURE | {"web.accepting", "web.cold_rooms", "web.plain", "web.shortcut"},
     "web.held_by_proxy": PURE
-    | {"hub", "web.accepting", "web.application", "web.cold_rooms", "web.heads", "web.plain", "web.shortcut"},
+    | {"hub", "web.accepting", "web.cold_rooms", "web.heads", "web.plain", "web.shortcut"},
     "web.shortcut": PURE
     | {
         "web.application",
