@@ -166,7 +166,7 @@ class BaseHandler(RequestHandler):
         past = before is not None or after is not None or limit > streams.HISTORY
         if past:
             self.admit(0)
-        page = await self.while_here(self.chat.page(room, before, limit, after=after))
+        page = await self.while_here(self.chat.log.page(room, before, limit, after=after))
         if past and page.stored:
             self.application.charge(self.visitor.client, streams.size(page.messages))
         return page

@@ -119,7 +119,7 @@ class RoomsHandler(OperatorHandler):
 
     async def get(self) -> None:
         await self.moderator(ALL_ROOMS)
-        rooms = await self.chat.upkeep.rooms()
+        rooms = await self.chat.log.upkeep.rooms()
         self.write_line(await listed(each.fields() for each in rooms if each.room != RULES))
 
 

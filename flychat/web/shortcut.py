@@ -233,7 +233,7 @@ class Shortcut(ClientListener):
     def interrupted(self, client: Client, *, gone: bool) -> None:
         if not gone or client.posted is None:  # its next request has to wait; a stream finds out in the end
             return self.forget(client)
-        self.application.chat.withdraw(client.posted)
+        self.application.chat.log.withdraw(client.posted)
         return self.drop(client)
 
     def _stored(

@@ -858,7 +858,7 @@ async def test_a_form_that_has_waited_for_too_long_is_shown_again_if_it_is_of_ou
 async def test_a_failure_promises_that_nothing_is_sent_twice_only_where_it_is_recognised():
     async with served() as chat:
         chat.application.chat.post = raising(errors.Unavailable())
-        chat.application.chat.page = raising(errors.Unavailable())
+        chat.log.page = raising(errors.Unavailable())
         content = {"from": "ann", "text": "hi"}
         promise = "nothing is sent twice"
         for kind in (FORM, JSON):
@@ -885,7 +885,7 @@ async def test_who_goes_while_the_store_is_asked_has_nothing_done_for_him_any_mo
             finally:
                 ended.set()
 
-        chat.application.chat.page = chat.application.chat.check = chat.application.chat.stream = endless
+        chat.log.page = chat.log.check = chat.application.chat.stream = endless
         accept = "text/event-stream" if path == "stream" else "*/*"
         target = ROOM if path == "stream" else path
         client = await chat.request(f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
@@ -913,7 +913,7 @@ async def test_nothing_is_begun_for_a_client_that_has_gone_already(monkeypatch):
         async def note(*args, **_options):
             asked.append(args)
 
-        chat.application.chat.page = chat.application.chat.stream = note
+        chat.log.page = chat.application.chat.stream = note
         for accept in ("*/*", "text/event-stream"):
             prepared.clear()
             client = await chat.request(f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
