@@ -37,9 +37,6 @@ class Passes:
         self._expiring: list[tuple[int, int, Connection]] = []  # a heap; some of them may be gone
         self._number = itertools.count()  # connections cannot be compared
 
-    def __len__(self) -> int:
-        return len(self._carried)
-
     def carry(self, held: Connection, room: str, pass_: Pass) -> None:
         """The hold carries the pass from now on."""
         self._carried[held] = (room, pass_)
