@@ -98,10 +98,10 @@ class MessageLog:
     def recall_at_once(self, draft: Draft) -> Message | Draft | None:
         """The same, without reading; None if the store must be read to know. Raises Conflict, Overloaded."""
         room = self._rooms.get(draft.room)
-        if room is None:
+        if room is None or room.window is None:  # `submit` finds out
             self._reader.check_load()
             return draft
-        return room.recall_at_once(draft)
+        return room.recall_at_once(draft, room.window)
 
     def submit(
         self, draft: Draft, searched: Searched = not_told, told: Told = not_told
