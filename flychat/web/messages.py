@@ -67,7 +67,8 @@ class StreamHandler(RightsHandler):
         if self._has_ended():
             return None
         chunked = self.request.version != "HTTP/1.0"
-        cookies = [("Set-Cookie", cookie.OutputString(None)) for cookie in self.cookies_to_set()]
+        new = getattr(self, "_new_cookie", {}).values()  # which Tornado would add when it writes the head
+        cookies = [("Set-Cookie", cookie.OutputString(None)) for cookie in new]
         head = streams.answer_head([*self._headers.get_all(), *cookies], chunked=chunked)
         stream = self.detach()
         if stream is None or stream.closed():

@@ -9,8 +9,6 @@ about a private room are not kept by caches, and not compressed.
 
 from __future__ import annotations
 
-import http.cookies
-from collections.abc import Iterable
 from typing import Any
 
 from prometheus_client import Counter
@@ -69,10 +67,6 @@ class RightsHandler(BaseHandler):
     def clear_session(self) -> None:
         root, secure = self.paths.root, self.visitor.https
         self.clear_cookie(self.session_cookie, path=root, secure=secure, httponly=True, samesite="Lax")
-
-    def cookies_to_set(self) -> Iterable[http.cookies.Morsel[str]]:
-        """The cookies that Tornado would add when it writes the head."""
-        return getattr(self, "_new_cookie", {}).values()
 
     @property
     def is_private(self) -> bool:  # type: ignore[override]
