@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPConnection
 from tornado.iostream import IOStream
 from tornado.web import Finish, HTTPError, RequestHandler
 
@@ -31,7 +30,7 @@ from .negotiation import prefers, takes_gzip
 from .paths import Paths
 from .posted import log_post
 from .problems import Problem, problem_of
-from .shedding import SHED, Shedding, Turn, waited
+from .shedding import SHED, Turn, waited
 from .visitor import Visitor
 
 PAGE_POLICY = (
@@ -56,18 +55,6 @@ T = TypeVar("T")
 def readable_by(origin: str) -> dict[str, str]:
     """The headers that let a page of this origin read the answer."""
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
-
-
-def is_shed(connection: HTTPConnection | None, shedding: Shedding) -> bool:
-    """Whether to refuse the request that is read on this connection, because it has waited too long."""
-    stream = getattr(connection, "stream", None)
-    if not isinstance(stream, Connection) or stream.closed():
-        return False
-    seconds, gone = waited(stream.socket)
-    refused = shedding.refuses(seconds, Turn.NEW if stream.turn is Turn.NEW else Turn.DUE)
-    if refused:
-        SHED.labels("gone" if gone else "refused").inc()
-    return refused
 
 
 class BaseHandler(RequestHandler):
@@ -148,7 +135,12 @@ class BaseHandler(RequestHandler):
 
     def admit_in_time(self) -> None:
         """Raises Overloaded if the request has waited for too long."""
-        if is_shed(self.request.connection, self.application.shedding):
+        stream = getattr(self.request.connection, "stream", None)
+        if not isinstance(stream, Connection) or stream.closed():
+            return
+        seconds, gone = waited(stream.socket)
+        if self.application.shedding.refuses(seconds, Turn.NEW if stream.turn is Turn.NEW else Turn.DUE):
+            SHED.labels("gone" if gone else "refused").inc()
             raise errors.Overloaded
 
     def admit(self, cost: float) -> None:
