@@ -250,7 +250,7 @@ ALLOWED = {
     "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
     "tools.arguments": PURE,
     "tools.operator": {"access.secret_file", "access.tokens", "client.http", "tools.arguments"} | PURE,
-    "tools.tokens": {"access.passwords", "access.secret_file", "access.tokens"}
+    "tools.tokens": {"access.passwords", "access.secret_file", "access.tokens", "config"}
     | {"tools.arguments", "tools.operator"}
     | PURE,
     "tools.revoke": {"access.revocations", "access.rulebook"}
