@@ -204,9 +204,7 @@ class MessageLog:
     def plan_at_once(self, request: StreamRequest) -> StreamPlan | None:
         """The same, if it takes neither reading nor waiting."""
         room = self._rooms.get(request.room)
-        if room is None or room.window is None or not self._memory:
-            return None
-        if room.window.lacks(request):
+        if not self._memory or room is None or room.window is None or room.window.lacks(request):
             return None
         return self._planned(request.room, room.window, request)
 
