@@ -636,7 +636,7 @@ async def test_errors_do_not_repeat_the_input():
 
 @pytest.mark.gen_test
 async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
-    monkeypatch.setattr(reading_module, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(reading_module, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(room_module, "DEADLINE", 0.1)
     async with served() as chat:
         client = await chat.stream()

@@ -210,7 +210,7 @@ async def test_each_target_is_asked_for_before_anything_is_done():
 async def test_what_fails_after_the_entry_is_unavailable_and_the_same_again_finishes_it(
     memory, fault, monkeypatch
 ):
-    monkeypatch.setattr("flychat.log.reading.READ_SECONDS", 0.0)
+    monkeypatch.setattr("flychat.log.reading.RETRY_SECONDS", 0.0)
     async with opened(memory=memory) as log:
         log.engine.rewrite_faults.extend([fault])
         with pytest.raises(Unavailable):

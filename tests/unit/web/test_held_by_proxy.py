@@ -73,7 +73,7 @@ async def behind_proxies(query: str = SIGNING, **options):
 async def test_a_store_that_does_not_answer_is_told_the_proxy_once_and_its_connection_stays(
     request_, monkeypatch
 ):
-    monkeypatch.setattr("flychat.log.reading.READ_SECONDS", 0)
+    monkeypatch.setattr("flychat.log.reading.RETRY_SECONDS", 0)
     async with behind_proxies() as (chat, port, _):
         counted, answers = through_tornado(chat), []
         for each in (port, chat.port):

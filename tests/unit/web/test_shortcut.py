@@ -212,7 +212,7 @@ async def test_a_stream_is_refused_as_tornado_refuses_it(why, connection):
 
 @pytest.mark.gen_test(timeout=20)
 async def test_a_store_that_does_not_answer_is_not_asked_twice_for_a_stream(monkeypatch):
-    monkeypatch.setattr(reading, "READ_SECONDS", 0)
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 0)
     async with two_ports() as (chat, port, held):
         answers = []
         for each in (port, chat.port):
