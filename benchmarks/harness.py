@@ -20,7 +20,7 @@ import time
 import urllib.request
 import venv
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.support.ports import free_port
@@ -220,7 +220,6 @@ class Running:
     peer: Peer
     port: int
     process: subprocess.Popen[bytes]
-    notes: dict = field(default_factory=dict)
 
     def pids(self) -> list[int]:
         pids, parents = [self.process.pid], {}

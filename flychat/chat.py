@@ -1,4 +1,4 @@
-"""The chat: posts a message, streams a room, shows its history. It only connects log, hub and showing."""
+"""The chat: posts and removes messages, streams rooms. It only connects log, hub and showing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .messages import Draft, Message
 from .presence import Presence
 from .showing import Ended, Showing
 from .signals import HERE, Signal, signalled
-from .streams import HISTORY, Page, StreamPlan, StreamRequest
+from .streams import StreamPlan, StreamRequest
 
 Stored: TypeAlias = Callable[[asyncio.Future[Message]], None]
 Outcome: TypeAlias = Callable[[Message | None], None]
@@ -40,15 +40,12 @@ def _pass_on(outcome: Outcome, stored: asyncio.Future[Message]) -> None:
 
 
 class Chat:
-    """All rooms, over one log and one hub; `showing` decides when a draft is shown.
-
-    `upkeep` removes, clears and erases.
-    """
+    """All rooms, over one `log` and one hub; `showing` decides when a draft is shown."""
 
     def __init__(
         self, log: MessageLog, hub: Hub, showing: Showing, now: Callable[[], float] = time.time
     ) -> None:
-        self._log, self.upkeep = log, log.upkeep
+        self.log = log
         self._hub = hub
         self._showing = showing
         self._presence = Presence(hub.publish, now)
@@ -65,7 +62,7 @@ class Chat:
         if this is cancelled. Returns, or raises, when all it published has reached whoever holds streams.
         Raises Conflict, TooOld, Unavailable (it may be stored all the same: send it again) or Unstorable.
         """
-        known = await self._log.recall(draft, searched)
+        known = await self.log.recall(draft, searched)
         if isinstance(known, Message):
             if outcome is not None:
                 outcome(known)
@@ -76,7 +73,7 @@ class Chat:
             await asyncio.wait([stored])
             await self._hub.passed_on()
         except asyncio.CancelledError:
-            self.withdraw(known)
+            self.log.withdraw(known)
             raise
         return stored.result()
 
@@ -89,7 +86,7 @@ class Chat:
         Raises NotFound, Conflict, TooOld, Unavailable (it may be done in part: ask for the same again).
         """
         try:
-            entry = await self.upkeep.remove(draft, check)
+            entry = await self.log.upkeep.remove(draft, check)
         except Unavailable:
             if outcome is not None:
                 outcome(None)
@@ -104,19 +101,19 @@ class Chat:
 
         Raises Unavailable (it may be done in part: ask for the same again).
         """
-        last = await self.upkeep.clear(room)
+        last = await self.log.upkeep.clear(room)
         await self._hub.passed_on()
         return last
 
     async def erase(self, room: str, wrote: Wrote, entry: Entry, above: int) -> tuple[int, int | None]:
         """Removes some of what somebody wrote, and their names; see Upkeep."""
-        done = await self.upkeep.erase(room, wrote, entry, above)
+        done = await self.log.upkeep.erase(room, wrote, entry, above)
         await self._hub.passed_on()
         return done
 
     def is_new(self, draft: Draft) -> bool:
         """Whether it is known without reading that `submit` may be given the draft. Raises Refused."""
-        return isinstance(self._log.recall_at_once(draft), Draft)
+        return isinstance(self.log.recall_at_once(draft), Draft)
 
     def submit(
         self, draft: Draft, searched: Searched = not_told, done: Stored | None = None
@@ -124,7 +121,7 @@ class Chat:
         """Stores and shows a new draft, as `post` does, without waiting; `done` is called in the end."""
         # The store, which begins a turn later, is given it first: one in memory has it when that is sent.
         ended: list[Ended] = []
-        stored = self._log.submit(draft, searched, partial(self._tell, ended, done))
+        stored = self.log.submit(draft, searched, partial(self._tell, ended, done))
         ended.append(self._showing.show(draft))
         return stored
 
@@ -143,10 +140,6 @@ class Chat:
     def _passed_on(self, done: Stored, stored: asyncio.Future[Message], task: asyncio.Task[None]) -> None:
         self._passing.remove(task)
         done(stored)
-
-    def withdraw(self, draft: Draft) -> None:
-        """Nobody waits for the draft any more: if the store was not given it yet, it never is."""
-        self._log.withdraw(draft)
 
     async def signal(self, signal: Signal) -> None:
         """Sends the signal to all streams that are open now; `here` is gathered first (presence.py).
@@ -170,7 +163,7 @@ class Chat:
     async def plan(self, request: StreamRequest, client: str) -> StreamPlan:
         """The plan of the stream that is asked for. Raises Full, Unavailable."""
         self._admit(client)
-        plan = await self._log.plan(request)
+        plan = await self.log.plan(request)
         self._admit(client)  # others may have come meanwhile
         _count(request, plan)
         return plan
@@ -181,20 +174,7 @@ class Chat:
 
     def plan_at_once(self, request: StreamRequest, client: str) -> StreamPlan | None:
         """The same, if it takes no waiting and the stream may be held; else None."""
-        plan = self._log.plan_at_once(request) if self._hub.admits(client) else None
+        plan = self.log.plan_at_once(request) if self._hub.admits(client) else None
         if plan is not None:
             _count(request, plan)
         return plan
-
-    async def page(
-        self, room: str, before: int | None = None, limit: int = HISTORY, *, after: int | None = None
-    ) -> Page:
-        """The newest messages of a room, or the newest before an id, or the oldest after one.
-
-        Raises Unavailable.
-        """
-        return await self._log.page(room, before, limit, after=after)
-
-    async def check(self) -> None:
-        """Raises Unavailable if messages cannot be stored."""
-        await self._log.check()

@@ -18,6 +18,8 @@ _USUAL_PORTS = {"http": ":80", "https": ":443"}  # browsers leave them out
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"", "0", "false", "no", "off"}
 DAY = 86_400  # seconds
+PORTS = range(65_536), "from 0 to 65535"
+CAPS = range(10**9), "of streams, or 0"
 UNIX = "unix:"
 # Said on the command line, these are for one mode; as variables, which are set for a whole machine, for any.
 _MODE_OF = {
@@ -68,6 +70,15 @@ class Config:
             value = getattr(given, name)
             return environ.get(f"FLYCHAT_{name.upper()}") or default if value in (None, []) else value
 
+        def switch(name: str) -> bool:
+            return bool(getattr(given, name)) or _flag(environ, name)
+
+        def number(name: str, default: str, allowed: range, what: str) -> int:
+            value, digits = option(name, default), len(str(allowed[-1]))
+            if not re.fullmatch(f"[0-9]{{1,{digits}}}", value) or int(value) not in allowed:
+                raise Misconfigured(f"--{name.replace('_', '-')} must be a number {what}")
+            return int(value)
+
         mode = given.mode or _mode(environ)
         if mode == CREATE_TABLE:
             raise Misconfigured("--create-table is not for a server")
@@ -77,10 +88,10 @@ class Config:
         engine, location = store(
             option("store", "sqlite:flychat.db" if mode == "standalone" else TABLE_STORE)
         )
-        with_pushpin = bool(given.with_pushpin) or _flag(environ, "with-pushpin")
+        with_pushpin = switch("with_pushpin")
         if with_pushpin and mode != "grip":
             raise Misconfigured("--with-pushpin is for --grip")
-        answer_first = bool(given.answer_first) or _flag(environ, "answer-first")
+        answer_first = switch("answer_first")
         if answer_first and mode != "grip":
             raise Misconfigured("--answer-first is for --grip")
         if given.pushpin_port is not None and not with_pushpin:
@@ -92,28 +103,28 @@ class Config:
                 "--with-pushpin cannot reach flychat on a Unix socket: give --host an address"
             )
         grip_urls = several(option("grip_url", environ.get("GRIP_URL", ""))) or ["http://localhost:5561"]
-        trust_proxy = bool(given.trust_proxy) or _flag(environ, "trust-proxy")
+        trust_proxy = switch("trust_proxy")
         return cls(
             mode=mode,
             engine=engine,
             location=location,
             host=_host(option("host", "127.0.0.1")),
-            port=_port(option("port", "3000")),
+            port=number("port", "3000", *PORTS),
             cors_origins=tuple(map(_origin, several(option("cors_origin", [])))),
             log_format=_log_format(option("log_format", "plain")),
-            log_posts=bool(given.log_posts) or _flag(environ, "log-posts"),
+            log_posts=switch("log_posts"),
             retention=_retention(option("retention", "0")),
             rate_limit=_rate(option("rate_limit", "10")),
             trust_proxy=trust_proxy,
-            memory=_memory(option("memory", "256")),
-            max_streams=_cap("max_streams", option("max_streams", "0")),
-            max_streams_per_client=_cap("max_streams_per_client", option("max_streams_per_client", "0")),
+            memory=number("memory", "256", range(16, 10**6), "of megabytes, 16 or more"),
+            max_streams=number("max_streams", "0", *CAPS),
+            max_streams_per_client=number("max_streams_per_client", "0", *CAPS),
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
             answer_first=answer_first,
             with_pushpin=with_pushpin,
-            pushpin_port=_port(option("pushpin_port", "7999"), "--pushpin-port"),
+            pushpin_port=number("pushpin_port", "7999", *PORTS),
             base_path=_base_path(option("base_path", "")),
-            signals=bool(given.signals) or _flag(environ, "signals"),
+            signals=switch("signals"),
             access=AccessOptions.read(option, trust_proxy=trust_proxy),
         )
 
@@ -149,19 +160,13 @@ def store(value: str) -> tuple[str, str]:
     )
 
 
-def _flag(environ: Mapping[str, str], option: str) -> bool:
+def _flag(environ: Mapping[str, str], name: str) -> bool:
     """Whether the variable of an option without a value is set."""
-    variable = f"FLYCHAT_{option.upper().replace('-', '_')}"
+    variable = f"FLYCHAT_{name.upper().replace('-', '_')}"
     value = environ.get(variable, "").lower()
     if value not in _TRUE | _FALSE:
         raise Misconfigured(f"{variable} must be 1 or 0")
     return value in _TRUE
-
-
-def _port(value: str, option: str = "--port") -> int:
-    if not re.fullmatch(r"[0-9]{1,5}", value) or int(value) > 65535:
-        raise Misconfigured(f"{option} must be a number from 0 to 65535")
-    return int(value)
 
 
 def _host(value: str) -> str:
@@ -193,18 +198,6 @@ def _rate(value: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value):
         raise Misconfigured("--rate-limit must be a number of messages per second, or 0")
     return float(value)
-
-
-def _memory(value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", value) or int(value) < 16:
-        raise Misconfigured("--memory must be a number of megabytes, 16 or more")
-    return int(value)
-
-
-def _cap(name: str, value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", value):
-        raise Misconfigured(f"--{name.replace('_', '-')} must be a number of streams, or 0")
-    return int(value)
 
 
 def _origin(value: str) -> str:

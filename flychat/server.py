@@ -29,7 +29,7 @@ from .chat import Chat
 from .config import UNIX, Config
 from .errors import Misconfigured, Unavailable
 from .fields import iso_date
-from .hub import Hub
+from .hub import Hub, Recovery
 from .hub.local import LocalHub
 from .listening import listen, url_of
 from .log import MessageLog
@@ -41,7 +41,6 @@ from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
 from .streams import committed
 from .web import ChatApplication
-from .web.application import Recovery
 from .web.held_by_proxy import HeldByProxy
 from .web.held_here import HeldHere
 from .web.listener import Listener
@@ -141,14 +140,13 @@ async def start(config: Config, environ: Mapping[str, str] = os.environ) -> Serv
         application = ChatApplication(
             Chat(log, hub, mode.showing(hub.publish)),
             hub.way,
+            keeper,
             cors_origins=config.cors_origins,
             public_url=pushpin.url if pushpin else None,
             rate_limit=RateLimit(config.rate_limit, math.ceil(4 * config.rate_limit)),
             trust_proxy=config.trust_proxy,
             log_posts=config.log_posts,
             recovery=mode.recovery,
-            access=access,
-            keeper=keeper,
             base_path=config.base_path,
             signals=signal_limit(config.rate_limit) if config.signals else None,
         )

@@ -90,10 +90,10 @@ class StreamPlan:
     @property
     def parts(self) -> tuple[bytes, ...]:
         """The blocks to send, in order. Those of the messages are the messages' own, not copies."""
-        return self._parts or kept(self, "_parts", tuple(self._blocks()))
-
-    def _blocks(self) -> list[bytes]:
-        return [event.encode() for event in self.opening] + [message.block for message in self.messages]
+        if not self._parts:
+            blocks = [event.encode() for event in self.opening] + [message.block for message in self.messages]
+            kept(self, "_parts", tuple(blocks))
+        return self._parts
 
     @property
     def size(self) -> int:

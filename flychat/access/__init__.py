@@ -23,7 +23,6 @@ from typing import TypeAlias
 
 from ..errors import FlychatError, Invalid
 from ..fields import CONTROL, room_name
-from ..sse import read_position
 
 READ, WRITE, MODERATE = "r", "w", "m"
 SECRET, JWKS, HEADER = "secret", "jwks", "header"  # the kinds of tokens, by who vouches for them
@@ -180,10 +179,7 @@ class Pass:
         match = _PASS.fullmatch(position)
         if prefix + dash != "pass-" or match is None or len(id) != ID_CHARACTERS:
             return None
-        issued, expires = read_position(match[1]), read_position(match[2])
-        assert issued is not None
-        assert expires is not None
-        return cls(id, issued, expires, match[3] or "", match[4] or "")
+        return cls(id, int(match[1]), int(match[2]), match[3] or "", match[4] or "")
 
 
 def pass_channel(id: str) -> str:

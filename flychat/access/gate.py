@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from . import EVERYBODY, HEADER, LEEWAY, READ, UNSURE, BadToken, Pass, Rules, Token
 from .passwords import Passwords
@@ -23,13 +23,6 @@ if TYPE_CHECKING:  # their imports take long, and are not needed without tokens
     from .tokens import Secret, Tokens
 
 _SESSION = re.compile(r"flychat\s*=")  # the cookie of a session, under each of its names
-
-
-class Bearer(Protocol):
-    """The part of a Visitor that rights depend on."""
-
-    @property
-    def token(self) -> Token | None: ...
 
 
 class Access:
@@ -58,19 +51,16 @@ class Access:
         """Whether any option of access is set."""
         return self._ruled or self.tokens is not None
 
-    def may(self, visitor: Bearer, room: str, right: str) -> bool:
-        """Whether the visitor has the right in the room."""
+    def may(self, token: Token | None, room: str, right: str) -> bool:
+        """Whether a visitor with this token, or without one, has the right in the room."""
         if right in self.rules.of(room):
             return True
-        token = self.identity(visitor, room)
+        token = self.identity(token, room)
         return token is not None and right in token.rooms.of(room) and self._opens(token.password, room)
 
-    def identity(self, visitor: Bearer, room: str) -> Token | None:
-        """The visitor's token, unless it is revoked in the room."""
-        token = visitor.token
-        if token is None or self.is_revoked(token, room):
-            return None
-        return token
+    def identity(self, token: Token | None, room: str) -> Token | None:
+        """The token, unless it is revoked in the room."""
+        return None if token is None or self.is_revoked(token, room) else token
 
     def is_revoked(self, token: Token, room: str) -> bool:
         return token.kind != HEADER and token.issued <= self.revocations.moment(token.pass_().id, room)
@@ -91,9 +81,8 @@ class Access:
             and not _SESSION.search(headers.get("cookie", ""))
         )
 
-    def pass_of(self, visitor: Bearer, room: str) -> Pass | None:
-        """The pass that the visitor's hold in the room is to carry; None if the room is public."""
-        token = visitor.token
+    def pass_of(self, token: Token | None, room: str) -> Pass | None:
+        """The pass that a hold of the token's bearer in the room is to carry; None if the room is public."""
         return None if self.is_public(room) or token is None else token.pass_()
 
     def ended(self, room: str, pass_: Pass | None, now: float) -> str | None:

@@ -140,9 +140,8 @@ class Keeper:
 
     async def _read(self) -> None:
         """One reading, for all who ask while it is under way."""
-        if (
-            self._reading is None or self._reading.done()
-        ):  # to wait for a task that is done lets nobody else run
+        # To wait for a task that is done lets nobody else run.
+        if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read_now())
             self._reading.add_done_callback(self._has_read)
         reading = self._reading

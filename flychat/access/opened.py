@@ -21,7 +21,10 @@ def open_access(options: AccessOptions) -> Access:
     if options.secret:
         take_secret(access, options.secret)
     if options.jwks:
-        _check_cryptography()
+        from jwt.algorithms import has_crypto
+
+        if not has_crypto:
+            raise Misconfigured("--jwks needs the package cryptography: pip install 'flychat[jwks]'")
     return access
 
 
@@ -34,10 +37,3 @@ def open_keeper(access: Access, options: AccessOptions, engine: Engine, *, holds
         keeper.key_set = KeySet(options.jwks, options.audience, options.issuer, access.tokens.forget)
         access.tokens.verifiers = [*access.tokens.verifiers, keeper.key_set]
     return keeper
-
-
-def _check_cryptography() -> None:
-    from jwt.algorithms import has_crypto
-
-    if not has_crypto:
-        raise Misconfigured("--jwks needs the package cryptography: pip install 'flychat[jwks]'")

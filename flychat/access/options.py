@@ -41,30 +41,16 @@ class AccessOptions:
             user_header=_header(option("user_header", "")),
         )
         closed = [pattern for pattern, rights in options.rules.rules if READ not in rights]
-        for wrong, why in (
-            (
-                options.user_header and not trust_proxy,
-                "--user-header needs --trust-proxy: else anybody could set the header",
-            ),
-            (
-                options.passwords and not options.secret,
-                "--password needs --secret, with which guests' tokens are signed",
-            ),
-            (
-                options.jwks and not options.audience,
-                "--jwks needs --audience: else tokens for other services would be valid here",
-            ),
-            (
-                not options.jwks and (options.audience or options.issuer),
-                "--audience and --issuer are for --jwks",
-            ),
-            (
-                closed and not (options.secret or options.jwks),
-                "--access makes rooms that nobody could enter: add --secret or --jwks",
-            ),
-        ):
-            if wrong:
-                raise Misconfigured(why)
+        if options.user_header and not trust_proxy:
+            raise Misconfigured("--user-header needs --trust-proxy: else anybody could set the header")
+        if options.passwords and not options.secret:
+            raise Misconfigured("--password needs --secret, with which guests' tokens are signed")
+        if options.jwks and not options.audience:
+            raise Misconfigured("--jwks needs --audience: else tokens for other services would be valid here")
+        if not options.jwks and (options.audience or options.issuer):
+            raise Misconfigured("--audience and --issuer are for --jwks")
+        if closed and not (options.secret or options.jwks):
+            raise Misconfigured("--access makes rooms that nobody could enter: add --secret or --jwks")
         return options
 
 

@@ -21,7 +21,7 @@ from . import covers, typed_pattern, vagueness
 
 COST, BLOCK, PARALLEL = 1 << 14, 8, 1
 SALT_BYTES, HASH_BYTES = 16, 32
-COSTS = range(1 << 14, (1 << 17) + 1)  # that an option may have, of the powers of two
+COSTS = {1 << power for power in range(14, 18)}  # that an option may have
 MEMORY = 256 << 20  # bytes that hashing may take
 AT_ONCE, WAITING = 2, 100  # tries at the most: the last one waits for some 4 s
 LONGEST = 256  # characters of a password
@@ -51,14 +51,8 @@ class Password:
             salts, hashes = (base64.b64decode(part, validate=True) for part in (salt, digest))
         except (ValueError, Invalid, NotFound):
             raise Misconfigured(FORM) from None
-        if (
-            not equals
-            or numbers[0] not in COSTS
-            or numbers[0] & (numbers[0] - 1)
-            or len(hashes) != HASH_BYTES
-        ):
-            raise Misconfigured(FORM)
-        if numbers[1:] != (BLOCK, PARALLEL) or len(salts) < SALT_BYTES:
+        known = equals and numbers[0] in COSTS and numbers[1:] == (BLOCK, PARALLEL)
+        if not known or len(salts) < SALT_BYTES or len(hashes) != HASH_BYTES:
             raise Misconfigured(FORM)
         return cls(pattern, *numbers, salts, hashes, hashlib.sha256(option.encode()).hexdigest()[:8])
 

@@ -84,7 +84,8 @@ class Secret:
     @classmethod
     def of_lines(cls, data: bytes, read_at: int = 0) -> Secret:
         """A key is the bytes of its line; empty lines are none. Raises Misconfigured."""
-        return cls([line for line in map(_without_end, data.split(b"\n")) if line], read_at)
+        lines = (line.removesuffix(b"\r") for line in data.split(b"\n"))
+        return cls([line for line in lines if line], read_at)
 
     @property
     def fingerprint(self) -> str:
@@ -110,10 +111,6 @@ def _is_object(key: bytes) -> bool:
         return isinstance(json.loads(key), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _without_end(line: bytes) -> bytes:
-    return line.removesuffix(b"\r")
 
 
 def key_id(key: bytes) -> str:

@@ -176,7 +176,7 @@ async def post(
             fields["lastEventId"] = (await page(url, room, limit=1, token=token)).last_id
         body = json.dumps(fields).encode()
         headers = {"Content-Type": "application/json", **await bearing(token)}
-        answer = await fetch(messages_url(url, room), headers, body)
+        _, answer = await fetch(messages_url(url, room), headers, body)
         with flychats():
             return read_message(json.loads(answer))
 
@@ -224,7 +224,7 @@ async def page(
     asked = {"limit": limit, "before": before, "after": after}
     query = urlencode({name: value for name, value in asked.items() if value is not None})
     headers = {"Accept": "application/json", **await bearing(token)}
-    body = await fetch(f"{messages_url(url, room)}?{query}", headers)
+    _, body = await fetch(f"{messages_url(url, room)}?{query}", headers)
     with flychats():
         fields = json.loads(body)
         messages = tuple(map(read_message, fields["messages"]))

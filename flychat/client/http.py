@@ -119,21 +119,11 @@ async def fetch(
     direct: bool = False,
     seconds: float | None = None,
     most: int | None = None,
-) -> bytes:
-    """The body of the answer to a GET, or to a POST of `body`. Raises Denied, Later, OSError."""
-    return (await ask(url, headers, body, direct=direct, seconds=seconds, most=most))[1]
-
-
-async def ask(
-    url: str,
-    headers: Mapping[str, str],
-    body: bytes | None = None,
-    *,
-    direct: bool = False,
-    seconds: float | None = None,
-    most: int | None = None,
 ) -> tuple[Mapping[str, str], bytes]:
-    """Like `fetch`, with the headers of the answer. It has `most` bytes, or ANSWER_BYTES."""
+    """The headers and the body, of `most` bytes or ANSWER_BYTES, of the answer to a GET, or a POST of `body`.
+
+    Raises Denied, Later, OSError.
+    """
     data, limit, most = bytearray(), seconds or ANSWER_SECONDS, most or ANSWER_BYTES
     async with _in_time(limit), request(url, headers, body, direct=direct, seconds=limit) as answer:
         await _granted(answer)

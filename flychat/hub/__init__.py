@@ -6,8 +6,8 @@ One object both holds and publishes, so that a holder of one kind cannot meet a 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 from ..access import Pass
 from ..streams import Publication, StreamPlan, StreamRequest
@@ -25,6 +25,9 @@ class Asked(NamedTuple):
 
     request: StreamRequest
     pass_: Pass | None
+
+
+Recovery: TypeAlias = Callable[[Sequence[str]], Asked | None]  # what the values of Grip-Last ask for
 
 
 class Response(Protocol):

@@ -145,10 +145,8 @@ class GripUrl:
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
                 raise ValueError
             for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
-                if name in ("key", "verify-key") and not _is_key(
-                    value
-                ):  # gripcontrol goes without such a key
-                    raise ValueError
+                if name in ("key", "verify-key") and not _is_key(value):
+                    raise ValueError  # gripcontrol goes without such a key
         except ValueError:  # also of a key that is not base64, or a port that is none
             raise Misconfigured(
                 "--grip-url must be like http://localhost:5561/ or https://host/path?iss=...&key=base64:..."

@@ -8,8 +8,8 @@ seconds.
 
 So the time-out is one second for each batch that had to wait behind another one in the last round, which is
 about one for each hundred holds: then recoveries take a tenth of what a proxy can do. It is never below
-LINK_SECONDS, nor above LONGEST. Each answer has another time-out than the one before, so few links end
-together.
+LINK_SECONDS, nor on average above LONGEST: at the most it is 12 minutes. Each answer has another time-out
+than the one before, so few links end together.
 
 A hold with a pass always has a short one, so that the end of its right arrives whatever is lost.
 """
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 
 LINK_SECONDS = range(18, 27)  # time-outs while the holds are few
-LONGEST = 600.0  # seconds, about
+LONGEST = 600.0  # seconds, on average
 BATCH_SECONDS = 0.05  # within which the requests of one batch come
 NEXT_SECONDS = 0.25  # within which the next batch comes if it had to wait: 0.1, and what the network takes
 STEP = 0.618  # from one time-out to the next, of the way from shortest to longest: few are alike

@@ -195,11 +195,6 @@ class LocalHub:
         if self.rooms:
             loop.call_soon(self._feed_quiet)
 
-    def fed(self, room: _Room) -> None:
-        """Takes note that the room's streams have just been given something."""
-        if self.rooms.get(room.name) is room:
-            self.rooms.move_to_end(room.name)
-
 
 class _Room:
     """The holds of one room, all at `position`."""
@@ -285,7 +280,8 @@ class _Room:
         """`live`: the block has no id, so it is for some audiences only, and puts off no keep-alive."""
         if not live:
             self.fed = self._hub.loop.time()
-            self._hub.fed(self)
+            if self._hub.rooms.get(self.name) is self:
+                self._hub.rooms.move_to_end(self.name)
         for audience in self.audiences:
             if audience.live or not live:
                 audience.feed(block)

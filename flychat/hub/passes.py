@@ -37,9 +37,6 @@ class Passes:
         self._expiring: list[tuple[int, int, Connection]] = []  # a heap; some of them may be gone
         self._number = itertools.count()  # connections cannot be compared
 
-    def __len__(self) -> int:
-        return len(self._carried)
-
     def carry(self, held: Connection, room: str, pass_: Pass) -> None:
         """The hold carries the pass from now on."""
         self._carried[held] = (room, pass_)
@@ -78,15 +75,6 @@ class Passes:
                 if why == UNSURE:  # without a word: it may come back
                     self._connections.cut(held, why)
                 else:
-                    let_go(self._connections, held, stream_end(why).encode(), why)
+                    self._connections.let_go(held, stream_end(why).encode(), why)
         if at + SLICE < len(holds):
             asyncio.get_running_loop().call_soon(self._judge, holds, now, at + SLICE)
-
-
-def let_go(connections: Connections, held: Connection, words: bytes, why: str) -> None:
-    """Ends the hold, with last words where its socket has room for them."""
-    audience = held.audience
-    if audience is not None and not held.lagging:
-        unsent = audience.backlog.read(held.cursor)
-        connections.send(held, unsent + audience.frame(words) + audience.last)
-    connections.cut(held, why)

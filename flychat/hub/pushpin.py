@@ -94,9 +94,6 @@ class Published:
         self._ids: dict[str, deque[tuple[float, int]]] = {}  # by channel
         self._order: deque[tuple[float, str]] = deque()
 
-    def __len__(self) -> int:
-        return len(self._order)
-
     def add(self, now: float, channel: str, id: int) -> None:
         self._ids.setdefault(channel, deque()).append((now, id))
         self._order.append((now, channel))

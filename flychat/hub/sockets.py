@@ -28,10 +28,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import selectors
-import socket
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from socket import socket as Socket
 
 import prometheus_client
 
@@ -52,21 +53,20 @@ ENDED = {why: _ENDED.labels(why) for why in WHYS}
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
+@dataclass(eq=False, slots=True)
 class Connection:
     """One connection. `cursor` is its place in its audience's backlog, in bytes since the beginning.
 
     `audience` is None once it is closed.
     """
 
-    __slots__ = ("audience", "client", "cursor", "lagging", "owed", "socket", "took")
-
-    def __init__(self, sock: socket.socket, client: str, audience: Audience) -> None:
-        self.socket, self.client = sock, client
-        self.audience: Audience | None = audience
-        self.cursor = NOWHERE
-        self.owed: tuple[Owed, ...] = ()
-        self.lagging = False
-        self.took = 0.0  # when it last took bytes, loop time; kept while it lags
+    socket: Socket
+    client: str
+    audience: Audience | None
+    cursor: int = NOWHERE
+    owed: tuple[Owed, ...] = ()
+    lagging: bool = False
+    took: float = 0.0  # when it last took bytes, loop time; kept while it lags
 
     @property
     def closed(self) -> bool:
@@ -163,7 +163,7 @@ class Connections:
     def __len__(self) -> int:
         return self._number
 
-    def hold(self, sock: socket.socket, client: str, audience: Audience) -> Connection:
+    def hold(self, sock: Socket, client: str, audience: Audience) -> Connection:
         """Takes over a connected, non-blocking socket, which is to join the audience. Raises OSError."""
         held = Connection(sock, client, audience)
         try:
@@ -224,6 +224,13 @@ class Connections:
         held.audience = None
         audience.leave(held)
 
+    def let_go(self, held: Connection, words: bytes, why: str) -> None:
+        """Ends the stream, with last words where its socket has room for them; then cuts it."""
+        if (audience := held.audience) is not None and not held.lagging:
+            unsent = audience.backlog.read(held.cursor)
+            self.send(held, unsent + audience.frame(words) + audience.last)
+        self.cut(held, why)
+
     def cut_stalled(self) -> None:
         """Cuts what took nothing for STALL seconds. To be called now and then."""
         owed = kept_bytes(owed for held in self._lagging for owed in held.owed)
@@ -233,13 +240,9 @@ class Connections:
                 self.cut(held, "stalled")
 
     def close(self, farewell: Callable[[], bytes]) -> None:
-        """Lets every connection go, with last words where there is room for them."""
+        """Lets every connection go, with `farewell()` as its last words."""
         for key in list(self._selector.get_map().values()):
-            held: Connection = key.data
-            if not held.lagging and (audience := held.audience) is not None:
-                unsent = audience.backlog.read(held.cursor)
-                self.send(held, unsent + audience.frame(farewell()) + audience.last)
-            self.cut(held, "drained")
+            self.let_go(key.data, farewell(), "drained")
         self.loop.remove_reader(self._selector)
         self._selector.close()
 

@@ -46,20 +46,20 @@ def batches(parts: Sequence[bytes]) -> Iterator[bytes]:
 
 
 class Owed:
-    """What waits for one client: `head`, then the parts from `_at` on, without `_sent` bytes of `next`."""
+    """What waits for one client: `head`, then `parts` from `_at` on, without `_sent` bytes of `next`."""
 
-    __slots__ = ("_at", "_end", "_frame", "_head", "_parts", "_sent", "size")
+    __slots__ = ("_at", "_end", "_frame", "_head", "_sent", "parts", "size")
 
     def __init__(
         self, frame: Callable[[bytes], bytes], head: bytes, parts: tuple[bytes, ...], size: int
     ) -> None:
-        self.size = size
-        self._frame, self._head, self._parts = frame, head, parts
+        self.parts, self.size = parts, size
+        self._frame, self._head = frame, head
         self._at = self._end = self._sent = 0
 
     def next(self) -> bytes:
         """What is to be sent now, not much more than SEND_BYTES; the same again until all of it is sent."""
-        parts = self._parts
+        parts = self.parts
         self._end = len(parts) if self.size <= SEND_BYTES else batch_end(parts, self._at)
         body = b"".join(parts[self._at : self._end])
         data = self._head + (self._frame(body) if body else b"")
@@ -71,11 +71,7 @@ class Owed:
             self._sent += sent
             return False
         self._at, self._sent, self._head = self._end, 0, b""
-        return self._at == len(self._parts)
-
-    @property
-    def parts(self) -> tuple[bytes, ...]:
-        return self._parts
+        return self._at == len(self.parts)
 
 
 def kept_bytes(owed: Iterable[Owed]) -> int:

@@ -35,21 +35,13 @@ from .memory import Rooms
 from .reading import Reader, messages_of
 from .room import DEADLINE, Room
 from .upkeep import Entry, Upkeep, Wrote
-from .view import FIRST, Common, Searched, Told
+from .view import FIRST, Common, Searched, Told, not_told
 from .window import Window
 
 __all__ = ["Entry", "MessageLog", "Searched", "Wrote", "not_told"]
 
 PAGE_BYTES = 1 << 18  # of the messages on one page of the past, as on a stream
 MEMORY = 256 << 20  # bytes of all rooms
-
-
-def not_published(commit: Commit) -> None:
-    """The default for `committed`: nobody is told."""
-
-
-def not_told(what: object) -> None:
-    """The default for `searched` and `told`: nobody is told."""
 
 
 class MessageLog:
@@ -65,7 +57,7 @@ class MessageLog:
         engine: Engine,
         *,
         memory: bool,
-        committed: Callable[[Commit], None] = not_published,
+        committed: Callable[[Commit], None] = not_told,
         most_bytes: int = MEMORY,
         rng: random.Random | None = None,
         now: Callable[[], float] = time.time,
@@ -106,10 +98,10 @@ class MessageLog:
     def recall_at_once(self, draft: Draft) -> Message | Draft | None:
         """The same, without reading; None if the store must be read to know. Raises Conflict, Overloaded."""
         room = self._rooms.get(draft.room)
-        if room is None:
+        if room is None or room.window is None:  # `submit` finds out
             self._reader.check_load()
             return draft
-        return room.recall_at_once(draft)
+        return room.recall_at_once(draft, room.window)
 
     def submit(
         self, draft: Draft, searched: Searched = not_told, told: Told = not_told
@@ -212,9 +204,7 @@ class MessageLog:
     def plan_at_once(self, request: StreamRequest) -> StreamPlan | None:
         """The same, if it takes neither reading nor waiting."""
         room = self._rooms.get(request.room)
-        if room is None or room.window is None or not self._memory:
-            return None
-        if room.window.lacks(request):
+        if not self._memory or room is None or room.window is None or room.window.lacks(request):
             return None
         return self._planned(request.room, room.window, request)
 

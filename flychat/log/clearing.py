@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..commits import Commit
 from ..storage import Engine, Taken
+from .view import not_told
 
 T = TypeVar("T")
 
@@ -30,12 +31,8 @@ class Patience(Protocol):
     def __call__(self, call: Callable[[], Awaitable[T]], /) -> Awaitable[T]: ...
 
 
-def nobody_told(void: Commit) -> None:
-    """The default for `voided`: nobody here holds streams."""
-
-
 async def clear(
-    engine: Engine, room: str, patiently: Patience, voided: Callable[[Commit], Any] = nobody_told
+    engine: Engine, room: str, patiently: Patience, voided: Callable[[Commit], Any] = not_told
 ) -> int:
     """Erases all messages of the room; returns the last id so far. Raises as the engine does.
 

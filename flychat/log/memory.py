@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from functools import partial
 
 from .room import Room
 from .view import FIRST, View
@@ -32,14 +33,14 @@ ROOM_BYTES = 2600  # that a room takes beside its messages, keys and plans: 1,60
 BUSY = 8  # rooms in a row that may be passed over because they are busy
 
 
-class Rooms(Mapping[str, Room]):
+class Rooms(dict[str, Room]):
     """The rooms in memory, by their names; `make` makes a new one. `bytes` is what they take, about."""
 
     def __init__(self, make: Callable[[str], Room], most_bytes: int) -> None:
+        super().__init__()
         self.bytes = 0
         self._loop = asyncio.get_running_loop()
         self._make, self._most = make, most_bytes
-        self._rooms: dict[str, Room] = {}
         self._held: set[str] = set()  # the rooms with held streams, whether or not they are in memory
         self._free: OrderedDict[str, Room] = OrderedDict()
         self._deep: OrderedDict[str, Room] = OrderedDict()
@@ -47,29 +48,11 @@ class Rooms(Mapping[str, Room]):
         self._bare: OrderedDict[str, Room] = OrderedDict()
         self._queues = (self._free, self._deep, self._shallow, self._bare)
 
-    def __getitem__(self, name: str) -> Room:
-        return self._rooms[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rooms)
-
-    def __len__(self) -> int:
-        return len(self._rooms)
-
-    def get(self, name: str, default: None = None) -> Room | None:  # type: ignore[override]
-        return self._rooms.get(name)  # Mapping's raises an error where there is none, and catches it
-
-    def clear(self) -> None:
-        """Lets every room leave."""
-        for each in (self._rooms, *self._queues):
-            each.clear()
-        self.bytes = 0
-
     def use(self, name: str) -> Room:
         """The room, marked as used; others may have to leave."""
-        room = self._rooms.get(name)
+        room = self.get(name)
         if room is None:
-            room = self._rooms[name] = self._make(name)
+            room = self[name] = self._make(name)
             self._count(room)
         room.used = self._loop.time()
         self._line_up(room)
@@ -78,7 +61,7 @@ class Rooms(Mapping[str, Room]):
 
     def weigh(self, view: View) -> None:
         """Counts the bytes of a room again, which may have changed; others may have to leave."""
-        room = self._rooms.get(view.name)
+        room = self.get(view.name)
         if room is not None and room is view:
             self._count(room)
             if self.bytes > self._most:
@@ -90,7 +73,7 @@ class Rooms(Mapping[str, Room]):
             self._held.add(name)
         else:
             self._held.discard(name)
-        if (room := self._rooms.get(name)) is not None:
+        if (room := self.get(name)) is not None:
             self._line_up(room)
 
     def _line_up(self, room: Room) -> None:
@@ -113,9 +96,10 @@ class Rooms(Mapping[str, Room]):
                 break
             self._leave(oldest)
         if self.bytes > self._most:
-            self._give_way(self._free, staying, self._shorten)
-            self._give_way(self._deep, staying, self._shorten)
-            self._give_way(self._shallow, staying, self._empty)
+            shorten = partial(self._shorten, FIRST, self._shallow)
+            self._give_way(self._free, staying, shorten)
+            self._give_way(self._deep, staying, shorten)
+            self._give_way(self._shallow, staying, partial(self._shorten, 0, self._bare))
             self._give_way(self._bare, staying, self._leave)
 
     def _give_way(self, queue: OrderedDict[str, Room], staying: Room, how: Callable[[Room], None]) -> None:
@@ -135,15 +119,9 @@ class Rooms(Mapping[str, Room]):
     def _leave(self, room: Room) -> None:
         self.bytes -= room.bytes
         self._leave_queues(room.name)
-        del self._rooms[room.name]
+        del self[room.name]
 
-    def _shorten(self, room: Room) -> None:
-        self._go_on_with(room, FIRST, self._shallow)
-
-    def _empty(self, room: Room) -> None:
-        self._go_on_with(room, 0, self._bare)
-
-    def _go_on_with(self, room: Room, most: int, queue: OrderedDict[str, Room]) -> None:
+    def _shorten(self, most: int, queue: OrderedDict[str, Room], room: Room) -> None:
         self._leave_queues(room.name)
         queue[room.name] = room
         room.shorten(most)

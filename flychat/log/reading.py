@@ -31,7 +31,7 @@ from ..streams import HISTORY, REPLAY, Page, replay
 T = TypeVar("T")
 Turns: TypeAlias = AbstractAsyncContextManager[Any]  # in which a read goes on
 
-READ_SECONDS = 2.0  # for which a reading that fails is tried again
+RETRY_SECONDS = 2.0  # for which a reading that fails is tried again
 OVERLOAD_SECONDS = 15.0  # if the oldest reading has waited for longer, new ones are refused
 
 
@@ -199,7 +199,7 @@ class Reader:
             raise Overloaded
 
     async def patient(self, read: Callable[[], Awaitable[T]]) -> T:
-        """The result of `read`, which is tried again for READ_SECONDS while it fails. Raises Hole, Broken.
+        """The result of `read`, which is tried again for RETRY_SECONDS while it fails. Raises Hole, Broken.
 
         Raises Unavailable after that. To try again is safe, and a connection may just have been stale.
         """
@@ -212,7 +212,7 @@ class Reader:
                 result = await read()
             except (Unknown, Throttled) as error:
                 failed = failed or began
-                if loop.time() - failed >= READ_SECONDS:
+                if loop.time() - failed >= RETRY_SECONDS:
                     if self._answered < failed:
                         self._mute = loop.time()
                     raise Unavailable("the message store is slow") from error

@@ -41,6 +41,10 @@ Searched: TypeAlias = Callable[[int], None]
 Told: TypeAlias = Callable[[asyncio.Future[Message]], None]
 
 
+def not_told(what: object) -> None:
+    """The default for what is called with news, such as these: nobody is told."""
+
+
 @dataclass(eq=False)
 class Common:
     """What the rooms of one log have in common.
@@ -59,16 +63,13 @@ class Common:
     now: Callable[[], float]
     rng: random.Random
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)  # to ask costs 0.5 us
-    soon: Soon = field(init=False)
+    soon: Soon = field(default_factory=lambda: Soon(asyncio.get_running_loop()))
     closing: bool = False
     landed: asyncio.Event = field(default_factory=asyncio.Event)  # set when a put without a task is answered
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES))
     failing: Seldom = field(default_factory=lambda: Seldom(logger, logging.ERROR))
     mute: Seldom = field(default_factory=lambda: Seldom(logger))
-
-    def __post_init__(self) -> None:
-        self.soon = Soon(self.loop)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -132,10 +133,9 @@ class View:
     async def _since(self, position: int) -> list[Commit]:
         """The end of the log from a position on; [] if that is FIRST messages or more, or READ_BYTES."""
         commits = await self.after(position, FIRST)
-        full = (
-            not commits or commits[-1].last - position >= FIRST or sum(c.size for c in commits) >= READ_BYTES
-        )
-        return [] if full else commits
+        if commits and commits[-1].last - position < FIRST and sum(c.size for c in commits) < READ_BYTES:
+            return commits
+        return []
 
     async def deepen(self, window: Window, first: int) -> None:
         """Reads the past into the window, back to the id `first` if it can be had. Raises as `warm`."""
@@ -164,17 +164,13 @@ class View:
         except Hole:
             return []
 
-    def recall_at_once(self, draft: Draft) -> Message | Draft | None:
-        """What is known of the draft without reading. Raises Conflict, Overloaded.
+    def recall_at_once(self, draft: Draft, window: Window) -> Message | Draft | None:
+        """The message, if this very draft is in the log already; the draft, if it is not.
 
-        The message, if this very draft is in the log already; the draft, if it is not, or if there is no
-        window (`submit` finds out); None if that is not known.
+        None if that is not known without reading. Raises Conflict.
         """
-        if self.window is None:
-            self._common.reader.check_load()
-            return draft
-        found = self._find(self.window, draft)
-        if found is None and self.window.covers(draft.since, self._common.now()):
+        found = self._find(window, draft)
+        if found is None and window.covers(draft.since, self._common.now()):
             return draft
         return found if isinstance(found, Message) else None
 

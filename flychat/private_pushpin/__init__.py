@@ -27,7 +27,6 @@ import sys
 import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
 from configparser import RawConfigParser
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
@@ -86,53 +85,34 @@ class PushpinChild:
         if release is not None and release < WITHOUT_ZURL and any(target[0] == "[" for target in targets):
             raise Misconfigured(f"Pushpin {release[0]}.{release[1]} cannot connect by IPv6: use --host ::")
         template = deploy / configuration_for(release)
-        key = key or secrets.token_bytes(32)
-        start = partial(cls._start, found, template, targets, host, port, control_port, key, base_path)
+        encoded_key = "base64:" + base64.b64encode(key or secrets.token_bytes(32)).decode()
+
+        async def started() -> PushpinChild:
+            public, control = _free_port(host, port), _free_port("127.0.0.1", control_port)
+            settings = {
+                "runner": {"http_port": host_and_port(host, public)},
+                "proxy": {"sig_iss": ISSUER, "sig_key": encoded_key},
+                "handler": {"push_in_http_port": str(control)},
+            }
+            directory = _prepared(template, settings, targets, base_path)
+            url = f"http://{host_and_port(reachable(host), public)}{base_path}"
+            verified = f"verify-iss={ISSUER}&verify-key={quote(encoded_key, safe=':')}"
+            process = await _watched(directory, found, "--config=pushpin.conf")
+            child = cls(process, directory, f"{url}/", f"http://127.0.0.1:{control}/?{verified}")
+            try:
+                await child._until_it_serves(_serving(url, control))
+            except BaseException:
+                await child.stop()
+                raise
+            return child
+
         try:
-            return await start()
+            return await started()
         except Misconfigured:
             if port and control_port:
                 raise
             # One that was free may be taken by now. Of its control port Pushpin would not even say so.
-            return await start()
-
-    @classmethod
-    async def _start(
-        cls,
-        program: str,
-        template: Path,
-        targets: Sequence[str],
-        host: str,
-        port: int,
-        control_port: int,
-        key: bytes,
-        base_path: str,
-    ) -> PushpinChild:
-        port = _free_port(host, port)
-        control_port = _free_port("127.0.0.1", control_port)
-        encoded_key = "base64:" + base64.b64encode(key).decode()
-        settings = {
-            "runner": {"http_port": host_and_port(host, port)},
-            "proxy": {"sig_iss": ISSUER, "sig_key": encoded_key},
-            "handler": {"push_in_http_port": str(control_port)},
-        }
-        directory = _prepared(template, settings, targets, base_path)
-        with (directory / "routes").open("a") as routes:
-            routes.write(f"\n*,path_beg={base_path}{THROUGH} {NOBODY}\n")
-        url = f"http://{host_and_port(reachable(host), port)}{base_path}"
-        process = await _watched(directory, program, "--config=pushpin.conf")
-        child = cls(
-            process,
-            directory,
-            f"{url}/",
-            f"http://127.0.0.1:{control_port}/?verify-iss={ISSUER}&verify-key={quote(encoded_key, safe=':')}",
-        )
-        try:
-            await child._until_it_serves(_serving(url, control_port))
-        except BaseException:
-            await child.stop()
-            raise
-        return child
+            return await started()
 
     async def _until_it_serves(self, serving: Coroutine[None, None, None]) -> None:
         first = [asyncio.ensure_future(self.ended()), asyncio.ensure_future(serving)]
@@ -207,6 +187,7 @@ def _prepared(
     directory = Path(tempfile.mkdtemp(prefix="flychat-"))
     (directory / "pushpin.conf").write_text(_configured(template.read_text(), settings))
     routes = (template.parent / "routes").read_text().replace(DEPLOYED_TARGET, " ".join(targets))
+    routes += f"\n*,path_beg={THROUGH} {NOBODY}\n"
     (directory / "routes").write_text(routes.replace("path_beg=", f"path_beg={base_path}"))
     return directory
 

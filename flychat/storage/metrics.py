@@ -10,7 +10,7 @@ from typing import TypeVar
 from prometheus_client import Counter, Histogram
 
 from ..commits import Commit
-from . import Engine, StoreFailed, Summary
+from . import Engine, StoreFailed
 
 T = TypeVar("T")
 
@@ -36,6 +36,9 @@ class MeasuredEngine:
         self._engine = engine
         self.shared, self.reads = engine.shared, engine.reads
         self.retention = engine.retention
+        # These are not measured.
+        self.rewrite, self.delete, self.everything = engine.rewrite, engine.delete, engine.everything
+        self.rooms, self.expire, self.close = engine.rooms, engine.expire, engine.close
 
     async def put(self, commit: Commit) -> None:
         await _measured(self._engine.put(commit), PUTS, PUT_SECONDS, "stored")
@@ -66,26 +69,8 @@ class MeasuredEngine:
             self._engine.find(room, above, below, provisional_id), READS, READ_SECONDS, "read"
         )
 
-    async def rewrite(self, old: Commit, new: Commit) -> None:
-        await self._engine.rewrite(old, new)
-
-    async def delete(self, commit: Commit) -> None:
-        await self._engine.delete(commit)
-
-    async def everything(self, room: str, above: int) -> list[Commit]:
-        return await self._engine.everything(room, above)
-
-    async def rooms(self) -> list[Summary]:
-        return await self._engine.rooms()
-
-    async def expire(self, before: str) -> None:
-        await self._engine.expire(before)
-
     async def check(self) -> None:
         await _measured(self._engine.check(), READS, READ_SECONDS, "read")
-
-    async def close(self) -> None:
-        await self._engine.close()
 
 
 async def _measured(call: Awaitable[T], outcomes: Counter, seconds: Histogram, success: str) -> T:

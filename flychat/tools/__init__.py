@@ -51,9 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         given, run = read(arguments)
         return run(given)
-    except KeyboardInterrupt:
-        return 1
-    except BrokenPipeError:  # `tail URL/ROOM | head`
+    except (KeyboardInterrupt, BrokenPipeError):  # Ctrl-C; or `tail URL/ROOM | head`
         return 1
     except (FlychatError, OSError) as error:
         print(told(f"flychat: {str(error) or type(error).__name__}"), file=sys.stderr)

@@ -29,8 +29,7 @@ from ..sse import Event
 from ..streams import KEEP_ALIVE_SECONDS
 from .arguments import as_room, as_url, token_given, token_option
 from .check_page import check_page
-from .checked import Checked
-from .findings import Findings, reason
+from .checked import Checked, Findings, reason
 from .terminal import interruptible, told
 
 ROOM = "flychat-check"
@@ -136,7 +135,7 @@ async def _check_mode(found: Findings, url: str) -> None:
             if answer.status == 200 and b"stream opened" in await answer.content.readany():
                 return found.good("proxied by GRIP: Pushpin holds the streams")
     with contextlib.suppress(FlychatError, OSError):
-        grip = b"\nflychat_grip_queued{" in await http.fetch(f"{url}/metrics", {})
+        grip = b"\nflychat_grip_queued{" in (await http.fetch(f"{url}/metrics", {}))[1]
         return found.good("proxied by GRIP" if grip else "not proxied by GRIP: the server holds the streams")
     found.good("proxied by GRIP or not: cannot be told, /metrics and Pushpin's /_ready/ are not shown here")
 

@@ -11,8 +11,7 @@ from .. import client
 from ..client import http
 from ..errors import FlychatError
 from ..fields import new_id
-from .checked import Checked
-from .findings import Findings, reason
+from .checked import Checked, Findings, reason
 
 FILES = 50  # of a page are looked at, at the most
 KINDS = {".js": "javascript", ".css": "text/css", ".svg": "image/svg"}  # nosniff: browsers take no other
@@ -24,7 +23,7 @@ async def check_page(found: Findings, at: Checked) -> None:
     url, allowed = at.url, await http.bearing(at.token)
     page = f"{url}/{quote(at.room)}"
     try:
-        _, body = await http.ask(f"{page}?user=check", {"Accept": "text/html", **allowed})
+        _, body = await http.fetch(f"{page}?user=check", {"Accept": "text/html", **allowed})
     except (client.Denied, OSError) as error:
         return found.problem(f"there is no page at {page}: {reason(error)}")
     loaded = Loaded()
@@ -44,7 +43,7 @@ async def check_page(found: Findings, at: Checked) -> None:
     if at.sender is not None:
         fields["from"] = at.sender
     try:
-        await http.ask(http.messages_url(url, at.room), headers, json.dumps(fields).encode())
+        await http.fetch(http.messages_url(url, at.room), headers, json.dumps(fields).encode())
     except (client.Denied, OSError) as error:
         cause = f": {reason(error)}"
         if isinstance(error, client.Denied) and error.code == "forbidden":
@@ -86,7 +85,7 @@ async def _file(page: str, name: str) -> str:
     if _origin(address) != _origin(page):
         return "is somewhere else"
     try:
-        head, _ = await http.ask(address, {})
+        head, _ = await http.fetch(address, {})
     except (FlychatError, OSError) as error:
         return reason(error)
     given, path = head.get("content-type", ""), urlsplit(address).path

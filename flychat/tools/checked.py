@@ -1,4 +1,4 @@
-"""The room that `check` looks at, with what it takes to be let in there."""
+"""The room that `check` looks at, and what it finds there, told in plain words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .. import client
 from ..client import http
 from ..messages import Message
 from ..sse import Event
+from .terminal import told
 
 SENDER = "check"
 
@@ -46,3 +47,24 @@ class Checked:
             seconds=20,
             token=self.token,
         )
+
+
+class Findings:
+    """Prints what is found, line by line; `bad` counts the problems."""
+
+    bad = 0
+
+    def good(self, text: str) -> None:
+        print(f"  ok    {told(text)}", flush=True)
+
+    def problem(self, text: str) -> None:
+        self.bad += 1
+        print(f"  BAD   {told(text)}", flush=True)
+
+    def that(self, right: bool, good: str, otherwise: str) -> None:
+        self.good(good) if right else self.problem(otherwise)
+
+
+def reason(error: Exception) -> str:
+    nothing = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return str(error) or nothing

@@ -25,7 +25,7 @@ from ..access.rulebook import RULES, Rulebook
 from ..commits import Commit
 from ..errors import FlychatError, Misconfigured
 from ..storage import Engine, Taken
-from .rooms import say_missing, stored
+from .rooms import nobody_told, say_missing, stored
 from .stores import existing_store, for_each, named_room, opened, patiently
 from .terminal import interruptible, printable
 
@@ -83,7 +83,7 @@ async def _pairs(
     source: Engine, target: Engine, room: str, last: int, *, tell: bool
 ) -> AsyncIterator[tuple[Commit, Commit | None]]:
     """Each commit of the source up to an id, and what is at its place in the target. Raises Differs."""
-    told = partial(say_missing, room=room) if tell else lambda first, last: None
+    told = partial(say_missing, room=room) if tell else nobody_told
     theirs = stored(target, room)
     next = await anext(theirs, None)
     begun = False

@@ -70,7 +70,7 @@ async def ask_server(
         claims = claims_of(OPERATOR, {pattern: MODERATE}, issued=now, expires=now + SECONDS)
         headers = {"Content-Type": "application/json", **await http.bearing(secrets.sign(claims))}
         try:
-            said = await http.fetch(url + path, headers, body, seconds=seconds, most=ANSWER_BYTES)
+            _, said = await http.fetch(url + path, headers, body, seconds=seconds, most=ANSWER_BYTES)
             break
         except http.Denied as denied:
             absent = denied.status in ABSENT and not path.endswith("/messages/")

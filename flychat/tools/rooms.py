@@ -69,11 +69,7 @@ async def _export(engine: Engine, room: str) -> int:
     return 0
 
 
-async def _export_all(engine: Engine) -> int:
-    return await for_each([room.room for room in await listed(engine)], partial(_export_one_of_all, engine))
-
-
-async def _export_one_of_all(engine: Engine, room: str) -> None:
+async def _export_of_all(engine: Engine, room: str) -> None:
     messages = export(engine, room, partial(say_missing, room=room))
     await _write({"room": room, **wire_json(message)} async for message in messages)
 
@@ -125,4 +121,6 @@ def one_room(given: argparse.Namespace) -> str | None:
 
 async def _from(place: tuple[str, str], room: str | None) -> int:
     async with opened(place, reading=True) as engine:
-        return await (_export_all(engine) if room is None else _export(engine, room))
+        if room is not None:
+            return await _export(engine, room)
+        return await for_each([each.room for each in await listed(engine)], partial(_export_of_all, engine))

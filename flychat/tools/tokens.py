@@ -13,12 +13,12 @@ from ..access import LIFE, NONE, read_rule
 from ..access.passwords import LONGEST, hashed
 from ..access.secret_file import read_secret
 from ..access.tokens import ROOMS, TOKEN_CHARACTERS, claims_of
+from ..config import DAY
 from ..errors import Misconfigured, Refused
 from ..fields import room_name, sender_name, user_id
 from .arguments import as_number, as_url
 from .operator import secret_given, secret_option
 
-DAY = 86_400
 DAYS = 30
 
 

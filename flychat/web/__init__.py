@@ -11,13 +11,12 @@ from .application import BaseApplication
 from .assets import AssetHandler, Assets
 from .base import MissingHandler
 from .messages import MessagesHandler, RecoveryHandler
+from .operators import ClearingsHandler, ErasuresHandler, RevocationsHandler, RoomsHandler
 from .pages import RoomHandler, RoomWithSlashHandler, RootHandler
 from .removals import MessageHandler
-from .revocations import RevocationsHandler
 from .session import SessionHandler
 from .signals import SignalsHandler
 from .status import HealthHandler, MetricsHandler, ReadyHandler
-from .upkeep import ClearingsHandler, ErasuresHandler, RoomsHandler
 
 TOKEN_ROUTES: list[Any] = [
     (r"/(session)", SessionHandler),

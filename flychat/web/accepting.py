@@ -14,7 +14,9 @@ import asyncio
 import logging
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
+from socket import socket as Socket
 from typing import Any
 
 from ..messages import Draft
@@ -38,32 +40,20 @@ NO_ADDRESS = ("0.0.0.0", 0)  # of a client that came through a Unix socket, as T
 logger = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, slots=True)
 class Client:
     """A connection, from one request to the next; `posted` is the draft of the POST under way."""
 
-    __slots__ = (
-        "address",
-        "answered",
-        "due",
-        "partial",
-        "posted",
-        "since",
-        "socket",
-        "told",
-        "turn",
-        "watched",
-    )
-
-    def __init__(self, connection: socket.socket, address: Any) -> None:
-        self.socket, self.address = connection, address
-        self.answered = False  # its request is consumed, and its answer under way
-        self.posted: Draft | None = None
-        self.watched = False
-        self.partial = False  # only a part of its next request was there
-        self.turn = Turn.NEW  # of its next request
-        self.since = 0.0  # since when that is waited for, loop time
-        self.due = False  # it has something to say, and its turn comes
-        self.told = 0.0  # when it had nothing to say yet, loop time
+    socket: Socket
+    address: Any
+    answered: bool = False  # its request is consumed, and its answer under way
+    posted: Draft | None = None
+    watched: bool = False
+    partial: bool = False  # only a part of its next request was there
+    turn: Turn = Turn.NEW  # of its next request
+    since: float = 0.0  # since when that is waited for, loop time
+    due: bool = False  # it has something to say, and its turn comes
+    told: float = 0.0  # when it had nothing to say yet, loop time
 
 
 class AcceptingListener(Listener):

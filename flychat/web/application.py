@@ -15,11 +15,9 @@ from prometheus_client import Counter
 from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.web import Application
 
-from ..access.gate import Access
-from ..access.keeper import FRESH_SECONDS, Keeper
+from ..access.keeper import Keeper
 from ..chat import Chat
-from ..errors import NotFound
-from ..hub import Asked, Way
+from ..hub import Recovery, Way
 from ..names import hue, initial, name_to_show
 from ..packaged import folder
 from ..seldom import Seldom
@@ -35,13 +33,9 @@ TRIES_PER_MINUTE = 5  # of passwords, for each address
 MISSIGNED = "a proxy's signature (Grip-Sig) does not fit the verify-key of --grip-url"
 PROXY = "its own address, not this server's (Pushpin listens on port 7999 unless told otherwise)"
 
-SEARCHED_BYTES = 1  # for which an id counts that the store searches: its message is not sent, or decoded
-
 FAILURES = Counter("flychat_failures", "Answers of 500 and 503, by the code in them", ["code"])
 
 logger = logging.getLogger(__name__)
-
-Recovery = Callable[[Sequence[str]], Asked | None]  # what the values of Grip-Last ask for
 
 
 class BaseApplication(Application):
@@ -51,6 +45,7 @@ class BaseApplication(Application):
         self,
         chat: Chat,
         way: Callable[[Mapping[str, str]], Way],
+        keeper: Keeper,
         *,
         cors_origins: Sequence[str] = (),
         public_url: str | None = None,
@@ -58,12 +53,10 @@ class BaseApplication(Application):
         trust_proxy: bool = False,
         log_posts: bool = False,
         recovery: Recovery | None = None,
-        access: Access | None = None,
-        keeper: Keeper | None = None,
         base_path: str = "",
         signals: RateLimit | None = None,
     ) -> None:
-        """`way` says from its headers how a request came; `keeper` keeps what `access` knows up to date.
+        """`way` says from its headers how a request came; `keeper` has the Access that is asked for rights.
 
         `public_url` is the address of the GRIP proxy, if known; `recovery` reads its `Grip-Last`. `signals`
         is the rate limit of signals; None: there are no signals.
@@ -75,9 +68,8 @@ class BaseApplication(Application):
         self.signals = signals
         self.trust_proxy = trust_proxy
         self.log_posts = log_posts
-        self.access = access or Access()
+        self.keeper, self.access = keeper, keeper.access
         self.password_tries = RateLimit(TRIES_PER_MINUTE / 60, TRIES_PER_MINUTE)
-        self._keeper = keeper
         self.recovery = recovery
         self.proxy_address = f"the GRIP proxy: {public_url or PROXY}"
         self._bypassed, self._missigned = Seldom(logger), Seldom(logger)
@@ -136,32 +128,9 @@ class BaseApplication(Application):
         """The visitor's address alone."""
         return address_of(headers, peer, self.way(headers), trust_proxy=self.trust_proxy)
 
-    def charge(self, address: str, size: int) -> None:
-        """Charges a client for so many bytes that the store has to read for it."""
-        self.rate_limit.charge(address, time.monotonic(), cost_of(size))
-
-    def charge_search(self, address: str, ids: int) -> None:
-        """Charges a client for so many ids that the store has to search for its message."""
-        self.charge(address, ids * SEARCHED_BYTES)
-
-    async def fresh(self, age: float = FRESH_SECONDS) -> None:
-        """Returns when what is known of revocations is at most `age` seconds old. Raises Unavailable."""
-        if self._keeper is not None:
-            await self._keeper.fresh(age)
-
-    async def learn(self) -> None:
-        """Fetches the issuer's keys again, as a token names one that is not known."""
-        if self._keeper is not None:
-            await self._keeper.learn()
-
-    async def revoke(self, user: str, room: str) -> int:
-        """Revokes all rights of a user in a room, or in all (""); returns when, in seconds since the epoch.
-
-        Raises TooLarge, Unavailable, NotFound.
-        """
-        if self._keeper is None:
-            raise NotFound("no tokens are taken here")
-        return await self._keeper.revoke(user, room)
+    def charge(self, client: str, size: int) -> None:
+        """Charges a client for so many bytes that the store reads for it, or ids that it searches."""
+        self.rate_limit.charge(client, time.monotonic(), cost_of(size))
 
     def begin(self, request: object) -> None:
         """A request is under way from now on, until `end` is called."""

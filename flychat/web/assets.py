@@ -64,17 +64,12 @@ class Asset:
     def read(cls, path: Path, base_path: str = "") -> Asset:
         data = path.read_bytes()
         if path.name == DESCRIPTION and base_path:
-            data = beginning_at(base_path, data)
+            served = json.loads(data) | {"servers": [{"url": base_path}]}
+            data = (json.dumps(served, indent=2, ensure_ascii=False) + "\n").encode()
         if path.suffix in NEEDLESS:
             data = NEEDLESS[path.suffix].sub(b"", data)
         compressed = gzip.compress(data, 9, mtime=0) if path.suffix in COMPRESSED else None
         return cls(TYPES[path.suffix], data, compressed, hashlib.sha256(data).hexdigest()[:VERSION_DIGITS])
-
-
-def beginning_at(base_path: str, description: bytes) -> bytes:
-    """OpenAPI's description, of a server that begins there."""
-    served = json.loads(description) | {"servers": [{"url": base_path}]}
-    return (json.dumps(served, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 class Assets:

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPConnection
 from tornado.iostream import IOStream
 from tornado.web import Finish, HTTPError, RequestHandler
 
@@ -31,7 +30,7 @@ from .negotiation import prefers, takes_gzip
 from .paths import Paths
 from .posted import log_post
 from .problems import Problem, problem_of
-from .shedding import SHED, Shedding, Turn, waited
+from .shedding import SHED, Turn, waited
 from .visitor import Visitor
 
 PAGE_POLICY = (
@@ -56,18 +55,6 @@ T = TypeVar("T")
 def readable_by(origin: str) -> dict[str, str]:
     """The headers that let a page of this origin read the answer."""
     return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED}
-
-
-def is_shed(connection: HTTPConnection | None, shedding: Shedding) -> bool:
-    """Whether to refuse the request that is read on this connection, because it has waited too long."""
-    stream = getattr(connection, "stream", None)
-    if not isinstance(stream, Connection) or stream.closed():
-        return False
-    seconds, gone = waited(stream.socket)
-    refused = shedding.refuses(seconds, Turn.NEW if stream.turn is Turn.NEW else Turn.DUE)
-    if refused:
-        SHED.labels("gone" if gone else "refused").inc()
-    return refused
 
 
 class BaseHandler(RequestHandler):
@@ -138,8 +125,9 @@ class BaseHandler(RequestHandler):
         finally:
             self._work = None
 
-    def accepts(self, wanted: str, otherwise: str = "application/json") -> bool:
-        return prefers(self.request.headers.get("Accept", "*/*"), wanted, otherwise)
+    def accepts(self, wanted: str) -> bool:
+        """Whether the client asks for this media type rather than for JSON."""
+        return prefers(self.request.headers.get("Accept", "*/*"), wanted, "application/json")
 
     @cached_property
     def visitor(self) -> Visitor:
@@ -147,7 +135,12 @@ class BaseHandler(RequestHandler):
 
     def admit_in_time(self) -> None:
         """Raises Overloaded if the request has waited for too long."""
-        if is_shed(self.request.connection, self.application.shedding):
+        stream = getattr(self.request.connection, "stream", None)
+        if not isinstance(stream, Connection) or stream.closed():
+            return
+        seconds, gone = waited(stream.socket)
+        if self.application.shedding.refuses(seconds, Turn.NEW if stream.turn is Turn.NEW else Turn.DUE):
+            SHED.labels("gone" if gone else "refused").inc()
             raise errors.Overloaded
 
     def admit(self, cost: float) -> None:
@@ -165,18 +158,14 @@ class BaseHandler(RequestHandler):
         past = before is not None or after is not None or limit > streams.HISTORY
         if past:
             self.admit(0)
-        page = await self.while_here(self.chat.page(room, before, limit, after=after))
+        page = await self.while_here(self.chat.log.page(room, before, limit, after=after))
         if past and page.stored:
-            self.charge(streams.size(page.messages))
+            self.application.charge(self.visitor.client, streams.size(page.messages))
         return page
 
     def logged(self, draft: Draft) -> Outcome | None:
         """The function to call with what becomes of the draft, if posts are logged."""
         return partial(log_post, draft, self.visitor.address) if self.application.log_posts else None
-
-    def charge(self, size: int) -> None:
-        """Counts so many bytes, which the store has to read for the client."""
-        self.application.charge(self.visitor.client, size)
 
     def decode_argument(self, value: bytes, name: str | None = None) -> str:
         """A part of the path or the query, as text. Raises Invalid if it is not UTF-8."""
@@ -192,7 +181,8 @@ class BaseHandler(RequestHandler):
 
     def allowed_methods(self) -> str:
         """The value of an Allow header: the methods that the handler defines itself."""
-        own = [m for m in self.SUPPORTED_METHODS if getattr(type(self), m.lower()) is not _undefined(m)]
+        ours, base = type(self), RequestHandler
+        own = [m for m in self.SUPPORTED_METHODS if getattr(ours, m.lower()) is not getattr(base, m.lower())]
         return ", ".join(own)
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
@@ -276,10 +266,6 @@ class BaseHandler(RequestHandler):
             more = ", Authorization" if self.application.access.on else ""
             self.set_header("Access-Control-Allow-Headers", f"Content-Type, Last-Event-ID{more}")
             self.set_header("Access-Control-Max-Age", "600")
-
-
-def _undefined(method: str) -> Any:
-    return getattr(RequestHandler, method.lower())
 
 
 class MissingHandler(BaseHandler):

@@ -23,7 +23,7 @@ from .visitor import client_of
 
 PEEK_BYTES = 8192  # of a request; a longer one is unusual
 MOST_WAITING = 4096  # requests of one address that wait for Tornado, some 3 s of work; more are not answered
-SECONDS = 0.03  # for which clients are served in one turn of the loop, about
+SERVED_SECONDS = 0.03  # for which clients are served in one turn of the loop, about
 AGAIN = 0.1  # seconds after which the selector is asked again, however many clients are still to be served
 PAUSES = 0.05  # seconds between two checks for clients whose pause is over
 SPREAD = 0.75  # seconds by which some pauses are shorter: else clients refused together come back together
@@ -73,7 +73,7 @@ class ClientListener(AcceptingListener):
             client.due, left = False, max(0, left - 1)
             if client.watched:  # else it was closed meanwhile
                 self.look(client)
-            if self._loop.time() - now > SECONDS:
+            if self._loop.time() - now > SERVED_SECONDS:
                 break
         self._round = due, left, began
         if not left:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
 
 from ..hub import Response
 from ..streams import StreamPlan
 from .accepting import Client
-from .application import BaseApplication
 from .cold_rooms import Asked
 from .heads import with_body
 from .plain import Plain, PlainStream, keeps_alive, plain_recovery
@@ -22,29 +19,15 @@ from .shortcut import Shortcut
 
 
 class HeldByProxy(Shortcut):
-    """Calls `hold` (the hub's) to answer plain streams and recoveries."""
+    """Has the hub say how plain streams, and recoveries, are answered."""
 
     pauses = memory = False
-
-    def initialize(  # type: ignore[override]
-        self,
-        application: BaseApplication,
-        *args: Any,
-        hold: Callable[[StreamPlan, Response, str], None],
-        **kwargs: Any,
-    ) -> None:
-        super().initialize(application, *args, **kwargs)
-        self._hold = hold
+    hub_holds: Callable[[StreamPlan, Response, str], None]
 
     def plain(self, data: bytes) -> Plain | None:
-        return super().plain(data) or self._recovery(data)
-
-    def _recovery(self, data: bytes) -> PlainStream | None:
-        recovery, read = plain_recovery(data, self.base), self.application.recovery
-        if recovery is None or read is None or (asked := read([recovery.grip_last])) is None:
-            return None
-        request = asked.request if recovery.provisional else replace(asked.request, provisional=False)
-        return PlainStream(request, recovery.headers)
+        if (plain := super().plain(data)) is None and (read := self.application.recovery) is not None:
+            plain = plain_recovery(data, read, self.base)
+        return plain
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
         way = self.application.way(plain.headers)
@@ -58,7 +41,7 @@ class HeldByProxy(Shortcut):
 
     def hold(self, plan: StreamPlan, asked: Asked) -> None:
         answer = _Answer(asked.since)
-        self._hold(plan, answer, asked.address)
+        self.hub_holds(plan, answer, asked.address)
         told = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
         if self.send(asked.client, with_body(self.heads().proxied + told.encode(), answer.body)):
             self.wait_for(asked.client)

@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from ..streams import StreamPlan
 from .accepting import Client
-from .application import BaseApplication
 from .cold_rooms import Asked
 from .plain import PlainStream
 from .shortcut import Shortcut
 
 
 class HeldHere(Shortcut):
-    """Gives plain streams to `hold` (the hub's), at once or when the log has been read."""
+    """Gives plain streams to the hub, at once or when the log has been read."""
 
-    def initialize(  # type: ignore[override]
-        self,
-        application: BaseApplication,
-        *args: Any,
-        hold: Callable[[StreamPlan, socket.socket, bytes, str], None],
-        **kwargs: Any,
-    ) -> None:
-        super().initialize(application, *args, **kwargs)
-        self._hold = hold
+    hub_holds: Callable[[StreamPlan, socket.socket, bytes, str], None]
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
         self.forget(client)
@@ -39,6 +29,6 @@ class HeldHere(Shortcut):
 
     def hold(self, plan: StreamPlan, asked: Asked) -> None:
         try:
-            self._hold(plan, asked.client.socket, self.heads().stream, asked.address)
-        except OSError as error:  # `hold` has closed the connection, and the request is consumed
+            self.hub_holds(plan, asked.client.socket, self.heads().stream, asked.address)
+        except OSError as error:  # the hub has closed the connection, and the request is consumed
             self.refused.tell("a stream cannot be held: %s", error.strerror)

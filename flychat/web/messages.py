@@ -20,9 +20,9 @@ from .. import errors, streams
 from ..access import READ, UNSURE, WRITE, Pass
 from ..errors import Invalid
 from ..fields import new_id, room_name, sender_name
+from ..hub import Recovery
 from ..messages import Draft
 from ..sse import read_position
-from .application import Recovery
 from .forms import read_fields
 from .listener import taken_from
 from .rate import cost_of
@@ -68,7 +68,8 @@ class StreamHandler(RightsHandler):
         if self._has_ended():
             return None
         chunked = self.request.version != "HTTP/1.0"
-        cookies = [("Set-Cookie", cookie.OutputString(None)) for cookie in self.cookies_to_set()]
+        new = getattr(self, "_new_cookie", {}).values()  # which Tornado would add when it writes the head
+        cookies = [("Set-Cookie", cookie.OutputString(None)) for cookie in new]
         head = streams.answer_head([*self._headers.get_all(), *cookies], chunked=chunked)
         stream = self.detach()
         if stream is None or stream.closed():
@@ -121,7 +122,7 @@ class MessagesHandler(StreamHandler):
             positions = [value.decode("latin-1") for value in given]
             provisional = self._provisional()
             request = streams.read_request(room, self.request.headers, positions, provisional=provisional)
-            await self.stream(request, self.application.access.pass_of(self.visitor, room))
+            await self.stream(request, self.application.access.pass_of(self.visitor.token, room))
         else:
             self.admit_in_time()
             before, after, limit = self._number("before"), self._number("after", 0), self._number("limit")
@@ -165,7 +166,7 @@ class MessagesHandler(StreamHandler):
         if (meant := self.request.headers.get(USER_HEADER)) and unquote(meant) != user:
             raise errors.Unauthorized  # the page was opened in another session, which has ended
         draft = Draft.create(room, self._fields, now=time.time(), user=user, name=named)
-        searched = partial(self.application.charge_search, self.visitor.client)
+        searched = partial(self.application.charge, self.visitor.client)
         message = await self.while_here(self.chat.post(draft, searched, self.logged(draft)))
         if by_page:
             remembered = message.sender in (self.visitor.name, named)
@@ -255,7 +256,7 @@ class RecoveryHandler(StreamHandler):
             raise errors.NotFound("this is for the GRIP proxy")
         self.room = asked.request.room
         if not access.is_public(self.room):
-            await self.application.fresh(0)
+            await self.application.keeper.fresh(0)
         if reason := access.ended(self.room, asked.pass_, time.time()):
             self._refuse(reason)
         else:

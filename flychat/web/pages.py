@@ -115,7 +115,7 @@ class RoomHandler(RightsHandler):
             banner=None if self.visitor.proxied else self._banner(),
             session=token and session_of(token),
             is_private=self.is_private,
-            may_write=self.application.access.may(self.visitor, room, WRITE),
+            may_write=self.application.access.may(self.visitor.token, room, WRITE),
         )
 
     def _banner(self) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import NamedTuple, TypeAlias
 from urllib.parse import unquote
@@ -22,6 +23,7 @@ from urllib.parse import unquote
 from ..access import READ, WRITE
 from ..errors import Refused
 from ..fields import room_name
+from ..hub import Recovery
 from ..streams import OFFICIAL_PATH, RECOVERY_PATH, StreamRequest
 from .credentials import is_https, is_own
 from .negotiation import prefers
@@ -84,14 +86,6 @@ class PlainPost(NamedTuple):
     right: str = WRITE
 
 
-class PlainRecovery(NamedTuple):
-    """A proxy's request for what a hold has missed, as `Grip-Last` says."""
-
-    grip_last: str
-    provisional: bool  # whether the hold has events without an id
-    headers: Mapping[str, str]
-
-
 Plain: TypeAlias = PlainStream | PlainPost
 
 
@@ -138,8 +132,8 @@ def plain_request(data: bytes, base_path: str = "") -> Plain | None:
     return None if query else _post(room, headers, host[1].lower(), data[match.end() :])
 
 
-def plain_recovery(data: bytes, base_path: str = "") -> PlainRecovery | None:
-    """What these bytes ask for, if they are one whole, plain recovery; else None."""
+def plain_recovery(data: bytes, read: Recovery, base_path: str = "") -> PlainStream | None:
+    """What these bytes ask for, if they are one whole, plain recovery, as `read` says of it; else None."""
     match = _recovery_head(base_path).fullmatch(data.decode("latin-1"))
     if match is None:
         return None
@@ -149,7 +143,11 @@ def plain_recovery(data: bytes, base_path: str = "") -> PlainRecovery | None:
         return None
     if prefers(headers.get("accept", "*/*"), "text/html", "application/json"):  # a page, if it is refused
         return None
-    return PlainRecovery(headers["grip-last"], path == base_path + RECOVERY_PATH, headers)
+    if (asked := read([headers["grip-last"]])) is None:
+        return None
+    provisional = path == base_path + RECOVERY_PATH
+    request = asked.request if provisional else replace(asked.request, provisional=False)
+    return PlainStream(request, headers)
 
 
 def keeps_alive(headers: Mapping[str, str]) -> bool:

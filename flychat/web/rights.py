@@ -9,8 +9,6 @@ about a private room are not kept by caches, and not compressed.
 
 from __future__ import annotations
 
-import http.cookies
-from collections.abc import Iterable
 from typing import Any
 
 from prometheus_client import Counter
@@ -39,18 +37,18 @@ class RightsHandler(BaseHandler):
             return
         sent = self.visitor.identity
         if sent.unsure:
-            await self.while_here(self.application.learn())
+            await self.while_here(self.application.keeper.learn())
             del self.visitor
             sent = self.visitor.identity
         if sent.token is not None and right not in access.rules.of(room):
-            await self.while_here(self.application.fresh())
+            await self.while_here(self.application.keeper.fresh())
         if sent.bad == COOKIE:
             self.clear_session()
         if sent.bad in (BEARER, HEADER):
             OUTCOMES["bad_token"].inc()
             raise errors.Unauthorized(bad=True)
-        self.identity = access.identity(self.visitor, room)
-        may = access.may(self.visitor, room, right)
+        self.identity = access.identity(self.visitor.token, room)
+        may = access.may(self.visitor.token, room, right)
         if sent.unsure and (right == WRITE or not may):  # public rooms can be read all the same
             raise errors.Unavailable("the keys of tokens cannot be fetched")
         if may:
@@ -69,10 +67,6 @@ class RightsHandler(BaseHandler):
     def clear_session(self) -> None:
         root, secure = self.paths.root, self.visitor.https
         self.clear_cookie(self.session_cookie, path=root, secure=secure, httponly=True, samesite="Lax")
-
-    def cookies_to_set(self) -> Iterable[http.cookies.Morsel[str]]:
-        """The cookies that Tornado would add when it writes the head."""
-        return getattr(self, "_new_cookie", {}).values()
 
     @property
     def is_private(self) -> bool:  # type: ignore[override]
@@ -94,7 +88,7 @@ class RightsHandler(BaseHandler):
         if self.room is None or not isinstance(error, DENIED):
             return super().error_page(error, problem)
         access = self.application.access
-        may_read, may_write = (access.may(self.visitor, self.room, right) for right in (READ, WRITE))
+        may_read, may_write = (access.may(self.visitor.token, self.room, right) for right in (READ, WRITE))
         if may_read and may_write:  # another right is missing, which a password does not give
             return super().error_page(error, problem)
         return "private.html", {

@@ -12,8 +12,8 @@ is behind: when requests have been late for START seconds, with never more than 
 them, and for MEMORY seconds after the last late one. A new connection may have waited for others to be let
 in, as after a restart: its first request is late after NEW seconds.
 
-A refusal says to come again after PAUSE seconds, and costs a sixth of a message. What the client asks before
-that is not looked at for UNSEEN seconds, which costs nothing. (UNSEEN is less than PAUSE because many clients
+A refusal says to come again after RETRY_AFTER (problems.py), and costs a sixth of a message. What the client
+asks until then is not looked at for UNSEEN seconds, which costs nothing. (It is less because many clients
 give up after 3 seconds, and a connection that is closed and made again costs more than a refusal.) Then it is
 refused if it is late, or goes to the end of the queue; such a request does not count when it is judged
 whether the server is behind. Clients that were refused pause again, except as many as there is room for; and
@@ -39,9 +39,8 @@ LATE = 0.5  # seconds that a request may have waited
 NEW = 0.75  # the same, of the first request of a connection, for us to be behind
 START = 0.25  # seconds for which requests are late before we are behind
 CALM = 0.25  # seconds without a late request, after which those before it were but a pause
-MEMORY = 4.0  # seconds for which we stay behind: longer than PAUSE, after which the others come again
-PAUSE = 3.0  # seconds; what Overloaded says in Retry-After
-UNSEEN = 2.75  # seconds of these for which a client that was refused is not looked at
+MEMORY = 4.0  # seconds for which we stay behind: longer than RETRY_AFTER, when the others come again
+UNSEEN = 2.75  # seconds of RETRY_AFTER for which a client that was refused is not looked at
 ROUND = 0.8 * LATE  # seconds: for so long a request waits at the most where there is room for more clients
 
 SHED = Counter(

@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -63,16 +64,16 @@ SHED_GONE, SHED_REFUSED = SHED.labels("gone"), SHED.labels("refused")
 
 
 class Shortcut(ClientListener):
-    """The HTTP server of an application. A subclass knows who holds its streams."""
+    """The HTTP server of an application. A subclass knows who holds its streams, and `hub_holds` does it."""
 
     pauses = True  # whether a refused connection pauses: not one of a proxy, which many clients share
     memory = True  # whether what is read for a stream is then in memory
 
     def initialize(  # type: ignore[override]
-        self, application: BaseApplication, *args: Any, **kwargs: Any
+        self, application: BaseApplication, *args: Any, hold: Callable[..., None], **kwargs: Any
     ) -> None:
         super().initialize(application, *args, shedding=application.shedding, **kwargs)
-        self.application = application
+        self.application, self.hub_holds = application, hold
         self.base = application.paths.base
         self.cold_rooms = ColdRooms(application, self.hold, self.refuse, self.drop, memory=self.memory)
         self._heads = Heads.at(0)
@@ -221,7 +222,7 @@ class Shortcut(ClientListener):
         application.begin(client)
         client.posted = draft
         application.chat.submit(
-            draft, partial(application.charge_search, address), partial(self._stored, client, address, fields)
+            draft, partial(application.charge, address), partial(self._stored, client, address, fields)
         )
         return True
 
@@ -232,7 +233,7 @@ class Shortcut(ClientListener):
     def interrupted(self, client: Client, *, gone: bool) -> None:
         if not gone or client.posted is None:  # its next request has to wait; a stream finds out in the end
             return self.forget(client)
-        self.application.chat.withdraw(client.posted)
+        self.application.chat.log.withdraw(client.posted)
         return self.drop(client)
 
     def _stored(

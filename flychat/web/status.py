@@ -24,7 +24,7 @@ class ReadyHandler(BaseHandler):
         if self.application.draining:
             raise errors.NotReady("not ready: the server is shutting down")
         try:
-            await self.while_here(self.chat.check())
+            await self.while_here(self.chat.log.check())
         except errors.Unavailable as error:
             raise errors.NotReady("not ready: the message store does not answer") from error
         secret = self.application.access.secret

@@ -29,7 +29,7 @@ from flychat.web.messages import BODY_BYTES, MessagesHandler
 from flychat.web.rate import RateLimit
 from tests.support.asking import BROWSER, FORM, JSON, ROOM, ask, error, post
 from tests.support.fakes import raising
-from tests.support.served import draft, fields, served
+from tests.support.served import all_leave, draft, fields, served
 
 
 @pytest.mark.gen_test
@@ -373,7 +373,7 @@ async def test_what_is_read_of_the_past_from_the_store_counts_by_its_kilobytes(m
     async with served() as chat:
         for _ in range(20):
             await asyncio.gather(*(chat.post("x" * 900) for _ in range(20)))
-        chat.log._rooms.clear()
+        all_leave(chat.log)
         chat.application.rate_limit = limit = RateLimit(0.001, 40)
         for path in [ROOM, "/room?user=ann"] + [ROOM + "?before=399&limit=40", ROOM + "?after=360"] * 2:
             assert (await ask(chat, path)).code == 200
@@ -395,7 +395,7 @@ async def test_a_late_repeat_for_which_the_store_is_searched_counts_by_how_far_b
         first = await post(chat, content, kind=JSON)
         for _ in range(50):
             await asyncio.gather(*(chat.post() for _ in range(64)))
-        chat.log._rooms.clear()
+        all_leave(chat.log)
         if warm:
             await ask(chat, ROOM)
         chat.application.rate_limit = limit = RateLimit(0.001, 4)
@@ -636,7 +636,7 @@ async def test_errors_do_not_repeat_the_input():
 
 @pytest.mark.gen_test
 async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
-    monkeypatch.setattr(reading_module, "READ_SECONDS", 0.1)
+    monkeypatch.setattr(reading_module, "RETRY_SECONDS", 0.1)
     monkeypatch.setattr(room_module, "DEADLINE", 0.1)
     async with served() as chat:
         client = await chat.stream()
@@ -652,7 +652,7 @@ async def test_a_store_that_fails_is_a_503_that_may_be_tried_again(monkeypatch):
         assert (await post(chat, content)).code == 200
         assert await client.until_id(1) == [1]
         for problem in (Unknown("secret"), Broken("secret")):
-            chat.log._rooms.clear()
+            all_leave(chat.log)
             chat.engine.read_faults.extend([problem] * 100)
             for path, page in ((ROOM, False), ("/room?user=ann", True), ("/readyz", False)):
                 response = await ask(chat, path)
@@ -858,7 +858,7 @@ async def test_a_form_that_has_waited_for_too_long_is_shown_again_if_it_is_of_ou
 async def test_a_failure_promises_that_nothing_is_sent_twice_only_where_it_is_recognised():
     async with served() as chat:
         chat.application.chat.post = raising(errors.Unavailable())
-        chat.application.chat.page = raising(errors.Unavailable())
+        chat.log.page = raising(errors.Unavailable())
         content = {"from": "ann", "text": "hi"}
         promise = "nothing is sent twice"
         for kind in (FORM, JSON):
@@ -885,7 +885,7 @@ async def test_who_goes_while_the_store_is_asked_has_nothing_done_for_him_any_mo
             finally:
                 ended.set()
 
-        chat.application.chat.page = chat.application.chat.check = chat.application.chat.stream = endless
+        chat.log.page = chat.log.check = chat.application.chat.stream = endless
         accept = "text/event-stream" if path == "stream" else "*/*"
         target = ROOM if path == "stream" else path
         client = await chat.request(f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
@@ -913,7 +913,7 @@ async def test_nothing_is_begun_for_a_client_that_has_gone_already(monkeypatch):
         async def note(*args, **_options):
             asked.append(args)
 
-        chat.application.chat.page = chat.application.chat.stream = note
+        chat.log.page = chat.application.chat.stream = note
         for accept in ("*/*", "text/event-stream"):
             prepared.clear()
             client = await chat.request(f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from flychat.storage import Summary
-from flychat.web.upkeep import listed
+from flychat.web.operators import listed
 from tests.support.asking import JSON
 from tests.support.modes import MODES, standing
 from tests.support.rights import ask, bearer, code, options, token

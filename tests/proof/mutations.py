@@ -590,7 +590,7 @@ LINES = [
         line(
             "never_end",
             "A stream that ends with its server seems to be cut.",
-            *(Connections, "close", " + audience.last", ""),
+            *(Connections, "let_go", " + audience.last", ""),
         ),
         "unit/hub/test_local.py::test_at_the_end_streams_close_cleanly_and_their_return_is_spread",
     ),
@@ -799,7 +799,7 @@ LINES = [
         line(
             "take_what_was_read_for_the_end",
             "A reading from a position that stopped at its limit is taken for the end of the log.",
-            *(View, "_since", "commits[-1].last - position >= FIRST", "False"),
+            *(View, "_since", "commits[-1].last - position < FIRST", "True"),
         ),
         "unit/log/test_cold.py::test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give",
     ),

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 
 from tornado.netutil import bind_sockets
 
+from flychat.access.gate import Access
+from flychat.access.keeper import Keeper
 from flychat.chat import Chat
 from flychat.hub.grip import read_grip_last
 from flychat.hub.local import LocalHub
@@ -133,6 +135,12 @@ def draft(text: str = "hi", room: str = "room") -> Draft:
     return Draft.create(room, {"from": "ann", "text": text, "provisionalId": str(uuid.uuid4())}, now=0)
 
 
+def all_leave(log: MessageLog) -> None:
+    """What was in memory is read again."""
+    for room in list(log._rooms.values()):
+        log._rooms._leave(room)
+
+
 @contextlib.asynccontextmanager
 async def served(
     faults=(),
@@ -157,7 +165,8 @@ async def served(
     else:
         hub = proxies
     recovery = None if proxies is None else read_grip_last
-    application = ChatApplication(Chat(log, hub, AtOnce(hub.publish)), hub.way, recovery=recovery)
+    keeper = Keeper(Access(), "", engine)
+    application = ChatApplication(Chat(log, hub, AtOnce(hub.publish)), hub.way, keeper, recovery=recovery)
     server = Listener(application, max_header_size=HEAD_BYTES)
     sockets = bind_sockets(0, "127.0.0.1")
     if send:

@@ -59,7 +59,6 @@ TORNADO = {
     "pages",
     "shortcut",
     "removals",
-    "revocations",
     "rights",
     "session",
     "status",
@@ -135,7 +134,7 @@ ALLOWED = {
     "log.drafts": PURE | {"log.view"},
     "log.room": PURE | {"storage", "log.reading", "log.view", "log.drafts", "log.pace"},
     "log.memory": {"log.room", "log.view"},
-    "log.clearing": PURE | {"storage"},
+    "log.clearing": PURE | {"storage", "log.view"},
     "log.upkeep": PURE | {"storage", "log.clearing", "log.memory", "log.reading", "log.removal", "log.view"},
     "log": PURE
     | {
@@ -164,10 +163,10 @@ ALLOWED = {
     "web.credentials": PURE | {"access.gate"},
     "web.visitor": PURE | {"hub", "web.credentials"},
     **dict.fromkeys(("web.problems", "web.forms"), PURE),
-    "web.plain": PURE | {"web.credentials", "web.negotiation"},
+    "web.plain": PURE | {"hub", "web.credentials", "web.negotiation"},
     "web.posted": PURE,
     "web.application": PURE
-    | {"access.gate", "access.keeper", "chat", "hub", "seldom", "packaged"}
+    | {"access.keeper", "chat", "hub", "seldom", "packaged"}
     | {
         "web.credentials",
         "web.forms",
@@ -184,7 +183,7 @@ ALLOWED = {
     "web.rights": PURE | {"web.base", "web.credentials", "web.problems"},
     "web.messages": PURE
     | {
-        "web.application",
+        "hub",
         "web.base",
         "web.forms",
         "web.listener",
@@ -195,9 +194,7 @@ ALLOWED = {
     },
     "web.signals": PURE | {"web.forms", "web.rate", "web.rights"},
     "web.session": PURE | {"access.revocations", "access.tokens", "web.forms", "web.messages", "web.pages"},
-    "web.operators": PURE | {"access.revocations", "web.forms", "web.rights"},
-    "web.upkeep": PURE | {"access.revocations", "access.rulebook", "web.operators"},
-    "web.revocations": PURE | {"access.revocations", "web.operators"},
+    "web.operators": PURE | {"access.revocations", "access.rulebook", "web.forms", "web.rights"},
     "web.assets": {"web.base", "web.negotiation", "web.paths"},
     "web.status": PURE | {"web.base"},
     "web.sides": set(),
@@ -206,7 +203,7 @@ ALLOWED = {
     "web.pages": PURE | {"web.base", "web.rights", "web.rows", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
-    | {"web.removals", "web.revocations", "web.session", "web.signals", "web.upkeep"},
+    | {"web.operators", "web.removals", "web.session", "web.signals"},
     "web.targets": set(),
     "web.listener": {"web.shedding", "web.targets", "web.visitor"},
     "web.turns": {"web.visitor"},
@@ -214,10 +211,9 @@ ALLOWED = {
     "web.clients": {"web.accepting", "web.shedding", "web.turns", "web.visitor"},
     "web.cold_rooms": PURE | {"web.accepting", "web.application", "web.plain", "web.turns"},
     "web.heads": PURE | {"web.base", "web.problems"},
-    "web.held_here": PURE
-    | {"web.accepting", "web.application", "web.cold_rooms", "web.plain", "web.shortcut"},
+    "web.held_here": PURE | {"web.accepting", "web.cold_rooms", "web.plain", "web.shortcut"},
     "web.held_by_proxy": PURE
-    | {"hub", "web.accepting", "web.application", "web.cold_rooms", "web.heads", "web.plain", "web.shortcut"},
+    | {"hub", "web.accepting", "web.cold_rooms", "web.heads", "web.plain", "web.shortcut"},
     "web.shortcut": PURE
     | {
         "web.application",
@@ -237,11 +233,10 @@ ALLOWED = {
     "client.http": {"__init__"} | PURE,
     "client": {"client.follower", "client.http"} | PURE,
     "tools.terminal": PURE,
-    "tools.findings": {"tools.terminal"},
-    "tools.checked": {"__init__", "client", "client.http"} | PURE,
-    "tools.check_page": {"__init__", "client", "client.http", "tools.checked", "tools.findings"} | PURE,
+    "tools.checked": {"__init__", "client", "client.http", "tools.terminal"} | PURE,
+    "tools.check_page": {"__init__", "client", "client.http", "tools.checked"} | PURE,
     "tools.check": {"__init__", "client", "client.follower", "client.http"}
-    | {"tools.arguments", "tools.check_page", "tools.checked", "tools.findings", "tools.terminal"}
+    | {"tools.arguments", "tools.check_page", "tools.checked", "tools.terminal"}
     | PURE,
     "tools.talk": {"__init__", "client", "client.follower", "tools.arguments", "tools.terminal"} | PURE,
     "tools.stores": {"log", "storage", "storage.opened", "config", "tools.terminal"} | PURE,
@@ -255,7 +250,7 @@ ALLOWED = {
     "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
     "tools.arguments": PURE,
     "tools.operator": {"access.secret_file", "access.tokens", "client.http", "tools.arguments"} | PURE,
-    "tools.tokens": {"access.passwords", "access.secret_file", "access.tokens"}
+    "tools.tokens": {"access.passwords", "access.secret_file", "access.tokens", "config"}
     | {"tools.arguments", "tools.operator"}
     | PURE,
     "tools.revoke": {"access.revocations", "access.rulebook"}

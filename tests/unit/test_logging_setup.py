@@ -114,7 +114,7 @@ async def test_a_store_that_does_not_answer_is_one_line_however_many_rooms_wait_
 @pytest.mark.gen_test
 async def test_a_fault_of_ours_is_told_each_time(caplog):
     async with served() as chat:
-        chat.application.chat.page = raising(RuntimeError("a bug"))
+        chat.log.page = raising(RuntimeError("a bug"))
         for _ in range(3):
             response = await ask(chat, ROOM)
             assert response.code == 500

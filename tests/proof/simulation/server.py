@@ -166,13 +166,13 @@ class Server:
     async def _private_stream(self, request: StreamRequest, response: Response, bearer: str) -> int:
         """As web/rights.py and the handler do it."""
         try:
-            visitor = types.SimpleNamespace(token=self.access.token(bearer, self.time()))
+            token = self.access.token(bearer, self.time())
         except BadToken:
             return 401
         await self.keeper.fresh()
-        if not self.access.may(visitor, ROOM, READ):
+        if not self.access.may(token, ROOM, READ):
             return 403
-        await self.chat.stream(request, response, CLIENT, self.access.pass_of(visitor, ROOM))
+        await self.chat.stream(request, response, CLIENT, self.access.pass_of(token, ROOM))
         return 200
 
     async def _recover(self, asked: Asked, response: Response) -> int:

@@ -72,7 +72,6 @@ class Stage:
         self.ahead = 0.0  # seconds that all clocks are
         self.pushpin: PushpinChild | None = None
         self.dynamo: DynamoProxy | None = None
-        self.healthy = asyncio.Event()
         self._ending = contextlib.AsyncExitStack()
 
     async def open(self) -> None:

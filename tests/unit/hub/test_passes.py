@@ -9,6 +9,7 @@ import pytest
 from flychat.access import UNSURE, Pass
 from flychat.hub import passes as passes_module
 from flychat.hub.passes import Passes
+from flychat.hub.sockets import Connections
 from flychat.hub.waiting import Backlog, bare
 from flychat.streams import stream_end
 
@@ -30,6 +31,8 @@ class Hold:
 
 class Holds:
     """Half of what holds connections: it notes what is sent, and what is cut and why."""
+
+    let_go = Connections.let_go
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.why = float(NOW), {}  # why a pass, by its id, gives no right
@@ -70,7 +73,7 @@ def test_a_hold_is_judged_when_it_begins_and_when_its_pass_expires(holds):
         holds.passes.tick()
         assert [held for held, _ in holds.cuts] == gone
     assert holds.judged == ["bob", "ann", "ann", "bob"], "once each"
-    assert len(holds.passes) == 0
+    assert len(holds.passes._carried) == 0
 
 
 def test_a_right_that_was_lost_while_the_plan_was_made_ends_the_hold_at_once(holds):
@@ -136,12 +139,12 @@ def test_holds_that_come_and_go_leave_nothing_behind(monkeypatch, holds):
     first, *staying = (holds.carry("ann", NOW + seconds) for seconds in (1, 50, 2, 60, 70, 30))
     for held in (first, staying.pop(1), *(holds.carry("bob") for _ in range(100))):
         holds.passes.forget(held)
-    assert len(holds.passes) == 4
+    assert len(holds.passes._carried) == 4
     assert list(holds.passes._by_id) == ["ann"]
     assert len(holds.passes._expiring) <= 2 * 4 + 2
     for seconds, place in ((30, 3), (50, 0), (60, 1), (70, 2)):
         holds.now = NOW + seconds
         holds.passes.tick()
         assert holds.cuts[-1] == (staying[place], "expired")
-    assert len(holds.passes) == len(holds.passes._by_id) == 0
+    assert len(holds.passes._carried) == len(holds.passes._by_id) == 0
     holds.passes.forget(staying[0])  # again, as who carried none

@@ -786,7 +786,7 @@ async def test_every_proxy_is_told_and_what_was_published_long_ago_is_forgotten(
         monkeypatch.undo()
         for each in (control, second):
             await each.until(lambda each=each: ids(each.items) == list(range(1, 200)))
-        assert len(hub._published) <= pushpin_module.RECENT_SECONDS + 1
+        assert len(hub._published._order) <= pushpin_module.RECENT_SECONDS + 1
     finally:
         await hub.close()
         await second.close()
@@ -1090,7 +1090,7 @@ def test_what_was_published_is_found_by_channel_and_moment_and_forgotten():
     assert [published.before(moment, "a") for moment in (1, 1.5, 3, 3.5)] == [0, 1, 1, 3]
     assert (published.before(9, "b"), published.before(9, "c")) == (7, 0)
     published.add(2 + RECENT_SECONDS, "c", 1)
-    assert (published.before(99, "a"), published.before(99, "b"), len(published)) == (3, 7, 4)
+    assert (published.before(99, "a"), published.before(99, "b"), len(published._order)) == (3, 7, 4)
     published.add(2.5 + RECENT_SECONDS, "c", 2)
-    assert (published.before(99, "a"), published.before(99, "b"), len(published)) == (3, 0, 4)
+    assert (published.before(99, "a"), published.before(99, "b"), len(published._order)) == (3, 0, 4)
     assert sorted(published._ids) == ["a", "c"], "of a room that is quiet nothing is kept"

@@ -196,7 +196,7 @@ async def test_slow_clients_that_ask_alike_wait_for_the_same_bytes():
     async with served(send=4096) as chat:
         await asyncio.gather(*(chat.post("x" * 4000) for _ in range(200)))
         slow = [await chat.stream(last_id=n, receive=4096) for n in range(3)]
-        owed = [held.owed[0]._parts for held in chat.hub.connections._lagging]
+        owed = [held.owed[0].parts for held in chat.hub.connections._lagging]
         assert [len(parts) for parts in owed] == [201, 200, 199]
         assert len({id(part) for parts in owed for part in parts[1:]}) == 200, "the messages' own blocks"
         for n, client in enumerate(slow):

@@ -856,7 +856,7 @@ async def test_a_read_survives_a_passing_fault_and_gives_up_when_it_lasts(memory
     async with opened(memory=memory) as (log, engine, _):
         engine.read_faults.extend([Unknown(), Throttled()])
         assert (await log.plan(StreamRequest("room"))).position == 0
-        monkeypatch.setattr(reading_module, "READ_SECONDS", 0.1)
+        monkeypatch.setattr(reading_module, "RETRY_SECONDS", 0.1)
         engine.read_faults.extend([Unknown()] * 1000)
         with pytest.raises(Unavailable):
             await log.plan(StreamRequest("another"))

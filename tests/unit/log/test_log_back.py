@@ -746,7 +746,7 @@ class Gate(Store):
 @modes
 @pytest.mark.gen_test
 async def test_a_queue_is_no_dead_store_and_who_waits_in_it_is_served(memory, monkeypatch):
-    monkeypatch.setattr(reading_module, "READ_SECONDS", 0.01)
+    monkeypatch.setattr(reading_module, "RETRY_SECONDS", 0.01)
     engine = Gate(await SqliteEngine.open(":memory:"))
     log = MessageLog(engine, memory=memory)
     reading = asyncio.create_task(log.plan(StreamRequest("room")))
@@ -784,13 +784,13 @@ async def test_while_the_oldest_reading_has_waited_for_long_another_is_refused_b
 @modes
 @pytest.mark.gen_test
 async def test_a_store_that_does_not_answer_in_its_time_is_told_so_at_once(memory, monkeypatch):
-    """The engine took READ_SECONDS to say that it does not know: there is no time for another attempt."""
-    monkeypatch.setattr(reading_module, "READ_SECONDS", 0.1)
+    """The engine took RETRY_SECONDS to say that it does not know: there is no time for another attempt."""
+    monkeypatch.setattr(reading_module, "RETRY_SECONDS", 0.1)
 
     class Dead(Store):
         async def tail(self, room, limit):
             self.calls["tail"] += 1
-            await asyncio.sleep(reading_module.READ_SECONDS)
+            await asyncio.sleep(reading_module.RETRY_SECONDS)
             raise Unknown("no answer")
 
     engine = Dead(await SqliteEngine.open(":memory:"))
@@ -809,7 +809,7 @@ async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_
         reads = 2
 
         async def tail(self, room, limit):
-            await asyncio.sleep(reading_module.READ_SECONDS)
+            await asyncio.sleep(reading_module.RETRY_SECONDS)
             raise Unknown("no answer")
 
         async def after(self, room, id, limit):
@@ -821,7 +821,7 @@ async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_
     refused = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(error) for error in refused} == {Unavailable}
     assert not log._reader._positions
-    assert asyncio.get_running_loop().time() - began <= 2 * reading_module.READ_SECONDS
+    assert asyncio.get_running_loop().time() - began <= 2 * reading_module.RETRY_SECONDS
     await log.close()
 
 

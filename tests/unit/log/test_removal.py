@@ -20,6 +20,7 @@ from flychat.storage import Taken
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
 from tests.support.fakes import FaultyEngine, MemoryEngine, empty
+from tests.support.served import all_leave
 
 gen_test = pytest.mark.gen_test(timeout=20)
 
@@ -209,7 +210,7 @@ async def test_each_target_is_asked_for_before_anything_is_done():
 async def test_what_fails_after_the_entry_is_unavailable_and_the_same_again_finishes_it(
     memory, fault, monkeypatch
 ):
-    monkeypatch.setattr("flychat.log.reading.READ_SECONDS", 0.0)
+    monkeypatch.setattr("flychat.log.reading.RETRY_SECONDS", 0.0)
     async with opened(memory=memory) as log:
         log.engine.rewrite_faults.extend([fault])
         with pytest.raises(Unavailable):
@@ -400,7 +401,7 @@ async def test_what_is_known_to_be_done_is_not_looked_at_again():
         await log.upkeep.remove(removal(2), anything)
         reads = log.engine.calls["before"]
         for _ in range(3):
-            log._rooms.clear()
+            all_leave(log)
             await log.plan(StreamRequest("room"))
             while log._common.tasks:
                 await asyncio.wait(log._common.tasks)
@@ -412,11 +413,11 @@ async def test_what_was_done_in_a_room_that_was_forgotten_is_not_known_of_the_on
     async with opened(memory=False) as log:
         assert (await log.upkeep.remove(removal(2), anything)).id == 7
         log.engine.engine.commits.clear()  # by an operator: clear --forget
-        log._rooms.clear()
+        all_leave(log)
         await asyncio.gather(*(log.submit(draft(f"text {n}")) for n in range(1, 7)))
         entry = await log.submit(replace(removal(2), date=iso_date(9)))  # by another process, and no rewrite
         assert (entry.id, stored(log)[2]) == (7, "text 2")
-        log._rooms.clear()
+        all_leave(log)
         await log.submit(draft("loads it"))
         while log._common.tasks:
             await asyncio.wait(log._common.tasks)

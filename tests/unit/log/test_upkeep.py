@@ -11,6 +11,7 @@ from flychat.log import MessageLog
 from flychat.messages import Draft
 from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import StreamRequest
+from tests.support.served import all_leave
 
 gen_test = pytest.mark.gen_test
 
@@ -72,7 +73,7 @@ async def being_read(log, monkeypatch):
             await go.wait()
         return commits
 
-    log._rooms.clear()
+    all_leave(log)
     monkeypatch.setattr(engine, "tail", slow)
     page = asyncio.ensure_future(log.page("tea"))
     await read.wait()

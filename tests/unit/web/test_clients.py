@@ -281,7 +281,7 @@ async def test_what_takes_long_leaves_others_to_the_next_turn_of_the_loop(monkey
         def look(client):
             served.append(client)
             client.socket.recv(1)
-            clock.now += clients.SECONDS * 0.6
+            clock.now += clients.SERVED_SECONDS * 0.6
 
         connected = [connect() for _ in range(4)]
         listener.look = look

@@ -11,7 +11,7 @@ from flychat.storage import Broken
 from flychat.web import cold_rooms
 from flychat.web.accepting import LET_IN_AT_ONCE
 from tests.support.pushpin_proxy import eventually
-from tests.support.served import WAIT
+from tests.support.served import WAIT, all_leave
 from tests.support.two_ports import GOOD, STREAM, two_ports
 
 
@@ -19,7 +19,7 @@ from tests.support.two_ports import GOOD, STREAM, two_ports
 async def waiting(count, served=two_ports):
     """So many clients whose streams wait for a room that is being read; `go` has the reading end."""
     async with served() as (chat, chat.port, held):
-        chat.log._rooms.clear()
+        all_leave(chat.log)
         chat.engine.calls.clear()
         go, tail = asyncio.Event(), chat.engine.tail
 

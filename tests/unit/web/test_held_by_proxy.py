@@ -12,8 +12,9 @@ from flychat.access import Rules
 from flychat.access.gate import Access
 from flychat.errors import Conflict, Full, Overloaded, TooMany, Unavailable
 from flychat.hub import pushpin
+from flychat.hub.grip import read_grip_last
 from flychat.storage import Broken, Unknown
-from flychat.web.plain import plain_recovery
+from flychat.web.plain import PlainStream, plain_recovery
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
 from tests.support.two_ports import (
@@ -72,7 +73,7 @@ async def behind_proxies(query: str = SIGNING, **options):
 async def test_a_store_that_does_not_answer_is_told_the_proxy_once_and_its_connection_stays(
     request_, monkeypatch
 ):
-    monkeypatch.setattr("flychat.log.reading.READ_SECONDS", 0)
+    monkeypatch.setattr("flychat.log.reading.RETRY_SECONDS", 0)
     async with behind_proxies() as (chat, port, _):
         counted, answers = through_tornado(chat), []
         for each in (port, chat.port):
@@ -397,10 +398,14 @@ async def test_an_answer_that_the_proxy_does_not_take_at_once_is_sent_as_a_whole
 @pytest.mark.parametrize("change", [b"", b"x", b"\r\n", b"GET"])
 def test_a_recovery_is_plain_only_as_a_whole(change):
     whole = recovery()
-    assert plain_recovery(whole) is not None
-    assert plain_recovery(whole + change) is None or not change
-    assert plain_recovery(change + whole) is None or not change
-    assert plain_recovery(whole[:-2] + change) is None or change == b"\r\n"
-    assert plain_recovery(whole.replace(b"Grip-Last", b"Last")) is None
-    assert plain_recovery(whole.replace(b"Host", b"Hosts")) is None
-    assert plain_recovery(whole.replace(b"Host: ", b"Grip-Last: messages-a; last-id=1\r\nHost: ")) is None
+
+    def plain(data: bytes) -> PlainStream | None:
+        return plain_recovery(data, read_grip_last)
+
+    assert plain(whole) is not None
+    assert plain(whole + change) is None or not change
+    assert plain(change + whole) is None or not change
+    assert plain(whole[:-2] + change) is None or change == b"\r\n"
+    assert plain(whole.replace(b"Grip-Last", b"Last")) is None
+    assert plain(whole.replace(b"Host", b"Hosts")) is None
+    assert plain(whole.replace(b"Host: ", b"Grip-Last: messages-a; last-id=1\r\nHost: ")) is None

@@ -12,7 +12,8 @@ import pytest
 
 from flychat.web import clients, shedding
 from flychat.web.plain import is_whole_post, origin_of
-from flychat.web.shedding import CALM, LATE, MEMORY, PAUSE, ROUND, START, Shedding, Turn, waited
+from flychat.web.problems import RETRY_AFTER
+from flychat.web.shedding import CALM, LATE, MEMORY, ROUND, START, Shedding, Turn, waited
 from flychat.web.shedding import NEW as LATE_NEW
 from flychat.web.shortcut import Shortcut
 from tests.support.served import WAIT
@@ -160,7 +161,7 @@ async def test_late_messages_and_pages_are_refused_and_streams_are_not(shortened
         for request in (GOOD, POST, unusual, JSON_PAGE, PAGE):
             for head in await ask(port if shortened else chat.port, request, request):
                 assert head.startswith(b"HTTP/1.1 503 "), request
-                assert b"Retry-After: %d\r\n" % PAUSE in head
+                assert b"Retry-After: %d\r\n" % RETRY_AFTER in head
         for request in (STREAM, UNUSUAL_STREAM, HEALTH):
             assert (await ask(port if shortened else chat.port, request))[0].startswith(b"HTTP/1.1 200 "), (
                 request

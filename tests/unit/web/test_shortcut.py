@@ -19,7 +19,7 @@ from flychat.streams import StreamRequest
 from flychat.web.clients import PEEK_BYTES
 from flychat.web.heads import Heads
 from flychat.web.plain import KNOWN, PlainStream, plain_request
-from tests.support.served import WAIT
+from tests.support.served import WAIT, all_leave
 from tests.support.two_ports import MADE_UP, Connection, through_tornado, two_ports
 
 GET = b"GET /rooms/room/messages/ HTTP/1.1\r\n"
@@ -176,7 +176,7 @@ async def test_a_plain_request_gets_the_same_answer_from_the_shortcut(query):
 async def test_a_room_that_is_not_in_memory_is_waited_for_and_answered_alike():
     async with two_ports() as (chat, port, held):
         theirs = await answer(chat.port, PLAIN)
-        chat.log._rooms.clear()
+        all_leave(chat.log)
         chat.engine.calls.clear()
         ours = await answer(port, PLAIN)
         assert chat.engine.calls["tail"] == 1
@@ -194,7 +194,7 @@ async def test_a_stream_is_refused_as_tornado_refuses_it(why, connection):
             chat.hub.admits = lambda client: False
         counted, answers, ended = through_tornado(chat), [], []
         for each in (port, chat.port):
-            chat.log._rooms.clear()
+            all_leave(chat.log)
             chat.engine.read_faults.extend([Broken("away")] * (why != "full"))
             client = await Connection.open(each)
             answers.append(MADE_UP.sub(b"", await client.ask(request)))
@@ -212,11 +212,11 @@ async def test_a_stream_is_refused_as_tornado_refuses_it(why, connection):
 
 @pytest.mark.gen_test(timeout=20)
 async def test_a_store_that_does_not_answer_is_not_asked_twice_for_a_stream(monkeypatch):
-    monkeypatch.setattr(reading, "READ_SECONDS", 0)
+    monkeypatch.setattr(reading, "RETRY_SECONDS", 0)
     async with two_ports() as (chat, port, held):
         answers = []
         for each in (port, chat.port):
-            chat.log._rooms.clear()
+            all_leave(chat.log)
             chat.engine.calls.clear()
             chat.engine.read_faults.append(Unknown())
             answers.append(re.sub(rb"X-Request-Id: .*\r\n", b"", await answer(each, PLAIN)))
@@ -224,7 +224,7 @@ async def test_a_store_that_does_not_answer_is_not_asked_twice_for_a_stream(monk
         assert answers[0] == answers[1]
         assert answers[0].startswith(b"HTTP/1.1 503 ")
         connection = await Connection.open(port)
-        chat.log._rooms.clear()
+        all_leave(chat.log)
         chat.engine.read_faults.append(Unknown())
         assert (await connection.ask(PLAIN)).startswith(b"HTTP/1.1 503 ")
         again = await connection.ask(PLAIN)
@@ -238,7 +238,7 @@ async def test_a_store_that_does_not_answer_is_not_asked_twice_for_a_stream(monk
 async def test_a_stream_that_waits_for_its_room_is_a_request_under_way(shortened):
     """So an ending server answers it before the hub lets the streams go."""
     async with two_ports() as (chat, port, held):
-        chat.log._rooms.clear()
+        all_leave(chat.log)
         reading, go, tail = asyncio.Event(), asyncio.Event(), chat.engine.tail
 
         async def slow(room, limit):
