@@ -12,6 +12,7 @@ from tornado.web import HTTPError
 from ..access import HEADER, READ, WRITE, Token
 from ..errors import Invalid, TooMany, Unavailable
 from ..fields import new_id, room_name, sender_name
+from ..messages import ERASED
 from ..sse import read_position
 from .base import BaseHandler
 from .rights import RightsHandler
@@ -172,7 +173,8 @@ class RoomHandler(RightsHandler):
         if not self.is_private:
             with contextlib.suppress(Unavailable, TooMany):
                 page = await self.read(values["room"])
-                writers = {message.sender: message.user for message in reversed(page.messages)}
+                wrote = [m for m in reversed(page.messages) if m.sender != ERASED and not m.removes]
+                writers = {message.sender: message.user for message in wrote}
                 values["writers"] = list(writers.items())[:WRITERS]
         if values["known"]:
             values["asked"] = self._asked()
