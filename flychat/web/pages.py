@@ -98,6 +98,7 @@ class RoomHandler(RightsHandler):
 
     async def _write_room(self, room: str, user: str, values: dict[str, Any]) -> None:
         page, token = await self.read(room, values["before"]), self.identity
+        access = self.application.access
         zone = zone_of(self.get_cookie(ZONE_COOKIE))
         now = time.time()
         rows = Rows(user, None if token is None else token.sub, zone, now).page(page.messages)
@@ -116,7 +117,8 @@ class RoomHandler(RightsHandler):
             banner=None if self.visitor.proxied else self._banner(),
             session=token and session_of(token),
             is_private=self.is_private,
-            may_write=self.application.access.may(self.visitor, room, WRITE),
+            may_write=access.may(self.visitor, room, WRITE),
+            has_password=bool(access.passwords.of(room)),
         )
 
     def _banner(self) -> str:

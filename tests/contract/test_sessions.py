@@ -233,6 +233,18 @@ async def test_the_page_of_a_private_room_asks_for_its_password_if_it_has_one(tm
 
 
 @gen_test
+async def test_a_room_that_everybody_may_read_asks_for_the_password_with_which_to_write(tmp_path):
+    passwords = ("--password", f"news={HASH}")
+    async with standing("standalone", tmp_path, *options(tmp_path, *passwords)) as chat:
+        page = (await ask(chat, "/news?user=Eve")).body.decode()
+        assert 'name="password"' in page
+        form = {"room": "news", "password": "open sesame"}
+        guest = cookie(await session(chat, form, FORM, Accept=BROWSER))
+        assert (await post(chat, "news", **guest)).code == 200
+        assert 'name="password"' not in (await ask(chat, "/news?user=Eve", **guest)).body.decode()
+
+
+@gen_test
 async def test_a_room_may_be_called_session_and_without_tokens_that_is_all_it_is(tmp_path):
     async with standing("standalone", tmp_path, *options(tmp_path)) as chat:
         assert b"Welcome" in (await ask(chat, "/session", Accept=BROWSER)).body
