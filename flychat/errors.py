@@ -114,10 +114,10 @@ class Unsupported(Refused):
 
 
 class TooMany(Refused):
-    """The client posts too often; it may try again after `seconds`."""
+    """The client asks for too much; it may try again after `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__("too many messages in a short time")
+        super().__init__("too many requests in a short time")
         self.seconds = seconds
 
 

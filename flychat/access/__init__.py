@@ -36,7 +36,9 @@ NONE: Rights = frozenset()
 _SAME: dict[Rights, Rights] = {}
 
 _RULE_BEFORE = re.compile(r"=[rwm]*[\s,;]")  # the end of one that stands before another
-_PASS = re.compile(r"([0-9]{1,12})-([0-9]{1,12})(?:-([0-9a-f]{8}))?(?:-([0-9a-f]{8}))?", re.ASCII)
+_PASS = re.compile(
+    r"([0-9]{1,12})-([0-9]{1,12})(?:-([0-9a-f]{8}))?(?:-([0-9a-f]{8}(?:\.[0-9a-f]{8})*))?", re.ASCII
+)
 
 
 class BadToken(FlychatError):
@@ -130,7 +132,7 @@ class Token:
     expires: int  # it is valid until just before this
     kind: str  # SECRET, JWKS or HEADER
     key: str = ""  # the id of the key in --secret with which it is signed
-    password: str = ""  # the id of the password for which it was given
+    password: str = ""  # the ids of the passwords for which it was given, with dots between
 
     @property
     def is_guest(self) -> bool:
@@ -168,7 +170,7 @@ class Pass:
 
     @property
     def position(self) -> str:
-        """The prev-id of its channel: ISSUED-EXPIRES, then the ids of its key and its password, if any."""
+        """The prev-id of its channel: ISSUED-EXPIRES, then the ids of its key and its passwords, if any."""
         parts = [str(self.issued), str(self.expires), self.key, self.password]
         return "-".join(part for part in parts if part)
 

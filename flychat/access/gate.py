@@ -105,7 +105,7 @@ class Access:
         if self.tokens is None:
             raise BadToken("no tokens are taken here")
         token = self.tokens.read(text, now)
-        if token.password and token.password not in self.passwords.by_id:
+        if token.password and not self.passwords.known(token.password):
             raise BadToken("the password has changed")
         return token
 
@@ -117,8 +117,8 @@ class Access:
         return key_is_good and self._opens(pass_.password, room)
 
     def _opens(self, password: str, room: str) -> bool:
-        """Whether a password, by its id, is one of the room's: a longer pattern may give it another one.
+        """Whether one of these passwords is one of the room's: a longer pattern may give it another one.
 
         A token that was not given for a password has "" here, and opens every room.
         """
-        return not password or any(password == each.id for each in self.passwords.of(room))
+        return not password or any(each in self.passwords.of(room) for each in self.passwords.known(password))

@@ -88,6 +88,10 @@ class Passwords:
         longest = min((vagueness(password.pattern) for password in fitting), default=None)
         return [password for password in fitting if vagueness(password.pattern) == longest]
 
+    def known(self, ids: str) -> list[Password]:
+        """Those with these ids, which have dots between them, that are in use still."""
+        return [self.by_id[id] for id in ids.split(".") if id in self.by_id]
+
     async def find(self, room: str, given: str) -> Password | None:
         """Which of the room's passwords this is; None: none of them. Raises Overloaded."""
         if len(given) > LONGEST:

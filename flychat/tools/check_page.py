@@ -37,20 +37,26 @@ async def check_page(found: Findings, at: Checked) -> None:
     number = f"{len(loaded.files)} files"
     found.that(not missing, f"the page and its {number} are there", f"the page's files: {'; '.join(missing)}")
 
-    origin = _origin(url)
-    headers = {"Content-Type": "application/json", "Origin": origin, **allowed}
+    origin, messages = _origin(url), http.messages_url(url, at.room)
+    headers = {"Content-Type": "application/json", **allowed}
     fields = {"text": "A test message.", "provisionalId": new_id()}
     if at.sender is not None:
         fields["from"] = at.sender
-    try:
-        await http.fetch(http.messages_url(url, at.room), headers, json.dumps(fields).encode())
-    except (client.Denied, OSError) as error:
-        cause = f": {reason(error)}"
-        if isinstance(error, client.Denied) and error.code == "forbidden":
-            cause = f", for flychat takes {origin} for another site's: {HOST}"
-        found.problem(f"browsers cannot post from the page{cause}")
-    else:
-        found.good("browsers can post from the page: Host is passed on")
+
+    async def refused(**more: str) -> Exception | None:
+        try:
+            await http.fetch(messages, {**headers, **more}, json.dumps(fields).encode())
+        except (client.Denied, OSError) as error:
+            return error
+        return None
+
+    refusal = await refused(Origin=origin)
+    if refusal is None:
+        return found.good("browsers can post from the page: Host is passed on")
+    cause = f": {reason(refusal)}"
+    if isinstance(refusal, client.Denied) and refusal.code == "forbidden" and await refused() is None:
+        cause = f", for flychat takes {origin} for another site's: {HOST}"
+    found.problem(f"browsers cannot post from the page{cause}")
 
 
 class Loaded(HTMLParser):

@@ -53,6 +53,9 @@ def is_own(origin: str, host: str, *, https: bool) -> bool:
     If the request came by https, a page over http is not ours: anybody on the way may have written it. If
     not, both are: a proxy may have used https and not said so.
     """
+    if host.count(":") > 1 and host[0] != "[":  # Pushpin 1.36 takes the brackets off an address of IPv6
+        address, _, port = host.rpartition(":")
+        host = f"[{address}]:{port}"
     return origin == f"https://{host}" or (not https and origin == f"http://{host}")
 
 

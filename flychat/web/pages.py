@@ -12,6 +12,7 @@ from tornado.web import HTTPError
 from ..access import HEADER, READ, WRITE, Token
 from ..errors import Invalid, TooMany, Unavailable
 from ..fields import new_id, room_name, sender_name
+from ..messages import ERASED
 from ..sse import read_position
 from .base import BaseHandler
 from .rights import RightsHandler
@@ -97,6 +98,7 @@ class RoomHandler(RightsHandler):
 
     async def _write_room(self, room: str, user: str, values: dict[str, Any]) -> None:
         page, token = await self.read(room, values["before"]), self.identity
+        access = self.application.access
         zone = zone_of(self.get_cookie(ZONE_COOKIE))
         now = time.time()
         rows = Rows(user, None if token is None else token.sub, zone, now).page(page.messages)
@@ -115,7 +117,8 @@ class RoomHandler(RightsHandler):
             banner=None if self.visitor.proxied else self._banner(),
             session=token and session_of(token),
             is_private=self.is_private,
-            may_write=self.application.access.may(self.visitor.token, room, WRITE),
+            may_write=access.may(self.visitor.token, room, WRITE),
+            has_password=bool(access.passwords.of(room)),
         )
 
     def _banner(self) -> str:
@@ -172,7 +175,8 @@ class RoomHandler(RightsHandler):
         if not self.is_private:
             with contextlib.suppress(Unavailable, TooMany):
                 page = await self.read(values["room"])
-                writers = {message.sender: message.user for message in reversed(page.messages)}
+                wrote = [m for m in reversed(page.messages) if m.sender != ERASED and not m.removes]
+                writers = {message.sender: message.user for message in wrote}
                 values["writers"] = list(writers.items())[:WRITERS]
         if values["known"]:
             values["asked"] = self._asked()

@@ -14,7 +14,7 @@ from flychat.access.passwords import Password, Passwords, hashed
 from flychat.config import Config
 from flychat.errors import Misconfigured, Overloaded
 from tests.support.asking import BROWSER, FORM, JSON
-from tests.support.modes import Place, standing
+from tests.support.modes import ONE_PUSHPIN, Place, standing
 from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, token
 
 gen_test = pytest.mark.gen_test(timeout=60)
@@ -237,6 +237,36 @@ async def test_who_knows_the_password_is_a_guest_until_it_changes(tmp_path):
             assert (await ask(chat, STAFF, **cookie(answer))).code == 401
 
 
+@pytest.mark.parametrize("mode", ONE_PUSHPIN)
+@gen_test
+async def test_who_types_the_password_of_another_room_stays_a_guest_of_the_first(mode, tmp_path):
+    both = (*WITH_PASSWORD, "--access", "tea=", "--password", f"tea={hashed('milk')}")
+    operator = bearer(token("operator", rooms={"*": "m"}))
+    async with standing(mode, tmp_path, *options(tmp_path, *both)) as chat:
+        began, user = int(time.time()) - 60, "guest-1"
+        first = token(user, iat=began, pw=Password.read(WITH_PASSWORD[1]).id)
+        answer = await session(chat, {"room": "tea", "password": "milk"}, Cookie=f"flychat={first}")
+        assert json.loads(answer.body)["user"] == user, "the same person, who may remove what they wrote"
+        guest = cookie(answer)
+        for room in ("staff", "tea"):
+            assert json.loads((await post(chat, room, **guest)).body)["user"] == user
+            stream = await chat.stream(0, *(f"{name}: {value}" for name, value in guest.items()), room=room)
+            await stream.until_id(1)
+        assert (
+            code(await ask(chat, "/rooms/news/messages/", "POST", "{}", Content_Type=JSON, **guest))[0] == 403
+        )
+
+        body = json.dumps({"user": user, "room": "staff"})
+        assert (await ask(chat, "/revocations/", "POST", body, Content_Type=JSON, **operator)).code == 200
+        again = cookie(await session(chat, {"room": "tea", "password": "milk"}, **guest))
+        statuses = [(await ask(chat, f"/rooms/{room}/messages/", **again)).code for room in ("staff", "tea")]
+        assert statuses == [401, 200], "what is revoked is not given back by another room's password"
+        assert jwt.decode(again["Cookie"].partition("=")[2], KEY, ["HS256"])["iat"] == began
+        other = await session(chat, {"room": "staff", "password": "open sesame"}, **again)
+        assert json.loads(other.body)["user"] != user
+        assert (await ask(chat, STAFF, **cookie(other))).code == 200
+
+
 @gen_test
 async def test_passwords_can_be_tried_five_times_a_minute(tmp_path):
     async with standing("standalone", tmp_path, *options(tmp_path, *WITH_PASSWORD)) as chat:
@@ -258,6 +288,18 @@ async def test_the_page_of_a_private_room_asks_for_its_password_if_it_has_one(tm
         }
         assert [("password" in page) for page in pages.values()] == [True, False]
         assert all("invitation" in page for page in pages.values())
+
+
+@gen_test
+async def test_a_room_that_everybody_may_read_asks_for_the_password_with_which_to_write(tmp_path):
+    passwords = ("--password", f"news={HASH}")
+    async with standing("standalone", tmp_path, *options(tmp_path, *passwords)) as chat:
+        page = (await ask(chat, "/news?user=Eve")).body.decode()
+        assert 'name="password"' in page
+        form = {"room": "news", "password": "open sesame"}
+        guest = cookie(await session(chat, form, FORM, Accept=BROWSER))
+        assert (await post(chat, "news", **guest)).code == 200
+        assert 'name="password"' not in (await ask(chat, "/news?user=Eve", **guest)).body.decode()
 
 
 @gen_test

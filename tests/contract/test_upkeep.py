@@ -119,6 +119,17 @@ async def test_what_a_person_removed_stays_removed_without_their_name(mode, tmp_
 
 @one_mode
 @gen_test
+async def test_the_join_form_names_nobody_who_is_erased_and_not_who_only_removes(mode, tmp_path):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        await filled(chat)
+        assert (await ask(chat, TEA + "3", "DELETE", **MOD)).code == 200
+        assert (await post(chat, "/erasures/", {"room": "tea", "from": "Ann"}, **MOD)).code == 200
+        page = (await ask(chat, "/tea", Accept="text/html")).body.decode()
+        assert [name for name in ("bob", "mod", "Ann", "[erased]") if f">{name}<" in page] == ["bob"]
+
+
+@one_mode
+@gen_test
 async def test_the_rooms_are_told_to_who_may_moderate_all_of_them(mode, tmp_path):
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
         await filled(chat)

@@ -30,12 +30,13 @@ ENDS = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Of rooms that are private (staff..., and with a password, club...), or not for everybody to write to (news)."""
+    """Of rooms that are private (staff..., and with a password, club...), or only to be read (news, and board...)."""
     folder = tmp_path_factory.mktemp("private")
     (folder / "secret").write_text(KEY + "\n")
-    rules = ("--access", "staff*=", "--access", "news=r", "--access", "club*=")
-    keys = ("--secret", str(folder / "secret"), "--password", f"club*={hashed(PASSWORD)}")
-    server = ServerProcess(folder / "chat.db", "--standalone", *rules, *keys)
+    rules = ("--access", "staff*=", "--access", "news=r", "--access", "club*=", "--access", "board*=r")
+    passwords = ("--password", f"club*={hashed(PASSWORD)}", "--password", f"board*={hashed(PASSWORD)}")
+    keys = ("--secret", str(folder / "secret"))
+    server = ServerProcess(folder / "chat.db", "--standalone", *rules, *keys, *passwords)
     server.start()
     yield server
     server.stop()
@@ -439,6 +440,20 @@ def test_a_room_with_a_password_is_entered_by_it_and_left_again(window: Open, sc
     guest.page.locator("summary").click()
     guest.button("Sign out").click()
     expect(guest.page.get_by_role("heading")).to_contain_text("This room is private")
+
+
+def test_who_may_only_read_types_the_password_with_which_to_write(window: Open) -> None:
+    guest = window("Gus", room=f"board {uuid.uuid4()}").open()
+    expect(guest.text).to_be_disabled()
+    assert axe_finds(guest.page) == []
+    guest.page.set_viewport_size({"width": 320, "height": 400})
+    assert overflow(guest.page) == 0
+    guest.page.get_by_label("password").fill(PASSWORD)  # the fifth try in this file, and a minute has no more
+    guest.button("Enter").click()
+    guest.text.fill("hello")
+    guest.button("Send").click()
+    expect(guest.row("hello")).to_have_attribute("data-user", re.compile("^guest-"))
+    expect(guest.page.get_by_label("password")).to_have_count(0)
 
 
 def test_a_link_that_is_pasted_opens_the_room_without_a_script(window: Open, room: str) -> None:

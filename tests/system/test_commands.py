@@ -302,6 +302,16 @@ async def test_a_private_room_is_checked_with_a_token_and_for_as_long_as_a_proxy
 
 
 @gen_test
+async def test_a_token_that_may_only_read_is_not_taken_for_a_proxy_that_replaces_host(tmp_path, capsys):
+    async with started("--rate-limit", "0", *rights.options(tmp_path)) as (server, _):
+        reader = rights.token(name="Ann", rooms={"staff": "r"})
+        code, _, bad = await checked(server.url.rstrip("/"), capsys, room="staff", token=reader)
+    assert code == 1
+    assert [line for line in bad if "Host" in line] == []
+    assert bad[0] == "browsers cannot post from the page: 403 the token does not give this right here"
+
+
+@gen_test
 async def test_where_only_the_room_of_checks_may_be_read_an_idle_stream_is_watched_there(tmp_path, capsys):
     """The other room, where nobody posts, is closed: that is nothing which cuts idle streams."""
     rules = ("--access", "*=", "--access", f"{check.ROOM}=rw")

@@ -381,6 +381,28 @@ async def test_streams_flow_unbuffered_over_http_2(name, mode, base_path, tmp_pa
 @gen_test
 @fronts
 @modes
+@pytest.mark.parametrize("base_path", ["", "/chat"])
+async def test_the_files_of_a_page_come_compressed_and_no_page_with_a_secret(
+    name, mode, base_path, tmp_path, certificate
+):
+    """Pushpin undoes what flychat has compressed."""
+    async with behind(name, mode, tmp_path, certificate, base_path=base_path) as front:
+        asking = ("-D", "-", "-H", "Accept-Encoding: gzip", "-o", os.devnull)
+        for file in ("flychat.js", "chat.css"):
+            address = f"{front.url}/static/{file}"
+            head = (await front.curl(address, *asking)).lower()
+            assert "content-encoding: gzip" in head
+            (tag,) = re.findall("etag: (.*)\r", head)
+            assert (await front.curl(address, *asking, "-H", f"If-None-Match: {tag}")).endswith(" 304")
+        known = ("-b", "flychat_user=Ann; flychat_asked=a-secret")
+        page = await front.curl(f"{front.url}/tea?user=Eve", "-D", "-", "-H", "Accept-Encoding: gzip", *known)
+        assert "a-secret" in page
+        assert "content-encoding" not in page.lower()
+
+
+@gen_test
+@fronts
+@modes
 async def test_clients_are_told_apart_by_their_own_addresses(name, mode, tmp_path, certificate):
     async with behind(name, mode, tmp_path, certificate, "--rate-limit", "0.01") as front:
         room = new_room().replace(" ", "-")

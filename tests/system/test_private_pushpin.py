@@ -261,7 +261,7 @@ async def test_it_listens_where_flychat_is_told_to_also_on_ipv6(stage, host):
     url = re.search(r"http://\[::1\]:\d+/", app.greeting)[0]
     room = new_room()
     crowd = await stage.crowd(url, room, 2)
-    assert (await post(url, room, "hello"))[0] == 200
+    assert (await post(url, room, "hello", headers={"Origin": url.rstrip("/")}))[0] == 200, "as from its page"
     await crowd.until_id(1)
     if host == "::":
         assert (await fetch(url.replace("[::1]", "127.0.0.1"), "/healthz"))[0] == 200

@@ -185,6 +185,24 @@ def test_a_guest_is_let_into_the_rooms_that_have_the_password_and_into_no_room_w
     assert access.may(guest, "staff-tea", "r"), "there may be two, while one is changed for the other"
 
 
+def test_a_guest_who_has_typed_two_passwords_is_let_in_by_each_as_long_as_it_is_in_use():
+    tea, staff = (
+        Password(pattern, 1 << 14, 8, 1, b"", b"", id)
+        for pattern, id in (("tea", "11111111"), ("staff*", "22222222"))
+    )
+    access = Access(rules({"*": ""}), Tokens([SECRETS]))
+    access.secret = SECRETS
+    claims = claims_of(
+        "guest-1", {"tea": "rw", "staff*": "rw"}, issued=NOW, expires=NOW + 9, pw=f"{tea.id}.{staff.id}"
+    )
+    for passwords, rooms in (([tea, staff], ["tea", "staff-a"]), ([staff], ["staff-a"]), ([tea], ["tea"])):
+        access.passwords = Passwords(passwords)
+        guest = access.token(SECRETS.sign(claims), NOW)
+        assert [room for room in ("tea", "staff-a", "x") if access.may(guest, room, "r")] == rooms
+        held = [room for room in ("tea", "staff-a", "x") if access.ended(room, guest.pass_(), NOW) is None]
+        assert held == rooms, "and so is a stream of theirs"
+
+
 # What is revoked
 
 

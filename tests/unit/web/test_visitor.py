@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
 from flychat.hub import Way
+from flychat.web.credentials import is_own
 from flychat.web.visitor import client_of, read_visitor
 
 
@@ -110,3 +111,20 @@ def test_any_headers_are_of_somebody(forwarded, cookie, peer):
     visitor = read_visitor(headers, peer, Way(True, False), trust_proxy=True)
     assert visitor.address
     assert len(visitor.name) <= 64
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "own"),
+    [
+        ("http://chat.example.org:3000", "chat.example.org:3000", True),
+        ("http://chat.example.org", "chat.example.org:3000", False),
+        ("http://[2001:db8::1]:7999", "[2001:db8::1]:7999", True),
+        ("http://[2001:db8::1]:7999", "2001:db8::1:7999", True),  # as Pushpin 1.36 passes it on
+        ("https://[2001:db8::1]:7999", "2001:db8::1:7999", True),
+        ("http://[2001:db8::1]:80", "2001:db8::1:7999", False),
+        ("http://[2001:db8::2]:7999", "2001:db8::1:7999", False),
+        ("http://[2001:db8::1:7999]", "2001:db8::1:7999", False),
+    ],
+)
+def test_a_page_is_ours_if_it_is_of_the_host_that_was_asked(origin, host, own):
+    assert is_own(origin, host, https=False) is own
