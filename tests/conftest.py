@@ -149,7 +149,13 @@ def dynamo_environ(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.fixture
 def io_loop(io_loop):
-    """pytest-tornado's loop, in which nothing is left: else another test would hear of it, in its log."""
+    """pytest-tornado's loop, in which nothing is left: else another test would hear of it, in its log.
+
+    If a test times out, it says where it waited.
+    """
+    from tests.support.watched import watch
+
+    watch(io_loop)
     yield io_loop
     loop = io_loop.asyncio_loop
     left = asyncio.all_tasks(loop)

@@ -256,7 +256,7 @@ class RecoveryHandler(StreamHandler):
             raise errors.NotFound("this is for the GRIP proxy")
         self.room = asked.request.room
         if not access.is_public(self.room):
-            await self.application.keeper.fresh(0)
+            await self.while_here(self.application.keeper.fresh(0))
         if reason := access.ended(self.room, asked.pass_, time.time()):
             self._refuse(reason)
         else:

@@ -76,7 +76,7 @@ class SessionHandler(RoomHandler):
     async def _token(self, text: str) -> Token:
         """Raises Unauthorized, Unavailable."""
         access = self.application.access
-        await self.application.keeper.fresh()
+        await self.while_here(self.application.keeper.fresh())
         for tries in (1, 2):
             try:
                 token = access.token(text, time.time())
@@ -84,7 +84,7 @@ class SessionHandler(RoomHandler):
             except KeyMissing:
                 if tries == 2:
                     raise Unavailable("the keys of tokens cannot be fetched") from None
-                await self.application.keeper.learn()
+                await self.while_here(self.application.keeper.learn())
             except BadToken:
                 raise Unauthorized(bad=True) from None
         if access.is_revoked(token, ALL_ROOMS):

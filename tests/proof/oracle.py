@@ -203,9 +203,16 @@ async def post(
     provisional_id: str | None = None,
     sender: str = "ann",
     headers: dict[str, str] | None = None,
+    last_id: int | None = None,
 ) -> tuple[int, dict]:
     """Posts a message; gives the status, 0 if there was no answer, and the JSON."""
-    fields = {"from": sender, "text": text, "provisionalId": provisional_id or str(uuid.uuid4())}
+    fields: dict[str, str | int] = {
+        "from": sender,
+        "text": text,
+        "provisionalId": provisional_id or str(uuid.uuid4()),
+    }
+    if last_id is not None:
+        fields["lastEventId"] = last_id
     path = f"/rooms/{quote(room, safe='')}/messages/"
     try:
         status, _, body = await fetch(

@@ -74,6 +74,7 @@ class DynamoProxy:
         self.delay = delay  # seconds, before each call is applied
         self.strip_item = strip_item  # a failed condition does not tell the winner
         self.rates = dict(rates or {})  # shares of faults among the PutItems outside the script
+        self.read_rates: Mapping[str, float] = {}  # the same among the Querys
         self.late_after = late_after
         self.refusing = False  # every call is dropped
         self.instead: tuple[int, bytes] | None = None  # status and body of an answer to every call
@@ -152,9 +153,10 @@ class DynamoProxy:
     def _fault(self, operation: str) -> str:
         if script := self._scripts[operation]:
             return script.popleft()
-        if operation != "PutItem" or not self.rates:
+        rates = {"PutItem": self.rates, "Query": self.read_rates}.get(operation)
+        if not rates:
             return "pass"
-        names, weights = ["pass", *self.rates], [1 - sum(self.rates.values()), *self.rates.values()]
+        names, weights = ["pass", *rates], [1 - sum(rates.values()), *rates.values()]
         return self._chance.choices(names, weights)[0]
 
     async def _apply(self, request: HTTPServerRequest) -> tuple[int, bytes]:

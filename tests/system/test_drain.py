@@ -1,16 +1,19 @@
 """The end of a server: whatever hangs, it is gone in time, and what it has answered is stored and published."""
 
 import asyncio
+import json
 import resource
 import time
 import uuid
 from urllib.parse import urlencode
 
+import jwt
 import pytest
 
 from flychat.errors import Unavailable
 from flychat.server import Server
-from tests.support.asking import FORM
+from tests.support import rights
+from tests.support.asking import FORM, JSON
 from tests.support.fakes import FaultyEngine
 from tests.support.served import Client
 from tests.support.started import connect, started, stream
@@ -129,3 +132,37 @@ async def test_a_store_that_does_not_answer_keeps_nobody_either(monkeypatch):
         began = time.monotonic()
         await server.stop()
         assert time.monotonic() - began < SECONDS
+
+
+SIGNED = jwt.encode({"exp": time.time() + rights.LIFE}, rights.KEY, "HS256")
+SESSION = json.dumps({"token": rights.token()})
+
+
+@pytest.mark.gen_test(timeout=30)
+@pytest.mark.parametrize(
+    ("request_line", "rest"),
+    [
+        ("GET /recover/", f"Grip-Sig: {SIGNED}\r\nGrip-Last: messages-staff; last-id=0\r\n\r\n"),
+        ("POST /session", f"Content-Type: {JSON}\r\nContent-Length: {len(SESSION)}\r\n\r\n{SESSION}"),
+    ],
+)
+async def test_nobody_waits_to_be_told_what_is_revoked_whose_connection_has_ended(
+    tmp_path, monkeypatch, request_line, rest
+):
+    """Else that would be cancelled with the process, as the last thing: Tornado calls it a 500, and it is logged."""
+    grip = ("--grip", "--grip-url", f"http://127.0.0.1:1/?verify-key={rights.KEY.replace(' ', '%20')}")
+    async with started(*rights.options(tmp_path), mode=grip) as (server, clients):
+        asked, ended = asyncio.Event(), asyncio.Event()
+
+        async def never(age: float = 0) -> None:
+            asked.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        monkeypatch.setattr(server.application.keeper, "fresh", never)
+        client = await connect(server, clients, request_line, rest)
+        await asked.wait()
+        client.close()
+        await ended.wait()

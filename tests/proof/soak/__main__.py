@@ -22,13 +22,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="", metavar="FAULT,...", help=", ".join(sum(FAULTS.values(), ())))
+    parser.add_argument("--pushpin", action="append", metavar="PROGRAM", help="the first, the second ...")
     parser.add_argument("--keep", action="store_true", help="keep the logs of the servers")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)  # the proxies' own
     directory = Path(tempfile.mkdtemp(prefix="soak-"))
     began = time.monotonic()
     only = frozenset(options.only.split(","))
-    stages = asyncio.run(soak(60 * options.minutes, options.seed, directory, only=only))
+    programs = options.pushpin or ["pushpin"]
+    stages = asyncio.run(soak(60 * options.minutes, options.seed, directory, only=only, programs=programs))
     print(report(stages, options.seed, time.monotonic() - began))
     failed = any(stage.violations for stage in stages)
     put_away(directory, keep=failed or options.keep)

@@ -22,8 +22,19 @@ CATCHING_UP = 3.0  # seconds in which it has read what had come while it stalled
 
 
 class Client:
-    def __init__(self, stage: Stage, room: Room, position: int | None, *, invented: bool = False) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        room: Room,
+        position: int | None,
+        *,
+        invented: bool = False,
+        by_query: bool = False,
+        quiet: bool = False,
+    ) -> None:
+        """`by_query`: it says its position so, and not by a header. `quiet`: without provisional events."""
         self.stage, self.room = stage, room
+        self._by_query, self._quiet = by_query, quiet
         self.witness = Witness(room.log, position, invented=invented)
         self.on = False
         self.pass_: Pass | None = None  # by which it enters, where the room is private
@@ -59,8 +70,12 @@ class Client:
         except BaseException:
             sock.close()
             raise
-        last = "" if self.witness.position is None else f"Last-Event-ID: {self.witness.position}\r\n"
-        path = f"/rooms/{quote(self.room.name, safe='')}/messages/"
+        last, query = "", "?provisional=no" if self._quiet else "?"
+        if self.witness.position is not None and self._by_query:
+            query += f"&lastEventId={self.witness.position}"
+        elif self.witness.position is not None:
+            last = f"Last-Event-ID: {self.witness.position}\r\n"
+        path = f"/rooms/{quote(self.room.name, safe='')}/messages/{query.rstrip('?')}"
         pass_, bearer = self.pass_, f"Authorization: {self.pass_.text}\r\n" if self.pass_ else ""
         self.writer.write(
             f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{bearer}{last}\r\n".encode()

@@ -29,13 +29,15 @@ TMPFS = "48m"
 RETENTION = 7  # days
 FAULTS = {  # by stage and by round; the kinds that the report counts
     "any": ("kill", "term", "cut", "stall"),
-    "open": ("clock", "sleep"),
+    "open": ("clock", "sleep", "frozen"),
     "private": ("lapse", "rotate"),
     "grip": ("pushpin killed", "control hangs", "control refuses", "publications spoiled"),
-    "dynamodb": ("table unreachable", "puts spoiled", "store slow"),
+    "grip, open": ("pushpin frozen",),
+    "dynamodb": ("table unreachable", "puts spoiled", "reads spoiled", "store slow"),
     "sqlite": ("disk full", "read-only at a start", "locked by another"),
 }
 OF_THEMSELVES = frozenset({"lapse"})  # by the clock
+SPOILED_READS = {"lose": 0.2, "throttle": 0.2, "unavailable": 0.2}
 SPOILED_PUTS = {"lose": 0.1, "drop": 0.1, "late": 0.1, "error": 0.1, "throttle": 0.05}
 
 
@@ -48,7 +50,8 @@ class Faults:
         self.rotating = asyncio.Lock()
 
     def possible(self, *, private: bool) -> frozenset[str]:
-        where = ("any", "private" if private else "open", self.stage.mode, self.stage.store)
+        rooms, mode = "private" if private else "open", self.stage.mode
+        where = ("any", rooms, mode, f"{mode}, {rooms}", self.stage.store)
         return frozenset(self.stage.chosen([kind for each in where for kind in FAULTS.get(each, ())]))
 
     async def happen(self, rooms: list[Room], ends: float) -> None:
@@ -94,30 +97,43 @@ class Faults:
         elif kind == "rotate":
             async with self.rotating:
                 await self.stage.passes.rotate()
-        elif kind == "pushpin killed" and self.stage.pushpin is not None:
-            pushpin, self.stage.pushpin = self.stage.pushpin, None
-            await pushpin.stop()
+        elif kind == "frozen":
+            async with self.stage.turns[app]:
+                await self._frozen(2 * some, lambda: [app.process.pid] if app.process else [])
+        elif kind == "pushpin killed" and self.stage.pushpins:
+            place = chance.choice(sorted(self.stage.pushpins))
+            await self.stage.pushpins.pop(place).stop()
             await asyncio.sleep(some / 4)
-            await self.stage.start_pushpin()
+            await self.stage.start_pushpin(place)
+        elif kind == "pushpin frozen" and self.stage.pushpins:
+            pushpin = self.stage.pushpins[chance.choice(sorted(self.stage.pushpins))]
+            await self._frozen(2 * some, lambda: processes(pushpin.pid))
         elif kind == "control hangs":
-            await self._during(some, lambda on: setattr(self.stage.control, "hanging", on))
+            control = chance.choice(self.stage.controls)
+            await self._during(some, lambda on: setattr(control, "hanging", on))
         elif kind == "control refuses":
-            await self.stage.control.refuse()
+            control = chance.choice(self.stage.controls)
+            await control.refuse()
             await asyncio.sleep(some)
-            if self.stage.control._server is None:
-                self.stage.control.listen()
+            if control._server is None:
+                control.listen()
         elif kind == "publications spoiled":
             fates = ("pass", "lose", "double", "late")
-            self.stage.control.fate = lambda item: chance.choice(fates)
+            control = chance.choice(self.stage.controls)
+            control.fate = lambda item: chance.choice(fates)
             await asyncio.sleep(some)
-            self.stage.control.fate = lambda item: "pass"
+            control.fate = lambda item: "pass"
             with contextlib.suppress(Exception):
-                await self.stage.control.release()
+                await control.release()
         elif kind == "table unreachable":
             await self._during(2 * some, lambda on: setattr(self.stage.dynamo, "refusing", on))
         elif kind == "puts spoiled":
             await self._during(
                 some, lambda on: setattr(self.stage.dynamo, "rates", SPOILED_PUTS if on else {})
+            )
+        elif kind == "reads spoiled":
+            await self._during(
+                some, lambda on: setattr(self.stage.dynamo, "read_rates", SPOILED_READS if on else {})
             )
         elif kind == "store slow":
             await self._during(some, lambda on: setattr(self.stage.dynamo, "delay", 0.5 * on))
@@ -152,6 +168,18 @@ class Faults:
             for app in stage.apps:
                 await stage.start(app)
 
+    async def _frozen(self, seconds: float, pids: Callable[[], list[int]]) -> None:
+        """These are stopped, and go on later. Others are not stopped meanwhile, and these not killed."""
+        stopped: list[int] = []
+
+        def switch(on: bool) -> None:
+            stopped.extend(pids() if on else ())
+            for pid in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP if on else signal.SIGCONT)
+
+        await self._during(seconds, switch)
+
     async def _during(self, seconds: float, switch: Callable[[bool], object]) -> None:
         switch(True)
         try:
@@ -184,7 +212,7 @@ class Faults:
                 self.stage.violations.append(f"{self.stage.name}: it starts on a read-only file")
             assert app.process
             self.stage.counts["read-only starts refused"] += (
-                await asyncio.wait_for(app.process.wait(), 10) == 2
+                await asyncio.wait_for(app.process.wait(), 60) == 2
             )
         await self.stage.start(app)
 
@@ -225,6 +253,16 @@ def small(directory: Path) -> Iterator[None]:
         yield
     finally:
         run("umount", "-l", str(directory))
+
+
+def processes(session: int) -> list[int]:
+    """Of a session, but for its leader."""
+    found = []
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        with contextlib.suppress(OSError):
+            if pid != session and os.getsid(pid) == session:
+                found.append(pid)
+    return found
 
 
 def run(*command: str) -> None:

@@ -71,29 +71,38 @@ class Room:
 
     async def send(self, sender: str, until: Callable[[], bool]) -> None:
         chance = self.stage.chance
+        mine: dict[Key, tuple[str, int]] = {}  # answered ones, which may be sent again at any time
         while not until():
             user = f"the user {sender}" if self.private else None
             key = (user, sender, str(uuid.UUID(int=chance.getrandbits(128))))
             said = f"{sender} of {self.name} says {len(self.ledger.sent)} "
             text = said + "x" * chance.choice((10, 100, 3000))
             self.ledger.send(key, text)
+            known = chance.choice((None, max(self.ledger.acknowledged.values(), default=0)))
             while key not in self.ledger.acknowledged:
                 copies = chance.choice((1, 1, 1, 2))
-                await asyncio.gather(*(self._post(key, text) for _ in range(copies)))
+                await asyncio.gather(*(self._post(key, text, known) for _ in range(copies)))
                 if key not in self.ledger.acknowledged:
                     if chance.random() < 0.05:
                         break  # it gives up
                     await asyncio.sleep(chance.uniform(0.1, 1))
+                elif known is not None:
+                    mine[key] = text, known
+            if mine and chance.random() < 0.1:
+                old = chance.choice(sorted(mine))
+                self._more += 1  # if it is cleared by now
+                await self._post(old, *mine[old])
             await asyncio.sleep(chance.uniform(0, 2 * PAUSE))
 
-    async def _post(self, key: Key, text: str) -> None:
+    async def _post(self, key: Key, text: str, known: int | None) -> None:
         status, answer = 0, {}
         self.busy += 1
         try:
             url, headers = self.stage.post_url(), self.stage.passes.writer(key[0], self)
             with contextlib.suppress(OSError, EOFError, TimeoutError, ValueError):
                 status, answer = await asyncio.wait_for(
-                    post(url, self.name, text, key[2], key[1], headers), self.stage.chance.choice((2, 20))
+                    post(url, self.name, text, key[2], key[1], headers, known),
+                    self.stage.chance.choice((2, 20)),
                 )
         finally:
             self.busy -= 1

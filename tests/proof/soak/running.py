@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.support.moto_process import moto
@@ -22,12 +22,13 @@ async def soak(
     directory: Path,
     say: Callable[[str], object] = print,
     only: frozenset[str] = frozenset(),
+    programs: Sequence[str] = ("pushpin",),
 ) -> list[Stage]:
     """Rounds on all stages, for so long; a round that has begun is finished."""
     ends = time.monotonic() + seconds
     with moto() as endpoint:
         stages = [
-            Stage(mode, store, seed, directory, endpoint, only)
+            Stage(mode, store, seed, directory, endpoint, only, programs)
             for mode in ("standalone", "grip")
             for store in ("sqlite", "dynamodb")
         ]

@@ -11,7 +11,7 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from flychat.commits import Commit
@@ -31,6 +31,7 @@ from .passes import PRIVATE, Passes
 from .room import SENDERS, Room
 
 ROOMS, CLIENTS = 2, 8  # clients of each room
+PROXIES = {"sqlite": 1, "dynamodb": 2}  # Pushpins before a store, in GRIP mode
 
 GONE_SECONDS = 15.0  # after the answer nothing of what was removed is in the file any more
 
@@ -51,9 +52,16 @@ class Stage:
     """One mode over one store."""
 
     def __init__(
-        self, mode: str, store: str, seed: int, directory: Path, moto: str, only: frozenset[str]
+        self,
+        mode: str,
+        store: str,
+        seed: int,
+        directory: Path,
+        moto: str,
+        only: frozenset[str],
+        programs: Sequence[str] = ("pushpin",),
     ) -> None:
-        self.only = only
+        self.only, self.programs = only, programs
         self.mode, self.store, self.moto = mode, store, moto
         self.name = f"{mode}, {store}"
         self.chance = random.Random(f"{seed}/{self.name}")
@@ -70,7 +78,8 @@ class Stage:
         self.done: Counter[str] = Counter()  # by operators
         self.gone: set[bytes] = set()  # texts that were removed, names that were erased: by answers
         self.ahead = 0.0  # seconds that all clocks are
-        self.pushpin: PushpinChild | None = None
+        self.pushpins: dict[int, PushpinChild] = {}  # by place, those that run
+        self.controls: list[ControlProxy] = []
         self.dynamo: DynamoProxy | None = None
         self._ending = contextlib.AsyncExitStack()
 
@@ -102,13 +111,16 @@ class Stage:
         if self.mode == "grip":
             if self.store == "dynamodb":
                 self.ports.append(free_port())
-            self.pushpin_ports = {"port": free_port(), "control_port": free_port()}
-            await self.start_pushpin()
-            assert self.pushpin
-            self.control = ControlProxy(self.pushpin.grip_url)
-            self.control.listen()
-            self._ending.push_async_callback(self.control.close)
-            arguments = ["--grip", f"--grip-url={self.control.grip_url}", "--store", location]
+            proxies = range(PROXIES[self.store])
+            self.pushpin_ports = [{"port": free_port(), "control_port": free_port()} for _ in proxies]
+            for place in proxies:
+                await self.start_pushpin(place)
+                control = ControlProxy(self.pushpins[place].grip_url)
+                control.listen()
+                self._ending.push_async_callback(control.close)
+                self.controls.append(control)
+            urls = [f"--grip-url={control.grip_url}" for control in self.controls]
+            arguments = ["--grip", *urls, "--store", location]
         arguments += [
             "--secret",
             str(self.passes.file),
@@ -132,15 +144,15 @@ class Stage:
         for app in self.apps:
             with contextlib.suppress(Exception):
                 await app.kill()
-        if self.pushpin is not None:
-            await self.pushpin.stop()
+        for pushpin in self.pushpins.values():
+            await pushpin.stop()
         await self._ending.aclose()
 
     def url(self) -> str:
         """Where clients go."""
         if self.mode == "standalone":
             return self.apps[0].url
-        return f"http://127.0.0.1:{self.pushpin_ports['port']}/"
+        return f"http://127.0.0.1:{self.chance.choice(self.pushpin_ports)['port']}/"
 
     def post_url(self) -> str:
         urls = [app.url for app in self.apps]
@@ -225,10 +237,12 @@ class Stage:
     async def _join(self, room: Room, seconds: float) -> None:
         await asyncio.sleep(self.chance.choice((0, self.chance.uniform(0, seconds))))
         known = max(room.ledger.acknowledged.values(), default=0)
+        how = {"by_query": self.chance.random() < 0.3, "quiet": self.chance.random() < 0.2}
         if self.chance.random() < 0.1:
-            room.clients.append(Client(self, room, 10**6, invented=True))
+            room.clients.append(Client(self, room, 10**6, invented=True, **how))
         else:
-            room.clients.append(Client(self, room, self.chance.choice((None, 0, known or None))))
+            known = self.chance.choice((None, 0, known // 2, known or None))
+            room.clients.append(Client(self, room, known, **how))
 
     async def end(self, app: App, number: int = signal.SIGKILL) -> None:
         try:
@@ -246,11 +260,13 @@ class Stage:
                 await app.kill()
                 await asyncio.sleep(0.3)
 
-    async def start_pushpin(self) -> None:
+    async def start_pushpin(self, place: int) -> None:
         targets = [f"127.0.0.1:{port}" for port in self.ports]
+        program, ports = self.programs[place % len(self.programs)], self.pushpin_ports[place]
         for attempt in range(5):
             try:
-                self.pushpin = await PushpinChild.start(DEPLOY, targets, key=KEY, **self.pushpin_ports)
+                started = await PushpinChild.start(DEPLOY, targets, program=program, key=KEY, **ports)
+                self.pushpins[place] = started
                 return
             except Exception:
                 if attempt == 4:
