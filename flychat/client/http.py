@@ -150,7 +150,7 @@ async def request(
     that cannot be asked, or such a proxy.
     """
     limit = seconds or ANSWER_SECONDS
-    timeout = ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=max(SILENCE, limit))
+    timeout = ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=max(SILENCE, seconds or 0))
     certificates = _certificates(os.environ.get("SSL_CERT_FILE")) if url.startswith("https:") else True
     about = {"User-Agent": f"flychat/{__version__}", **headers}
     try:

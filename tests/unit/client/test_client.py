@@ -26,8 +26,9 @@ from flychat.sse import EVENT_BYTES, Event, Parser, to_json
 from tests.conftest import need
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import App
+from tests.support.served import WAIT
 
-gen_test = pytest.mark.gen_test(timeout=30)
+gen_test = pytest.mark.gen_test
 OPEN = Event("stream-open", "{}", retry=1)
 
 
@@ -380,7 +381,6 @@ async def test_what_is_wrong_with_a_connection_is_said_in_plain_words(monkeypatc
 
 @gen_test
 async def test_who_may_take_longer_for_an_answer_is_given_the_time(monkeypatch):
-    monkeypatch.setattr(http, "ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(http, "SILENCE", 0.05)
     in_vain, asked = asyncio.Event(), asyncio.Event()
 
@@ -394,6 +394,7 @@ async def test_who_may_take_longer_for_an_answer_is_given_the_time(monkeypatch):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         patient = asyncio.create_task(http.fetch(url, {}, seconds=20))
         await asked.wait()
+        monkeypatch.setattr(http, "ANSWER_SECONDS", 0.05)
         with pytest.raises(TimeoutError):
             await http.fetch(url, {})
         in_vain.set()
@@ -424,7 +425,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused_in_plain_words(s
 
 @gen_test
 async def test_a_stream_that_falls_silent_is_left(monkeypatch):
-    monkeypatch.setattr(http, "SILENCE", 0.1)
+    monkeypatch.setattr(http, "SILENCE", 1.0)
     (one, two) = official_events(1, 2)
     async with Scripted([streamed(OPEN, one, cut=False), streamed(OPEN, two)]) as server:
         assert official_ids(await followed(server.url, 2)) == [1, 2]
@@ -705,7 +706,7 @@ async def test_of_a_refusal_without_an_end_no_more_is_read_than_a_reason_takes(m
     monkeypatch.setattr(http, "REASON_SECONDS", 1000.0)
     async with Scripted([b"HTTP/1.1 404 X\r\n\r\n" + b" " * 1001 + Scripted.HANG]) as server:
         with pytest.raises(Denied, match="404 Not Found"):
-            await asyncio.wait_for(client.page(server.url, "tea"), 5)
+            await asyncio.wait_for(client.page(server.url, "tea"), WAIT)
 
 
 PROXIES = [f"{name}_proxy" for name in ("http", "https", "all", "no")]
