@@ -100,8 +100,8 @@ class ControlProxy:
     """Passes publications on to a Pushpin's control port, or does not.
 
     `fate` says what becomes of an item: "pass", "lose", "double" or "late", that is kept until `release`;
-    the app is told that all is well. `hanging` and `status` concern whole POSTs: never answered, or
-    answered with that status, and not passed on. `posts` and `items` are what came, in order.
+    the app is told that all is well. `hanging` and `status` concern whole POSTs: not answered before
+    `go_on`, or answered with that status, and not passed on. `posts` and `items` are what came, in order.
     """
 
     def __init__(self, target: str) -> None:
@@ -115,6 +115,7 @@ class ControlProxy:
         self.port = free_port()
         self.fate: Callable[[dict], str] = lambda item: "pass"
         self.hanging = False
+        self._unanswered: list[RequestHandler] = []
         self.status = 200
         self.posts: list[tuple[str, list[dict]]] = []
         self.items: list[dict] = []
@@ -144,6 +145,12 @@ class ControlProxy:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def go_on(self) -> None:
+        """Hangs no more, and cuts what is not answered: whoever waits for that tries again now."""
+        self.hanging = False
+        while self._unanswered:
+            self._unanswered.pop().request.connection.stream.close()
+
     async def release(self) -> None:
         """The late items arrive, the last first."""
         while self.kept:
@@ -161,6 +168,7 @@ class ControlProxy:
         self._changed.set()
         if self.hanging:
             handler._auto_finish = False
+            self._unanswered.append(handler)
         elif self.status != 200:
             handler.set_status(self.status)
         else:
