@@ -335,6 +335,7 @@ async def test_after_the_rush_a_client_that_came_early_is_refused_once_more_if_i
             writer.write(GOOD)
         assert await answer_to(b"", reader, writer) == b"200"
         assert overload.turns.count(EARLY) == 1
+        assert overload.turns[-1] is DUE, "it is served in its turn, and not before those who did not pause"
         writer.close()
 
 

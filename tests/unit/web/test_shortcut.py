@@ -8,6 +8,7 @@ import re
 import socket
 import struct
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
@@ -20,7 +21,7 @@ from flychat.web.clients import PEEK_BYTES
 from flychat.web.heads import Heads
 from flychat.web.plain import KNOWN, PlainStream, plain_request
 from tests.support.served import WAIT, all_leave
-from tests.support.two_ports import MADE_UP, Connection, through_tornado, two_ports
+from tests.support.two_ports import GOOD, MADE_UP, Connection, through_tornado, two_ports
 
 GET = b"GET /rooms/room/messages/ HTTP/1.1\r\n"
 HOST = b"Host: x\r\n"
@@ -99,6 +100,17 @@ def test_the_heads_tell_the_time():
         assert b"Date: Fri, 02 Jan 1970 00:00:01 GMT\r\n" in head
 
 
+@pytest.mark.gen_test
+async def test_each_answer_has_the_time_at_which_it_was_sent(monkeypatch):
+    clock = SimpleNamespace(time=lambda: now, monotonic=time.monotonic)
+    monkeypatch.setattr("flychat.web.shortcut.time", clock)
+    async with two_ports() as (_, port, _held):
+        connection = await Connection.open(port)
+        for second in (1, 2):
+            now = 86_400 + second
+            assert b"Date: Fri, 02 Jan 1970 00:00:0%d GMT\r\n" % second in await connection.ask(GOOD)
+
+
 def _patience(got: bytes, requests: int) -> float:
     """Seconds to wait for more: much where more must come, little where what has come is whole."""
     head, end, body = got.partition(b"\r\n\r\n")
@@ -161,7 +173,7 @@ def test_a_plain_request_is_read(head, request_):
     assert asked_by(head) == request_
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("query", ["", "?lastEventId=1", "?lastEventId=3", "?lastEventId=99"])
 async def test_a_plain_request_gets_the_same_answer_from_the_shortcut(query):
     plain = PLAIN.replace(b"/ HTTP", f"/{query} HTTP".encode())
@@ -172,7 +184,7 @@ async def test_a_plain_request_gets_the_same_answer_from_the_shortcut(query):
         assert ours.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_room_that_is_not_in_memory_is_waited_for_and_answered_alike():
     async with two_ports() as (chat, port, held):
         theirs = await answer(chat.port, PLAIN)
@@ -184,7 +196,7 @@ async def test_a_room_that_is_not_in_memory_is_waited_for_and_answered_alike():
         assert sorted(ours.split(b"\r\n")) == sorted(theirs.split(b"\r\n"))
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("why", ["full", "the store is broken"])
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])
 async def test_a_stream_is_refused_as_tornado_refuses_it(why, connection):
@@ -210,7 +222,7 @@ async def test_a_stream_is_refused_as_tornado_refuses_it(why, connection):
         assert chat.application.idle.is_set()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_store_that_does_not_answer_is_not_asked_twice_for_a_stream(monkeypatch):
     monkeypatch.setattr(reading, "RETRY_SECONDS", 0)
     async with two_ports() as (chat, port, held):
@@ -233,7 +245,7 @@ async def test_a_store_that_does_not_answer_is_not_asked_twice_for_a_stream(monk
         assert chat.application.idle.is_set()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("shortened", [True, False])
 async def test_a_stream_that_waits_for_its_room_is_a_request_under_way(shortened):
     """So an ending server answers it before the hub lets the streams go."""
@@ -256,7 +268,7 @@ async def test_a_stream_that_waits_for_its_room_is_a_request_under_way(shortened
         assert (await waiting).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("name", UNUSUAL)
 async def test_anything_unusual_is_left_to_tornado(name):
     async with two_ports() as (chat, port, held):
@@ -358,7 +370,7 @@ def test_a_host_is_read_in_a_moment_however_many_blanks_it_has():
     assert plain_request(PLAIN.replace(HOST, b"Host:  x  \r\n")) is not None
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_is_called_harmless_changes_no_answer_of_tornados():
     """Any value of such a header; those that are read have their own rows in the differential test."""
     values = ["", "0", "close", "Upgrade", "*", "text/html", "bytes=0-", "flychat_user=b%00", "x" * 300]
@@ -371,7 +383,7 @@ async def test_what_is_called_harmless_changes_no_answer_of_tornados():
                 assert sorted(await opening(chat.port, head)) == usual, head
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_head_in_pieces_is_answered():
     async with two_ports() as (chat, port, _held):
         for cut in (1, 4, len(GET), len(PLAIN) - 1):
@@ -482,7 +494,7 @@ def made_up(chance: random.Random) -> bytes:
     return head
 
 
-@pytest.mark.gen_test(timeout=120)
+@pytest.mark.gen_test
 async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
     """One table of heads through both: the same request for the same client, and the same bytes in answer."""
     chance, taken, clients, rooms = random.Random(21), 0, set(), set()
