@@ -19,7 +19,7 @@ from tests.support.rights import options, token
 from tests.support.served import WAIT
 from tests.support.started import connect_to, started
 
-gen_test = pytest.mark.gen_test(timeout=60)
+gen_test = pytest.mark.gen_test
 BASE = "/chat.d/v-1"
 MESSAGES = "/rooms/tea/messages/"
 OURS = {"Cookie": "flychat_user=ann"}

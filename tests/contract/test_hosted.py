@@ -23,7 +23,7 @@ from tests.support.modes import Place
 from tests.support.ports import free_port
 from tests.support.started import faulty, started
 
-gen_test = pytest.mark.gen_test(timeout=60)
+gen_test = pytest.mark.gen_test
 ORIGIN = "https://api.example.com/"
 
 

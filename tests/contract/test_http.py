@@ -29,7 +29,7 @@ from flychat.web.messages import BODY_BYTES, MessagesHandler
 from flychat.web.rate import RateLimit
 from tests.support.asking import BROWSER, FORM, JSON, ROOM, ask, error, post
 from tests.support.fakes import raising
-from tests.support.served import all_leave, draft, fields, served
+from tests.support.served import WAIT, all_leave, draft, fields, served
 
 
 @pytest.mark.gen_test
@@ -891,7 +891,7 @@ async def test_who_goes_while_the_store_is_asked_has_nothing_done_for_him_any_mo
         client = await chat.request(f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
         await begun.wait()
         client.writer.transport.abort()
-        await asyncio.wait_for(ended.wait(), 5)
+        await asyncio.wait_for(ended.wait(), WAIT)
         await chat.application.idle.wait()
         assert not caplog.records
 
@@ -1034,7 +1034,7 @@ async def test_streams_beyond_a_cap_are_503_and_one_that_ends_makes_room(caps):
         cut = chat.hub.connections.cut
         chat.hub.connections.cut = lambda held, why: (cut(held, why), gone.set())
         clients[0].close()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), WAIT)
         await chat.stream()
 
 
@@ -1089,7 +1089,7 @@ async def test_garbage_closes_its_connection_and_nothing_else(garbage):
     async with served() as chat:
         reader, writer = await asyncio.open_connection("127.0.0.1", chat.port)
         writer.write(garbage)
-        answer = await asyncio.wait_for(reader.read(), 5)
+        answer = await asyncio.wait_for(reader.read(), WAIT)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
         writer.close()
         assert (await ask(chat, "/healthz")).code == 200

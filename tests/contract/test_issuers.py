@@ -15,7 +15,7 @@ from tests.support.rights import RULES, STAFF, ask, bearer, code, options, post
 from tests.support.rights import token as own
 
 pytestmark = pytest.mark.parametrize("mode", ONE_PUSHPIN)
-gen_test = pytest.mark.gen_test(timeout=60)
+gen_test = pytest.mark.gen_test
 
 
 def taking(issuer: Issuer) -> tuple[str, ...]:

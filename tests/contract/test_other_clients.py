@@ -30,7 +30,7 @@ from tests.support.npm import packages
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import DEPLOY, Stage, eventually, new_room
 
-gen_test = pytest.mark.gen_test(timeout=120)
+gen_test = pytest.mark.gen_test
 
 HERE = Path(__file__).parent
 OF_NPM = {"eventsource": "3.0.7", "@microsoft/fetch-event-source": "2.0.1"}

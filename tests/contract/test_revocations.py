@@ -20,7 +20,7 @@ from tests.support.served import Client
 
 in_each_mode = pytest.mark.parametrize("mode", MODES)
 with_one_pushpin = pytest.mark.parametrize("mode", ONE_PUSHPIN)
-gen_test = pytest.mark.gen_test(timeout=90)
+gen_test = pytest.mark.gen_test
 OPERATOR = {"rooms": {"*": "m"}}
 
 

@@ -17,7 +17,7 @@ from tests.support.asking import BROWSER, FORM, JSON
 from tests.support.modes import ONE_PUSHPIN, Place, standing
 from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, token
 
-gen_test = pytest.mark.gen_test(timeout=60)
+gen_test = pytest.mark.gen_test
 HASH = hashed("open sesame")
 SALT, DIGEST = HASH.split("$")[-2:]
 WITH_PASSWORD = ("--password", f"staff={HASH}")

@@ -16,7 +16,7 @@ from tests.support.modes import MODES, ONE_PUSHPIN, Place, standing
 from tests.support.rights import ask, bearer, code, options, token
 from tests.support.served import Client, fields
 
-gen_test = pytest.mark.gen_test(timeout=60)
+gen_test = pytest.mark.gen_test
 in_each_mode = pytest.mark.parametrize("mode", MODES)
 with_one_pushpin = pytest.mark.parametrize("mode", ONE_PUSHPIN)
 

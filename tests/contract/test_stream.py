@@ -19,7 +19,7 @@ from tests.support.served import Client, draft, fields
 
 in_each_mode = pytest.mark.parametrize("mode", MODES)
 with_one_pushpin = pytest.mark.parametrize("mode", ONE_PUSHPIN)
-gen_test = pytest.mark.gen_test(timeout=60)
+gen_test = pytest.mark.gen_test
 FAREWELL = rb"retry: [0-9]{4}\nevent: keep-alive\ndata: \{\}\n\n"
 OPEN = b"retry: 2000\nevent: stream-open\ndata: {}\n\n"
 

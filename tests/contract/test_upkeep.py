@@ -14,7 +14,7 @@ from tests.support.modes import MODES, standing
 from tests.support.rights import ask, bearer, code, options, token
 from tests.support.served import fields
 
-gen_test = pytest.mark.gen_test(timeout=60)
+gen_test = pytest.mark.gen_test
 each_mode = pytest.mark.parametrize("mode", MODES)
 one_mode = pytest.mark.parametrize("mode", ["standalone"])
 TEA = "/rooms/tea/messages/"

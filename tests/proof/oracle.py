@@ -25,7 +25,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from tests.support.sse_parser import Parsed, parse
 
-WAIT = 10.0  # seconds that anything may take before the test fails
+WAIT = 30.0  # seconds that anything may take before the test fails, on a machine of any speed
 
 
 class Listener:

@@ -11,7 +11,7 @@ from tests.proof.log_rules import MUTATIONS, Violation, conversations, converse
 from tests.support.dynamo_proxy import DynamoProxy
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_under_random_faults_every_message_is_stored_once_as_acknowledged():
     await conversations()
 
@@ -48,7 +48,7 @@ async def test_three_writers_on_one_table_behind_a_bad_network_store_every_messa
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
-@pytest.mark.gen_test(timeout=120)
+@pytest.mark.gen_test
 async def test_a_rule_that_is_switched_off_is_noticed(mutation, monkeypatch):
     mutation(monkeypatch)
     with pytest.raises(Violation):

@@ -15,7 +15,7 @@ from tornado.simple_httpclient import HTTPTimeoutError
 
 from tests.support.asking import JSON
 from tests.support.modes import Place
-from tests.support.served import Client
+from tests.support.served import WAIT, Client
 
 KEY = "a key of 32 bytes or more, as it has to be"
 STAFF = "/rooms/staff/messages/"
@@ -83,7 +83,7 @@ async def rest(client: Client) -> bytes:
     """What still comes until the stream ends, as one does that is not cut."""
     seen = client._pending
     while not client.body.ended:
-        data = await asyncio.wait_for(client.reader.read(4096), 5)
+        data = await asyncio.wait_for(client.reader.read(4096), WAIT)
         assert data, "it was cut"
         seen += client.body.take(data)
     return seen

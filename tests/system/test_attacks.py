@@ -34,7 +34,7 @@ async def until_closed(clients: list[Client]) -> None:
             await client.at_end()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 @pytest.mark.parametrize(
     ("request_", "rest"),
     [
@@ -99,7 +99,7 @@ def test_when_no_more_files_may_be_open_who_waits_is_served_later(tmp_path):
         assert log.count("\n") < 20
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_reader_that_took_the_shortcut_and_reads_nothing_keeps_nobody_waiting():
     async with started() as (server, clients):
         friend = await stream(server, clients)
@@ -112,7 +112,7 @@ async def test_a_reader_that_took_the_shortcut_and_reads_nothing_keeps_nobody_wa
         assert friend.ids == list(range(1, count + 1))
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_head_that_is_too_large_is_refused_and_closed():
     async with started() as (server, clients):
         for request, rest in (
@@ -123,7 +123,7 @@ async def test_a_head_that_is_too_large_is_refused_and_closed():
             assert (await client.at_end()).startswith(b"HTTP/1.1 431 ")
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 @pytest.mark.parametrize(
     "head",
     [

@@ -43,7 +43,7 @@ from tests.support.program import ROOT, START_SECONDS, command, environment, run
 from tests.support.served import draft, served
 from tests.support.started import started
 
-gen_test = pytest.mark.gen_test(timeout=40)
+gen_test = pytest.mark.gen_test
 
 
 @contextlib.asynccontextmanager

@@ -42,7 +42,7 @@ from tests.support.program import Program, command, environment, running
 from tests.support.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, new_room
 from tests.support.served import WAIT, served
 
-gen_test = pytest.mark.gen_test(timeout=60)
+gen_test = pytest.mark.gen_test
 OAUTH2_PROXY = os.environ.get("FLYCHAT_TEST_OAUTH2", "")
 
 

@@ -42,7 +42,7 @@ def gate_puts(server: Server) -> tuple[asyncio.Event, asyncio.Event]:
     return come, go
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_posts_under_way_are_stored_published_and_answered_before_the_streams_end():
     async with started() as (server, clients):
         listener = await stream(server, clients)
@@ -60,7 +60,7 @@ async def test_posts_under_way_are_stored_published_and_answered_before_the_stre
         await stopping
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_while_it_ends_it_says_on_open_connections_that_it_is_not_ready():
     async with started() as (server, clients):
         balancer = await connect(server, clients, "GET /readyz", "\r\n")
@@ -79,7 +79,7 @@ async def test_while_it_ends_it_says_on_open_connections_that_it_is_not_ready():
         await stopping
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_store_that_hangs_does_not_keep_the_server(monkeypatch):
     monkeypatch.setattr("flychat.server.DRAIN_SECONDS", 0.3)
     async with started() as (server, clients):
@@ -95,7 +95,7 @@ async def test_a_store_that_hangs_does_not_keep_the_server(monkeypatch):
         go.set()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_1000_held_streams_end_cleanly_and_their_return_is_spread():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 4096:
@@ -112,7 +112,7 @@ async def test_1000_held_streams_end_cleanly_and_their_return_is_spread():
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_after_its_end_the_log_is_asked_nothing_more():
     async with started() as (server, _):
         await server.stop()
@@ -120,7 +120,7 @@ async def test_after_its_end_the_log_is_asked_nothing_more():
             await server.log.check()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_store_that_does_not_answer_keeps_nobody_either(monkeypatch):
     """Drafts that were given up are looked for in the log, but not at the end."""
     monkeypatch.setattr("flychat.log.room.DEADLINE", 0.1)

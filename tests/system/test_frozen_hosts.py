@@ -21,7 +21,7 @@ from tests.support.hosted import SERVICE, Hosted
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import DEPLOY, App, eventually, new_room
 
-gen_test = pytest.mark.gen_test(timeout=120)
+gen_test = pytest.mark.gen_test
 OURS = {
     "GRIP_URL": "https://api.example.com/service/ID?key=token",
     "FLYCHAT_HOST": "0.0.0.0",

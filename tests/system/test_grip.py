@@ -30,7 +30,7 @@ from tests.proof.oracle import Crowd, Listener, fetch, history, post
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import Stage, eventually, new_room
 
-gen_test = pytest.mark.gen_test(timeout=90)
+gen_test = pytest.mark.gen_test
 RETRIES = 40  # seconds: Pushpin asks again after 1, 2, 4, 8 and 16, and up to a second more each time
 WHOLE = 55  # seconds: what docs/streams.md promises, where Pushpin loses something that nothing follows
 

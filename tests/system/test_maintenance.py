@@ -55,7 +55,7 @@ from tests.support.program import (
     refused,
     running,
 )
-from tests.support.served import draft, fields, served
+from tests.support.served import WAIT, draft, fields, served
 
 DAY = 86_400
 SLOW_DOWN = {"Error": {"Code": "ThrottlingException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
@@ -74,7 +74,7 @@ async def fill(engine, count: int) -> None:
     await asyncio.gather(*(log.submit(draft(f"{n}")) for n in range(1, count + 1)))
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_all_messages_are_exported_in_order(engine, monkeypatch):
     monkeypatch.setattr("flychat.tools.rooms.PAGE", 100)
     assert [message async for message in export(engine, "room")] == []
@@ -84,7 +84,7 @@ async def test_all_messages_are_exported_in_order(engine, monkeypatch):
     assert {message.text for message in exported} == {f"{n}" for n in range(1, 334)}
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_cleared_room_is_empty_and_its_ids_go_on(engine):
     assert await clear(engine, "room") == 0
     await fill(engine, 150)
@@ -115,7 +115,7 @@ async def test_a_cleared_room_is_empty_and_its_ids_go_on(engine):
     assert len([m async for m in export(engine, "other")]) == 1, "another room is not concerned"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_room_that_is_forgotten_begins_again_and_others_stay(engine):
     await fill(engine, 150)
     await fill_other(engine)
@@ -129,7 +129,7 @@ async def test_a_room_that_is_forgotten_begins_again_and_others_stay(engine):
     assert (await log.submit(draft("new"))).id == 1
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_is_written_while_a_room_is_forgotten_stays_and_its_ids_go_on(engine):
     await fill(engine, 3)
     assert await clear(engine, "room") == 4
@@ -153,7 +153,7 @@ async def fill_other(engine) -> None:
     await MessageLog(engine, memory=False).submit(draft("other", room="other"))
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_writers_that_know_the_room_go_on_behind_what_was_cleared():
     store = await SqliteEngine.open(":memory:")
     writers = [MessageLog(store, memory=memory) for memory in (False, True)]
@@ -167,7 +167,7 @@ async def test_writers_that_know_the_room_go_on_behind_what_was_cleared():
     await store.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_clearing_goes_on_after_lost_races_and_lost_answers():
     store = await SqliteEngine.open(":memory:")
     await fill(store, 3)
@@ -221,7 +221,7 @@ class Impatient(FaultyEngine):
     [(Throttled("slow down"), False), (Unknown("no answer"), False), (Unknown("no answer"), True)],
     ids=["throttled", "lost", "applied"],
 )
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_clearing_that_is_tried_again_takes_one_id_and_spares_what_came_after_it(
     engine, error, applied, monkeypatch
 ):
@@ -239,7 +239,7 @@ async def test_a_clearing_that_is_tried_again_takes_one_id_and_spares_what_came_
     assert commits[-1].last > last, "somebody wrote meanwhile"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_clearing_that_is_never_answered_ends(engine, monkeypatch):
     monkeypatch.setattr("flychat.tools.stores.PAUSE", 0.0)
     await fill(engine, 3)
@@ -249,7 +249,7 @@ async def test_a_clearing_that_is_never_answered_ends(engine, monkeypatch):
     assert len([message async for message in export(engine, "room")]) == 3
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_an_export_and_a_list_of_rooms_are_patient_with_the_store(engine, monkeypatch):
     monkeypatch.setattr("flychat.tools.rooms.PAGE", 2)
     monkeypatch.setattr("flychat.tools.stores.PAUSE", 0.0)
@@ -262,7 +262,7 @@ async def test_an_export_and_a_list_of_rooms_are_patient_with_the_store(engine, 
     assert [room.messages for room in await listed(faulty)] == [5]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_an_export_goes_on_behind_a_hole_and_says_what_is_missing(engine, monkeypatch):
     monkeypatch.setattr("flychat.tools.rooms.PAGE", 2)
     for first in (1, 2, 3, 7, 8, 20, 21):
@@ -273,7 +273,7 @@ async def test_an_export_goes_on_behind_a_hole_and_says_what_is_missing(engine, 
     assert missing == [(4, 6), (9, 19)]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_live_pages_are_reset_when_another_process_clears_their_room(monkeypatch):
     monkeypatch.setattr(local_module, "TICK", 0.02)
     monkeypatch.setattr(local_module, "POLL_SECONDS", 0.05)
@@ -320,7 +320,7 @@ def retaining(io_loop, dynamo_environ):
         io_loop.run_sync(engine.close)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_is_cleared_keeps_its_end(retaining):
     """Else the voids would stay, below what expires: a hole, and a log that seems to end there for ever."""
     engine = await retaining()
@@ -335,7 +335,7 @@ async def test_what_is_cleared_keeps_its_end(retaining):
     assert [len(commit.messages) for commit in await engine.after("room", 0, 99)] == [0, 0, 0, 0, 0, 1]
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_has_expired_and_is_not_deleted_yet_is_cleared_too(retaining):
     engine = await retaining()
     for first in range(1, 4):
@@ -349,7 +349,7 @@ async def test_what_has_expired_and_is_not_deleted_yet_is_cleared_too(retaining)
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_ends_never_decrease_whoever_writes_clears_and_gives_ends_at_once(retaining, seed, monkeypatch):
     """Two processes with clocks that differ, and throttled now and then."""
     chance = random.Random(seed)
@@ -394,7 +394,7 @@ async def test_ends_never_decrease_whoever_writes_clears_and_gives_ends_at_once(
     assert not any(given[len(started) :]), "what has no end has nothing with an end behind it"
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_an_end_that_was_given_is_not_changed_by_another_process(retaining, monkeypatch):
     """Else a late one, whose clock is ahead, would give the first commit a later end than the second has."""
     plain, late, other = await retaining(None), await retaining(), await retaining()
@@ -435,7 +435,7 @@ class Clock:
         return time.time() + self._chance.uniform(-5, 5)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_sqlite_expires_what_is_old_but_for_the_end_of_a_room():
     engine = await SqliteEngine.open(":memory:")
     now = time.time()
@@ -453,7 +453,7 @@ async def test_sqlite_expires_what_is_old_but_for_the_end_of_a_room():
 
 
 @pytest.mark.parametrize("batch", [1, 3, 500])
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_sqlite_expires_a_beginning_and_no_more_whatever_the_clock_said(monkeypatch, batch):
     """Messages whose dates are too old, in the middle, stay until those before them go."""
     monkeypatch.setattr("flychat.storage.sqlite.BATCH", batch)
@@ -471,7 +471,7 @@ async def test_sqlite_expires_a_beginning_and_no_more_whatever_the_clock_said(mo
         await engine.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_dynamodb_expires_by_the_tables_ttl_and_readers_do_not_wait_for_it(dynamo_environ, monkeypatch):
     table = f"flychat-{uuid.uuid4()}"
     await create_table(table, dynamo_environ)
@@ -494,7 +494,7 @@ async def test_dynamodb_expires_by_the_tables_ttl_and_readers_do_not_wait_for_it
     await engine.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_what_was_left_without_an_end_is_given_one_by_the_next_message(dynamo_environ):
     table = f"flychat-{uuid.uuid4()}"
     await create_table(table, dynamo_environ)
@@ -510,7 +510,7 @@ async def test_what_was_left_without_an_end_is_given_one_by_the_next_message(dyn
     await engine.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("trouble", ["the option is new", "throttled", "interrupted", "cleared", "clock"])
 async def test_a_log_expires_from_its_beginning_whatever_happens(
     dynamo_environ, monkeypatch, trouble, caplog
@@ -554,7 +554,7 @@ async def test_a_log_expires_from_its_beginning_whatever_happens(
     await engine.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_stream_over_a_log_that_expired_while_its_client_was_away_has_no_silent_gap(dynamo_environ):
     table = f"flychat-{uuid.uuid4()}"
     await create_table(table, dynamo_environ)
@@ -574,7 +574,7 @@ async def test_a_stream_over_a_log_that_expired_while_its_client_was_away_has_no
     await log.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_tail_that_was_not_looked_at_for_long_is_looked_at_before_it_is_used(monkeypatch):
     """All of a room may have expired meanwhile, and then its ids begin anew, for every writer."""
     engine = FaultyEngine(await SqliteEngine.open(":memory:"))
@@ -606,7 +606,7 @@ async def test_the_sweep_goes_on_when_the_store_does_not_answer(monkeypatch, cap
             await asyncio.Event().wait()
 
     task = asyncio.create_task(sweep(MessageLog(Engine(), memory=True), 7 * DAY))
-    await asyncio.wait_for(swept.wait(), 5)
+    await asyncio.wait_for(swept.wait(), WAIT)
     task.cancel()
     assert "could not be deleted" in caplog.text
 
@@ -632,7 +632,7 @@ class Written(io.StringIO):
         return [json.loads(line)["id"] for line in "".join(self.pieces).splitlines()]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_an_export_is_written_a_page_at_a_time_and_in_whole_lines(monkeypatch):
     """A write for each message was half of its time. Whatever ends it, nothing is left half-written."""
     monkeypatch.setattr(rooms, "PAGE", 10)
@@ -696,7 +696,7 @@ def test_rooms_are_exported_and_cleared_from_the_command_line(tmp_path):
     assert "--retention" in refused("--standalone", "--retention", "3", cwd=tmp_path)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_an_export_from_the_command_line_says_on_stderr_what_is_missing(tmp_path):
     engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
     for first in (1, 2, 5):
@@ -708,7 +708,7 @@ async def test_an_export_from_the_command_line_says_on_stderr_what_is_missing(tm
     assert exported.returncode == 0
 
 
-@pytest.mark.gen_test(timeout=120)
+@pytest.mark.gen_test
 async def test_a_backup_ends_while_people_write_and_is_whole_and_a_store(tmp_path):
     """Made beside the server, as the guide says."""
     path, copy = tmp_path / "flychat.db", tmp_path / "backup.db"
@@ -778,7 +778,7 @@ def test_what_cannot_be_backed_up_is_said_in_one_line_and_nothing_is_left(
     assert [each for each in sorted(tmp_path.iterdir()) if "other.db-" not in each.name] == there
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_backup_that_is_broken_off_leaves_nothing(tmp_path):
     engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
     log = MessageLog(engine, memory=False)
@@ -793,7 +793,7 @@ async def test_a_backup_that_is_broken_off_leaves_nothing(tmp_path):
     await log.close()
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_who_breaks_a_backup_off_waits_for_the_thread_that_makes_it(tmp_path, monkeypatch):
     steps, going = [], threading.Event()
 
@@ -831,7 +831,7 @@ async def test_a_backup_that_may_not_be_on_the_disk_is_not_said_to_be_done(good,
     assert [each.name for each in tmp_path.glob("copy*")] == left
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("has_links", [True, False])
 async def test_a_backup_replaces_nothing_that_has_come_meanwhile(has_links, tmp_path, monkeypatch):
     def refused(*arguments):

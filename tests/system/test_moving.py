@@ -47,7 +47,7 @@ async def filled(path, **rooms: int) -> None:
     await engine.close()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_rooms_are_listed_for_people_and_for_programs_without_the_internal_one(tmp_path):
     await filled(tmp_path / "flychat.db", tea=3, coffee=12)
     told = ran("rooms", "--json", cwd=tmp_path)
@@ -67,7 +67,7 @@ async def test_rooms_are_listed_for_people_and_for_programs_without_the_internal
     assert len({line.index(DATE) for line in lines}) == 1, "in columns"
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_the_name_of_a_room_cannot_steer_the_terminal(tmp_path):
     await filled(tmp_path / "flychat.db", **{"a\u202eb": 1})
     assert "\u202e" not in ran("rooms", cwd=tmp_path).stdout
@@ -79,7 +79,7 @@ async def test_the_name_of_a_room_cannot_steer_the_terminal(tmp_path):
 # export and import
 
 
-@pytest.mark.gen_test(timeout=90)
+@pytest.mark.gen_test
 async def test_all_that_is_exported_is_imported_under_the_same_ids(tmp_path):
     await filled(tmp_path / "flychat.db", tea=130, coffee=2)
     exported = ran("export", "--all", cwd=tmp_path)
@@ -106,7 +106,7 @@ async def test_all_that_is_exported_is_imported_under_the_same_ids(tmp_path):
     assert ran("export", "milk", "--store", "sqlite:new.db", cwd=tmp_path).stdout == one
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_room_that_has_lost_its_beginning_is_imported_behind_it(tmp_path):
     """Its ids go on as they were, and who has an old one is reset."""
     engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
@@ -147,7 +147,7 @@ def check_all_there_is(lines: list[dict]) -> None:
     assert "secret" not in json.dumps(lines)
 
 
-@pytest.mark.gen_test(timeout=90)
+@pytest.mark.gen_test
 async def test_what_was_removed_and_what_has_data_is_exported_and_imported_as_it_is(tmp_path):
     engine = await SqliteEngine.open(str(tmp_path / "flychat.db"))
     await with_all_there_is(engine)
@@ -246,7 +246,7 @@ async def all_of(engine: Engine, room: str = "tea") -> list[tuple[int, int, str]
     return [(each.first, each.ids, re.sub(r" +]$", "]", each.payload)) async for each in stored(engine, room)]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_copy_is_the_same_at_each_place_and_goes_on_where_it_was_broken_off(target):
     source = MemoryEngine()
     await written(source, 1, 1, 64, 3, 64, 64)
@@ -260,7 +260,7 @@ async def test_a_copy_is_the_same_at_each_place_and_goes_on_where_it_was_broken_
     assert await all_of(target) == await all_of(source)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_was_removed_and_what_has_data_is_copied_as_it_is_and_what_is_removed_later_is_removed_there(
     target,
 ):
@@ -276,7 +276,7 @@ async def test_what_was_removed_and_what_has_data_is_copied_as_it_is_and_what_is
     assert not any("poll" in payload for _, _, payload in await all_of(target))
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_was_erased_since_it_was_copied_is_erased_in_the_copy(target):
     source = MemoryEngine()
     await written(source, 1, 3, 2, text="secret")
@@ -287,7 +287,7 @@ async def test_what_was_erased_since_it_was_copied_is_erased_in_the_copy(target)
     assert not any("secret" in payload for _, _, payload in await all_of(target))
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_was_erased_does_not_take_a_commit_of_another_size_with_it(target):
     source = MemoryEngine()
     await written(source, 1, 2)
@@ -299,7 +299,7 @@ async def test_what_was_erased_does_not_take_a_commit_of_another_size_with_it(ta
     assert await all_of(target) == before
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_nothing_is_erased_in_another_log_of_which_it_turns_out_late_that_it_is_one(target):
     source = MemoryEngine()
     await written(source, 1, 2, 1)
@@ -312,7 +312,7 @@ async def test_nothing_is_erased_in_another_log_of_which_it_turns_out_late_that_
     assert await all_of(target) == before
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_a_retention_has_deleted_since_is_no_difference(target):
     source = MemoryEngine()
     await written(source, 1, 3, 2, 2)
@@ -323,7 +323,7 @@ async def test_what_a_retention_has_deleted_since_is_no_difference(target):
     assert [first for first, _, _ in await all_of(target)] == [1, 4, 6, 8]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_is_missing_in_the_store_is_told_once_and_the_rest_is_copied(target, capsys):
     source = MemoryEngine()
     await written(source, 1, 3, 2, 2)
@@ -333,7 +333,7 @@ async def test_what_is_missing_in_the_store_is_told_once_and_the_rest_is_copied(
     assert capsys.readouterr().err == "flychat: messages 4 to 5 of tea are missing in the store\n"
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_is_only_in_the_target_amid_the_log_is_not_passed_over(target):
     source = MemoryEngine()
     await written(source, 1, 3, 2, 2)
@@ -343,7 +343,7 @@ async def test_what_is_only_in_the_target_amid_the_log_is_not_passed_over(target
         await copying.copy_room(source, target, "tea")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_of_a_long_room_a_few_commits_are_put_at_once():
     source, target, under_way, most = MemoryEngine(), MemoryEngine(), 0, 0
     put = target.put
@@ -374,7 +374,7 @@ OTHERS = {  # what the target has, of a source with commits 1-2, 3-5
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_another_log_is_not_written_to_and_the_room_is_named(name, target):
     source = MemoryEngine()
     await written(source, 1, 2, 3)
@@ -397,7 +397,7 @@ async def test_another_log_is_not_written_to_and_the_room_is_named(name, target)
     assert all(one[0] + one[1] <= other[0] for one, other in itertools.pairwise(after)), "no overlap"
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_nothing_is_put_before_another_log_that_is_longer(target):
     source = MemoryEngine()
     await written(source, 1, *[1] * 2 * copying.AT_ONCE)
@@ -409,7 +409,7 @@ async def test_nothing_is_put_before_another_log_that_is_longer(target):
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_copy_goes_on_through_what_fails_and_is_verified(seed, monkeypatch):
     monkeypatch.setattr(stores, "PAUSE", 0.0)
     monkeypatch.setattr(stores, "TRIES", 50)
@@ -424,7 +424,7 @@ async def test_a_copy_goes_on_through_what_fails_and_is_verified(seed, monkeypat
     assert await all_of(target) == await all_of(source)
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_put_that_is_lost_without_a_word_is_noticed():
     """The store says that it has it, and has not."""
 
@@ -439,7 +439,7 @@ async def test_a_put_that_is_lost_without_a_word_is_noticed():
         await copying.copy_room(source, Forgetful(), "tea")
 
 
-@pytest.mark.gen_test(timeout=120)
+@pytest.mark.gen_test
 async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(tmp_path):
     await filled(tmp_path / "flychat.db", tea=3, coffee=2)
     copy = ("copy", "--from", "sqlite:flychat.db", "--to", "sqlite:new.db")
@@ -471,7 +471,7 @@ async def test_rooms_are_copied_beside_the_server_and_with_them_the_revocations(
     assert ran("copy", "--from", "sqlite:new.db", "--to", "sqlite:new.db", cwd=tmp_path).returncode == 2
 
 
-@pytest.mark.gen_test(timeout=120)
+@pytest.mark.gen_test
 async def test_a_room_is_copied_to_a_store_that_has_revocations_of_its_own_and_both_hold(tmp_path):
     async def revoked(name: str, *new: str) -> Revocations:
         engine = await SqliteEngine.open(str(tmp_path / name))
@@ -491,7 +491,7 @@ async def test_a_room_is_copied_to_a_store_that_has_revocations_of_its_own_and_b
         assert await revoked("other.db") == both
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_damaged_room_is_named_and_the_others_are_exported_copied_and_erased(tmp_path):
     await filled(tmp_path / "flychat.db", ant=2, bee=3, cat=1)
     with contextlib.closing(sqlite3.connect(tmp_path / "flychat.db")) as db, db:
@@ -517,7 +517,7 @@ async def test_a_damaged_room_is_named_and_the_others_are_exported_copied_and_er
     assert (erased.returncode, erased.stderr.splitlines(keepends=True)[0]) == (1, damaged)
 
 
-@pytest.mark.gen_test(timeout=120)
+@pytest.mark.gen_test
 async def test_through_a_server_too_a_damaged_room_is_named_and_the_others_are_erased(tmp_path):
     await filled(tmp_path / "flychat.db", ant=2, bee=3, cat=1)
     with contextlib.closing(sqlite3.connect(tmp_path / "flychat.db")) as db, db:
@@ -532,7 +532,7 @@ async def test_through_a_server_too_a_damaged_room_is_named_and_the_others_are_e
     assert erased.stderr.startswith("flychat: ant: 503 The message store does not answer.")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_would_be_gone_at_once_is_neither_copied_nor_imported(tmp_path):
     await filled(tmp_path / "flychat.db", tea=3)
     (tmp_path / "tea.jsonl").write_text("")
@@ -547,7 +547,7 @@ async def test_what_would_be_gone_at_once_is_neither_copied_nor_imported(tmp_pat
         assert told.stderr == "flychat: a store in memory is gone when the command ends: name a file\n"
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_store_is_not_copied_to_itself_by_whatever_name(tmp_path):
     await filled(tmp_path / "flychat.db", tea=3)
     (tmp_path / "link.db").symlink_to("flychat.db")
@@ -557,7 +557,7 @@ async def test_a_store_is_not_copied_to_itself_by_whatever_name(tmp_path):
         assert told.stderr == "flychat: --from and --to are the same store\n"
 
 
-@pytest.mark.gen_test(timeout=120)
+@pytest.mark.gen_test
 async def test_no_client_is_reset_by_a_move_from_sqlite_to_dynamodb(tmp_path, dynamo_environ, monkeypatch):
     """Copied while the server runs, and again when it has ended; the clients are there all the time."""
     for name, value in dynamo_environ.items():

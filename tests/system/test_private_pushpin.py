@@ -21,7 +21,7 @@ from tests.proof.oracle import fetch, post
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import DEPLOY, App, Stage, eventually, new_room
 
-gen_test = pytest.mark.gen_test(timeout=30)
+gen_test = pytest.mark.gen_test
 PARTS = {"python", "pushpin", "connmgr", "proxy", "handler"}  # the first is the watcher
 
 

@@ -20,7 +20,7 @@ from tests.support.ports import free_port
 from tests.support.program import get, post, running
 from tests.support.pushpin_proxy import DEPLOY, ROOT, eventually
 
-gen_test = pytest.mark.gen_test(timeout=120)
+gen_test = pytest.mark.gen_test
 GRIP = ("--grip", "--grip-url=http://127.0.0.1:1/")  # where nobody listens
 OPERATING = ROOT / "docs" / "operating.md"
 MODES = [("--standalone",), GRIP]

@@ -63,7 +63,7 @@ async def ready(app: App) -> bool:
     return (await fetch(app.url, "/readyz"))[0] == 200
 
 
-@pytest.mark.gen_test(timeout=40)
+@pytest.mark.gen_test
 async def test_a_rolling_restart_under_load_loses_no_post_and_no_message_and_cuts_nobody(stage, dynamo_table):
     ports = [free_port(), free_port()]
     pushpin = await stage.pushpin(*ports)

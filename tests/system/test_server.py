@@ -101,7 +101,7 @@ def test_messages_are_there_after_kill_9(tmp_path):
         assert "next" in get(program.url + "/room?user=ann")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_signal_ends_it_cleanly_and_its_streams_with_it(tmp_path):
     for number in (signal.SIGTERM, signal.SIGINT):
         with running(*STANDALONE, cwd=tmp_path) as program:
@@ -111,7 +111,7 @@ async def test_a_signal_ends_it_cleanly_and_its_streams_with_it(tmp_path):
                     assert (await client.at_end()).endswith(b"\n\n")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_post_under_way_is_finished_and_a_second_signal_a_while_later_ends_at_once(tmp_path):
     """Two at once are one, which has come on two ways: from the terminal and from a parent, for example."""
     head = b"POST /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nContent-Length: 18\r\n"
@@ -284,7 +284,7 @@ def test_a_table_is_created_and_used(tmp_path, dynamo_environ):
         assert program.end() == (0, "")
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_200_posts_at_once_reach_each_of_50_listeners_once_and_in_order(tmp_path):
     with running(*STANDALONE, cwd=tmp_path) as program:
         async with listening(program, 50) as clients:
@@ -294,7 +294,7 @@ async def test_200_posts_at_once_reach_each_of_50_listeners_once_and_in_order(tm
                 assert await client.until_id(200) == list(range(1, 201))
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_listeners_see_a_message_while_a_distant_database_is_still_being_asked(dynamo_environ):
     table = f"flychat-{uuid.uuid4()}"
     await create_table(table, dynamo_environ)

@@ -150,7 +150,7 @@ def test_a_database_that_the_first_commit_wrote_is_gone_on_with_and_what_it_wrot
     ]
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_items_of_the_first_commit_are_read_from_a_table(dynamo_environ):
     table = f"flychat-{uuid.uuid4()}"
     await create_table(table, dynamo_environ)
@@ -163,7 +163,7 @@ async def test_items_of_the_first_commit_are_read_from_a_table(dynamo_environ):
     await engine.close()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_is_written_today_is_this_to_the_letter(tmp_path):
     """So that no change of the format goes unnoticed: every version with its number has to read this."""
     path = tmp_path / "flychat.db"

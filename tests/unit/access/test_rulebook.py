@@ -362,7 +362,7 @@ async def test_an_older_reading_does_not_take_back_what_was_revoked_meanwhile():
     assert hub.rechecked == passes_of("ann")
 
 
-@pytest.mark.gen_test(timeout=60)  # by the loop's clock, which jumps
+@pytest.mark.gen_test  # by the loop's clock, which jumps
 @pytest.mark.parametrize("holds_here", [True, False])
 async def test_streams_of_this_process_do_not_go_on_while_nobody_knows_what_is_revoked(
     monkeypatch, holds_here, caplog

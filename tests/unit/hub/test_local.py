@@ -22,7 +22,7 @@ from flychat.streams import Page, StreamRequest, committed, plan_stream, provisi
 from tests.proof.local_rules import MUTATIONS
 from tests.support.fakes import MemoryEngine
 from tests.support.pushpin_proxy import eventually
-from tests.support.served import all_leave, draft, fields, served
+from tests.support.served import WAIT, all_leave, draft, fields, served
 from tests.support.sse_parser import parse
 
 
@@ -117,7 +117,7 @@ async def test_a_shared_store_is_read_once_in_a_while_and_not_at_every_tick(monk
         ticks = itertools.count()
         chat.hub.connections.cut_stalled = lambda: ticked.set() if next(ticks) > 20 else None
         room.polled -= local_module.POLL_SECONDS
-        await asyncio.wait_for(ticked.wait(), 5)
+        await asyncio.wait_for(ticked.wait(), WAIT)
         assert asked == [StreamRequest("room", 0, recover=True)]
 
 
@@ -508,7 +508,7 @@ async def test_a_pass_over_many_clients_lets_the_loop_have_its_turn(monkeypatch)
             assert await client.until_id(2) == [1, 2]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_slow_client_catches_up_from_the_backlog_and_costs_a_cursor(monkeypatch):
     monkeypatch.setattr(sockets_module, "BACKLOG_BYTES", 64 << 20)
     async with served() as chat:
@@ -532,7 +532,7 @@ async def test_a_slow_client_catches_up_from_the_backlog_and_costs_a_cursor(monk
         assert audience.backlog.end == audience.backlog.start, "the backlog is kept only for those that lag"
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_without_a_gap(monkeypatch):
     monkeypatch.setattr(sockets_module, "BACKLOG_BYTES", 50_000)
     async with served() as chat:
@@ -549,7 +549,7 @@ async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_withou
         assert quick.ids == list(range(1, count + 1))
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_client_that_takes_nothing_for_long_is_cut(monkeypatch):
     monkeypatch.setattr(sockets_module, "STALL", 0.2)
     monkeypatch.setattr(local_module, "TICK", 0.02)
@@ -560,11 +560,11 @@ async def test_a_client_that_takes_nothing_for_long_is_cut(monkeypatch):
         chat.hub.connections.cut = lambda held, why: (cut(held, why), gone.set())
         while not (chat.hub.connections._lagging or gone.is_set()):
             await chat.post("x" * 4000)
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), WAIT)
         assert len(chat.hub.connections) == 0
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_long_replay_to_a_slow_client_is_whole():
     async with served() as chat:
         await asyncio.gather(*(chat.post("x" * 1000) for _ in range(900)))
@@ -590,7 +590,7 @@ async def test_a_close_is_noticed_at_once_and_frees_everything(shared):
         )
         clients[1].writer.transport.abort()  # a reset, not an end
         clients[2].writer.write_eof()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), WAIT)
         await eventually(lambda: not chat.hub.tasks)  # those that let a hold in
         assert not chat.hub.rooms
 
@@ -764,9 +764,9 @@ async def test_a_hold_that_is_ahead_of_a_log_that_was_replaced_is_reset_and_join
         ours.setblocking(False)
         chat.hub.hold_socket(gone, ours, b"", "127.0.0.1", chunked=False)
         reader, writer = await asyncio.open_connection(sock=theirs)
-        await asyncio.wait_for(reader.readuntil(b"event: stream-reset\n"), 5)
+        await asyncio.wait_for(reader.readuntil(b"event: stream-reset\n"), WAIT)
         await chat.post("new")
-        await asyncio.wait_for(reader.readuntil(b'"text":"new"'), 5)
+        await asyncio.wait_for(reader.readuntil(b'"text":"new"'), WAIT)
         assert fields(await first.next())["text"] == "new"
         writer.close()
 
@@ -798,7 +798,7 @@ async def test_a_gap_that_shows_during_a_recovery_is_mended_after_it_though_noth
         assert await client.until_id(3) == [1, 2, 3]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize(("mutation", "test"), MUTATIONS)
 async def test_a_rule_that_is_switched_off_is_noticed(mutation, test, monkeypatch):
     mutation(monkeypatch)

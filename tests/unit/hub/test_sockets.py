@@ -24,7 +24,7 @@ from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import LAST_CHUNK, PLACE_BYTES, Backlog, Owed, bare, batches, chunk, kept_bytes
 from flychat.streams import provisional
 from tests.support.http_body import Body
-from tests.support.served import Served, draft, served
+from tests.support.served import WAIT, Served, draft, served
 from tests.support.two_ports import two_ports
 
 LARGE = "\U0001f600" * 4096  # 16.5 kB on the wire
@@ -86,7 +86,7 @@ def lagging():
         listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
         client = opened.enter_context(socket.create_connection(listener.getsockname()))
         sock = opened.enter_context(listener.accept()[0])
-        client.settimeout(5)
+        client.settimeout(WAIT)
         sock.setblocking(False)
         connections = Connections()
         held = connections.hold(sock, "client", Audience(connections, lambda held: None, chunked=False))
@@ -159,14 +159,14 @@ async def test_a_stream_that_is_cut_has_no_last_chunk():
         assert not client.body.ended
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_at_the_end_nobody_waits_for_those_who_do_not_read_and_their_streams_do_not_seem_to_end():
     async with served(send=4096) as chat:
         for _ in range(50):
             await chat.post(LARGE)
         unread = [await chat.stream(0, receive=4096) for _ in range(10)]
         clients = [await chat.stream(50) for _ in range(10)]
-        await asyncio.wait_for(chat.hub.close(), 1)
+        await asyncio.wait_for(chat.hub.close(), WAIT)
         for client in clients:
             assert (await client.at_end()).startswith(b"retry: ")
             assert client.body.ended
@@ -191,7 +191,7 @@ async def test_a_client_of_the_standard_library_hears_every_event_at_once():
         connection.close()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_slow_clients_that_ask_alike_wait_for_the_same_bytes():
     async with served(send=4096) as chat:
         await asyncio.gather(*(chat.post("x" * 4000) for _ in range(200)))
@@ -203,7 +203,7 @@ async def test_slow_clients_that_ask_alike_wait_for_the_same_bytes():
             assert await client.until_id(200) == list(range(n + 1, 201))
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them():
     """A large message is 4,096 emoji, 16.5 kB; 60 of them wait for each of 100 clients, at 50 positions."""
     async with served(send=4096) as chat:
@@ -229,7 +229,7 @@ async def test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them():
                 sock.close()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_sooner(monkeypatch):
     """Else rooms that have left memory would be kept by those who do not read them."""
     monkeypatch.setattr(sockets_module, "OWED_BYTES", 300_000)
@@ -245,10 +245,10 @@ async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_soon
         assert len(chat.hub.connections) == 3, "they wait for the same bytes"
         gone = once(chat, lambda: len(chat.hub.connections) == 1)
         await chat.stream(0, "two", receive=4096)
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), WAIT)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_what_waits_of_a_room_that_was_read_again_meanwhile_counts_twice(monkeypatch):
     """Who has some rooms read again and again, and reads none of them, would fill the memory."""
     monkeypatch.setattr(sockets_module, "OWED_BYTES", 300_000)
@@ -261,7 +261,7 @@ async def test_what_waits_of_a_room_that_was_read_again_meanwhile_counts_twice(m
         for position in (0, 5):
             await chat.stream(position, receive=4096)
             chat.log._rooms["room"].forget()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), WAIT)
 
 
 def test_what_several_wait_for_is_counted_once_and_its_place_in_each_plan():
@@ -284,7 +284,7 @@ def test_what_several_wait_for_is_counted_once_and_its_place_in_each_plan():
     assert kept_bytes([all_, owed(b"open", *again[:8], *log[8:])]) == twice, "but for its newest messages"
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("by_the_shortcut", [True, False])
 async def test_a_turn_of_the_loop_sends_a_bounded_number_of_bytes(by_the_shortcut, monkeypatch):
     sent, turn = Counter(), 0

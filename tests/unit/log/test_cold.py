@@ -73,7 +73,7 @@ async def plans_of(log):
 
 
 @pytest.mark.parametrize("kind", LOGS)
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give(kind):
     async with opened(kind) as engine:
         reference = fresh(engine, memory=False)
@@ -87,7 +87,7 @@ async def test_whoever_warms_a_room_everybody_is_given_what_the_store_would_give
 
 
 @pytest.mark.parametrize("kind", LOGS)
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_those_who_share_a_reading_are_each_given_what_they_would_be_given_alone(kind):
     async with opened(kind) as engine:
         plans = await plans_of(fresh(engine, memory=False))

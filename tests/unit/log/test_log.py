@@ -28,6 +28,7 @@ from flychat.streams import REPLAY, StreamRequest
 from tests.proof.simulation.virtual import in_virtual_time
 from tests.support.cancelling import like_python_3_14
 from tests.support.fakes import FaultyEngine, MemoryEngine
+from tests.support.served import WAIT
 
 numbers = itertools.count(1)
 
@@ -411,13 +412,15 @@ async def test_closing_does_not_wait_for_a_look_at_what_was_given_up():
 
 
 @pytest.mark.gen_test
-async def test_a_writer_that_ends_with_an_error_leaves_nobody_waiting():
+async def test_a_writer_that_ends_with_an_error_leaves_nobody_waiting(monkeypatch):
+    monkeypatch.setattr(room_module, "DEADLINE", 1000.0)
+
     class Wrong(FaultyEngine):
         async def put(self, commit):
             raise ZeroDivisionError("no store fails like this")
 
     log = MessageLog(Wrong(MemoryEngine(shared=True)), memory=False)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT):
         outcomes = await asyncio.gather(*(log.submit(draft()) for _ in range(3)), return_exceptions=True)
         with pytest.raises(Unavailable):
             await log.submit(draft())
@@ -643,7 +646,7 @@ async def test_the_log_is_known_to_end_at_its_last_id_and_at_no_other():
         assert not log.ends_at("another room", 0)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_both_ways_of_reading_give_the_same_plans_and_pages():
     async with opened(memory=True) as (warm, engine, _):
         cold = MessageLog(engine, memory=False)

@@ -26,6 +26,7 @@ from flychat.storage.sqlite import SqliteEngine
 from flychat.streams import HISTORY, REPLAY, REPLAY_BYTES, StreamRequest, size
 from tests.proof.simulation.virtual import in_virtual_time
 from tests.support.fakes import FaultyEngine, MemoryEngine, empty
+from tests.support.served import WAIT
 
 LARGE = "\N{GRINNING FACE}" * TEXT_CHARACTERS
 modes = pytest.mark.parametrize("memory", [False, True])
@@ -88,7 +89,7 @@ async def ids_of(engine, one):
 
 @modes
 @pytest.mark.parametrize("warm", [False, True])
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_draft_with_a_position_is_recognised_after_thousands_of_messages(memory, warm):
     async with opened(memory) as (log, engine):
         await fill(engine, 5)
@@ -104,7 +105,7 @@ async def test_a_draft_with_a_position_is_recognised_after_thousands_of_messages
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_is_known_to_be_in_the_log_is_told_before_it_is_shown(memory):
     """A provisional event of a message that is stored would stay for ever where the message is not known."""
     async with opened(memory) as (log, engine):
@@ -137,14 +138,14 @@ async def test_a_draft_that_has_to_be_searched_for_again_at_once_is_answered(mon
         log._rooms["room"].forget()
         await log.submit(draft(since=2000))
         goes_on.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT):
             message = await waiting
         assert (message.text, len(searches)) == ("once", 2)
         assert await ids_of(engine, one) == [message.id]
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_another_user_stored_under_the_same_provisional_id_is_not_found_in_the_log(memory):
     async with opened(memory) as (log, engine):
         one = replace(draft("once", since=0), user="ann")
@@ -196,7 +197,7 @@ async def failing(*arguments):
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_late_draft_that_is_not_in_the_log_is_stored_and_searched_for_once(memory):
     async with opened(memory) as (log, engine):
         await fill(engine, 3000)
@@ -223,7 +224,7 @@ async def test_an_ordinary_first_attempt_costs_no_reading(memory):
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_draft_that_would_be_looked_for_too_far_back_is_refused_and_not_stored(memory, monkeypatch):
     monkeypatch.setattr(view_module, "SEARCHED", 1000)
     async with opened(memory) as (log, engine):
@@ -238,7 +239,7 @@ async def test_a_draft_that_would_be_looked_for_too_far_back_is_refused_and_not_
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_without_a_position_no_more_than_so_many_messages_are_read_however_young(memory, monkeypatch):
     """Or else a clock that was set back by hours had the log of hours read for one message."""
     monkeypatch.setattr(view_module, "SEARCHED", 500)
@@ -249,7 +250,7 @@ async def test_without_a_position_no_more_than_so_many_messages_are_read_however
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_busy_room(memory):
     async with opened(memory) as (log, engine):
         message = await log.submit(one := draft("once", now=time.time() - 60))
@@ -260,7 +261,7 @@ async def test_without_a_position_a_draft_is_recognised_for_two_minutes_in_a_bus
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_without_a_position_a_draft_is_recognised_for_256_messages_in_a_quiet_room(memory):
     async with opened(memory) as (log, engine):
         message = await log.submit(one := draft("once"))
@@ -271,7 +272,7 @@ async def test_without_a_position_a_draft_is_recognised_for_256_messages_in_a_qu
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_others_do_not_wait_while_the_log_is_searched(memory):
     engine = SlowSearch(await SqliteEngine.open(":memory:"))
     await fill(engine, 3000)
@@ -286,7 +287,7 @@ async def test_others_do_not_wait_while_the_log_is_searched(memory):
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_another_process_has_stored_while_the_log_is_searched_for_it_is_published(memory):
     """Whoever stored it may have died before publishing, and its author waits here."""
     engine, published = SlowSearch(await SqliteEngine.open(":memory:")), []
@@ -363,7 +364,7 @@ async def test_a_search_under_way_ends_with_the_log_and_its_draft_is_refused():
     await engine.engine.close()
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_what_a_search_does_not_find_is_not_stored_any_more_when_the_log_is_closed():
     """It begins as a put ends for which closing has waited; the store is closed when it has an answer."""
     engine, put, go_on = SlowSearch(MemoryEngine()), asyncio.Event(), asyncio.Event()
@@ -394,7 +395,7 @@ async def test_what_a_search_does_not_find_is_not_stored_any_more_when_the_log_i
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_put_that_was_applied_and_then_overtaken_by_hundreds_is_answered_without_a_search(memory):
     """The winner is not named, so the log is read: the window moves past the draft's own message."""
     async with opened(memory) as (log, engine):
@@ -537,7 +538,7 @@ async def test_no_page_has_messages_beyond_the_last_id_that_it_tells(way):
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_replay_has_a_megabyte_at_the_most_and_so_has_an_opening(memory):
     async with opened(memory) as (log, engine):
         await fill(engine, 400, text=LARGE, first=1)
@@ -550,7 +551,7 @@ async def test_a_replay_has_a_megabyte_at_the_most_and_so_has_an_opening(memory)
         assert size((await log.plan(StreamRequest("room"))).messages) <= REPLAY_BYTES
 
 
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_reading_from_a_position_that_ends_with_its_bytes_is_not_taken_for_the_end_of_the_log():
     """Few messages, so that all of them would be read at once if they were not so large."""
     async with opened(memory=True) as (log, engine):
@@ -572,7 +573,7 @@ async def test_an_opening_of_messages_that_are_mostly_escapes_is_shorter_than_50
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_page_is_bounded_in_bytes_and_says_where_it_goes_on(memory):
     async with opened(memory) as (log, engine):
         await fill(engine, 300, text=LARGE)
@@ -623,7 +624,7 @@ async def test_a_room_that_turns_out_large_has_another_one_leave_at_once(memory)
 
 
 @modes
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_all_rooms_together_keep_to_their_bytes_and_the_least_used_leaves(memory):
     most = 8 << 20
     async with opened(memory, most_bytes=most) as (log, engine):

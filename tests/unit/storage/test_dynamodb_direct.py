@@ -21,7 +21,7 @@ from flychat.storage.dynamodb_direct import Direct, signed
 from flychat.storage.dynamodb_items import failures
 from flychat.storage.dynamodb_table import _connect
 
-gen_test = pytest.mark.gen_test(timeout=20)
+gen_test = pytest.mark.gen_test
 NOW = time.gmtime(1_800_000_000)
 ENVIRON = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "one", "AWS_SECRET_ACCESS_KEY": "secret"}
 

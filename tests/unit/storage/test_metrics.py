@@ -13,7 +13,7 @@ from flychat.storage.metrics import MeasuredEngine
 from flychat.storage.sqlite import SqliteEngine
 from tests.support.asking import ROOM, ask, post
 from tests.support.fakes import FaultyEngine
-from tests.support.served import draft, served
+from tests.support.served import WAIT, draft, served
 
 
 def value(name: str, **labels: str) -> float:
@@ -119,7 +119,7 @@ async def test_streams_are_counted_while_they_are_held_and_when_they_end(monkeyp
         cut = chat.hub.connections.cut
         chat.hub.connections.cut = lambda held, why: (cut(held, why), gone.set())
         clients[0].close()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), WAIT)
         assert (value("flychat_streams"), left(), drained()) == (2, 1, 0)
     assert drained() == 2
 
@@ -136,7 +136,7 @@ async def test_rooms_are_counted_while_streams_are_held_in_them():
         holds = chat.hub.holds
         chat.hub.holds = lambda room, held: (holds(room, held), None if held else gone.set())
         clients[2].close()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), WAIT)
         assert rooms() == 1
     assert rooms() == 0, "a server that ends holds none"
 

@@ -9,7 +9,7 @@ from flychat.storage import Unknown
 from flychat.storage.turns import TICKS, Turns, answered_within
 from tests.proof.simulation.virtual import in_virtual_time
 
-gen_test = pytest.mark.gen_test(timeout=30)
+gen_test = pytest.mark.gen_test
 
 
 async def never() -> None:

@@ -9,7 +9,7 @@ import pytest
 from flychat.storage import PUT_SECONDS, READ_SECONDS, Broken, Taken, Unknown, worker
 from flychat.storage.worker import CHECK, IDLE, IDLE_SECONDS, READING, TOGETHER, Question, Worker
 
-gen_test = pytest.mark.gen_test(timeout=30)
+gen_test = pytest.mark.gen_test
 
 
 class Stage:

@@ -28,7 +28,7 @@ class Spoilt:
         return self._sock.accept()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize(
     ("error", "told"),
     [

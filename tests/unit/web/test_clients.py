@@ -11,6 +11,7 @@ from flychat.web import clients, turns
 from flychat.web.accepting import Client
 from flychat.web.clients import ClientListener
 from flychat.web.shedding import Shedding, Turn
+from tests.support.served import WAIT
 
 
 class Clock:
@@ -70,7 +71,7 @@ async def noting(**options):
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.001)
 

@@ -56,7 +56,7 @@ def asking(port, *requests):
         yield sockets
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_all_are_accepted_and_let_in_some_in_a_turn_and_who_comes_to_write_before_those_who_wait():
     count = 3 * LET_IN_AT_ONCE
     async with two_ports() as (chat, port, held):
@@ -76,7 +76,7 @@ async def test_all_are_accepted_and_let_in_some_in_a_turn_and_who_comes_to_write
             assert seen == {0, LET_IN_AT_ONCE, 2 * LET_IN_AT_ONCE, count}
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_has_gone_before_it_is_let_in_is_given_nothing_though_its_request_is_here():
     async with two_ports() as (chat, port, held):
         with asking(port, *([STREAM] * 2 * LET_IN_AT_ONCE)) as clients:
@@ -88,7 +88,7 @@ async def test_who_has_gone_before_it_is_let_in_is_given_nothing_though_its_requ
             assert len(held) == LET_IN_AT_ONCE + 1
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_those_who_have_gone_are_not_counted_when_others_are_let_in():
     """Else who asks, and goes, faster than that has one file after the other opened here."""
     async with two_ports() as (_, port, held):
@@ -103,7 +103,7 @@ async def test_those_who_have_gone_are_not_counted_when_others_are_let_in():
             assert turns <= 2
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_was_accepted_and_not_let_in_yet_is_let_go_when_the_server_ends():
     async with contextlib.AsyncExitStack() as server:
         _, port, held = await server.enter_async_context(two_ports())
@@ -119,7 +119,7 @@ async def test_who_was_accepted_and_not_let_in_yet_is_let_go_when_the_server_end
             assert len(held) == LET_IN_AT_ONCE
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_those_who_wait_for_one_room_are_one_task_and_are_answered_some_in_a_turn():
     count = 3 * LET_IN_AT_ONCE
     async with waiting(count) as (chat, held, go, streams):
@@ -136,7 +136,7 @@ async def test_those_who_wait_for_one_room_are_one_task_and_are_answered_some_in
         assert chat.application.idle.is_set()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_those_who_wait_for_one_whose_reading_failed_have_the_room_read_for_themselves():
     async with waiting(5) as (chat, held, go, streams):
         chat.engine.read_faults.append(Broken("away"))
@@ -150,7 +150,7 @@ async def test_those_who_wait_for_one_whose_reading_failed_have_the_room_read_fo
         assert chat.application.idle.is_set()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_may_not_be_held_by_the_time_is_refused_and_nobody_else():
     async with waiting(5) as (chat, held, go, streams):
         chat.hub._most = 3
@@ -161,7 +161,7 @@ async def test_who_may_not_be_held_by_the_time_is_refused_and_nobody_else():
         assert chat.application.idle.is_set()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(monkeypatch):
     """3,000 streams of one address into as many rooms kept that of another one waiting for 0.8 s."""
     monkeypatch.setattr(cold_rooms, "ROOMS_AT_ONCE", 2)
@@ -188,7 +188,7 @@ async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(
         assert chat.application.idle.is_set()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_waits_for_the_turn_of_a_room_is_let_go_as_well_when_the_server_ends(monkeypatch):
     monkeypatch.setattr(cold_rooms, "ROOMS_AT_ONCE", 0)
     with contextlib.ExitStack() as clients:
@@ -200,7 +200,7 @@ async def test_who_waits_for_the_turn_of_a_room_is_let_go_as_well_when_the_serve
     assert chat.application.idle.is_set()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_all_who_wait_are_let_go_when_the_server_ends():
     async with waiting(5) as (chat, held, _, streams):
         pass

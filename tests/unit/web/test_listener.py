@@ -15,7 +15,7 @@ from tornado.web import RequestHandler
 
 from flychat.server import HEAD_BYTES
 from flychat.web import listener
-from tests.support.served import Client, served
+from tests.support.served import WAIT, Client, served
 
 HEAD = "HTTP/1.1\r\nHost: x\r\n"
 FULL = "/rooms/full/messages/?limit=200"
@@ -36,7 +36,7 @@ async def answer(client: Client) -> bytes:
 
 
 async def until(condition) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT):
         while not condition():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.001)
 
@@ -46,7 +46,7 @@ def given_up() -> tuple[float, float]:
     return listener.UNREAD._value.get(), listener.UNENDED._value.get()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_an_answer_that_its_client_does_not_take_is_given_up(monkeypatch):
     monkeypatch.setattr(listener, "TICK", 0.02)
     monkeypatch.setattr(listener, "STALL", 0.2)
@@ -64,7 +64,7 @@ async def test_an_answer_that_its_client_does_not_take_is_given_up(monkeypatch):
             assert given_up() == (unread + number, unended)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_an_answer_that_is_taken_slowly_is_not_given_up(monkeypatch):
     monkeypatch.setattr(listener, "TICK", 0.02)
     monkeypatch.setattr(listener, "STALL", 0.3)
@@ -81,7 +81,7 @@ async def test_an_answer_that_is_taken_slowly_is_not_given_up(monkeypatch):
         assert not chat.server.unread_bytes
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_answers_that_wait_are_bounded_at_the_cost_of_those_who_have_most_of_them(monkeypatch):
     monkeypatch.setattr(listener, "UNREAD_BYTES", 1_300_000)
     reading, taken = set(), {}  # who reads all the time: when the kernel lets us know is its affair
@@ -109,7 +109,7 @@ async def test_answers_that_wait_are_bounded_at_the_cost_of_those_who_have_most_
         assert len(reading) == 1
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("path", ["/session", "/room", "/rooms/room/messages/"])
 async def test_requests_that_do_not_end_are_bounded_at_the_cost_of_those_who_sent_most_of_them(
     path, monkeypatch
@@ -145,7 +145,7 @@ def costs(head: str, size: int) -> int:
     return 2 * (len(head) + 2 + size) + listener.PART_BYTES
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_of_requests_that_do_not_end_the_one_that_has_said_nothing_for_longest_is_given_up(monkeypatch):
     async with served() as chat:
         first, second, third = [await begun(chat, 50_000) for _ in range(3)]
@@ -163,7 +163,7 @@ async def test_of_requests_that_do_not_end_the_one_that_has_said_nothing_for_lon
             assert (await client.reader.readline()).startswith(b"HTTP/1.1 4")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_while_too_much_waits_nothing_is_read(monkeypatch):
     monkeypatch.setattr(listener, "UNREAD_BYTES", 100_000)
     monkeypatch.setattr(listener.Listener, "_relieve", lambda self: None)
@@ -178,7 +178,7 @@ async def test_while_too_much_waits_nothing_is_read(monkeypatch):
         assert chat.server.unread_bytes == costs(PARTIAL, 50_000)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_request_that_does_not_end_is_no_answer_that_is_not_taken(monkeypatch):
     ticks, tick = [], listener.Listener._give_up_stalled
     monkeypatch.setattr(listener, "TICK", 0.01)
@@ -193,7 +193,7 @@ async def test_a_request_that_does_not_end_is_no_answer_that_is_not_taken(monkey
         assert (await client.reader.readline()).startswith(b"HTTP/1.1 4")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_what_a_request_costs_is_all_its_bytes_but_of_a_large_one_no_more_than_are_kept(monkeypatch):
     whole, has_request = [], listener.Connection.has_request
     monkeypatch.setattr(
@@ -218,7 +218,7 @@ async def test_what_a_request_costs_is_all_its_bytes_but_of_a_large_one_no_more_
         await until(lambda: chat.server.unread_bytes == 2 * 30_000 + listener.PART_BYTES)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_what_was_answered_waits_no_more():
     async with served() as chat:
         client = await chat.request(
@@ -247,7 +247,7 @@ LEFT = {  # what is sent, and after its head; None: what is sent is answered
 }
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("name", LEFT)
 async def test_nothing_of_who_has_gone_waits_for_the_garbage_collector(name):
     """It looks for what has been in use for a while once an hour."""
@@ -281,7 +281,7 @@ async def test_nothing_of_who_has_gone_waits_for_the_garbage_collector(name):
                 gc.enable()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("size", [HEAD_BYTES + 1, 70_000, 1_000_000])
 @pytest.mark.parametrize(
     "head", ["GET /room HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n", "GET /{} HTTP/1.1\r\nHost: x\r\n"]
@@ -297,7 +297,7 @@ async def test_a_head_that_is_too_large_is_answered_with_431_and_closed(head, si
         assert timer.cancelled()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_so_is_one_that_comes_after_another_request():
     async with served() as chat:
         client = await chat.request(f"GET /healthz {HEAD}")
@@ -306,7 +306,7 @@ async def test_so_is_one_that_comes_after_another_request():
         assert b"HTTP/1.1 431 Request Header Fields Too Large\r\n" in await client.reader.read()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_says_nothing_more_but_does_not_go_is_cut(monkeypatch):
     monkeypatch.setattr(listener, "LINGER", 0.05)
     async with served() as chat:
@@ -315,7 +315,7 @@ async def test_who_says_nothing_more_but_does_not_go_is_cut(monkeypatch):
         await until(lambda: not chat.server._lingering)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_head_at_the_limit_is_read():
     async with served() as chat:
         head = f"GET /healthz {HEAD}Connection: close\r\nCookie: "
@@ -323,7 +323,7 @@ async def test_a_head_at_the_limit_is_read():
         assert (await client.at_end()).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_never_stops_sending_a_head_is_cut(monkeypatch):
     monkeypatch.setattr(listener, "LINGER_BYTES", 200_000)
     monkeypatch.setattr(listener, "LINGER", 1000.0)
@@ -337,7 +337,7 @@ async def test_who_never_stops_sending_a_head_is_cut(monkeypatch):
         await until(lambda: not chat.server._lingering)
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_chunk_without_a_size_is_answered_with_400():
     async with served() as chat:
         client = await chat.request(
@@ -347,7 +347,7 @@ async def test_a_chunk_without_a_size_is_answered_with_400():
         assert (await client.at_end()).startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_refusal_arrives_though_the_client_is_still_sending():
     async with served() as chat:
         for head in (
@@ -359,7 +359,7 @@ async def test_a_refusal_arrives_though_the_client_is_still_sending():
             assert (await client.at_end()).startswith(b"HTTP/1.1 4")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_connections_that_linger_end_with_the_server(monkeypatch):
     monkeypatch.setattr(listener, "LINGER", 1000.0)
     async with served() as chat:

@@ -10,6 +10,7 @@ import pytest
 from flychat.logging_setup import JsonFormatter
 from tests.support.modes import MODES, standing
 from tests.support.rights import ask, bearer, options, token
+from tests.support.served import WAIT
 from tests.support.two_ports import two_ports
 
 LOGGER = "flychat.web.posted"
@@ -35,7 +36,7 @@ async def post(port: int, body: bytes, room: str = "room") -> bytes:
     """The answer's head."""
     async with connected(port) as (reader, writer):
         writer.write(a_post(body, room))
-        return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        return await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WAIT)
 
 
 def told(caplog) -> list[dict]:
@@ -95,7 +96,7 @@ async def test_who_hangs_up_at_once_is_told_of_all_the_same(shortened, caplog):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.gen_test(timeout=60)
+@pytest.mark.gen_test
 async def test_a_line_says_who_a_token_vouched_for_and_a_removal_has_one_too(mode, tmp_path, caplog):
     async with standing(mode, tmp_path, *options(tmp_path, "--log-posts", "--trust-proxy")) as chat:
         ann = bearer(token("ann", rooms={"tea": "rw"}))

@@ -432,7 +432,7 @@ async def busy(chat) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_who_does_not_read_the_answers_gets_them_whole_later():
     async with two_ports(send=2048) as (chat, port, _):
         connection = await Connection.open(port, limit=1024)
@@ -456,7 +456,7 @@ async def test_a_connection_that_says_nothing_is_given_up():
             assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_who_spoke_while_the_process_was_frozen_has_not_been_idle():
     """There are more than are served in a turn of the loop, before the next look for those who are idle."""
     async with two_ports(idle_connection_timeout=2) as (_chat, port, _):
@@ -470,7 +470,7 @@ async def test_who_spoke_while_the_process_was_frozen_has_not_been_idle():
         assert {answer.split(b" ", 2)[1] for answer in answers} <= {b"200", b"503"}
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_who_speaks_in_the_turn_in_which_the_time_ends_has_not_been_idle():
     async with two_ports(idle_connection_timeout=2) as (_chat, port, _):
         connection = await Connection.open(port)
@@ -481,7 +481,7 @@ async def test_who_speaks_in_the_turn_in_which_the_time_ends_has_not_been_idle()
         assert (await connection.answer()).startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 async def test_a_body_that_is_waited_for_keeps_no_other_connection(monkeypatch):
     monkeypatch.setattr(clients, "TICK", 0.05)
     async with two_ports(idle_connection_timeout=0.5) as (_chat, port, _):

@@ -13,6 +13,7 @@ from flychat.web import shortcut, turns
 from flychat.web.listener import CHUNKS, Connection
 from flychat.web.shedding import Turn
 from flychat.web.turns import FEW, MOST, SECONDS, Fair, Queue, Turns
+from tests.support.served import WAIT
 from tests.support.started import started
 
 ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -56,7 +57,7 @@ async def connecting():
 
 
 async def answered(sock) -> bytes:
-    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 65_536), 5)
+    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 65_536), WAIT)
 
 
 def test_each_address_has_one_turn_after_the_other():
@@ -132,7 +133,7 @@ async def test_what_takes_long_is_counted_from_the_first_in_a_turn_and_one_begin
     taken.end()
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_asks_over_one_connection_waits_for_few_of_those_who_ask_over_many(monkeypatch):
     async with connecting() as (connect, _server):
         with begun(monkeypatch) as addresses:
@@ -144,7 +145,7 @@ async def test_who_asks_over_one_connection_waits_for_few_of_those_who_ask_over_
             assert addresses.index("127.0.0.2") < MANY // 2
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_so_it_is_on_connections_that_were_there_before(monkeypatch):
     async with connecting() as (connect, _server):
         with begun(monkeypatch) as addresses:
@@ -160,7 +161,7 @@ async def test_so_it_is_on_connections_that_were_there_before(monkeypatch):
                     assert (await answered(sock)).startswith(b"HTTP/1.1 200 ")
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_each_request_of_a_connection_waits_for_its_turn_where_it_has_none_at_once(monkeypatch):
     async with connecting() as (connect, server):
         waited, own = [], server.http.turns
@@ -183,7 +184,7 @@ async def test_each_request_of_a_connection_waits_for_its_turn_where_it_has_none
         assert turns == [Turn.NEW, Turn.DUE, Turn.DUE]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_head_in_two_pieces_is_one_request_whatever_the_second_piece_looks_like():
     """Else who can set a header of what a proxy sends could have another request answered in its place."""
     async with connecting() as (connect, server):
@@ -192,7 +193,7 @@ async def test_a_head_in_two_pieces_is_one_request_whatever_the_second_piece_loo
         assert (await answered(client)).startswith(b"HTTP/1.1 200 ")
         [connection] = server.http._connections
         client.send(b"GET /healthz HTTP/1.1\r\nX: ")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT):
             while not connection.stream._read_buffer_size:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.001)
         client.send(b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
@@ -201,7 +202,7 @@ async def test_a_head_in_two_pieces_is_one_request_whatever_the_second_piece_loo
         assert b"event-stream" not in answer
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_requests_that_are_sent_at_once_wait_for_their_turns_too(monkeypatch):
     async with connecting() as (connect, server):
         waited, wait = [], server.http.turns.wait
@@ -214,7 +215,7 @@ async def test_requests_that_are_sent_at_once_wait_for_their_turns_too(monkeypat
         assert len(waited) == 20
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 @pytest.mark.parametrize("path", ["/room", "/rooms/room/messages/"])
 async def test_a_body_in_many_chunks_waits_for_turns(path, monkeypatch):
     """65,536 bytes one by one took 0.2 s, and the loop did not turn meanwhile."""
@@ -228,13 +229,13 @@ async def test_a_body_in_many_chunks_waits_for_turns(path, monkeypatch):
         assert len(waited) == 1 + 4
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_a_body_whose_time_ends_before_its_turn_is_dropped(monkeypatch, caplog):
     monkeypatch.setattr("flychat.server.BODY_SECONDS", 0.2)
     async with connecting() as (connect, server):
         greedy = connect()
         greedy.send(b"POST /room HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT):
             while not server.http.unread_bytes:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.001)
         server.http.turns._begun = math.inf  # nobody has a turn
@@ -246,7 +247,7 @@ async def test_a_body_whose_time_ends_before_its_turn_is_dropped(monkeypatch, ca
         assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_who_has_gone_before_its_turn_is_not_served(monkeypatch):
     async with connecting() as (connect, _server):
         with begun(monkeypatch) as addresses:
@@ -261,7 +262,7 @@ async def test_who_has_gone_before_its_turn_is_not_served(monkeypatch):
             assert len(addresses) == 1
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_what_was_sent_along_is_not_served_for_who_has_gone(monkeypatch):
     """A server that had thousands of such requests did not end."""
     async with connecting() as (connect, server):
@@ -279,13 +280,13 @@ async def test_what_was_sent_along_is_not_served_for_who_has_gone(monkeypatch):
             greedy.send(20 * ASK)
             assert await answered(greedy)
             assert not await answered(greedy)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WAIT):
                 while server.http._connections:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.001)
             assert len(addresses) == 2
 
 
-@pytest.mark.gen_test(timeout=20)
+@pytest.mark.gen_test
 async def test_connections_that_say_nothing_do_not_stay_with_tornado(monkeypatch):
     """There each takes 10 kB more."""
     monkeypatch.setattr(shortcut, "TORNADOS", 2)
@@ -295,7 +296,7 @@ async def test_connections_that_say_nothing_do_not_stay_with_tornado(monkeypatch
             for client in clients:
                 client.send(ASK)
                 assert (await answered(client)).startswith(b"HTTP/1.1 200 ")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(WAIT):
                 while len(server.http._connections) > 2:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.001)
 
