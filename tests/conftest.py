@@ -151,13 +151,14 @@ def dynamo_environ(request: pytest.FixtureRequest) -> dict[str, str]:
 def io_loop(io_loop):
     """pytest-tornado's loop, in which nothing is left: else another test would hear of it, in its log.
 
-    If a test times out, it says where it waited.
+    If a test times out, it says where it waited. Nor may anything fail unheard in it, in a task or a callback.
     """
     from tests.support.watched import watch
 
     watch(io_loop)
+    loop, unheard = io_loop.asyncio_loop, list[Any]()
+    loop.set_exception_handler(lambda loop, context: unheard.append(context))
     yield io_loop
-    loop = io_loop.asyncio_loop
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
@@ -166,6 +167,7 @@ def io_loop(io_loop):
     unused = io_loop.old_asyncio  # made by Tornado; asyncio.run would drop it unclosed
     if unused is not None:
         unused.close()
+    assert not unheard, unheard
 
 
 both_pushpins = pytest.mark.parametrize("stage", ["pushpin", "FLYCHAT_TEST_PUSHPIN"], indirect=True)

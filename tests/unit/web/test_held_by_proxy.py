@@ -14,6 +14,7 @@ from flychat.errors import Conflict, Full, Overloaded, TooMany, Unavailable
 from flychat.hub import pushpin
 from flychat.hub.grip import read_grip_last
 from flychat.storage import Broken, Unknown
+from flychat.web.held_by_proxy import HeldByProxy
 from flychat.web.plain import PlainStream, plain_recovery
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
@@ -362,6 +363,18 @@ async def test_a_proxy_that_has_gone_meanwhile_does_no_harm(rudely):
         go.set()
         await asyncio.wait_for(chat.application.idle.wait(), WAIT)
         assert (await asked(port, recovery())).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.gen_test
+async def test_a_proxy_whose_reset_comes_just_when_its_request_is_consumed_does_no_harm(monkeypatch):
+    monkeypatch.setattr(HeldByProxy, "taken", lambda self, client, size: bool(self.drop(client)))
+    async with behind_proxies() as (chat, port, held):
+        connection = await Connection.open(port)
+        connection.writer.write(recovery())
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
+        assert not held
+        assert chat.application.idle.is_set()
 
 
 @pytest.mark.gen_test
