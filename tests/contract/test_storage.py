@@ -557,6 +557,23 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
 
 
 @gen_test
+async def test_while_a_reader_keeps_a_removed_text_the_file_is_not_tried_all_the_time(
+    sqlite, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("flychat.storage.sqlite.EMPTY_SECONDS", 1000.0)
+    tried, empty_wal = [], sqlite._empty_wal
+    sqlite._empty_wal = lambda: tried.append(1) or empty_wal()
+    await sqlite.put(old := commit(1))
+    with contextlib.closing(read_only(str(tmp_path / "chat.db"))) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM log").fetchone()
+        await sqlite.rewrite(old, old.emptied())
+        for _ in range(20):  # each behind the next try, if there were one
+            await sqlite._idle(sqlite._sql, "SELECT 1")
+        assert len(tried) == 1
+
+
+@gen_test
 async def test_a_server_ends_though_a_reader_is_beside_it_and_leaves_nothing_that_goes_on(tmp_path):
     engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
     await engine.put(old := commit(1))
@@ -2048,6 +2065,15 @@ def test_what_has_no_items_is_left_to_botocore(body):
     response, answer = {"status_code": 200, "body": body}, {}
     read_plainly(response, answer)
     assert (response["body"], answer) == (body, {})
+
+
+def test_a_stand_in_that_refuses_in_xml_is_quoted():
+    need("aioboto3")
+    from flychat.storage.dynamodb_table import read_plainly
+
+    body = b"<Error><Code>AccessDenied</Code><Message>not allowed: PutItem</Message></Error>"
+    read_plainly(response := {"status_code": 403, "body": body}, {})
+    assert json.loads(response["body"]) == {"message": "not allowed: PutItem"}
 
 
 @pytest.mark.parametrize(

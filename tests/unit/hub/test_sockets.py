@@ -230,6 +230,28 @@ async def test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them():
 
 
 @pytest.mark.gen_test
+async def test_who_goes_just_when_it_could_be_sent_more_harms_nobody():
+    """The selector tells both at once."""
+    async with served(send=4096) as chat:
+        for _ in range(60):
+            await chat.post(LARGE)
+        with socket.socket() as leaving:
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            leaving.connect(("127.0.0.1", chat.port))
+            leaving.setblocking(False)
+            leaving.send(f"{ASK.format(0)}\r\n".encode())
+            while not chat.hub.connections._lagging:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+            gone = once(chat, lambda: not len(chat.hub.connections))
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    leaving.recv(1 << 20)
+            leaving.shutdown(socket.SHUT_WR)
+            await asyncio.wait_for(gone.wait(), WAIT)
+            assert not chat.hub.connections._lagging
+
+
+@pytest.mark.gen_test
 async def test_where_much_waits_for_clients_those_that_take_nothing_are_cut_sooner(monkeypatch):
     """Else rooms that have left memory would be kept by those who do not read them."""
     monkeypatch.setattr(sockets_module, "OWED_BYTES", 300_000)

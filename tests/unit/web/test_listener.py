@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import socket
+import struct
 import time
 import weakref
 
@@ -334,6 +335,18 @@ async def test_who_never_stops_sending_a_head_is_cut(monkeypatch):
                 client.writer.write(b"x" * 65_536)
                 await client.writer.drain()
                 await asyncio.sleep(0)
+        await until(lambda: not chat.server._lingering)
+
+
+@pytest.mark.gen_test
+async def test_who_resets_its_connection_after_it_was_refused_is_waited_for_no_longer(monkeypatch):
+    monkeypatch.setattr(listener, "LINGER", 1000.0)
+    async with served() as chat:
+        client = await chat.request("GET /room HTTP/1.1\r\nCookie: " + 70_000 * "x")
+        await until(lambda: bool(chat.server._lingering))
+        sock = client.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.writer.transport.abort()
         await until(lambda: not chat.server._lingering)
 
 
