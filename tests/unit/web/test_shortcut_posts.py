@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import random
-import time
 import uuid
 from collections import Counter
 from urllib.parse import quote
@@ -456,43 +455,54 @@ async def test_a_connection_that_says_nothing_is_given_up():
             assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
 
 
+@pytest.fixture
+def jump(io_loop, monkeypatch):
+    """Lets so many seconds go by in which the process does nothing."""
+    loop, ahead, clock = io_loop.asyncio_loop, [0.0], io_loop.asyncio_loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + sum(ahead))
+    return ahead.append
+
+
 @pytest.mark.gen_test
-async def test_who_spoke_while_the_process_was_frozen_has_not_been_idle():
+async def test_who_spoke_while_the_process_was_frozen_has_not_been_idle(jump):
     """There are more than are served in a turn of the loop, before the next look for those who are idle."""
-    async with two_ports(idle_connection_timeout=2) as (_chat, port, _):
+    async with two_ports(idle_connection_timeout=50) as (_chat, port, _):
         connections = [await Connection.open(port) for _ in range(2 * SERVED_AT_ONCE)]
         for connection in connections:
             await connection.ask(a_post())
         for connection in connections:
             connection.writer.write(a_post())
-        time.sleep(2.1)  # noqa: ASYNC251  (frozen)
+        jump(51)
         answers = await asyncio.gather(*(connection.answer() for connection in connections))
         assert {answer.split(b" ", 2)[1] for answer in answers} <= {b"200", b"503"}
 
 
 @pytest.mark.gen_test
-async def test_who_speaks_in_the_turn_in_which_the_time_ends_has_not_been_idle():
-    async with two_ports(idle_connection_timeout=2) as (_chat, port, _):
+async def test_who_speaks_in_the_turn_in_which_the_time_ends_has_not_been_idle(jump):
+    async with two_ports(idle_connection_timeout=50) as (_chat, port, _):
         connection = await Connection.open(port)
         await connection.ask(a_post())
         # After this turn has asked the kernel who has something to say, and before the look for the idle ones.
         asyncio.get_running_loop().call_later(0, connection.writer.write, a_post())
-        time.sleep(3.1)  # noqa: ASYNC251  (longer than both)
+        jump(52)
         assert (await connection.answer()).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.gen_test
-async def test_a_body_that_is_waited_for_keeps_no_other_connection(monkeypatch):
+async def test_a_body_that_is_waited_for_keeps_no_other_connection(jump, monkeypatch):
     monkeypatch.setattr(clients, "TICK", 0.05)
-    async with two_ports(idle_connection_timeout=0.5) as (_chat, port, _):
+    async with two_ports(idle_connection_timeout=30) as (chat, port, _):
         half, silent = await Connection.open(port), await Connection.open(port)
         for connection in (half, silent):
             await connection.ask(a_post())
-        await asyncio.sleep(0.4)  # so much longer has the silent one been idle
+        jump(24)  # so much longer has the silent one been idle
         half.writer.write(a_post()[:-1])
+        await busy(chat)
         late = asyncio.create_task(half.reader.read())
+        jump(12)
         assert await asyncio.wait_for(silent.reader.read(), WAIT) == b""
         assert not late.done()
+        jump(24)
         with contextlib.suppress(ConnectionResetError):  # what it sent was not read
             assert await asyncio.wait_for(late, WAIT) == b""
 
