@@ -381,7 +381,8 @@ async def test_what_is_wrong_with_a_connection_is_said_in_plain_words(monkeypatc
 
 @gen_test
 async def test_who_may_take_longer_for_an_answer_is_given_the_time(monkeypatch):
-    monkeypatch.setattr(http, "SILENCE", 0.05)
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(http, "SILENCE", 0.5)
     in_vain, asked = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -394,7 +395,6 @@ async def test_who_may_take_longer_for_an_answer_is_given_the_time(monkeypatch):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         patient = asyncio.create_task(http.fetch(url, {}, seconds=20))
         await asked.wait()
-        monkeypatch.setattr(http, "ANSWER_SECONDS", 0.05)
         with pytest.raises(TimeoutError):
             await http.fetch(url, {})
         in_vain.set()
