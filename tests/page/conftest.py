@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.page.window import Open
+from tests.page.window import PATIENCE, Open
 from tests.support.browser import ServerProcess, Window, chromium
 
 
@@ -57,7 +57,7 @@ def window(browser: Browser, url: str, room: str) -> Iterator[Open]:
     ) -> Window:
         context = beside.context if beside else browser.new_context(**options)
         windows.append(Window(context, url, room, user))
-        windows[-1].page.set_default_timeout(15_000)
+        windows[-1].page.set_default_timeout(1000 * PATIENCE)
         return windows[-1]
 
     yield make

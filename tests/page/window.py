@@ -12,11 +12,11 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import BreakingProxy, Window, event, post
 
-expect.set_options(timeout=15_000)  # the machine may be busy with other tests
-
 OPEN = event("stream-open", {})
-PATIENCE = 60.0  # seconds: a server, or another page, has a time of its own
+PATIENCE = 60.0  # seconds: a server, or another page, has a time of its own, and the machine may be busy
 Open = Callable[..., Window]
+
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 def seed(url: str, room: str, count: int, sender: str = "Bob") -> None:
