@@ -994,6 +994,21 @@ async def test_a_full_disk_leaves_all_puts_of_the_transaction_unknown_and_none_a
 
 
 @gen_test
+async def test_what_is_written_together_is_written_as_a_whole_or_not_at_all(sqlite):
+    await sqlite.put(old := commit(1))
+    db = sqlite._db
+    broken = "CREATE TEMP TRIGGER broken BEFORE UPDATE ON log BEGIN SELECT RAISE(ABORT, 'broken'); END"
+    await sqlite._run(lambda: db.execute(broken))
+
+    def put() -> None:
+        with pytest.raises(sqlite3.IntegrityError, match="broken"):
+            sqlite_put.put(db, [(commit(2), None), (old.emptied(), old)])
+
+    await sqlite._run(put)
+    assert await sqlite.tail("room", 9) == [old]
+
+
+@gen_test
 async def test_puts_do_not_hold_up_a_shutdown_while_another_program_has_the_file_locked(tmp_path):
     engine = await SqliteEngine.open(str(tmp_path / "chat.db"))
     with contextlib.closing(sqlite3.connect(tmp_path / "chat.db", isolation_level=None)) as other:

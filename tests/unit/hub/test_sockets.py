@@ -230,6 +230,17 @@ async def test_clients_that_do_not_read_cost_no_copy_of_what_waits_for_them():
 
 
 @pytest.mark.gen_test
+async def test_where_many_hold_a_stream_each_is_sent_all_that_is_published(monkeypatch):
+    monkeypatch.setattr(sockets_module, "MANY", 2)
+    async with served() as chat:
+        clients = [await chat.stream() for _ in range(3)]
+        for last in (1, 2, 3):
+            await chat.post()
+            for client in clients:
+                assert await client.until_id(last) == list(range(1, last + 1))
+
+
+@pytest.mark.gen_test
 async def test_who_goes_just_when_it_could_be_sent_more_harms_nobody():
     """The selector tells both at once."""
     async with served(send=4096) as chat:
