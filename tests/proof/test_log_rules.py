@@ -16,7 +16,7 @@ async def test_under_random_faults_every_message_is_stored_once_as_acknowledged(
     await conversations()
 
 
-@pytest.mark.gen_test(timeout=240)
+@pytest.mark.gen_test(timeout=600)
 async def test_three_writers_on_one_table_behind_a_bad_network_store_every_message_once(
     dynamo_environ, monkeypatch
 ):

@@ -148,7 +148,7 @@ async def test_what_could_be_read_in_two_ways_is_answered_with_400_and_closed(he
             assert answer.count(b"HTTP/1.1") == 1
 
 
-@pytest.mark.gen_test(timeout=180)
+@pytest.mark.gen_test(timeout=600)
 async def test_a_flood_of_room_names_does_not_grow_the_memory(tmp_path):
     """Read and streamed: rooms that nobody is in leave again, from 16 MB on, which is some 6,000 empty ones."""
     options = ("--port", "0", "--store", "sqlite::memory:", "--memory", "16")

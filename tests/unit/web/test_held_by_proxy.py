@@ -162,7 +162,7 @@ def with_rights(application) -> None:
     application.access = Access(Rules.of_rules([("room", frozenset("rw")), ("caf\u00e9", frozenset("r"))]))
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=600)
 @pytest.mark.parametrize("access", [False, True], ids=["all public", "some private"])
 @pytest.mark.parametrize("query", [SIGNING, ""], ids=["signed", "named"])
 async def test_what_the_shortcut_takes_tornado_would_have_answered_alike(access, query):

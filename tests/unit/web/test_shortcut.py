@@ -494,7 +494,7 @@ def made_up(chance: random.Random) -> bytes:
     return head
 
 
-@pytest.mark.gen_test
+@pytest.mark.gen_test(timeout=600)
 async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
     """One table of heads through both: the same request for the same client, and the same bytes in answer."""
     chance, taken, clients, rooms = random.Random(21), 0, set(), set()

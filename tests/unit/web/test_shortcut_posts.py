@@ -120,7 +120,7 @@ def made_up(chance: random.Random, used: list[dict]) -> bytes:
     return "\r\n".join([*lines, f"Content-Length: {length}", "", ""]).encode() + body
 
 
-@pytest.mark.gen_test(timeout=180)
+@pytest.mark.gen_test(timeout=600)
 @pytest.mark.parametrize("grip", [False, True], ids=["standalone", "grip"])
 async def test_what_the_shortcut_takes_tornado_would_have_answered_alike(grip):
     """The same POSTs in the same order to two chats, one without the shortcut: what is stored is alike as well."""
