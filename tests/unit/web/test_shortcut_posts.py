@@ -17,6 +17,7 @@ from flychat.web import clients
 from flychat.web.accepting import SERVED_AT_ONCE
 from flychat.web.plain import PlainPost, begun_post, plain_request
 from flychat.web.rate import RateLimit
+from flychat.web.turns import Turns
 from tests.support.served import WAIT
 from tests.support.two_ports import (
     FORM,
@@ -28,6 +29,8 @@ from tests.support.two_ports import (
     through_tornado,
     two_ports,
 )
+
+PAGE = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def a_post(
@@ -245,8 +248,7 @@ async def test_a_connection_comes_back_from_tornado():
         counted = through_tornado(chat)
         connection = await Connection.open(port)
         for _ in range(3):
-            page = await connection.ask(b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert page.startswith(b"HTTP/1.1 200")
+            assert (await connection.ask(PAGE)).startswith(b"HTTP/1.1 200")
             assert (await connection.ask(a_post())).startswith(b"HTTP/1.1 200")
             assert (await connection.ask(a_post())).startswith(b"HTTP/1.1 200")
         assert counted["requests"] == 0  # the JSON page asks nobody who they are
@@ -257,7 +259,7 @@ async def test_a_connection_comes_back_from_tornado():
 async def test_a_stream_may_follow_on_a_connection_that_comes_back():
     async with two_ports() as (chat, port, held):
         connection = await Connection.open(port)
-        await connection.ask(b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        await connection.ask(PAGE)
         stream = b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
         connection.writer.write(stream)
         assert b"200 OK" in await asyncio.wait_for(connection.reader.readuntil(b"stream-open"), WAIT)
@@ -521,6 +523,17 @@ async def test_what_stands_against_a_plain_post_is_tornados_business(why):
         answer = await asked(port, a_post(more="Origin: http://x\r\n"))
         assert counted["requests"] == 1
         assert (b"Access-Control-Allow-Origin" in answer) == (why == "cors")
+
+
+@pytest.mark.gen_test
+async def test_while_the_server_ends_what_comes_on_a_connection_of_tornados_waits_for_no_turn(monkeypatch):
+    async with two_ports() as (chat, port, _):
+        connection = await Connection.open(port)
+        assert (await connection.ask(PAGE)).startswith(b"HTTP/1.1 200")
+        chat.application.draining = True
+        monkeypatch.setattr(Turns, "take", lambda self: False)
+        for request in (a_post(), PAGE):
+            assert (await connection.ask(request)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.gen_test
