@@ -59,6 +59,10 @@ async def test_a_key_that_is_not_known_is_asked_for_while_the_request_waits(mode
         assert code(await ask(chat, STAFF, **bearer(new))) == (401, "unauthorized")
         monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
         assert (await ask(chat, STAFF, **bearer(new))).code == 200
+        issuer.keys = [public("EdDSA", "newest")]
+        newest = token("EdDSA", "newest", rooms={"staff": "rw"}, name="Ann")
+        body = json.dumps({"text": "hi"})
+        assert (await ask(chat, STAFF, "POST", body, Content_Type=JSON, **bearer(newest))).code == 200
     await issuer.close()
 
 
@@ -76,5 +80,7 @@ async def test_while_no_key_is_known_who_shows_a_token_is_told_to_come_again_and
             assert (await ask(chat, "/rooms/tea/messages/", **headers)).code == 200
             assert code(await post(chat, "tea", **headers)) == (503, "unavailable")
             assert "Set-Cookie" not in answer.headers
+        session = await ask(chat, "/session", "POST", json.dumps({"token": token()}), Content_Type=JSON)
+        assert code(session) == (503, "unavailable")
         assert (await ask(chat, STAFF, **bearer(own()))).code == 200
     await issuer.close()

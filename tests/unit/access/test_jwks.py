@@ -187,6 +187,7 @@ async def test_while_the_issuer_fails_the_old_set_is_good_for_a_day(
     assert issuer.asked == 2
     assert keys.verify(token())
     assert f"the keys at {issuer.url} cannot be fetched" in caplog.text
+    assert ("that is no set of keys" in caplog.text) == (answer in ("[]", '{"keys": 7}'))
     monkeypatch.setattr(jwks_module, "KEPT_SECONDS", -1.0)
     task = asyncio.create_task(keys.keep())
     while keys._keys:  # noqa: ASYNC110

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import socket
 import uuid
 from collections import Counter
 from urllib.parse import quote
@@ -17,6 +18,8 @@ from flychat.web import clients
 from flychat.web.accepting import SERVED_AT_ONCE
 from flychat.web.plain import PlainPost, begun_post, plain_request
 from flychat.web.rate import RateLimit
+from flychat.web.shedding import Shedding
+from flychat.web.shortcut import Shortcut
 from flychat.web.turns import Turns
 from tests.support.served import WAIT
 from tests.support.two_ports import (
@@ -434,14 +437,23 @@ async def busy(chat) -> None:
 
 
 @pytest.mark.gen_test
-async def test_who_does_not_read_the_answers_gets_them_whole_later():
+async def test_who_does_not_read_the_answers_gets_them_whole_later(monkeypatch):
+    unsent, hand_over = [], Shortcut.hand_over
+    monkeypatch.setattr(Shortcut, "hand_over", lambda *args: unsent.extend(args[2:]) or hand_over(*args))
+    monkeypatch.setattr(Shedding, "refuses", lambda *_: False)
     async with two_ports(send=2048) as (chat, port, _):
-        connection = await Connection.open(port, limit=1024)
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.connect(("127.0.0.1", port))
+        connection = Connection(*await asyncio.open_connection(sock=sock, limit=1024))
         connection.writer.transport.pause_reading()
         for number in range(300):
             connection.writer.write(a_post(b"from=ann&text=%05d" % number))
-            while (await chat.log.page("room")).last_id < number + 4:  # noqa: ASYNC110
+            while not any(unsent) and (await chat.log.page("room")).last_id < number + 4:  # noqa: ASYNC110
                 await asyncio.sleep(0)
+        assert any(unsent), (
+            "the kernel has taken a part of an answer: the rest, and what follows, is Tornado's"
+        )
         connection.writer.transport.resume_reading()
         for number in range(300):
             assert b'"%05d"' % number in await connection.answer()
