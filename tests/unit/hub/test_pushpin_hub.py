@@ -708,6 +708,34 @@ async def test_the_queue_is_bounded_and_remembers_the_rooms_that_it_has_dropped(
 
 
 @gen_test
+async def test_what_becomes_of_publications_is_counted_by_proxy(control, started, monkeypatch):
+    def counted() -> dict[str, float]:
+        names = (
+            "queued",
+            "answering",
+            *(f"{n}_total" for n in ("failures", "dropped", "hints", "recoveries")),
+        )
+        proxy = {"proxy": f"127.0.0.1:{control.port}"}
+        return {
+            n: prometheus_client.REGISTRY.get_sample_value(f"flychat_grip_{n}", proxy)
+            for n in (*names, "published_total")
+        }
+
+    monkeypatch.setattr(publisher, "QUEUE_ITEMS", 10)
+    control.hanging = True
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    for n in range(11):
+        queue.put(item(n, f"room{n}"))
+    assert (counted()["queued"], counted()["dropped_total"]) == (1, 10)
+    control.go_on()
+    await eventually(lambda: counted()["failures_total"] == 1)
+    await eventually(lambda: counted()["published_total"] == 1)
+    after = {"queued": 0, "answering": 1, "dropped_total": 10, "hints_total": 10, "recoveries_total": 1}
+    assert counted() == {**after, "failures_total": 1, "published_total": 1}
+
+
+@gen_test
 async def test_hints_come_in_batches_and_none_where_everybody_is_recovered(control, started, monkeypatch):
     monkeypatch.setattr(publisher, "QUEUE_ITEMS", 250)
     control.hanging = True
