@@ -12,7 +12,7 @@ from flychat.web import cold_rooms
 from flychat.web.accepting import LET_IN_AT_ONCE
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT, all_leave
-from tests.support.two_ports import GOOD, STREAM, two_ports
+from tests.support.two_ports import GOOD, STREAM, Connection, raising, two_ports
 
 
 @contextlib.asynccontextmanager
@@ -198,6 +198,22 @@ async def test_who_waits_for_the_turn_of_a_room_is_let_go_as_well_when_the_serve
         assert client.recv(1) == b""
     assert not held
     assert chat.application.idle.is_set()
+
+
+@pytest.mark.gen_test
+async def test_who_waits_is_let_go_by_a_mistake_of_ours_which_is_told(monkeypatch):
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, about: told.append(about["exception"]))
+    async with two_ports() as (chat, port, held):
+        chat.log._rooms.clear()
+        monkeypatch.setattr(chat.application.chat, "plan", raising(ZeroDivisionError()))
+        connection = await Connection.open(port)
+        connection.writer.write(STREAM)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(connection.reader.read(), WAIT) == b""
+        await eventually(lambda: [type(error) for error in told] == [ZeroDivisionError])
+        assert not held
+        assert chat.application.idle.is_set()
 
 
 @pytest.mark.gen_test
