@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 30  # on a machine that is busy with other tests
+START_SECONDS = 60  # on a machine that is busy with other tests
 STOP_SECONDS = 20
 STANDALONE = ("--standalone", "--port", "0")
 

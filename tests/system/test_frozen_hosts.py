@@ -15,7 +15,7 @@ import tomllib
 import pytest
 
 from flychat.config import Config
-from tests.proof.oracle import Crowd, fetch, post
+from tests.proof.oracle import WAIT, Crowd, fetch, post
 from tests.support.freezing import FreezingPlatform
 from tests.support.hosted import SERVICE, Hosted
 from tests.support.ports import free_port
@@ -110,7 +110,7 @@ async def test_lambda_is_ready_answers_one_at_a_time_is_frozen_after_each_and_en
         assert platform.counts["stopped"] >= 15
         app.process.send_signal(signal.SIGTERM)
         app.process.send_signal(signal.SIGCONT)
-        assert await asyncio.wait_for(app.process.wait(), 10) == 0
+        assert await asyncio.wait_for(app.process.wait(), WAIT) == 0
     finally:
         if crowd is not None:
             await crowd.close()

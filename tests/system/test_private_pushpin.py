@@ -17,8 +17,9 @@ from flychat import private_pushpin
 from flychat.errors import Misconfigured
 from flychat.private_pushpin import PushpinChild, configuration_for, version
 from tests.conftest import both_pushpins, need, need_ipv6
-from tests.proof.oracle import fetch, post
+from tests.proof.oracle import WAIT, fetch, post
 from tests.support.ports import free_port
+from tests.support.program import START_SECONDS
 from tests.support.pushpin_proxy import DEPLOY, App, Stage, eventually, new_room
 
 gen_test = pytest.mark.gen_test
@@ -125,7 +126,7 @@ async def test_when_pushpin_dies_the_app_ends_and_says_so(stage, victim):
     app = await with_pushpin(stage)
     pids = pushpins(app)
     os.kill(min(pid for pid in pids if parts({pid: pids[pid]}) == {victim}), signal.SIGKILL)
-    assert await asyncio.wait_for(app.process.wait(), 10) == 1
+    assert await asyncio.wait_for(app.process.wait(), WAIT) == 1
     assert "Pushpin has ended" in app.log()
     await eventually(lambda: gone(pids))
 
@@ -222,7 +223,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         cwd=DEPLOY.parent,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=START_SECONDS,
     )
 
 

@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from tests.proof.oracle import fetch, history, post
+from tests.proof.oracle import WAIT, fetch, history, post
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import App, eventually, new_room
 from tests.support.sse_parser import parse
@@ -51,7 +51,7 @@ class Load:
     async def goes_on(self, messages: int = 15) -> None:
         """Waits until so many more are acknowledged."""
         wanted = len(self.acknowledged) + messages
-        async with asyncio.timeout(10), self._progress:
+        async with asyncio.timeout(WAIT), self._progress:
             await self._progress.wait_for(lambda: len(self.acknowledged) >= wanted)
 
     async def stop(self) -> None:

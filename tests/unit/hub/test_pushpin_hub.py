@@ -708,6 +708,18 @@ async def test_the_queue_is_bounded_and_remembers_the_rooms_that_it_has_dropped(
 
 
 @gen_test
+async def test_a_proxy_that_is_away_is_tried_more_and_more_seldom_up_to_two_seconds(
+    control, started, monkeypatch
+):
+    longest = []
+    monkeypatch.setattr(publisher.random, "uniform", lambda least, most: longest.append(most) or 0.0)
+    control.status = 503
+    started()
+    await control.until(lambda: len(control.posts) == 9)
+    assert longest[:8] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
+
+
+@gen_test
 async def test_what_becomes_of_publications_is_counted_by_proxy(control, started, monkeypatch):
     def counted() -> dict[str, float]:
         names = (
