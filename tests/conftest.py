@@ -151,7 +151,8 @@ def dynamo_environ(request: pytest.FixtureRequest) -> dict[str, str]:
 def io_loop(io_loop):
     """pytest-tornado's loop, in which nothing is left: else another test would hear of it, in its log.
 
-    If a test times out, it says where it waited. Nor may anything fail unheard in it, in a task or a callback.
+    If a test times out, it says where it waited. Nor may anything fail unheard in it, in a task or a callback,
+    unless the test sets a handler of its own.
     """
     from tests.support.watched import watch
 

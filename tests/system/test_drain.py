@@ -138,7 +138,7 @@ SIGNED = jwt.encode({"exp": time.time() + rights.LIFE}, rights.KEY, "HS256")
 SESSION = json.dumps({"token": rights.token()})
 
 
-@pytest.mark.gen_test(timeout=30)
+@pytest.mark.gen_test
 @pytest.mark.parametrize(
     ("request_line", "rest"),
     [

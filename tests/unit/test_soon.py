@@ -24,6 +24,7 @@ async def test_calls_are_made_in_the_next_turn_in_their_order():
 @pytest.mark.gen_test
 async def test_one_that_raises_is_told_of_and_the_others_are_made_all_the_same(caplog):
     made = []
+    asyncio.get_running_loop().set_exception_handler(None)  # which logs it
     soon = Soon(asyncio.get_running_loop())
     soon(lambda: 1 / 0)
     soon(lambda: made.append(2))

@@ -414,6 +414,7 @@ async def test_closing_does_not_wait_for_a_look_at_what_was_given_up():
 @pytest.mark.gen_test
 async def test_a_writer_that_ends_with_an_error_leaves_nobody_waiting(monkeypatch):
     monkeypatch.setattr(room_module, "DEADLINE", 1000.0)
+    asyncio.get_running_loop().set_exception_handler(None)  # which logs the error
 
     class Wrong(FaultyEngine):
         async def put(self, commit):
