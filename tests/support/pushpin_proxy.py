@@ -80,8 +80,12 @@ class App:
                 pass_fds=self._given,
             )
         assert self.process.stdout
-        self.greeting = (await asyncio.wait_for(self.process.stdout.readline(), WAIT)).decode()
-        assert self.greeting, self.log()
+        try:
+            self.greeting = (await asyncio.wait_for(self.process.stdout.readline(), WAIT)).decode()
+            assert self.greeting, self.log()
+        except BaseException:  # else it would go on for ever, as nobody ends what has not begun
+            await self.kill()
+            raise
 
     async def kill(self, number: int = signal.SIGKILL) -> int:
         """Ends it; gives its status."""
