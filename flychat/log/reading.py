@@ -194,7 +194,7 @@ class Reader:
 
     def _is_mute(self) -> bool:
         """Whether the store did not answer just now: who has waited in front of us asks when others know."""
-        return self._answered < self._mute and self._loop.time() - self._mute < READ_SECONDS / 4
+        return self._answered < self._mute and self._loop.time() - self._mute < RETRY_SECONDS / 4
 
     def check_load(self) -> None:
         """Raises Overloaded while a reading has waited for its turn for too long."""
