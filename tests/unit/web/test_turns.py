@@ -5,9 +5,11 @@ import contextlib
 import math
 import socket
 import struct
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from tornado.iostream import IOStream
 
 from flychat.web import shortcut, turns
 from flychat.web.listener import CHUNKS, Connection
@@ -239,6 +241,50 @@ async def test_each_request_of_a_connection_waits_for_its_turn_where_it_has_none
             assert (await answered(client)).startswith(b"HTTP/1.1 200 ")
             assert len(waited) == number
         assert turns == [Turn.NEW, Turn.DUE, Turn.DUE]
+
+
+@pytest.mark.gen_test(timeout=20)
+@pytest.mark.parametrize(
+    ("begin", "piece", "end"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ", b"a", b"\r\n\r\n"),
+        (b"POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n", b"a", b"b"),
+    ],
+    ids=["heads", "bodies"],
+)
+async def test_requests_that_come_byte_by_byte_are_read_on_in_turns(begin, piece, end, monkeypatch):
+    """A byte takes a tenth of the time of a request: thousands at once kept others waiting for 0.1 s and more."""
+    async with connecting() as (connect, server):
+        loop, turn, reads = asyncio.get_running_loop(), 0, Counter()
+
+        def tick():
+            nonlocal turn
+            turn += 1
+            loop.call_soon(tick)
+
+        read_from_fd = IOStream.read_from_fd
+
+        def counted(self, buf):
+            read = read_from_fd(self, buf)
+            reads[turn] += bool(read)
+            return read
+
+        tick()
+        greedy = [connect() for _ in range(MANY)]
+        for sock in greedy:
+            sock.send(begin)
+        await eventually(
+            lambda: [each.stream.received for each in server.http._connections].count(len(begin)) == MANY
+        )
+        monkeypatch.setattr(IOStream, "read_from_fd", counted)
+        for sent in (piece, end):
+            reads.clear()
+            for sock in greedy:
+                sock.send(sent)
+            await eventually(lambda: reads.total() == MANY)
+            assert max(reads.values()) <= MOST + 1
+        for sock in greedy:
+            assert (await answered(sock)).startswith(b"HTTP/1.1 ")
 
 
 @pytest.mark.gen_test(timeout=20)
