@@ -77,6 +77,8 @@ class BaseHandler(RequestHandler):
 
     def set_default_headers(self) -> None:
         self.set_headers(DEFAULT_HEADERS)
+        if self.application.recovery and self.request.method == "HEAD":
+            self.set_header("Content-Length", 0)  # Pushpin 1.41 waits for a body of any other length
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
         for header, value in headers.items():
