@@ -16,7 +16,7 @@ Its cursor stays where it is, the selector tells when it can take more, and it c
 backlog, never from a copy. It is cut when the backlog, of BACKLOG_BYTES, starts behind its cursor, when it
 took nothing for STALL seconds, or when its audience is fed while all backlogs have BACKLOGS_BYTES. Only what
 is for one client, a plan, waits in its `owed`: a place among the messages' own blocks, so that a thousand who
-do not read cost what one does. A stream that is cut has no last chunk: so HTTP/1.1 tells it from an ended one.
+do not read cost what one does. A stream that is cut has no last chunk: HTTP/1.1 tells it from an ended one.
 
 The loop has its turn again after SLICE connections or TURN_BYTES, whichever is first. To one client no more
 than SEND_BYTES of a plan, or of the backlog that it lags behind, are sent in a turn. The selector is one of
