@@ -187,9 +187,11 @@ def verifying_key(given: str | bytes) -> Any:
     A public key is never left as bytes: who knows it could sign with these as with a secret.
     Raises Misconfigured.
     """
-    data = (given.encode() if isinstance(given, str) else given).strip()
-    # A JWK is text; of secrets, which are random bytes, one in 256 begins with a brace.
-    bare = _is_der(data) or _is_der(_from_base64(data))  # a public key without its first and last line
+    raw = given.encode() if isinstance(given, str) else given
+    data = raw.strip()
+    # A public key without its first and last line. A JWK is text; of secrets, which are random bytes, one in
+    # 256 begins with a brace.
+    bare = _is_der(raw.lstrip()) or _is_der(_from_base64(data))
     if not bare and not data.startswith(b"-----BEGIN") and not (data.startswith(b"{") and data.isascii()):
         return given
     if not has_crypto and not bare:
@@ -214,13 +216,16 @@ def verifying_key(given: str | bytes) -> Any:
 
 
 def _is_der(data: bytes) -> bool:
-    """Whether it is one ASN.1 sequence (DER), as keys and certificates are; anything shorter is a secret."""
+    """Whether it is one ASN.1 sequence (DER), as keys and certificates are; anything shorter is a secret.
+
+    White space may follow, and be its last byte.
+    """
     if len(data) < SHORTEST_DER or data[0] != 0x30:
         return False
     size, rest = data[1], data[2:]
     if size >= 0x80:
         size, rest = int.from_bytes(rest[: size - 0x80]), rest[size - 0x80 :]
-    return size == len(rest)
+    return size <= len(rest) and not rest[size:].strip()
 
 
 def _from_base64(data: bytes) -> bytes:

@@ -13,10 +13,10 @@ A connection whose socket is full lags:
                start                 ^cursor      end = the cursor of all who keep up
 
 Its cursor stays where it is, the selector tells when it can take more, and it catches up from the shared
-backlog, never from a copy. It is cut when the backlog, of BACKLOG_BYTES, starts behind its cursor, or when it
-took nothing for STALL seconds. Only what is for one client, a plan, waits in its `owed`: a place among the
-plan's parts, which are the messages' own blocks. So a thousand clients that do not read cost what one does.
-A stream that is cut has no last chunk, by which an HTTP/1.1 client can tell it from one that has ended.
+backlog, never from a copy. It is cut when the backlog, of BACKLOG_BYTES, starts behind its cursor, when it
+took nothing for STALL seconds, or when its audience is fed while all backlogs have BACKLOGS_BYTES. Only what
+is for one client, a plan, waits in its `owed`: a place among the messages' own blocks, so that a thousand who
+do not read cost what one does. A stream that is cut has no last chunk: HTTP/1.1 tells it from an ended one.
 
 The loop has its turn again after SLICE connections or TURN_BYTES, whichever is first. To one client no more
 than SEND_BYTES of a plan, or of the backlog that it lags behind, are sent in a turn. The selector is one of
@@ -37,9 +37,9 @@ from socket import socket as Socket
 import prometheus_client
 
 from ..soon import Soon
-from .waiting import LAST_CHUNK, NOWHERE, Backlog, Owed, bare, chunk, kept_bytes
+from .waiting import LAST_CHUNK, NOWHERE, Backlog, Kept, Owed, bare, chunk, kept_bytes
 
-BACKLOG_BYTES = 1 << 20  # kept for those that lag
+BACKLOG_BYTES, BACKLOGS_BYTES = 1 << 20, 16 << 20  # kept for those that lag: by an audience; by all together
 SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
 MANY, GATHER = 500, 0.002  # from 500 members on a pass begins 2 ms late: SQLite has the message by then
 STALL = 30.0  # seconds without taking a byte until a lagging connection is cut
@@ -82,7 +82,7 @@ class Audience:
         self.chunked, self.live = chunked, live
         self.frame, self.last = (chunk, LAST_CHUNK) if chunked else (bare, b"")
         self.members: dict[Connection, None] = {}
-        self.backlog = Backlog()
+        self.backlog = Backlog(connections.kept)
         self._connections, self._loop, self._left = connections, connections.loop, left
         self._passing = False
 
@@ -93,6 +93,8 @@ class Audience:
 
     def leave(self, held: Connection) -> None:
         self.members.pop(held, None)
+        if not self.members:  # nothing is fed any more, so no pass would trim it
+            self.backlog.trim(self.backlog.end, 0)
         self._left(held)
 
     def feed(self, block: bytes) -> None:
@@ -136,7 +138,8 @@ class Audience:
 
     def _end_pass(self, upto: int) -> None:
         lagging = [held for held in self.members if held.lagging]
-        self.backlog.trim(upto, BACKLOG_BYTES if lagging else 0)
+        self.backlog.trim(min([upto, *(held.cursor for held in lagging)]), 0)  # nobody needs that any more
+        self.backlog.trim(upto, BACKLOG_BYTES if self._connections.kept.bytes <= BACKLOGS_BYTES else 0)
         for held in lagging:
             if held.cursor < self.backlog.start:
                 self._connections.cut(held, "behind")
@@ -152,6 +155,7 @@ class Connections:
         self.loop = asyncio.get_running_loop()
         self.soon, self.then = Soon(self.loop), Soon(self.loop)
         self._selector = selectors.DefaultSelector()
+        self.kept = Kept()  # by all backlogs
         self._lagging: dict[Connection, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
         self._number = 0  # of connections

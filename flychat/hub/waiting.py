@@ -92,17 +92,26 @@ def kept_bytes(owed: Iterable[Owed]) -> int:
     return size
 
 
-class Backlog:
-    """The newest blocks of bytes, addressed by their offset since the beginning."""
+class Kept:
+    """How many bytes some backlogs have together."""
 
     def __init__(self) -> None:
+        self.bytes = 0
+
+
+class Backlog:
+    """The newest blocks of bytes, addressed by their offset since the beginning; counted in `kept`."""
+
+    def __init__(self, kept: Kept) -> None:
         self.start = self.end = 0
+        self._kept = kept
         self._blocks: list[bytes] = []
         self._ends: list[int] = []
 
     def append(self, block: bytes) -> None:
         self._blocks.append(block)
         self.end += len(block)
+        self._kept.bytes += len(block)
         self._ends.append(self.end)
 
     def read(self, offset: int) -> bytes:
@@ -122,8 +131,9 @@ class Backlog:
 
     def trim(self, upto: int, keep: int) -> None:
         """Drops blocks that end at or before `upto`, while there are more than `keep` bytes."""
-        count = 0
+        count, before = 0, self.start
         while self.end - self.start > keep and self._ends[count] <= upto:
             self.start = self._ends[count]
             count += 1
+        self._kept.bytes -= self.start - before
         del self._blocks[:count], self._ends[:count]

@@ -133,7 +133,7 @@ class Reader:
         turn, asked = object(), self._loop.time()
 
         async def begin() -> T:
-            if self._mute > asked:  # else the end of a long queue would wait for minutes
+            if self._mute > asked or self._is_mute():  # else the end of a long queue would wait for minutes
                 raise Unavailable("the message store does not answer")
             return await read()
 
@@ -191,6 +191,10 @@ class Reader:
                 else:
                     low = commits[-1].last
         return low
+
+    def _is_mute(self) -> bool:
+        """Whether the store did not answer just now: who has waited in front of us asks when others know."""
+        return self._answered < self._mute and self._loop.time() - self._mute < RETRY_SECONDS / 4
 
     def check_load(self) -> None:
         """Raises Overloaded while a reading has waited for its turn for too long."""

@@ -27,6 +27,7 @@ from .paths import Paths
 from .problems import Problem
 from .rate import RateLimit, cost_of
 from .shedding import Shedding
+from .turns import READINGS, Places
 from .visitor import Visitor, address_of, read_visitor
 
 TRIES_PER_MINUTE = 5  # of passwords, for each address
@@ -70,6 +71,7 @@ class BaseApplication(Application):
         self.log_posts = log_posts
         self.keeper, self.access = keeper, keeper.access
         self.password_tries = RateLimit(TRIES_PER_MINUTE / 60, TRIES_PER_MINUTE)
+        self.readings = Places(READINGS)
         self.recovery = recovery
         self.proxy_address = f"the GRIP proxy: {public_url or PROXY}"
         self._bypassed, self._missigned = Seldom(logger), Seldom(logger)

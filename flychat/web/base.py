@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -77,6 +77,8 @@ class BaseHandler(RequestHandler):
 
     def set_default_headers(self) -> None:
         self.set_headers(DEFAULT_HEADERS)
+        if self.application.recovery and self.request.method == "HEAD":
+            self.set_header("Content-Length", 0)  # Pushpin 1.41 waits for a body of any other length
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
         for header, value in headers.items():
@@ -158,10 +160,19 @@ class BaseHandler(RequestHandler):
         past = before is not None or after is not None or limit > streams.HISTORY
         if past:
             self.admit(0)
-        page = await self.while_here(self.chat.log.page(room, before, limit, after=after))
+        page = await self.reading(partial(self.chat.log.page, room, before, limit, after=after))
         if past and page.stored:
             self.application.charge(self.visitor.client, streams.size(page.messages))
         return page
+
+    async def reading(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `work` returns, which may have to read the store; that is done for each address in turn."""
+        return await self.while_here(self._in_turn(work))
+
+    async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        address = self.application.address_of(self.request.headers, self.request.remote_ip or "")
+        async with self.application.readings.one(address):
+            return await work()
 
     def logged(self, draft: Draft) -> Outcome | None:
         """The function to call with what becomes of the draft, if posts are logged."""

@@ -3,8 +3,8 @@
 Until its next request, a connection costs its socket and a place in a selector of our own, which the event
 loop watches as a single file. A subclass answers the requests (`serve`).
 
-A request that Tornado answers takes five times as long as a plain one. So only a few of those begin in each
-turn of the loop: otherwise plain requests would wait for all of them.
+A request that Tornado answers takes five times as long as a plain one. So only a few of those begin, or are
+read on, in each turn of the loop: otherwise plain requests would wait for all of them.
 """
 
 from __future__ import annotations

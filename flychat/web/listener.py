@@ -66,11 +66,10 @@ class Connection(IOStream):
         self.counted = 0  # bytes that the listener counts for this connection
         self.took = 0.0  # when the client last took bytes, or sent some while none waited for it
         self.turn = turn  # what the request under way has waited for
-        self.has_turn = False  # whether the next request may begin
+        self.has_turn = self.queued = False  # whether what comes next may be read; waits for that
         self._listener = listener
-        self._answered = self._reads_head = self._reset = self._whole = False
-        self._requests = 0  # with the one that is read
-        self._chunks = 0  # of all bodies
+        self._answered = self._reads_head = self._reset = self._whole = self._emptied = False
+        self._requests = self._chunks = 0  # with the one that is read; of all bodies
         self._refusal = b""
         super().__init__(sock, **options)
 
@@ -99,10 +98,12 @@ class Connection(IOStream):
     def read_from_fd(self, buf: bytearray | memoryview) -> int | None:
         if self._listener.unread_bytes > UNREAD_BYTES:
             return None  # not yet: others lose theirs first
-        begins = self._reads_head and self._requests > 1 and not self._read_buffer_size
-        if begins and self._listener.diverts(self):
-            return None  # as if nothing were there
+        goes_on, emptied, self._emptied = self.received > 0, self._emptied, False
+        begins = self._reads_head and self._requests > 1 and not goes_on
+        if (goes_on and emptied) or ((goes_on or begins) and self._listener.diverts(self, begins=begins)):
+            return None  # as if nothing were there; if the kernel had no more just now, it tells of more
         if read := super().read_from_fd(buf):
+            self.has_turn, self._emptied = False, read < len(buf)
             self._receives(self.received + read, whole=self._whole)
         return read
 
@@ -112,7 +113,7 @@ class Connection(IOStream):
             self.io_loop.update_handler(self.fileno(), 0)
 
     def look_again(self) -> None:
-        self.has_turn = True
+        self.has_turn, self.queued = True, False
         if self._state is not None and not self.closed():
             self.io_loop.update_handler(self.fileno(), self._state)
 
@@ -192,8 +193,8 @@ class Listener(HTTPServer):
         self._timer: asyncio.TimerHandle | None = None
         self._lingering: dict[socket.socket, tuple[asyncio.TimerHandle, list[int]]] = {}
 
-    def diverts(self, connection: Connection) -> bool:
-        """Whether the next request is not for Tornado. Not called for the first request of a connection."""
+    def diverts(self, connection: Connection, *, begins: bool) -> bool:
+        """Whether what comes is not for Tornado, or not yet. Not called for a connection's first bytes."""
         return False
 
     async def turn(self, connection: Connection) -> None:

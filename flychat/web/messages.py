@@ -53,7 +53,7 @@ class StreamHandler(RightsHandler):
         self.allow_origin()
         self._pass = pass_
         if self.request.method != "HEAD":
-            await self.while_here(self.chat.stream(request, self, self.visitor.address, pass_))
+            await self.reading(partial(self.chat.stream, request, self, self.visitor.address, pass_))
 
     @property
     def asked(self) -> float:

@@ -68,6 +68,9 @@ class RevocationsHandler(OperatorHandler):
         await self.moderator(room)
         user = user_id(string_field(fields, "user"))
         moment = await self.application.keeper.revoke(user, room)
+        if room != ALL_ROOMS:  # all that is revoked is written each time: it could fill the disk
+            size = len(self.application.access.revocations.text())
+            self.application.charge(self.visitor.client, size)
         self.write_json({"user": user, "room": room or None, "at": moment})
 
 

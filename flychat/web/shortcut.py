@@ -108,9 +108,13 @@ class Shortcut(ClientListener):
             return False
         return True
 
-    def diverts(self, connection: Connection) -> bool:
+    def diverts(self, connection: Connection, *, begins: bool) -> bool:
         if self.application.draining or connection.has_turn:
             return False
+        if connection.queued:
+            return True
+        if not begins:  # more of a request: each byte may come by itself
+            return not self.turns.take() and self._puts_off(connection)
         try:
             data = connection.socket.recv(PEEK_BYTES, socket.MSG_PEEK)
         except OSError:
@@ -118,11 +122,15 @@ class Shortcut(ClientListener):
         else:
             ours = self.plain(data) is not None or self._begun(data) > 0
             if not ours and not self.turns.take():
-                self._loop.call_soon(self._put_off, connection)
-                return True
+                return self._puts_off(connection)
         if ours:
             self._loop.call_soon(self._take_back, connection)
         return ours
+
+    def _puts_off(self, connection: Connection) -> bool:
+        connection.queued = True
+        self._loop.call_soon(self._put_off, connection)
+        return True
 
     def _put_off(self, connection: Connection) -> None:
         connection.look_away()

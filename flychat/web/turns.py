@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from .visitor import client_of
@@ -15,6 +16,7 @@ from .visitor import client_of
 SECONDS = 0.01  # of work that may begin in one turn of the loop, about
 MOST = 12  # pieces of work in one turn
 FREE = 256  # pieces in one turn that turn out to be for nobody: as many connections are accepted
+READINGS = 32  # for requests of Tornado, at once: as many as any store does at once
 FEW = 64  # items of a queue that are served in their order: to look at addresses would take longer
 
 T = TypeVar("T")
@@ -117,3 +119,39 @@ class Turns:
         """Calls all that waits, since the server ends."""
         while self._waiting:
             self._waiting.popleft()()
+
+
+class Places:
+    """Lets `most` pieces of work be under way; the others wait for their place, each address in turn."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: Fair[asyncio.Future[None]] = Fair()
+
+    @asynccontextmanager
+    async def one(self, address: str) -> AsyncIterator[None]:
+        if self._free:
+            self._free -= 1
+        else:
+            await self._given(address)
+        try:
+            yield
+        finally:
+            self._give()
+
+    async def _given(self, address: str) -> None:
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(address, place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if not place.cancelled():  # it was given in the same turn of the loop
+                self._give()
+            raise
+
+    def _give(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():  # else its client has gone
+                return place.set_result(None)
+        self._free += 1

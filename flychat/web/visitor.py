@@ -72,14 +72,17 @@ def _believed(way: Way, trust_proxy: bool) -> bool:
 
 
 def client_of(address: str) -> str:
-    """The client of an address: that itself for IPv4, the /64 for IPv6, each without a port; or "unknown"."""
+    """The client of an address: that itself for IPv4, the /64 for IPv6, each without a port; or "unknown".
+
+    That of a client is the client.
+    """
     if _IPV4.fullmatch(address):  # the usual case, in a fifth of the time that ipaddress takes
         return address
     bare = address.strip()
     if match := _WITH_PORT.fullmatch(bare):
         bare = match[1] or match[2]
     try:
-        parsed = ipaddress.ip_address(bare.partition("%")[0])
+        parsed = ipaddress.ip_address(bare.partition("%")[0].removesuffix("/64"))
     except ValueError:
         return "unknown"
     if isinstance(parsed, ipaddress.IPv4Address):

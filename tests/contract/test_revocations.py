@@ -13,6 +13,7 @@ from flychat.access import keeper as keeper_module
 from flychat.access import passes_of
 from flychat.access.rulebook import Rulebook
 from flychat.hub import links
+from flychat.web.application import BaseApplication
 from tests.support.asking import BROWSER, JSON
 from tests.support.modes import MODES, ONE_PUSHPIN, Place, standing
 from tests.support.rights import KEY, STAFF, ask, bearer, code, options, post, rest, token
@@ -167,6 +168,23 @@ async def test_what_cannot_be_meant_is_not_read_whoever_asks(mode, tmp_path):
         for path in ("/revocations/", "/clearings/", "/erasures/", "/session"):
             answer = await ask(chat, path, "POST", body, Content_Type=JSON)
             assert code(answer) == (413, "too_large")
+
+
+@pytest.mark.parametrize("mode", ["standalone", "model"])
+@gen_test
+async def test_a_moderator_of_a_room_pays_for_all_that_is_written_again(mode, tmp_path, monkeypatch):
+    """The same few names, revoked over and over, wrote a gigabyte an hour."""
+    charged = []
+    monkeypatch.setattr(BaseApplication, "charge", lambda self, client, size: charged.append((client, size)))
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        assert (await revoke(chat, "ann")).code == 200
+        assert not charged, "who may moderate all rooms is trusted"
+        for _ in range(2):
+            assert (await revoke(chat, "bob", "staff", rooms={"staff": "m"})).code == 200
+    first, again = charged
+    assert "operator" in first[0]
+    assert first[1] > len(json.dumps(passes_of("ann") + passes_of("bob")))
+    assert again == first
 
 
 @with_one_pushpin

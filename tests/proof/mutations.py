@@ -623,7 +623,7 @@ LINES = [
         line(
             "trim_to_the_end",
             "What came while a pass was under way is dropped at its end.",
-            *(Audience, "_end_pass", "trim(upto,", "trim(self.backlog.end,"),
+            *(Audience, "_end_pass", "min([upto,", "min([self.backlog.end,"),
         ),
         "unit/hub/test_local.py::test_what_is_published_between_two_slices_of_a_pass_reaches_those_that_were_served_already",
     ),

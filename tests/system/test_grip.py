@@ -24,7 +24,7 @@ import pytest
 from flychat.config import Config
 from flychat.hub import links
 from flychat.log import room as log_room
-from flychat.server import start
+from flychat.server import HEAD_SECONDS, start
 from tests.conftest import both_pushpins
 from tests.proof.oracle import Crowd, Listener, fetch, history, post
 from tests.support.ports import free_port
@@ -604,6 +604,23 @@ async def test_first_sight_does_not_depend_on_the_latency_of_the_database(stage,
 
 
 # Around the proxy
+
+
+@both_pushpins
+@gen_test
+async def test_what_follows_a_head_on_its_connection_is_answered_at_once(stage):
+    """A proxy in front keeps the connection for the next client, who waited for 19 s with Pushpin 1.41."""
+    pushpin, _, _ = await one_of_each(stage)
+    address = urlsplit(pushpin.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    async with contextlib.AsyncExitStack() as opened, asyncio.timeout(HEAD_SECONDS / 2):
+        opened.push_async_callback(writer.wait_closed)
+        opened.callback(writer.close)
+        for path in ("/healthz", "/x", "/rooms/x/messages/"):
+            writer.write(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readuntil(b'{"status":"ok"}\n')).startswith(b"HTTP/1.1 200 ")
 
 
 @both_pushpins

@@ -36,7 +36,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "web.cold_rooms": {"web.held_by_proxy", "web.held_here", "web.shortcut"},
     "web.listener": {"server", "web.accepting", "web.base", "web.messages", "web.shortcut"},
     "web.targets": {"web.listener"},
-    "web.turns": {"web.accepting", "web.clients", "web.cold_rooms"},
+    "web.turns": {"web.accepting", "web.application", "web.clients", "web.cold_rooms"},
     "listening": {"server"},
     "private_pushpin": {"server"},
     "server": {"__main__"},
@@ -174,6 +174,7 @@ ALLOWED = {
         "web.problems",
         "web.rate",
         "web.shedding",
+        "web.turns",
         "web.visitor",
     },
     "web.base": PURE

@@ -59,6 +59,7 @@ def simulated() -> Iterator[None]:
         for module, name, value in (
             (sockets_module, "selectors", chosen),
             (sockets_module, "BACKLOG_BYTES", BACKLOG_BYTES),
+            (sockets_module, "BACKLOGS_BYTES", 2 * BACKLOG_BYTES),
             (waiting_module, "SEND_BYTES", SEND_BYTES),
             (sockets_module, "SLICE", 3),
             (publisher_module, "AsyncHTTPClient", HttpClient),

@@ -550,6 +550,62 @@ async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_withou
 
 
 @pytest.mark.gen_test
+async def test_nothing_is_kept_from_before_what_the_slowest_client_has():
+    async with served(send=4096) as chat:
+        quick = await chat.stream()
+        for _ in range(50):
+            await chat.post("x" * 4000)
+        slow = await chat.stream(last_id=0, receive=4096)
+        (room,) = chat.hub.rooms.values()
+        (audience,) = room.audiences
+        (lagging,) = chat.hub.connections._lagging
+        await eventually(lambda: len(audience.members) == 2)
+        first = lagging.cursor
+        count = await chat.post("x" * 4000)
+        await quick.until_id(count)
+        await eventually(lambda: not audience._passing)
+        assert audience.backlog.start == first
+        assert chat.hub.connections.kept.bytes == audience.backlog.end - first
+        assert await slow.until_id(count) == list(range(1, count + 1))
+
+
+@pytest.mark.gen_test
+async def test_when_the_last_slow_client_of_its_kind_has_gone_nothing_is_kept_for_it():
+    """Others keep the room: what was kept for slow clients of HTTP/1.0 would stay as long as they do."""
+    async with served(send=4096) as chat:
+        quick = await chat.stream()
+        for _ in range(50):
+            await chat.post("x" * 4000)
+        slow = await chat.stream(last_id=0, http="HTTP/1.0", receive=4096)
+        count = await chat.post("x" * 4000)
+        await quick.until_id(count)
+        assert chat.hub.connections.kept.bytes >= 4000
+        slow.close()
+        await eventually(lambda: len(chat.hub.connections) == 1)
+        await eventually(lambda: chat.hub.connections.kept.bytes == 0)
+        assert quick.ids == list(range(1, count + 1))
+
+
+@pytest.mark.gen_test
+async def test_where_much_is_kept_for_slow_clients_of_all_rooms_they_are_cut(monkeypatch):
+    """Else one in each of a thousand rooms would take a gigabyte."""
+    monkeypatch.setattr(sockets_module, "BACKLOGS_BYTES", 100_000)
+    async with served(send=4096) as chat:
+        for room in map(str, range(10)):
+            for _ in range(50):
+                await chat.post("x" * 4000, room)
+            await chat.stream(0, room, receive=4096)
+        first = len(chat.hub.connections._lagging)
+        assert first == 10
+        while len(chat.hub.connections) == first:
+            for room in map(str, range(10)):
+                await chat.post("x" * 4000, room)
+                assert chat.hub.connections.kept.bytes <= 100_000 + 20_000
+        await eventually(lambda: chat.hub.connections.kept.bytes <= 100_000)
+        assert len(chat.hub.connections) >= 5, "no more are cut than need be"
+
+
+@pytest.mark.gen_test
 async def test_a_client_that_takes_nothing_for_long_is_cut(monkeypatch):
     monkeypatch.setattr(sockets_module, "STALL", 0.2)
     monkeypatch.setattr(local_module, "TICK", 0.02)

@@ -21,7 +21,7 @@ from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
 from flychat.hub.sockets import Audience, Connections
-from flychat.hub.waiting import LAST_CHUNK, PLACE_BYTES, Backlog, Owed, bare, batches, chunk, kept_bytes
+from flychat.hub.waiting import LAST_CHUNK, PLACE_BYTES, Backlog, Kept, Owed, bare, batches, chunk, kept_bytes
 from flychat.streams import provisional
 from tests.support.http_body import Body
 from tests.support.served import WAIT, Served, draft, served
@@ -423,11 +423,13 @@ async def test_a_socket_that_cannot_be_watched_is_closed_and_leaves_nothing_behi
     st.lists(st.binary(min_size=1, max_size=9)), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60)
 )
 def test_a_backlog_gives_all_that_follows_an_offset(blocks, upto, keep, offset):
-    backlog, whole = Backlog(), b"".join(blocks)
+    kept = Kept()
+    backlog, whole = Backlog(kept), b"".join(blocks)
     for block in blocks:
         backlog.append(block)
     backlog.trim(upto, keep)
     assert backlog.end == len(whole)
+    assert kept.bytes == backlog.end - backlog.start
     assert backlog.start <= min(upto, len(whole))
     if offset >= backlog.start:
         assert backlog.read(offset) == whole[offset:]

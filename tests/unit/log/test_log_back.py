@@ -804,8 +804,11 @@ async def test_a_store_that_does_not_answer_in_its_time_is_told_so_at_once(memor
 
 
 @modes
+@pytest.mark.parametrize("at_once", [50, 5])
 @in_virtual_time
-async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_at_a_time(memory):
+async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_at_a_time(memory, at_once):
+    """Also those who ask when others have been told: they waited elsewhere, for their turn."""
+
     class Dead(FaultyEngine):
         reads = 2
 
@@ -818,8 +821,13 @@ async def test_all_who_wait_for_a_mute_store_are_told_so_together_and_not_a_few_
 
     log = MessageLog(Dead(MemoryEngine()), memory=memory)
     began = asyncio.get_running_loop().time()
-    asked = [log.plan(StreamRequest(f"room {n}", n % 2 or None)) for n in range(50)]
-    refused = await asyncio.gather(*asked, return_exceptions=True)
+    turns = asyncio.Semaphore(at_once)
+
+    async def asked(n):
+        async with turns:
+            await log.plan(StreamRequest(f"room {n}", n % 2 or None))
+
+    refused = await asyncio.gather(*map(asked, range(50)), return_exceptions=True)
     assert {type(error) for error in refused} == {Unavailable}
     assert not log._reader._positions
     assert asyncio.get_running_loop().time() - began <= 2 * reading_module.RETRY_SECONDS

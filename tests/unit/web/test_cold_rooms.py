@@ -162,7 +162,8 @@ async def test_who_may_not_be_held_by_the_time_is_refused_and_nobody_else():
 
 
 @pytest.mark.gen_test
-async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(monkeypatch):
+@pytest.mark.parametrize("network", ["192.0.2.", "2001:db8:0:"])
+async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(network, monkeypatch):
     """3,000 streams of one address into as many rooms kept that of another one waiting for 0.8 s."""
     monkeypatch.setattr(cold_rooms, "ROOMS_AT_ONCE", 2)
     async with two_ports() as (chat, port, held):
@@ -174,10 +175,11 @@ async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(
             return await tail(room, limit)
 
         chat.engine.tail = noted
-        mine = [into(f"r{number}", "192.0.2.1") for number in range(20)]
+        one, two, three = (network + end + "::1" * (":" in network) for end in "123")
+        mine = [into(f"r{number}", one) for number in range(20)]
         with asking(port, *mine):
             await eventually(lambda: len(chat.application._busy) == 20)
-            others = into("mine", "192.0.2.2"), into("r15", "192.0.2.3"), into("other", "192.0.2.3")
+            others = into("mine", two), into("r15", three), into("other", three)
             with asking(port, *others):
                 await eventually(lambda: len(chat.application._busy) == 23)
                 assert len(read) == 2

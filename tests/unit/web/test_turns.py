@@ -5,14 +5,17 @@ import contextlib
 import math
 import socket
 import struct
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
+from tornado.iostream import IOStream
 
 from flychat.web import shortcut, turns
 from flychat.web.listener import CHUNKS, Connection
 from flychat.web.shedding import Turn
-from flychat.web.turns import FEW, MOST, SECONDS, Fair, Queue, Turns
+from flychat.web.turns import FEW, MOST, SECONDS, Fair, Places, Queue, Turns
+from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
 from tests.support.started import started
 
@@ -146,6 +149,63 @@ async def test_who_asks_over_one_connection_waits_for_few_of_those_who_ask_over_
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET /{}?user=ann HTTP/1.1",
+        "HEAD /rooms/{}/messages/ HTTP/1.1",
+        "GET /rooms/{}/messages/?provisional=no HTTP/1.1\r\nAccept: text/event-stream",
+    ],
+    ids=["pages", "JSON", "streams that are not plain"],
+)
+async def test_who_has_many_rooms_read_keeps_nobody_waiting_but_for_few_of_them(request_):
+    """1,500 requests of one address for as many rooms kept a page of another one waiting for 2 to 3 s."""
+    async with connecting() as (connect, server):
+        server.application.readings = Places(2)
+        engine, read, go = server.log._common.engine, [], asyncio.Event()
+        tail = engine.tail
+
+        async def noted(room, limit):
+            read.append(room)
+            await go.wait()
+            return await tail(room, limit)
+
+        engine.tail = noted
+        for number in range(20):
+            connect().send(f"{request_.format(f'r{number}')}\r\nHost: x\r\n\r\n".encode())
+        await eventually(lambda: len(server.application._busy) == 20)
+        other = connect("127.0.0.2")
+        other.send(f"{request_.format('mine')}\r\nHost: x\r\n\r\n".encode())
+        await eventually(lambda: len(server.application._busy) == 21)
+        assert len(read) == 2
+        go.set()
+        assert (await answered(other)).startswith(b"HTTP/1.1 200 ")
+        assert read.index("mine") <= 4
+
+
+@pytest.mark.gen_test
+async def test_a_place_of_who_has_gone_is_given_to_the_next():
+    places, done = Places(1), []
+
+    async def work(name, address="10.0.0.1"):
+        async with places.one(address):
+            done.append(name)
+            await asyncio.sleep(0)
+
+    tasks = [asyncio.create_task(work(number)) for number in range(6)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()  # it waits
+    await asyncio.sleep(0)
+    tasks[2].cancel()  # it was given the place in this turn
+    tasks.append(asyncio.create_task(work("other", "10.0.0.2")))
+    await asyncio.wait(tasks)
+    assert done == [0, 3, 4, "other", 5]
+    async with places.one("10.0.0.1"):
+        assert places._free == 0
+    assert places._free == 1
+
+
+@pytest.mark.gen_test
 async def test_so_it_is_on_connections_that_were_there_before(monkeypatch):
     async with connecting() as (connect, _server):
         with begun(monkeypatch) as addresses:
@@ -182,6 +242,50 @@ async def test_each_request_of_a_connection_waits_for_its_turn_where_it_has_none
             assert (await answered(client)).startswith(b"HTTP/1.1 200 ")
             assert len(waited) == number
         assert turns == [Turn.NEW, Turn.DUE, Turn.DUE]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("begin", "piece", "end"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ", b"a", b"\r\n\r\n"),
+        (b"POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n", b"a", b"b"),
+    ],
+    ids=["heads", "bodies"],
+)
+async def test_requests_that_come_byte_by_byte_are_read_on_in_turns(begin, piece, end, monkeypatch):
+    """A byte takes a tenth of the time of a request: thousands at once kept others waiting for 0.1 s and more."""
+    async with connecting() as (connect, server):
+        loop, turn, reads = asyncio.get_running_loop(), 0, Counter()
+
+        def tick():
+            nonlocal turn
+            turn += 1
+            loop.call_soon(tick)
+
+        read_from_fd = IOStream.read_from_fd
+
+        def counted(self, buf):
+            read = read_from_fd(self, buf)
+            reads[turn] += bool(read)
+            return read
+
+        tick()
+        greedy = [connect() for _ in range(MANY)]
+        for sock in greedy:
+            sock.send(begin)
+        await eventually(
+            lambda: [each.stream.received for each in server.http._connections].count(len(begin)) == MANY
+        )
+        monkeypatch.setattr(IOStream, "read_from_fd", counted)
+        for sent in (piece, end):
+            reads.clear()
+            for sock in greedy:
+                sock.send(sent)
+            await eventually(lambda: reads.total() == MANY)
+            assert max(reads.values()) <= MOST + 1
+        for sock in greedy:
+            assert (await answered(sock)).startswith(b"HTTP/1.1 ")
 
 
 @pytest.mark.gen_test

@@ -37,6 +37,7 @@ from flychat.web.visitor import client_of, read_visitor
 )
 def test_an_ipv6_client_is_its_network(address, client):
     assert client_of(address) == client
+    assert client_of(client) == client, "what is queued for a client may be queued again, elsewhere"
 
 
 @given(st.ip_addresses(v=4).map(str) | st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){2,4}", fullmatch=True))
