@@ -42,10 +42,10 @@ class SessionHandler(RoomHandler):
         if fields.get("leave"):
             return self._answer(None, room, is_form)
         if fields.get("password") is not None:
-            text = await self._guest(room, string_field(fields, "password"))
+            text = await self.while_here(self._guest(room, string_field(fields, "password")))
         else:
             text = string_field(fields, "token").rpartition("#invite=")[2].strip()  # or the whole link
-        token = await self._token(text)
+        token = await self.while_here(self._token(text))
         self.set_cookie(
             self.session_cookie,
             text,
@@ -76,7 +76,7 @@ class SessionHandler(RoomHandler):
     async def _token(self, text: str) -> Token:
         """Raises Unauthorized, Unavailable."""
         access = self.application.access
-        await self.while_here(self.application.keeper.fresh())
+        await self.application.keeper.fresh()
         for tries in (1, 2):
             try:
                 token = access.token(text, time.time())
@@ -84,7 +84,7 @@ class SessionHandler(RoomHandler):
             except KeyMissing:
                 if tries == 2:
                     raise Unavailable("the keys of tokens cannot be fetched") from None
-                await self.while_here(self.application.keeper.learn())
+                await self.application.keeper.learn()
             except BadToken:
                 raise Unauthorized(bad=True) from None
         if access.is_revoked(token, ALL_ROOMS):

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 
+from flychat.access.passwords import hashed
 from flychat.errors import Unavailable
 from flychat.server import Server
 from tests.support import rights
@@ -136,6 +137,7 @@ async def test_a_store_that_does_not_answer_keeps_nobody_either(monkeypatch):
 
 SIGNED = jwt.encode({"exp": time.time() + rights.LIFE}, rights.KEY, "HS256")
 SESSION = json.dumps({"token": rights.token()})
+PASSWORD = "password=open+sesame&room=staff"
 
 
 @pytest.mark.gen_test
@@ -144,6 +146,7 @@ SESSION = json.dumps({"token": rights.token()})
     [
         ("GET /recover/", f"Grip-Sig: {SIGNED}\r\nGrip-Last: messages-staff; last-id=0\r\n\r\n"),
         ("POST /session", f"Content-Type: {JSON}\r\nContent-Length: {len(SESSION)}\r\n\r\n{SESSION}"),
+        ("POST /session", f"Content-Type: {FORM}\r\nContent-Length: {len(PASSWORD)}\r\n\r\n{PASSWORD}"),
     ],
 )
 async def test_nobody_waits_to_be_told_what_is_revoked_whose_connection_has_ended(
@@ -151,7 +154,8 @@ async def test_nobody_waits_to_be_told_what_is_revoked_whose_connection_has_ende
 ):
     """Else that would be cancelled with the process, as the last thing: Tornado calls it a 500, and it is logged."""
     grip = ("--grip", "--grip-url", f"http://127.0.0.1:1/?verify-key={rights.KEY.replace(' ', '%20')}")
-    async with started(*rights.options(tmp_path), mode=grip) as (server, clients):
+    password = ("--password", f"staff={hashed('open sesame')}")
+    async with started(*rights.options(tmp_path, *password), mode=grip) as (server, clients):
         asked, ended = asyncio.Event(), asyncio.Event()
 
         async def never(age: float = 0) -> None:
