@@ -116,4 +116,6 @@ async def test_nothing_is_left_of_a_deadline_that_was_met():
     async with answered_within(0.02):
         await asyncio.sleep(0)
     await asyncio.sleep(0.02 * (TICKS + 2) / TICKS)
-    assert all(handle.cancelled() for handle in getattr(loop, "_scheduled", []) if "tick" in repr(handle))
+    assert all(
+        handle.cancelled() for handle in getattr(loop, "_scheduled", []) if "answered_within" in repr(handle)
+    )
