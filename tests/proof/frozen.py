@@ -88,11 +88,11 @@ class WatchedRoom(Room):
         self.answered: dict[int, float] = {}
         self.durations: list[float] = []  # of POSTs
 
-    async def _post(self, key: Key, text: str) -> None:
+    async def _post(self, key: Key, text: str, known: int | None) -> None:
         self.busy += 1
         began = time.monotonic()
         try:
-            status, answer = await post(self.stage.post_url(), self.name, text, key[2], key[1])
+            status, answer = await post(self.stage.post_url(), self.name, text, key[2], key[1], last_id=known)
             self.ledger.answer(key, status, Stored.read(answer) if status == 200 else None)
             if status == 200:
                 self.answered.setdefault(answer["id"], time.monotonic())
