@@ -386,6 +386,13 @@ async def test_a_commit_that_another_version_has_written_is_rewritten_as_well(en
     assert [(c.first, c.ids, c.messages) for c in await engine.tail("room", 1)] == [(1, 1, ())]
 
 
+def tries_to_empty(engine: SqliteEngine) -> list[int]:
+    """Is given an item each time that the engine tries to empty its write-ahead log."""
+    tried, empty_wal = [], engine._empty_wal
+    engine._empty_wal = lambda: tried.append(1) or empty_wal()
+    return tried
+
+
 def in_files(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in directory.iterdir())
 
@@ -529,8 +536,7 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
 ):
     """A backup or an export holds what it began with; nobody waits for it, and after it both files are without."""
     monkeypatch.setattr("flychat.storage.sqlite.EMPTY_SECONDS", 0.01)
-    tried, empty_wal = [], sqlite._empty_wal
-    sqlite._empty_wal = lambda: tried.append(1) or empty_wal()
+    tried = tries_to_empty(sqlite)
     old, other = commit(1, text="a secret " * 900), commit(2)
     await sqlite.put(old)
     await sqlite.put(other)
@@ -561,8 +567,7 @@ async def test_while_a_reader_keeps_a_removed_text_the_file_is_not_tried_all_the
     sqlite, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("flychat.storage.sqlite.EMPTY_SECONDS", 1000.0)
-    tried, empty_wal = [], sqlite._empty_wal
-    sqlite._empty_wal = lambda: tried.append(1) or empty_wal()
+    tried = tries_to_empty(sqlite)
     await sqlite.put(old := commit(1))
     with contextlib.closing(read_only(str(tmp_path / "chat.db"))) as reader:
         reader.execute("BEGIN")

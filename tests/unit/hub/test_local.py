@@ -22,7 +22,7 @@ from flychat.streams import Page, StreamRequest, committed, plan_stream, provisi
 from tests.proof.local_rules import MUTATIONS
 from tests.support.fakes import MemoryEngine
 from tests.support.pushpin_proxy import eventually
-from tests.support.served import WAIT, all_leave, draft, fields, served
+from tests.support.served import WAIT, Client, Served, all_leave, draft, fields, served
 from tests.support.sse_parser import parse
 
 
@@ -549,13 +549,18 @@ async def test_a_client_that_the_backlog_has_passed_is_cut_and_comes_back_withou
         assert quick.ids == list(range(1, count + 1))
 
 
+async def quick_and_slow(chat: Served, **slow: str) -> tuple[Client, Client]:
+    """Two clients: one that keeps up, and one that is 50 messages behind and lags."""
+    quick = await chat.stream()
+    for _ in range(50):
+        await chat.post("x" * 4000)
+    return quick, await chat.stream(last_id=0, receive=4096, **slow)
+
+
 @pytest.mark.gen_test
 async def test_nothing_is_kept_from_before_what_the_slowest_client_has():
     async with served(send=4096) as chat:
-        quick = await chat.stream()
-        for _ in range(50):
-            await chat.post("x" * 4000)
-        slow = await chat.stream(last_id=0, receive=4096)
+        quick, slow = await quick_and_slow(chat)
         (room,) = chat.hub.rooms.values()
         (audience,) = room.audiences
         (lagging,) = chat.hub.connections._lagging
@@ -573,10 +578,7 @@ async def test_nothing_is_kept_from_before_what_the_slowest_client_has():
 async def test_when_the_last_slow_client_of_its_kind_has_gone_nothing_is_kept_for_it():
     """Others keep the room: what was kept for slow clients of HTTP/1.0 would stay as long as they do."""
     async with served(send=4096) as chat:
-        quick = await chat.stream()
-        for _ in range(50):
-            await chat.post("x" * 4000)
-        slow = await chat.stream(last_id=0, http="HTTP/1.0", receive=4096)
+        quick, slow = await quick_and_slow(chat, http="HTTP/1.0")
         count = await chat.post("x" * 4000)
         await quick.until_id(count)
         assert chat.hub.connections.kept.bytes >= 4000

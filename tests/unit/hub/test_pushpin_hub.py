@@ -10,6 +10,7 @@ import socket
 import time
 import types
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 
 import jwt
@@ -403,6 +404,14 @@ def started(io_loop, control, monkeypatch):
     io_loop.run_sync(end)
 
 
+async def waiting(control: ControlProxy, started: Callable[[], Publisher]) -> Publisher:
+    """One that has asked a proxy which does not answer, so that what it is given waits."""
+    control.hanging = True
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    return queue
+
+
 def item(n: int, room: str = "r", size: int = 1) -> QueuedItem:
     content = {"channel": f"messages-{room}", "id": str(n), "prev-id": str(n - 1), "x": "x" * size}
     hints = (f"provisional-{room}", f"messages-{room}")
@@ -461,9 +470,7 @@ async def test_a_service_that_fails_at_each_recovery_is_published_to_in_the_end(
 
 @gen_test
 async def test_items_go_in_order_in_batches_with_one_post_in_flight(control, started):
-    control.hanging = True
-    queue = started()
-    await control.until(lambda: len(control.posts) == 1)
+    queue = await waiting(control, started)
     for n in range(250):
         queue.put(item(n))
     control.go_on()
@@ -474,9 +481,7 @@ async def test_items_go_in_order_in_batches_with_one_post_in_flight(control, sta
 
 @gen_test
 async def test_a_batch_stays_below_the_proxys_limit_of_bytes(control, started):
-    control.hanging = True
-    queue = started()
-    await control.until(lambda: len(control.posts) == 1)
+    queue = await waiting(control, started)
     for n in range(10):
         queue.put(item(n, size=150_000))
     control.go_on()
@@ -539,9 +544,7 @@ async def test_an_item_that_the_proxy_refuses_takes_no_other_with_it(control, st
         await passing(handler, path)
 
     monkeypatch.setattr(control, "take", take)
-    control.hanging = True
-    queue = started()
-    await control.until(lambda: len(control.posts) == 1)
+    queue = await waiting(control, started)
     for n in (2, 3):
         queue.put(item(n, "abc"[n - 1]))
     control.go_on()
@@ -695,9 +698,7 @@ async def test_the_queue_is_bounded_and_remembers_the_rooms_that_it_has_dropped(
 ):
     monkeypatch.setattr(publisher, "QUEUE_ITEMS", 10)
     monkeypatch.setattr(publisher, "ROOMS_OWED", 20)
-    control.hanging = True
-    queue = started()
-    await control.until(lambda: len(control.posts) == 1)
+    queue = await waiting(control, started)
     for n in range(25):
         queue.put(item(n, f"room{n}"))
     assert len(queue._queue) == 5
@@ -734,9 +735,7 @@ async def test_what_becomes_of_publications_is_counted_by_proxy(control, started
         }
 
     monkeypatch.setattr(publisher, "QUEUE_ITEMS", 10)
-    control.hanging = True
-    queue = started()
-    await control.until(lambda: len(control.posts) == 1)
+    queue = await waiting(control, started)
     for n in range(11):
         queue.put(item(n, f"room{n}"))
     assert (counted()["queued"], counted()["dropped_total"]) == (1, 10)
@@ -750,9 +749,7 @@ async def test_what_becomes_of_publications_is_counted_by_proxy(control, started
 @gen_test
 async def test_hints_come_in_batches_and_none_where_everybody_is_recovered(control, started, monkeypatch):
     monkeypatch.setattr(publisher, "QUEUE_ITEMS", 250)
-    control.hanging = True
-    queue = started()
-    await control.until(lambda: len(control.posts) == 1)
+    queue = await waiting(control, started)
     for n in range(251):
         queue.put(item(n, f"room{n}"))
     assert len(queue.owed) == 250
@@ -777,9 +774,7 @@ async def test_a_queue_that_is_half_full_is_no_place_for_what_may_be_lost(
     name, most, control, started, monkeypatch
 ):
     monkeypatch.setattr(publisher, name, most)
-    control.hanging = True
-    queue = started()
-    await control.until(lambda: len(control.posts) == 1)
+    queue = await waiting(control, started)
     waits = []
     while not queue.pressed:
         waits.append(len(queue._queue) if name == "QUEUE_ITEMS" else queue._bytes)
