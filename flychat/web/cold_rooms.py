@@ -5,8 +5,8 @@ is read they are answered from memory, some in each turn of the loop. A stream f
 (the first one was refused, or asked for less of the past) gets a task of its own. Behind a proxy nothing is
 kept in memory: there each stream has a task, and the streams of a room share what is read.
 
-A limited number of rooms is read at once, and the others in turns, one room for each address. So a client
-that asks for thousands of rooms delays only the clients of its own address.
+The reading of a room takes a place (turns.Places), which each address gets in turn. So a client that asks for
+thousands of rooms delays only the clients of its own address.
 
 Refusals are answered here: the request was consumed, so Tornado cannot answer it.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import NamedTuple
 
 from ..errors import FlychatError
@@ -23,9 +24,6 @@ from ..streams import StreamPlan
 from .accepting import LET_IN_AT_ONCE, Client
 from .application import BaseApplication
 from .plain import PlainStream
-from .turns import Fair
-
-ROOMS_AT_ONCE = 128  # more than any store reads at once; 128 take an SQLite file 10 ms
 
 
 class Asked(NamedTuple):
@@ -57,9 +55,7 @@ class ColdRooms:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._others: dict[str, deque[Asked]] = {}  # by room: the streams behind the first one
-        self._under_way = 0  # readings of rooms
-        self._queue: Fair[str] = Fair()  # rooms whose turn comes, one entry for each stream in `_waiting`
-        self._waiting: dict[str, deque[Asked]] = {}  # by room
+        self._waiting: dict[str, deque[Asked]] = {}  # by room that has no place yet
 
     def wait(self, asked: Asked) -> None:
         """Answers when there is a plan. The client is under way from now on."""
@@ -67,11 +63,9 @@ class ColdRooms:
         room = asked.plain.room
         if (others := self._others.get(room)) is not None:
             others.append(asked)
-        elif self._under_way < ROOMS_AT_ONCE:
-            self._begin(room, deque([asked]))
         else:
             self._waiting.setdefault(room, deque()).append(asked)
-            self._queue.append(asked.address, room)
+            self._application.readings.wait(asked.address, partial(self._begin, room))
 
     def close(self) -> None:
         """Drops all clients that wait."""
@@ -89,14 +83,18 @@ class ColdRooms:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _begin(self, room: str, asked: deque[Asked]) -> None:
-        self._under_way += 1
+    def _begin(self, room: str) -> bool:
+        """Has the room read for all who wait, if any do: the turn of another one may have come before."""
+        asked = self._waiting.pop(room, None)
+        if asked is None:
+            return False
         self._spawn(self._lead(asked.popleft()))
         if self._memory:
             self._others[room] = asked
         else:
             for other in asked:  # which share what is read for the first
                 self._spawn(self._read(other))
+        return True
 
     async def _lead(self, asked: Asked) -> None:
         try:
@@ -104,15 +102,7 @@ class ColdRooms:
         finally:
             if self._memory:
                 self._follow(asked.plain.room)
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """The reading of a room has ended: another one's begins."""
-        self._under_way -= 1
-        while self._queue and self._under_way < ROOMS_AT_ONCE:
-            room = self._queue.popleft()
-            if (asking := self._waiting.pop(room, None)) is not None:  # else another one's turn has come
-                self._begin(room, asking)
+            self._application.readings.give_back()
 
     async def _read(self, asked: Asked) -> None:
         try:

@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from flychat.storage import Broken
-from flychat.web import cold_rooms
 from flychat.web.accepting import LET_IN_AT_ONCE
+from flychat.web.turns import Places
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT, all_leave
 from tests.support.two_ports import GOOD, STREAM, Connection, raising, two_ports
@@ -163,10 +163,10 @@ async def test_who_may_not_be_held_by_the_time_is_refused_and_nobody_else():
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize("network", ["192.0.2.", "2001:db8:0:"])
-async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(network, monkeypatch):
+async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(network):
     """3,000 streams of one address into as many rooms kept that of another one waiting for 0.8 s."""
-    monkeypatch.setattr(cold_rooms, "ROOMS_AT_ONCE", 2)
     async with two_ports() as (chat, port, held):
+        chat.application.readings = Places(2)
         read, go, tail = [], asyncio.Event(), chat.engine.tail
 
         async def noted(room, limit):
@@ -191,10 +191,10 @@ async def test_who_asks_for_many_rooms_keeps_nobody_waiting_but_for_few_of_them(
 
 
 @pytest.mark.gen_test
-async def test_who_waits_for_the_turn_of_a_room_is_let_go_as_well_when_the_server_ends(monkeypatch):
-    monkeypatch.setattr(cold_rooms, "ROOMS_AT_ONCE", 0)
+async def test_who_waits_for_the_turn_of_a_room_is_let_go_as_well_when_the_server_ends():
     with contextlib.ExitStack() as clients:
         async with two_ports() as (chat, port, held):
+            chat.application.readings = Places(0)
             [client] = clients.enter_context(asking(port, into("other", "192.0.2.1")))
             await eventually(lambda: chat.application._busy)
         assert client.recv(1) == b""

@@ -16,6 +16,7 @@ from flychat.hub.grip import read_grip_last
 from flychat.storage import Broken, Unknown
 from flychat.web.held_by_proxy import HeldByProxy
 from flychat.web.plain import PlainStream, plain_recovery
+from flychat.web.turns import Places
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
 from tests.support.two_ports import (
@@ -280,14 +281,13 @@ async def test_a_recovery_is_a_request_under_way_and_its_connection_is_not_looke
 
 
 @pytest.mark.gen_test
-async def test_rooms_are_read_for_each_address_that_the_proxy_tells_in_its_turn(monkeypatch):
-    monkeypatch.setattr("flychat.web.cold_rooms.ROOMS_AT_ONCE", 1)
-
+async def test_rooms_are_read_for_each_address_that_the_proxy_tells_in_its_turn():
     def into(room: str, address: int) -> bytes:
         more = f"Grip-Sig: {SIGNATURE}\r\nX-Forwarded-For: 192.0.2.{address}\r\nLast-Event-ID: 0\r\n"
         return a_stream(more).replace(b"/room/", f"/{room}/".encode())
 
     async with behind_proxies() as (chat, port, _), reading(chat) as (_, go):
+        chat.application.readings = Places(1)
         read, after = [], chat.engine.after
 
         async def noted(room, *more):
