@@ -154,12 +154,6 @@ class Chat:
             self._hub.publish(signalled(signal))
             await self._hub.passed_on()
 
-    async def stream(
-        self, request: StreamRequest, response: Response, client: str, pass_: Pass | None = None
-    ) -> None:
-        """Opens, or mends, the stream that is asked for, with the pass. Raises Full, Unavailable."""
-        self._hub.hold(await self.plan(request, client), response, client, pass_)
-
     async def plan(self, request: StreamRequest, client: str) -> StreamPlan:
         """The plan of the stream that is asked for. Raises Full, Unavailable."""
         self._admit(client)
@@ -178,3 +172,7 @@ class Chat:
         if plan is not None:
             _count(request, plan)
         return plan
+
+    def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
+        """Opens, or mends, the stream that was planned, with the pass."""
+        self._hub.hold(plan, response, client, pass_)

@@ -130,17 +130,18 @@ class MessageLog:
 
         They have PAGE_BYTES at the most; a page that is cut short by that has `more`. Raises Unavailable.
         """
+        if self._memory:
+            window = await self._rooms.use(name).warm()
+            if (page := _at_hand(window, before, limit, after)) is not None:
+                return page
         if after is not None:
             return await self._page_after(name, after, limit)
         if self._memory:
-            window = await self._rooms.use(name).warm()
             end = window.tail if before is None else before - 1
-            page = window.page(end, limit)
-            if page is None and end > window.tail - REPLAY:
+            if end > window.tail - REPLAY:
                 await self._rooms.use(name).deepen(window, max(1, end + 1 - limit))
-                page = window.page(end, limit)
-            if page is not None:
-                return _up_to(page)
+                if (page := _at_hand(window, before, limit)) is not None:
+                    return page
             tail = window.tail
         elif before is None:
             page = await self._reader.newest(name, limit)
@@ -152,26 +153,21 @@ class MessageLog:
         messages = tuple(m for m in messages_of(commits) if m.id < end)[-limit:]
         return _up_to(Page(messages, _not_below(tail, messages), stored=True))
 
+    def page_at_once(
+        self, name: str, before: int | None = None, limit: int = HISTORY, *, after: int | None = None
+    ) -> Page | None:
+        """The same, if it takes neither reading nor waiting."""
+        room = self._rooms.get(name)
+        if not self._memory or room is None or room.window is None:
+            return None
+        self._rooms.use(name)
+        return _at_hand(room.window, before, limit, after)
+
     async def _page_after(self, name: str, after: int, limit: int) -> Page:
-        page: Page | None = None
-        if self._memory:
-            window = await self._rooms.use(name).warm()
-            first = max(after + 1, window.oldest) if window.whole else after + 1
-            page = window.page(first + limit - 1, limit)
-        end: int | None = None  # where to go on, if not behind the messages
-        if page is not None:
-            tail, found = page.last_id, page.messages
-        else:
-            tail = (await self.page(name, limit=1)).last_id
-            commits, end = await self._read_after(name, after, limit, tail)
-            found = messages_of(commits)
-        messages = tuple(m for m in found if m.id > after)[:limit]
-        if (many := fitting(messages, PAGE_BYTES)) < len(messages):
-            messages, end = messages[:many], None
-        tail = _not_below(tail, messages)
-        if end is None:
-            end = messages[-1].id if messages else tail
-        return Page(messages, tail, end if end < tail else None, stored=page is None)
+        tail = (await self.page(name, limit=1)).last_id
+        commits, end = await self._read_after(name, after, limit, tail)
+        page = _following(messages_of(commits), after, limit, tail, end)
+        return replace(page, stored=True)
 
     async def _read_after(
         self, name: str, after: int, limit: int, tail: int
@@ -256,6 +252,27 @@ class MessageLog:
     def hold(self, room: str, held: bool) -> None:
         """Takes note that streams are held in a room, or are no longer: it is among the last to leave."""
         self._rooms.hold(room, held)
+
+
+def _at_hand(window: Window, before: int | None, limit: int, after: int | None = None) -> Page | None:
+    """The page as MessageLog.page gives it, if all of its messages are in the window."""
+    if after is None:
+        page = window.page(window.tail if before is None else before - 1, limit)
+        return page and _up_to(page)
+    first = max(after + 1, window.oldest) if window.whole else after + 1
+    page = window.page(first + limit - 1, limit)
+    return page and _following(page.messages, after, limit, page.last_id)
+
+
+def _following(found: Sequence[Message], after: int, limit: int, tail: int, end: int | None = None) -> Page:
+    """A page of those found that are past the id `after`; it says to go on after `end`, or else its last."""
+    messages = tuple(m for m in found if m.id > after)[:limit]
+    if (many := fitting(messages, PAGE_BYTES)) < len(messages):
+        messages, end = messages[:many], None
+    tail = _not_below(tail, messages)
+    if end is None:
+        end = messages[-1].id if messages else tail
+    return Page(messages, tail, end if end < tail else None)
 
 
 def _not_below(tail: int, messages: Sequence[Message]) -> int:

@@ -160,13 +160,15 @@ class BaseHandler(RequestHandler):
         past = before is not None or after is not None or limit > streams.HISTORY
         if past:
             self.admit(0)
-        page = await self.reading(partial(self.chat.log.page, room, before, limit, after=after))
+        page = self.chat.log.page_at_once(room, before, limit, after=after)
+        if page is None:
+            page = await self.reading(partial(self.chat.log.page, room, before, limit, after=after))
         if past and page.stored:
             self.application.charge(self.visitor.client, streams.size(page.messages))
         return page
 
     async def reading(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """What `work` returns, which may have to read the store; that is done for each address in turn."""
+        """What `work` returns, which has to read the store; that is done for each address in turn."""
         return await self.while_here(self._in_turn(work))
 
     async def _in_turn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -53,7 +53,11 @@ class StreamHandler(RightsHandler):
         self.allow_origin()
         self._pass = pass_
         if self.request.method != "HEAD":
-            await self.reading(partial(self.chat.stream, request, self, self.visitor.address, pass_))
+            client = self.visitor.address
+            plan = self.chat.plan_at_once(request, client)
+            if plan is None:
+                plan = await self.reading(partial(self.chat.plan, request, client))
+            self.chat.hold(plan, self, client, pass_)
 
     @property
     def asked(self) -> float:

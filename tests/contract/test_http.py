@@ -885,7 +885,7 @@ async def test_who_goes_while_the_store_is_asked_has_nothing_done_for_him_any_mo
             finally:
                 ended.set()
 
-        chat.log.page = chat.log.check = chat.application.chat.stream = endless
+        chat.log.page = chat.log.check = chat.application.chat.plan = endless
         accept = "text/event-stream" if path == "stream" else "*/*"
         target = ROOM if path == "stream" else path
         client = await chat.request(f"GET {target} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")
@@ -913,7 +913,7 @@ async def test_nothing_is_begun_for_a_client_that_has_gone_already(monkeypatch):
         async def note(*args, **_options):
             asked.append(args)
 
-        chat.log.page = chat.application.chat.stream = note
+        chat.log.page = chat.application.chat.plan = note
         for accept in ("*/*", "text/event-stream"):
             prepared.clear()
             client = await chat.request(f"GET {ROOM} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\n")

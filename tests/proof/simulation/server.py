@@ -158,7 +158,7 @@ class Server:
         if plain and response.chunked:
             plan = self.chat.plan_at_once(request, CLIENT)
         if plan is None:
-            await self.chat.stream(request, response, CLIENT)
+            self.chat.hold(await self.chat.plan(request, CLIENT), response, CLIENT)
         else:
             self.hub.hold_socket(plan, response.socket, streams.answer_head([], chunked=True), CLIENT)
         return 200
@@ -172,7 +172,8 @@ class Server:
         await self.keeper.fresh()
         if not self.access.may(token, ROOM, READ):
             return 403
-        await self.chat.stream(request, response, CLIENT, self.access.pass_of(token, ROOM))
+        pass_ = self.access.pass_of(token, ROOM)
+        self.chat.hold(await self.chat.plan(request, CLIENT), response, CLIENT, pass_)
         return 200
 
     async def _recover(self, asked: Asked, response: Response) -> int:
@@ -182,7 +183,8 @@ class Server:
         if reason := self.access.ended(ROOM, asked.pass_, self.time()):
             response.send({}, streams.stream_end(reason).encode())
         else:
-            await self.chat.stream(asked.request, response, CLIENT, asked.pass_)
+            plan = await self.chat.plan(asked.request, CLIENT)
+            self.chat.hold(plan, response, CLIENT, asked.pass_)
         return 200
 
     def reload(self) -> None:

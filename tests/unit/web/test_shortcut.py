@@ -502,17 +502,17 @@ async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
         asked = []
         for target in ("caf\u00e9", "x" * 64):
             await chat.post(room=target)
-        stream, admits = chat.application.chat.stream, chat.hub.admits
+        plan_at_once, admits = chat.application.chat.plan_at_once, chat.hub.admits
 
         def note_client(client):
             asked.append(client)
             return admits(client)
 
-        async def note_request(request, response, client, pass_=None):
+        def note_request(request, client):
             asked.append(request)
-            await stream(request, response, client)
+            return plan_at_once(request, client)
 
-        chat.application.chat.stream, chat.hub.admits = note_request, note_client
+        chat.application.chat.plan_at_once, chat.hub.admits = note_request, note_client
         for _ in range(7000):
             head = made_up(chance)
             if (request := asked_by(head)) is None:
@@ -520,7 +520,8 @@ async def test_what_the_shortcut_takes_tornado_would_have_answered_alike():
             taken += 1
             asked.clear()
             ours = await opening(port, head)
-            client = asked[0]
+            assert asked[0] == request, head
+            client = asked[1]
             asked.clear()
             theirs = await opening(chat.port, head)
             assert asked[:2] == [request, client], head

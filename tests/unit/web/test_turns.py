@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from tornado.iostream import IOStream
 
+from flychat.messages import Draft
 from flychat.web import shortcut, turns
 from flychat.web.listener import CHUNKS, Connection
 from flychat.web.shedding import Turn
@@ -181,6 +182,41 @@ async def test_who_has_many_rooms_read_keeps_nobody_waiting_but_for_few_of_them(
         go.set()
         assert (await answered(other)).startswith(b"HTTP/1.1 200 ")
         assert read.index("mine") <= 4
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "GET /mine?user=ann HTTP/1.1",
+        "GET /rooms/mine/messages/?limit=200 HTTP/1.1",
+        "GET /rooms/mine/messages/?before=4 HTTP/1.1",
+        "GET /rooms/mine/messages/?after=1 HTTP/1.1",
+        "GET /rooms/mine/messages/?provisional=no HTTP/1.1\r\nAccept: text/event-stream",
+    ],
+    ids=["a page", "JSON", "what was before", "what comes after", "a stream that is not plain"],
+)
+async def test_what_is_in_memory_waits_for_no_reading_of_the_store(request_):
+    """While it did not answer, and 32 requests waited for that, pages of rooms in memory came after 2 s."""
+    async with connecting() as (connect, server):
+        for number in range(5):
+            draft = Draft.create("mine", {"from": "ann", "text": f"number {number}"}, now=1.7e9)
+            await server.application.chat.post(draft)
+        server.application.readings = Places(2)
+        begun, never = [], asyncio.Event()
+
+        async def hanging(room, limit):
+            begun.append(room)
+            await never.wait()
+
+        server.log._common.engine.tail = hanging
+        for number in range(3):
+            connect().send(f"GET /r{number}?user=bob HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        await eventually(lambda: len(server.application._busy) == 3 and len(begun) == 2)
+        mine = connect()
+        mine.send(f"{request_}\r\nHost: x\r\n\r\n".encode())
+        assert (await answered(mine)).startswith(b"HTTP/1.1 200 ")
+        never.set()
 
 
 @pytest.mark.gen_test
