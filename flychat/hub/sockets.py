@@ -138,11 +138,11 @@ class Audience:
 
     def _end_pass(self, upto: int) -> None:
         lagging = [held for held in self.members if held.lagging]
-        self.backlog.trim(min([upto, *(held.cursor for held in lagging)]), 0)  # nobody needs that any more
-        self.backlog.trim(upto, BACKLOG_BYTES if self._connections.kept.bytes <= BACKLOGS_BYTES else 0)
-        for held in lagging:
-            if held.cursor < self.backlog.start:
-                self._connections.cut(held, "behind")
+        self.backlog.trim(min([upto, *(held.cursor for held in lagging)]) if lagging else upto, 0)
+        if lagging:  # who needs what is left
+            self.backlog.trim(upto, BACKLOG_BYTES if self._connections.kept.bytes <= BACKLOGS_BYTES else 0)
+        for held in [held for held in lagging if held.cursor < self.backlog.start]:
+            self._connections.cut(held, "behind")
         self._passing = self.backlog.end > upto
         if self._passing:
             self._loop.call_soon(self._begin_pass)
