@@ -8,11 +8,12 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from tests.support.browser import BreakingProxy, Window, event, post
 
 OPEN = event("stream-open", {})
+ANSWERED = 5.0  # seconds
 PATIENCE = 60.0  # seconds: a server, or another page, has a time of its own, and the machine may be busy
 Open = Callable[..., Window]
 
@@ -25,11 +26,30 @@ def seed(url: str, room: str, count: int, sender: str = "Bob") -> None:
 
 
 def run_clock(page: Page, condition: Callable[[], bool]) -> None:
-    """Lets five minutes of the page's time go by at once, and then PATIENCE as it comes, until the condition holds."""
-    for _ in range(600):
-        if condition():
-            return
-        page.clock.run_for(500)
+    """Lets five minutes of the page's time go by at once, and then PATIENCE as it comes, until the condition holds.
+
+    While a request is not answered no time goes by, or a minute would have gone by at once on a busy machine; but
+    that is waited for at most ANSWERED in all, since there may be none.
+    """
+    asked: set[Request] = set()
+    heard: list[tuple[str, Callable[..., None]]] = [
+        ("request", lambda request: asked.add(request)),
+        ("response", lambda response: asked.discard(response.request)),
+        ("requestfailed", lambda request: asked.discard(request)),
+    ]
+    waits = iter(range(int(ANSWERED / 0.05)))
+    for name, handler in heard:
+        page.on(name, handler)
+    try:
+        for _ in range(600):
+            if condition():
+                return
+            while asked and next(waits, None) is not None:
+                page.wait_for_timeout(50)
+            page.clock.run_for(500)
+    finally:
+        for name, handler in heard:
+            page.remove_listener(name, handler)
     ends = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > ends:
