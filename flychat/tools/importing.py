@@ -29,7 +29,7 @@ from ..fields import (
     user_id,
     uuid_field,
 )
-from ..messages import Message, wire_json
+from ..messages import Message, wire_text
 from ..sse import BEYOND_ANY_LOG
 from ..storage import Engine, Taken
 from .rooms import export, one_room, room_or_all
@@ -72,7 +72,7 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def read_wire(fields: Mapping[str, Any]) -> Message:
-    """The message whose `wire_json` these fields are. Raises Invalid, also if there are others."""
+    """The message whose `wire_text` has these fields. Raises Invalid, also if there are others."""
     removed = fields.get("removed")
     text = string_field(fields, "text")
     message = Message(
@@ -86,7 +86,7 @@ def read_wire(fields: Mapping[str, Any]) -> Message:
         removed=None if removed is None else _id_field(fields, "removed"),
         data=data_field(fields.get("data")),
     )
-    if wire_json(message) != fields:
+    if json.loads(wire_text(message)) != fields:
         raise Invalid("message", "has fields that are not known here")
     return message
 
