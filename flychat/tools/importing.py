@@ -29,12 +29,14 @@ from ..fields import (
     user_id,
     uuid_field,
 )
-from ..messages import Message, wire_text
+from ..messages import Message
 from ..sse import BEYOND_ANY_LOG
 from ..storage import Engine, Taken
 from .rooms import export, one_room, room_or_all
 from .stores import existing_store, opened, patiently, store_option
 from .terminal import interruptible, printable
+
+FIELDS = {"id", "from", "text", "date", "provisionalId", "user", "removes", "removed", "data"}
 
 
 class Unusable(FlychatError):
@@ -72,21 +74,22 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def read_wire(fields: Mapping[str, Any]) -> Message:
-    """The message whose `wire_text` has these fields. Raises Invalid, also if there are others."""
-    removed = fields.get("removed")
-    text = string_field(fields, "text")
+    """The message whose `wire_text` has these fields. Raises Invalid, also if it would not be written so."""
+    removed, removes = fields.get("removed"), fields.get("removes", [])
+    text, key = string_field(fields, "text"), string_field(fields, "provisionalId")
     message = Message(
         _id_field(fields, "id"),
         sender_name(string_field(fields, "from")),
         checked("text", text, TEXT_CHARACTERS, CONTROL_IN_TEXT) if removed is None else "",
         date_field(string_field(fields, "date")),
-        uuid_field(string_field(fields, "provisionalId")),
+        uuid_field(key),
         None if fields.get("user") is None else user_id(string_field(fields, "user")),
-        removes=removes_field(fields["removes"]) if "removes" in fields else (),
+        removes=removes_field(removes) if "removes" in fields else (),
         removed=None if removed is None else _id_field(fields, "removed"),
         data=data_field(fields.get("data")),
     )
-    if json.loads(wire_text(message)) != fields:
+    as_read = (message.text, message.provisional_id, list(message.removes)) == (text, key, removes)
+    if fields.keys() - FIELDS or None in fields.values() or not as_read:
         raise Invalid("message", "has fields that are not known here")
     return message
 
