@@ -24,7 +24,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "storage.dynamodb_items": {"storage.dynamodb", "storage.dynamodb_reads"},
     "storage.dynamodb_direct": {"storage.dynamodb_table"},
     "storage.dynamodb_reads": {"storage.dynamodb"},
-    "storage.dynamodb_table": {"storage.dynamodb", "storage.dynamodb_items", "storage.opened"},
+    "storage.dynamodb_table": {"storage.dynamodb", "storage.dynamodb_items", "tools.table"},
     "storage.metrics": {"server"},
     "web.held_here": {"server"},
     "web.held_by_proxy": {"server"},
@@ -44,7 +44,8 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "options": {"config"},
 }
 CLIENT = {"client", "client.follower", "client.http"}
-STORE = {"config", "log", "log.clearing", "storage", "storage.opened", "storage.sqlite_backup"}
+STORE = {"config", "log", "log.clearing", "storage", "storage.opened"}
+STORE |= {"storage.dynamodb_table", "storage.sqlite_backup"}
 ACCESS = {"access.passwords", "access.revocations", "access.rulebook", "access.secret_file", "access.tokens"}
 LINES = 300
 TORNADO = {
@@ -97,7 +98,7 @@ ALLOWED = {
         part: PURE | {"storage"}
         for part in ("storage.files", "storage.metrics", "storage.turns", "storage.worker")
     },
-    "storage.opened": {"storage", "storage.dynamodb_table"} | ENGINES,
+    "storage.opened": {"storage"} | ENGINES,
     "access.tokens": PURE,
     "access.revocations": PURE,
     "access.passwords": PURE,
@@ -248,7 +249,7 @@ ALLOWED = {
     "tools.importing": {"storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
     "tools.clearing": {"log.clearing", "storage", "tools.operator", "tools.stores", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
-    "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
+    "tools.table": {"config", "storage.dynamodb_table", "tools.terminal"} | PURE,
     "tools.arguments": PURE,
     "tools.operator": {"access.secret_file", "access.tokens", "client.http", "tools.arguments"} | PURE,
     "tools.tokens": {"access.passwords", "access.secret_file", "access.tokens", "config"}
