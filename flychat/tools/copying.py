@@ -25,7 +25,7 @@ from ..access.rulebook import RULES, Rulebook
 from ..commits import Commit
 from ..errors import FlychatError, Misconfigured
 from ..storage import Engine, Taken
-from .rooms import nobody_told, say_missing, stored
+from .exporting import nobody_told, say_missing, stored
 from .stores import existing_store, for_each, named_room, opened, patiently
 from .terminal import interruptible, printable
 

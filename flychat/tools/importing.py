@@ -32,7 +32,7 @@ from ..fields import (
 from ..messages import Message
 from ..sse import BEYOND_ANY_LOG
 from ..storage import Engine, Taken
-from .rooms import export, one_room, room_or_all
+from .exporting import export, one_room, room_or_all
 from .stores import existing_store, opened, patiently, store_option
 from .terminal import interruptible, printable
 

@@ -27,7 +27,7 @@ from flychat.storage.sqlite import SqliteEngine
 from flychat.tools import copying, importing, stores
 from flychat.tools.clearing import clear
 from flychat.tools.copying import Differs
-from flychat.tools.rooms import export, stored
+from flychat.tools.exporting import export, stored
 from tests.support.engines import KINDS, empty_engine
 from tests.support.fakes import FaultyEngine, MemoryEngine, random_faults
 from tests.support.modes import standing

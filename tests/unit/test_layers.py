@@ -244,9 +244,11 @@ ALLOWED = {
     "tools.stores": {"log", "storage", "storage.opened", "config", "tools.terminal"} | PURE,
     "tools.backup": {"storage.sqlite_backup", "tools.arguments", "tools.stores", "tools.terminal"} | PURE,
     "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
-    "tools.rooms": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"} | PURE,
-    "tools.copying": {"access.rulebook", "storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
-    "tools.importing": {"storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
+    "tools.exporting": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"}
+    | PURE,
+    "tools.copying": {"access.rulebook", "storage", "tools.exporting", "tools.stores", "tools.terminal"}
+    | PURE,
+    "tools.importing": {"storage", "tools.exporting", "tools.stores", "tools.terminal"} | PURE,
     "tools.clearing": {"log.clearing", "storage", "tools.operator", "tools.stores", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
     "tools.table": {"config", "storage.dynamodb_table", "tools.terminal"} | PURE,
