@@ -88,15 +88,15 @@ ALLOWED = {
     "storage.sqlite_put": PURE | {"storage", "storage.sqlite_database"},
     "storage.sqlite_read": {"storage.sqlite_database", "storage.worker"},
     "storage.dynamodb": PURE
-    | {"storage", "storage.turns", "seldom"}
+    | {"storage", "storage.calls", "seldom"}
     | {f"storage.dynamodb_{part}" for part in ("items", "reads", "table")},
     "storage.dynamodb_items": PURE | {"storage", "storage.dynamodb_table"},
     "storage.dynamodb_direct": set(),
-    "storage.dynamodb_reads": PURE | {"storage", "storage.dynamodb_items", "storage.turns"},
-    "storage.dynamodb_table": PURE | {"storage.dynamodb_direct", "storage.turns"},
+    "storage.dynamodb_reads": PURE | {"storage", "storage.dynamodb_items", "storage.calls"},
+    "storage.dynamodb_table": PURE | {"storage.dynamodb_direct", "storage.calls"},
     **{
         part: PURE | {"storage"}
-        for part in ("storage.files", "storage.metrics", "storage.turns", "storage.worker")
+        for part in ("storage.files", "storage.metrics", "storage.calls", "storage.worker")
     },
     "storage.opened": {"storage"} | ENGINES,
     "access.tokens": PURE,
