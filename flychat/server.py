@@ -41,8 +41,7 @@ from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
 from .streams import committed
 from .web import ChatApplication
-from .web.held_by_proxy import HeldByProxy
-from .web.held_here import HeldHere
+from .web.held import HeldByProxy, HeldHere
 from .web.listener import Listener
 from .web.rate import RateLimit
 from .web.signals import signal_limit

@@ -56,7 +56,7 @@ from flychat.web import plain as plain_module
 from flychat.web.accepting import Arrivals
 from flychat.web.clients import ClientListener
 from flychat.web.cold_rooms import ColdRooms
-from flychat.web.held_by_proxy import HeldByProxy
+from flychat.web.held import HeldByProxy
 from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
 from flychat.web.shortcut import Shortcut
