@@ -31,9 +31,9 @@ from ..fields import (
 )
 from ..messages import Message
 from ..sse import BEYOND_ANY_LOG
-from ..storage import Engine, Taken
+from ..storage import Engine
 from .exporting import export, one_room, room_or_all
-from .stores import existing_store, opened, patiently, store_option
+from .stores import existing_store, opened, patiently, store_option, tried
 from .terminal import interruptible, printable
 
 FIELDS = {"id", "from", "text", "date", "provisionalId", "user", "removes", "removed", "data"}
@@ -146,7 +146,7 @@ async def import_file(engine: Engine, file: str, room: str | None, rooms: Iterab
     written = {}
     for name, its in groupby(read_file(file, room), key=lambda each: each[0]):
         for commit in commits(name, (message for _, message in its)):
-            await patiently(partial(_put, engine, commit))
+            await patiently(partial(tried, engine.put, commit))
     for name, its in groupby(read_file(file, room), key=lambda each: each[0]):
         there = export(engine, name)
         count = 0
@@ -156,13 +156,6 @@ async def import_file(engine: Engine, file: str, room: str | None, rooms: Iterab
             count += 1
         written[name] = count
     return written
-
-
-async def _put(engine: Engine, commit: Commit) -> None:
-    try:
-        await engine.put(commit)
-    except Taken:  # by an earlier try, or somebody else: the comparison tells
-        return
 
 
 def import_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
+from ..commits import Commit
 from ..config import store
 from ..errors import Misconfigured, Refused, Unavailable
 from ..fields import room_name
 from ..log import MessageLog
-from ..storage import Broken, Engine, Throttled, Unknown
+from ..storage import Broken, Engine, Taken, Throttled, Unknown
 from ..storage.opened import open_engine
 from .terminal import told
 
@@ -82,6 +83,12 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         await asyncio.sleep(PAUSE)
     return await call()
+
+
+async def tried(change: Callable[..., Awaitable[None]], *commits: Commit) -> None:
+    """Makes the change, if it is not made; it is for a comparison afterwards to tell by whom."""
+    with suppress(Taken):  # an earlier try was applied, or somebody else was faster
+        await change(*commits)
 
 
 async def for_each(rooms: Iterable[str], do: Callable[[str], Awaitable[None]]) -> int:
