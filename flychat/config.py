@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .access.options import AccessOptions, several
@@ -40,21 +40,21 @@ class Config:
     host: str
     port: int
     cors_origins: tuple[str, ...]
-    log_format: str = "plain"
-    log_posts: bool = False
-    retention: int | None = None  # seconds; None: for ever
-    rate_limit: float = 10.0
-    trust_proxy: bool = False
-    memory: int = 256  # MB
-    max_streams: int = 0
-    max_streams_per_client: int = 0
-    grip_urls: tuple[str, ...] = ()
-    answer_first: bool = False
-    with_pushpin: bool = False
-    pushpin_port: int = 7999
-    base_path: str = ""
-    signals: bool = False
-    access: AccessOptions = field(default_factory=AccessOptions)
+    log_format: str
+    log_posts: bool
+    retention: int | None  # seconds; None: for ever
+    rate_limit: float
+    trust_proxy: bool
+    memory: int  # MB
+    max_streams: int
+    max_streams_per_client: int
+    grip_urls: tuple[str, ...]
+    answer_first: bool
+    with_pushpin: bool
+    pushpin_port: int
+    base_path: str
+    signals: bool
+    access: AccessOptions
 
     @property
     def socket_file(self) -> str | None:
