@@ -11,7 +11,7 @@ from .access.options import AccessOptions, several
 from .errors import Misconfigured
 from .options import CREATE_TABLE, MODES, parser
 
-TABLE_STORE = "dynamodb:flychat-messages"
+FILE_STORE, TABLE_STORE = "sqlite:flychat.db", "dynamodb:flychat-messages"  # unless --store says another
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 _USUAL_PORTS = {"http": ":80", "https": ":443"}  # browsers leave them out
@@ -85,9 +85,7 @@ class Config:
         for name, wanted in _MODE_OF.items():
             if getattr(given, name) is not None and mode != wanted:
                 raise Misconfigured(f"--{name.replace('_', '-')} is for --{wanted}")
-        engine, location = store(
-            option("store", "sqlite:flychat.db" if mode == "standalone" else TABLE_STORE)
-        )
+        engine, location = store(option("store", FILE_STORE if mode == "standalone" else TABLE_STORE))
         with_pushpin = switch("with_pushpin")
         if with_pushpin and mode != "grip":
             raise Misconfigured("--with-pushpin is for --grip")

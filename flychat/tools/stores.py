@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from ..commits import Commit
-from ..config import store
+from ..config import FILE_STORE, store
 from ..errors import Misconfigured, Refused, Unavailable
 from ..fields import room_name
 from ..log import MessageLog
@@ -19,7 +19,6 @@ from ..storage import Broken, Engine, Taken, Throttled, Unknown
 from ..storage.opened import open_engine
 from .terminal import told
 
-DEFAULT = "sqlite:flychat.db"
 TRIES, PAUSE = 10, 1.0  # seconds between two
 
 T = TypeVar("T")
@@ -30,8 +29,8 @@ def store_option(parser: argparse.ArgumentParser, before: str = "", *, reading: 
     file = "sqlite:FILE" if reading else "sqlite:FILE (of no running server)"
     parser.add_argument(
         "--store",
-        default=os.environ.get("FLYCHAT_STORE") or DEFAULT,
-        help=f"{before}{file} or dynamodb:TABLE (default: {DEFAULT})",
+        default=os.environ.get("FLYCHAT_STORE") or FILE_STORE,
+        help=f"{before}{file} or dynamodb:TABLE (default: {FILE_STORE})",
     )
 
 
