@@ -23,7 +23,7 @@ from botocore.parsers import ResponseParserError
 
 from ..errors import Misconfigured
 from .calls import answered_within
-from .dynamodb_direct import NO_TABLE, call_directly
+from .dynamodb_direct import KEEP_ALIVE, NO_TABLE, call_directly
 
 KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
 STARTING_SECONDS = 15  # for the answer to the first calls
@@ -115,8 +115,7 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
         if not region:
             raise Misconfigured(f"no AWS region: set AWS_REGION, for example to eu-west-1, {INSTEAD}")
         config = AioConfig(
-            # The default of 12 s would have a quiet room pay for TCP and TLS again.
-            connector_args={"keepalive_timeout": 60},
+            connector_args={"keepalive_timeout": KEEP_ALIVE},
             retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=NEVER,
             read_timeout=NEVER,
