@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .access.options import AccessOptions, several
 from .errors import Misconfigured
 from .options import CREATE_TABLE, MODES, parser
 
-TABLE_STORE = "dynamodb:flychat-messages"
+FILE_STORE, TABLE_STORE = "sqlite:flychat.db", "dynamodb:flychat-messages"  # unless --store says another
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _ORIGIN = re.compile(r"https?://[^/\s?#@]+")
 _USUAL_PORTS = {"http": ":80", "https": ":443"}  # browsers leave them out
@@ -40,21 +40,21 @@ class Config:
     host: str
     port: int
     cors_origins: tuple[str, ...]
-    log_format: str = "plain"
-    log_posts: bool = False
-    retention: int | None = None  # seconds; None: for ever
-    rate_limit: float = 10.0
-    trust_proxy: bool = False
-    memory: int = 256  # MB
-    max_streams: int = 0
-    max_streams_per_client: int = 0
-    grip_urls: tuple[str, ...] = ()
-    answer_first: bool = False
-    with_pushpin: bool = False
-    pushpin_port: int = 7999
-    base_path: str = ""
-    signals: bool = False
-    access: AccessOptions = field(default_factory=AccessOptions)
+    log_format: str
+    log_posts: bool
+    retention: int | None  # seconds; None: for ever
+    rate_limit: float
+    trust_proxy: bool
+    memory: int  # MB
+    max_streams: int
+    max_streams_per_client: int
+    grip_urls: tuple[str, ...]
+    answer_first: bool
+    with_pushpin: bool
+    pushpin_port: int
+    base_path: str
+    signals: bool
+    access: AccessOptions
 
     @property
     def socket_file(self) -> str | None:
@@ -85,9 +85,7 @@ class Config:
         for name, wanted in _MODE_OF.items():
             if getattr(given, name) is not None and mode != wanted:
                 raise Misconfigured(f"--{name.replace('_', '-')} is for --{wanted}")
-        engine, location = store(
-            option("store", "sqlite:flychat.db" if mode == "standalone" else TABLE_STORE)
-        )
+        engine, location = store(option("store", FILE_STORE if mode == "standalone" else TABLE_STORE))
         with_pushpin = switch("with_pushpin")
         if with_pushpin and mode != "grip":
             raise Misconfigured("--with-pushpin is for --grip")

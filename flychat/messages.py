@@ -176,30 +176,12 @@ class Message:
         return block[start : block.index(b"\n", start) + 1]
 
 
-def wire_json(message: Draft | Message) -> dict[str, Any]:
-    """{"id", "from", "text", "date", "provisionalId"}, as on the wire; without "id" it is provisional.
-
-    "user", "removes", "removed" and "data" follow, each where there is one.
-    """
-    fields: dict[str, Any] = {
-        "from": message.sender,
-        "text": message.text,
-        "date": message.date,
-        "provisionalId": message.provisional_id,
-    }
-    if message.user is not None:
-        fields["user"] = message.user
-    if message.removes:
-        fields["removes"] = list(message.removes)
-    if isinstance(message, Message) and message.removed is not None:
-        fields["removed"] = message.removed
-    if message.data is not None:
-        fields["data"] = message.data
-    return {"id": message.id, **fields} if isinstance(message, Message) else fields
-
-
 def wire_text(message: Draft | Message) -> str:
-    """`wire_json` on one line, as `to_json` writes it, in a third of the time."""
+    """{"id", "from", "text", "date", "provisionalId"}, on a line; without "id" it is provisional.
+
+    "user", "removes", "removed" and "data" follow, each where there is one. It is written as `to_json` would
+    write it, in a third of the time.
+    """
     id = removed = ""
     if isinstance(message, Message):
         id = f'"id":{message.id},'

@@ -41,8 +41,7 @@ from .storage.metrics import MeasuredEngine
 from .storage.opened import open_engine
 from .streams import committed
 from .web import ChatApplication
-from .web.held_by_proxy import HeldByProxy
-from .web.held_here import HeldHere
+from .web.held import HeldByProxy, HeldHere
 from .web.listener import Listener
 from .web.rate import RateLimit
 from .web.signals import signal_limit
@@ -62,7 +61,7 @@ EXIT_SECONDS = 9.0  # after which the process ends, whatever is left
 
 logger = logging.getLogger(__name__)
 
-Hold: TypeAlias = tuple[Hub, Callable[..., Listener]]
+Holding: TypeAlias = tuple[Hub, Callable[..., Listener]]
 
 
 class Mode(NamedTuple):
@@ -71,7 +70,7 @@ class Mode(NamedTuple):
     memory: bool  # whether readers are answered from memory, if the store is not shared
     recovery: Recovery | None  # reads `Grip-Last`, what a GRIP proxy asks for
     showing: Callable[[Publish], Showing]  # when a draft is shown
-    hold: Callable[[MessageLog, Engine, Access, Sequence[str]], Hold]  # the strings: addresses of proxies
+    hold: Callable[[MessageLog, Engine, Access, Sequence[str]], Holding]  # the strings: addresses of proxies
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,7 @@ def mode_of(config: Config) -> Mode:
 
 def hold_here(
     config: Config, log: MessageLog, engine: Engine, access: Access, grip_urls: Sequence[str]
-) -> Hold:
+) -> Holding:
     hub = LocalHub(
         log.plan,
         polls=engine.shared,
@@ -197,7 +196,7 @@ def hold_here(
 
 def held_by_proxies(
     config: Config, log: MessageLog, engine: Engine, access: Access, grip_urls: Sequence[str]
-) -> Hold:
+) -> Holding:
     from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
 
     verified, first = not access.all_public, config.answer_first

@@ -5,7 +5,7 @@ const BLIP = 3_000; // ms: shorter trouble is not mentioned, here or by the stat
 
 // What is in the way, in one sentence: of the connection (status.js) and of the messages that wait (outbox.js).
 // Null if there is nothing. `login`: something else answers, which a new page will show.
-export function wordsOf({ trouble, count, why, kept, login }) {
+function wordsOf({ trouble, count, why, kept, login }) {
   if (trouble === "ended" || !(trouble || why)) return null;
   const reasons = { offline: "You are offline", reconnecting: why ?? "The server cannot be reached" };
   const sent = { offline: "when the network is back" }[trouble] ?? "as soon as possible";

@@ -20,14 +20,15 @@ class Way(NamedTuple):
     vouched: bool  # signed by the proxy: what it says of its client can be believed
 
 
-class Asked(NamedTuple):
+class RecoveryRequest(NamedTuple):
     """What a proxy asks for, to go on with a hold: a stream, and the pass that the hold carries."""
 
     request: StreamRequest
     pass_: Pass | None
 
 
-Recovery: TypeAlias = Callable[[Sequence[str]], Asked | None]  # what the values of Grip-Last ask for
+# What the values of `Grip-Last` ask for, if that is a recovery.
+Recovery: TypeAlias = Callable[[Sequence[str]], RecoveryRequest | None]
 
 
 class Response(Protocol):

@@ -34,7 +34,7 @@ from ..streams import (
     live_channel,
     official_channel,
 )
-from . import Asked
+from . import RecoveryRequest
 
 TOKEN_SECONDS = 3600
 PUBLIC = ("ES256", "RS256")  # with which a hosted proxy may sign, if not with a shared secret
@@ -71,14 +71,14 @@ def grip_headers(
     }
 
 
-def read_grip_last(values: Sequence[str]) -> Asked | None:
+def read_grip_last(values: Sequence[str]) -> RecoveryRequest | None:
     """What `Grip-Last` headers ask for: `messages-ROOM; last-id=N` and perhaps a pass, also comma-joined.
 
     None if no part names the official channel of a room, with a position.
     """
     if len(values) == 1 and (usual := _USUAL.fullmatch(values[0])):  # read alike, in half the time
         request = _recovery(usual[1], int(usual[2]))
-        return None if request is None else Asked(request, None)
+        return None if request is None else RecoveryRequest(request, None)
     request, pass_ = None, None
     for part in ",".join(values).split(","):
         channel, *parameters = (piece.strip() for piece in part.split(";"))
@@ -87,7 +87,7 @@ def read_grip_last(values: Sequence[str]) -> Asked | None:
         if prefix == OFFICIAL and (position := read_position(last_id)) is not None:
             request = request or _recovery(room, position)
         pass_ = pass_ or Pass.read(channel, last_id)
-    return None if request is None else Asked(request, pass_)
+    return None if request is None else RecoveryRequest(request, pass_)
 
 
 def _recovery(room: str, position: int) -> StreamRequest | None:

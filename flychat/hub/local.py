@@ -36,7 +36,7 @@ from ..seldom import Seldom
 from ..streams import KEEP_ALIVE, KEEP_ALIVE_SECONDS, Publication, StreamPlan, StreamRequest
 from . import Response, Way
 from .passes import Ended, Passes, never
-from .sockets import Audience, Connection, Connections
+from .sockets import Audience, Connections, Hold
 from .waiting import batches
 
 RECOVERIES = Counter("flychat_local_recoveries", "Times a room, or a hold on its way in, was given the rest")
@@ -222,12 +222,12 @@ class _Room:
         self.audiences += (audience,)
         return audience
 
-    def attach(self, held: Connection, position: int) -> Awaitable[None]:
+    def attach(self, held: Hold, position: int) -> Awaitable[None]:
         """Lets the hold join once its position is the room's. Until then the room is kept for it."""
         self._attaching += 1
         return self._attach(held, position)
 
-    async def _attach(self, held: Connection, position: int) -> None:
+    async def _attach(self, held: Hold, position: int) -> None:
         try:
             if not self.inhabited:
                 self.recover()
@@ -286,7 +286,7 @@ class _Room:
             if audience.live or not live:
                 audience.feed(block)
 
-    def _left(self, held: Connection) -> None:
+    def _left(self, held: Hold) -> None:
         self._hub.passes.forget(held)
         self._forget_if_empty()
 

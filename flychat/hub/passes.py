@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from ..access import UNSURE, Pass
 from ..streams import stream_end
-from .sockets import SLICE, Connection, Connections
+from .sockets import SLICE, Connections, Hold
 
 Ended: TypeAlias = Callable[[str, Pass | None, float], str | None]  # (room, pass, now) -> why, or None
 
@@ -32,19 +32,19 @@ class Passes:
     def __init__(self, connections: Connections, ended: Ended) -> None:
         self.ended = ended
         self._connections = connections
-        self._carried: dict[Connection, tuple[str, Pass]] = {}
-        self._by_id: dict[str, dict[Connection, None]] = {}
-        self._expiring: list[tuple[int, int, Connection]] = []  # a heap; some of them may be gone
+        self._carried: dict[Hold, tuple[str, Pass]] = {}
+        self._by_id: dict[str, dict[Hold, None]] = {}
+        self._expiring: list[tuple[int, int, Hold]] = []  # a heap; some of them may be gone
         self._number = itertools.count()  # connections cannot be compared
 
-    def carry(self, held: Connection, room: str, pass_: Pass) -> None:
+    def carry(self, held: Hold, room: str, pass_: Pass) -> None:
         """The hold carries the pass from now on."""
         self._carried[held] = (room, pass_)
         self._by_id.setdefault(pass_.id, {})[held] = None
         heapq.heappush(self._expiring, (pass_.expires, next(self._number), held))
         self._judge([held], time.time())  # it may have been revoked while the plan was made
 
-    def forget(self, held: Connection) -> None:
+    def forget(self, held: Hold) -> None:
         """The hold has ended."""
         carried = self._carried.pop(held, None)
         if carried is None:
@@ -68,7 +68,7 @@ class Passes:
             due.append(heapq.heappop(self._expiring)[2])
         self._judge(due, now)  # all by this `now`: the clock may be set back before the last slice's turn
 
-    def _judge(self, holds: list[Connection], now: float, at: int = 0) -> None:
+    def _judge(self, holds: list[Hold], now: float, at: int = 0) -> None:
         """A slice of them at once, the others when the loop has had its turn."""
         for held in holds[at : at + SLICE]:
             if held in self._carried and (why := self.ended(*self._carried[held], now)):

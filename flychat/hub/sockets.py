@@ -54,8 +54,8 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 
 @dataclass(eq=False, slots=True)
-class Connection:
-    """One connection. `cursor` is its place in its audience's backlog, in bytes since the beginning.
+class Hold:
+    """One held connection. `cursor` is its place in its audience's backlog, in bytes since the beginning.
 
     `audience` is None once it is closed.
     """
@@ -81,17 +81,17 @@ class Audience:
     ) -> None:
         self.chunked, self.live = chunked, live
         self.frame, self.last = (chunk, LAST_CHUNK) if chunked else (bare, b"")
-        self.members: dict[Connection, None] = {}
+        self.members: dict[Hold, None] = {}
         self.backlog = Backlog(connections.kept)
         self._connections, self._loop, self._left = connections, connections.loop, left
         self._passing = False
 
-    def join(self, held: Connection) -> None:
+    def join(self, held: Hold) -> None:
         """From now on `held` is sent what is fed."""
         held.cursor = self.backlog.end
         self.members[held] = None
 
-    def leave(self, held: Connection) -> None:
+    def leave(self, held: Hold) -> None:
         self.members.pop(held, None)
         if not self.members:  # nothing is fed any more, so no pass would trim it
             self.backlog.trim(self.backlog.end, 0)
@@ -115,7 +115,7 @@ class Audience:
         else:
             self._pass(list(self.members), 0, self.backlog.end)
 
-    def _pass(self, members: list[Connection], at: int, upto: int) -> None:
+    def _pass(self, members: list[Hold], at: int, upto: int) -> None:
         """Serves a slice of the members, then has itself called for the next one."""
         backlog, send = self.backlog, self._connections.send
         end, common, data, given = backlog.end, backlog.end, b"", 0
@@ -156,7 +156,7 @@ class Connections:
         self.soon, self.then = Soon(self.loop), Soon(self.loop)
         self._selector = selectors.DefaultSelector()
         self.kept = Kept()  # by all backlogs
-        self._lagging: dict[Connection, None] = {}
+        self._lagging: dict[Hold, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
         self._number = 0  # of connections
         self.clients: Counter[str] = Counter()  # the number of connections of each address
@@ -167,9 +167,9 @@ class Connections:
     def __len__(self) -> int:
         return self._number
 
-    def hold(self, sock: Socket, client: str, audience: Audience) -> Connection:
+    def hold(self, sock: Socket, client: str, audience: Audience) -> Hold:
         """Takes over a connected, non-blocking socket, which is to join the audience. Raises OSError."""
-        held = Connection(sock, client, audience)
+        held = Hold(sock, client, audience)
         try:
             self._selector.register(sock, READ, held)
         except OSError:  # the kernel watches no more
@@ -180,7 +180,7 @@ class Connections:
         self._number += 1
         return held
 
-    def owe(self, held: Connection, head: bytes, parts: tuple[bytes, ...], size: int) -> None:
+    def owe(self, held: Hold, head: bytes, parts: tuple[bytes, ...], size: int) -> None:
         """Sends the head and the parts, of `size` bytes, to this client, before what its audience is fed."""
         if (audience := held.audience) is None:
             return
@@ -192,7 +192,7 @@ class Connections:
             self._lag(held)
         held.owed += (owed,)
 
-    def send(self, held: Connection, data: bytes | memoryview) -> int:
+    def send(self, held: Hold, data: bytes | memoryview) -> int:
         """How many of the bytes were taken; if not all, `held` lags, or is closed."""
         try:
             sent = held.socket.send(data)
@@ -205,14 +205,14 @@ class Connections:
             self._lag(held)
         return sent
 
-    def _lag(self, held: Connection) -> None:
+    def _lag(self, held: Hold) -> None:
         """From now on the selector tells when it can take more."""
         if not held.lagging:
             held.lagging, held.took = True, self.loop.time()
             self._lagging[held] = None
             self._selector.modify(held.socket, READ | WRITE, held)
 
-    def cut(self, held: Connection, why: str) -> None:
+    def cut(self, held: Hold, why: str) -> None:
         """Closes the connection and forgets all about it; what the kernel has taken is still delivered."""
         if (audience := held.audience) is None:
             return
@@ -228,7 +228,7 @@ class Connections:
         held.audience = None
         audience.leave(held)
 
-    def let_go(self, held: Connection, words: bytes, why: str) -> None:
+    def let_go(self, held: Hold, words: bytes, why: str) -> None:
         """Ends the stream, with last words where its socket has room for them; then cuts it."""
         if (audience := held.audience) is not None and not held.lagging:
             unsent = audience.backlog.read(held.cursor)
@@ -259,13 +259,13 @@ class Connections:
             if given > TURN_BYTES:
                 break
             key, events = self._due.popleft()
-            held: Connection = key.data
+            held: Hold = key.data
             if events & READ and not held.closed:
                 self._listen(held)
             if events & WRITE and held.lagging and not held.closed:
                 given += self._catch_up(held)
 
-    def _listen(self, held: Connection) -> None:
+    def _listen(self, held: Hold) -> None:
         """Drops what the client sends: streams go one way. If it has closed its side, so do we."""
         try:
             if not held.socket.recv(4096):
@@ -275,7 +275,7 @@ class Connections:
         except OSError as error:
             self.cut(held, _why(error))
 
-    def _catch_up(self, held: Connection) -> int:
+    def _catch_up(self, held: Hold) -> int:
         """A lagging connection has room: sends what it is owed, else from the backlog. Returns bytes sent."""
         audience = held.audience
         assert audience is not None

@@ -74,14 +74,14 @@ async def _empty(engine: Engine, room: str, before: int, patiently: Patience) ->
     above = 0
     while commits := await patiently(partial(engine.everything, room, above)):
         told = [commit for commit in commits if commit.first < before and commit.messages]
-        emptied = await asyncio.gather(*(patiently(partial(_emptied, engine, commit)) for commit in told))
-        if all(emptied):
+        done = await asyncio.gather(*(patiently(partial(emptied, engine, commit)) for commit in told))
+        if all(done):
             above = commits[-1].first
         if above >= before:
             break
 
 
-async def _emptied(engine: Engine, commit: Commit) -> bool:
+async def emptied(engine: Engine, commit: Commit) -> bool:
     """Empties a commit; False: it is not as it was read."""
     try:
         await engine.rewrite(commit, commit.emptied())

@@ -20,8 +20,8 @@ from ..commits import Commit
 from ..errors import NotFound, Unavailable
 from ..fields import REMOVES
 from ..messages import Draft, Message
-from ..storage import Summary, Taken
-from .clearing import clear
+from ..storage import Summary
+from .clearing import clear, emptied
 from .memory import Rooms
 from .reading import available
 from .removal import Removals
@@ -92,7 +92,7 @@ class Upkeep:
             for commit in held:
                 if commit.first not in shown:
                     erased += sum(map(wrote, commit.messages))
-                    await self._empty(commit)
+                    await available(read(partial(emptied, engine, commit)))
             found = [m.id for c in held if c.first in shown for m in c.messages if wrote(m)]
             try:
                 for first in range(0, len(found), REMOVES):
@@ -101,11 +101,6 @@ class Upkeep:
                 continue
             reached = commits[-1].first if commits else end
             return erased + len(found), reached if reached < end else None
-
-    async def _empty(self, commit: Commit) -> None:
-        change = partial(self._common.engine.rewrite, commit, commit.emptied())
-        with suppress(Taken):  # an earlier try was applied; or it is deleted by now
-            await available(self._common.reader.patient(change))
 
     async def rooms(self) -> list[Summary]:
         """All rooms of the store. Raises Unavailable."""

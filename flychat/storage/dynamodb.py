@@ -29,10 +29,10 @@ from ..commits import Commit
 from ..seldom import Seldom
 from ..sse import BEYOND_ANY_LOG
 from . import PUT_SECONDS, READ_SECONDS, Rejected, StoreFailed, Taken
+from .calls import Calls
 from .dynamodb_items import commit_of, due, failures, item_of
 from .dynamodb_reads import TableReader
 from .dynamodb_table import ASIDE, KEYS, PUTS, READS, code_of, table_opened, text_of
-from .turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +45,11 @@ class DynamoEngine(TableReader):
     def __init__(
         self, table: str, client: Any, opened: AsyncExitStack, retention: float | None = None
     ) -> None:
-        super().__init__(table, client, Turns(READS, READ_SECONDS))
+        super().__init__(table, client, Calls(READS, READ_SECONDS))
         self._opened = opened
         self.retention = retention
-        self._putting = Turns(PUTS, PUT_SECONDS)
-        self._aside = Turns(ASIDE, PUT_SECONDS)
+        self._putting = Calls(PUTS, PUT_SECONDS)
+        self._aside = Calls(ASIDE, PUT_SECONDS)
         self._puts = 0  # under way
         self._no_puts = asyncio.Event()
         self._no_puts.set()

@@ -26,7 +26,7 @@ import aiohttp
 from botocore.exceptions import HTTPClientError
 from botocore.httpsession import get_cert_path
 
-KEEP_ALIVE = 60  # seconds, as of aioboto3's connections
+KEEP_ALIVE = 60  # seconds; the default, 12, would have a quiet room pay for TCP and TLS again
 NO_TABLE = "it was no table that answered"
 
 
@@ -80,7 +80,7 @@ async def call_directly(stack: AsyncExitStack, client: Any, credentials: Any, tr
     """Gives the client these calls, closed with the stack. `trusted`: a file of certificates."""
     context = ssl.create_default_context(cafile=trusted or get_cert_path(True))
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=context)
-    unlimited = aiohttp.ClientTimeout(total=None)  # see turns.py
+    unlimited = aiohttp.ClientTimeout(total=None)  # see calls.py
     address = urlsplit(client.meta.endpoint_url)
     # Looked for once: aiohttp's `trust_env` looks for it, and for a .netrc, at each request: 130 us.
     proxy = None if proxy_bypass(address.netloc) else getproxies().get(address.scheme)

@@ -22,8 +22,8 @@ from typing import Any
 from ..commits import COMMIT_MESSAGES, Commit
 from ..sse import BEYOND_ANY_LOG
 from . import READ_BYTES, Run, Summary, Throttled
+from .calls import Calls
 from .dynamodb_items import commit_of, expired, failures, last_of, place_of
-from .turns import Turns
 
 PAGE = 8  # commits in the first page of a Query for the newest
 NEAR = 20  # ... for what follows an id: as many single messages as a read unit (4 KB) has
@@ -33,7 +33,7 @@ SCAN_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)  # seconds before a page of a Scan that 
 class TableReader:
     """The reads of an Engine. `client` is aioboto3's for DynamoDB."""
 
-    def __init__(self, table: str, client: Any, reading: Turns) -> None:
+    def __init__(self, table: str, client: Any, reading: Calls) -> None:
         self._table = table
         self._client = client
         self._reading = reading

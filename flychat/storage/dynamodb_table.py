@@ -22,13 +22,13 @@ from botocore.exceptions import ConnectionError as NotConnected
 from botocore.parsers import ResponseParserError
 
 from ..errors import Misconfigured
-from .dynamodb_direct import NO_TABLE, call_directly
-from .turns import answered_within
+from .calls import answered_within
+from .dynamodb_direct import KEEP_ALIVE, NO_TABLE, call_directly
 
 KEYS = [("room", "HASH", "S"), ("seq", "RANGE", "N")]
 STARTING_SECONDS = 15  # for the answer to the first calls
 CREATING_SECONDS = 60
-NEVER = 3600  # seconds: in effect none of botocore's time-outs, which also count our waits (turns.py)
+NEVER = 3600  # seconds: in effect none of botocore's time-outs, which also count our waits (calls.py)
 WAY_VARIABLE = "FLYCHAT_DYNAMODB"
 PUTS, READS, ASIDE = 32, 32, 8  # calls at once; ASIDE: those that set an end, rewrite or delete
 
@@ -115,8 +115,7 @@ async def _connect(stack: AsyncExitStack, environ: Mapping[str, str]) -> tuple[A
         if not region:
             raise Misconfigured(f"no AWS region: set AWS_REGION, for example to eu-west-1, {INSTEAD}")
         config = AioConfig(
-            # The default of 12 s would have a quiet room pay for TCP and TLS again.
-            connector_args={"keepalive_timeout": 60},
+            connector_args={"keepalive_timeout": KEEP_ALIVE},
             retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=NEVER,
             read_timeout=NEVER,
@@ -180,7 +179,7 @@ async def _status(client: Any, table: str, where: str) -> str | None:
 
 
 async def _expire(client: Any, table: str, where: str) -> None:
-    """Turns the table's TTL on, unless it is: on AWS to do so twice is an error. Raises Misconfigured."""
+    """Calls the table's TTL on, unless it is: on AWS to do so twice is an error. Raises Misconfigured."""
     async with _starting(table, where):
         ttl = (await client.describe_time_to_live(TableName=table)).get("TimeToLiveDescription", {})
         if ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):

@@ -26,10 +26,3 @@ async def open_engine(
     from .dynamodb import DynamoEngine
 
     return await DynamoEngine.open(location, environ, retention=retention)
-
-
-async def create_table(location: str, environ: Mapping[str, str]) -> str:
-    """Creates the table of a store of the kind dynamodb; returns what happened. Raises Misconfigured."""
-    from . import dynamodb_table
-
-    return await dynamodb_table.create_table(location, environ)

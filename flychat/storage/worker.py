@@ -52,7 +52,7 @@ class Question(NamedTuple):
 
 
 @dataclass(eq=False)
-class _Asked:
+class _Queued:
     job: Job[Any] | Question
     future: asyncio.Future[Any]  # of the one who waits for it
 
@@ -98,7 +98,7 @@ class Worker(Generic[Item]):
         self._loop = asyncio.get_running_loop()
         self._puts: deque[_Put[Item]] = deque()
         self._untold: set[_Put[Item]] = set()  # those whose `done` is yet to be called
-        self._jobs: tuple[deque[_Asked], ...] = (deque(), deque(), deque())  # by rank
+        self._jobs: tuple[deque[_Queued], ...] = (deque(), deque(), deque())  # by rank
         self._bell: SimpleQueue[bool] = SimpleQueue()  # True: there is something to do. False: end
         self._ringing = False
         self._answers: list[Callable[[], None]] = []  # of the thread, which the loop has not been given yet
@@ -139,7 +139,7 @@ class Worker(Generic[Item]):
     async def _asked(self, job: Job[Any] | Question, rank: int) -> Any:
         self._check_open()
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._jobs[rank].append(_Asked(job, future))
+        self._jobs[rank].append(_Queued(job, future))
         self._ring()
         self._waiting.add(future)
         self._watch_over()
@@ -234,7 +234,7 @@ class Worker(Generic[Item]):
             self._answer(*(partial(self._stored, *each) for each in zip(puts, failures, strict=True)))
             self._hand_over()
 
-    def _go_on(self, jobs: deque[_Asked]) -> None:
+    def _go_on(self, jobs: deque[_Queued]) -> None:
         job, future = jobs[0].job, jobs[0].future
         if isinstance(job, Question):
             return self._ask(jobs, job.kind)
@@ -251,7 +251,7 @@ class Worker(Generic[Item]):
         jobs.popleft()
         return None
 
-    def _ask(self, jobs: deque[_Asked], kind: str) -> None:
+    def _ask(self, jobs: deque[_Queued], kind: str) -> None:
         """Asks the first questions in the queue that are of one kind, except those nobody waits for."""
         asked: dict[asyncio.Future[Any], Question] = {}
         while jobs and len(asked) < self._together:

@@ -23,7 +23,7 @@ COMMANDS = {  # by name: the module, of which only that of the command asked for
     "tail": ("talk", "tail_command"),
     "say": ("talk", "say_command"),
     "rooms": ("listing", "rooms_command"),
-    "export": ("rooms", "export_command"),
+    "export": ("exporting", "export_command"),
     "copy": ("copying", "copy_command"),
     "import": ("importing", "import_command"),
     "backup": ("backup", "backup_command"),

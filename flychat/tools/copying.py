@@ -17,16 +17,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from ..access.rulebook import RULES, Rulebook
 from ..commits import Commit
 from ..errors import FlychatError, Misconfigured
-from ..storage import Engine, Taken
-from .rooms import nobody_told, say_missing, stored
-from .stores import existing_store, for_each, named_room, opened, patiently
+from ..storage import Engine
+from .exporting import nobody_told, say_missing, stored
+from .stores import existing_store, for_each, named_room, opened, patiently, tried
 from .terminal import interruptible, printable
 
 AT_ONCE = 32  # puts under way
@@ -71,7 +70,7 @@ async def _pass(source: Engine, target: Engine, room: str, last: int, *, first: 
             if not _erased(ours, theirs):
                 raise Differs(room, ours.first)
             if not first:
-                await patiently(partial(_tried, target.rewrite, theirs, ours))
+                await patiently(partial(tried, target.rewrite, theirs, ours))
         else:
             continue
         changed += 1
@@ -105,13 +104,8 @@ async def _pairs(
 
 
 async def _put(target: Engine, commits: list[Commit]) -> None:
-    await asyncio.gather(*(patiently(partial(_tried, target.put, commit)) for commit in commits))
+    await asyncio.gather(*(patiently(partial(tried, target.put, commit)) for commit in commits))
     commits.clear()
-
-
-async def _tried(change: Callable[..., Awaitable[None]], *commits: Commit) -> None:
-    with suppress(Taken):  # by an earlier try, or somebody else: the next pass tells
-        await change(*commits)
 
 
 def _erased(ours: Commit, theirs: Commit) -> bool:

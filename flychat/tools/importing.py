@@ -29,12 +29,14 @@ from ..fields import (
     user_id,
     uuid_field,
 )
-from ..messages import Message, wire_json
+from ..messages import Message
 from ..sse import BEYOND_ANY_LOG
-from ..storage import Engine, Taken
-from .rooms import export, one_room, room_or_all
-from .stores import existing_store, opened, patiently, store_option
+from ..storage import Engine
+from .exporting import export, one_room, room_or_all
+from .stores import existing_store, opened, patiently, store_option, tried
 from .terminal import interruptible, printable
+
+FIELDS = {"id", "from", "text", "date", "provisionalId", "user", "removes", "removed", "data"}
 
 
 class Unusable(FlychatError):
@@ -72,21 +74,22 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def read_wire(fields: Mapping[str, Any]) -> Message:
-    """The message whose `wire_json` these fields are. Raises Invalid, also if there are others."""
-    removed = fields.get("removed")
-    text = string_field(fields, "text")
+    """The message whose `wire_text` has these fields. Raises Invalid, also if it would not be written so."""
+    removed, removes = fields.get("removed"), fields.get("removes", [])
+    text, key = string_field(fields, "text"), string_field(fields, "provisionalId")
     message = Message(
         _id_field(fields, "id"),
         sender_name(string_field(fields, "from")),
         checked("text", text, TEXT_CHARACTERS, CONTROL_IN_TEXT) if removed is None else "",
         date_field(string_field(fields, "date")),
-        uuid_field(string_field(fields, "provisionalId")),
+        uuid_field(key),
         None if fields.get("user") is None else user_id(string_field(fields, "user")),
-        removes=removes_field(fields["removes"]) if "removes" in fields else (),
+        removes=removes_field(removes) if "removes" in fields else (),
         removed=None if removed is None else _id_field(fields, "removed"),
         data=data_field(fields.get("data")),
     )
-    if wire_json(message) != fields:
+    as_read = (message.text, message.provisional_id, list(message.removes)) == (text, key, removes)
+    if fields.keys() - FIELDS or None in fields.values() or not as_read:
         raise Invalid("message", "has fields that are not known here")
     return message
 
@@ -143,7 +146,7 @@ async def import_file(engine: Engine, file: str, room: str | None, rooms: Iterab
     written = {}
     for name, its in groupby(read_file(file, room), key=lambda each: each[0]):
         for commit in commits(name, (message for _, message in its)):
-            await patiently(partial(_put, engine, commit))
+            await patiently(partial(tried, engine.put, commit))
     for name, its in groupby(read_file(file, room), key=lambda each: each[0]):
         there = export(engine, name)
         count = 0
@@ -153,13 +156,6 @@ async def import_file(engine: Engine, file: str, room: str | None, rooms: Iterab
             count += 1
         written[name] = count
     return written
-
-
-async def _put(engine: Engine, commit: Commit) -> None:
-    try:
-        await engine.put(commit)
-    except Taken:  # by an earlier try, or somebody else: the comparison tells
-        return
 
 
 def import_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

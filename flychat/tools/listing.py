@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from ..access.rulebook import RULES
+from ..sse import to_json
 from ..storage import Engine, Summary
 from .stores import existing_store, opened, patiently, store_option
 from .terminal import interruptible, json_line, printable
@@ -32,7 +33,10 @@ def rooms_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
 async def _print(place: tuple[str, str], *, as_json: bool) -> int:
     async with opened(place, reading=True) as engine:
         rooms = await listed(engine)
-    lines = [json_line(room.fields()) for room in rooms] if as_json else _table([HEAD, *map(_row, rooms)])
+    if as_json:
+        lines = [json_line(to_json(room.fields())) for room in rooms]
+    else:
+        lines = _table([HEAD, *map(_row, rooms)])
     print("".join(f"{line}\n" for line in lines), end="", flush=True)
     return 0
 

@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
-from ..config import store
+from ..commits import Commit
+from ..config import FILE_STORE, store
 from ..errors import Misconfigured, Refused, Unavailable
 from ..fields import room_name
 from ..log import MessageLog
-from ..storage import Broken, Engine, Throttled, Unknown
+from ..storage import Broken, Engine, Taken, Throttled, Unknown
 from ..storage.opened import open_engine
 from .terminal import told
 
-DEFAULT = "sqlite:flychat.db"
 TRIES, PAUSE = 10, 1.0  # seconds between two
 
 T = TypeVar("T")
@@ -29,8 +29,8 @@ def store_option(parser: argparse.ArgumentParser, before: str = "", *, reading: 
     file = "sqlite:FILE" if reading else "sqlite:FILE (of no running server)"
     parser.add_argument(
         "--store",
-        default=os.environ.get("FLYCHAT_STORE") or DEFAULT,
-        help=f"{before}{file} or dynamodb:TABLE (default: {DEFAULT})",
+        default=os.environ.get("FLYCHAT_STORE") or FILE_STORE,
+        help=f"{before}{file} or dynamodb:TABLE (default: {FILE_STORE})",
     )
 
 
@@ -82,6 +82,12 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             return await call()
         await asyncio.sleep(PAUSE)
     return await call()
+
+
+async def tried(change: Callable[..., Awaitable[None]], *commits: Commit) -> None:
+    """Makes the change, if it is not made; it is for a comparison afterwards to tell by whom."""
+    with suppress(Taken):  # an earlier try was applied, or somebody else was faster
+        await change(*commits)
 
 
 async def for_each(rooms: Iterable[str], do: Callable[[str], Awaitable[None]]) -> int:

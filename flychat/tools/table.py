@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 from ..config import TABLE_STORE, store
 from ..errors import Misconfigured
-from ..storage.opened import create_table
 from .terminal import interruptible
 
 
@@ -26,5 +25,7 @@ async def _created(place: str) -> int:
     engine, location = store(place)
     if engine != "dynamodb":
         raise Misconfigured("--create-table is for --store dynamodb:TABLE")
+    from ..storage.dynamodb_table import create_table  # which takes half a second
+
     print(f"flychat: {await create_table(location, os.environ)}", flush=True)
     return 0

@@ -17,9 +17,9 @@ from .. import client
 from ..client.follower import StreamEvent
 from ..errors import FlychatError, Invalid, Misconfigured
 from ..fields import TEXT_CHARACTERS
-from ..messages import Message, wire_json
+from ..messages import Message, wire_text
 from ..signals import signal_json
-from ..sse import compact_json
+from ..sse import compact_json, to_json
 from .arguments import as_number, as_place, as_utf8, token_given, token_option
 from .terminal import interruptible, json_line, printable, until_interrupted, while_read
 
@@ -141,13 +141,14 @@ def _line(event: StreamEvent | client.Signal) -> str:
 def _json_line(event: StreamEvent | client.Signal) -> str:
     """One event for programs: its data as on the wire; if it is no message, with its type as "event"."""
     if isinstance(event, client.Signal):
-        return json_line({"event": "signal", **signal_json(event)})
+        return json_line(to_json({"event": "signal", **signal_json(event)}))
     if isinstance(event, client.Retraction):
         whose = {} if event.user is None else {"user": event.user}
-        return json_line({"event": "retraction", "provisionalId": event.provisional_id, **whose})
+        return json_line(to_json({"event": "retraction", "provisionalId": event.provisional_id, **whose}))
     if isinstance(event, client.Reset):
-        return json_line({"event": "stream-reset", "reason": event.reason, "lastEventId": event.last_id})
-    return json_line(wire_json(event))
+        reset = {"event": "stream-reset", "reason": event.reason, "lastEventId": event.last_id}
+        return json_line(to_json(reset))
+    return json_line(wire_text(event))
 
 
 def tail_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

@@ -17,10 +17,9 @@ import select
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..errors import without_password
-from ..sse import to_json
 
 T = TypeVar("T")
 
@@ -39,12 +38,12 @@ def told(text: str) -> str:
     return printable(without_password(text))
 
 
-def json_line(value: dict[str, Any]) -> str:
-    """JSON on one line, in which characters that control a terminal are escaped.
+def json_line(json: str) -> str:
+    """A line of JSON, in which characters that control a terminal are escaped.
 
     If stdout is not UTF-8, so are all that are not ASCII: otherwise an export could not be imported.
     """
-    line = _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", to_json(value))
+    line = _STEERING.sub(lambda match: f"\\u{ord(match[0]):04x}", json)
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return line if codecs.lookup(encoding).name == "utf-8" else line.encode("ascii", "flychat").decode()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from socket import socket as Socket
@@ -21,7 +21,7 @@ from typing import Any
 
 from ..messages import Draft
 from ..seldom import Seldom
-from .listener import STALL, Listener
+from .listener import STALL
 from .shedding import Turn
 from .turns import Fair
 
@@ -56,33 +56,26 @@ class Client:
     told: float = 0.0  # when it had nothing to say yet, loop time
 
 
-class AcceptingListener(Listener):
-    """An HTTP server that accepts connections, and looks at each when it is let in."""
+class Arrivals:
+    """Accepts connections, and calls `look` with each when it is let in.
 
-    def initialize(self, *args: Any, **kwargs: Any) -> None:
-        super().initialize(*args, **kwargs)
+    `makes_room` closes some that need not be open, and says whether there were any.
+    """
+
+    def __init__(self, look: Callable[[Client], None], makes_room: Callable[[], bool]) -> None:
         self.refused = Seldom(logger, logging.ERROR)
+        self._look, self._makes_room = look, makes_room
         self._loop = asyncio.get_running_loop()
         self._new: tuple[Fair[Client], ...] = (Fair(), Fair())  # not let in yet: those that POST, and others
         self._letting_in = False
 
-    def look(self, client: Client) -> None:
-        """Serves the client if it has sent something; else waits for that."""
-        raise NotImplementedError
-
-    def makes_room(self) -> bool:
-        """Closes connections that need not be open; says whether there were any."""
-        return False
-
-    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        """Listens on these. Tornado would serve 128 at a time; here fewer, as others wait for messages."""
-        for sock in sockets:
-            for option, value in OPTIONS.items() if sock.family != socket.AF_UNIX else ():
-                if hasattr(socket, option):
-                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-            self._sockets[sock.fileno()] = sock
-            self._handlers[sock.fileno()] = partial(self._accept_no_more, sock)  # called by HTTPServer.stop
-            self._accept_again(sock)
+    def listen(self, sock: socket.socket) -> Callable[[], None]:
+        """Accepts what comes to this socket; returns what is to be called so that it no longer does."""
+        for option, value in OPTIONS.items() if sock.family != socket.AF_UNIX else ():
+            if hasattr(socket, option):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        self._accept_again(sock)
+        return partial(self._accept_no_more, sock)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening.fileno() >= 0:  # else the server has stopped
@@ -101,7 +94,7 @@ class AcceptingListener(Listener):
                 return
             except OSError as error:  # most likely no more files may be open: the others go on waiting
                 self.refused.tell("no connection can be accepted: %s", error.strerror)
-                if self.makes_room():
+                if self._makes_room():
                     continue
                 self._accept_no_more(listening)
                 self._loop.call_later(FULL_SECONDS, self._accept_again, listening)
@@ -109,7 +102,7 @@ class AcceptingListener(Listener):
             connection.setblocking(False)  # accepted sockets block, whatever the listening one does
             client = Client(connection, address if type(address) is tuple else NO_ADDRESS)
             if number < LET_IN_AT_ONCE and not self._letting_in:
-                self.look(client)
+                self._look(client)
             else:
                 self._new[peeked(connection, 4) != b"POST"].append(client.address[0], client)
                 self._go_on_letting_in()
@@ -124,7 +117,7 @@ class AcceptingListener(Listener):
                     client.socket.close()
                     gone += 1
                 else:
-                    self.look(client)
+                    self._look(client)
                     most -= 1
         if any(self._new):
             self._go_on_letting_in()
@@ -134,11 +127,11 @@ class AcceptingListener(Listener):
             self._letting_in = True
             self._loop.call_soon(self._let_in)
 
-    async def close_all_connections(self) -> None:
+    def close(self) -> None:
+        """Drops those that are not let in yet."""
         for client in [*self._new[0], *self._new[1]]:
             client.socket.close()
         self._new = Fair(), Fair()
-        await super().close_all_connections()
 
 
 def peeked(connection: socket.socket, size: int) -> bytes:

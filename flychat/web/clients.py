@@ -9,14 +9,17 @@ read on, in each turn of the loop: otherwise plain requests would wait for all o
 
 from __future__ import annotations
 
+import asyncio
 import selectors
 import socket
 from collections import deque
+from collections.abc import Iterable
 from functools import partial
 from itertools import takewhile
 from typing import Any
 
-from .accepting import SERVED_AT_ONCE, AcceptingListener, Client, peeked
+from .accepting import SERVED_AT_ONCE, Arrivals, Client, peeked
+from .listener import Listener
 from .shedding import LATE, UNSEEN, Shedding, Turn, waited
 from .turns import Queue, Turns
 from .visitor import client_of
@@ -31,7 +34,7 @@ RESUMED_AT_ONCE = 500  # paused clients that are looked at before their time, if
 TICK = 1.0  # seconds between two checks for connections that have been idle for too long
 
 
-class ClientListener(AcceptingListener):
+class ClientListener(Listener):
     """An HTTP server that keeps its clients' connections itself, until it takes them to Tornado."""
 
     def initialize(  # type: ignore[override]
@@ -39,6 +42,9 @@ class ClientListener(AcceptingListener):
     ) -> None:
         super().initialize(*args, idle_connection_timeout=idle_connection_timeout, **kwargs)
         self.shedding = shedding
+        self._loop = asyncio.get_running_loop()
+        self._arrivals = Arrivals(self.look, self.makes_room)
+        self.refused = self._arrivals.refused
         self._patience = idle_connection_timeout
         self._selector = selectors.DefaultSelector()
         self.turns = Turns()
@@ -51,6 +57,12 @@ class ClientListener(AcceptingListener):
         self._ended = False
         self._loop.add_reader(self._selector, self._ready)
         self._tick()
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Listens on these. Tornado would serve 128 at a time; here fewer, as others wait for messages."""
+        for sock in sockets:
+            self._sockets[sock.fileno()] = sock
+            self._handlers[sock.fileno()] = self._arrivals.listen(sock)  # called by HTTPServer.stop
 
     def serve(self, client: Client, data: bytes) -> None:
         """Answers the request of which these bytes are the first, or all. The kernel still has them."""
@@ -89,6 +101,7 @@ class ClientListener(AcceptingListener):
         self._asked = now
 
     def look(self, client: Client) -> None:
+        """Serves the client if it has sent something; else waits for that."""
         try:
             data = client.socket.recv(1 if client.answered else PEEK_BYTES, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
@@ -239,4 +252,5 @@ class ClientListener(AcceptingListener):
         self._paused.clear()
         self._loop.remove_reader(self._selector)
         self._selector.close()
+        self._arrivals.close()
         await super().close_all_connections()

@@ -26,14 +26,15 @@ httputil.set_parse_body_config(
 _CHARSET = re.compile(r""";\s*charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
 
 
-def check_short(body: bytes) -> None:
-    """Raises TooLarge if a body has more than SHORT_BYTES: to parse it might take long."""
-    if len(body) > SHORT_BYTES:
+def read_short(request: httputil.HTTPServerRequest) -> tuple[dict[str, Any], bool]:
+    """The few short fields of a request, and whether it is a form. Raises TooLarge, Unsupported, Invalid."""
+    if len(request.body) > SHORT_BYTES:  # to parse it might take long
         raise errors.TooLarge(f"a body has at most {SHORT_BYTES} bytes")
+    return read_fields(request.headers.get("Content-Type", ""), request.body)
 
 
 class ShortBody(httputil.HTTPMessageDelegate):
-    """Hands a request on without what is over SHORT_BYTES in its body; `check_short` sees that it was there.
+    """Hands a request on without what is over SHORT_BYTES in its body; `read_short` sees that it was there.
 
     Tornado reads every form before it asks a handler, also one that takes none: 1 MB of percent signs took
     0.1 s, and nobody was served meanwhile. A body that is cut here it is not to read.

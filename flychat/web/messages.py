@@ -143,7 +143,7 @@ class MessagesHandler(StreamHandler):
     head = get
 
     def _write(self, page: streams.Page, onward: str) -> None:
-        """As JSON: `wire_json` of each message, in a third of the time."""
+        """As JSON, of the messages' own texts."""
         messages = b",".join([message.json[:-1] for message in page.messages])
         more = "" if page.more is None else f',"{onward}":{page.more}'
         self.write_line(b'{"messages":[%b],"lastEventId":%d%b}\n' % (messages, page.last_id, more.encode()))

@@ -24,7 +24,7 @@ from ..errors import Invalid
 from ..fields import position_field, room_name, sender_name, string_field, user_id
 from ..messages import Draft, Message
 from ..sse import to_json
-from .forms import check_short, read_fields
+from .forms import read_short
 from .rights import RightsHandler
 
 ROOMS_AT_ONCE = 500  # that become JSON in one turn of the loop: 1 ms
@@ -53,17 +53,12 @@ class OperatorHandler(RightsHandler):
         self.set_header("Cache-Control", "no-store")
         return self.identity
 
-    def fields(self) -> Mapping[str, Any]:
-        """The fields of the body: read first, as `room` is one. Raises TooLarge, Unsupported, Invalid."""
-        check_short(self.request.body)
-        return read_fields(self.request.headers.get("Content-Type", ""), self.request.body)[0]
-
 
 class RevocationsHandler(OperatorHandler):
     """Without a `room` it is for all rooms, and takes the right to moderate all of them."""
 
     async def post(self) -> None:
-        fields = self.fields()
+        fields, _ = read_short(self.request)
         room = ALL_ROOMS if fields.get("room") is None else room_name(string_field(fields, "room"))
         await self.moderator(room)
         user = user_id(string_field(fields, "user"))
@@ -78,7 +73,8 @@ class ClearingsHandler(OperatorHandler):
     """Clears a room."""
 
     async def post(self) -> None:
-        room = room_name(string_field(self.fields(), "room"))
+        fields, _ = read_short(self.request)
+        room = room_name(string_field(fields, "room"))
         await self.moderator(room)
         self.write_json({"room": room, "lastEventId": await self.chat.clear(room)})
 
@@ -87,7 +83,7 @@ class ErasuresHandler(OperatorHandler):
     """Erases somebody, in a room."""
 
     async def post(self) -> None:
-        fields = self.fields()
+        fields, _ = read_short(self.request)
         room, (user, name) = room_name(string_field(fields, "room")), whose(fields)
         above: int | None = position_field(fields.get("above")) or 0
         who = await self.moderator(room)

@@ -29,8 +29,5 @@ class Paths(NamedTuple):
     def messages(self, room: str) -> str:
         return f"{self.base}/rooms/{quote(room, safe='')}/messages/"
 
-    def signals(self, room: str) -> str:
-        return f"{self.base}/rooms/{quote(room, safe='')}/signals/"
-
     def static(self, version: str, name: str) -> str:
         return f"{self.base}/static/{version}/{name}"

@@ -16,7 +16,7 @@ from ..access import READ, WRITE, BadToken, KeyMissing, Token
 from ..access.revocations import ALL_ROOMS
 from ..errors import Invalid, Unauthorized, Unavailable
 from ..fields import room_name, string_field
-from .forms import check_short, read_fields
+from .forms import read_short
 from .pages import RoomHandler
 
 GUEST_SECONDS = 30 * 86_400  # for which a password lets somebody in
@@ -36,8 +36,7 @@ class SessionHandler(RoomHandler):
     async def post(self, name: str) -> None:
         if not self.allow_origin() or self.is_listed():
             raise errors.Forbidden("this origin may not begin a session here")
-        check_short(self.request.body)
-        fields, is_form = read_fields(self.request.headers.get("Content-Type", ""), self.request.body)
+        fields, is_form = read_short(self.request)
         room = self.room = room_name(string_field(fields, "room")) if fields.get("room") else None
         if fields.get("leave"):
             return self._answer(None, room, is_form)

@@ -6,10 +6,10 @@ client in after a restart.
 
 So when bytes arrive on a connection they are peeked at: read, and left in the kernel. If they are one whole,
 plain request (plain.py) that is not to be refused, they are consumed and answered here: a message is stored,
-a stream is held (held_here.py), or its proxy told how to hold it (held_by_proxy.py). All else goes to
-Tornado, with an untouched socket, so that what is refused, and in which order, is written in one place: the
-handlers. Only what goes wrong after a request was consumed (a message is not stored, a stream cannot be
-planned) is answered here, with the same Problem.
+a stream is held, or its proxy told how to hold it (held.py). All else goes to Tornado, with an untouched
+socket, so that what is refused, and in which order, is written in one place: the handlers. Only what goes
+wrong after a request was consumed (a message is not stored, a stream cannot be planned) is answered here,
+with the same Problem.
 
 Browsers and proxies often send a head first, and its body a little later. If the head is plain, the kernel is
 asked to report when all is there.

@@ -14,7 +14,7 @@ from .. import errors
 from ..access import WRITE
 from ..fields import room_name
 from ..signals import HERE, Signal
-from .forms import check_short, read_fields
+from .forms import read_short
 from .rate import RateLimit
 from .rights import RightsHandler
 
@@ -35,9 +35,8 @@ class SignalsHandler(RightsHandler):
         if not self.allow_origin():
             raise errors.Forbidden("this origin may not post here")
         await self.require(room, WRITE)
-        body, who = self.request.body, self.identity
-        check_short(body)
-        fields, _ = read_fields(self.request.headers.get("Content-Type", ""), body)
+        fields, _ = read_short(self.request)
+        who = self.identity
         user, named = (None, None) if who is None else (who.sub, who.name)
         signal = Signal.create(room, fields, now=time.time(), user=user, name=named)
         self.admit(SHARE if signal.kind == HERE else 1)

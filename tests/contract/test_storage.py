@@ -47,7 +47,7 @@ from flychat.storage.sqlite_backup import back_up
 from flychat.storage.sqlite_database import BUSY_MS, read_only
 from flychat.storage.sqlite_put import as_stored
 from flychat.streams import StreamRequest
-from flychat.tools.rooms import export
+from flychat.tools.exporting import export
 from flychat.values import kept
 from tests.conftest import ENDPOINT, dynamo_environment, need
 from tests.support.cancelling import like_python_3_14

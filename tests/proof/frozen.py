@@ -1,6 +1,6 @@
 """Nothing runs after an answer:  python -m tests.proof.frozen --minutes 10 --seed 1
 
-A stage of the campaign (soak.py) on a platform that stops each process the moment it has answered, continues
+A stage of the campaign (soak/) on a platform that stops each process the moment it has answered, continues
 it for its next request, and now and then ends it instead (tests/support/freezing.py): several processes in GRIP
 mode, one table, a real Pushpin. Clients, senders and the judge are those of the campaign. Besides, clients tell how
 long after the answer to its POST they saw each message: no timer of a frozen process could have brought it.

@@ -53,10 +53,10 @@ from flychat.storage.sqlite import SqliteEngine
 from flychat.storage.worker import Worker
 from flychat.tools import copying, importing
 from flychat.web import plain as plain_module
-from flychat.web.accepting import AcceptingListener
+from flychat.web.accepting import Arrivals
 from flychat.web.clients import ClientListener
 from flychat.web.cold_rooms import ColdRooms
-from flychat.web.held_by_proxy import HeldByProxy
+from flychat.web.held import HeldByProxy
 from flychat.web.messages import RecoveryHandler
 from flychat.web.shedding import Shedding
 from flychat.web.shortcut import Shortcut
@@ -757,7 +757,7 @@ LINES = [
         line(
             "write_after_those_who_wait",
             "After a restart who comes to write waits until all streams before are let in.",
-            *(AcceptingListener, "_accept", 'peeked(connection, 4) != b"POST"', "1"),
+            *(Arrivals, "_accept", 'peeked(connection, 4) != b"POST"', "1"),
         ),
         "unit/web/test_cold_rooms.py::"
         "test_all_are_accepted_and_let_in_some_in_a_turn_and_who_comes_to_write_before_those_who_wait",

@@ -12,8 +12,7 @@ import jwt
 from tornado.netutil import bind_sockets
 
 from flychat.hub.pushpin import PushpinHub
-from flychat.web.held_by_proxy import HeldByProxy
-from flychat.web.held_here import HeldHere
+from flychat.web.held import HeldByProxy, HeldHere
 from tests.support.served import WAIT, served
 
 FORM = b"from=ann&text=hello"

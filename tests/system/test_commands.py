@@ -31,7 +31,7 @@ from flychat import client, tools
 from flychat.client import Signal, http
 from flychat.config import Config
 from flychat.fields import REMOVES
-from flychat.messages import Message, wire_json
+from flychat.messages import Message
 from flychat.sse import Event
 from flychat.tools import arguments as given
 from flychat.tools import check, check_page, clearing, erasing, operator, talk, terminal
@@ -42,6 +42,7 @@ from tests.support.ports import free_port
 from tests.support.program import ROOT, START_SECONDS, command, environment, running
 from tests.support.served import draft, served
 from tests.support.started import started
+from tests.support.wire import wire_json
 
 gen_test = pytest.mark.gen_test
 

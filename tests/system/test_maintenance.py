@@ -37,10 +37,10 @@ from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.storage.sqlite_backup import back_up
 from flychat.streams import StreamRequest
-from flychat.tools import rooms
+from flychat.tools import exporting
 from flychat.tools.clearing import clear
+from flychat.tools.exporting import export
 from flychat.tools.listing import listed
-from flychat.tools.rooms import export
 from flychat.tools.stores import patiently
 from tests.support.engines import KINDS, empty_engine
 from tests.support.fakes import FaultyEngine, empty
@@ -76,7 +76,7 @@ async def fill(engine, count: int) -> None:
 
 @pytest.mark.gen_test
 async def test_all_messages_are_exported_in_order(engine, monkeypatch):
-    monkeypatch.setattr("flychat.tools.rooms.PAGE", 100)
+    monkeypatch.setattr("flychat.tools.exporting.PAGE", 100)
     assert [message async for message in export(engine, "room")] == []
     await fill(engine, 333)
     exported = [message async for message in export(engine, "room")]
@@ -251,7 +251,7 @@ async def test_a_clearing_that_is_never_answered_ends(engine, monkeypatch):
 
 @pytest.mark.gen_test
 async def test_an_export_and_a_list_of_rooms_are_patient_with_the_store(engine, monkeypatch):
-    monkeypatch.setattr("flychat.tools.rooms.PAGE", 2)
+    monkeypatch.setattr("flychat.tools.exporting.PAGE", 2)
     monkeypatch.setattr("flychat.tools.stores.PAUSE", 0.0)
     for first in (1, 2, 3, 7, 8):
         await store_at(engine, "room", first, time.time())
@@ -264,7 +264,7 @@ async def test_an_export_and_a_list_of_rooms_are_patient_with_the_store(engine, 
 
 @pytest.mark.gen_test
 async def test_an_export_goes_on_behind_a_hole_and_says_what_is_missing(engine, monkeypatch):
-    monkeypatch.setattr("flychat.tools.rooms.PAGE", 2)
+    monkeypatch.setattr("flychat.tools.exporting.PAGE", 2)
     for first in (1, 2, 3, 7, 8, 20, 21):
         await store_at(engine, "room", first, time.time())
     missing = []
@@ -635,17 +635,17 @@ class Written(io.StringIO):
 @pytest.mark.gen_test
 async def test_an_export_is_written_a_page_at_a_time_and_in_whole_lines(monkeypatch):
     """A write for each message was half of its time. Whatever ends it, nothing is left half-written."""
-    monkeypatch.setattr(rooms, "PAGE", 10)
+    monkeypatch.setattr(exporting, "PAGE", 10)
     engine = FaultyEngine(await SqliteEngine.open(":memory:"))
     await fill(engine.engine, 25)
     monkeypatch.setattr(sys, "stdout", Written())
-    await rooms._export(engine, "room")
+    await exporting._export(engine, "room")
     assert sys.stdout.ids == list(range(1, 26))
     assert len(sys.stdout.pieces) <= 4
 
     monkeypatch.setattr(sys, "stdout", Written(closed_after=1))
     with pytest.raises(BrokenPipeError):
-        await rooms._export(engine, "room")
+        await exporting._export(engine, "room")
     assert sys.stdout.ids == list(range(1, 11))
 
     async def interrupted(engine, room, missing):
@@ -654,9 +654,9 @@ async def test_an_export_is_written_a_page_at_a_time_and_in_whole_lines(monkeypa
         raise asyncio.CancelledError
 
     monkeypatch.setattr(sys, "stdout", Written())
-    monkeypatch.setattr(rooms, "export", interrupted)
+    monkeypatch.setattr(exporting, "export", interrupted)
     with pytest.raises(asyncio.CancelledError):
-        await rooms._export(engine, "room")
+        await exporting._export(engine, "room")
     assert sys.stdout.ids == list(range(1, 14)), "what has been read is written all the same"
     await engine.close()
 

@@ -19,7 +19,7 @@ from flychat.access.rulebook import Rulebook
 from flychat.commits import Commit
 from flychat.errors import FlychatError
 from flychat.log import MessageLog
-from flychat.messages import Draft, wire_json
+from flychat.messages import Draft
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import Engine, Unknown
 from flychat.storage.dynamodb_table import create_table
@@ -27,11 +27,12 @@ from flychat.storage.sqlite import SqliteEngine
 from flychat.tools import copying, importing, stores
 from flychat.tools.clearing import clear
 from flychat.tools.copying import Differs
-from flychat.tools.rooms import export, stored
+from flychat.tools.exporting import export, stored
 from tests.support.engines import KINDS, empty_engine
 from tests.support.fakes import FaultyEngine, MemoryEngine, random_faults
 from tests.support.modes import standing
 from tests.support.program import STANDALONE, messages, post, ran, running
+from tests.support.wire import wire_json
 
 DATE = "2026-01-31T12:00:00.123Z"
 

@@ -17,7 +17,7 @@ from flychat.messages import Draft
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
-from flychat.tools.rooms import export
+from flychat.tools.exporting import export
 from tests.support.program import STANDALONE, messages, post, ran, running
 
 KEY = "00000000-0000-4000-8000-00000000000"

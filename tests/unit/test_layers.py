@@ -24,17 +24,16 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "storage.dynamodb_items": {"storage.dynamodb", "storage.dynamodb_reads"},
     "storage.dynamodb_direct": {"storage.dynamodb_table"},
     "storage.dynamodb_reads": {"storage.dynamodb"},
-    "storage.dynamodb_table": {"storage.dynamodb", "storage.dynamodb_items", "storage.opened"},
+    "storage.dynamodb_table": {"storage.dynamodb", "storage.dynamodb_items", "tools.table"},
     "storage.metrics": {"server"},
-    "web.held_here": {"server"},
-    "web.held_by_proxy": {"server"},
-    "web.shortcut": {"web.held_by_proxy", "web.held_here"},
-    "web.heads": {"web.held_by_proxy", "web.shortcut"},
-    "web.plain": {"web.cold_rooms", "web.held_by_proxy", "web.held_here", "web.shortcut"},
-    "web.accepting": {"web.clients", "web.cold_rooms", "web.held_by_proxy", "web.held_here", "web.shortcut"},
+    "web.held": {"server"},
+    "web.shortcut": {"web.held"},
+    "web.heads": {"web.held", "web.shortcut"},
+    "web.plain": {"web.cold_rooms", "web.held", "web.shortcut"},
+    "web.accepting": {"web.clients", "web.cold_rooms", "web.held", "web.shortcut"},
     "web.clients": {"web.shortcut"},
-    "web.cold_rooms": {"web.held_by_proxy", "web.held_here", "web.shortcut"},
-    "web.listener": {"server", "web.accepting", "web.base", "web.messages", "web.shortcut"},
+    "web.cold_rooms": {"web.held", "web.shortcut"},
+    "web.listener": {"server", "web.accepting", "web.base", "web.clients", "web.messages", "web.shortcut"},
     "web.targets": {"web.listener"},
     "web.turns": {"web.accepting", "web.application", "web.clients", "web.cold_rooms"},
     "listening": {"server"},
@@ -44,7 +43,8 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "options": {"config"},
 }
 CLIENT = {"client", "client.follower", "client.http"}
-STORE = {"config", "log", "log.clearing", "storage", "storage.opened", "storage.sqlite_backup"}
+STORE = {"config", "log", "log.clearing", "storage", "storage.opened"}
+STORE |= {"storage.dynamodb_table", "storage.sqlite_backup"}
 ACCESS = {"access.passwords", "access.revocations", "access.rulebook", "access.secret_file", "access.tokens"}
 LINES = 300
 TORNADO = {
@@ -87,17 +87,17 @@ ALLOWED = {
     "storage.sqlite_put": PURE | {"storage", "storage.sqlite_database"},
     "storage.sqlite_read": {"storage.sqlite_database", "storage.worker"},
     "storage.dynamodb": PURE
-    | {"storage", "storage.turns", "seldom"}
+    | {"storage", "storage.calls", "seldom"}
     | {f"storage.dynamodb_{part}" for part in ("items", "reads", "table")},
     "storage.dynamodb_items": PURE | {"storage", "storage.dynamodb_table"},
     "storage.dynamodb_direct": set(),
-    "storage.dynamodb_reads": PURE | {"storage", "storage.dynamodb_items", "storage.turns"},
-    "storage.dynamodb_table": PURE | {"storage.dynamodb_direct", "storage.turns"},
+    "storage.dynamodb_reads": PURE | {"storage", "storage.dynamodb_items", "storage.calls"},
+    "storage.dynamodb_table": PURE | {"storage.dynamodb_direct", "storage.calls"},
     **{
         part: PURE | {"storage"}
-        for part in ("storage.files", "storage.metrics", "storage.turns", "storage.worker")
+        for part in ("storage.files", "storage.metrics", "storage.calls", "storage.worker")
     },
-    "storage.opened": {"storage", "storage.dynamodb_table"} | ENGINES,
+    "storage.opened": {"storage"} | ENGINES,
     "access.tokens": PURE,
     "access.revocations": PURE,
     "access.passwords": PURE,
@@ -209,12 +209,10 @@ ALLOWED = {
     "web.listener": {"web.shedding", "web.targets", "web.visitor"},
     "web.turns": {"web.visitor"},
     "web.accepting": PURE | {"seldom", "web.listener", "web.shedding", "web.turns"},
-    "web.clients": {"web.accepting", "web.shedding", "web.turns", "web.visitor"},
+    "web.clients": {"web.accepting", "web.listener", "web.shedding", "web.turns", "web.visitor"},
     "web.cold_rooms": PURE | {"web.accepting", "web.application", "web.plain", "web.turns"},
     "web.heads": PURE | {"web.base", "web.problems"},
-    "web.held_here": PURE | {"web.accepting", "web.cold_rooms", "web.plain", "web.shortcut"},
-    "web.held_by_proxy": PURE
-    | {"hub", "web.accepting", "web.cold_rooms", "web.heads", "web.plain", "web.shortcut"},
+    "web.held": PURE | {"hub", "web.accepting", "web.cold_rooms", "web.heads", "web.plain", "web.shortcut"},
     "web.shortcut": PURE
     | {
         "web.application",
@@ -243,12 +241,14 @@ ALLOWED = {
     "tools.stores": {"log", "storage", "storage.opened", "config", "tools.terminal"} | PURE,
     "tools.backup": {"storage.sqlite_backup", "tools.arguments", "tools.stores", "tools.terminal"} | PURE,
     "tools.listing": {"access.rulebook", "storage", "tools.stores", "tools.terminal"} | PURE,
-    "tools.rooms": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"} | PURE,
-    "tools.copying": {"access.rulebook", "storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
-    "tools.importing": {"storage", "tools.rooms", "tools.stores", "tools.terminal"} | PURE,
+    "tools.exporting": {"access.rulebook", "storage", "tools.listing", "tools.stores", "tools.terminal"}
+    | PURE,
+    "tools.copying": {"access.rulebook", "storage", "tools.exporting", "tools.stores", "tools.terminal"}
+    | PURE,
+    "tools.importing": {"storage", "tools.exporting", "tools.stores", "tools.terminal"} | PURE,
     "tools.clearing": {"log.clearing", "storage", "tools.operator", "tools.stores", "tools.terminal"} | PURE,
     "tools": {"config", "tools.terminal"} | PURE,
-    "tools.table": {"config", "storage.opened", "tools.terminal"} | PURE,
+    "tools.table": {"config", "storage.dynamodb_table", "tools.terminal"} | PURE,
     "tools.arguments": PURE,
     "tools.operator": {"access.secret_file", "access.tokens", "client.http", "tools.arguments"} | PURE,
     "tools.tokens": {"access.passwords", "access.secret_file", "access.tokens", "config"}

@@ -18,8 +18,9 @@ from flychat.client.follower import read_message
 from flychat.commits import COMMIT_BYTES, Commit, payload_item
 from flychat.errors import Forbidden, Invalid, NotFound
 from flychat.fields import NFC_SHRINKS, iso_date, new_id, new_ids, room_name, user_id
-from flychat.messages import Draft, Message, wire_json, wire_text
+from flychat.messages import Draft, Message, wire_text
 from flychat.sse import to_json
+from tests.support.wire import wire_json
 
 ID = "c0a80101-0000-4000-8000-000000000001"
 

@@ -18,7 +18,7 @@ from flychat.access.options import AccessOptions
 from flychat.chat import Chat
 from flychat.errors import Unavailable
 from flychat.fields import iso_date
-from flychat.hub import Asked
+from flychat.hub import RecoveryRequest
 from flychat.hub.local import LocalHub
 from flychat.hub.pushpin import PushpinHub
 from flychat.log import MessageLog
@@ -137,7 +137,7 @@ class Server:
         """A client's own request, with its token."""
         return await self._answer(self._stream(request, response, bearer))
 
-    async def recover(self, asked: Asked, response: Response) -> int:
+    async def recover(self, asked: RecoveryRequest, response: Response) -> int:
         """A proxy's."""
         return await self._answer(self._recover(asked, response))
 
@@ -176,7 +176,7 @@ class Server:
         self.chat.hold(await self.chat.plan(request, CLIENT), response, CLIENT, pass_)
         return 200
 
-    async def _recover(self, asked: Asked, response: Response) -> int:
+    async def _recover(self, asked: RecoveryRequest, response: Response) -> int:
         """As the handler does it."""
         if not self.access.is_public(ROOM):
             await self.keeper.fresh(0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flychat import streams
 from flychat.access.rulebook import RULES
 from flychat.commits import COMMIT_MESSAGES, Commit
-from flychat.messages import Draft, wire_json
+from flychat.messages import Draft
 from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import (
     PUT_SECONDS,
@@ -23,6 +23,7 @@ from flychat.storage import (
     Throttled,
     Unknown,
 )
+from tests.support.wire import wire_json
 
 from ..judge import Log, Stored
 from .scenario import HISTORY, REPLAY, REPLAY_BYTES, RETENTION

@@ -16,9 +16,10 @@ from flychat.commits import Commit
 from flychat.errors import Conflict, Unavailable
 from flychat.fields import iso_date
 from flychat.hub.grip import read_grip_last
-from flychat.messages import Draft, wire_json
+from flychat.messages import Draft
 from flychat.signals import HERE, Signal
 from flychat.streams import StreamRequest
+from tests.support.wire import wire_json
 
 from ..judge import BOUND, Ledger, Stored, at_the_end, judge_prefix, judge_witness, unresolved
 from ..pushpin_model import ID_CACHE, Answer, Headers, Pushpin

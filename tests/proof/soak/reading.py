@@ -10,9 +10,9 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from flychat.commits import Commit
-from flychat.messages import wire_json
 from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_items import commit_of
+from tests.support.wire import wire_json
 
 from ..judge import Stored
 

@@ -20,13 +20,14 @@ from flychat import client, streams
 from flychat.client import Denied, Later, Reset, Retraction, Signal, http
 from flychat.client.follower import Follower, StreamEvent
 from flychat.errors import Invalid, Misconfigured, Unavailable, without_password
-from flychat.messages import Draft, Message, wire_json
+from flychat.messages import Draft, Message
 from flychat.signals import signal_json
 from flychat.sse import EVENT_BYTES, Event, Parser, to_json
 from tests.conftest import need
 from tests.support.ports import free_port
 from tests.support.pushpin_proxy import App
 from tests.support.served import WAIT
+from tests.support.wire import wire_json
 
 gen_test = pytest.mark.gen_test
 OPEN = Event("stream-open", "{}", retry=1)

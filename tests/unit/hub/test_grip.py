@@ -10,7 +10,7 @@ from jwt.algorithms import get_default_algorithms
 
 from flychat.access import Pass
 from flychat.errors import Misconfigured
-from flychat.hub import Asked
+from flychat.hub import RecoveryRequest
 from flychat.hub.grip import PUBLIC, grip_headers, read_grip_last, verifying_key
 from flychat.streams import Page, StreamRequest, plan_stream
 from tests.support.issuer import PRIVATE, public
@@ -37,7 +37,7 @@ from tests.support.issuer import PRIVATE, public
     ],
 )
 def test_a_recovery_is_read_from_grip_last(headers, request_):
-    assert read_grip_last(headers) == (request_ and Asked(request_, None))
+    assert read_grip_last(headers) == (request_ and RecoveryRequest(request_, None))
 
 
 P = "0123456789abcdef"
@@ -52,7 +52,7 @@ P = "0123456789abcdef"
     ],
 )
 def test_a_recovery_brings_back_the_pass_of_its_hold(headers, pass_):
-    assert read_grip_last(headers) == Asked(StreamRequest("a", 1, recover=True), pass_)
+    assert read_grip_last(headers) == RecoveryRequest(StreamRequest("a", 1, recover=True), pass_)
 
 
 def test_a_pass_is_a_channel_with_a_position_and_without_one_nothing_changes():
@@ -64,7 +64,7 @@ def test_a_pass_is_a_channel_with_a_position_and_without_one_nothing_changes():
     assert with_pass["Grip-Channel"] == f"{channels}, pass-{P}; prev-id=5-9-01234567-89abcdef"
     assert with_pass | {"Grip-Channel": channels} == grip_headers(plan, 20)
     last = [part.replace("prev-id", "last-id") for part in with_pass["Grip-Channel"].split(", ")]
-    assert read_grip_last(last) == Asked(StreamRequest("a", 7, recover=True), given)
+    assert read_grip_last(last) == RecoveryRequest(StreamRequest("a", 7, recover=True), given)
 
 
 LIKE_THE_USUAL = r"[\s\x1c]{0,2}(messages|pass)?-?(room|caf%C3%A9|%2F|\.|[^,]?)[ ;]{0,3}(last-id=)?[0-9\u0662]{0,20}[ ;\n]{0,2}"

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from flychat.web import accepting
-from flychat.web.accepting import AcceptingListener
+from flychat.web.accepting import Arrivals
 from tests.support.two_ports import Connection, two_ports
 
 ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -38,12 +38,12 @@ class Spoilt:
 )
 async def test_who_waits_is_accepted_as_soon_as_that_can_be(error, told, monkeypatch, caplog):
     errors = [OSError(error, os.strerror(error)) for _ in range(3)]
-    accept_again = AcceptingListener._accept_again
+    accept_again = Arrivals._accept_again
 
     def spoilt(self, listening):
         accept_again(self, Spoilt(listening, errors) if isinstance(listening, socket.socket) else listening)
 
-    monkeypatch.setattr(AcceptingListener, "_accept_again", spoilt)
+    monkeypatch.setattr(Arrivals, "_accept_again", spoilt)
     monkeypatch.setattr(accepting, "FULL_SECONDS", 0.001)
     async with two_ports() as (_chat, port, _held):
         client = await Connection.open(port)
@@ -57,4 +57,4 @@ async def test_who_waits_is_accepted_as_soon_as_that_can_be(error, told, monkeyp
 async def test_a_server_that_has_stopped_accepts_no_more():
     stopped = socket.socket()
     stopped.close()
-    AcceptingListener._accept_again(SimpleNamespace(_loop=asyncio.get_running_loop()), stopped)
+    Arrivals._accept_again(SimpleNamespace(_loop=asyncio.get_running_loop()), stopped)

@@ -14,7 +14,7 @@ from flychat.errors import Conflict, Full, Overloaded, TooMany, Unavailable
 from flychat.hub import pushpin
 from flychat.hub.grip import read_grip_last
 from flychat.storage import Broken, Unknown
-from flychat.web.held_by_proxy import HeldByProxy
+from flychat.web.held import HeldByProxy
 from flychat.web.plain import PlainStream, plain_recovery
 from flychat.web.turns import Places
 from tests.support.pushpin_proxy import eventually

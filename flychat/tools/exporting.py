@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ..access.rulebook import RULES
 from ..commits import Commit
 from ..errors import Misconfigured
-from ..messages import Message, wire_json
+from ..messages import Message, wire_text
+from ..sse import to_json
 from ..storage import Engine, Hole
 from .listing import listed
 from .stores import existing_store, for_each, named_room, opened, patiently, store_option
@@ -64,22 +65,23 @@ def say_missing(first: int, last: int, room: str = "") -> None:
 
 
 async def _export(engine: Engine, room: str) -> int:
-    if not await _write(wire_json(message) async for message in export(engine, room, say_missing)):
+    if not await _write(wire_text(message) async for message in export(engine, room, say_missing)):
         print(f"flychat: {printable(room)} has no messages", file=sys.stderr)  # its name may be mistyped
     return 0
 
 
 async def _export_of_all(engine: Engine, room: str) -> None:
     messages = export(engine, room, partial(say_missing, room=room))
-    await _write({"room": room, **wire_json(message)} async for message in messages)
+    beginning = to_json({"room": room})[:-1]
+    await _write(f"{beginning},{wire_text(message)[1:]}" async for message in messages)
 
 
-async def _write(values: AsyncIterator[dict[str, Any]]) -> int:
+async def _write(texts: AsyncIterator[str]) -> int:
     """Prints them, and says how many they were."""
     lines, count = list[str](), 0
     try:
-        async for value in values:
-            lines.append(json_line(value))
+        async for text in texts:
+            lines.append(json_line(text))
             count += 1
             if len(lines) == PAGE:
                 _print(lines)

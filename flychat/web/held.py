@@ -1,11 +1,13 @@
-"""The shortcut of a server behind GRIP proxies: it tells them how to hold a stream, and answers recoveries.
+"""How the shortcut answers streams, where the server holds them itself, and where a GRIP proxy does.
 
-A proxy asks again for each hold now and then, and for all of them after a restart. So most requests of such a
-server are recoveries, and nearly all find nothing new. A proxy's connection is kept for its next request.
+Here the hub takes over the connection of a stream. A proxy is told how to hold it, and its own connection is
+kept for its next request. A proxy asks again for each hold now and then, and for all of them after a restart:
+so most requests of a server behind it are recoveries, and nearly all find nothing new.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Mapping
 
@@ -16,6 +18,28 @@ from .cold_rooms import Asked
 from .heads import with_body
 from .plain import Plain, PlainStream, keeps_alive, plain_recovery
 from .shortcut import Shortcut
+
+
+class HeldHere(Shortcut):
+    """Gives plain streams to the hub, at once or when the log has been read."""
+
+    hub_holds: Callable[[StreamPlan, socket.socket, bytes, str], None]
+
+    def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
+        self.forget(client)
+        if self.taken(client, size):
+            asked = Asked(client, plain, address)
+            if plan := self.application.chat.plan_at_once(plain.request, address):
+                self.hold(plan, asked)
+            else:
+                self.cold_rooms.wait(asked)
+        return True
+
+    def hold(self, plan: StreamPlan, asked: Asked) -> None:
+        try:
+            self.hub_holds(plan, asked.client.socket, self.heads().stream, asked.address)
+        except OSError as error:  # the hub has closed the connection, and the request is consumed
+            self.refused.tell("a stream cannot be held: %s", error.strerror)
 
 
 class HeldByProxy(Shortcut):

@@ -40,7 +40,7 @@ async def answered_within(seconds: float) -> AsyncIterator[None]:
             timer.cancel()
 
 
-class Turns:
+class Calls:
     """Lets `most` calls go on at once. Each raises Unknown if it is not answered within `seconds`."""
 
     def __init__(self, most: int, seconds: float) -> None:

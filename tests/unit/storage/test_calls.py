@@ -6,7 +6,7 @@ import time
 import pytest
 
 from flychat.storage import Unknown
-from flychat.storage.turns import TICKS, Turns, answered_within
+from flychat.storage.calls import TICKS, Calls, answered_within
 from tests.proof.simulation.virtual import in_virtual_time
 
 gen_test = pytest.mark.gen_test
@@ -25,7 +25,7 @@ async def some_turns_of_the_loop(count: int) -> str:
 @gen_test
 async def test_a_call_that_is_not_answered_is_unknown():
     with pytest.raises(Unknown):
-        await Turns(1, 0.05).call(never)
+        await Calls(1, 0.05).call(never)
 
 
 @in_virtual_time
@@ -34,9 +34,9 @@ async def test_a_call_has_all_the_seconds_that_it_is_given():
         await asyncio.sleep(seconds)
         return "answer"
 
-    assert await Turns(1, 2.0).call(lambda: answered(1.99)) == "answer"
+    assert await Calls(1, 2.0).call(lambda: answered(1.99)) == "answer"
     with pytest.raises(Unknown):
-        await Turns(1, 2.0).call(lambda: answered(2.01))
+        await Calls(1, 2.0).call(lambda: answered(2.01))
 
 
 @gen_test
@@ -49,7 +49,7 @@ async def test_a_loop_that_is_busy_does_not_count():
             await asyncio.sleep(0)
         return "answer"
 
-    assert await Turns(1, 0.06).call(busy) == "answer"
+    assert await Calls(1, 0.06).call(busy) == "answer"
 
 
 @gen_test
@@ -58,36 +58,36 @@ async def test_nor_does_the_time_before_its_turn():
         await asyncio.sleep(0.02)
         return "answer"
 
-    turns = Turns(1, 5.0)
+    calls = Calls(1, 5.0)
     seconds = asyncio.get_running_loop().time
     began = seconds()
-    assert await asyncio.gather(*(turns.call(slow) for _ in range(5))) == ["answer"] * 5
+    assert await asyncio.gather(*(calls.call(slow) for _ in range(5))) == ["answer"] * 5
     assert seconds() - began >= 0.1, "one at a time"
 
 
 @gen_test
 async def test_those_who_wait_behind_a_call_without_an_answer_are_told_at_once():
     """Or else the last of a thousand would wait for an hour."""
-    turns, began = Turns(2, 0.05), []
+    calls, began = Calls(2, 0.05), []
 
     async def call() -> None:
         began.append(True)
         await never()
 
-    outcomes = await asyncio.gather(*(turns.call(call) for _ in range(1000)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(calls.call(call) for _ in range(1000)), return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {Unknown}
     assert len(began) == 2
-    assert await turns.call(lambda: some_turns_of_the_loop(3)) == "answer", "who comes later tries again"
+    assert await calls.call(lambda: some_turns_of_the_loop(3)) == "answer", "who comes later tries again"
 
 
 @gen_test
 async def test_one_call_without_an_answer_among_others_says_nothing_of_the_store():
-    turns = Turns(2, 0.05)
-    given_up = asyncio.ensure_future(turns.call(never))
+    calls = Calls(2, 0.05)
+    given_up = asyncio.ensure_future(calls.call(never))
 
     async def go_on() -> None:
         while not given_up.done():
-            await turns.call(lambda: some_turns_of_the_loop(3))
+            await calls.call(lambda: some_turns_of_the_loop(3))
 
     await asyncio.gather(*(go_on() for _ in range(5)))  # some of them wait for their turn just then
     assert isinstance(given_up.exception(), Unknown)
@@ -98,16 +98,16 @@ async def test_a_failure_and_a_cancellation_leave_the_turn_to_the_next():
     async def fail() -> None:
         raise LookupError
 
-    turns = Turns(1, 5.0)
-    first = asyncio.ensure_future(turns.call(never))
-    second = asyncio.ensure_future(turns.call(never))
+    calls = Calls(1, 5.0)
+    first = asyncio.ensure_future(calls.call(never))
+    second = asyncio.ensure_future(calls.call(never))
     await asyncio.sleep(0)
     second.cancel()
     first.cancel()
     await asyncio.wait([first, second])
     with pytest.raises(LookupError):
-        await turns.call(fail)
-    assert await turns.call(lambda: some_turns_of_the_loop(1)) == "answer"
+        await calls.call(fail)
+    assert await calls.call(lambda: some_turns_of_the_loop(1)) == "answer"
 
 
 @gen_test
