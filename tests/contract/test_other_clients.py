@@ -182,6 +182,12 @@ def officials(events: list[tuple[str, str]]) -> list[dict]:
     return [message for message in messages if "id" in message]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> Path:
+    """Before a test's own time begins: a registry may take minutes."""
+    return packages(OF_NPM)
+
+
 async def read_by_all(
     stage: Stage, port: int, room: str, cuts: Callable[[str, random.Random], list[Cut]]
 ) -> tuple[Readers, list[Cutter]]:

@@ -6,11 +6,12 @@ shows in an environment that always has the newest of everything.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from importlib.metadata import requires
 
 from packaging.requirements import Requirement
+
+from tests.support.patience import patiently
 
 
 def lowest(requirements: list[str]) -> list[str]:
@@ -26,4 +27,4 @@ def lowest(requirements: list[str]) -> list[str]:
 if __name__ == "__main__":
     pins = lowest(requires("flychat") or [])
     print("the lowest:", *pins, flush=True)
-    sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--quiet", *pins]))
+    patiently([sys.executable, "-m", "pip", "install", "--quiet", *pins])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import need
+from tests.support.patience import patiently
 
 
 def packages(wanted: Mapping[str, str]) -> Path:
@@ -34,10 +35,8 @@ def packages(wanted: Mapping[str, str]) -> Path:
 
 def _install(folder: Path, names: str) -> None:
     command = ("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock")
-    for _ in range(3):
-        try:
-            subprocess.run(command, cwd=folder, timeout=120, check=True, capture_output=True, text=True)
-            return
-        except subprocess.SubprocessError as error:
-            why = f"npm cannot install {names}: {error} {error.stderr}"
-    pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
+    try:
+        patiently(command, cwd=folder, timeout=300, capture_output=True, text=True)
+    except subprocess.SubprocessError as error:
+        why = f"npm cannot install {names}: {error} {error.stderr}"
+        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
