@@ -3,14 +3,16 @@
 A port that the kernel chooses (port 0) is one of those that it gives to outgoing connections as well. As soon as nobody
 listens on it, any of the thousands of connections that tests and benchmarks open may have it, and the server is refused:
 "Address already in use". So these ports lie below that range, where nothing gets one without asking for it, and none is
-given twice by a process; each process looks from a place of its own.
+given twice as long as the process lives that it was given to: each is a byte of a file, which that process locks.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,12 +28,17 @@ def free_port() -> int:
 
 def _free_ports() -> Iterator[int]:
     above = int(EPHEMERAL.read_text().split()[0]) if EPHEMERAL.exists() else 32_768
-    ports = list(range(LOWEST, above))
+    ports = list(
+        range(LOWEST, max(above, LOWEST + 10_000))
+    )  # a machine may give nearly all to outgoing connections
     start = random.Random(os.getpid()).randrange(len(ports))
+    given = Path(tempfile.gettempdir()) / f"flychat-test-ports-{os.getuid()}"
+    locks = os.open(given, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for port in ports[start:] + ports[:start]:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
