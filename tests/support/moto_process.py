@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from .ports import free_port
+from .program import PATIENCE
 
 
 def make_atomic(patch: pytest.MonkeyPatch) -> None:
@@ -45,13 +46,13 @@ def moto() -> Iterator[str]:
     root = Path(__file__).parents[2]
     process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
+                socket.create_connection(("127.0.0.1", port), PATIENCE).close()
                 break
             except OSError:
-                if time.monotonic() > deadline:
+                if process.poll() is not None or time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
         yield f"http://127.0.0.1:{port}"

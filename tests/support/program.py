@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60  # on a machine that is busy with other tests
-STOP_SECONDS = 20
+PATIENCE = 120  # seconds in which a program has started, ended or answered, on a machine of any speed
 STANDALONE = ("--standalone", "--port", "0")
 
 
@@ -29,7 +28,7 @@ class Program:
     def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
         self.process = process
         self._errors = errors
-        guard = threading.Timer(START_SECONDS, process.kill)
+        guard = threading.Timer(PATIENCE, process.kill)
         guard.start()
         self.first_line = process.stdout.readline()
         guard.cancel()
@@ -41,7 +40,7 @@ class Program:
         """Sends the signal; gives the exit code and all that was written to stderr."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(STOP_SECONDS)
+        code = self.process.wait(PATIENCE)
         self._errors.seek(0)
         return code, self._errors.read()
 
@@ -98,7 +97,7 @@ def ran(*arguments: str, cwd: Path, environ=None, typed: str = "") -> subprocess
         input=typed,
         capture_output=True,
         text=True,
-        timeout=START_SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -113,13 +112,13 @@ def refused(*arguments: str, cwd: Path, environ=None) -> str:
 
 
 def get(url: str, **headers: str) -> str:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as response:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE) as response:
         return response.read().decode()
 
 
 def post(program: Program, text: str, room: str = "room") -> dict:
     body = urllib.parse.urlencode({"from": "ann", "text": text}).encode()
-    with urllib.request.urlopen(f"{program.url}/rooms/{room}/messages/", body, timeout=20) as response:
+    with urllib.request.urlopen(f"{program.url}/rooms/{room}/messages/", body, timeout=PATIENCE) as response:
         return json.load(response)
 
 

@@ -31,6 +31,7 @@ from flychat.private_pushpin import PushpinChild
 from tests.proof.oracle import WAIT, Crowd
 from tests.support.giver import GIVER
 from tests.support.ports import free_port
+from tests.support.program import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -81,7 +82,7 @@ class App:
             )
         assert self.process.stdout
         try:
-            self.greeting = (await asyncio.wait_for(self.process.stdout.readline(), WAIT)).decode()
+            self.greeting = (await asyncio.wait_for(self.process.stdout.readline(), PATIENCE)).decode()
             assert self.greeting, self.log()
         except BaseException:  # else it would go on for ever, as nobody ends what has not begun
             await self.kill()
@@ -92,7 +93,7 @@ class App:
         assert self.process
         if self.process.returncode is None:
             self.process.send_signal(number)
-        status = await asyncio.wait_for(self.process.wait(), WAIT)
+        status = await asyncio.wait_for(self.process.wait(), PATIENCE)
         self.process._transport.close()  # type: ignore[attr-defined]
         return status
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from pathlib import Path
@@ -11,7 +10,6 @@ from urllib.parse import urlencode
 
 import jwt
 from tornado.httpclient import AsyncHTTPClient, HTTPResponse
-from tornado.simple_httpclient import HTTPTimeoutError
 
 from tests.support.asking import JSON
 from tests.support.modes import Place
@@ -47,15 +45,6 @@ def bearer(text: str) -> dict[str, str]:
 async def ask(
     chat: Place, path: str, method: str = "GET", body: str | None = None, **headers: str
 ) -> HTTPResponse:
-    for _ in range(2):  # a Pushpin that has just started may lose the first request
-        with contextlib.suppress(HTTPTimeoutError):
-            return await fetch(chat, path, method, body, headers)
-    return await fetch(chat, path, method, body, headers)
-
-
-async def fetch(
-    chat: Place, path: str, method: str, body: str | None, headers: dict[str, str]
-) -> HTTPResponse:
     return await AsyncHTTPClient().fetch(
         chat.url.rstrip("/") + path,
         method=method,
@@ -65,7 +54,7 @@ async def fetch(
         raise_error=False,
         allow_nonstandard_methods=True,
         decompress_response=False,
-        request_timeout=3,
+        request_timeout=WAIT,
     )
 
 

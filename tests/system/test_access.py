@@ -23,6 +23,7 @@ from flychat import tools
 from flychat.access.passwords import hashed
 from tests.conftest import need
 from tests.support.program import (
+    PATIENCE,
     ROOT,
     STANDALONE,
     Program,
@@ -61,7 +62,7 @@ def asked(url: str, body: dict | None = None, **headers: str) -> tuple[int, dict
     if data is not None:
         headers["Content-Type"] = "application/json"
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=20) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=PATIENCE) as response:
             return response.status, dict(response.headers), response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, dict(error.headers), error.read().decode()
@@ -72,7 +73,7 @@ def stream(program: Program, room: str, **headers: str) -> Iterator[str]:
     request = urllib.request.Request(
         f"{program.url}/rooms/{room}/messages/", headers={"Accept": "text/event-stream", **headers}
     )
-    response = urllib.request.urlopen(request, timeout=40)
+    response = urllib.request.urlopen(request, timeout=PATIENCE)
     lines = (line.decode().rstrip("\n") for line in response)
     assert until(lines, "event: ")[-1] == "event: stream-open"
     return lines
@@ -319,7 +320,7 @@ def test_keys_are_rotated_by_a_new_first_line_and_a_signal(tmp_path):
             before = fingerprint()
             secret(tmp_path, *lines)
             program.process.send_signal(signal.SIGHUP)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while fingerprint() == before:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)

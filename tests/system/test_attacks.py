@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import Program, running
+from flychat.server import HEAD_SECONDS
+from tests.support.program import PATIENCE, Program, running
 from tests.support.served import Client, draft
 from tests.support.started import connect, started, stream
 
@@ -72,10 +73,10 @@ def test_a_connection_that_says_nothing_keeps_nobody_waiting(tmp_path):
         held = Path(f"/proc/{program.process.pid}/fd")
         before = len(list(held.iterdir()))
         with socket.create_connection((host, int(port))):
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + PATIENCE
             while len(list(held.iterdir())) == before:
                 assert time.monotonic() < deadline, "it is never accepted"
-            with urllib.request.urlopen(program.url + "/healthz", timeout=5) as response:
+            with urllib.request.urlopen(program.url + "/healthz", timeout=0.75 * HEAD_SECONDS) as response:
                 assert response.status == 200
 
 
@@ -83,7 +84,7 @@ def test_when_no_more_files_may_be_open_who_waits_is_served_later(tmp_path):
     limited = ("sh", "-c", 'ulimit -n 40 && exec "$0" "$@"', sys.executable)
     with running("--standalone", "--port", "0", cwd=tmp_path, python=limited) as program:
         host, port = program.url.removeprefix("http://").rsplit(":", 1)
-        greedy = [socket.create_connection((host, int(port)), timeout=10) for _ in range(60)]
+        greedy = [socket.create_connection((host, int(port)), timeout=PATIENCE) for _ in range(60)]
         for connection in greedy:
             connection.sendall(
                 b"GET /rooms/room/messages/ HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
@@ -91,7 +92,7 @@ def test_when_no_more_files_may_be_open_who_waits_is_served_later(tmp_path):
         assert b"stream-open" in greedy[0].recv(4096)
         for connection in greedy:
             connection.close()
-        with urllib.request.urlopen(program.url + "/healthz", timeout=10) as response:
+        with urllib.request.urlopen(program.url + "/healthz", timeout=PATIENCE) as response:
             assert response.status == 200
         code, log = program.end()
         assert code == 0

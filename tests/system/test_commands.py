@@ -39,7 +39,7 @@ from flychat.tools.checked import Checked
 from tests.conftest import both_pushpins
 from tests.support import rights
 from tests.support.ports import free_port
-from tests.support.program import ROOT, START_SECONDS, command, environment, running
+from tests.support.program import PATIENCE, ROOT, command, environment, running
 from tests.support.served import draft, served
 from tests.support.started import started
 from tests.support.wire import wire_json
@@ -342,7 +342,7 @@ def run(
         env=environment(environ),
         input=stdin if isinstance(stdin, bytes) else stdin.encode(),
         capture_output=True,
-        timeout=START_SECONDS,
+        timeout=PATIENCE,
         check=False,
     )
     return ended.returncode, ended.stdout.decode(encoding), ended.stderr.decode(encoding)
@@ -431,7 +431,7 @@ def test_tail_shows_what_comes_until_it_is_interrupted(tmp_path):
             while "2 ann: second\n" not in seen[option]:
                 seen[option].append(tail.stdout.readline())
             tail.send_signal(signal.SIGINT)
-            assert tail.wait(START_SECONDS) == 1
+            assert tail.wait(PATIENCE) == 1
             tail.stdout.close()
         assert "... ann: second\n" in seen["--since=0"]
         assert seen["--official"] == ["1 ann: first\n", "2 ann: second\n"]
@@ -452,7 +452,7 @@ def test_a_reader_that_goes_ends_tail(tmp_path):
         tail.stdout.readline()
         tail.stdout.close()
         run("say", room, "second", cwd=tmp_path)
-        assert tail.wait(START_SECONDS) == 1
+        assert tail.wait(PATIENCE) == 1
         assert tail.stderr.read() == ""
         tail.stderr.close()
 
@@ -709,7 +709,7 @@ def test_say_reads_a_long_line_no_further_than_a_message_can_be(tmp_path):
                 pytest.fail("it has read 100 MB")
             with contextlib.suppress(BrokenPipeError):
                 saying.stdin.close()
-            assert saying.wait(START_SECONDS) == 1
+            assert saying.wait(PATIENCE) == 1
             assert saying.stderr.read() == b"flychat: line 1: must have at most 16384 bytes\n"
 
 
@@ -725,7 +725,7 @@ def test_ctrl_c_ends_say_while_it_waits_for_its_input(tmp_path):
         saying.stdin.flush()
         assert saying.stdout.readline() == b"1 ann: one\n"
         saying.send_signal(signal.SIGINT)
-        assert saying.wait(START_SECONDS) == 1
+        assert saying.wait(PATIENCE) == 1
         assert saying.stderr.read() == b""
 
 
@@ -762,7 +762,7 @@ def test_tail_ends_when_its_reader_goes_though_the_room_is_quiet(tmp_path, kind)
             os.close(writing)
             with open(reading, "rb") as reader:
                 assert reader.readline() == b"1 ann: first\n"
-            assert tail.wait(START_SECONDS) == 1
+            assert tail.wait(PATIENCE) == 1
             assert tail.stderr.read() == b""
 
 
@@ -782,7 +782,7 @@ def test_tail_does_not_take_what_is_typed_for_a_reader_that_goes(tmp_path):
                 while b"1 ann: first" not in shown:
                     shown += screen.read(1024)
                 tail.send_signal(signal.SIGINT)
-                assert tail.wait(START_SECONDS) == 1
+                assert tail.wait(PATIENCE) == 1
 
 
 TOKENS = {
@@ -1005,7 +1005,7 @@ def test_the_help_of_the_server_names_the_commands_and_neither_imports_the_other
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=START_SECONDS,
+            timeout=PATIENCE,
             check=True,
         )
         imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}

@@ -38,7 +38,7 @@ from flychat.tools import check
 from tests.conftest import both_pushpins, dynamo_environment, need
 from tests.proof.oracle import fetch, post
 from tests.support.ports import free_port
-from tests.support.program import Program, command, environment, running
+from tests.support.program import PATIENCE, Program, command, environment, running
 from tests.support.pushpin_proxy import DEPLOY, KEY, ROOT, Stage, eventually, new_room
 from tests.support.served import WAIT, served
 
@@ -66,7 +66,7 @@ def run(*arguments: str | Path, **options) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         **options,
     )
@@ -726,7 +726,9 @@ def test_it_runs_without_memory_that_is_both_written_and_executed(tmp_path):
     everything = (
         "import flychat.server, flychat.storage.dynamodb, flychat.storage.sqlite, flychat.hub.pushpin"
     )
-    ended = subprocess.run([sys.executable, "-c", script, everything], cwd=ROOT, timeout=60, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", script, everything], cwd=ROOT, timeout=PATIENCE, check=False
+    )
     if ended.returncode == 77:
         pytest.skip("this kernel cannot forbid it")
     assert ended.returncode == 0
@@ -885,7 +887,7 @@ class Guarded:
         """So many more calls are let through without asking."""
         address, plain = f"{self._endpoint}/moto-api/reset-auth", {"Content-Type": "text/plain"}
         request = urllib.request.Request(address, str(calls).encode(), plain)
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=PATIENCE).close()
 
 
 @pytest.fixture
@@ -894,7 +896,7 @@ def guarded():
     endpoint = f"http://127.0.0.1:{free_port()}"
     command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", endpoint.rpartition(":")[2])
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        guard = threading.Timer(30, process.kill)
+        guard = threading.Timer(PATIENCE, process.kill)
         guard.start()
         try:
             while "Running on" not in process.stderr.readline():
@@ -930,7 +932,9 @@ def test_with_the_policy_flychat_makes_its_table_and_serves_from_it(guarded, tmp
     for environ, status in ((server, 1), (moderator, 0)):
         with running(*options, cwd=tmp_path, environ=environ) as program:
             erase = command("erase", "--from", "ann", "--url", program.url, "--secret", "secret")
-            ended = subprocess.run(erase, cwd=tmp_path, env=environment(), capture_output=True, timeout=60)
+            ended = subprocess.run(
+                erase, cwd=tmp_path, env=environment(), capture_output=True, timeout=PATIENCE
+            )
             assert ended.returncode == status, ended
             assert ("not authorized to perform: dynamodb:Scan" in program.end()[1]) == bool(status)
     ended = subprocess.run(
@@ -938,7 +942,7 @@ def test_with_the_policy_flychat_makes_its_table_and_serves_from_it(guarded, tmp
         env=environment(server),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode == 2
@@ -950,7 +954,7 @@ def test_with_the_policy_flychat_makes_its_table_and_serves_from_it(guarded, tmp
 
 def families(program: Program) -> dict[str, str]:
     """The type of each metric that a running flychat shows."""
-    with urllib.request.urlopen(f"{program.url}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"{program.url}/metrics", timeout=PATIENCE) as answer:
         parsed = parser.text_string_to_metric_families(answer.read().decode())
         return {family.name: family.type for family in parsed}
 

@@ -18,7 +18,7 @@ import pytest
 
 from flychat.web.problems import STATUSES
 from tests.conftest import need
-from tests.support.program import ROOT, START_SECONDS, Program, environment, running
+from tests.support.program import PATIENCE, ROOT, Program, environment, running
 
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [
@@ -62,7 +62,7 @@ class Session:
         """What it prints; it has to succeed."""
         words = self.words(command, *more)
         ended = subprocess.run(
-            words, cwd=self.cwd, env=environment(), capture_output=True, text=True, timeout=START_SECONDS
+            words, cwd=self.cwd, env=environment(), capture_output=True, text=True, timeout=PATIENCE
         )
         assert ended.returncode == 0, (ended.stdout, ended.stderr)
         return ended.stdout
@@ -79,7 +79,7 @@ class Session:
                 text=True,
             )
         )
-        guard = threading.Timer(START_SECONDS, process.kill)
+        guard = threading.Timer(PATIENCE, process.kill)
         guard.start()
         self.ending.callback(process.kill)
         self.ending.callback(guard.cancel)
@@ -267,7 +267,7 @@ def test_the_table_of_the_guides_is_created(tmp_path, dynamo_environ):
             env=environment(dynamo_environ),
             capture_output=True,
             text=True,
-            timeout=START_SECONDS,
+            timeout=PATIENCE,
             check=False,
         )
         assert (ended.returncode, ended.stderr) == (0, "")

@@ -27,7 +27,7 @@ from flychat.listening import listen
 from tests.conftest import need, need_ipv6
 from tests.support.giver import GIVER
 from tests.support.ports import free_port
-from tests.support.program import Program, command, environment, get, refused, running
+from tests.support.program import PATIENCE, Program, command, environment, get, refused, running
 
 FAMILIES = {"127.0.0.1": socket.AF_INET, "[::1]": socket.AF_INET6}
 
@@ -49,7 +49,7 @@ def test_both_families_are_served_on_one_port_and_each_client_has_its_own_addres
             posts[name] = []
             for _ in range(2):  # the second is one too many, for an address
                 try:
-                    urllib.request.urlopen(address, b"from=ann&text=hi", timeout=20).close()
+                    urllib.request.urlopen(address, b"from=ann&text=hi", timeout=PATIENCE).close()
                     posts[name].append(200)
                 except urllib.error.HTTPError as error:
                     posts[name].append(error.code)
@@ -87,12 +87,12 @@ class File(http.client.HTTPConnection):
     """A connection through a file."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=30)
+        super().__init__("localhost", timeout=PATIENCE)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
+        self.sock.settimeout(PATIENCE)
         self.sock.connect(str(self._path))
 
 
@@ -159,7 +159,7 @@ def test_a_client_that_has_a_file_too_is_one_without_an_address(path):
         with socket.socket(socket.AF_UNIX) as client:
             client.bind(str(path.with_name("client")))
             client.connect(str(path))
-            client.settimeout(30)
+            client.settimeout(PATIENCE)
             client.sendall(
                 f"GET {MESSAGES} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode()
             )
@@ -331,7 +331,7 @@ def test_a_server_serves_though_nobody_can_be_told_its_address(tmp_path):
                 port = listening.getsockname()[1]
                 assert json.loads(get(f"http://127.0.0.1:{port}/healthz")) == {"status": "ok"}
                 process.terminate()
-                assert process.wait(20) == 0
+                assert process.wait(PATIENCE) == 0
             finally:
                 process.kill()
         errors.seek(0)

@@ -45,8 +45,8 @@ from flychat.tools.stores import patiently
 from tests.support.engines import KINDS, empty_engine
 from tests.support.fakes import FaultyEngine, empty
 from tests.support.program import (
+    PATIENCE,
     STANDALONE,
-    START_SECONDS,
     command,
     environment,
     messages,
@@ -799,7 +799,7 @@ async def test_who_breaks_a_backup_off_waits_for_the_thread_that_makes_it(tmp_pa
 
     def execute(*statement):
         steps.append("begins")
-        steps.append("is interrupted" if going.wait(20) else "goes on")
+        steps.append("is interrupted" if going.wait(PATIENCE) else "goes on")
         time.sleep(0.1)  # it takes SQLite a while
         steps.append("ends")
 
@@ -865,5 +865,5 @@ def test_a_backup_that_is_told_to_end_leaves_nothing(number, tmp_path):
                 time.sleep(0.01)
             backup.send_signal(number)
             other.execute("ROLLBACK")
-            assert backup.wait(START_SECONDS) == 1
+            assert backup.wait(PATIENCE) == 1
     assert not list(tmp_path.glob("copy*"))

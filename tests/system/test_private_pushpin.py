@@ -19,7 +19,7 @@ from flychat.private_pushpin import PushpinChild, configuration_for, version
 from tests.conftest import both_pushpins, need, need_ipv6
 from tests.proof.oracle import WAIT, fetch, post
 from tests.support.ports import free_port
-from tests.support.program import START_SECONDS
+from tests.support.program import PATIENCE
 from tests.support.pushpin_proxy import DEPLOY, App, Stage, eventually, new_room
 
 gen_test = pytest.mark.gen_test
@@ -154,7 +154,7 @@ async def test_a_control_port_that_is_taken_before_pushpin_takes_it_is_replaced_
         found = [free_port(), taken, free_port(), free_port()]
 
         def given(host: str, port: int) -> int:
-            seconds = 1.0 if found[0] == taken else 10.0  # the first one is waited for in vain
+            seconds = 1.0 if found[0] == taken else 60.0  # the first one is waited for in vain
             monkeypatch.setattr(private_pushpin, "STARTING_SECONDS", seconds)
             return found.pop(0)
 
@@ -223,7 +223,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess:
         cwd=DEPLOY.parent,
         capture_output=True,
         text=True,
-        timeout=START_SECONDS,
+        timeout=PATIENCE,
     )
 
 

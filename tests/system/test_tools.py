@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flychat import tools
-from tests.support.program import START_SECONDS, command, environment, post, refused, running
+from tests.support.program import PATIENCE, command, environment, post, refused, running
 
 AWS = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 ON_DYNAMO = ("--store", "dynamodb:table")
@@ -89,7 +89,7 @@ def started(*arguments: str, cwd: Path, **options) -> Iterator[subprocess.Popen]
 @pytest.mark.parametrize("name", WRONG)
 def test_what_was_asked_for_wrongly_ends_with_2_and_says_how_to_ask(name, tmp_path):
     with started(*WRONG[name], cwd=tmp_path, stdout=subprocess.PIPE) as process:
-        out, err = process.communicate(timeout=START_SECONDS)
+        out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (2, b"")
     assert err.startswith(f"usage: python -m flychat {name} ".encode())
 
@@ -106,10 +106,10 @@ def test_ctrl_c_ends_it_with_1_and_without_a_word(name, tmp_path):
         arguments = [word.replace("URL", url) for word in SILENT[name]]
         environ = {"AWS_ENDPOINT_URL_DYNAMODB": url}
         with started(*arguments, cwd=tmp_path, environ=environ, stdout=subprocess.DEVNULL) as process:
-            silent.settimeout(START_SECONDS)
+            silent.settimeout(PATIENCE)
             with silent.accept()[0]:
                 process.send_signal(signal.SIGINT)
-                assert (process.wait(START_SECONDS), process.stderr.read()) == (1, b"")
+                assert (process.wait(PATIENCE), process.stderr.read()) == (1, b"")
 
 
 @pytest.mark.parametrize("name", READ_NO_MORE)
@@ -125,7 +125,7 @@ def test_it_ends_with_1_and_without_a_word_when_nobody_reads_it(name, tmp_path, 
         arguments = [word.replace("URL", program.url) for word in READ_NO_MORE[name]]
         with started(*arguments, cwd=tmp_path, environ=dynamo_environ, stdout=writing) as process:
             os.close(writing)
-            assert (process.wait(START_SECONDS), process.stderr.read()) == (1, b"")
+            assert (process.wait(PATIENCE), process.stderr.read()) == (1, b"")
 
 
 def test_an_error_without_a_text_is_told_by_its_name(monkeypatch, capsys):

@@ -18,7 +18,7 @@ from flychat.storage.dynamodb import DynamoEngine
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
 from flychat.tools.exporting import export
-from tests.support.program import STANDALONE, messages, post, ran, running
+from tests.support.program import PATIENCE, STANDALONE, messages, post, ran, running
 
 KEY = "00000000-0000-4000-8000-00000000000"
 
@@ -131,7 +131,7 @@ def test_a_database_that_the_first_commit_wrote_is_gone_on_with_and_what_it_wrot
         assert post(program, "today", "tea")["id"] == 4
         again = {"from": "bob", "text": FIRST_TEA[1][2], "provisionalId": f"{KEY}2", "lastEventId": "1"}
         body = urllib.parse.urlencode(again).encode()
-        with urllib.request.urlopen(f"{program.url}/rooms/tea/messages/", body, timeout=20) as response:
+        with urllib.request.urlopen(f"{program.url}/rooms/tea/messages/", body, timeout=PATIENCE) as response:
             assert plain(json.load(response)) == FIRST_TEA[1], "a message of before is recognised"
     schema, version, rows = stored(path)
     assert (schema, version) == (FIRST_SCHEMA, 1)
