@@ -38,7 +38,7 @@ from ..client import http
 from ..errors import FlychatError, Misconfigured
 from . import guard
 
-STARTING_SECONDS = 10.0  # until it must have started
+STARTING_SECONDS = 30.0  # until it must have started, on a machine that is slow or busy
 STOPPING_SECONDS = 5.0  # until it is killed
 ISSUER = "flychat-proxy"
 WITHOUT_ZURL = (1, 40)  # the first release that is served by pushpin.conf; older ones by pushpin-1.36.conf
@@ -227,14 +227,20 @@ def _free_port(host: str, port: int) -> int:
 
 
 async def _serving(url: str, control_port: int) -> None:
-    """Returns when a published message has arrived in a held stream, and a request was passed on, in vain."""
+    """Returns when a published message has arrived in a held stream, and a request was passed on, in vain.
+
+    What is asked too early may never be answered, so it is asked again, with twice the patience each time.
+    """
+    seconds = 1.0
     while True:
         with contextlib.suppress(FlychatError, OSError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(seconds) as limit:
                 await _arrives(url, control_port)
                 async with http.request(f"{url}{THROUGH}", {}, direct=True) as answer:
                     if answer.status == HTTPStatus.BAD_GATEWAY:
                         return
+        if limit.expired():
+            seconds *= 2
         await asyncio.sleep(0.02)
 
 
