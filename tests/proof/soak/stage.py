@@ -248,7 +248,7 @@ class Stage:
         try:
             await app.kill(number)
         except TimeoutError:
-            self.violations.append(f"{self.name}: still there 10 s after signal {number}")
+            self.violations.append(f"{self.name}: still there long after signal {number}")
             await app.kill()
 
     async def start(self, app: App) -> None:
