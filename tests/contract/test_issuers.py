@@ -18,6 +18,11 @@ pytestmark = pytest.mark.parametrize("mode", ONE_PUSHPIN)
 gen_test = pytest.mark.gen_test
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    monkeypatch.setattr(jwks_module, "ANSWER_SECONDS", 60.0)  # the issuer shares a loop with who asks
+
+
 def taking(issuer: Issuer) -> tuple[str, ...]:
     return ("--jwks", issuer.url, "--audience", AUDIENCE, "--issuer", ISSUER)
 
@@ -51,6 +56,7 @@ async def test_a_server_that_has_no_keys_of_its_own_takes_an_issuers_tokens_and_
 
 @gen_test
 async def test_a_key_that_is_not_known_is_asked_for_while_the_request_waits(mode, tmp_path, monkeypatch):
+    monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 3600.0)
     issuer = Issuer()
     async with standing(mode, tmp_path, *options(tmp_path), *taking(issuer)) as chat:
         assert (await ask(chat, STAFF, **bearer(token(rooms={"staff": "r"})))).code == 200

@@ -604,7 +604,7 @@ async def test_what_is_erased_while_the_store_is_closed_leaves_nothing_that_goes
         await asyncio.sleep(0)
     erasing.cancel()
     await engine.close()
-    await asyncio.wait([erasing], timeout=5)
+    await asyncio.wait([erasing], timeout=60)
     assert erasing.done()
     if engine._emptying is not None:
         await asyncio.wait([engine._emptying])
@@ -912,7 +912,7 @@ async def test_the_log_is_there_after_closing_and_opening(tmp_path):
 async def test_a_second_process_is_refused_in_one_line_until_the_first_ends(sqlite, tmp_path):
     path = tmp_path / "chat.db"
     with python("-c", WRITER, str(path), stderr=subprocess.PIPE) as second:
-        watchdog = threading.Timer(10, second.kill)  # should it not be refused, it writes for ever
+        watchdog = threading.Timer(60, second.kill)  # should it not be refused, it writes for ever
         watchdog.start()
         _, errors = second.communicate()
         watchdog.cancel()
@@ -1643,7 +1643,7 @@ async def test_a_backup_that_is_interrupted_leaves_nothing_and_tells_nobody(tmp_
     class Slow:
         def execute(self, *statement):
             loop.call_soon_threadsafe(begun.set)
-            assert interrupted.wait(20)
+            assert interrupted.wait(60)
             raise sqlite3.OperationalError("interrupted")
 
         def interrupt(self):

@@ -23,7 +23,6 @@ def test_a_time_out_says_where_the_test_waited(io_loop):
 
 def test_a_time_out_says_for_how_long_nothing_ran(io_loop):
     async def test() -> None:
-        await asyncio.sleep(0)
         time.sleep(0.5)  # noqa: ASYNC251 - the process is stopped
         await wait_for_ever()
 

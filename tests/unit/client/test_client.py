@@ -382,8 +382,8 @@ async def test_what_is_wrong_with_a_connection_is_said_in_plain_words(monkeypatc
 
 @gen_test
 async def test_who_may_take_longer_for_an_answer_is_given_the_time(monkeypatch):
-    monkeypatch.setattr(http, "ANSWER_SECONDS", 0.5)
-    monkeypatch.setattr(http, "SILENCE", 0.5)
+    monkeypatch.setattr(http, "ANSWER_SECONDS", 2.0)
+    monkeypatch.setattr(http, "SILENCE", 2.0)
     in_vain, asked = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -394,7 +394,7 @@ async def test_who_may_take_longer_for_an_answer_is_given_the_time(monkeypatch):
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        patient = asyncio.create_task(http.fetch(url, {}, seconds=20))
+        patient = asyncio.create_task(http.fetch(url, {}, seconds=100))
         await asked.wait()
         with pytest.raises(TimeoutError):
             await http.fetch(url, {})
@@ -630,12 +630,22 @@ async def test_a_post_is_not_repeated_after_a_no():
 
 
 @gen_test
-async def test_a_post_is_given_up_in_time():
+async def test_a_post_is_given_up_in_time(monkeypatch):
+    """Which is over, here, as soon as it waits for its second try."""
+    loop, over = asyncio.get_running_loop(), [0.0]
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + over[0])
+
+    def pause(base: float, failures: int) -> float:
+        over[0] += 30.0
+        return 1000.0
+
+    monkeypatch.setattr(client, "_pause", pause)
     with pytest.raises(Unavailable, match="Connection refused"):
-        await client.post(f"http://127.0.0.1:{free_port()}", "tea", "ann", "hi", seconds=0.2)
+        await client.post(f"http://127.0.0.1:{free_port()}", "tea", "ann", "hi", seconds=30)
     async with Scripted([refusal(503, "Retry-After: 60")]) as server:
         with pytest.raises(Unavailable, match="so it is"):
-            await client.post(server.url, "tea", "ann", "hi", seconds=0.2)
+            await client.post(server.url, "tea", "ann", "hi", seconds=30)
     assert issubclass(Later, ConnectionError)
 
 

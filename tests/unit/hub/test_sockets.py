@@ -180,7 +180,7 @@ async def test_at_the_end_nobody_waits_for_those_who_do_not_read_and_their_strea
 async def test_a_client_of_the_standard_library_hears_every_event_at_once():
     """An unframed body reached some clients late, as they waited for a full buffer."""
     async with served() as chat:
-        connection = http.client.HTTPConnection("127.0.0.1", chat.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", chat.port, timeout=60)
         path, headers = "/rooms/room/messages/", {"Accept": "text/event-stream"}
         await asyncio.to_thread(connection.request, "GET", path, headers=headers)
         answer = await asyncio.to_thread(connection.getresponse)

@@ -241,7 +241,7 @@ async def test_a_message_that_another_process_stored_is_recognised_when_its_clie
 
 @pytest.mark.gen_test
 async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_found_in_the_log(monkeypatch):
-    monkeypatch.setattr(room_module, "DEADLINE", 0.05)
+    monkeypatch.setattr(room_module, "DEADLINE", 0.5)
     async with opened("drop", *["lose"] * 50) as (log, engine, published):
         found = asyncio.Event()
         log._common.committed = lambda commit: (published.append(commit), found.set())
@@ -256,7 +256,7 @@ async def test_after_the_deadline_the_draft_is_refused_and_published_if_it_is_fo
 
 @pytest.mark.gen_test
 async def test_the_deadline_holds_for_a_writer_that_only_loses_too(monkeypatch):
-    monkeypatch.setattr(room_module, "DEADLINE", 0.05)
+    monkeypatch.setattr(room_module, "DEADLINE", 0.5)
 
     class Greedy(FaultyEngine):
         async def put(self, commit):
@@ -289,7 +289,7 @@ async def test_too_many_drafts_for_the_store_are_refused_and_nothing_is_forgotte
 
 @pytest.mark.gen_test
 async def test_a_draft_that_was_refused_and_not_stored_can_be_sent_again(monkeypatch):
-    monkeypatch.setattr(room_module, "DEADLINE", 0.05)
+    monkeypatch.setattr(room_module, "DEADLINE", 0.5)
     async with opened(*["lose"] * 8) as (log, engine, _):
         with pytest.raises(Unavailable):
             await log.submit(one := draft())

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 import weakref
+from types import SimpleNamespace
 
 import pytest
 from tornado.http1connection import HTTP1Connection
@@ -50,13 +51,15 @@ def given_up() -> tuple[float, float]:
 @pytest.mark.gen_test
 async def test_an_answer_that_its_client_does_not_take_is_given_up(monkeypatch):
     monkeypatch.setattr(listener, "TICK", 0.02)
-    monkeypatch.setattr(listener, "STALL", 0.2)
+    now = [0.0]
+    monkeypatch.setattr(listener, "time", SimpleNamespace(monotonic=lambda: now[0]))
     async with served() as chat:
         await fill(chat)
         unread, unended = given_up()
         for number in (1, 2):
             stuck = await chat.request(f"GET {FULL} {HEAD}", receive=4096)
             await until(lambda: chat.server.unread_bytes)
+            now[0] += listener.STALL + 1
             await until(lambda: not chat.server.unread_bytes)
             with pytest.raises(ConnectionResetError):  # what the kernel had for it is dropped, too
                 await stuck.reader.readexactly(200_000)
@@ -68,15 +71,17 @@ async def test_an_answer_that_its_client_does_not_take_is_given_up(monkeypatch):
 @pytest.mark.gen_test
 async def test_an_answer_that_is_taken_slowly_is_not_given_up(monkeypatch):
     monkeypatch.setattr(listener, "TICK", 0.02)
-    monkeypatch.setattr(listener, "STALL", 0.3)
+    now = [0.0]
+    monkeypatch.setattr(listener, "time", SimpleNamespace(monotonic=lambda: now[0]))
     async with served() as chat:
         await fill(chat)
         slow = await chat.request(f"GET {FULL} {HEAD}Connection: close\r\n", receive=4096)
-        got, began = b"", asyncio.get_running_loop().time()
+        got = b""
         while piece := await slow.reader.read(8192):
             got += piece
-            await asyncio.sleep(0.03)  # longer than STALL in all
-        assert asyncio.get_running_loop().time() - began > 2 * listener.STALL
+            now[0] += listener.STALL / 10
+            await asyncio.sleep(2 * listener.TICK)  # and each time it is looked whether the client takes it
+        assert now[0] > 2 * listener.STALL
         head, _, body = got.partition(b"\r\n\r\n")
         assert len(body) == int(head.lower().split(b"content-length: ")[1].split()[0])
         assert not chat.server.unread_bytes
