@@ -154,6 +154,7 @@ class PushpinChild:
         except TimeoutError:
             self._process.kill()
         guard.kill_session(self.pid)  # in case the guard was killed
+        await self._process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
