@@ -73,7 +73,7 @@ def need_ipv6() -> None:
 @pytest.fixture(autouse=True)
 def patient_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is busy with other tests is not a broken one."""
-    for name in ("PUT_SECONDS", "READ_SECONDS"):
+    for name in ("PUT_SECONDS", "READ_SECONDS", "IDLE_SECONDS"):
         monkeypatch.setattr(f"flychat.storage.worker.{name}", 60.0)
 
 

@@ -65,6 +65,15 @@ async def between(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, to_upstream = await asyncio.open_connection("127.0.0.1", port)
         writers.extend((writer, to_upstream))
+        with contextlib.suppress(OSError, EOFError):  # a client that has waited for too long, and leaves
+            await pass_on(reader, writer, upstream, to_upstream)
+
+    async def pass_on(
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        upstream: asyncio.StreamReader,
+        to_upstream: asyncio.StreamWriter,
+    ) -> None:
         asked = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"Content-Length: (\d+)", asked)
         to_upstream.write(request(asked) + await reader.readexactly(int(length[1]) if length else 0))

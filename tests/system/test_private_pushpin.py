@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -288,10 +289,11 @@ async def test_it_serves_only_when_a_request_has_come_through_it(monkeypatch):
     requests = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        requests.append(await reader.readuntil(b"\r\n\r\n"))
-        if len(requests) > 1:
-            writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
-        await reader.read()
+        with contextlib.suppress(OSError, EOFError):  # a client that has waited for too long, and leaves
+            requests.append(await reader.readuntil(b"\r\n\r\n"))
+            if len(requests) > 1:
+                writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+            await reader.read()
         writer.close()
 
     async def arrived(*_: object) -> None:
@@ -300,4 +302,4 @@ async def test_it_serves_only_when_a_request_has_come_through_it(monkeypatch):
     monkeypatch.setattr(private_pushpin, "_arrives", arrived)
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         await private_pushpin._serving(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 1)
-    assert len(requests) == 2
+    assert len(requests) >= 2
