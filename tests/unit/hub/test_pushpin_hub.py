@@ -970,6 +970,8 @@ async def test_an_answer_that_waited_in_vain_goes_out_and_is_counted(hub, contro
     monkeypatch.setattr(pushpin_module, "PATIENCE", 0.2)
     hub.second.hanging = True
     hub.publish(committed(commit(1, 0)))
+    first = hub.publishers[0]
+    await eventually(lambda: first._ended == first._put)
     await hub.passed_on()
     assert (owed(control), owed(hub.second)) == (0, 1)
     hub.second.go_on()

@@ -390,6 +390,7 @@ async def test_what_was_published_before_a_recovery_is_in_its_answer_however_you
     """A young message is left to its publication, unless the proxy had that before it asked."""
     async with behind_proxies() as (_chat, port, held):
         monkeypatch.setattr(pushpin, "YOUNG_SECONDS", 100 * 365 * 86_400)  # of those in 1970
+        monkeypatch.setattr(pushpin, "SENDING_SECONDS", 3600)
         assert b"\nid: " not in await asked(port, recovery())
         monkeypatch.setattr(pushpin, "SENDING_SECONDS", -1)  # as if that had been a second ago
         assert (await asked(port, recovery())).count(b"\nid: ") == 2

@@ -53,14 +53,18 @@ async def test_an_answer_that_its_client_does_not_take_is_given_up(monkeypatch):
     monkeypatch.setattr(listener, "TICK", 0.02)
     now = [0.0]
     monkeypatch.setattr(listener, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def later() -> bool:
+        now[0] += 1
+        return not chat.server.unread_bytes
+
     async with served() as chat:
         await fill(chat)
         unread, unended = given_up()
         for number in (1, 2):
             stuck = await chat.request(f"GET {FULL} {HEAD}", receive=4096)
             await until(lambda: chat.server.unread_bytes)
-            now[0] += listener.STALL + 1
-            await until(lambda: not chat.server.unread_bytes)
+            await until(later)
             with pytest.raises(ConnectionResetError):  # what the kernel had for it is dropped, too
                 await stuck.reader.readexactly(200_000)
             assert not chat.server._connections, "nothing of it is left"
