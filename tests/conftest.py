@@ -167,7 +167,13 @@ def io_loop(io_loop):
 
     watch(io_loop)
     loop, unheard = io_loop.asyncio_loop, list[Any]()
-    loop.set_exception_handler(lambda loop, context: unheard.append(context))
+
+    def heard(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        # Python 3.11 tells of a server's connection that is cut off, as below, as if that were an error.
+        if not isinstance(context.get("exception"), asyncio.CancelledError):
+            unheard.append(context)
+
+    loop.set_exception_handler(heard)
     yield io_loop
     left = asyncio.all_tasks(loop)
     for task in left:
