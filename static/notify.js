@@ -32,7 +32,7 @@ export class Notifications {
     });
     const legend = element("legend", {}, "Notify me while I am away");
     this.box = element("fieldset", { className: "notify" }, legend, ...choices, this.#hint);
-    document.querySelector(".sheet .link").before(this.box);
+    document.querySelector(".menu .sheet").append(this.box); // last: what is being pressed does not move
     document.addEventListener("visibilitychange", () => document.hidden || this.#shown?.close());
     addEventListener("storage", () => {
       if (unread.seen >= this.#last) this.#shown?.close(); // in another tab

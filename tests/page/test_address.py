@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.window import Open, seed
+from tests.page.window import Held, Open, seed
 from tests.support.browser import ROOT, ServerProcess
 
 
@@ -57,6 +57,20 @@ def test_the_time_of_a_message_is_its_link_and_copies_it(window: Open, url: str,
     ann.button("Copy link").click()
     expect(ann.button("Copied")).to_be_visible()
     assert ann.page.evaluate("() => navigator.clipboard.readText()") == url + room
+
+
+def test_what_the_menu_gets_late_moves_nothing_that_is_being_pressed(window: Open) -> None:
+    ann = window(permissions=["clipboard-read", "clipboard-write"]).open()
+    ann.say("hello")
+    expect(ann.row("hello")).to_have_attribute("data-id", "1")
+    late = Held(ann.page, "**/notify.js")
+    ann.page.locator("summary").click()
+    ann.button("Copy link").hover()
+    ann.page.mouse.down()
+    late.first.continue_()
+    expect(ann.page.get_by_label("For every message")).to_be_visible()
+    ann.page.mouse.up()
+    expect(ann.button("Copied")).to_be_visible()
 
 
 def test_a_note_that_is_translated_goes_as_well(window: Open, url: str, room: str) -> None:

@@ -153,3 +153,14 @@ def test_a_page_of_a_server_without_signals_has_nothing_of_them(window: Open, ur
     expect(ann.row("hello")).to_have_attribute("data-id", "1")
     assert not told
     assert not {"signals.js", "company.js"} & set(asked)
+
+
+def test_notifications_are_chosen_in_the_menu_and_not_in_the_list_of_who_is_here(
+    window: Open, signals: str
+) -> None:
+    ann = window(url=signals).open()
+    window("Bob", url=signals).open()
+    expect(company(ann)).to_have_text("Bob is here")
+    menu = ann.page.locator(".menu")
+    menu.locator("summary").click()
+    expect(menu.get_by_label("For every message")).to_be_visible()
