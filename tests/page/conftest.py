@@ -56,8 +56,8 @@ def window(browser: Browser, url: str, room: str) -> Iterator[Open]:
         user: str = "Ann", *, url: str = url, room: str = room, beside: Any = None, **options: Any
     ) -> Window:
         context = beside.context if beside else browser.new_context(**options)
+        context.set_default_timeout(1000 * PATIENCE)  # for whatever page of it
         windows.append(Window(context, url, room, user))
-        windows[-1].page.set_default_timeout(1000 * PATIENCE)
         return windows[-1]
 
     yield make

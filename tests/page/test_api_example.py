@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.page.window import PATIENCE
 from tests.support.browser import (
     ROOT,
     BreakingProxy,
@@ -30,6 +31,7 @@ GONE = 502
 def blank(browser: Browser, url: str) -> Iterator[Page]:
     """A page of the server's origin, without scripts; the browser's clock is the test's."""
     page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE)
     page.clock.install()
     page.goto(f"{url}healthz")
     page.add_script_tag(content=SCRIPT)
@@ -109,6 +111,7 @@ def test_it_comes_back_after_an_error_and_after_silence(blank, url, room):
 def test_nothing_is_missed_or_doubled_while_the_server_is_away(browser, mortal: ServerProcess, room):
     proxy = BreakingProxy(mortal.port)
     page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE)
     try:
         post(mortal.url, room, "ann", "one")
         page.goto(f"{proxy.url}healthz")

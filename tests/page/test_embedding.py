@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.page.window import PATIENCE
 from tests.support.browser import ROOT, BreakingProxy, ServerProcess, post
 from tests.support.ports import free_port
 from tests.support.rights import options, token
@@ -44,6 +45,7 @@ def elsewhere() -> Iterator[tuple[str, dict[str, str]]]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))
     yield page

@@ -148,7 +148,7 @@ def test_a_server_that_is_killed_and_comes_back_costs_nothing(
     ann.see(f"{ROWS}.at(-1).dataset.state", "waiting")
     ann.see("document.querySelector('.band p').textContent.startsWith('The server cannot be reached.')")
     mortal.start()
-    ann.click(".band .primary:not([hidden])")
+    ann.js("document.querySelector('.band .primary:not([hidden])').click()")  # if its own try was not quicker
     ann.see(SHOWN, [[1, "before"], [2, "meanwhile"]])
     ann.see(STATUS, "Connected")
     post(mortal.url, room, "Bob", "after")

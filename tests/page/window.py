@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
-from playwright.sync_api import Page, Request, Route, expect
+from playwright.sync_api import Error, Page, Request, Route, expect
 
 from tests.support.browser import BreakingProxy, Window, event, post
 
@@ -59,7 +59,12 @@ def run_clock(page: Page, condition: Callable[[], bool]) -> None:
 
 def stop_clock(page: Page) -> None:
     """From now on the page tries nothing by itself: what the test is about to press is not gone by then."""
-    page.clock.pause_at(page.evaluate("Date.now() / 1000") + 1)
+    while True:
+        try:
+            return page.clock.pause_at(page.evaluate("Date.now() / 1000") + 1)
+        except Error as error:
+            if "past" not in str(error):  # the second has gone by before it was said
+                raise
 
 
 def try_now(page: Page) -> None:
@@ -77,11 +82,12 @@ class Held:
 
     def __getitem__(self, number: int) -> Route:
         """The request of this number, from 0, which may be still to come."""
-        for _ in range(1500):
-            if len(self.routes) > number:
-                return self.routes[number]
+        ends = time.monotonic() + PATIENCE
+        while len(self.routes) <= number:
+            if time.monotonic() > ends:
+                pytest.fail("it was not asked for")
             self._page.wait_for_timeout(10)  # hears of requests, too
-        pytest.fail("it was not asked for")
+        return self.routes[number]
 
     @property
     def first(self) -> Route:
