@@ -8,8 +8,9 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.conftest import need
-from tests.page.window import Open, run_clock
+from tests.page.window import Open, run_clock, stop_clock
 from tests.support.browser import BreakingProxy, ServerProcess, Window, history, post
+from tests.support.webdriver import until
 
 
 def converse(ann: Window, bob: Window, each: int) -> None:
@@ -81,6 +82,7 @@ def test_a_proxy_that_answers_502_for_a_while_costs_nothing_but_time(
     ann = window(url=proxy.url)
     ann.page.clock.install()
     ann.open()
+    stop_clock(ann.page)
     proxy.break_with("502")
     post(server.url, room, "Bob", "missed")
     expect(ann.status).to_have_text("Connected")  # no word of it for the first seconds
@@ -90,6 +92,7 @@ def test_a_proxy_that_answers_502_for_a_while_costs_nothing_but_time(
         ann.page.clock.fast_forward(30_000)
     proxy.break_with(None)
     ann.page.clock.fast_forward(30_000)
+    ann.page.clock.resume()
     expect(ann.row("missed")).to_have_attribute("data-id", "1")
     expect(ann.status).to_have_text("Connected")
     post(server.url, room, "Bob", "live again")
@@ -105,12 +108,14 @@ def test_a_stream_that_falls_silent_is_opened_again_after_50_seconds(
     ann.page.clock.install()
     ann.open()
     proxy.break_with("mute", cut=False)
+    stop_clock(ann.page)
     post(server.url, room, "Bob", "swallowed")
+    until(lambda: b"swallowed" in proxy.swallowed)
     ann.page.clock.fast_forward(45_000)
     expect(ann.row("swallowed")).to_have_count(0)
-    proxy.break_with(None, cut=False)
     ann.page.clock.fast_forward(6_000)
-    ann.page.clock.fast_forward(3_000)
+    proxy.break_with(None, cut=False)  # not before: that the server lives would be heard
+    ann.page.clock.resume()
     expect(ann.row("swallowed")).to_have_attribute("data-id", "1")
     proxy.close()
 

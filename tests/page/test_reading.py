@@ -57,12 +57,13 @@ def test_at_midnight_today_becomes_yesterday(window: Open) -> None:
         wire_message(1, "Bob", "late", 1, "2026-01-30T18:29:30.000Z"),
         wire_message(2, "Bob", "early", 2, "2026-01-30T18:30:30.000Z"),
     ]
-    at_time(ann.page, "2026-01-30T18:29:40Z")
-    ann.page.clock.install(time="2026-01-30T18:29:40Z")
-    ScriptedStream(ann.page, *(OPEN + event("message", message) for message in messages))
+    at_time(ann.page, "2026-01-30T18:20:00Z")  # however slow the machine is, it is not midnight yet
+    ann.page.clock.install(time="2026-01-30T18:20:00Z")
+    stream = ScriptedStream(ann.page, OPEN + event("message", messages[0]))
     ann.open(connected=False)
     expect(ann.log.locator(".day")).to_have_text(["Today"])
-    ann.page.clock.fast_forward(60_000)
+    stream.then(OPEN + event("message", messages[1]))
+    ann.page.clock.fast_forward(660_000)
     expect(ann.log.locator(".day")).to_have_text(["Yesterday", "Today"])
 
 

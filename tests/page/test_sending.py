@@ -6,7 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Held, Open, run_clock
+from tests.page.window import OPEN, Held, Open, run_clock, stop_clock
 from tests.support.browser import ScriptedStream, event, wire_message
 
 
@@ -73,15 +73,17 @@ def test_what_is_withdrawn_is_shown_as_such_and_an_own_message_is_still_being_se
     stream = ScriptedStream(ann.page, OPEN + event("message", theirs))
     ann.page.route("**/messages/", lambda route: None)
     ann.page.clock.install()
-    ann.open()
+    ann.open(connected=False)
+    expect(ann.row("theirs")).to_be_attached()
     with ann.page.expect_request("**/messages/") as request:
         ann.say("mine")
     expect(ann.row("mine")).to_have_attribute("data-state", "pending")
     expect(ann.row("theirs")).to_have_attribute("data-state", "provisional")
     for key in (request.value.post_data_json["provisionalId"], theirs["provisionalId"]):
         retracted.append(event("retraction", {"provisionalId": key}))
+    stop_clock(ann.page)
     stream.then(OPEN + "".join(retracted))
-    ann.page.clock.fast_forward(3_000)
+    run_clock(ann.page, lambda: "withdrawn" in ann.row("theirs").text_content())
     expect(ann.row("theirs")).to_contain_text("withdrawn: it could not be stored")
     expect(ann.row("mine")).to_have_attribute("data-state", "pending")
     ann.page.clock.fast_forward(11_000)

@@ -227,7 +227,7 @@ def test_a_right_that_ends_is_said_in_a_sentence_and_nothing_is_asked_for_any_mo
     ann = signed_in(window, token()).open()
     tabs = [ann, window(beside=ann).open()]
     ann.text.fill("half of a")
-    sign_in(ann.context, url, token(life=3))  # all has been loaded by now, however slow the machine is
+    sign_in(ann.context, url, token(life=10))  # for the stream; the rest is loaded by now
     ann.page.evaluate("() => dispatchEvent(new Event('online'))")  # a new stream
     for tab in tabs:
         expect(notice(tab)).to_contain_text(ENDS["expired"])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Request, expect
 
-from tests.page.window import OPEN, Open, hide
+from tests.page.window import OPEN, Open, hide, stop_clock
 from tests.support.browser import ScriptedStream, ServerProcess, Window, event
 
 
@@ -40,14 +40,18 @@ def sent(window: Window) -> list[dict]:
 
 
 def test_who_is_typing_is_seen_until_the_message_comes(window: Open, signals: str) -> None:
-    ann, bob = window(url=signals).open(), window("Bob", url=signals).open()
+    ann, bob = window(url=signals), window("Bob", url=signals).open()
+    ann.page.clock.install()
+    ann.open()
     beside = window(url=signals, beside=ann).open()
     height = ann.page.locator("header").evaluate("header => header.offsetHeight")
     expect(company(ann)).to_be_hidden()
+    stop_clock(ann.page)  # or else it might be over before the other tab is looked at
     bob.text.press_sequentially("hel")
     expect(company(ann)).to_have_text("Bob is typing…")
     expect(company(beside)).to_have_text("Bob is typing…")
     assert ann.page.locator("header").evaluate("header => header.offsetHeight") == height
+    ann.page.clock.resume()
     bob.say("hello")
     expect(ann.row("hello")).to_be_visible()
     expect(company(ann)).to_have_text("Bob is here")
@@ -89,7 +93,10 @@ def test_a_long_name_leaves_room_for_what_is_said_of_it(window: Open, signals: s
 
 
 def test_a_short_name_stays_whole_beside_a_long_one(window: Open, signals: str) -> None:
-    ann = window(url=signals, viewport={"width": 390, "height": 600}).open()
+    ann = window(url=signals, viewport={"width": 390, "height": 600})
+    ann.page.clock.install()
+    ann.open()
+    stop_clock(ann.page)  # the first is still typing when the second begins
     for name in ("Al", "M" * 64):
         ann.context.request.post(f"{signals}rooms/{ann.room}/signals/", data={"from": name, "kind": "typing"})
     expect(company(ann)).to_have_text(f"Al and {'M' * 64} are typing…")
@@ -103,6 +110,7 @@ def test_what_is_said_of_long_names_can_be_read_on_a_phone(window: Open, signals
     ann = window(url=signals, room=f"width {width}", viewport={"width": width, "height": 600})
     ann.page.clock.install()
     ann.open()
+    stop_clock(ann.page)  # they are typing until all widths have been tried
     for name in names:
         ann.context.request.post(f"{signals}rooms/{ann.room}/signals/", data={"from": name, "kind": "typing"})
     beyond = """line => {
@@ -135,6 +143,7 @@ def test_a_page_says_while_it_is_looked_at_that_somebody_is_here(window: Open, s
     ScriptedStream(ann.page, OPEN)
     with ann.page.expect_request("**/signals/"):
         ann.open(connected=False)
+    stop_clock(ann.page)
     for hidden in (True, False):
         hide(ann.page, hidden)
     with ann.page.expect_request("**/signals/"):

@@ -133,14 +133,14 @@ class BreakingProxy:
     """A TCP proxy in front of a server. `break_with(mode)` cuts what is open, unless told not to, and then:
 
     - "502": answers every request like a proxy that does not reach its server;
-    - "mute": swallows every byte that the server sends;
+    - "mute": swallows every byte that the server sends (`swallowed`);
     - any other text: answers every request with it (see `answer`);
     - None: works, and adds `self.headers`, whole lines, behind those of every answer.
     """
 
     def __init__(self, port: int) -> None:
         self._target, self.mode = ("127.0.0.1", port), None
-        self.headers = ""
+        self.headers, self.swallowed = "", b""
         self._open: set[socket.socket] = set()
         self.requests: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -191,7 +191,9 @@ class BreakingProxy:
                     self._note(data)
                 if answers and self.headers and data.startswith(b"HTTP/1.1 "):
                     data = data.replace(b"\r\n\r\n", f"\r\n{self.headers}\r\n".encode(), 1)
-                if not (answers and self.mode == "mute"):
+                if answers and self.mode == "mute":
+                    self.swallowed += data
+                else:
                     sink.sendall(data)
         self._cut(source)
         self._cut(sink)
