@@ -9,7 +9,7 @@ from itertools import cycle
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.page.window import OPEN, Held, Open, run_clock, seed
+from tests.page.window import OPEN, Held, Open, older, run_clock, seed
 from tests.support.browser import (
     ScriptedStream,
     ServerProcess,
@@ -34,7 +34,7 @@ def test_older_messages_are_loaded_on_the_way_up_without_a_jump(window: Open, ur
     expect(ann.rows).to_have_count(150)
     after = ann.row("message 123").bounding_box()
     assert abs(after["y"] - reading["y"]) <= 1
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.rows).to_have_count(170)
     assert ann.ids() == list(range(1, 171))
     expect(ann.button("Older messages")).to_be_hidden()
@@ -52,7 +52,7 @@ def test_at_most_500_rows_are_kept_in_either_direction(
         thread.join()
     expect(ann.log.locator("li[data-id='600']")).to_be_in_viewport()
     assert ann.ids() == list(range(101, 601))
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.log.locator("li[data-id='1']")).to_be_attached()
     assert ann.ids() == list(range(1, 501))
     post(mortal.url, room, "Bob", "far below")
@@ -81,12 +81,12 @@ def test_what_comes_while_somebody_reads_far_up_in_500_rows_is_counted_and_not_a
     expect(ann.rows).to_have_count(500)
     ann.scroll(600)
     expect(ann.button("Newest")).to_be_visible()
-    run_clock(ann.page, lambda: len(stream.positions) == 2)
+    run_clock(ann.page, lambda: len(stream.positions) >= 2)
     for key, more in ((901, ""), (902, messages[500]), (903, "")):
         provisional = event("message", wire_message(None, "Bob", "on its way", key))
         asked = len(stream.positions)
         stream.then(OPEN + provisional + more)
-        run_clock(ann.page, lambda asked=asked: len(stream.positions) == asked + 1)
+        run_clock(ann.page, lambda asked=asked: len(stream.positions) > asked)
         assert ann.ids() == list(range(1, 501))
     expect(ann.button("1 new")).to_be_visible()
 
@@ -111,7 +111,7 @@ def detached(ann: Window) -> ScriptedStream:
     messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 503)]
     ann.page.clock.install()
     stream = ScriptedStream(ann.page, OPEN + "".join(messages[:501]))
-    ann.open()
+    ann.open(connected=False)
     expect(ann.rows).to_have_count(500)
     ann.page.route(HISTORY, lambda route: route.abort())
     ann.scroll(0)
@@ -230,7 +230,7 @@ def test_a_limit_on_what_is_read_is_waited_for_and_told_as_no_failure(
         route.fulfill(status=429, headers={"Retry-After": f"{next(told)}"}, json=refusal)
 
     ann.page.route(HISTORY, refuse, times=2)
-    ann.button("Older messages").click()
+    older(ann.page)
     for seconds in (20, 21):
         expect(ann.page.get_by_text(f"More messages in {seconds} s")).to_be_in_viewport()
         with ann.page.expect_request(HISTORY):
@@ -244,10 +244,10 @@ def test_a_long_wait_for_older_messages_is_left_to_the_person(window: Open, url:
     ann = window().open()
     headers = {"Retry-After": "150"}
     ann.page.route(HISTORY, lambda route: route.fulfill(status=429, headers=headers, json={}))
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.page.get_by_text("The messages could not be loaded")).to_be_visible()
     ann.page.unroute(HISTORY)
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.rows).to_have_count(60)
 
 
@@ -257,12 +257,12 @@ def test_that_messages_could_not_be_loaded_is_not_told_for_ever(window: Open, ur
     ann.page.clock.install()
     ann.open()
     ann.page.route(HISTORY, lambda route: route.abort())
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.page.get_by_text("The messages could not be loaded")).to_be_visible()
     ann.page.clock.run_for(12_000)
     expect(ann.page.locator("#history-note")).to_be_empty()
     ann.page.unroute(HISTORY)
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.rows).to_have_count(60)
 
 
@@ -304,7 +304,7 @@ def test_history_can_be_read_while_500_own_messages_wait(window: Open, url: str,
     expect(ann.row("from another")).to_be_attached()
     ann.scroll(0)
     run_clock(ann.page, lambda: ann.row("message 12").count() == 1)
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.row("message 1")).to_be_attached()
     assert [id for id in ann.ids() if id] == list(range(1, 162))
     assert len(ann.ids()) == 161 + 501

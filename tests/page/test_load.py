@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Request, expect
 
 from flychat.web.assets import LATER
-from tests.page.window import Open
+from tests.page.window import Open, older
 from tests.support.browser import post
 
 LIMIT = 60_000  # bytes of everything that the first load transfers, with its heads
@@ -50,7 +50,7 @@ def test_the_first_load_is_small_and_comes_from_this_server_only(
     assert len(sizes) == len(scripts) + 3, sizes  # and the page, the style sheet, the icon
     transferred = sum(size["responseBodySize"] + size["responseHeadersSize"] for size in sizes.values())
     assert 10_000 < transferred <= LIMIT, sizes
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.rows).to_have_count(60)
 
 

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.conftest import need
-from tests.page.window import Open, hide, run_clock, seed
+from tests.page.window import Open, hide, older, run_clock, seed
 from tests.support.browser import ServerProcess, Window, post
 from tests.support.ports import free_port
 
@@ -43,7 +43,7 @@ def test_of_six_rooms_side_by_side_five_are_live_and_the_sixth_says_that_it_is_n
     six = rooms(window, room, 6, locks=locks)
     last = six[-1]
     run_clock(last.page, lambda: IN_TURNS in last.status.text_content())
-    last.button("Older messages").click()
+    older(last.page)
     expect(last.row("message 1")).to_be_attached()
     for each in six:
         each.say("there is a connection left")
@@ -74,7 +74,7 @@ def test_four_hidden_rooms_give_way_to_those_in_sight(window: Open, url: str, ro
         post(url, each.room, "Bob", "to those in sight")
         expect(each.row("to those in sight")).to_be_attached()
         expect(each.row("there is a connection left")).to_have_attribute("data-state", "official")
-    six[-1].button("Older messages").click()
+    older(six[-1].page)
     expect(six[-1].row("message 1")).to_be_attached()
 
 

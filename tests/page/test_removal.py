@@ -14,7 +14,7 @@ import jwt
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Held, Open, seed
+from tests.page.window import OPEN, Held, Open, older, seed
 from tests.support.browser import (
     ScriptedStream,
     ServerProcess,
@@ -93,7 +93,7 @@ def test_a_message_of_the_past_that_was_removed_meanwhile_is_not_shown(window: O
     ann.open()
     expect(ann.rows).to_have_count(50)
     held = Held(ann.page, re.compile(r"/messages/\?limit="))
-    ann.page.get_by_role("button", name="Older messages").click()
+    older(ann.page)
     old = held.first.fetch()
     [route] = held.routes
     remove(ann.url, ann.room, 5)

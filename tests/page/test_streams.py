@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Held, Open, hide, listen, run_clock, seed, streams
+from tests.page.window import OPEN, Held, Open, hide, listen, older, run_clock, seed, streams
 from tests.support.browser import (
     BreakingProxy,
     ScriptedStream,
@@ -18,6 +18,7 @@ from tests.support.browser import (
     reset,
     wire_message,
 )
+from tests.support.webdriver import until
 
 
 def test_provisional_messages_settle_into_the_order_of_ids(window: Open) -> None:
@@ -40,10 +41,11 @@ def test_a_gap_is_never_shown_but_asked_for_again(window: Open) -> None:
     ann = window()
     ann.page.clock.install()
     messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 5)]
-    stream = ScriptedStream(ann.page, OPEN + messages[0] + messages[3], OPEN + "".join(messages[1:]))
+    stream = ScriptedStream(ann.page, OPEN + messages[0] + messages[3])
     ann.open(connected=False)
     expect(ann.row("number 1")).to_be_visible()
     expect(ann.row("number 4")).to_have_count(0)
+    stream.then(OPEN + "".join(messages[1:]))
     ann.page.clock.fast_forward(5_000)
     expect(ann.row("number 4")).to_be_visible()
     assert ann.ids() == [1, 2, 3, 4]
@@ -59,6 +61,7 @@ def test_a_message_lost_on_the_way_is_fetched_when_the_next_one_comes(
     for text in ("lost", "lost as well"):
         post(server.url, room, "Bob", text)
         expect(witness.row(text)).to_have_attribute("data-id", re.compile(r"\d"))
+    until(lambda: b"lost as well" in proxy.swallowed)
     proxy.break_with(None, cut=False)
     post(server.url, room, "Bob", "the next one")
     expect(ann.row("the next one")).to_have_attribute("data-id", "3")
@@ -97,7 +100,7 @@ def test_the_divider_goes_when_the_messages_before_it_are_loaded(window: Open, u
     ann.open(connected=False)
     expect(ann.log.get_by_text("messages were missed")).to_be_visible()
     assert ann.ids() == [61, 62]
-    ann.button("Older messages").click()
+    older(ann.page)
     expect(ann.row("message 1")).to_be_attached()
     assert ann.ids() == list(range(1, 63))
     expect(ann.log.get_by_text("messages were missed")).to_have_count(0)
@@ -115,7 +118,7 @@ def test_who_reads_above_the_newest_message_is_at_it_after_a_reset(window: Open)
     expect(ann.row("old 60")).to_be_in_viewport()
     ann.scroll(0)
     expect(ann.button("Newest")).to_be_visible()
-    run_clock(ann.page, lambda: len(stream.positions) == 2)
+    run_clock(ann.page, lambda: len(stream.positions) >= 2)
     stream.then(OPEN + reset("ahead", 60) + new)
     run_clock(ann.page, ann.row("new 60").is_visible)
     expect(ann.row("new 60")).to_be_in_viewport()
@@ -126,7 +129,7 @@ def test_messages_that_come_again_after_a_reset_are_not_unread(window: Open, roo
     ann.page.clock.install()
     messages = [event("message", wire_message(n, "Bob", f"number {n}", n)) for n in range(1, 4)]
     stream = ScriptedStream(ann.page, OPEN + "".join(messages[:2]))
-    ann.open()
+    ann.open(connected=False)
     expect(ann.rows).to_have_count(2)
     hide(ann.page, True)
     stream.then(OPEN + reset("behind", 3) + "".join(messages))
@@ -141,7 +144,7 @@ def test_what_was_seen_of_another_log_is_not_seen_of_this_one(window: Open, room
     old = [event("message", wire_message(n, "Bob", f"old {n}", n)) for n in range(1, 4)]
     new = [event("message", wire_message(n, "Bob", f"new {n}", 10 + n)) for n in range(1, 3)]
     stream = ScriptedStream(ann.page, OPEN + "".join(old))
-    ann.open()
+    ann.open(connected=False)
     expect(ann.rows).to_have_count(3)
     hide(ann.page, True)
     stream.then(OPEN + reset("ahead", 1) + new[0])
@@ -158,7 +161,7 @@ def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(wind
     ann = window()
     ann.page.clock.install()
     last = event("message", wire_message(2001, "Bob", "last", 1))
-    ScriptedStream(ann.page, OPEN, OPEN + reset("behind", 2001, 2000) + last)
+    stream = ScriptedStream(ann.page, OPEN)
     held = Held(ann.page, "**/messages/")
     ann.open(connected=False)
     ann.say("mine")
@@ -167,6 +170,7 @@ def test_an_own_message_stored_among_the_missed_ones_does_not_wait_for_ever(wind
     if first == "answer":
         held.first.fulfill(json=stored)
         expect(ann.row("mine")).to_have_attribute("data-state", "stored")
+    stream.then(OPEN + reset("behind", 2001, 2000) + last)
     ann.page.clock.fast_forward(2_500)
     expect(ann.row("last")).to_be_visible()
     if first == "reset":
@@ -182,9 +186,9 @@ def test_a_stream_that_is_refused_is_asked_for_again_with_its_position(window: O
     no_streams = (502, 204, 200)  # for the browser each of them ends an EventSource in another way
     stream = ScriptedStream(ann.page, *no_streams, OPEN + message, 503)
     ann.open(connected=False)
-    run_clock(ann.page, lambda: len(stream.positions) == 5)
+    run_clock(ann.page, lambda: len(stream.positions) >= 5)
     expect(ann.row("at last")).to_be_visible()
-    assert stream.positions == ["0"] * 4 + ["1"]
+    assert stream.positions[:5] == ["0"] * 4 + ["1"]
 
 
 def test_who_is_cut_right_after_the_reset_of_an_emptied_store_gets_everything_that_was_written_since(

@@ -72,6 +72,12 @@ def try_now(page: Page) -> None:
     page.get_by_text("Try now", exact=True).dispatch_event("click")
 
 
+def older(page: Page) -> None:
+    """Presses that button, which is hidden where the page, once scrolled to it, was quicker to load all there is."""
+    page.locator("#log").evaluate("log => { log.scrollTop = 0 }")
+    page.get_by_text("Older messages", exact=True).dispatch_event("click")
+
+
 class Held:
     """What a page asks for that fits the pattern: nobody answers, but the test."""
 
