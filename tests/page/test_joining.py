@@ -176,6 +176,7 @@ def test_a_new_name_is_explained_and_can_be_cancelled(window: Open) -> None:
     page.get_by_role("textbox", name="Name").fill("Anna")
     page.get_by_role("button", name="Join").click()
     expect(page.locator(".sheet .me")).to_have_text("Anna")
+    expect(ann.status).to_have_text("Connected")  # so the tab knows the name, too
     page.go_back()
     expect(page.locator(".sheet .me")).to_have_text("Anna")  # never the form
 

@@ -117,7 +117,7 @@ class ServerProcess:
 
     def wait(self) -> None:
         assert self._process.stdout
-        self._process.wait(20)
+        self._process.wait(60)
         self._process.stdout.close()
 
 
