@@ -106,7 +106,6 @@ class MessagesHandler(StreamHandler):
         assert isinstance(connection, HTTP1Connection)
         connection.set_max_body_size(DISCARDED_BYTES)
         if (read_position(self.request.headers.get("Content-Length")) or 0) > DISCARDED_BYTES:
-            self.set_header("Connection", "close")
             raise errors.TooLarge(f"a body has at most {BODY_BYTES} bytes")
 
     def data_received(self, chunk: bytes) -> None:
@@ -195,6 +194,11 @@ class MessagesHandler(StreamHandler):
         if self._read is None:
             self._read = read_fields(self.request.headers.get("Content-Type", ""), bytes(self._body))
         return dict(self._read[0]), self._read[1]
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        if not self.request._body_future.done():  # then Tornado closes the connection, and does not say so
+            self.set_header("Connection", "close")
+        super().write_error(status_code, **kwargs)
 
     def again(self) -> str:
         if self.request.method != "POST":

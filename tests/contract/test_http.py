@@ -583,6 +583,25 @@ async def test_an_enormous_body_is_refused_before_it_is_sent():
 
 @pytest.mark.gen_test
 @pytest.mark.parametrize(
+    "request_line",
+    [
+        "GET /rooms/%FF/messages/ HTTP/1.1",
+        "TRACE /rooms/tea/messages/ HTTP/1.1",
+        "POST /rooms/tea/messages/ HTTP/1.1\r\nContent-Length: 9999999",
+    ],
+)
+async def test_a_refusal_that_ends_its_connection_says_so(request_line):
+    """A proxy that was not told sends the next client's request there: Pushpin 1.41 answered that with 502."""
+    async with served() as chat:
+        client = await chat.request(f"{request_line}\r\nHost: x\r\n")
+        head, _, body = (await client.at_end()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 4")
+        assert b"\r\nconnection: close" in head.lower()
+        assert json.loads(body)["error"]["code"]
+
+
+@pytest.mark.gen_test
+@pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
         ("PUT", ROOM, "GET, HEAD, POST, OPTIONS"),
