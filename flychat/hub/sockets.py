@@ -137,12 +137,12 @@ class Audience:
             self._end_pass(upto)
 
     def _end_pass(self, upto: int) -> None:
-        lagging = [held for held in self.members if held.lagging]
-        self.backlog.trim(min([upto, *(held.cursor for held in lagging)]) if lagging else upto, 0)
-        if lagging:  # who needs what is left
+        needed = min([upto, *[held.cursor for held in self.members if held.lagging]])
+        self.backlog.trim(needed, 0)
+        if needed < upto:  # by those who lag: they are to have it if it can be kept
             self.backlog.trim(upto, BACKLOG_BYTES if self._connections.kept.bytes <= BACKLOGS_BYTES else 0)
-        for held in [held for held in lagging if held.cursor < self.backlog.start]:
-            self._connections.cut(held, "behind")
+            for held in [each for each in self.members if each.lagging and each.cursor < self.backlog.start]:
+                self._connections.cut(held, "behind")
         self._passing = self.backlog.end > upto
         if self._passing:
             self._loop.call_soon(self._begin_pass)
