@@ -179,7 +179,7 @@ async def _status(client: Any, table: str, where: str) -> str | None:
 
 
 async def _expire(client: Any, table: str, where: str) -> None:
-    """Calls the table's TTL on, unless it is: on AWS to do so twice is an error. Raises Misconfigured."""
+    """Turns the table's TTL on, unless it is: on AWS to do so twice is an error. Raises Misconfigured."""
     async with _starting(table, where):
         ttl = (await client.describe_time_to_live(TableName=table)).get("TimeToLiveDescription", {})
         if ttl.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
