@@ -28,9 +28,8 @@ def free_port() -> int:
 
 def _free_ports() -> Iterator[int]:
     above = int(EPHEMERAL.read_text().split()[0]) if EPHEMERAL.exists() else 32_768
-    ports = list(
-        range(LOWEST, max(above, LOWEST + 10_000))
-    )  # a machine may give nearly all to outgoing connections
+    above = max(above, LOWEST + 10_000)  # a machine may give nearly all ports to outgoing connections
+    ports = list(range(LOWEST, above))
     start = random.Random(os.getpid()).randrange(len(ports))
     given = Path(tempfile.gettempdir()) / f"flychat-test-ports-{os.getuid()}"
     locks = os.open(given, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
