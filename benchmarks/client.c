@@ -136,7 +136,9 @@ static const char *in_room(const char *template, long room) {
 }
 
 static void gone(Stream *s, const char *where, int error) {
-    if (gone_count++ < 3) fprintf(stderr, "client: stream %ld: %s: %s\n", (long)(s - streams), where, error ? strerror(error) : "closed by the server");
+    if (gone_count++ < 3)
+        fprintf(stderr, "client: stream %ld, after %.3f s: %s: %s\n", (long)(s - streams), now() - s->began, where,
+                error ? strerror(error) : "closed by the server");
     s->state = GONE;
     close(s->fd);
 }
