@@ -320,7 +320,7 @@ def running(peer: Peer, environ: dict[str, str] | None = None) -> Iterator[Runni
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
+    for _ in range(2400):  # two minutes: under Valgrind a start takes ten seconds
         if process.poll() is not None:
             raise Skipped(f"{process.args[0]} ended with {process.returncode}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
