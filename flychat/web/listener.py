@@ -6,9 +6,7 @@
    ago, and nothing is read meanwhile.
 2. A request that cannot be read is answered before the connection is closed: a head over the limit with 431,
    a chunk without a size with 400. Tornado closes without an answer.
-3. A connection whose client is still sending is closed in two steps: our side first; the socket when the
-   client has ended too, or after LINGER seconds. Else the kernel would answer what still comes with a reset,
-   which may overtake our answer.
+3. A connection whose client is still sending is closed in two steps (lingering.py).
 4. A request's target is put into one form (targets.py).
 5. A request that has ended is freed at once: the error that ended it must not refer back to it. The garbage
    collector looks for such cycles once an hour (process.py); until then clients that begin requests and go
@@ -32,6 +30,7 @@ from tornado.httputil import HTTPConnection, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
+from .lingering import Lingering
 from .shedding import Turn
 from .targets import Targets
 from .visitor import client_of
@@ -42,8 +41,6 @@ UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, and of reques
 KEPT_BYTES = 1 << 20  # of a request that are kept at the most; the rest is dropped
 PART_BYTES = 16_384  # that an unfinished request takes, besides its own bytes, which are there twice
 CHUNKS = 64  # chunks of a body take as long to read as a request
-LINGER = 2.0  # seconds for which a client may go on sending after we have ended the connection
-LINGER_BYTES = 1 << 20  # that are read and dropped meanwhile at the most
 
 UNREAD = Counter("flychat_answers_unread", "Answers given up because their clients did not take them")
 UNENDED = Counter("flychat_requests_unended", "Requests given up because too many were not whole")
@@ -177,21 +174,21 @@ class Connection(IOStream):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             elif self._refusal:
                 sock.send(self._refusal)
-                return self._listener.linger(sock)
+                return self._listener.lingering.add(sock)
             elif self.error is None and sock.recv(1, socket.MSG_PEEK):
-                return self._listener.linger(sock)
+                return self._listener.lingering.add(sock)
         sock.close()
 
 
 class Listener(HTTPServer):
-    """The server. `diverts`, `turn`, `account` and `linger` are for its connections."""
+    """The server. `diverts`, `turn`, `account` and `lingering` are for its connections."""
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
         super().initialize(*args, **kwargs)
         self.unread_bytes = 0
         self._unread: dict[Connection, None] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._lingering: dict[socket.socket, tuple[asyncio.TimerHandle, list[int]]] = {}
+        self.lingering = Lingering()
 
     def diverts(self, connection: Connection, *, begins: bool) -> bool:
         """Whether what comes is not for Tornado, or not yet. Not called for a connection's first bytes."""
@@ -241,34 +238,9 @@ class Listener(HTTPServer):
         (UNREAD if connection.unsent else UNENDED).inc()
         connection.reset()
 
-    def linger(self, sock: socket.socket) -> None:
-        """Ends our side of a connection, and closes it when the other side has ended."""
-        loop = asyncio.get_running_loop()
-        sock.shutdown(socket.SHUT_WR)
-        self._lingering[sock] = loop.call_later(LINGER, self._close, sock), [LINGER_BYTES]
-        loop.add_reader(sock, self._drop, sock)
-
-    def _drop(self, sock: socket.socket) -> None:
-        left = self._lingering[sock][1]
-        try:
-            dropped = len(sock.recv(65_536))
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            dropped = 0
-        left[0] -= dropped
-        if not dropped or left[0] <= 0:
-            self._close(sock)
-
-    def _close(self, sock: socket.socket) -> None:
-        self._lingering.pop(sock)[0].cancel()
-        asyncio.get_running_loop().remove_reader(sock)
-        sock.close()
-
     async def close_all_connections(self) -> None:
         await super().close_all_connections()
-        for sock in list(self._lingering):
-            self._close(sock)
+        self.lingering.close()
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         assert isinstance(request_conn, HTTP1Connection)

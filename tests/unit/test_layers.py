@@ -34,6 +34,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "web.clients": {"web.shortcut"},
     "web.cold_rooms": {"web.held", "web.shortcut"},
     "web.listener": {"server", "web.accepting", "web.base", "web.clients", "web.messages", "web.shortcut"},
+    "web.lingering": {"web.listener"},
     "web.targets": {"web.listener"},
     "web.turns": {"web.accepting", "web.application", "web.clients", "web.cold_rooms"},
     "listening": {"server"},
@@ -206,7 +207,8 @@ ALLOWED = {
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
     | {"web.operators", "web.removals", "web.session", "web.signals"},
     "web.targets": set(),
-    "web.listener": {"web.shedding", "web.targets", "web.visitor"},
+    "web.lingering": set(),
+    "web.listener": {"web.lingering", "web.shedding", "web.targets", "web.visitor"},
     "web.turns": {"web.visitor"},
     "web.accepting": PURE | {"seldom", "web.listener", "web.shedding", "web.turns"},
     "web.clients": {"web.accepting", "web.listener", "web.shedding", "web.turns", "web.visitor"},

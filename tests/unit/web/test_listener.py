@@ -16,7 +16,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.web import RequestHandler
 
 from flychat.server import HEAD_BYTES
-from flychat.web import listener
+from flychat.web import lingering, listener
 from tests.support.served import WAIT, Client, served
 
 HEAD = "HTTP/1.1\r\nHost: x\r\n"
@@ -297,13 +297,13 @@ async def test_nothing_of_who_has_gone_waits_for_the_garbage_collector(name):
     "head", ["GET /room HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n", "GET /{} HTTP/1.1\r\nHost: x\r\n"]
 )
 async def test_a_head_that_is_too_large_is_answered_with_431_and_closed(head, size, monkeypatch):
-    monkeypatch.setattr(listener, "LINGER", 1000.0)
+    monkeypatch.setattr(lingering, "LINGER", 1000.0)
     async with served() as chat:
         client = await chat.request(head.format("x" * size))
         assert (await client.at_end()).startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
-        [(timer, _)] = chat.server._lingering.values()
+        [(timer, _)] = chat.server.lingering._left.values()
         client.close()
-        await until(lambda: not chat.server._lingering)
+        await until(lambda: not chat.server.lingering)
         assert timer.cancelled()
 
 
@@ -318,11 +318,11 @@ async def test_so_is_one_that_comes_after_another_request():
 
 @pytest.mark.gen_test
 async def test_who_says_nothing_more_but_does_not_go_is_cut(monkeypatch):
-    monkeypatch.setattr(listener, "LINGER", 0.05)
+    monkeypatch.setattr(lingering, "LINGER", 0.05)
     async with served() as chat:
         client = await chat.request(f"GET /{'x' * 70_000} {HEAD}")
         assert (await client.at_end()).startswith(b"HTTP/1.1 431 ")
-        await until(lambda: not chat.server._lingering)
+        await until(lambda: not chat.server.lingering)
 
 
 @pytest.mark.gen_test
@@ -335,8 +335,8 @@ async def test_a_head_at_the_limit_is_read():
 
 @pytest.mark.gen_test
 async def test_who_never_stops_sending_a_head_is_cut(monkeypatch):
-    monkeypatch.setattr(listener, "LINGER_BYTES", 200_000)
-    monkeypatch.setattr(listener, "LINGER", 1000.0)
+    monkeypatch.setattr(lingering, "LINGER_BYTES", 200_000)
+    monkeypatch.setattr(lingering, "LINGER", 1000.0)
     async with served() as chat:
         client = await chat.request("GET /room HTTP/1.1\r\nCookie: ")
         with contextlib.suppress(ConnectionError):
@@ -344,19 +344,19 @@ async def test_who_never_stops_sending_a_head_is_cut(monkeypatch):
                 client.writer.write(b"x" * 65_536)
                 await client.writer.drain()
                 await asyncio.sleep(0)
-        await until(lambda: not chat.server._lingering)
+        await until(lambda: not chat.server.lingering)
 
 
 @pytest.mark.gen_test
 async def test_who_resets_its_connection_after_it_was_refused_is_waited_for_no_longer(monkeypatch):
-    monkeypatch.setattr(listener, "LINGER", 1000.0)
+    monkeypatch.setattr(lingering, "LINGER", 1000.0)
     async with served() as chat:
         client = await chat.request("GET /room HTTP/1.1\r\nCookie: " + 70_000 * "x")
-        await until(lambda: bool(chat.server._lingering))
+        await until(lambda: bool(chat.server.lingering))
         sock = client.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.writer.transport.abort()
-        await until(lambda: not chat.server._lingering)
+        await until(lambda: not chat.server.lingering)
 
 
 @pytest.mark.gen_test
@@ -383,13 +383,13 @@ async def test_a_refusal_arrives_though_the_client_is_still_sending():
 
 @pytest.mark.gen_test
 async def test_connections_that_linger_end_with_the_server(monkeypatch):
-    monkeypatch.setattr(listener, "LINGER", 1000.0)
+    monkeypatch.setattr(lingering, "LINGER", 1000.0)
     async with served() as chat:
         client = await chat.request(f"GET /{'x' * 70_000} {HEAD}")
         await client.at_end()
         chat.clients.remove(client)  # it does not go
-        [sock] = chat.server._lingering
-    assert not chat.server._lingering
+        [sock] = chat.server.lingering._left
+    assert not chat.server.lingering
     assert sock.fileno() == -1
     client.close()
 
