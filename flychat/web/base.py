@@ -25,6 +25,7 @@ from ..messages import Draft
 from ..sse import to_json
 from .application import BaseApplication
 from .credentials import is_own
+from .heads import DEFAULT_HEADERS, JSON
 from .listener import Connection
 from .negotiation import prefers, takes_gzip
 from .paths import Paths
@@ -39,12 +40,6 @@ PAGE_POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
-DEFAULT_HEADERS = {
-    "Server": "flychat",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-}
-JSON = "application/json; charset=utf-8"
 EXPOSED = "Retry-After, X-Request-Id"  # headers that a page of a listed origin may read, besides the usual
 PAGE_LEVEL = 3  # of gzip: level 6 takes three times as long, for 4% less of a page
 POSTS = Counter("flychat_posts", "POSTs by the status of their answer", ["status"])

@@ -1,4 +1,4 @@
-"""The answers of the shortcut, in bytes, as Tornado would write them."""
+"""Answers in bytes, as Tornado would write them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from tornado.httputil import format_timestamp
 
 from ..errors import Overloaded
 from ..streams import STREAM_HEADERS, answer_head
-from .base import DEFAULT_HEADERS, JSON
 from .problems import Problem, problem_of
+
+DEFAULT_HEADERS = {
+    "Server": "flychat",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+JSON = "application/json; charset=utf-8"
 
 
 class Heads(NamedTuple):

@@ -28,7 +28,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "storage.metrics": {"server"},
     "web.held": {"server"},
     "web.shortcut": {"web.held"},
-    "web.heads": {"web.held", "web.shortcut"},
+    "web.heads": {"web.base", "web.held", "web.shortcut"},
     "web.plain": {"web.cold_rooms", "web.held", "web.shortcut"},
     "web.accepting": {"web.clients", "web.cold_rooms", "web.held", "web.shortcut"},
     "web.clients": {"web.shortcut"},
@@ -179,7 +179,15 @@ ALLOWED = {
         "web.visitor",
     },
     "web.base": PURE
-    | {"chat", "web.application", "web.credentials", "web.listener", "web.negotiation", "web.paths"}
+    | {
+        "chat",
+        "web.application",
+        "web.credentials",
+        "web.heads",
+        "web.listener",
+        "web.negotiation",
+        "web.paths",
+    }
     | {"web.posted", "web.problems", "web.rate", "web.shedding", "web.visitor"},
     "web.removals": PURE | {"web.rights"},
     "web.rights": PURE | {"web.base", "web.credentials", "web.problems"},
@@ -213,7 +221,7 @@ ALLOWED = {
     "web.accepting": PURE | {"seldom", "web.listener", "web.shedding", "web.turns"},
     "web.clients": {"web.accepting", "web.listener", "web.shedding", "web.turns", "web.visitor"},
     "web.cold_rooms": PURE | {"web.accepting", "web.application", "web.plain", "web.turns"},
-    "web.heads": PURE | {"web.base", "web.problems"},
+    "web.heads": PURE | {"web.problems"},
     "web.held": PURE | {"hub", "web.accepting", "web.cold_rooms", "web.heads", "web.plain", "web.shortcut"},
     "web.shortcut": PURE
     | {
