@@ -4,8 +4,8 @@
    once if all such answers, and all requests that are not whole or not answered, are together over
    UNREAD_BYTES: then the client with the most bytes loses the connection on which the last byte went longest
    ago, and nothing is read meanwhile.
-2. A request that cannot be read is answered before the connection is closed: a head over the limit with 431,
-   a chunk without a size with 400. Tornado closes without an answer.
+2. A request that cannot be read is answered as all errors are, and the connection closed: a head over the
+   limit with 431, a body with 413, anything else with 400. Tornado answers a bare 400, or nothing.
 3. A connection whose client is still sending is closed in two steps (lingering.py).
 4. A request's target is put into one form (targets.py).
 5. A request that has ended is freed at once: the error that ended it must not refer back to it. The garbage
@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
@@ -26,11 +27,14 @@ from typing import Any, TypeAlias
 from prometheus_client import Counter
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
-from tornado.httputil import HTTPConnection, HTTPMessageDelegate
+from tornado.httputil import HTTPConnection, HTTPInputError, HTTPMessageDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, UnsatisfiableReadError
 
+from ..errors import TooLarge
+from .heads import refusal
 from .lingering import Lingering
+from .problems import problem_of
 from .shedding import Turn
 from .targets import Targets
 from .visitor import client_of
@@ -41,6 +45,7 @@ UNREAD_BYTES = 32 << 20  # of answers that wait for their clients, and of reques
 KEPT_BYTES = 1 << 20  # of a request that are kept at the most; the rest is dropped
 PART_BYTES = 16_384  # that an unfinished request takes, besides its own bytes, which are there twice
 CHUNKS = 64  # chunks of a body take as long to read as a request
+OF_LARGE_BODIES = ("Content-Length too long", "chunked body too large")  # what Tornado says of them
 
 UNREAD = Counter("flychat_answers_unread", "Answers given up because their clients did not take them")
 UNENDED = Counter("flychat_requests_unended", "Requests given up because too many were not whole")
@@ -132,6 +137,8 @@ class Connection(IOStream):
         return self.unsent + (kept if self._whole or not kept else 2 * kept + PART_BYTES)
 
     def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
+        if isinstance(error := sys.exc_info()[1], HTTPInputError):  # of which Tornado's answer says nothing
+            data = _unreadable(413 if str(error) in OF_LARGE_BODIES else 400)
         self._answered = True
         if not self.unsent:
             self.took = time.monotonic()
@@ -153,8 +160,7 @@ class Connection(IOStream):
 
     def close(self, exc_info: Any = False) -> None:
         if isinstance(exc_info, UnsatisfiableReadError) and not self._answered:
-            status = "431 Request Header Fields Too Large" if self._reads_head else "400 Bad Request"
-            self._refusal = f"HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode()
+            self._refusal = _unreadable(431 if self._reads_head else 400)
         super().close(exc_info)
         self.error = None  # it leads back to us
 
@@ -261,6 +267,12 @@ class Listener(HTTPServer):
             stream.write(unsent)
         self.handle_stream(stream, address)
         return True
+
+
+def _unreadable(status: int) -> bytes:
+    """The answer to a request that cannot be read, which is the last on its connection."""
+    error = TooLarge("the body is too large") if status == 413 else None
+    return refusal(problem_of(error, status), int(time.time()), {"Connection": "close"})
 
 
 def taken_from(stream: IOStream) -> socket.socket:

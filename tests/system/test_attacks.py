@@ -114,6 +114,19 @@ async def test_a_reader_that_took_the_shortcut_and_reads_nothing_keeps_nobody_wa
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("size", "body"), [("Content-Length: 1048577", b""), ("Transfer-Encoding: chunked", b"100001\r\n")]
+)
+async def test_a_body_over_a_megabyte_is_refused_as_all_bodies_that_are_too_large(size, body):
+    async with started() as (server, clients):
+        client = await connect(server, clients, "POST /session", f"{size}\r\n\r\n")
+        client.writer.write(body)
+        answer = await client.at_end()
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert b'{"error":{"code":"too_large"' in answer
+
+
+@pytest.mark.gen_test
 async def test_a_head_that_is_too_large_is_refused_and_closed():
     async with started() as (server, clients):
         for request, rest in (

@@ -28,7 +28,7 @@ NAMED_BY = {  # parts that one place chooses, and nobody else knows
     "storage.metrics": {"server"},
     "web.held": {"server"},
     "web.shortcut": {"web.held"},
-    "web.heads": {"web.base", "web.held", "web.shortcut"},
+    "web.heads": {"web.base", "web.held", "web.listener", "web.shortcut"},
     "web.plain": {"web.cold_rooms", "web.held", "web.shortcut"},
     "web.accepting": {"web.clients", "web.cold_rooms", "web.held", "web.shortcut"},
     "web.clients": {"web.shortcut"},
@@ -216,7 +216,8 @@ ALLOWED = {
     | {"web.operators", "web.removals", "web.session", "web.signals"},
     "web.targets": set(),
     "web.lingering": set(),
-    "web.listener": {"web.lingering", "web.shedding", "web.targets", "web.visitor"},
+    "web.listener": PURE
+    | {"web.heads", "web.lingering", "web.problems", "web.shedding", "web.targets", "web.visitor"},
     "web.turns": {"web.visitor"},
     "web.accepting": PURE | {"seldom", "web.listener", "web.shedding", "web.turns"},
     "web.clients": {"web.accepting", "web.listener", "web.shedding", "web.turns", "web.visitor"},

@@ -370,6 +370,29 @@ async def test_a_chunk_without_a_size_is_answered_with_400():
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(
+    ("request_", "body", "status", "code"),
+    [
+        (f"GET /{'x' * 17_000} {HEAD}", b"", 431, "request_header_fields_too_large"),
+        ("GET /room HTTP/1.1\r\n", b"", 400, "bad_request"),
+        (f"GET /room {HEAD}: x\r\n", b"", 400, "bad_request"),
+        (f"POST /rooms/a/messages/ {HEAD}Transfer-Encoding: chunked\r\n", b"800001\r\n", 413, "too_large"),
+        (f"POST /rooms/a/messages/ {HEAD}Transfer-Encoding: chunked\r\n", b"x\r\n", 400, "bad_request"),
+        (f"POST /rooms/a/messages/ {HEAD}Transfer-Encoding: chunked\r\n", b"1" * 100, 400, "bad_request"),
+    ],
+)
+async def test_what_cannot_be_read_is_answered_as_all_errors_are(request_, body, status, code):
+    async with served() as chat:
+        client = await chat.request(request_)
+        client.writer.write(body)
+        head, _, told = (await client.at_end()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status)
+        assert b"\r\nConnection: close" in head
+        assert b"\r\nContent-Length: %d" % len(told) in head
+        assert json.loads(told)["error"]["code"] == code
+
+
+@pytest.mark.gen_test
 async def test_a_refusal_arrives_though_the_client_is_still_sending():
     async with served() as chat:
         for head in (
