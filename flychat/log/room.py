@@ -10,8 +10,8 @@ draft as one commit at tail + 1. Why nothing is lost or doubled and no id skippe
    outcome is tried again at the same place: if it had been applied, it comes back as the winner of the place,
    and by this rule its drafts are found in it. So a put without an answer is treated like a lost race.
    If the keys in the window do not reach back to when a draft was first sent, the log is searched.
-5. After the deadline the drafts are given up (503), the window is forgotten, and the log is read again:
-   if they are in it after all, the commit is published then. The client may send again at any time.
+5. After the deadline the drafts are given up (503). If some were put, the window is forgotten, and the log is
+   read again: if they are in it after all, the commit is published then. The client may send again any time.
 
 So a draft is stored exactly once, however late and often it is sent, if it carries the position of its author
 when it was first sent (`Draft.since`): it is put only when it is known not to be in the log from there on.
@@ -281,9 +281,9 @@ class Room(View):
             self.forget()
 
     def _give_up(self, late: list[Waiter]) -> None:
-        if late:
-            self._doubt(late)
-            self._drop(late, Unavailable("the message store does not answer"))
+        if tried := [waiter for waiter in late if waiter.tried]:
+            self._doubt(tried)
+        self._drop(late, Unavailable("the message store does not answer"))
 
     def _doubt(self, waiters: list[Waiter]) -> None:
         """Their drafts may be in the log: the writer reads it again, and publishes those that it finds."""

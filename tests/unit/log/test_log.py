@@ -578,16 +578,37 @@ async def test_a_writer_whose_tail_is_old_sees_that_the_log_has_lost_its_beginni
 
 @in_virtual_time
 async def test_what_was_given_up_stays_in_doubt_when_more_is_given_up():
-    engine = FaultyEngine(MemoryEngine(), ["drop", "break"])
+    engine = FaultyEngine(MemoryEngine(), ["drop", *["lose"] * 100])
     published: list[Commit] = []
     log = MessageLog(engine, memory=False, committed=published.append)
+    first = log.submit(draft("stored, and the answer lost"))
+    await asyncio.sleep(1)
+    second = log.submit(draft("given up a second later"))
     with pytest.raises(Unavailable):
-        await log.submit(draft("stored, and the answer lost"))
-    engine.read_faults.append(Broken("expired"))
+        await first
+    engine.read_faults.extend([Unknown("no answer")] * 100)
     with pytest.raises(Unavailable):
-        await log.submit(draft("given up too"))
+        await second
+    engine.read_faults.clear()
     await asyncio.sleep(5)
     assert [m.text for commit in published for m in commit.messages] == ["stored, and the answer lost"]
+
+
+@in_virtual_time
+async def test_a_room_is_not_read_again_and_again_for_a_draft_that_was_never_put():
+    """While the store is away, each room in which somebody writes would be, once a second, and could not leave."""
+    engine = FaultyEngine(MemoryEngine())
+    log = MessageLog(engine, memory=True)
+    engine.tail = failing
+    with pytest.raises(Unavailable):
+        await log.submit(draft())
+    await asyncio.sleep(5)
+    assert [room.busy for room in log._rooms.values()] == [False]
+    await log.close()
+
+
+async def failing(*arguments):
+    raise Unknown("no answer")
 
 
 @in_virtual_time
