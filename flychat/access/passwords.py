@@ -100,10 +100,14 @@ class Passwords:
             raise Overloaded
         self._tries += 1
         try:
-            async with self._turn:
-                for password in self.of(room):
-                    if await asyncio.to_thread(password.fits, given):
-                        return password
+            await self._turn.acquire()
+            trying = asyncio.ensure_future(asyncio.to_thread(_fitting, self.of(room), given))
+            trying.add_done_callback(lambda _: self._turn.release())  # not sooner, if the client goes
+            await asyncio.wait([trying])
+            return trying.result()
         finally:
             self._tries -= 1
-        return None
+
+
+def _fitting(passwords: Sequence[Password], given: str) -> Password | None:
+    return next((password for password in passwords if password.fits(given)), None)
