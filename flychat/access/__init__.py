@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..errors import FlychatError, Invalid
-from ..fields import CONTROL, room_name
+from ..fields import CONTROL, NFC_SHRINKS, ROOM_CHARACTERS, room_name
 
 READ, WRITE, MODERATE = "r", "w", "m"
 SECRET, JWKS, HEADER = "secret", "jwks", "header"  # the kinds of tokens, by who vouches for them
@@ -61,10 +61,11 @@ def read_pattern(text: str) -> str:
     """A pattern: the name of a room, or the beginning of names and a `*`. Raises Invalid, NotFound."""
     if not text.endswith("*"):
         return room_name(text)
-    beginning = unicodedata.normalize("NFC", text[:256])
-    if "/" in beginning or len(beginning) > 65 or CONTROL.search(beginning):
-        raise Invalid("pattern", "must be the name of a room, or its beginning and *")
-    return beginning
+    if len(text) <= NFC_SHRINKS * ROOM_CHARACTERS + 1:
+        beginning = unicodedata.normalize("NFC", text)
+        if len(beginning) <= ROOM_CHARACTERS + 1 and "/" not in beginning and not CONTROL.search(beginning):
+            return beginning
+    raise Invalid("pattern", "must be the name of a room, or its beginning and *")
 
 
 def typed_pattern(text: str) -> str:

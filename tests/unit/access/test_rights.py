@@ -1,5 +1,7 @@
 """Rules, patterns and passes."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,8 +60,14 @@ def test_rights_of_everybody_are_without_m():
         read_rights("rwm", "rw")
 
 
+TOO_LONG = unicodedata.normalize(
+    "NFD", "\N{GREEK SMALL LETTER ALPHA WITH PSILI AND VARIA AND YPOGEGRAMMENI}" * 65
+)
+
+
 @pytest.mark.parametrize(
-    "pattern", ["", "a/b", "a/*", "\n*", "x" * 65, "x" * 65 + "*", "healthz", ".", "\ud800*"]
+    "pattern",
+    ["", "a/b", "a/*", "\n*", "x" * 65, "x" * 65 + "*", "healthz", ".", "\ud800*", TOO_LONG, TOO_LONG + "*"],
 )
 def test_a_pattern_is_a_room_or_the_beginning_of_rooms(pattern):
     with pytest.raises((Invalid, NotFound)):
