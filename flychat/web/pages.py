@@ -160,8 +160,9 @@ class RoomHandler(RightsHandler):
 
     def _asked(self) -> str:
         """The value of the cookie that shows that a name came from our form. The page's scripts read it."""
-        asked = self.get_cookie(ASKED_COOKIE) or new_id()
-        if self.get_cookie(ASKED_COOKIE) is None:
+        asked = self.get_cookie(ASKED_COOKIE)
+        if not asked:
+            asked = new_id()
             self._leave(ASKED_COOKIE, asked)
         return asked
 

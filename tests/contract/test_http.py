@@ -752,6 +752,14 @@ async def test_a_page_whose_origin_is_withheld_is_ours_if_its_browser_says_so():
 
 
 @pytest.mark.gen_test
+async def test_a_new_name_can_be_taken_by_the_form_though_the_cookie_that_shows_it_was_emptied():
+    async with served() as chat:
+        form = await ask(chat, "/room?user=", Cookie="flychat_user=ann; flychat_asked=")
+        asked = re.search(r'name="asked" value="([^"]+)"', form.body.decode())[1]
+        assert form.headers["Set-Cookie"].startswith(f"flychat_asked={asked};")
+
+
+@pytest.mark.gen_test
 async def test_the_room_and_its_join_form_have_one_address_and_are_told_apart_by_the_cookie():
     """Or else a browser that goes back shows the form to one who has joined."""
     async with served() as chat:
