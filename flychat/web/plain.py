@@ -28,22 +28,21 @@ from ..streams import OFFICIAL_PATH, RECOVERY_PATH, StreamRequest
 from .credentials import is_https, is_own
 from .negotiation import prefers
 
-# Headers that are read: here, by the visitor (x-forwarded-for), or by the hub (what a GRIP proxy sends).
-READ_OF_BOTH = "accept grip-feature grip-sig host x-forwarded-for"
-READ_OF_STREAMS = f"{READ_OF_BOTH} last-event-id"
-READ_OF_POSTS = f"{READ_OF_BOTH} connection content-length content-type origin"
+# Headers that are read of some kind of request: here, by the visitor (of a proxy in front), or by the hub (of
+# a GRIP proxy).
+READ_OF_ALL = "accept connection grip-feature grip-sig host last-event-id x-forwarded-for x-forwarded-proto"
 # Headers that change no answer.
 OF_CLIENTS = (
-    "accept-encoding accept-language cache-control cookie dnt keep-alive last-event-id pragma priority "
-    "referer save-data sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode "
-    "sec-fetch-site sec-gpc user-agent"
+    "accept-encoding accept-language cache-control cookie dnt keep-alive pragma priority referer save-data "
+    "sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site sec-gpc "
+    "user-agent"
 )
-OF_PROXIES = "forwarded via x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip x-request-id"
-HARMLESS = frozenset(f"{OF_CLIENTS} {OF_PROXIES}".split(" "))
-KNOWN = {  # `connection` does not matter to a stream, which is given its connection for good
-    "GET": HARMLESS.union(READ_OF_STREAMS.split(" "), ["connection"]),
-    "POST": HARMLESS.union(READ_OF_POSTS.split(" ")),
-    "recovery": HARMLESS.union(READ_OF_BOTH.split(" "), ["connection", "grip-last"]),
+OF_PROXIES = "forwarded via x-forwarded-host x-forwarded-port x-real-ip x-request-id"
+OF_ALL = frozenset(f"{READ_OF_ALL} {OF_CLIENTS} {OF_PROXIES}".split(" "))
+KNOWN = {
+    "GET": OF_ALL,
+    "POST": OF_ALL | {"content-length", "content-type", "origin"},
+    "recovery": OF_ALL | {"grip-last"},
 }
 
 HEADS = 512  # that are remembered, 8 kB each at the most: a client nearly always sends the same one
