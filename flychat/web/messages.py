@@ -64,12 +64,12 @@ class StreamHandler(RightsHandler):
         return time.monotonic() - self.request.request_time()
 
     def send(self, headers: Mapping[str, str], body: bytes) -> None:
-        if not self._has_ended():
+        if not self._end_if_over():
             self.set_headers(headers)
             self.write(body)
 
     def take(self) -> tuple[socket.socket, bytes, bool] | None:
-        if self._has_ended():
+        if self._end_if_over():
             return None
         chunked = self.request.version != "HTTP/1.0"
         new = getattr(self, "_new_cookie", {}).values()  # which Tornado would add when it writes the head
@@ -80,8 +80,8 @@ class StreamHandler(RightsHandler):
             return None
         return taken_from(stream), head, chunked
 
-    def _has_ended(self) -> bool:
-        """Whether the right has ended while the plan was made: then that is all that is told."""
+    def _end_if_over(self) -> bool:
+        """Answers with the end, if the right has ended while the plan was made; says whether it has."""
         if self._pass is None or self.room is None:
             return False
         reason = self.application.access.ended(self.room, self._pass, time.time())
