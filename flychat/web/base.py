@@ -196,11 +196,10 @@ class BaseHandler(RequestHandler):
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None))[1]
         problem = problem_of(error, status_code, allowed=self.allowed_methods(), again=self.again())
-        super().send_error(problem.status, problem=problem, **kwargs)
+        super().send_error(problem.status, problem=problem, error=error, **kwargs)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         problem: Problem = kwargs["problem"]
-        error = kwargs.get("exc_info", (None, None))[1]
         self.set_headers(problem.headers)
         if problem.ours and (id := self.application.failed(self.request.method, self.request.path, problem)):
             self.set_header("X-Request-Id", id)
@@ -208,8 +207,8 @@ class BaseHandler(RequestHandler):
         if not (self.answers_pages or self.accepts("text/html")):
             return self.write_line(problem.json)
         # What a page of another origin wrote is not to be sent by a click on ours.
-        form = self.form_again(error) if may_write else None
-        template, values = self.error_page(error, problem)
+        form = self.form_again(kwargs["error"]) if may_write else None
+        template, values = self.error_page(kwargs["error"], problem)
         return self.write_page(template, form=form, **values)
 
     def error_page(self, error: object, problem: Problem) -> tuple[str, dict[str, Any]]:

@@ -80,7 +80,7 @@ class RightsHandler(BaseHandler):
             self.add_header("Vary", DEPENDS)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        if isinstance(kwargs.get("exc_info", (None, None))[1], DENIED):
+        if isinstance(kwargs["error"], DENIED):
             self.add_header("Vary", DEPENDS)
         super().write_error(status_code, **kwargs)
 
