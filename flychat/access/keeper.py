@@ -109,7 +109,7 @@ class Keeper:
         """
         ids = passes_of(sub)
         revocations, moment = await self._rulebook.revoke(ids, room)
-        self._learn(revocations)
+        self._take_in(revocations)
         loop = asyncio.get_running_loop()
         for id in ids:
             self._recheck(id)
@@ -157,10 +157,10 @@ class Keeper:
         await asyncio.sleep(max(0.0, self._began + PACE_SECONDS - loop.time()))
         began = self._began = loop.time()
         ahead = time.time() - began
-        self._learn(await self._rulebook.read(), began)
+        self._take_in(await self._rulebook.read(), began)
         self._ahead = ahead
 
-    def _learn(self, revocations: Revocations, began: float | None = None) -> None:
+    def _take_in(self, revocations: Revocations, began: float | None = None) -> None:
         """Takes in what is revoked, by a reading that `began` then, or by a revocation of our own (None)."""
         new = revocations.beyond(self.access.revocations)
         known = self._read_at > -math.inf
@@ -181,8 +181,7 @@ class Keeper:
         began = loop.time()
         while True:
             try:
-                if not self._is_newer_than(math.inf):
-                    await self._read()
+                await self.fresh(0)
             except Unavailable as error:
                 self._unread.tell("what is revoked cannot be read: %s", error)
                 if self._holds_here and loop.time() - max(began, self._read_at) > DOUBT_SECONDS:

@@ -360,7 +360,7 @@ async def test_where_nobody_else_writes_what_is_revoked_is_read_once():
 async def test_an_older_reading_does_not_take_back_what_was_revoked_meanwhile():
     keeper, hub = kept(MemoryEngine(shared=True))
     moment = await keeper.revoke("ann", "")
-    keeper._learn(Revocations(), 1.0)
+    keeper._take_in(Revocations(), 1.0)
     assert keeper.access.revocations.moment(A, "tea") == moment
     assert hub.rechecked == passes_of("ann")
 
