@@ -65,7 +65,7 @@ def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
     return plan
 
 
-class Signer:
+class Verifier:
     """Says whether a request was signed by a proxy.
 
     Remembers the last signature that was right: to check one takes 90 us, and Pushpin uses the same one for
@@ -129,8 +129,8 @@ class PushpinHub:
         self._base_path = base_path
         targets = list(map(GripUrl.read, dict.fromkeys(urls)))
         self._links = Links(len(targets) or 1)
-        self._signers = [Signer(target) for target in targets if target.verify_key is not None]
-        if all_verified and len(self._signers) < len(targets):
+        self._verifiers = [Verifier(target) for target in targets if target.verify_key is not None]
+        if all_verified and len(self._verifiers) < len(targets):
             raise Misconfigured(
                 "--access makes private rooms: then every --grip-url needs a verify-key, "
                 "or else whoever reaches this server could read them"
@@ -209,9 +209,9 @@ class PushpinHub:
         self.recheck(key[0])
 
     def way(self, headers: Mapping[str, str]) -> Way:
-        signed = any(signer.signed(headers) for signer in self._signers)
+        signed = any(verifier.signed(headers) for verifier in self._verifiers)
         named = "grip-sig" in headers or "grip-feature" in headers
-        return Way(proxied=signed if self._signers else named, vouched=signed)
+        return Way(proxied=signed if self._verifiers else named, vouched=signed)
 
     async def close(self) -> None:
         for handle in self._expiring.values():

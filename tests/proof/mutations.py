@@ -32,7 +32,7 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub.links import Links
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher, Resolver
-from flychat.hub.pushpin import PushpinHub, Signer
+from flychat.hub.pushpin import PushpinHub, Verifier
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, clearing
@@ -1057,7 +1057,7 @@ LINES = [
         line(
             "believe_a_signature_for_ever",
             "A signature of a proxy that was right once is right for ever.",
-            *(Signer, "signed", "and now < self._until", ""),
+            *(Verifier, "signed", "and now < self._until", ""),
         ),
         "unit/hub/test_pushpin_hub.py::test_a_signature_that_was_right_is_not_checked_again_for_a_second",
     ),
@@ -1065,7 +1065,7 @@ LINES = [
         line(
             "believe_any_signature",
             "After one right signature, each other one is right for a second.",
-            *(Signer, "signed", "and signature == self._right", ""),
+            *(Verifier, "signed", "and signature == self._right", ""),
         ),
         "unit/hub/test_pushpin_hub.py::test_a_signature_that_was_right_is_not_checked_again_for_a_second",
     ),
