@@ -27,7 +27,7 @@ class HeldHere(Shortcut):
 
     def stream(self, client: Client, plain: PlainStream, size: int, address: str) -> bool:
         self.forget(client)
-        if self.taken(client, size):
+        if self.consume(client, size):
             asked = Asked(client, plain, address)
             if plan := self.application.chat.plan_at_once(plain.request, address):
                 self.hold(plan, asked)
@@ -58,7 +58,7 @@ class HeldByProxy(Shortcut):
         believed = way.vouched or self.application.access.all_public or not plain.request.recover
         if not way.proxied or not believed or not keeps_alive(plain.headers):
             return False
-        if self.taken(client, size):
+        if self.consume(client, size):
             self.busy(client)
             self.cold_rooms.wait(Asked(client, plain, address, time.monotonic()))
         return True

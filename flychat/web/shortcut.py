@@ -99,7 +99,7 @@ class Shortcut(ClientListener):
         if self.send(asked.client, self._problem(problem_of(error), "GET", path, stays=stays)):
             (self.wait_for if stays else self.drop)(asked.client)
 
-    def taken(self, client: Client, size: int) -> bool:
+    def consume(self, client: Client, size: int) -> bool:
         """Consumes the request; False: its client has gone."""
         try:
             client.socket.recv(size)
@@ -186,7 +186,7 @@ class Shortcut(ClientListener):
         if not is_whole_post(data, self.base):
             return False
         SHED_REFUSED.inc()
-        if self.taken(client, len(data)) and self.send(client, self._shed_answer(data)):
+        if self.consume(client, len(data)) and self.send(client, self._shed_answer(data)):
             (self.pause if self.pauses else self.wait_for)(client)
         return True
 
@@ -224,7 +224,7 @@ class Shortcut(ClientListener):
             return False
         if application.rate_limit.wait(address, time.monotonic(), cost_of(len(plain.body))):
             return False
-        if not self.taken(client, size):
+        if not self.consume(client, size):
             return True
         self.busy(client)
         application.begin(client)

@@ -367,7 +367,7 @@ async def test_a_proxy_that_has_gone_meanwhile_does_no_harm(rudely):
 
 @pytest.mark.gen_test
 async def test_a_proxy_whose_reset_comes_just_when_its_request_is_consumed_does_no_harm(monkeypatch):
-    monkeypatch.setattr(HeldByProxy, "taken", lambda self, client, size: bool(self.drop(client)))
+    monkeypatch.setattr(HeldByProxy, "consume", lambda self, client, size: bool(self.drop(client)))
     async with behind_proxies() as (chat, port, held):
         connection = await Connection.open(port)
         connection.writer.write(recovery())
