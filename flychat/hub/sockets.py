@@ -37,7 +37,7 @@ from socket import socket as Socket
 import prometheus_client
 
 from ..soon import Soon
-from .waiting import LAST_CHUNK, NOWHERE, Backlog, Kept, Owed, bare, chunk, kept_bytes
+from .waiting import LAST_CHUNK, NOWHERE, Backlog, Backlogs, Owed, bare, chunk, owed_bytes
 
 BACKLOG_BYTES, BACKLOGS_BYTES = 1 << 20, 16 << 20  # kept for those that lag: by an audience; by all together
 SLICE, TURN_BYTES = 128, 1 << 20  # connections served, and bytes sent, in one turn of the loop
@@ -55,15 +55,12 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
 @dataclass(eq=False, slots=True)
 class Hold:
-    """One held connection. `cursor` is its place in its audience's backlog, in bytes since the beginning.
-
-    `audience` is None once it is closed.
-    """
+    """One held connection."""
 
     socket: Socket
     client: str
-    audience: Audience | None
-    cursor: int = NOWHERE
+    audience: Audience | None  # None once it is closed
+    cursor: int = NOWHERE  # its place in its audience's backlog, in bytes since the beginning
     owed: tuple[Owed, ...] = ()
     lagging: bool = False
     took: float = 0.0  # when it last took bytes, loop time; kept while it lags
@@ -82,7 +79,7 @@ class Audience:
         self.chunked, self.live = chunked, live
         self.frame, self.last = (chunk, LAST_CHUNK) if chunked else (bare, b"")
         self.members: dict[Hold, None] = {}
-        self.backlog = Backlog(connections.kept)
+        self.backlog = Backlog(connections.backlogs)
         self._connections, self._loop, self._left = connections, connections.loop, left
         self._passing = False
 
@@ -140,7 +137,8 @@ class Audience:
         needed = min([upto, *[held.cursor for held in self.members if held.lagging]])
         self.backlog.trim(needed, 0)
         if needed < upto:  # by those who lag: they are to have it if it can be kept
-            self.backlog.trim(upto, BACKLOG_BYTES if self._connections.kept.bytes <= BACKLOGS_BYTES else 0)
+            can_be_kept = self._connections.backlogs.bytes <= BACKLOGS_BYTES
+            self.backlog.trim(upto, BACKLOG_BYTES if can_be_kept else 0)
             for held in [each for each in self.members if each.lagging and each.cursor < self.backlog.start]:
                 self._connections.cut(held, "behind")
         self._passing = self.backlog.end > upto
@@ -155,7 +153,7 @@ class Connections:
         self.loop = asyncio.get_running_loop()
         self.soon, self.then = Soon(self.loop), Soon(self.loop)
         self._selector = selectors.DefaultSelector()
-        self.kept = Kept()  # by all backlogs
+        self.backlogs = Backlogs()
         self._lagging: dict[Hold, None] = {}
         self._due: deque[tuple[selectors.SelectorKey, int]] = deque()
         self._number = 0  # of connections
@@ -237,7 +235,7 @@ class Connections:
 
     def cut_stalled(self) -> None:
         """Cuts what took nothing for STALL seconds. To be called now and then."""
-        owed = kept_bytes(owed for held in self._lagging for owed in held.owed)
+        owed = owed_bytes(owed for held in self._lagging for owed in held.owed)
         patience = STALL if owed <= OWED_BYTES else HURRY
         for held in list(self._lagging):
             if self.loop.time() - held.took > patience:

@@ -74,7 +74,7 @@ class Owed:
         return self._at == len(self.parts)
 
 
-def kept_bytes(owed: Iterable[Owed]) -> int:
+def owed_bytes(owed: Iterable[Owed]) -> int:
     """The bytes that all of these keep in memory, about. Parts that several wait for are counted once.
 
     Plans of one room have their messages in common, unless it was read again in between. Whether they have is
@@ -92,26 +92,26 @@ def kept_bytes(owed: Iterable[Owed]) -> int:
     return size
 
 
-class Kept:
-    """How many bytes some backlogs have together."""
+class Backlogs:
+    """How many bytes some backlogs have, all together."""
 
     def __init__(self) -> None:
         self.bytes = 0
 
 
 class Backlog:
-    """The newest blocks of bytes, addressed by their offset since the beginning; counted in `kept`."""
+    """The newest blocks of bytes, addressed by their offset since the beginning; counted in `backlogs`."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, backlogs: Backlogs) -> None:
         self.start = self.end = 0
-        self._kept = kept
+        self._all = backlogs
         self._blocks: list[bytes] = []
         self._ends: list[int] = []
 
     def append(self, block: bytes) -> None:
         self._blocks.append(block)
         self.end += len(block)
-        self._kept.bytes += len(block)
+        self._all.bytes += len(block)
         self._ends.append(self.end)
 
     def read(self, offset: int) -> bytes:
@@ -135,5 +135,5 @@ class Backlog:
         while self.end - self.start > keep and self._ends[count] <= upto:
             self.start = self._ends[count]
             count += 1
-        self._kept.bytes -= self.start - before
+        self._all.bytes -= self.start - before
         del self._blocks[:count], self._ends[:count]

@@ -10,7 +10,7 @@ from flychat.access import UNSURE, Pass
 from flychat.hub import passes as passes_module
 from flychat.hub.passes import Passes
 from flychat.hub.sockets import Connections
-from flychat.hub.waiting import Backlog, Kept, bare
+from flychat.hub.waiting import Backlog, Backlogs, bare
 from flychat.streams import stream_end
 
 NOW = 1_800_000_000
@@ -20,7 +20,7 @@ class Audience:
     frame, last = staticmethod(bare), b"."
 
     def __init__(self) -> None:
-        self.backlog = Backlog(Kept())
+        self.backlog = Backlog(Backlogs())
         self.backlog.append(b"unsent")
 
 

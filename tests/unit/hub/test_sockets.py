@@ -21,7 +21,17 @@ from flychat.hub import local as local_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
 from flychat.hub.sockets import Audience, Connections
-from flychat.hub.waiting import LAST_CHUNK, PLACE_BYTES, Backlog, Kept, Owed, bare, batches, chunk, kept_bytes
+from flychat.hub.waiting import (
+    LAST_CHUNK,
+    PLACE_BYTES,
+    Backlog,
+    Backlogs,
+    Owed,
+    bare,
+    batches,
+    chunk,
+    owed_bytes,
+)
 from flychat.streams import provisional
 from tests.support.http_body import Body
 from tests.support.served import WAIT, Served, draft, served
@@ -306,15 +316,15 @@ def test_what_several_wait_for_is_counted_once_and_its_place_in_each_plan():
 
     log, again = ([message(id) for id in range(10, 20)] for _ in range(2))
     all_ = owed(b"open", b"reset", *log)
-    assert kept_bytes([]) == kept_bytes([owed()]) == 0
-    alone = kept_bytes([all_])
+    assert owed_bytes([]) == owed_bytes([owed()]) == 0
+    alone = owed_bytes([all_])
     assert alone == 20_009 + 12 * PLACE_BYTES
-    assert kept_bytes([all_, Owed(bare, b"", all_.parts, all_.size)]) == alone, "it is the same plan"
-    assert kept_bytes([owed(b"open", *log[6:]), all_]) == alone + 5 * PLACE_BYTES
-    assert kept_bytes([all_, owed(b"open", *log[8:], message(20))]) == alone + 4 * PLACE_BYTES
+    assert owed_bytes([all_, Owed(bare, b"", all_.parts, all_.size)]) == alone, "it is the same plan"
+    assert owed_bytes([owed(b"open", *log[6:]), all_]) == alone + 5 * PLACE_BYTES
+    assert owed_bytes([all_, owed(b"open", *log[8:], message(20))]) == alone + 4 * PLACE_BYTES
     twice = alone + 20_004 + 11 * PLACE_BYTES
-    assert kept_bytes([all_, owed(b"open", *again)]) == twice, "the room was read again"
-    assert kept_bytes([all_, owed(b"open", *again[:8], *log[8:])]) == twice, "but for its newest messages"
+    assert owed_bytes([all_, owed(b"open", *again)]) == twice, "the room was read again"
+    assert owed_bytes([all_, owed(b"open", *again[:8], *log[8:])]) == twice, "but for its newest messages"
 
 
 @pytest.mark.gen_test
@@ -423,13 +433,13 @@ async def test_a_socket_that_cannot_be_watched_is_closed_and_leaves_nothing_behi
     st.lists(st.binary(min_size=1, max_size=9)), st.integers(0, 60), st.integers(0, 60), st.integers(0, 60)
 )
 def test_a_backlog_gives_all_that_follows_an_offset(blocks, upto, keep, offset):
-    kept = Kept()
-    backlog, whole = Backlog(kept), b"".join(blocks)
+    backlogs = Backlogs()
+    backlog, whole = Backlog(backlogs), b"".join(blocks)
     for block in blocks:
         backlog.append(block)
     backlog.trim(upto, keep)
     assert backlog.end == len(whole)
-    assert kept.bytes == backlog.end - backlog.start
+    assert backlogs.bytes == backlog.end - backlog.start
     assert backlog.start <= min(upto, len(whole))
     if offset >= backlog.start:
         assert backlog.read(offset) == whole[offset:]
