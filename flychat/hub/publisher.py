@@ -227,7 +227,7 @@ class Publisher:
             status, problem = await self._post(post)
             late = time.monotonic() - began > self._give_up
             if status == 200:
-                return self._taken(post)
+                return self._note_success(post)
             if post.endpoint == "recover" and (status in REFUSED or (status and late)):
                 return None  # a service that does not know it
             self._note_failure(problem)
@@ -264,7 +264,7 @@ class Publisher:
             return 200, ""
         return answer.code, f"HTTP {answer.code}"
 
-    def _taken(self, post: Post) -> None:
+    def _note_success(self, post: Post) -> None:
         proxy = self._target.proxy
         self._ended += len(post.items)
         PUBLISHED.labels(proxy).inc(len(post.items))
