@@ -35,7 +35,7 @@ def _count(request: StreamRequest, plan: StreamPlan) -> None:
         RESETS.labels("behind" if plan.position > (request.last_id or 0) else "ahead").inc()
 
 
-def _pass_on(outcome: Outcome, stored: asyncio.Future[Message]) -> None:
+def _tell_outcome(outcome: Outcome, stored: asyncio.Future[Message]) -> None:
     outcome(None if stored.exception() else stored.result())
 
 
@@ -68,7 +68,7 @@ class Chat:
                 outcome(known)
             await self._hub.passed_on()  # an earlier answer may have gone out before it was published
             return known
-        stored = self.submit(known, searched, outcome and partial(_pass_on, outcome))
+        stored = self.submit(known, searched, outcome and partial(_tell_outcome, outcome))
         try:
             await asyncio.wait([stored])
             await self._hub.passed_on()
@@ -120,14 +120,13 @@ class Chat:
     ) -> asyncio.Future[Message]:
         """Stores and shows a new draft, as `post` does, without waiting; `done` is called in the end."""
         # The store, which begins a turn later, is given it first: one in memory has it when that is sent.
-        ended: list[Ended] = []
-        stored = self.log.submit(draft, searched, partial(self._tell, ended, done))
-        ended.append(self._showing.show(draft))
+        stored = self.log.submit(draft, searched, lambda future: self._tell(ended, done, future))
+        ended = self._showing.show(draft)
         return stored
 
-    def _tell(self, ended: list[Ended], done: Stored | None, stored: asyncio.Future[Message]) -> None:
+    def _tell(self, ended: Ended, done: Stored | None, stored: asyncio.Future[Message]) -> None:
         error = stored.exception()
-        ended[0](error if isinstance(error, FlychatError) else None)
+        ended(error if isinstance(error, FlychatError) else None)
         if done is None:
             return
         if self._hub.passes_on_at_once:
