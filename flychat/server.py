@@ -185,7 +185,7 @@ def hold_here(
     hub = LocalHub(
         log.plan,
         polls=engine.shared,
-        holds=log.hold,
+        note_held=log.note_held,
         ends_at=log.ends_at,
         max_streams=config.max_streams,
         max_streams_per_client=config.max_streams_per_client,

@@ -63,14 +63,14 @@ class LocalHub:
         plan: Callable[[StreamRequest], Awaitable[StreamPlan]],
         *,
         polls: bool = False,
-        holds: Callable[[str, bool], None] = lambda room, held: None,
+        note_held: Callable[[str, bool], None] = lambda room, held: None,
         ends_at: Callable[[str, int], bool] = lambda room, id: False,
         keep_alive: float = KEEP_ALIVE_SECONDS,
         max_streams: int = 0,
         max_streams_per_client: int = 0,
         ended: Ended = never,
     ) -> None:
-        """A cap of 0 is none. `holds` is called when a room gets its first stream and loses its last.
+        """A cap of 0 is none. `note_held` is called when a room gets its first stream and loses its last.
 
         `ends_at` says whether the log of a room is known to end at an id, with all of it published. `ended`
         says why the pass of a hold gives no right any more.
@@ -83,7 +83,7 @@ class LocalHub:
         self._most = max_streams or sys.maxsize
         self._most_per_client = max_streams_per_client or sys.maxsize
         self._keep_alive, self._polls = keep_alive, polls
-        self.holds, self._ends_at = holds, ends_at
+        self.note_held, self._ends_at = note_held, ends_at
         self._unrecovered = Seldom(logger)
         self.loop = self.connections.loop
         self._timer = self.loop.call_later(TICK, self._tick)
@@ -167,7 +167,7 @@ class LocalHub:
         room = self.rooms.get(name)
         if room is None:
             room = self.rooms[name] = _Room(self, plan)
-            self.holds(name, True)
+            self.note_held(name, True)
             ROOMS.inc()
         return room
 
@@ -292,5 +292,5 @@ class _Room:
 
     def _forget_if_empty(self) -> None:
         if not self._attaching and not self.inhabited and self._hub.rooms.pop(self.name, None) is not None:
-            self._hub.holds(self.name, False)
+            self._hub.note_held(self.name, False)
             ROOMS.dec()

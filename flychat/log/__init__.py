@@ -249,9 +249,9 @@ class MessageLog:
 
     # Memory
 
-    def hold(self, room: str, held: bool) -> None:
+    def note_held(self, room: str, held: bool) -> None:
         """Takes note that streams are held in a room, or are no longer: it is among the last to leave."""
-        self._rooms.hold(room, held)
+        self._rooms.note_held(room, held)
 
 
 def _at_hand(window: Window, before: int | None, limit: int, after: int | None = None) -> Page | None:

@@ -67,7 +67,7 @@ class Rooms(dict[str, Room]):
             if self.bytes > self._most:
                 self.use(room.name)
 
-    def hold(self, name: str, held: bool) -> None:
+    def note_held(self, name: str, held: bool) -> None:
         """Takes note that streams are held in the room from now on, or are no longer."""
         if held:
             self._held.add(name)

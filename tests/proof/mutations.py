@@ -905,7 +905,7 @@ LINES = [
         line(
             "never_tell_that_nobody_is_there",
             "A room in which streams were held once counts as held for ever.",
-            *(_Room, "_forget_if_empty", "self._hub.holds(self.name, False)", "pass"),
+            *(_Room, "_forget_if_empty", "self._hub.note_held(self.name, False)", "pass"),
         ),
         "unit/hub/test_local.py::test_the_log_is_told_when_a_room_has_its_first_stream_and_when_it_has_none",
     ),

@@ -161,7 +161,7 @@ async def served(
     log = MessageLog(engine, memory=proxies is None, committed=lambda commit: serving.committed(commit))
     hub: LocalHub | PushpinHub
     if proxies is None:
-        hub = LocalHub(log.plan, polls=shared, holds=log.hold, ends_at=log.ends_at, **hub_options)
+        hub = LocalHub(log.plan, polls=shared, note_held=log.note_held, ends_at=log.ends_at, **hub_options)
     else:
         hub = proxies
     recovery = None if proxies is None else read_grip_last

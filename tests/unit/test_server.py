@@ -161,7 +161,7 @@ async def test_what_was_started_ends_with_the_server(mode, parts):
 async def test_the_log_is_told_by_the_hub_which_rooms_are_held():
     running = await server.start(read("standalone"))
     try:
-        assert running.hub.holds == running.log.hold
+        assert running.hub.note_held == running.log.note_held
         assert running.hub.plan == running.log.plan
     finally:
         await running.stop()

@@ -76,7 +76,7 @@ class Server:
             self.hub: Any = LocalHub(
                 self.log.plan,
                 polls=engine.shared,
-                holds=self.log.hold,
+                note_held=self.log.note_held,
                 ends_at=self.log.ends_at,
                 ended=self.access.ended,
             )

@@ -368,7 +368,7 @@ async def test_where_nobody_listens_there_is_nobody_to_keep_alive(monkeypatch):
 async def test_the_log_is_told_when_a_room_has_its_first_stream_and_when_it_has_none():
     async with served() as chat:
         told = []
-        chat.hub.holds = lambda *news: told.append(news)
+        chat.hub.note_held = lambda *news: told.append(news)
         clients = [await chat.stream(room=room) for room in ("tea", "tea", "milk")]
         assert told == [("tea", True), ("milk", True)]
         clients[0].close()

@@ -57,7 +57,7 @@ async def test_a_flood_of_other_rooms_leaves_a_room_with_held_streams_in_memory(
     async with opened() as (log, _):
         for room in ("held", "free"):
             await log.plan(StreamRequest(room))
-        log.hold("held", True)
+        log.note_held("held", True)
         await flood(log)
         assert known(log, "held")
         assert not known(log, "free")
@@ -93,7 +93,7 @@ async def test_a_room_with_held_streams_may_be_quiet_for_any_time(monkeypatch):
     async with opened() as (log, _):
         for room in ("held", "free"):
             await log.plan(StreamRequest(room))
-        log.hold("held", True)
+        log.note_held("held", True)
         monkeypatch.setattr(memory_module, "IDLE", -1.0)
         await log.plan(StreamRequest("other"))
         assert known(log, "held")
@@ -103,7 +103,7 @@ async def test_a_room_with_held_streams_may_be_quiet_for_any_time(monkeypatch):
 @pytest.mark.gen_test
 async def test_a_room_that_is_held_before_it_is_in_memory_counts_as_held():
     async with opened() as (log, _):
-        log.hold("held", True)
+        log.note_held("held", True)
         await log.plan(StreamRequest("held"))
         await flood(log)
         assert known(log, "held")
@@ -113,8 +113,8 @@ async def test_a_room_that_is_held_before_it_is_in_memory_counts_as_held():
 async def test_once_its_last_stream_has_gone_a_room_leaves_like_others():
     async with opened() as (log, _):
         await log.plan(StreamRequest("held"))
-        log.hold("held", True)
-        log.hold("held", False)
+        log.note_held("held", True)
+        log.note_held("held", False)
         assert known(log, "held")
         await flood(log)
         assert not known(log, "held")
@@ -136,7 +136,7 @@ async def test_rooms_without_a_message_fill_memory_too(held):
     async with opened() as (log, _):
         for n in range(FLOOD):
             await log.plan(StreamRequest(f"room {n}"))
-            log.hold(f"room {n}", held)
+            log.note_held(f"room {n}", held)
             assert log._rooms.bytes <= BYTES + ROOM_BYTES + (4 << 10)
         assert len(log._rooms) <= BYTES / ROOM_BYTES
 
@@ -148,7 +148,7 @@ async def test_the_past_of_rooms_with_held_streams_gives_way_before_the_rooms_do
         for room in ("one", "two"):
             await fill(engine, room, 500)
             await log.plan(StreamRequest(room, 0))
-            log.hold(room, True)
+            log.note_held(room, True)
         await log.plan(StreamRequest("free"))
         rooms = log._rooms
         assert len(rooms["one"].window.messages) == 500
@@ -156,7 +156,7 @@ async def test_the_past_of_rooms_with_held_streams_gives_way_before_the_rooms_do
             if len(rooms["one"].window.messages) < 500:
                 break
             await log.plan(StreamRequest(f"another {n}"))
-            log.hold(f"another {n}", True)
+            log.note_held(f"another {n}", True)
         assert "free" not in rooms
         assert len(rooms["one"].window.messages) == FIRST
         assert known(log, "one", 500 - FIRST)
@@ -171,7 +171,7 @@ async def test_rooms_with_held_streams_leave_when_nothing_else_is_left():
     async with opened() as (log, _):
         for n in range(FLOOD):
             await log.plan(StreamRequest(f"room {n}"))
-            log.hold(f"room {n}", True)
+            log.note_held(f"room {n}", True)
         assert not known(log, "room 0")
         assert known(log, f"room {FLOOD - 1}")
         await log.plan(StreamRequest("room 0"))
@@ -184,7 +184,7 @@ async def opened_deep():
     async with opened(most_bytes=1 << 20) as (log, engine):
         await fill(engine, "room", 200)
         await log.plan(StreamRequest("room", 0))
-        log.hold("room", True)
+        log.note_held("room", True)
         yield log, engine
 
 
@@ -311,7 +311,7 @@ async def test_of_a_room_that_was_written_to_lately_the_keys_stay_longest():
             seen.add(len(written.window.messages))
             if 0 in seen:
                 break
-            log.hold(f"held {n}", True)
+            log.note_held(f"held {n}", True)
             await log.plan(StreamRequest(f"held {n}"))
         assert seen == {200, FIRST, 0}, "first the deep past goes, then the other messages"
         again = Draft("written", oldest.sender, oldest.text, oldest.date, oldest.provisional_id)
@@ -346,7 +346,7 @@ async def test_rooms_that_are_being_written_are_passed_over_some_at_a_time(monke
         asked = []
         monkeypatch.setattr(Room, "busy", property(lambda room: asked.append(room.name) or True))
         for n in range(FLOOD):
-            log.hold(f"busy {n}", n % 2 == 0)
+            log.note_held(f"busy {n}", n % 2 == 0)
             log._rooms.use(f"busy {n}")
         assert len(log._rooms) == FLOOD
         asked.clear()

@@ -133,8 +133,8 @@ async def test_rooms_are_counted_while_streams_are_held_in_them():
         await chat.post(room="other")
         assert rooms() == 2
         gone = asyncio.Event()
-        holds = chat.hub.holds
-        chat.hub.holds = lambda room, held: (holds(room, held), None if held else gone.set())
+        note_held = chat.hub.note_held
+        chat.hub.note_held = lambda room, held: (note_held(room, held), None if held else gone.set())
         clients[2].close()
         await asyncio.wait_for(gone.wait(), WAIT)
         assert rooms() == 1
