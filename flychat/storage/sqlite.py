@@ -67,7 +67,7 @@ class SqliteEngine:
         """
         engine = cls(path, retention, reading=reading)
         try:
-            await engine._run(engine._open, IDLE)
+            await engine._run(engine._open, rank=IDLE)
         except BaseException as error:
             await engine._worker.close(once(lambda: None))
             if isinstance(error, Unknown):
@@ -139,7 +139,7 @@ class SqliteEngine:
         return found
 
     async def check(self) -> None:
-        await self._run(self._check, CHECK)
+        await self._run(self._check, rank=CHECK)
 
     def _check(self) -> None:
         if self._files and (lost := self._files.lost()):
@@ -153,7 +153,7 @@ class SqliteEngine:
             await self._overwrite()
 
     async def delete(self, commit: Commit) -> None:
-        if not await self._idle(self._delete, commit):
+        if not await self._run(self._delete, commit, rank=IDLE):
             raise Taken
         await self._overwrite()
 
@@ -163,7 +163,7 @@ class SqliteEngine:
             return bool(done.rowcount)
 
     async def everything(self, room: str, above: int) -> list[Commit]:
-        return await self._run(partial(self._everything, room, above))
+        return await self._run(self._everything, room, above)
 
     def _everything(self, room: str, above: int) -> list[Commit]:
         part, commits = Part(), []
@@ -196,7 +196,7 @@ class SqliteEngine:
 
     async def expire(self, before: str) -> None:
         room, deleted = "", 0
-        while (done := await self._idle(self._expire_some, room, before)) is not None:
+        while (done := await self._run(self._expire_some, room, before, rank=IDLE)) is not None:
             room, deleted = done[0], deleted + done[1]
             await asyncio.sleep(REST_SECONDS)
         if deleted:
@@ -251,7 +251,7 @@ class SqliteEngine:
 
     async def _emptied(self) -> bool:
         with suppress(StoreFailed):  # the change itself is done, and is not to be repeated
-            return await self._idle(self._empty_wal)
+            return await self._run(self._empty_wal, rank=IDLE)
         return False
 
     def _empty_wal(self) -> bool:
@@ -262,9 +262,6 @@ class SqliteEngine:
         finally:
             self._sql(f"PRAGMA busy_timeout = {BUSY_MS}")
         return not busy
-
-    async def _idle(self, job: Callable[..., T], *values: object) -> T:
-        return await self._worker.do(once(partial(job, *values)), IDLE)
 
     async def close(self) -> None:
         self._closing = True
@@ -281,8 +278,9 @@ class SqliteEngine:
             self._empty_wal()
         self._opened.close()
 
-    async def _run(self, job: Callable[[], T], rank: int = READING) -> T:
-        return await self._worker.do(once(job), rank)
+    async def _run(self, job: Callable[..., T], *values: object, rank: int = READING) -> T:
+        """Has a job of one part done."""
+        return await self._worker.do(once(partial(job, *values)), rank)
 
     def _sql(self, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
         with failures():

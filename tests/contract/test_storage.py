@@ -555,7 +555,7 @@ async def test_a_reader_beside_the_server_keeps_a_removed_text_for_no_longer_tha
             await asyncio.sleep(0.01)
         assert b"a secret" in in_files(tmp_path)
         assert "a secret" in reader.execute("SELECT m FROM log").fetchone()[0], "as it was when it began"
-        assert await sqlite._idle(sqlite._sql, "PRAGMA busy_timeout") == [(BUSY_MS,)]
+        assert await sqlite._run(sqlite._sql, "PRAGMA busy_timeout") == [(BUSY_MS,)]
     while sqlite._emptying is not None:  # noqa: ASYNC110 - nobody is told
         await asyncio.sleep(0.01)
     assert b"a secret" not in in_files(tmp_path)
@@ -574,7 +574,7 @@ async def test_while_a_reader_keeps_a_removed_text_the_file_is_not_tried_all_the
         reader.execute("SELECT count(*) FROM log").fetchone()
         await sqlite.rewrite(old, old.emptied())
         for _ in range(20):  # each behind the next try, if there were one
-            await sqlite._idle(sqlite._sql, "SELECT 1")
+            await sqlite._run(sqlite._sql, "SELECT 1")
         assert len(tried) == 1
 
 
@@ -1068,7 +1068,7 @@ async def test_a_row_that_is_no_commit_is_broken(sqlite):
 @gen_test
 async def test_what_is_said_of_a_row_that_is_no_commit_is_not_what_it_says(sqlite, payload):
     """It goes into the log, which never has the texts of messages."""
-    await sqlite._idle(sqlite._sql, "INSERT INTO log VALUES ('room', 1, 1, CAST(? AS TEXT))", (payload,))
+    await sqlite._run(sqlite._sql, "INSERT INTO log VALUES ('room', 1, 1, CAST(? AS TEXT))", (payload,))
     calls = (sqlite.tail("room", 1), sqlite.everything("room", 0), sqlite.put(commit(1)))
     for failed in [await outcome(call) for call in calls]:
         assert isinstance(failed, Broken)
@@ -1111,7 +1111,7 @@ async def test_what_was_put_in_the_place_of_a_file_in_use_is_whole_after_a_resta
     for each in log[:400]:
         await engine.put(each)
     await back_up(str(path), str(copy))
-    await engine._idle(engine._sql, "PRAGMA wal_checkpoint")
+    await engine._run(engine._sql, "PRAGMA wal_checkpoint")
     for each in log[400:]:
         await engine.put(each)
     copy.replace(path)
@@ -1121,7 +1121,7 @@ async def test_what_was_put_in_the_place_of_a_file_in_use_is_whole_after_a_resta
     assert [each for room in "abc" for each in await engine.after(room, 0, 10**9)] == sorted(
         log[:400], key=lambda each: each.room
     )
-    assert await engine._idle(engine._sql, "PRAGMA integrity_check") == [("ok",)]
+    assert await engine._run(engine._sql, "PRAGMA integrity_check") == [("ok",)]
     await engine.close()
 
 
@@ -1143,12 +1143,12 @@ async def test_an_acknowledged_put_survives_a_power_cut_and_what_was_cleared_is_
 
     async def check() -> None:
         for name, value in settings.items():
-            assert await sqlite._idle(sqlite._sql, f"PRAGMA {name}") == [(value,)], name
+            assert await sqlite._run(sqlite._sql, f"PRAGMA {name}") == [(value,)], name
 
     await check()
     for first in range(1, 1300, 64):
         await sqlite.put(commit(first, 64, text="a secret"))
-    await sqlite._idle(sqlite._sql, "PRAGMA wal_checkpoint")  # so that it is in both files
+    await sqlite._run(sqlite._sql, "PRAGMA wal_checkpoint")  # so that it is in both files
     await sqlite.put(commit(1345, text="an old word"))
     assert any(b"a secret" in name.read_bytes() for name in tmp_path.iterdir())
     await empty(sqlite, "room", 1345)
@@ -1165,11 +1165,11 @@ async def test_an_acknowledged_put_survives_a_power_cut_and_what_was_cleared_is_
 async def test_even_a_sweep_that_fails_leaves_puts_synchronous(sqlite):
     for each in log_of(1, 1):
         await sqlite.put(each)
-    await sqlite._idle(
+    await sqlite._run(
         sqlite._sql, "CREATE TRIGGER full BEFORE DELETE ON log BEGIN SELECT RAISE(FAIL, 'x'); END"
     )
     assert type(await outcome(sqlite.expire("2027"))) is Broken
-    assert await sqlite._idle(sqlite._sql, "PRAGMA synchronous") == [(2,)]
+    assert await sqlite._run(sqlite._sql, "PRAGMA synchronous") == [(2,)]
 
 
 async def put_during(sqlite: SqliteEngine, statement: str, job) -> list[str]:
@@ -1211,7 +1211,7 @@ async def test_a_put_passes_between_the_batches_of_a_sweep(sqlite, monkeypatch, 
 @gen_test
 async def test_a_sweep_ends_with_a_write_ahead_log_that_is_empty(sqlite, tmp_path):
     # As if readers had kept it from being emptied.
-    await sqlite._idle(sqlite._sql, "PRAGMA wal_autocheckpoint = 0")
+    await sqlite._run(sqlite._sql, "PRAGMA wal_autocheckpoint = 0")
     for each in log_of(*[64] * 12):
         await sqlite.put(each)
     wal = tmp_path / "chat.db-wal"
@@ -1235,13 +1235,13 @@ async def test_what_follows_an_id_is_read_without_unpacking_what_is_before_it(en
 @gen_test
 async def test_the_write_ahead_log_does_not_keep_the_size_that_it_once_had(sqlite, tmp_path):
     """A large transaction, or a reader that was long at it, would leave it as large until the end."""
-    await sqlite._idle(sqlite._sql, "PRAGMA wal_autocheckpoint = 0")
+    await sqlite._run(sqlite._sql, "PRAGMA wal_autocheckpoint = 0")
     log = [commit(first, text="x" * 60_000) for first in range(1, 91)]
     for each in log[:88]:
         await sqlite.put(each)
     wal = tmp_path / "chat.db-wal"
     assert wal.stat().st_size > 5 << 20
-    await sqlite._idle(sqlite._sql, "PRAGMA wal_autocheckpoint = 1000")
+    await sqlite._run(sqlite._sql, "PRAGMA wal_autocheckpoint = 1000")
     for each in log[88:]:
         await sqlite.put(each)
     assert wal.stat().st_size <= 4 << 20
@@ -1450,8 +1450,8 @@ async def test_payloads_are_stored_as_utf_8_and_those_in_ascii_are_still_read(sq
     await sqlite.put(new)
     ascii = json.dumps(json.loads(old.payload), separators=(",", ":"))
     values = ("room", 2, 1, ascii)
-    await sqlite._idle(sqlite._sql, "INSERT INTO log VALUES (?, ?, ?, ?)", values)
-    sizes = await sqlite._idle(sqlite._sql, "SELECT length(CAST(m AS BLOB)) FROM log")
+    await sqlite._run(sqlite._sql, "INSERT INTO log VALUES (?, ?, ?, ?)", values)
+    sizes = await sqlite._run(sqlite._sql, "SELECT length(CAST(m AS BLOB)) FROM log")
     assert sizes == [(len(as_stored(new).encode()),), (len(ascii),)]
     assert await sqlite.tail("room", 9) == [new, old]
     assert await sqlite.find("room", 0, 9, old.messages[0].provisional_id) == [old]

@@ -580,7 +580,7 @@ async def test_a_tail_that_was_not_looked_at_for_long_is_looked_at_before_it_is_
     engine = FaultyEngine(await SqliteEngine.open(":memory:"))
     log = MessageLog(engine, memory=False)
     assert [(await log.submit(draft())).id for _ in range(2)] == [1, 2]
-    await engine.engine._idle(engine.engine._sql, "DELETE FROM log")
+    await engine.engine._run(engine.engine._sql, "DELETE FROM log")
     monkeypatch.setattr(view_module, "TAIL_SECONDS", -1.0)
     engine.calls.clear()
     waiting = asyncio.ensure_future(log.submit(draft()))
