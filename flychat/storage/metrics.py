@@ -21,12 +21,12 @@ PUTS = Counter(
     "Attempts to store a commit, by outcome: stored, or taken (a lost race), unknown, throttled ...",
     ["outcome"],
 )
-PUT_SECONDS = Histogram("flychat_put_seconds", "Time that an attempt to store a commit took", buckets=SECONDS)
+PUT_TIMES = Histogram("flychat_put_seconds", "Time that an attempt to store a commit took", buckets=SECONDS)
 MESSAGES = Histogram(
     "flychat_commit_messages", "Messages in a stored commit", buckets=(1, 2, 4, 8, 16, 32, 64)
 )
 READS = Counter("flychat_reads", "Readings of the store, by outcome", ["outcome"])
-READ_SECONDS = Histogram("flychat_read_seconds", "Time that a reading of the store took", buckets=SECONDS)
+READ_TIMES = Histogram("flychat_read_seconds", "Time that a reading of the store took", buckets=SECONDS)
 
 
 class MeasuredEngine:
@@ -41,14 +41,14 @@ class MeasuredEngine:
         self.rooms, self.expire, self.close = engine.rooms, engine.expire, engine.close
 
     async def put(self, commit: Commit) -> None:
-        await _measured(self._engine.put(commit), PUTS, PUT_SECONDS, "stored")
+        await _measured(self._engine.put(commit), PUTS, PUT_TIMES, "stored")
         MESSAGES.observe(len(commit.messages))
 
     def submit(self, commit: Commit, done: Callable[[StoreFailed | None], None]) -> bool:
         began = time.perf_counter()
 
         def measured(failure: StoreFailed | None) -> None:
-            _count(PUTS, PUT_SECONDS, _named(failure) if failure else "stored", began)
+            _count(PUTS, PUT_TIMES, _named(failure) if failure else "stored", began)
             if failure is None:
                 MESSAGES.observe(len(commit.messages))
             done(failure)
@@ -56,21 +56,23 @@ class MeasuredEngine:
         return self._engine.submit(commit, measured)
 
     async def tail(self, room: str, limit: int) -> list[Commit]:
-        return await _measured(self._engine.tail(room, limit), READS, READ_SECONDS, "read")
+        return await _read(self._engine.tail(room, limit))
 
     async def after(self, room: str, id: int, limit: int) -> list[Commit]:
-        return await _measured(self._engine.after(room, id, limit), READS, READ_SECONDS, "read")
+        return await _read(self._engine.after(room, id, limit))
 
     async def before(self, room: str, id: int, limit: int) -> list[Commit]:
-        return await _measured(self._engine.before(room, id, limit), READS, READ_SECONDS, "read")
+        return await _read(self._engine.before(room, id, limit))
 
     async def find(self, room: str, above: int, below: int, provisional_id: str) -> list[Commit]:
-        return await _measured(
-            self._engine.find(room, above, below, provisional_id), READS, READ_SECONDS, "read"
-        )
+        return await _read(self._engine.find(room, above, below, provisional_id))
 
     async def check(self) -> None:
-        await _measured(self._engine.check(), READS, READ_SECONDS, "read")
+        await _read(self._engine.check())
+
+
+def _read(call: Awaitable[T]) -> Awaitable[T]:
+    return _measured(call, READS, READ_TIMES, "read")
 
 
 async def _measured(call: Awaitable[T], outcomes: Counter, seconds: Histogram, success: str) -> T:
