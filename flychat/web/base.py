@@ -31,7 +31,7 @@ from .negotiation import prefers, takes_gzip
 from .paths import Paths
 from .posted import log_post
 from .problems import Problem, problem_of
-from .shedding import SHED, Turn, waited
+from .shedding import SHED, waited
 from .visitor import Visitor
 
 PAGE_POLICY = (
@@ -136,7 +136,7 @@ class BaseHandler(RequestHandler):
         if not isinstance(stream, Connection) or stream.closed():
             return
         seconds, gone = waited(stream.socket)
-        if self.application.shedding.refuses(seconds, Turn.NEW if stream.turn is Turn.NEW else Turn.DUE):
+        if self.application.shedding.refuses(seconds, stream.turn.unpaused):
             SHED.labels("gone" if gone else "refused").inc()
             raise errors.Overloaded
 

@@ -106,7 +106,7 @@ class ClientListener(Listener):
             data = client.socket.recv(1 if client.answered else PEEK_BYTES, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             if not client.answered:
-                self.wait_for(client, Turn.NEW if client.turn is Turn.NEW else Turn.DUE)
+                self.wait_for(client, client.turn.unpaused)
             return None
         except OSError:
             data = b""
@@ -129,7 +129,7 @@ class ClientListener(Listener):
         """Waits until `size` bytes of the request are there, or it ends. Some kernels wait for one byte."""
         client.partial = True
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
-        self.wait_for(client, Turn.NEW if client.turn is Turn.NEW else Turn.DUE)
+        self.wait_for(client, client.turn.unpaused)
 
     def waited_for_all(self, client: Client) -> bool:
         """Whether `wait_for_all` was called for this request; from now on one byte is waited for again."""

@@ -68,7 +68,7 @@ class Connection(IOStream):
         self.counted = 0  # bytes that the listener counts for this connection
         self.took = 0.0  # when the client last took bytes, or sent some while none waited for it
         self.turn = turn  # what the request under way has waited for
-        self.has_turn = self.queued = False  # whether what comes next may be read; waits for that
+        self.may_read = self.queued = False  # whether what comes next may be read; waits for that
         self._listener = listener
         self._answered = self._reads_head = self._reset = self._whole = self._emptied = False
         self._requests = self._chunks = 0  # with the one that is read; of all bodies
@@ -80,7 +80,7 @@ class Connection(IOStream):
         self._requests += 1
         self._receives(self._read_buffer_size, whole=False)
         if self._requests > 1:
-            self.turn, self.has_turn = Turn.DUE, False
+            self.turn, self.may_read = Turn.DUE, False
             if self._read_buffer_size:  # it was sent along with the one before
                 return self._in_turn(super().read_until_regex, regex, max_bytes)
         return super().read_until_regex(regex, max_bytes)
@@ -105,7 +105,7 @@ class Connection(IOStream):
         if (goes_on and emptied) or ((goes_on or begins) and self._listener.diverts(self, begins=begins)):
             return None  # as if nothing were there; if the kernel had no more just now, it tells of more
         if read := super().read_from_fd(buf):
-            self.has_turn, self._emptied = False, read < len(buf)
+            self.may_read, self._emptied = False, read < len(buf)
             self._receives(self.received + read, whole=self._whole)
         return read
 
@@ -115,7 +115,7 @@ class Connection(IOStream):
             self.io_loop.update_handler(self.fileno(), 0)
 
     def look_again(self) -> None:
-        self.has_turn, self.queued = True, False
+        self.may_read, self.queued = True, False
         if self._state is not None and not self.closed():
             self.io_loop.update_handler(self.fileno(), self._state)
 

@@ -59,6 +59,11 @@ class Turn(enum.Enum):
     EARLY = "for the end of its client's pause"
     DUE = "for us"
 
+    @property
+    def unpaused(self) -> Turn:
+        """The same, once the pause is over if it is in one."""
+        return Turn.DUE if self is Turn.EARLY else self
+
 
 class Shedding:
     """Whether to refuse. The clock is monotonic."""
@@ -77,7 +82,7 @@ class Shedding:
         self.room -= 1
         return self.room >= 0
 
-    def refuses(self, waited: float, turn: Turn = Turn.DUE) -> bool:
+    def refuses(self, waited: float, turn: Turn) -> bool:
         """Whether to refuse a request that has waited for so many seconds. To be called for every request."""
         if waited < LATE:
             return False

@@ -109,7 +109,7 @@ class Shortcut(ClientListener):
         return True
 
     def diverts(self, connection: Connection, *, begins: bool) -> bool:
-        if self.application.draining or connection.has_turn:
+        if self.application.draining or connection.may_read:
             return False
         if connection.queued:
             return True
