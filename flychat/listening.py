@@ -145,7 +145,7 @@ def close(sockets: list[socket.socket]) -> None:
         sock.close()
 
 
-def url_of(sockets: list[socket.socket], base_path: str = "") -> str:
+def url_of(sockets: list[socket.socket], base_path: str) -> str:
     first = sockets[0]
     if first.family == socket.AF_UNIX:
         return f"unix:{first.path if isinstance(first, SocketFile) else first.getsockname()}"

@@ -214,7 +214,7 @@ class _Room:
     def inhabited(self) -> bool:
         return any(audience.members for audience in self.audiences)
 
-    def audience(self, *, chunked: bool, live: bool = True) -> Audience:
+    def audience(self, *, chunked: bool, live: bool) -> Audience:
         for audience in self.audiences:
             if (audience.chunked, audience.live) == (chunked, live):
                 return audience

@@ -153,9 +153,7 @@ class MessageLog:
         messages = tuple(m for m in messages_of(commits) if m.id < end)[-limit:]
         return _up_to(Page(messages, _not_below(tail, messages), stored=True))
 
-    def page_at_once(
-        self, name: str, before: int | None = None, limit: int = HISTORY, *, after: int | None = None
-    ) -> Page | None:
+    def page_at_once(self, name: str, before: int | None, limit: int, *, after: int | None) -> Page | None:
         """The same, if it takes neither reading nor waiting."""
         room = self._rooms.get(name)
         if not self._memory or room is None or room.window is None:

@@ -36,7 +36,7 @@ class Identity(NamedTuple):
 NOBODY = Identity()
 
 
-def cookie_name(https: bool, base_path: str = "") -> str:
+def cookie_name(https: bool, base_path: str) -> str:
     if not https:
         return "flychat"
     return "__Secure-flychat" if base_path else "__Host-flychat"
