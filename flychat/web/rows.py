@@ -60,12 +60,12 @@ class Rows:
 
     def _html(self, message: Message, previous: Message | None) -> str:
         author = author_of(message.sender, message.user)
-        day, removed, place, date = "", "", self._place(message), message.date
+        day, removed, classes, date = "", "", self._whose(message), message.date
         if previous is None or self._day(previous.date) != self._day(date):
             name = self._named.get(self._day(date)) or day_name(self._day(date))
             day = f"<div class=day lang=en>{name}</div>"
         elif _same_heading(previous, message):
-            place += " more"
+            classes += " more"
         text, kind, end = html_of(message.text), "", ""
         if message.removed is not None:
             text, removed = "(removed)", f" data-removed={message.removed}"
@@ -74,13 +74,13 @@ class Rows:
         elif is_big(message.text):
             kind = " class=big"
         return (
-            f'<li class="{author.hue}{place}" id={message.id} data-id={message.id} '
+            f'<li class="{author.hue}{classes}" id={message.id} data-id={message.id} '
             f'data-key="{message.provisional_id}"{author.user}{removed}>'
             f"{day}{author.html}<time><a tabindex=-1 href=#{message.id}>{date[:10]} {date[11:19]}Z</a></time>"
             f"<p dir=auto{kind}>{text}{end}"
         )
 
-    def _place(self, message: Message) -> str:
+    def _whose(self, message: Message) -> str:
         if self._user is not None:
             return " own" if message.user == self._user else ""
         return " maybe" if message.user is None and message.sender == self._name else ""
