@@ -89,7 +89,7 @@ class KeySet:
             self._fetching = asyncio.create_task(self._fetch())
             self._fetching.add_done_callback(self._done)
         if self._fetching is not None:
-            await asyncio.shield(self._fetching)
+            await asyncio.wait([self._fetching])
 
     async def keep(self) -> None:
         """Fetches it every REFRESH_SECONDS, or RETRY_SECONDS after a failure; drops one that is too old."""

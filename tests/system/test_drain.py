@@ -3,6 +3,7 @@
 import asyncio
 import json
 import resource
+import socket
 import time
 import uuid
 from urllib.parse import urlencode
@@ -16,6 +17,7 @@ from flychat.server import Server
 from tests.support import rights
 from tests.support.asking import FORM, JSON
 from tests.support.fakes import FaultyEngine
+from tests.support.issuer import AUDIENCE, token
 from tests.support.served import Client
 from tests.support.started import connect, started, stream
 
@@ -170,3 +172,16 @@ async def test_nobody_waits_to_be_told_what_is_revoked_whose_connection_has_ende
         await asked.wait()
         client.close()
         await ended.wait()
+
+
+@pytest.mark.gen_test
+async def test_who_waits_for_an_issuer_that_does_not_answer_is_answered_at_the_end():
+    with socket.create_server(("127.0.0.1", 0)) as issuer:
+        url = f"http://127.0.0.1:{issuer.getsockname()[1]}/keys"
+        async with started("--jwks", url, "--audience", AUDIENCE, "--access", "staff=") as (server, clients):
+            asking = f"Authorization: Bearer {token()}\r\nConnection: close\r\n\r\n"
+            client = await connect(server, clients, "GET /rooms/staff/messages/", asking)
+            while server.application.idle.is_set():  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+            await server.stop()
+            assert (await client.at_end()).startswith(b"HTTP/1.1 503 ")
