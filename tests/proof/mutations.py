@@ -669,6 +669,14 @@ LINES = [
     ),
     (
         line(
+            "doubt_what_was_never_put",
+            "A room is read again and again for what cannot be in the log, as long as the store is away.",
+            *(Room, "_give_up", " if waiter.tried", ""),
+        ),
+        "unit/log/test_log.py::test_a_room_is_not_read_again_and_again_for_a_draft_that_was_never_put",
+    ),
+    (
+        line(
             "doubt_and_do_not_look",
             "What is given up after a search is in doubt, and the log is not read again.",
             *(Room, "_doubt", "self.forget()", "pass"),
