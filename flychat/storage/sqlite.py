@@ -81,7 +81,10 @@ class SqliteEngine:
         await self._worker.put((commit, None))
 
     def submit(self, commit: Commit, done: Done) -> bool:
-        self._worker.submit((commit, None), done)
+        try:
+            self._worker.submit((commit, None), done)
+        except Unknown:  # the disk hangs, as `put` will say
+            return False
         return True
 
     def _store(self, changes: list[Change]) -> list[StoreFailed | None]:

@@ -11,8 +11,8 @@
 - A store in memory needs no thread: it works in the loop, in each turn for TOGETHER_SECONDS or for one part
   of a job, whichever is longer.
 - A job whose caller has gone is given up. A put is not: its caller may look for it in the log later.
-- If one part of a job takes too long, the store is taken for dead, and all who wait get Unknown. The time for
-  which a job waits for its turn, or its answer for a busy loop, does not count.
+- If one part of a job takes too long, the store is taken for dead: all who wait, or come before it has ended,
+  get Unknown. The time for which a job waits for its turn, or its answer for a busy loop, does not count.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class Worker(Generic[Item]):
         self._ringing = False
         self._answers: list[Callable[[], None]] = []  # of the thread, which the loop has not been given yet
         self._due: float | None = None  # when the part under way should have ended
+        self._overdue: float | None = None  # the same, of a part that was taken for dead
         self._waiting: set[asyncio.Future[Any]] = set()
         self._watching = False
         self._closed = False
@@ -112,7 +113,7 @@ class Worker(Generic[Item]):
             self._thread.start()
 
     def submit(self, item: Item, done: Done) -> None:
-        """Has the item put, and `done` called, later, with what `store` says of it, or with Unknown."""
+        """Has the item put, and `done` called, later, with what `store` says, or Unknown. Raises Unknown."""
         self._check_open()
         put = _Put(item, done)
         self._puts.append(put)
@@ -165,6 +166,8 @@ class Worker(Generic[Item]):
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the store is closed")
+        if self._due is not None and self._due == self._overdue:  # a queue would grow until it ends, if ever
+            raise Unknown("the disk does not answer")
 
     def _ring(self) -> None:
         if not self._ringing:
@@ -189,6 +192,7 @@ class Worker(Generic[Item]):
     def _watch(self) -> None:
         due = self._due
         if due is not None and monotonic() > due:
+            self._overdue = due
             for future in self._waiting:
                 _settle(future, Unknown("the disk does not answer"))
             silent, self._untold = self._untold, set()

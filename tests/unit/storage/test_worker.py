@@ -347,6 +347,22 @@ async def test_all_who_wait_are_told_when_the_store_does_not_answer(stage, secon
     assert stage.done == [["later"]], "those who were told try again by themselves"
 
 
+@gen_test
+async def test_nothing_is_queued_for_a_store_that_does_not_answer(stage):
+    """It may hang for hours, and each who asks would leave something in the queue of its thread."""
+    first = await stage.hold()
+    stage.now += READ_SECONDS + 0.1
+    with pytest.raises(Unknown):
+        await first
+    for _ in range(3):
+        for call in (stage.ask("x"), stage.worker.do(stage.job("read")), stage.worker.put("put")):
+            with pytest.raises(Unknown):
+                await call
+    assert (len(stage.worker._puts), [len(jobs) for jobs in stage.worker._jobs]) == (0, [1, 0, 0])
+    await stage.goes_on()
+    assert await stage.ask("x") == "x!"
+
+
 @pytest.mark.parametrize("what", ["a put", "a reading"])
 @gen_test
 async def test_a_store_is_watched_as_long_as_anybody_waits_for_it(stage, monkeypatch, what):
