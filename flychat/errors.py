@@ -20,6 +20,7 @@ FlychatError
 │   ├── NotReady         /readyz: the server should get no requests; the text names the part that fails
 │   └── Unproxied        a stream asked around the GRIP proxy
 ├── Misconfigured    the program cannot start like this
+├── BadToken         a token is not valid: see access/__init__.py
 └── StoreFailed      a storage engine failed: see storage/__init__.py
 
 The text of a `Refused` is shown to the requester, so it never repeats the input.
