@@ -69,7 +69,7 @@ class Access:
         """Whether everybody may read the room: then no hold needs a pass."""
         return READ in self.rules.of(room)
 
-    def public(self, room: str, right: str, headers: Mapping[str, str]) -> bool:
+    def anybody_may(self, room: str, right: str, headers: Mapping[str, str]) -> bool:
         """Whether everybody has the right, and the request has nothing that could say who asks. In doubt: no.
 
         The headers are by their names in small letters.

@@ -42,7 +42,7 @@ Told: TypeAlias = Callable[[asyncio.Future[Message]], None]
 
 
 def not_told(what: object) -> None:
-    """The default for what is called with news, such as these: nobody is told."""
+    """The default where a function is to be called: nobody is told."""
 
 
 @dataclass(eq=False)

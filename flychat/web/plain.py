@@ -8,7 +8,7 @@ ours, a byte too few or too many. Unusual requests go to Tornado. So to recognis
 never correctness. The differential test sends thousands of requests both ways and compares the answers.
 
 Cookie is harmless: browsers send it with every request, and neither a stream nor a POST depends on the name
-in it. Whether it may carry a right is checked before the shortcut answers (Access.public).
+in it. Whether it may carry a right is checked before the shortcut answers (Access.anybody_may).
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ class Shortcut(ClientListener):
 
     def _answers(self, client: Client, plain: Plain, size: int) -> bool:
         """Answers a request of `size` bytes; False if that is not for here: then nothing was done."""
-        if not self.application.access.public(plain.room, plain.right, plain.headers):
+        if not self.application.access.anybody_may(plain.room, plain.right, plain.headers):
             return False
         address = self.application.address_of(plain.headers, client.address[0])
         if isinstance(plain, PlainPost):

@@ -72,9 +72,9 @@ def _believed(way: Way, trust_proxy: bool) -> bool:
 
 
 def client_of(address: str) -> str:
-    """The client of an address: that itself for IPv4, the /64 for IPv6, each without a port; or "unknown".
+    """How limits count an address: IPv4 by itself, IPv6 by its /64, both without a port; or as "unknown".
 
-    That of a client is the client.
+    What this returns may be given again, and stays as it is.
     """
     if _IPV4.fullmatch(address):  # the usual case, in a fifth of the time that ipaddress takes
         return address

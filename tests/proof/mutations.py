@@ -462,7 +462,7 @@ def any_origin(patch: pytest.MonkeyPatch) -> None:
 
 def any_access(patch: pytest.MonkeyPatch) -> None:
     """The shortcut does not ask whether everybody may."""
-    patch.setattr(Access, "public", lambda self, room, right, headers: True)
+    patch.setattr(Access, "anybody_may", lambda self, room, right, headers: True)
 
 
 class _Everything:

@@ -97,12 +97,12 @@ def test_who_a_proxy_vouches_for_is_not_revoked_here_and_has_no_rights_of_its_ow
     ],
 )
 def test_a_request_is_everybodys_only_if_nothing_in_it_can_say_who_asks(access, room, headers, public):
-    assert access.public(room, READ, headers) is public
+    assert access.anybody_may(room, READ, headers) is public
 
 
 def test_what_everybody_may_read_not_everybody_may_write():
-    assert not Access(PRIVATE).public("news", WRITE, {})
-    assert Access(PRIVATE).public("box", WRITE, {})
+    assert not Access(PRIVATE).anybody_may("news", WRITE, {})
+    assert Access(PRIVATE).anybody_may("box", WRITE, {})
 
 
 def test_only_holds_of_private_rooms_carry_a_pass():
