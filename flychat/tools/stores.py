@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from ..commits import Commit
-from ..config import FILE_STORE, store
+from ..config import FILE_STORE, store, variable
 from ..errors import Misconfigured, Refused, Unavailable
 from ..fields import room_name
 from ..log import MessageLog
@@ -29,7 +29,7 @@ def store_option(parser: argparse.ArgumentParser, before: str = "", *, reading: 
     file = "sqlite:FILE" if reading else "sqlite:FILE (of no running server)"
     parser.add_argument(
         "--store",
-        default=os.environ.get("FLYCHAT_STORE") or FILE_STORE,
+        default=variable(os.environ, "store") or FILE_STORE,
         help=f"{before}{file} or dynamodb:TABLE (default: {FILE_STORE})",
     )
 
