@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ PORTS = range(65_536), "from 0 to 65535"
 CAPS = range(10**9), "of streams, or 0"
 UNIX = "unix:"
 _PREFIX = "FLYCHAT_"
+_NO_OPTIONS = {"FLYCHAT_TOKEN", "FLYCHAT_DYNAMODB"}  # of `tail`, `say` and `check`; of DynamoDB's store
 # Said on the command line, these are for one mode; as variables, which are set for a whole machine, for any.
 _MODE_OF = {
     "grip_url": "grip",
@@ -146,6 +147,12 @@ def variable(environ: Mapping[str, str], option: str) -> str:
     White space around it is no part of it: a file of variables may have that at the end of a line, or CRLF.
     """
     return environ.get(variable_of(option), "").strip()
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[str]:
+    """The variables with our prefix that are of no option: what they should have said is not done."""
+    known = {variable_of(name) for action in parser()._actions for name in (*action.option_strings, *MODES)}
+    return (name for name in sorted(environ) if name.startswith(_PREFIX) and name not in known | _NO_OPTIONS)
 
 
 def _as_given(error: str, given: argparse.Namespace, environ: Mapping[str, str]) -> str:

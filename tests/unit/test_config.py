@@ -2,7 +2,7 @@
 
 import pytest
 
-from flychat.config import Config, table_asked_for
+from flychat.config import Config, misspelt, table_asked_for
 from flychat.errors import Misconfigured
 
 
@@ -35,6 +35,12 @@ def test_white_space_around_a_variable_is_no_part_of_it():
     assert (config.location, config.host, config.port, config.access.secret) == ("x.db", "::1", 81, "")
     assert Config.read(["--standalone", "--store", "sqlite:x "], {}).location == "x "  # so it was said
     assert table_asked_for(["--create-table"], {"FLYCHAT_STORE": "dynamodb:tab "}) == "dynamodb:tab"
+
+
+def test_a_variable_of_no_option_is_misspelt():
+    ours = ["FLYCHAT_GRIP_URL", "FLYCHAT_CREATE_TABLE", "FLYCHAT_ACCESS", "FLYCHAT_TOKEN", "FLYCHAT_DYNAMODB"]
+    others = ["FLYCHAT_SECRET_FILE", "FLYCHAT_ACESS", "HOME"]
+    assert list(misspelt(dict.fromkeys(ours + others, "x"))) == ["FLYCHAT_ACESS", "FLYCHAT_SECRET_FILE"]
 
 
 def test_what_is_repeatable_is_a_list_in_its_variable():
