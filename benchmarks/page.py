@@ -36,7 +36,7 @@ def measure(peer: harness.Peer, pages: int) -> dict:
             with harness.Client(server) as client:
                 client.do("burst", MESSAGES, 1)
         assert server.get(path).count(b"@00000") == MESSAGES
-        fetch(server.port, path, pages // 10)  # warm
+        fetch(server.port, path, max(CONNECTIONS, pages // 10))  # warm
         with server.measured() as used:
             began = time.perf_counter()
             size = fetch(server.port, path, pages)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ DAY = 86_400  # seconds
 PORTS = range(65_536), "from 0 to 65535"
 CAPS = range(10**9), "of streams, or 0"
 UNIX = "unix:"
+_PREFIX = "FLYCHAT_"
+_NO_OPTIONS = {"FLYCHAT_TOKEN", "FLYCHAT_DYNAMODB"}  # of `tail`, `say` and `check`; of DynamoDB's store
 # Said on the command line, these are for one mode; as variables, which are set for a whole machine, for any.
 _MODE_OF = {
     "grip_url": "grip",
@@ -65,10 +68,16 @@ class Config:
     def read(cls, arguments: Sequence[str], environ: Mapping[str, str]) -> Config:
         """Raises Misconfigured with one line; --help and --version print and exit."""
         given = parser().parse_args(arguments)
+        try:
+            return cls._of(given, environ)
+        except Misconfigured as error:
+            raise Misconfigured(_as_given(str(error), given, environ)) from None
 
+    @classmethod
+    def _of(cls, given: argparse.Namespace, environ: Mapping[str, str]) -> Config:
         def option(name: str, default: Any = None) -> Any:
             value = getattr(given, name)
-            return environ.get(f"FLYCHAT_{name.upper()}") or default if value in (None, []) else value
+            return variable(environ, name) or default if value in (None, []) else value
 
         def switch(name: str) -> bool:
             return bool(getattr(given, name)) or _flag(environ, name)
@@ -127,6 +136,32 @@ class Config:
         )
 
 
+def variable_of(option: str) -> str:
+    """The variable's name: FLYCHAT_CORS_ORIGIN for --cors-origin, or cors_origin."""
+    return _PREFIX + option.removeprefix("--").replace("-", "_").upper()
+
+
+def variable(environ: Mapping[str, str], option: str) -> str:
+    """What the option's variable says; empty if there is none.
+
+    White space around it is no part of it: a file of variables may have that at the end of a line, or CRLF.
+    """
+    return environ.get(variable_of(option), "").strip()
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[str]:
+    """The variables with our prefix that are of no option: what they should have said is not done."""
+    known = {variable_of(name) for action in parser()._actions for name in (*action.option_strings, *MODES)}
+    return (name for name in sorted(environ) if name.startswith(_PREFIX) and name not in known | _NO_OPTIONS)
+
+
+def _as_given(error: str, given: argparse.Namespace, environ: Mapping[str, str]) -> str:
+    """An error that begins with an option begins with its variable instead, if that is what was given."""
+    option = error.partition(" ")[0]
+    said = vars(given).get(option.removeprefix("--").replace("-", "_"))
+    return error.replace(option, variable_of(option), 1) if not said and variable(environ, option) else error
+
+
 def _mode(environ: Mapping[str, str]) -> str:
     modes = [mode for mode in MODES if _flag(environ, mode)]
     if len(modes) != 1:
@@ -142,7 +177,7 @@ def table_asked_for(arguments: Sequence[str], environ: Mapping[str, str]) -> str
     given = parser().parse_args(arguments)
     if (given.mode or _mode(environ)) != CREATE_TABLE:
         return None
-    asked: str = given.store or environ.get("FLYCHAT_STORE") or TABLE_STORE
+    asked: str = given.store or variable(environ, "store") or TABLE_STORE
     return asked
 
 
@@ -160,10 +195,9 @@ def store(value: str) -> tuple[str, str]:
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:
     """Whether the variable of an option without a value is set."""
-    variable = f"FLYCHAT_{name.upper().replace('-', '_')}"
-    value = environ.get(variable, "").lower()
+    value = variable(environ, name).lower()
     if value not in _TRUE | _FALSE:
-        raise Misconfigured(f"{variable} must be 1 or 0")
+        raise Misconfigured(f"{variable_of(name)} must be 1 or 0")
     return value in _TRUE
 
 

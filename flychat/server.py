@@ -26,7 +26,7 @@ from .access.keeper import Keeper
 from .access.opened import open_access, open_keeper
 from .addresses import host_and_port, reachable
 from .chat import Chat
-from .config import UNIX, Config
+from .config import UNIX, Config, misspelt
 from .errors import Misconfigured, Unavailable
 from .fields import iso_date
 from .hub import Hub, Recovery
@@ -287,4 +287,6 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     """The program. 0: ended as asked; 1: Pushpin died. Raises Misconfigured where it could not start."""
     config = Config.read(arguments, environ)
     logging_setup.start(config.log_format)
+    for name in misspelt(environ):
+        logger.warning("%s is no option of flychat, so nothing is done by it (see --help)", name)
     return asyncio.run(serve(config))

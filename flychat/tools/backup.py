@@ -16,7 +16,7 @@ from .terminal import interruptible, printable
 def backup_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
     parser.description = "Copies an SQLite store, which a server may be using, into a new file."
     parser.add_argument("file", type=as_utf8, metavar="FILE")
-    store_option(parser, reading=True)
+    store_option(parser, reading=True, table="")
 
     def run(given: argparse.Namespace) -> int:
         kind, location = existing_store(given.store)

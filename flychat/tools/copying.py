@@ -133,7 +133,8 @@ def copy_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespac
     )
 
     def run(given: argparse.Namespace) -> int:
-        source, target = existing_store(given.source), existing_store(given.target, new=True)
+        source = existing_store(given.source, option="--from")
+        target = existing_store(given.target, new=True)
         files = [place for kind, place in (source, target) if kind == "sqlite" and os.path.exists(place)]
         if source == target or (len(files) == 2 and os.path.samefile(*files)):
             raise Misconfigured("--from and --to are the same store")

@@ -37,7 +37,7 @@ def secret_option(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument(
         "--secret",
         metavar="FILE",
-        default=os.environ.get("FLYCHAT_SECRET"),
+        default=os.environ.get("FLYCHAT_SECRET", "").strip(),
         help=f"{help} (default: the variable FLYCHAT_SECRET)",
     )
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from ..commits import Commit
-from ..config import FILE_STORE, store
+from ..config import FILE_STORE, store, variable
 from ..errors import Misconfigured, Refused, Unavailable
 from ..fields import room_name
 from ..log import MessageLog
@@ -24,23 +24,29 @@ TRIES, PAUSE = 10, 1.0  # seconds between two
 T = TypeVar("T")
 
 
-def store_option(parser: argparse.ArgumentParser, before: str = "", *, reading: bool = False) -> None:
+def store_option(
+    parser: argparse.ArgumentParser,
+    before: str = "",
+    *,
+    reading: bool = False,
+    table: str = " or dynamodb:TABLE",
+) -> None:
     """`reading`: also of a server that is running."""
     file = "sqlite:FILE" if reading else "sqlite:FILE (of no running server)"
     parser.add_argument(
         "--store",
-        default=os.environ.get("FLYCHAT_STORE") or FILE_STORE,
-        help=f"{before}{file} or dynamodb:TABLE (default: {FILE_STORE})",
+        default=variable(os.environ, "store") or FILE_STORE,
+        help=f"{before}{file}{table} (default: {FILE_STORE})",
     )
 
 
-def existing_store(value: str, *, new: bool = False) -> tuple[str, str]:
-    """The two parts of a --store whose file exists, or may be a `new` one. Raises Misconfigured."""
+def existing_store(value: str, *, new: bool = False, option: str = "--store") -> tuple[str, str]:
+    """The two parts of a store whose file exists, or may be a `new` one. Raises Misconfigured."""
     kind, location = store(value)
     if new and location == ":memory:":
         raise Misconfigured("a store in memory is gone when the command ends: name a file")
     if not new and kind == "sqlite" and not os.path.exists(location):  # it would be created, and found empty
-        raise Misconfigured(f'there is no file "{location}": say where messages are kept with --store')
+        raise Misconfigured(f'there is no file "{location}": say where messages are kept with {option}')
     return kind, location
 
 

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from ..config import TABLE_STORE, store
+from ..config import TABLE_STORE, store, variable
 from ..errors import Misconfigured
 from .terminal import interruptible
 
@@ -15,7 +15,7 @@ def create_table_command(parser: argparse.ArgumentParser) -> Callable[[argparse.
     parser.description = "Creates the DynamoDB table, if there is none, and waits until it can be used."
     parser.add_argument(
         "--store",
-        default=os.environ.get("FLYCHAT_STORE") or TABLE_STORE,
+        default=variable(os.environ, "store") or TABLE_STORE,
         help=f"dynamodb:TABLE (default: {TABLE_STORE})",
     )
     return lambda given: interruptible(_created(given.store))

@@ -31,7 +31,7 @@ from flychat.tools.exporting import export, stored
 from tests.support.engines import KINDS, empty_engine
 from tests.support.fakes import FaultyEngine, MemoryEngine, random_faults
 from tests.support.modes import standing
-from tests.support.program import STANDALONE, messages, post, ran, running
+from tests.support.program import STANDALONE, messages, post, ran, refused, running
 from tests.support.wire import wire_json
 
 DATE = "2026-01-31T12:00:00.123Z"
@@ -605,3 +605,13 @@ async def test_no_client_is_reset_by_a_move_from_sqlite_to_dynamodb(tmp_path, dy
         moved = [message async for message in export(place.engine.engine, "room")]
         assert [message.id for message in moved] == list(range(1, after["id"] + 1))
         assert [message.id for message in moved if message.removed == removed and not message.text] == [5, 69]
+
+
+def test_a_command_speaks_of_the_stores_and_options_that_it_has(tmp_path):
+    copying = refused("copy", "--from", "sqlite:none.db", "--to", "sqlite:new.db", cwd=tmp_path)
+    assert copying.endswith("with --from")
+    assert refused("rooms", "--store", "sqlite:none.db", cwd=tmp_path).endswith("with --store")
+    assert (
+        "dynamodb:TABLE" not in ran("backup", "--help", cwd=tmp_path).stdout
+    )  # which has backups of its own
+    assert "dynamodb:TABLE" in ran("rooms", "--help", cwd=tmp_path).stdout

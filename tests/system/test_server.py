@@ -77,6 +77,13 @@ def test_variables_do_what_flags_do(tmp_path):
         assert (tmp_path / "x.db").exists()
 
 
+def test_a_misspelt_variable_is_told(tmp_path):
+    with running(*STANDALONE, cwd=tmp_path, environ={"FLYCHAT_ACESS": "staff*="}) as program:
+        status, log = program.end()
+    assert (status, log.count("\n")) == (0, 1)
+    assert "FLYCHAT_ACESS is no option" in log
+
+
 def test_what_is_not_used_is_not_imported(tmp_path):
     """With SQLite: nothing of AWS, which takes half a second, and nothing of GRIP."""
     with running(*STANDALONE, cwd=tmp_path, python=(sys.executable, "-X", "importtime")) as program:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from flychat.config import Config, table_asked_for
+from flychat.config import Config, misspelt, table_asked_for
 from flychat.errors import Misconfigured
 
 
@@ -27,6 +27,20 @@ def read(line: str, **environ: str) -> Config:
 def test_a_flag_comes_before_a_variable_before_a_default(line, environ, expected):
     config = read(line, **environ)
     assert (config.mode, config.engine, config.location, config.host, config.port) == expected
+
+
+def test_white_space_around_a_variable_is_no_part_of_it():
+    blank = {"FLYCHAT_STANDALONE": "1\r", "FLYCHAT_STORE": "sqlite:x.db \r", "FLYCHAT_HOST": " ::1"}
+    config = read("", **blank, FLYCHAT_PORT="81\r", FLYCHAT_SECRET=" ")
+    assert (config.location, config.host, config.port, config.access.secret) == ("x.db", "::1", 81, "")
+    assert Config.read(["--standalone", "--store", "sqlite:x "], {}).location == "x "  # so it was said
+    assert table_asked_for(["--create-table"], {"FLYCHAT_STORE": "dynamodb:tab "}) == "dynamodb:tab"
+
+
+def test_a_variable_of_no_option_is_misspelt():
+    ours = ["FLYCHAT_GRIP_URL", "FLYCHAT_CREATE_TABLE", "FLYCHAT_ACCESS", "FLYCHAT_TOKEN", "FLYCHAT_DYNAMODB"]
+    others = ["FLYCHAT_SECRET_FILE", "FLYCHAT_ACESS", "HOME"]
+    assert list(misspelt(dict.fromkeys(ours + others, "x"))) == ["FLYCHAT_ACESS", "FLYCHAT_SECRET_FILE"]
 
 
 def test_what_is_repeatable_is_a_list_in_its_variable():
@@ -104,7 +118,11 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--stand", {}, "--stand"),
         ("--standalone --port x", {}, "--port"),
         ("--standalone --port 65536", {}, "--port"),
-        ("--standalone", {"FLYCHAT_PORT": "-1"}, "--port"),
+        ("--standalone", {"FLYCHAT_PORT": "-1"}, "FLYCHAT_PORT must be"),
+        ("--standalone", {"FLYCHAT_PORT": "tcp://10.0.0.1:3000"}, "FLYCHAT_PORT must be"),  # of Kubernetes
+        ("--standalone --port x", {"FLYCHAT_PORT": "81"}, "--port must be"),
+        ("--standalone", {"FLYCHAT_ACCESS": "staff"}, "FLYCHAT_ACCESS must be"),
+        ("--standalone", {"FLYCHAT_WITH_PUSHPIN": "1"}, "FLYCHAT_WITH_PUSHPIN is for --grip"),
         ("--standalone --store redis:x", {}, "--store"),
         ("--standalone --store sqlite:", {}, "--store"),
         ("--standalone --store dynamodb:ab", {}, "--store"),
