@@ -555,8 +555,12 @@ OTHERS += [b"<html>Sign in", b"[]", b'{"rooms": {}, "user": "bob"}', b"\xff"]
 
 
 @pytest.mark.parametrize("body", OTHERS, ids=lambda body: repr(body[:12]))
-def test_what_is_asked_of_another_server_than_flychat_is_not_said_to_be_done(body, tmp_path):
+def test_what_is_asked_of_another_server_than_flychat_is_not_said_to_be_done(
+    body, tmp_path, monkeypatch, capsys, caplog
+):
+    """Within this process, as it would be 50 programs."""
     (tmp_path / "secret").write_text(rights.KEY)
+    monkeypatch.chdir(tmp_path)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     with answering(answer) as url:
         for arguments in (
@@ -566,8 +570,9 @@ def test_what_is_asked_of_another_server_than_flychat_is_not_said_to_be_done(bod
             ("clear", "tea"),
             ("remove", "tea", "1"),
         ):
-            ended = run(*arguments, "--url", url, "--secret", "secret", cwd=tmp_path)
-            assert ended == (1, "", "flychat: somebody else has answered in place of flychat\n")
+            code = tools.main([*arguments, "--url", url, "--secret", "secret"])
+            said = "flychat: somebody else has answered in place of flychat\n"
+            assert (code, *capsys.readouterr(), caplog.messages) == (1, "", said, [])
 
 
 def test_who_asks_for_more_than_the_servers_limit_waits_and_gets_it_done(tmp_path):

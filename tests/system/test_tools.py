@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flychat import tools
-from tests.support.program import PATIENCE, command, environment, post, refused, running
+from tests.support.program import PATIENCE, Program, command, environment, post, refused, running
 
 AWS = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 ON_DYNAMO = ("--store", "dynamodb:table")
@@ -114,18 +114,27 @@ def test_ctrl_c_ends_it_with_1_and_without_a_word(name, tmp_path):
 
 @pytest.mark.parametrize("name", READ_NO_MORE)
 def test_it_ends_with_1_and_without_a_word_when_nobody_reads_it(name, tmp_path, dynamo_environ):
-    with running("--standalone", "--port", "0", "--store", "sqlite:stopped.db", cwd=tmp_path) as program:
-        post(program, "hello")
-        program.end()
+    chosen = READ_NO_MORE[name]
     (tmp_path / "secret").write_text("a key that is known to the tests, 32 bytes or more\n")
-    with running("--standalone", "--port", "0", "--store", "sqlite::memory:", cwd=tmp_path) as program:
-        post(program, "hello")
+    with contextlib.ExitStack() as ends:
+        if "URL" in " ".join(chosen):
+            url = ends.enter_context(with_a_message("sqlite::memory:", tmp_path)).url
+            chosen = [word.replace("URL", url) for word in chosen]
+        elif "sqlite:stopped.db" in chosen:
+            with with_a_message("sqlite:stopped.db", tmp_path) as program:
+                program.end()
         reading, writing = os.pipe()
         os.close(reading)
-        arguments = [word.replace("URL", program.url) for word in READ_NO_MORE[name]]
-        with started(*arguments, cwd=tmp_path, environ=dynamo_environ, stdout=writing) as process:
-            os.close(writing)
-            assert (process.wait(PATIENCE), process.stderr.read()) == (1, b"")
+        process = ends.enter_context(started(*chosen, cwd=tmp_path, environ=dynamo_environ, stdout=writing))
+        os.close(writing)
+        assert (process.wait(PATIENCE), process.stderr.read()) == (1, b"")
+
+
+@contextlib.contextmanager
+def with_a_message(store: str, directory: Path) -> Iterator[Program]:
+    with running("--standalone", "--port", "0", "--store", store, cwd=directory) as program:
+        post(program, "hello")
+        yield program
 
 
 def test_an_error_without_a_text_is_told_by_its_name(monkeypatch, capsys):
