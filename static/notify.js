@@ -18,6 +18,7 @@ export function mentions(text, name) {
 export class Notifications {
   #name;
   #shown = null;
+  #id = 0; // of the message that is shown
   #last = 0; // the id up to which messages have been heard: they may come again
   #hint = element("p", { className: "hint", ariaLive: "polite" });
 
@@ -52,6 +53,7 @@ export class Notifications {
     if (type !== "message" || !(Number(id) > this.#last)) return;
     this.#last = Number(id);
     const message = JSON.parse(data);
+    if (message.removes?.includes(this.#id)) this.#shown.close();
     if (this.choice === "off" || message.removes || message.removed) return;
     const isUnseen = await this.isUnseen();
     const { choice } = this;
@@ -69,6 +71,7 @@ export class Notifications {
       made.close();
     };
     this.#shown = made;
+    this.#id = id;
   }
 
   async #choose(choice) {

@@ -56,7 +56,7 @@ class BaseHandler(RequestHandler):
     """Errors, cross-origin rules, and the bookkeeping of requests under way."""
 
     application: BaseApplication
-    answers_pages = False  # whether errors are a page, whatever the request accepts
+    answers_pages = False  # so errors are a page, too, unless the request prefers JSON
     room: str | None = None  # the request is about
     is_private = False  # whether the answer is about a room that not everybody may read
     _work: asyncio.Task[Any] | None = None  # that ends when the client goes
@@ -204,12 +204,18 @@ class BaseHandler(RequestHandler):
         if problem.ours and (id := self.application.failed(self.request.method, self.request.path, problem)):
             self.set_header("X-Request-Id", id)
         may_write = self.allow_origin()
-        if not (self.answers_pages or self.accepts("text/html")):
+        if not self._wants_page():
             return self.write_line(problem.json)
         # What a page of another origin wrote is not to be sent by a click on ours.
         form = self.form_again(kwargs["error"]) if may_write else None
         template, values = self.error_page(kwargs["error"], problem)
         return self.write_page(template, form=form, **values)
+
+    def _wants_page(self) -> bool:
+        """Whether an error is to be a page: where pages are, also for a request that takes anything."""
+        if self.answers_pages:
+            return not prefers(self.request.headers.get("Accept", "*/*"), "application/json", "text/html")
+        return self.accepts("text/html")
 
     def error_page(self, error: object, problem: Problem) -> tuple[str, dict[str, Any]]:
         """The page for people that says what is wrong: its template, and the values in it but the form."""

@@ -619,6 +619,18 @@ async def test_a_method_that_is_not_there_is_answered_with_those_that_are(method
 
 
 @pytest.mark.gen_test
+@pytest.mark.parametrize(("path", "method", "status"), [("/room", "POST", 405), ("/%FF", "GET", 400)])
+async def test_an_error_where_a_page_would_be_is_a_page_unless_json_is_preferred(path, method, status):
+    async with served() as chat:
+        for accept in ("*/*", BROWSER):
+            page = await ask(chat, path, method, "" if method == "POST" else None, Accept=accept)
+            assert (page.code, page.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+        for accept in ("application/json", "application/json, text/*;q=0.5"):
+            refused = await ask(chat, path, method, "" if method == "POST" else None, Accept=accept)
+            assert error(refused)[0] == status
+
+
+@pytest.mark.gen_test
 @pytest.mark.parametrize(
     "path",
     [

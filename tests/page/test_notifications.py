@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.window import Open, hide
-from tests.support.browser import Window, post
+from tests.page.window import OPEN, Open, hide
+from tests.support.browser import ScriptedStream, Window, event, post, wire_message
 
 STUB = """
     window.shown = [];
@@ -112,6 +112,27 @@ def test_one_of_all_tabs_of_a_room_notifies_and_none_while_one_is_looked_at(
     for tab in (leader, other):
         expect(tab.row("three")).to_have_attribute("data-id", "3")
     assert shown(leader) == []
+
+
+def test_the_notification_of_a_message_goes_when_that_is_removed(window: Open) -> None:
+    ann = stub(window())
+    stream = ScriptedStream(ann.page, OPEN)
+    ann.open(connected=False)
+    choose(ann, "For every message")
+    hide(ann.page, True)
+    hide(ann.page, False)  # the example goes
+    hide(ann.page, True)
+    stream.then(OPEN + event("message", wire_message(1, "Bob", "one", 1)))
+    stream.then(OPEN + event("message", wire_message(2, "Bob", "regretted", 2)))
+    ann.page.wait_for_function("() => shown.at(-1)?.text.includes('regretted')")
+    for id, removed in ((3, 1), (4, 2)):
+        assert len(shown(ann)) == 2  # the stub does not replace the first one, as a browser does
+        stream.then(
+            OPEN + event("message", wire_message(id, "Mod", "(removed)", id) | {"removes": [removed]})
+        )
+        expect(ann.row("(removed)").last).to_have_attribute("data-id", str(id))
+    ann.page.wait_for_function("() => shown.length === 1")
+    assert shown(ann)[0].endswith("Bob: one")
 
 
 @pytest.mark.parametrize(
