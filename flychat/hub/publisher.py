@@ -7,7 +7,8 @@ provisional events that come twice. The queue is bounded, and items that are giv
 - where these are too many to remember, and at the start, because the process before this one may have
   died between a write and its publication, it is asked to recover everybody (`POST /recover/`).
 
-Either is tried until the proxy answers, and goes before the queue. Each proxy has a Publisher of its own.
+Either is tried until the proxy answers, and goes before the queue. If it refuses a hint, everybody is to be
+recovered as soon as it takes something. Each proxy has a Publisher of its own.
 
 On some hosts a process is frozen, or ended, as soon as it has answered a request. So an answer waits up to
 PATIENCE seconds for the proxy to take all that was put before, or what makes up for it (`taken`). After that
@@ -120,7 +121,7 @@ class Publisher:
         self._put = self._ended = 0  # items since the start: all that were put; those taken or given up
         self._making_up = True  # for items that were given up, which goes on until nothing is owed
         self._waiting: dict[asyncio.Future[None], int] = {}  # until so many items have ended
-        self._failing = False
+        self._failing = self._refuses_hints = False
         self._given_up = Seldom(logger)
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._wake.set()
@@ -236,6 +237,7 @@ class Publisher:
                     await self._deliver(Post([item]))
                 return None
             if status in REFUSED:
+                self._refuses_hints |= bool(post.hints)
                 return self._drop(post.items)
             if late:
                 self._drop([*post.items, *self._take(QUEUE_ITEMS, QUEUE_BYTES)])
@@ -274,6 +276,8 @@ class Publisher:
         if self._failing:
             self._failing = False
             logger.info("the GRIP proxy at %s answers again", proxy)
+        self.must_recover_all |= self._refuses_hints
+        self._refuses_hints = False
 
     def _note_failure(self, problem: str) -> None:
         proxy = self._target.proxy

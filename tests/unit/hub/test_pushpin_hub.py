@@ -684,6 +684,24 @@ async def test_a_refused_batch_is_not_tried_again_but_made_up_for(control, start
 
 
 @gen_test
+async def test_a_proxy_that_refused_hints_is_asked_to_recover_everybody_when_it_takes_items_again(
+    control, started
+):
+    """As an ingress does, which answers 404 while it finds no server behind it."""
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 404
+    queue.put(item(1))
+    await control.until(lambda: len(control.posts) == 3)  # the item, and the hint that makes up for it
+    control.status = 200
+    queue.put(item(2))
+    await control.until(lambda: len(control.posts) == 5)
+    queue.put(item(3))
+    await control.until(lambda: len(control.posts) == 6)
+    assert [path for path, _ in control.posts[3:]] == ["publish", "recover", "publish"]
+
+
+@gen_test
 async def test_a_proxy_that_refuses_everything_does_not_fill_the_log(control, started, caplog):
     """A wrong address or key, say: else who posts writes the log."""
     queue = started()
