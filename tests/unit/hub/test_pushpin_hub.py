@@ -162,9 +162,14 @@ def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, 
 
 
 @pytest.mark.parametrize("request_", [StreamRequest("r"), StreamRequest("r", 0), StreamRequest("r", 9, True)])
-def test_a_clients_own_request_and_a_reset_are_answered_in_full(request_):
-    plan = plan_stream(request_, Page(commit(1, 0.1).messages, 1))
-    assert without_young(plan, 0, NOW) is plan
+def test_a_clients_own_request_and_a_reset_are_answered_in_full(monkeypatch, request_):
+    monkeypatch.setattr(pushpin_module, "time", types.SimpleNamespace(monotonic=lambda: 9, time=lambda: NOW))
+    plan, told = plan_stream(request_, Page(commit(1, 0.1).messages, 1)), []
+    response = types.SimpleNamespace(asked=9.0, send=lambda headers, body: told.append((headers, body)))
+    PushpinHub([]).hold(plan, response, "client")
+    ((headers, body),) = told
+    assert headers["Grip-Channel"].startswith("messages-r; prev-id=1,")
+    assert body == plan.body()
 
 
 # --grip-url, and who is proxied
