@@ -706,6 +706,31 @@ async def test_a_proxy_that_refused_hints_is_asked_to_recover_everybody_when_it_
     assert [path for path, _ in control.posts[3:]] == ["publish", "recover", "publish"]
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+@gen_test
+async def test_a_proxy_that_refused_the_recovery_at_the_start_is_asked_for_it_once_more(
+    control, started, status, caplog
+):
+    """It may have refused everything, for a while. A service that knows no recovery refuses the second one."""
+    control.status = status
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 200
+    passing = control.take
+
+    async def take(handler, path):
+        control.status = 404 if path == "recover" else 200
+        await passing(handler, path)
+
+    control.take = take
+    for n in (1, 2):
+        queue.put(item(n))
+        await eventually(lambda: queue.taken() is None)
+    assert [path for path, _ in control.posts] == ["recover", "publish", "recover", "publish"]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"the GRIP proxy at 127.0.0.1:{control.port} refuses us: HTTP {status}"] * (status != 404)
+
+
 @gen_test
 async def test_a_proxy_that_refuses_everything_does_not_fill_the_log(control, started, caplog):
     """A wrong address or key, say: else who posts writes the log."""
