@@ -234,7 +234,7 @@ class Publisher:
                     self._given_up.tell("the GRIP proxy at %s refuses us: %s", self._target.proxy, problem)
                 return None  # a service that does not know it, or one that refuses everything, for now
             self._note_failure(problem)
-            if status == 400 and len(post.items) > 1:  # for one of them: all are taken, or none
+            if status in (400, 413) and len(post.items) > 1:  # for one of them, or for all: too much
                 for item in post.items:
                     await self._deliver(Post([item]))
                 return None

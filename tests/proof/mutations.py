@@ -990,7 +990,7 @@ LINES = [
         line(
             "give_all_up_for_one",
             "An item that the proxy refuses takes all of its POST with it.",
-            *(Publisher, "_deliver", "if status == 400 and len(post.items) > 1:", "if False:"),
+            *(Publisher, "_deliver", "if status in (400, 413) and len(post.items) > 1:", "if False:"),
         ),
         "unit/hub/test_pushpin_hub.py::test_an_item_that_the_proxy_refuses_takes_no_other_with_it",
     ),
