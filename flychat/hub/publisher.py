@@ -7,8 +7,8 @@ provisional events that come twice. The queue is bounded, and items that are giv
 - where these are too many to remember, and at the start, because the process before this one may have
   died between a write and its publication, it is asked to recover everybody (`POST /recover/`).
 
-Either is tried until the proxy answers, and goes before the queue. If it refuses a hint, everybody is to be
-recovered as soon as it takes something. Each proxy has a Publisher of its own.
+Either is tried until the proxy answers, and goes before the queue. If it refuses a hint, or the recovery at
+the start, everybody is to be recovered as soon as it takes something. Each proxy has a Publisher of its own.
 
 On some hosts a process is frozen, or ended, as soon as it has answered a request. So an answer waits up to
 PATIENCE seconds for the proxy to take all that was put before, or what makes up for it (`taken`). After that
@@ -121,7 +121,8 @@ class Publisher:
         self._put = self._ended = 0  # items since the start: all that were put; those taken or given up
         self._making_up = True  # for items that were given up, which goes on until nothing is owed
         self._waiting: dict[asyncio.Future[None], int] = {}  # until so many items have ended
-        self._failing = self._refuses_hints = False
+        self._failing = False
+        self._owes_recovery = True  # as soon as it takes something
         self._given_up = Seldom(logger)
         self._wake, self._idle = asyncio.Event(), asyncio.Event()
         self._wake.set()
@@ -178,8 +179,7 @@ class Publisher:
 
     async def _run(self) -> None:
         while True:
-            post = self._next()
-            if post is not None:
+            if (post := self._next()) is not None:
                 await self._deliver(post)
                 self._release()
             else:
@@ -230,14 +230,16 @@ class Publisher:
             if status == 200:
                 return self._note_success(post)
             if post.endpoint == "recover" and (status in REFUSED or (status and late)):
-                return None  # a service that does not know it
+                if status in (401, 403):
+                    self._given_up.tell("the GRIP proxy at %s refuses us: %s", self._target.proxy, problem)
+                return None  # a service that does not know it, or one that refuses everything, for now
             self._note_failure(problem)
-            if status == 400 and len(post.items) > 1:  # for one of them: all are taken, or none
+            if status in (400, 413) and len(post.items) > 1:  # for one of them, or for all: too much
                 for item in post.items:
                     await self._deliver(Post([item]))
                 return None
             if status in REFUSED:
-                self._refuses_hints |= bool(post.hints)
+                self._owes_recovery |= bool(post.hints)
                 return self._drop(post.items)
             if late:
                 self._drop([*post.items, *self._take(QUEUE_ITEMS, QUEUE_BYTES)])
@@ -262,9 +264,7 @@ class Publisher:
         except Exception as error:  # whatever it is, publishing goes on
             self._resolver.forget()
             return 0, f"{type(error).__name__}: {error}"
-        if 200 <= answer.code < 300:
-            return 200, ""
-        return answer.code, f"HTTP {answer.code}"
+        return (200, "") if 200 <= answer.code < 300 else (answer.code, f"HTTP {answer.code}")
 
     def _note_success(self, post: Post) -> None:
         proxy = self._target.proxy
@@ -276,8 +276,8 @@ class Publisher:
         if self._failing:
             self._failing = False
             logger.info("the GRIP proxy at %s answers again", proxy)
-        self.must_recover_all |= self._refuses_hints
-        self._refuses_hints = False
+        self.must_recover_all |= self._owes_recovery and post.endpoint == "publish"
+        self._owes_recovery = False
 
     def _note_failure(self, problem: str) -> None:
         proxy = self._target.proxy

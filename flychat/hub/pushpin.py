@@ -17,6 +17,12 @@ message there before it was stored. So a message younger than YOUNG_SECONDS is l
 that was sent from here before the recovery was asked for: the answer ends before the message, and its link
 times out after a second, in case the publication is lost.
 
+Which messages are young is a guess by their dates: the clock of the process that wrote them may be wrong, and
+a slow store may have taken longer. Where it was wrong, the hold drops its queue and asks again from where the
+answer ended. Then the next answer does the opposite: if the last one left something out, it has all there is;
+else it has only what was published from here. (Clocks that were 3 seconds apart: in a room with 20 messages a
+second a hold that had missed one asked 7 times a second, and one that had missed 100 was 4 seconds late.)
+
 A hold with a pass is recovered when the pass expires, which ends the hold. The time-out of its link does that
 too, but not always: when a client did not read for a while, Pushpin 1.36 forgets the hold's link until all
 its channels have brought something, and the channel of a pass never does.
@@ -31,8 +37,9 @@ URL must have a key.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -46,7 +53,7 @@ from .links import Links
 from .publisher import PATIENCE, Publisher, QueuedItem
 
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
-RECENT_SECONDS = 5.0  # a publication is remembered: longer than a recovery takes, and a message is young
+RECENT_SECONDS = 5.0  # publications and answers are remembered: longer than a recovery takes
 SENDING_SECONDS = 0.1  # that a publication takes to the proxy
 EXPIRED_SECONDS = 0.3, 3.0  # after its pass expires a hold is recovered: twice, as clocks differ
 EXPIRING = 100_000  # passes whose end is waited for, at the most
@@ -57,12 +64,18 @@ SIGNED_SECONDS = 1.0  # for which a signature that was right is not checked agai
 def without_young(plan: StreamPlan, published: int, now: float) -> StreamPlan:
     """The plan of a recovery up to the first message that is young and beyond `published`; else the plan."""
     young = iso_date(now - YOUNG_SECONDS), iso_date(now + YOUNG_SECONDS)  # clocks may differ
-    if plan.opening:  # a client's own request, or a reset
-        return plan
-    for place, message in enumerate(plan.messages):
+    for message in plan.messages:
         if message.id > published and young[0] < message.date < young[1]:
-            return replace(plan, messages=plan.messages[:place], position=message.id - 1)
+            return up_to(plan, message.id - 1)
     return plan
+
+
+def up_to(plan: StreamPlan, id: int) -> StreamPlan:
+    """The plan of a recovery up to a message."""
+    if id >= plan.position:
+        return plan
+    messages = tuple(message for message in plan.messages if message.id <= id)
+    return replace(plan, messages=messages, position=id)
 
 
 class Verifier:
@@ -108,6 +121,25 @@ class Published:
         return next((id for when, id in reversed(self._ids.get(channel, ())) if when < moment), 0)
 
 
+class Answered:
+    """Where this process lately ended the answers to recoveries. Moments are time.monotonic."""
+
+    def __init__(self) -> None:
+        self._ends: OrderedDict[tuple[str, int], tuple[float, bool]] = OrderedDict()  # by channel and id
+
+    def add(self, now: float, channel: str, id: int, *, whole: bool) -> None:
+        """`whole`: the log ended there; else something young was left out."""
+        self._ends[channel, id] = now, whole
+        self._ends.move_to_end((channel, id))
+        while (oldest := next(iter(self._ends.items())))[1][0] < now - RECENT_SECONDS:
+            del self._ends[oldest[0]]
+
+    def take(self, now: float, channel: str, id: int) -> bool | None:
+        """Whether the answer that ended there was whole, and forgets it; None if there was none lately."""
+        when, whole = self._ends.pop((channel, id), (-math.inf, None))
+        return whole if now - when < RECENT_SECONDS else None
+
+
 class PushpinHub:
     """Holds and publishes through the proxies at `urls`."""
 
@@ -137,15 +169,14 @@ class PushpinHub:
             )
         self.publishers = list(map(Publisher, targets))
         self.passes_on_at_once = answer_first
-        self._published = Published()
+        self._published, self._answered = Published(), Answered()
         self._expiring: dict[tuple[str, int], asyncio.TimerHandle] = {}  # by pass, and by when it expires
 
     def admits(self, client: str) -> bool:
         return True  # the proxy has limits of its own
 
     def hold(self, plan: StreamPlan, response: Response, client: str, pass_: Pass | None = None) -> None:
-        published = self._published.before(response.asked - SENDING_SECONDS, plan.official)
-        answer = without_young(plan, published, time.time())
+        answer = self._answer(plan, response.asked)
         if plan.request.recover:
             self._links.recovered()
         seconds = self._links.seconds(carries_pass=pass_ is not None) if answer is plan else YOUNG_SECONDS
@@ -153,6 +184,21 @@ class PushpinHub:
         response.send(headers, answer.body())
         if pass_ is not None:
             self._expect(pass_)
+
+    def _answer(self, plan: StreamPlan, asked: float) -> StreamPlan:
+        """The plan; of a recovery perhaps only its beginning, without what the proxy has in its queue."""
+        if plan.opening or not plan.messages:  # a client's own request, or a reset; or nothing is missing
+            return plan
+        channel, position, now = plan.official, plan.messages[0].id - 1, time.monotonic()
+        published = self._published.before(asked - SENDING_SECONDS, channel)
+        ran_ahead = self._answered.take(now, channel, position)
+        if ran_ahead is None:
+            answer = without_young(plan, published, time.time())
+        else:
+            answer = up_to(plan, max(position, published)) if ran_ahead else plan
+        if answer.messages:
+            self._answered.add(now, channel, answer.position, whole=answer is plan)
+        return answer
 
     def publish(self, publication: Publication) -> None:
         now = time.monotonic()

@@ -54,7 +54,8 @@ async def test_streams_are_whole_and_the_proxy_refuses_nothing_but_the_recovery_
         late = await chat.stream(1)
         await late.until_id(3)
         assert [message["id"] for message in said] == [1, 2, 3]
-        assert proxy.refused == [(404, f"/service/{SERVICE}/recover/")]
+        refused = (404, f"/service/{SERVICE}/recover/")
+        assert proxy.refused == [refused] * 2, "at the start, and when it had taken something"
 
 
 @gen_test

@@ -32,7 +32,7 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub.links import Links
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher, Resolver
-from flychat.hub.pushpin import PushpinHub, Verifier
+from flychat.hub.pushpin import Answered, PushpinHub, Verifier
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, clearing
@@ -879,6 +879,14 @@ LINES = [
     ),
     (
         line(
+            "answer_a_recovery_as_before",
+            "An answer that ended in the wrong place, as clocks differ, ends there again, without end.",
+            *(Answered, "take", "if now - when < RECENT_SECONDS", "if now < when"),
+        ),
+        "unit/hub/test_recoveries.py::test_a_stream_that_missed_something_catches_up_in_a_busy_room",
+    ),
+    (
+        line(
             "let_a_proxys_connection_pause",
             "After a refusal a proxy's connection is not looked at for seconds, whoever asks on it.",
             *(Shortcut, "_shed", "self.pause if self.pauses else self.wait_for", "self.pause"),
@@ -982,7 +990,7 @@ LINES = [
         line(
             "give_all_up_for_one",
             "An item that the proxy refuses takes all of its POST with it.",
-            *(Publisher, "_deliver", "if status == 400 and len(post.items) > 1:", "if False:"),
+            *(Publisher, "_deliver", "if status in (400, 413) and len(post.items) > 1:", "if False:"),
         ),
         "unit/hub/test_pushpin_hub.py::test_an_item_that_the_proxy_refuses_takes_no_other_with_it",
     ),

@@ -162,9 +162,14 @@ def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, 
 
 
 @pytest.mark.parametrize("request_", [StreamRequest("r"), StreamRequest("r", 0), StreamRequest("r", 9, True)])
-def test_a_clients_own_request_and_a_reset_are_answered_in_full(request_):
-    plan = plan_stream(request_, Page(commit(1, 0.1).messages, 1))
-    assert without_young(plan, 0, NOW) is plan
+def test_a_clients_own_request_and_a_reset_are_answered_in_full(monkeypatch, request_):
+    monkeypatch.setattr(pushpin_module, "time", types.SimpleNamespace(monotonic=lambda: 9, time=lambda: NOW))
+    plan, told = plan_stream(request_, Page(commit(1, 0.1).messages, 1)), []
+    response = types.SimpleNamespace(asked=9.0, send=lambda headers, body: told.append((headers, body)))
+    PushpinHub([]).hold(plan, response, "client")
+    ((headers, body),) = told
+    assert headers["Grip-Channel"].startswith("messages-r; prev-id=1,")
+    assert body == plan.body()
 
 
 # --grip-url, and who is proxied
@@ -539,14 +544,15 @@ async def test_a_redirection_is_not_followed_so_the_key_goes_nowhere_else(contro
     await other.close()
 
 
+@pytest.mark.parametrize("status", [400, 413])
 @gen_test
-async def test_an_item_that_the_proxy_refuses_takes_no_other_with_it(control, started, monkeypatch):
-    """A proxy takes all items of a POST or none."""
+async def test_an_item_that_the_proxy_refuses_takes_no_other_with_it(control, started, monkeypatch, status):
+    """A proxy takes all items of a POST or none; and a hosted one may have a lower limit than Pushpin's."""
     passing = control.take
 
     async def take(handler, path):
         items = json.loads(handler.request.body)["items"] if path == "publish" else []
-        control.status = 400 if any(item.get("id") == "2" for item in items) else 200
+        control.status = status if any(item.get("id") == "2" for item in items) else 200
         await passing(handler, path)
 
     monkeypatch.setattr(control, "take", take)
@@ -699,6 +705,31 @@ async def test_a_proxy_that_refused_hints_is_asked_to_recover_everybody_when_it_
     queue.put(item(3))
     await control.until(lambda: len(control.posts) == 6)
     assert [path for path, _ in control.posts[3:]] == ["publish", "recover", "publish"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+@gen_test
+async def test_a_proxy_that_refused_the_recovery_at_the_start_is_asked_for_it_once_more(
+    control, started, status, caplog
+):
+    """It may have refused everything, for a while. A service that knows no recovery refuses the second one."""
+    control.status = status
+    queue = started()
+    await control.until(lambda: len(control.posts) == 1)
+    control.status = 200
+    passing = control.take
+
+    async def take(handler, path):
+        control.status = 404 if path == "recover" else 200
+        await passing(handler, path)
+
+    control.take = take
+    for n in (1, 2):
+        queue.put(item(n))
+        await eventually(lambda: queue.taken() is None)
+    assert [path for path, _ in control.posts] == ["recover", "publish", "recover", "publish"]
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [f"the GRIP proxy at 127.0.0.1:{control.port} refuses us: HTTP {status}"] * (status != 404)
 
 
 @gen_test

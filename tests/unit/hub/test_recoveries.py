@@ -1,0 +1,111 @@
+"""Recoveries in a busy room of which another process writes: they end, whatever the clocks show."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import types
+
+import pytest
+
+from flychat.commits import Commit
+from flychat.hub import pushpin as pushpin_module
+from flychat.hub.grip import grip_item, read_grip_last
+from flychat.hub.pushpin import RECENT_SECONDS, Answered, PushpinHub
+from flychat.messages import Draft, Message
+from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
+from tests.proof.pushpin_model import Answer, Pushpin
+from tests.proof.simulation.virtual import in_virtual_time
+
+NOW = 1_800_000_000.0
+EVERY = 0.05  # seconds between two messages
+
+
+class Wire:
+    """A client, which takes note of what it has when."""
+
+    def __init__(self) -> None:
+        self.stalled = self.gone = False
+        self.seen: dict[int, float] = {}
+
+    def write(self, data: bytes) -> None:
+        for line in data.decode().splitlines():
+            if line.startswith("id: "):
+                id = int(line[4:])
+                assert id == max(self.seen, default=0) + 1, "in the order of the ids"
+                self.seen[id] = asyncio.get_running_loop().time()
+
+    def end(self) -> None:
+        self.gone = True
+
+
+class Room:
+    """A room that one process writes, whose clock is `ahead`; a proxy recovers its streams from another one."""
+
+    def __init__(self, ahead: float, storing: float) -> None:
+        """Clocks and the store: by how many seconds it is ahead, and how long a put takes."""
+        self.loop = asyncio.get_running_loop()
+        self.ahead, self.storing = ahead, storing
+        self.messages: list[Message] = []
+        self.stored: dict[int, float] = {}
+        self.recoveries = 0
+        self.hub = PushpinHub([])
+        self.proxy = Pushpin(self.answer, random.Random(1))
+
+    async def answer(self, path: str, headers: list[tuple[str, str]]) -> Answer:
+        asked, told = self.loop.time(), []
+        recovery = read_grip_last([value for name, value in headers if name == "Grip-Last"])
+        request = recovery.request if recovery else StreamRequest("r")
+        self.recoveries += request.recover
+        plan = plan_stream(request, Page(tuple(self.messages), len(self.messages)))
+        await asyncio.sleep(0.005)
+        response = types.SimpleNamespace(asked=asked, send=lambda headers, body: told.append((headers, body)))
+        self.hub.hold(plan, response, "client")
+        return 200, *told[0]
+
+    async def say(self, *, lost: bool = False) -> None:
+        draft = Draft.create("r", {"from": "ann", "text": "x"}, now=NOW + self.ahead + self.loop.time())
+        self.proxy.post("publish", b'{"items":[%b]}' % grip_item(provisional(draft)))
+        await asyncio.sleep(self.storing)
+        commit = Commit.of(len(self.messages) + 1, [draft])
+        self.messages += commit.messages
+        self.stored[commit.last] = self.loop.time()
+        if not lost:
+            self.proxy.post("publish", b'{"items":[%b]}' % grip_item(committed(commit)))
+
+
+@pytest.mark.parametrize("missed", [1, 100])
+@pytest.mark.parametrize(
+    ("ahead", "storing"), [(-3600, 0.03), (-3, 0.03), (0, 0.03), (0, 2), (1, 0.03), (3, 0.03), (3600, 0.03)]
+)
+@in_virtual_time
+async def test_a_stream_that_missed_something_catches_up_in_a_busy_room(monkeypatch, ahead, storing, missed):
+    loop = asyncio.get_running_loop()
+    clock = types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW + loop.time())
+    monkeypatch.setattr(pushpin_module, "time", clock)
+    room, wire = Room(ahead, storing), Wire()
+    await room.proxy.open(wire, "/", [])
+    await asyncio.sleep(2)  # the first one of a room is recovered after a second
+    began = room.recoveries
+    saying = []
+    for number in range(600):
+        saying.append(asyncio.create_task(room.say(lost=20 <= number < 20 + missed)))
+        await asyncio.sleep(EVERY)
+    await asyncio.gather(*saying)
+    late = [wire.seen.get(id, math.inf) - when for id, when in room.stored.items() if id > 300]
+    assert max(late) < 1
+    assert room.recoveries - began < 20, "of 580 messages"
+    room.proxy.stop()
+
+
+def test_where_an_answer_ended_is_found_once_and_forgotten():
+    answered = Answered()
+    for second, channel, id, whole in ((1, "a", 1, True), (2, "a", 2, False), (2, "b", 2, True)):
+        answered.add(second, channel, id, whole=whole)
+    found = [answered.take(3, *end) for end in (("a", 1), ("a", 1), ("a", 2), ("a", 3))]
+    assert found == [True, None, False, None]
+    assert answered.take(2 + RECENT_SECONDS, "b", 2) is None, "a long time ago"
+    for second in range(100):
+        answered.add(second, "c", second, whole=True)
+    assert len(answered._ends) <= RECENT_SECONDS + 1
