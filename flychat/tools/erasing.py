@@ -47,7 +47,9 @@ def erase_command(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespa
             erased, status = interruptible(_through(given.url, given.secret, user, name, rooms))
         else:
             erased, status = interruptible(_in(existing_store(given.store), user, name, rooms))
-        print(f"flychat: {erased} messages of {printable(given.user or given.name)} are erased", flush=True)
+        whose = printable(given.user or given.name)
+        what = f"1 message of {whose} is" if erased == 1 else f"{erased} messages of {whose} are"
+        print(f"flychat: {what} erased", flush=True)
         print(UNREACHED, file=sys.stderr, flush=True)
         return status
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tornado.httputil import HTTPHeaders, parse_cookie
+from tornado.netutil import is_valid_ip
 
 from ..access import HEADER, BadToken, KeyMissing, Rules, Token
 from ..access.gate import Access
@@ -55,7 +56,7 @@ def is_own(origin: str, host: str, *, https: bool) -> bool:
     """
     if host.count(":") > 1 and host[0] != "[":  # Pushpin 1.36 takes the brackets off an address of IPv6
         address, _, port = host.rpartition(":")
-        host = f"[{address}]:{port}"
+        host = f"[{address}]:{port}" if port.isdigit() and is_valid_ip(address) else f"[{host}]"
     return origin == f"https://{host}" or (not https and origin == f"http://{host}")
 
 

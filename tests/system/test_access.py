@@ -267,7 +267,7 @@ def test_an_operator_erases_a_person_and_clears_a_room_while_the_server_runs(mod
         assert b"Ann" not in files
         assert files.count(b"a secret of his") >= 3
         said = told("erase", "--from", "Bob", "--room", "room-1", *server, cwd=tmp_path)
-        assert said == "flychat: 1 messages of Bob are erased"
+        assert said == "flychat: 1 message of Bob is erased"
         said = told("clear", "room-0", *server, cwd=tmp_path)
         assert said == "flychat: the room is cleared; its ids go on after 4"
         until(lines, "event: stream-reset")
@@ -275,7 +275,7 @@ def test_an_operator_erases_a_person_and_clears_a_room_while_the_server_runs(mod
         assert said == "flychat: there was nothing to clear"
         assert program.end() == (0, "")
     said = told("erase", "--from", "Bob", "--store", "sqlite:chat.db", cwd=tmp_path)
-    assert said == "flychat: 1 messages of Bob are erased"
+    assert said == "flychat: 1 message of Bob is erased"
     files = b"".join(path.read_bytes() for path in tmp_path.glob("chat.db*"))
     assert b"a secret" not in files
     assert b"Bob" not in files

@@ -231,7 +231,7 @@ class Front:
         tls = f"\n tls {self.certificate[0]} {self.certificate[1]}\n"
         site = beneath(self._base_path, "Caddyfile")
         if self._base_path:
-            ours = f"reverse_proxy {self._base_path}/* "
+            ours = "reverse_proxy @chat "
             assert ours in site
             site = site.replace(ours, f'respond / "another site"\n{ours}')
         site = site.replace("127.0.0.1:7999", target)
@@ -374,6 +374,9 @@ async def test_streams_flow_unbuffered_over_http_2(name, mode, base_path, tmp_pa
         assert "by GRIP" in said
         if base_path:
             assert await front.curl(front.host) == "another site\n2 200"
+            assert "/chat/rooms/" in await front.curl("-L", f"{front.url}?user=ann"), (
+                "the page, also without a slash"
+            )
             assert (await front.curl(f"{front.url}/metrics")).endswith("2 404")
             assert (await front.curl(f"{front.url}/healthz")).endswith("2 200")
 

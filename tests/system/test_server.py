@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import uuid
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -335,6 +337,22 @@ def source(tmp_path_factory) -> Path:
     ignored = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "node_modules")
     shutil.copytree(ROOT, copy, ignore=ignored)
     return copy
+
+
+def test_nothing_is_installed_that_another_version_left_in_the_folder_of_builds(source, tmp_path):
+    """On the way back, the files of a tarball are older than what setuptools has built from those of the newer version."""
+    left = source / "build" / "lib" / "flychat"
+    left.mkdir(parents=True, exist_ok=True)
+    (left / "errors.py").write_text("newer")
+    (left / "gone.py").write_text("of another version")
+    later = time.time() + 3600
+    os.utime(left / "errors.py", (later, later))
+    as_pip_does = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", as_pip_does, tmp_path], cwd=source, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as built:
+        assert built.read("flychat/errors.py") == (source / "flychat" / "errors.py").read_bytes()
+        assert "flychat/gone.py" not in built.namelist()
 
 
 @pytest.mark.parametrize("how", ["wheel", "editable"])

@@ -124,7 +124,12 @@ def test_any_headers_are_of_somebody(forwarded, cookie, peer):
         ("https://[2001:db8::1]:7999", "2001:db8::1:7999", True),
         ("http://[2001:db8::1]:80", "2001:db8::1:7999", False),
         ("http://[2001:db8::2]:7999", "2001:db8::1:7999", False),
-        ("http://[2001:db8::1:7999]", "2001:db8::1:7999", False),
+        ("http://[2001:db8::1:7999]", "2001:db8::1:7999", False),  # which may be either
+        ("http://[2001:db8::1]", "2001:db8::1", True),
+        ("https://[::1]", "::1", True),
+        ("http://[2001:db8::a:b]", "2001:db8::a:b", True),
+        ("http://[2001:db8:1:2:3:4:5:6]", "2001:db8:1:2:3:4:5:6", True),
+        ("http://[2001:db8::2]", "2001:db8::1", False),
     ],
 )
 def test_a_page_is_ours_if_it_is_of_the_host_that_was_asked(origin, host, own):
