@@ -299,6 +299,8 @@ async def test_messages_are_read_as_json_and_paged_into_the_past():
             page = json.loads(response.body)
             assert (response.headers["Vary"], response.headers["Cache-Control"]) == ("Accept", "no-cache")
             assert page["lastEventId"] == 300
+            head = await ask(chat, ROOM + query, "HEAD")
+            assert (head.body, head.headers["Content-Length"]) == (b"", f"{len(response.body)}")
             return [message["id"] for message in page["messages"]]
 
         assert await ids("") == list(range(251, 301))
