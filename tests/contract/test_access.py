@@ -40,6 +40,7 @@ async def test_who_has_no_token_is_not_let_into_a_private_room_by_any_way(mode, 
                 assert code(answer) == (401, "unauthorized")
                 assert answer.headers["WWW-Authenticate"] == "Bearer"
                 assert answer.headers["Cache-Control"] == "no-store"
+                assert "Cookie, Authorization" in answer.headers.get_list("Vary")
                 assert (await ask(chat, STAFF, "HEAD", Accept=accept, **headers)).code == 401
             assert code(await ask(chat, STAFF + "?before=2", **headers)) == (401, "unauthorized")
             assert code(await post(chat, "staff", **headers)) == (401, "unauthorized")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flychat.web.rate import RateLimit
 from tests.support.asking import JSON
 from tests.support.modes import MODES, standing
 from tests.support.rights import ask, bearer, code, options, token
@@ -148,6 +149,21 @@ async def test_a_post_removes_up_to_1000_messages_and_may_be_sent_again(mode, tm
         entry = json.loads((await post(chat, one, **as_mod())).body)
         assert (entry["removes"], entry["provisionalId"], entry["from"]) == ([1050], key, "Mod")
         assert code(await post(chat, {**one, "removes": [1051]}, **as_mod())) == (409, "conflict")
+
+
+@one_mode
+@gen_test
+async def test_an_author_pays_for_each_message_that_goes_as_for_writing_it_and_a_moderator_for_one(
+    mode, tmp_path
+):
+    async with standing(mode, tmp_path, *options(tmp_path)) as chat:
+        for _ in range(4):
+            await post(chat, {"from": "ann", "text": "hi"}, **as_ann())
+        chat.server.application.rate_limit = limit = RateLimit(0.001, 100)
+        assert (await post(chat, {"removes": [1, 2, 3]}, **as_ann())).code == 200
+        assert (await post(chat, {"removes": [1, 2, 3, 4]}, **as_mod())).code == 200
+        left = {client: round(tokens) for client, (tokens, _) in limit._buckets.items()}
+        assert left == {"user secret ann": 97, "user secret mod": 99}
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ async def test_a_token_becomes_a_cookie_that_no_script_can_read_and_leaves_again
         answer = await session(chat, {"token": text})
         assert (answer.code, answer.headers["Cache-Control"]) == (200, "no-store")
         assert json.loads(answer.body)["name"] == "Ann"
+        for kind, accept in ((JSON, BROWSER), (FORM, "*/*")):  # only a browser's form is led to a page
+            same = await session(chat, {"token": text, "room": "staff"}, kind, Accept=accept)
+            assert (same.code, same.body) == (200, answer.body)
         name, *attributes = answer.headers["Set-Cookie"].split("; ")
         assert name == f"flychat={text}"
         assert {"HttpOnly", "Path=/", "SameSite=Lax"} < set(attributes)
@@ -265,6 +268,19 @@ async def test_who_types_the_password_of_another_room_stays_a_guest_of_the_first
         other = await session(chat, {"room": "staff", "password": "open sesame"}, **again)
         assert json.loads(other.body)["user"] != user
         assert (await ask(chat, STAFF, **cookie(other))).code == 200
+
+
+@gen_test
+async def test_of_more_passwords_than_a_token_can_hold_the_one_typed_first_is_forgotten(
+    monkeypatch, tmp_path
+):
+    both = (*WITH_PASSWORD, "--access", "tea=", "--password", f"tea={hashed('milk')}")
+    async with standing("standalone", tmp_path, *options(tmp_path, *both)) as chat:
+        first = cookie(await session(chat, {"room": "staff", "password": "open sesame"}))
+        monkeypatch.setattr("flychat.access.tokens.TOKEN_CHARACTERS", len(first["Cookie"]))
+        second = cookie(await session(chat, {"room": "tea", "password": "milk"}, **first))
+        statuses = [(await ask(chat, f"/rooms/{room}/messages/", **second)).code for room in ("staff", "tea")]
+        assert statuses == [403, 200]
 
 
 @gen_test

@@ -280,6 +280,7 @@ async def test_others_do_not_wait_while_the_log_is_searched(memory):
     late = asyncio.ensure_future(log.submit(draft("late", since=1)))
     await engine.searched.wait()
     assert (await log.submit(draft(since=3000))).id == 3001
+    assert log._rooms["room"].busy, "it does not leave memory meanwhile"
     engine.go_on.set()
     assert (await late).id == 3002
     await log.close()

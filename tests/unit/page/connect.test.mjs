@@ -168,6 +168,15 @@ test("with a token it reads the stream itself, however its bytes are cut", async
   room.close();
 });
 
+test("with a token, too, a reset is followed from the position that it gives", async (t) => {
+  new Clock(t);
+  serve([[block("stream-reset", { reason: "ahead", lastEventId: 2 }, 1)]]);
+  const room = connect(ROOM, { position: 7, token: "secret" });
+  await rested();
+  assert.equal(room.position, 1);
+  room.close();
+});
+
 test("what is closed tells nothing more, though it may have come already", async (t) => {
   const clock = new Clock(t);
   const asked = serve([[1, 2].map((id) => block("message", message(id), id))], 10_000);

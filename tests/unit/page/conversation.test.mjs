@@ -39,6 +39,8 @@ test("the same provisional id of another author is another message", () => {
   assert.equal(conversation.take(official(1, "a")).row, undefined);
   assert.ok(!conversation.isOfficial(message("a", "Ann")));
   assert.notEqual(keyOf(message("a", "Ann")), keyOf(message("a")));
+  const removed = { id: 2, ...message("a"), text: "", removed: 3 };
+  assert.equal(conversation.take({ type: "message", data: JSON.stringify(removed), id: "2" }).row, undefined);
 });
 
 test("the same author and provisional id of another user are another message", () => {

@@ -56,7 +56,10 @@ test("what another tab sends is known when it says so, and is not lost when this
   const { changed } = browser();
   const [one, other] = [new Identity("Ann"), new Identity("Ann")];
   other.sends(message({ provisionalId: "b" }));
+  let learned = 0;
+  one.onLearn = () => (learned += 1);
   changed();
+  assert.equal(learned, 1);
   assert.ok(one.owns(message({ provisionalId: "b" })));
   other.sends(message({ provisionalId: "c" }));
   one.sends(message({ provisionalId: "d" }));

@@ -77,6 +77,16 @@ test("a text without links is one part, an empty one none", () => {
   assert.deepEqual(partsOf(""), []);
 });
 
+test("of many addresses the first are links, and nothing is lost", () => {
+  const text = "www.a.example www.b.example www.c.example";
+  const parts = partsOf(text, 2);
+  assert.deepEqual(
+    parts.filter(({ href }) => href).map((part) => part.text),
+    ["www.a.example", "www.b.example"],
+  );
+  assert.equal(parts.map((part) => part.text).join(""), text);
+});
+
 test("a long address is broken behind what its parts end with, and nothing is lost", () => {
   const address = "https://example.org/a/b-c.html?d=e&f=%20#g";
   const wanted = ["https://", "example.org/", "a/", "b-c.html?", "d=", "e&", "f=", "%20#", "g"];

@@ -92,6 +92,9 @@ test("who was in sight longest ago gives way to who is in sight", (t) => {
   windows[1].see(true);
   Channel.deliver();
   assert.equal(streaming(windows), "110111");
+  windows[3].close();
+  Channel.deliver();
+  assert.equal(streaming(windows), "111011");
 });
 
 test("five in sight leave no place for those that are not", (t) => {

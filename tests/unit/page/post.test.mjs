@@ -48,6 +48,12 @@ test("a message that got no answer is sent again as the same one", async (t) => 
   assert.deepEqual([sent[0].method, sent[0].from, sent[0].token], ["POST", "Ann", "Bearer secret"]);
 });
 
+test("each message has an id of its own", async (t) => {
+  const { sent } = answer(t, [200, { id: 3 }], [200, { id: 4 }]);
+  for (const text of ["hi", "hi"]) await post(ROOM, { from: "Ann", text });
+  assert.notEqual(sent[0].provisionalId, sent[1].provisionalId);
+});
+
 test("a message that got no answer within 20 seconds is sent again", async (t) => {
   const { clock, sent } = answer(t, [200, { id: 3 }]);
   const answered = globalThis.fetch;

@@ -63,12 +63,19 @@ for (const [after, seconds] of [
     assert.equal(secondsToWait(answer(503, after)), seconds);
   });
 
+test("a Retry-After with a date counts from the date of its answer", () => {
+  const headers = { "Retry-After": "Tue, 14 Nov 2023 22:14:05 GMT", Date: "Tue, 14 Nov 2023 22:14:00 GMT" };
+  assert.equal(secondsToWait({ headers: new Headers(headers) }), 5);
+});
+
 test("every answer says what time it is", async (t) => {
   const clock = new Clock(t);
-  clock.set = 7_200_000;
-  globalThis.fetch = async () => ({ headers: new Headers({ Date: new Date(clock.now).toUTCString() }), json: async () => ({}) });
-  await ask("/rooms/tea/messages/?limit=1");
-  assert.ok(Math.abs(now() - clock.now) <= 1_000, `${now() - clock.now}`);
+  for (const ahead of [7_200_000, 0]) {
+    const time = new Date(clock.now + ahead).toUTCString();
+    globalThis.fetch = async () => ({ headers: new Headers({ Date: time }), json: async () => ({}) });
+    await ask("/rooms/tea/messages/?limit=1");
+    assert.ok(Math.abs(now() - clock.now - ahead) <= 1_000, `${now() - clock.now}`);
+  }
 });
 
 const answered = { type: "basic", ok: true, status: 200 };

@@ -18,6 +18,7 @@ for (const [text, wanted] of [
   ["@Ann hello", "@Ann hello"],
   ["@Ann שלום", ">@Ann שלום"],
   ["@דנה hello", "<@דנה hello"],
+  ["hello `דנה`", "hello `דנה`"],
   ["@Ann 12, مرحبا hello", ">@Ann 12, مرحبا hello"],
   ["@דנה", "<@דנה"],
   ["www.example.org שלום", ">www.example.org שלום"],

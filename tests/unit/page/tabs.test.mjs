@@ -7,10 +7,12 @@ import { Source } from "./source.mjs";
 import { Channel, become, opened, settled } from "./tab.mjs";
 
 test("a tab that hears nothing of a leader for 5 seconds takes its place", async (t) => {
-  const { clock, tabs, locks, said } = await opened(t);
+  const { clock, tabs, locks, said, hear, news } = await opened(t);
   assert.deepEqual(said(), ["hello"]);
   clock.run(3_000);
   tabs.hello("wake"); // to ask again is no reason to wait longer
+  hear({ kind: "hello", last: 3, id: "another", sight: true }); // nor is one who asks as well
+  assert.deepEqual(news, []);
   clock.run(1_900);
   assert.deepEqual(locks.asked.map(({ how }) => how.steal), [undefined]);
   clock.run(200);
@@ -63,6 +65,8 @@ test("a leader says what it knows to who asks, and gives them what they lack", a
   channel.posted.length = 0;
   hear({ kind: "hello", last: 9, id: "one", sight: true });
   assert.deepEqual(channel.posted, [{ kind: "open" }]);
+  hear({ kind: "open" }); // from a leader that does not know yet that it has lost the lock
+  assert.equal(channel.posted.length, 1);
   assert.equal(Source.all.length, 1);
   hear({ kind: "hello", last: 8, id: "two", sight: true });
   assert.match(Source.last.url, /lastEventId=8$/);

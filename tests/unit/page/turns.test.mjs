@@ -63,6 +63,8 @@ test("what is new it gets by the stream, which is closed when all has come", asy
   source.say("stream-open");
   say(source, 8, room);
   assert.deepEqual(kinds(), ["event", "event"]);
+  clock.run(4_900); // it has the time until the next look
+  assert.equal(room.asked, 2);
   say(source, 9, room);
   assert.deepEqual([kinds(), live()], [["event", "turns"], []]);
 });

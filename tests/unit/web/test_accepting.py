@@ -37,11 +37,15 @@ class Spoilt:
     ],
 )
 async def test_who_waits_is_accepted_as_soon_as_that_can_be(error, told, monkeypatch, caplog):
-    errors = [OSError(error, os.strerror(error)) for _ in range(3)]
+    errors, later = [OSError(error, os.strerror(error)) for _ in range(3)], []
     accept_again = Arrivals._accept_again
 
     def spoilt(self, listening):
-        accept_again(self, Spoilt(listening, errors) if isinstance(listening, socket.socket) else listening)
+        if isinstance(listening, socket.socket):
+            listening = Spoilt(listening, errors)
+        else:
+            later.append(listening)
+        accept_again(self, listening)
 
     monkeypatch.setattr(Arrivals, "_accept_again", spoilt)
     monkeypatch.setattr(accepting, "FULL_SECONDS", 0.001)
@@ -50,6 +54,7 @@ async def test_who_waits_is_accepted_as_soon_as_that_can_be(error, told, monkeyp
         client.writer.write(ASK)
         assert (await client.reader.readline()).startswith(b"HTTP/1.1 200 ")
         assert not errors
+    assert len(later) == (3 if told else 0), "not at once: the loop would do nothing else"
     assert [record.getMessage() for record in caplog.records if record.name.startswith("flychat")] == told
 
 

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tornado.httputil import HTTPHeaders
 
+from flychat.access import SECRET, Rules, Token
 from flychat.hub import Way
-from flychat.web.credentials import is_own
-from flychat.web.visitor import client_of, read_visitor
+from flychat.web.credentials import NOBODY, Identity, is_own
+from flychat.web.visitor import Visitor, client_of, read_visitor
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,18 @@ def test_a_name_is_the_one_in_the_cookie_if_it_can_be_one(cookie, name):
 def test_how_a_visitor_came_is_said_by_the_hub(way):
     visitor = read_visitor({}, "198.51.100.1", way, trust_proxy=True)
     assert (visitor.proxied, visitor.vouched) == way
+
+
+@pytest.mark.parametrize(
+    ("identity", "client"),
+    [
+        (NOBODY, "192.0.2.7"),
+        (Identity(Token("ann", None, Rules(), 0, 1, SECRET)), f"user {SECRET} ann"),
+        (Identity(Token("guest-1", None, Rules(), 0, 1, SECRET, password="0123abcd")), "192.0.2.7"),
+    ],
+)
+def test_limits_count_a_guest_by_the_address_since_a_password_gives_any_number_of_tokens(identity, client):
+    assert Visitor("192.0.2.7", "", False, True, False, identity).client == client
 
 
 @given(st.text(), st.text(), st.text())
