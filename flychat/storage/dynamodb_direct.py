@@ -69,7 +69,7 @@ class Direct:
             said = json.loads(answer)
             code = said["__type"].rpartition("#")[2].partition(":")[0]
         except (ValueError, LookupError, TypeError, AttributeError):
-            said, code = {}, str(status)  # of something between us and the table
+            said, code = {"message": NO_TABLE}, str(status)  # of something between us and the table
         told = {"Code": code, "Message": said.get("message") or said.get("Message") or ""}
         parsed = {**said, "Error": told, "ResponseMetadata": {"HTTPStatusCode": status}}
         failure: Exception = self._client.exceptions.from_code(code)(parsed, operation)

@@ -1,9 +1,12 @@
 """The log: lines for people or for programs, and nothing of what people write to each other."""
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -11,13 +14,13 @@ from prometheus_client import REGISTRY
 
 from flychat.errors import Unavailable
 from flychat.log import room as room_module
-from flychat.logging_setup import JsonFormatter
+from flychat.logging_setup import JsonFormatter, LogHandler
 from flychat.seldom import Seldom
 from flychat.storage import Broken
 from tests.support.asking import ROOM, ask
 from tests.support.asking import post as send
 from tests.support.fakes import raising
-from tests.support.program import STANDALONE, post, running
+from tests.support.program import STANDALONE, Program, command, environment, post, running
 from tests.support.served import served
 
 
@@ -78,6 +81,69 @@ def test_what_happens_often_is_told_once_a_minute_with_how_often_it_was(caplog):
         "3%",
     ]
     assert {record.levelname for record in caplog.records} == {"ERROR"}
+
+
+@contextlib.contextmanager
+def full_pipe():
+    """Both ends of a pipe that takes no more: its reader hangs."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    with open(reading) as reader, open(writing, "w") as writer:
+        yield reader, writer
+
+
+def emptied(reader) -> list[str]:
+    """The lines that it holds."""
+    return os.read(reader.fileno(), 1 << 20).decode().strip("\0").splitlines()
+
+
+def test_a_log_that_nobody_reads_stops_nobody_and_says_later_what_is_lost():
+    with full_pipe() as (reader, writer):
+        handler = LogHandler(writer)
+        record = logging.makeLogRecord({"msg": "a line"})
+        for _ in range(3):
+            handler.emit(record)
+        assert emptied(reader) == []
+        for _ in range(2):
+            handler.emit(record)
+        told = "3 lines before this one are lost: nobody read the log"
+        assert emptied(reader) == [told, "a line", "a line"]
+
+
+def test_a_long_line_does_not_wait_for_a_reader_either():
+    with full_pipe() as (reader, writer):
+        handler = LogHandler(writer)
+        os.read(reader.fileno(), 4096)  # room for a part of it
+        handler.emit(logging.makeLogRecord({"msg": "\u20ac" * 100_000}))
+        assert set("".join(emptied(reader))) == {"\u20ac"}
+        handler.emit(logging.makeLogRecord({"msg": "a line"}))
+        assert emptied(reader)[-1] == "a line"
+
+
+def test_a_server_whose_log_nobody_reads_goes_on(tmp_path):
+    with (
+        full_pipe() as (reader, writer),
+        subprocess.Popen(
+            command(*STANDALONE, "--log-posts"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=writer,
+            text=True,
+        ) as process,
+    ):
+        try:
+            program = Program(process, reader)
+            assert [post(program, "text")["id"] for _ in range(5)] == [1, 2, 3, 4, 5]
+            emptied(reader)
+            post(program, "text")
+            assert "5 lines before this one are lost" in emptied(reader)[0]
+        finally:
+            process.kill()
 
 
 def failures(code: str) -> float:
