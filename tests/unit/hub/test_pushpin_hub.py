@@ -114,6 +114,13 @@ def test_a_provisional_event_has_no_ids_and_needs_no_hint():
     assert hint_channels(committed(commit(3, 0))) == ("provisional-a%20b", "messages-a%20b")
 
 
+def test_what_is_published_has_the_prefix_of_the_channels_and_so_have_its_hints():
+    publication = committed(commit(3, 0))
+    item = json.loads(grip_item(publication, "one:"))
+    assert item == json.loads(grip_item(publication)) | {"channel": "one:messages-a%20b"}
+    assert hint_channels(publication, "one:") == ("one:provisional-a%20b", "one:messages-a%20b")
+
+
 @pytest.mark.parametrize(
     "publication",
     [
