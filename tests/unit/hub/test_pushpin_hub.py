@@ -844,6 +844,21 @@ async def test_too_many_rooms_to_remember_are_all_rooms(control, started, monkey
 
 
 @gen_test
+async def test_all_that_a_proxy_is_told_has_the_prefix_of_the_channels(control):
+    hub = PushpinHub([control.grip_url], channel_prefix="one:")
+    hub.publish(committed(commit(1, 0)))
+    hub.recheck("a")
+    await control.until(lambda: len(control.items) == 2)
+    assert {item["channel"] for item in control.items} == {"one:messages-a%20b", "one:pass-a"}
+    sent: dict[str, str] = {}
+    response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: sent.update(headers))
+    hub.hold(plan_stream(StreamRequest("r"), Page((), 0)), response, "client", Pass("a", 5, 9))
+    channels = "one:messages-r; prev-id=0, one:provisional-r, one:pass-a; prev-id=5-9"
+    assert sent["Grip-Channel"] == channels
+    await hub.close()
+
+
+@gen_test
 async def test_every_proxy_is_told_and_what_was_published_long_ago_is_forgotten(control, monkeypatch):
     second = FakeControl("http://127.0.0.1:1/")
     second.listen()
