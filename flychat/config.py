@@ -27,6 +27,7 @@ _NO_OPTIONS = {"FLYCHAT_TOKEN", "FLYCHAT_DYNAMODB"}  # of `tail`, `say` and `che
 # Said on the command line, these are for one mode; as variables, which are set for a whole machine, for any.
 _MODE_OF = {
     "grip_url": "grip",
+    "channel_prefix": "grip",
     "pushpin_port": "grip",
     "max_streams": "standalone",
     "max_streams_per_client": "standalone",
@@ -52,6 +53,7 @@ class Config:
     max_streams: int
     max_streams_per_client: int
     grip_urls: tuple[str, ...]
+    channel_prefix: str
     answer_first: bool
     with_pushpin: bool
     pushpin_port: int
@@ -127,6 +129,7 @@ class Config:
             max_streams=number("max_streams", "0", *CAPS),
             max_streams_per_client=number("max_streams_per_client", "0", *CAPS),
             grip_urls=tuple(grip_urls) if mode == "grip" and not with_pushpin else (),
+            channel_prefix=_channel_prefix(option("channel_prefix", "")),
             answer_first=answer_first,
             with_pushpin=with_pushpin,
             pushpin_port=number("pushpin_port", "7999", *PORTS),
@@ -212,6 +215,13 @@ def _base_path(value: str) -> str:
     if path and (not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/"))):
         raise Misconfigured("--base-path must be like /chat, of letters, digits and .-_~")
     return path
+
+
+def _channel_prefix(value: str) -> str:
+    """With the end of the name: no room or channel has a colon."""
+    if value and not re.fullmatch(r"[A-Za-z0-9._~-]{1,64}", value):
+        raise Misconfigured("--channel-prefix must be of letters, digits and .-_~, 64 at the most")
+    return value and f"{value}:"
 
 
 def _retention(value: str) -> int | None:

@@ -101,6 +101,12 @@ def parser() -> argparse.ArgumentParser:
         "Others on the machine can read options, as in ps: with keys, prefer the variable",
     )
     parser.add_argument(
+        "--channel-prefix",
+        metavar="NAME",
+        help="with --grip: a name for each of several flychats, with stores of their own, behind one proxy; "
+        "else rooms of the same name are mixed (default: none)",
+    )
+    parser.add_argument(
         "--answer-first",
         action="store_true",
         help="with --grip: answer a POST before the proxies have taken what it publishes, for processes that "

@@ -176,7 +176,8 @@ def mode_of(config: Config) -> Mode:
         return Mode(memory=True, recovery=None, showing=AtOnce, hold=partial(hold_here, config))
     from .hub.grip import read_grip_last
 
-    return Mode(memory=False, recovery=read_grip_last, showing=Patient, hold=partial(held_by_proxies, config))
+    recovery = partial(read_grip_last, prefix=config.channel_prefix)
+    return Mode(memory=False, recovery=recovery, showing=Patient, hold=partial(held_by_proxies, config))
 
 
 def hold_here(
@@ -199,9 +200,14 @@ def held_by_proxies(
 ) -> Holding:
     from .hub.pushpin import PushpinHub  # with all that gripcontrol brings, a tenth of a second
 
-    verified, first = not access.all_public, config.answer_first
-    path, signals = config.base_path, config.signals
-    hub = PushpinHub(grip_urls, all_verified=verified, answer_first=first, base_path=path, signals=signals)
+    hub = PushpinHub(
+        grip_urls,
+        all_verified=not access.all_public,
+        answer_first=config.answer_first,
+        base_path=config.base_path,
+        channel_prefix=config.channel_prefix,
+        signals=config.signals,
+    )
     return hub, partial(HeldByProxy, hold=hub.hold)
 
 

@@ -1,9 +1,10 @@
 """Tokens of another issuer: its public keys (RFC 7517), which it publishes at an address, and may change.
 
 Fetching them never blocks the loop; verifying needs the package `cryptography`. The set is fetched again
-every REFRESH_SECONDS, and when a token names a key that is not in it, but not more often than every
-RETRY_SECONDS: otherwise anybody could make this server ask the issuer without end. While fetching fails the
-old set is used, for KEPT_SECONDS (a day) at the most, which also holds after the process was frozen.
+every REFRESH_SECONDS, and when none of its keys fits a token (a new key may have the name of an old one, or
+none), but not more often than every RETRY_SECONDS: otherwise anybody could make this server ask the issuer
+without end. While fetching fails the old set is used, for KEPT_SECONDS (a day) at the most, which also holds
+after the process was frozen.
 
 Only the keys of ASYMMETRIC algorithms count: a secret key in a public set would be no secret.
 """
@@ -53,11 +54,10 @@ class KeySet:
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise BadToken("it is no token") from error
         kid, algorithm = header.get("kid"), header.get("alg")
-        fitting = [key for key in self._keys if kid in (None, key.key_id)]
-        if not self._keys or self._age > KEPT_SECONDS or (not fitting and self._is_due):
+        if not self._keys or self._age > KEPT_SECONDS:
             raise KeyMissing("its key is not known")
-        for key in fitting:
-            if key.algorithm_name != algorithm:
+        for key in self._keys:
+            if key.algorithm_name != algorithm or kid not in (None, key.key_id):
                 continue
             try:
                 return Signed(self._decoded(text, key), JWKS)
@@ -65,6 +65,8 @@ class KeySet:
                 continue
             except (jwt.PyJWTError, ValueError, RecursionError) as error:
                 raise BadToken("it is no token for us") from error
+        if algorithm in ASYMMETRIC and self._is_due:
+            raise KeyMissing("its key is not known")
         raise BadToken("it is not signed with a key of its issuer")
 
     def _decoded(self, text: str, key: jwt.PyJWK) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 A plan becomes headers and a body; a publication becomes an item of a POST to the proxy's control address;
 what the proxy asks for with `Grip-Last` is a request for a stream.
+
+All that a proxy serves shares one space of channels. `prefix` begins the names of our own, so that another
+flychat behind the same proxy has rooms of its own; it is empty unless --channel-prefix is given.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ def grip_headers(
     pass_: Pass | None = None,
     base_path: str = "",
     *,
+    prefix: str = "",
     signals: bool = False,
 ) -> dict[str, str]:
     """The plan, except for its events, as instructions to the proxy; its link is for this many seconds.
@@ -61,6 +65,8 @@ def grip_headers(
     channels = [f"{plan.official}; prev-id={plan.position}", *plan.others]
     if pass_ is not None:
         channels.append(f"{pass_.channel}; prev-id={pass_.position}")
+    if prefix:
+        channels = [prefix + channel for channel in channels]
     path = base_path + (RECOVERY_PATH if plan.request.provisional else OFFICIAL_PATH)
     mode = "; mode=interval" if signals else ""
     return {
@@ -71,11 +77,14 @@ def grip_headers(
     }
 
 
-def read_grip_last(values: Sequence[str]) -> RecoveryRequest | None:
+def read_grip_last(values: Sequence[str], prefix: str = "") -> RecoveryRequest | None:
     """What `Grip-Last` headers ask for: `messages-ROOM; last-id=N` and perhaps a pass, also comma-joined.
 
-    None if no part names the official channel of a room, with a position.
+    None if no part names the official channel of a room, with a position. Names without the prefix are good,
+    too: they are of holds from before it was given, which get it with the answer.
     """
+    if prefix:
+        values = [value.replace(prefix, "") for value in values]
     if len(values) == 1 and (usual := _USUAL.fullmatch(values[0])):  # read alike, in half the time
         request = _recovery(usual[1], int(usual[2]))
         return None if request is None else RecoveryRequest(request, None)
@@ -97,7 +106,7 @@ def _recovery(room: str, position: int) -> StreamRequest | None:
         return None
 
 
-def grip_item(publication: Publication) -> bytes:
+def grip_item(publication: Publication, prefix: str = "") -> bytes:
     """The publication as an item of a POST to the proxy. Ids are strings there.
 
     Written out, in the words of pubcontrol's Item, whose objects and dictionaries took 20 us of 23.
@@ -106,11 +115,12 @@ def grip_item(publication: Publication) -> bytes:
     ids = ""
     if publication.id is not None:
         ids = f'"id":"{publication.id}","prev-id":"{publication.prev_id}",'
-    channel, content = compact_json(publication.channel), compact_json(publication.content.decode())
+    channel = compact_json(prefix + publication.channel)
+    content = compact_json(publication.content.decode())
     return f'{{"channel":{channel},{ids}"formats":{{"http-stream":{{"content":{content}}}}}}}'.encode()
 
 
-def hint_channels(publication: Publication) -> tuple[str, ...]:
+def hint_channels(publication: Publication, prefix: str = "") -> tuple[str, ...]:
     """The channels whose hints make up for a lost publication; () for a provisional one: nothing does.
 
     The second is the official channel, which some holds have alone. There a hint counts as a publication
@@ -118,7 +128,7 @@ def hint_channels(publication: Publication) -> tuple[str, ...]:
     being recovered by then, because of the first hint, and drops the second one.
     """
     room = publication.room
-    return () if publication.id is None else (live_channel(room), official_channel(room))
+    return () if publication.id is None else (prefix + live_channel(room), prefix + official_channel(room))
 
 
 def grip_hint(channel: str) -> bytes:

@@ -150,15 +150,17 @@ class PushpinHub:
         all_verified: bool = False,
         answer_first: bool = False,
         base_path: str = "",
+        channel_prefix: str = "",
         signals: bool = False,
     ) -> None:
         """`all_verified`: each URL must have a verify-key. `answer_first`: no answer waits for the proxies.
 
-        `base_path`: the path under which the server is. `signals`: these are on (see `grip_headers`).
+        `base_path`: the path under which the server is. `channel_prefix`: begins the names of all channels.
+        `signals`: these are on (see `grip_headers`).
         Raises Misconfigured.
         """
         self._signals = signals
-        self._base_path = base_path
+        self._base_path, self._prefix = base_path, channel_prefix
         targets = list(map(GripUrl.read, dict.fromkeys(urls)))
         self._links = Links(len(targets) or 1)
         self._verifiers = [Verifier(target) for target in targets if target.verify_key is not None]
@@ -180,7 +182,9 @@ class PushpinHub:
         if plan.request.recover:
             self._links.recovered()
         seconds = self._links.seconds(carries_pass=pass_ is not None) if answer is plan else YOUNG_SECONDS
-        headers = grip_headers(answer, seconds, pass_, self._base_path, signals=self._signals)
+        headers = grip_headers(
+            answer, seconds, pass_, self._base_path, prefix=self._prefix, signals=self._signals
+        )
         response.send(headers, answer.body())
         if pass_ is not None:
             self._expect(pass_)
@@ -204,7 +208,7 @@ class PushpinHub:
         now = time.monotonic()
         if publication.id is not None:
             self._published.add(now, publication.channel, publication.id)
-        item = QueuedItem(grip_item(publication), hint_channels(publication), now)
+        item = QueuedItem(grip_item(publication, self._prefix), hint_channels(publication, self._prefix), now)
         for publisher in self.publishers:
             publisher.put(item)
 
@@ -229,7 +233,7 @@ class PushpinHub:
             if id is None:
                 publisher.recover_all()
             else:
-                channel = pass_channel(id)
+                channel = self._prefix + pass_channel(id)
                 publisher.put(QueuedItem(grip_hint(channel), (channel,), time.monotonic()))
 
     def _expect(self, pass_: Pass) -> None:

@@ -43,6 +43,15 @@ def cookie_name(https: bool, base_path: str) -> str:
     return "__Secure-flychat" if base_path else "__Host-flychat"
 
 
+def cookie_of(header: str | None, name: str) -> str:
+    """The value of this cookie in the header, or "".
+
+    Of several the first one counts: browsers send that of the longest path first (RFC 6265, 5.4), which is
+    ours. Another flychat of this host, with a shorter base path or none, gives its cookies the same names.
+    """
+    return parse_cookie(";".join(reversed((header or "").split(";")))).get(name, "")
+
+
 def is_https(headers: Mapping[str, str]) -> bool:
     """Whether the client's own connection is encrypted, which only the proxy in front can tell."""
     return headers.get("x-forwarded-proto", "").rpartition(",")[2].strip().lower() == "https"
@@ -84,8 +93,7 @@ def _sent(headers: Mapping[str, str], name: str) -> tuple[str, str]:
     scheme, _, text = headers.get("authorization", "").strip().partition(" ")
     if scheme.lower() == "bearer":
         return text.strip(), BEARER
-    cookie = headers.get("cookie")
-    text = parse_cookie(cookie).get(name, "") if cookie else ""
+    text = cookie_of(headers.get("cookie"), name)
     return (text, COOKIE) if text else ("", "")
 
 

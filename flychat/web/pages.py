@@ -15,6 +15,7 @@ from ..fields import new_id, room_name, sender_name
 from ..messages import ERASED
 from ..sse import read_position
 from .base import BaseHandler
+from .credentials import cookie_of
 from .rights import RightsHandler
 from .rows import BLANK, Rows, zone_of
 from .visitor import USER_COOKIE
@@ -99,7 +100,7 @@ class RoomHandler(RightsHandler):
     async def _write_room(self, room: str, user: str, values: dict[str, Any]) -> None:
         page, token = await self.read(room, values["before"]), self.identity
         access = self.application.access
-        zone = zone_of(self.get_cookie(ZONE_COOKIE))
+        zone = zone_of(self._cookie(ZONE_COOKIE))
         now = time.time()
         rows = Rows(user, None if token is None else token.sub, zone, now).page(page.messages)
         first_id = page.messages[-len(rows)].id if rows else 0
@@ -150,7 +151,7 @@ class RoomHandler(RightsHandler):
             return False
         if self._vouched is not None:
             return False
-        asked = self.get_cookie(ASKED_COOKIE)
+        asked = self._cookie(ASKED_COOKIE)
         return not asked or self.query_value("asked") != asked
 
     def _remember(self, user: str) -> None:
@@ -160,11 +161,14 @@ class RoomHandler(RightsHandler):
 
     def _asked(self) -> str:
         """The value of the cookie that shows that a name came from our form. The page's scripts read it."""
-        asked = self.get_cookie(ASKED_COOKIE)
+        asked = self._cookie(ASKED_COOKIE)
         if not asked:
             asked = new_id()
             self._leave(ASKED_COOKIE, asked)
         return asked
+
+    def _cookie(self, name: str) -> str:
+        return cookie_of(self.request.headers.get("Cookie"), name)
 
     def _leave(self, name: str, value: str, *, httponly: bool = False) -> None:
         root = self.paths.root

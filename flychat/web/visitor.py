@@ -13,13 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from tornado.httputil import parse_cookie
-
 from ..access import Token
 from ..errors import Invalid
 from ..fields import sender_name
 from ..hub import Way
-from .credentials import NOBODY, Identity, is_https
+from .credentials import NOBODY, Identity, cookie_of, is_https
 
 USER_COOKIE = "flychat_user"
 
@@ -97,6 +95,6 @@ def _remembered(cookie: str | None) -> str:
     if cookie is None:
         return ""
     try:
-        return sender_name(unquote(parse_cookie(cookie).get(USER_COOKIE, "")).strip())
+        return sender_name(unquote(cookie_of(cookie, USER_COOKIE)).strip())
     except Invalid:
         return ""

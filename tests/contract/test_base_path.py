@@ -123,6 +123,14 @@ async def test_every_address_of_a_page_begins_with_it_and_cookies_are_not_for_th
         ended = await ask(server.url, "/session", "DELETE", None, kept)
         assert ended.headers["Set-Cookie"].startswith('__Secure-flychat="";')
         assert f"Path={BASE}/" in ended.headers["Set-Cookie"]
+        beside = {**kept, "Cookie": f"{cookie}; __Secure-flychat=of-another-flychat-at-a-shorter-path"}
+        assert (await ask(server.url, "/rooms/staff/messages/", "GET", None, beside)).code == 200
+        form = await ask(server.url, "/tea?user=", "GET", None, {"Cookie": "flychat_user=ann"})
+        asked = re.search(r'name="asked" value="([^"]+)"', form.body.decode())[1]
+        theirs = "flychat_user=root; flychat_asked=theirs"
+        named = {"Cookie": f"flychat_user=ann; flychat_asked={asked}; {theirs}"}
+        joined = await ask(server.url, f"/tea?user=bob&asked={asked}", "GET", None, named)
+        assert "flychat_user=bob;" in joined.headers["Set-Cookie"], "it is not asked once more"
         for path in (BASE, f"{BASE}/"):
             root = await ask(server.url.removesuffix(f"{BASE}/"), path, "GET", None, {})
             assert (root.code, root.headers["Location"]) == (302, f"{BASE}/default")

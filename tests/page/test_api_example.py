@@ -96,6 +96,20 @@ def test_after_a_reset_it_begins_anew(blank, url, room):
     wait(blank, (1, "text 3"), (2, "text 4"))
 
 
+def test_what_is_removed_is_shown_no_more(blank, url, room):
+    ScriptedStream(blank, OPEN + message(1, 1) + message(2, 2) + message(3, 3, removes=[1, 7]))
+    begin(blank, url, room)
+    wait(blank, (1, ""), (2, "text 2"), (3, "text 3"))
+
+
+def test_when_the_right_to_read_has_ended_nothing_is_asked_for_any_more(blank, url, room):
+    stream = ScriptedStream(blank, OPEN + message(1, 1) + event("stream-end", {"reason": "revoked"}), OPEN)
+    begin(blank, url, room)
+    wait(blank, (1, "text 1"))
+    blank.clock.run_for(120_000)
+    assert len(stream.positions) == 1
+
+
 def test_it_comes_back_after_an_error_and_after_silence(blank, url, room):
     stream = ScriptedStream(blank, GONE, OPEN + message(1, 1))
     begin(blank, url, room)

@@ -605,6 +605,51 @@ async def test_first_sight_does_not_depend_on_the_latency_of_the_database(stage,
     assert medians[2.0] < 2.0, "it is seen before the database has it"
 
 
+# Several flychats behind one proxy
+
+
+@both_pushpins
+@gen_test
+async def test_flychats_with_stores_of_their_own_have_rooms_of_their_own_behind_one_pushpin(stage, tmp_path):
+    """The channels of a proxy are one space of names: one of them would get the other's messages for its own."""
+    ports = {name: free_port() for name in ("one", "two")}
+    pushpin = await stage.pushpin(*ports.values())
+    routes = [f"*,path_beg=/{name}/ 127.0.0.1:{port}\n" for name, port in ports.items()]
+    (pushpin.directory / "routes").write_text("".join(routes))
+    controls, room = [], new_room()
+    for name, port in ports.items():
+        control = stage.control(pushpin)
+        options = (f"--base-path=/{name}", f"--channel-prefix={name}", "--signals")
+        await stage.app(port, [control.grip_url], *options, store=f"sqlite:{tmp_path / name}.db")
+        await control.until(lambda control=control: bool(control.posts))
+        controls.append(control)
+
+    async def routed() -> bool:
+        answers = [await fetch(pushpin.url, f"/{name}/healthz") for name in ports]
+        return all(status == 200 for status, _, _ in answers)
+
+    await eventually(routed)
+    crowds = {name: await stage.crowd(f"{pushpin.url}{name}", room, 3) for name in ports}
+    controls[0].fate = lambda item: "lose" if item.get("id") == "2" else "pass"
+    for n in range(3):
+        for name in ports:
+            await say(f"{pushpin.url}{name}", room, f"{n} of {name}")
+    for name, crowd in crowds.items():
+        await crowd.until_id(3, WHOLE)
+        crowd.check(3)
+        body = json.dumps({"from": name, "kind": "x"}).encode()
+        path = f"/rooms/{room.replace(' ', '%20')}/signals/"
+        sent = {"Content-Type": "application/json"}
+        assert (await fetch(f"{pushpin.url}{name}", path, "POST", sent, body))[0] == 202
+        await crowd.until(lambda listener: any(event.type == "signal" for _, event in listener.events))
+    for name, crowd in crowds.items():
+        for listener in crowd.listeners:
+            seen = b"".join(listener.raw)
+            assert f"0 of {name}".encode() in seen
+            assert not any(f"of {other}".encode() in seen for other in ports if other != name)
+            assert seen.count(b"event: signal") == 1
+
+
 # Around the proxy
 
 

@@ -92,6 +92,12 @@ def test_answers_wait_for_the_proxies_unless_it_is_said():
     assert read("--grip", FLYCHAT_ANSWER_FIRST="1").answer_first
 
 
+def test_a_channel_prefix_ends_with_what_no_other_name_has():
+    assert read("--grip").channel_prefix == ""
+    assert read("--grip --channel-prefix one").channel_prefix == "one:"
+    assert read("--grip", FLYCHAT_CHANNEL_PREFIX="a.b-1").channel_prefix == "a.b-1:"
+
+
 def test_a_proxy_is_trusted_only_when_it_is_said():
     assert not read("--standalone").trust_proxy
     assert read("--standalone --trust-proxy").trust_proxy
@@ -109,6 +115,9 @@ def test_a_proxy_is_trusted_only_when_it_is_said():
         ("--grip", {"FLYCHAT_WITH_PUSHPIN": "2"}, "FLYCHAT_WITH_PUSHPIN must be 1 or 0"),
         ("--standalone --answer-first", {}, "--answer-first is for --grip"),
         ("--standalone --grip-url http://a:1/", {}, "--grip-url is for --grip"),
+        ("--standalone --channel-prefix a", {}, "--channel-prefix is for --grip"),
+        ("--grip --channel-prefix a:b", {}, "--channel-prefix must be of letters"),
+        ("--grip", {"FLYCHAT_CHANNEL_PREFIX": "a;b"}, "FLYCHAT_CHANNEL_PREFIX must be of letters"),
         ("--standalone --pushpin-port 81", {}, "--pushpin-port is for --grip"),
         ("--grip --pushpin-port 81", {}, "--pushpin-port is for --with-pushpin"),
         ("--grip --max-streams 5", {}, "--max-streams is for --standalone"),

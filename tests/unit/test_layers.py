@@ -210,7 +210,7 @@ ALLOWED = {
     "web.sides": set(),
     "web.texts": {"web.sides"},
     "web.rows": PURE | {"web.texts"},
-    "web.pages": PURE | {"web.base", "web.rights", "web.rows", "web.visitor"},
+    "web.pages": PURE | {"web.base", "web.credentials", "web.rights", "web.rows", "web.visitor"},
     "web": PURE
     | {"packaged", "web.application", "web.assets", "web.base", "web.messages", "web.pages", "web.status"}
     | {"web.operators", "web.removals", "web.session", "web.signals"},

@@ -144,6 +144,36 @@ async def test_a_new_key_is_learned_when_it_is_used_but_nobody_can_have_the_issu
 
 
 @gen_test
+@pytest.mark.parametrize("kid", ["ES256", None])
+async def test_a_new_key_under_the_name_of_the_old_one_or_without_any_is_learned_as_well(
+    issuer, monkeypatch, kid
+):
+    keys = issuer.key_set()
+    await keys.learn()
+    new = ec.generate_private_key(ec.SECP256R1())
+    issuer.keys = [public("ES256", key=new)]
+    monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
+    with pytest.raises(KeyMissing):
+        keys.verify(token(kid=kid, key=new))
+    await keys.learn()
+    assert keys.verify(token(kid=kid, key=new)).claims["sub"] == "ann"
+    monkeypatch.undo()
+    with pytest.raises(BadToken) as raised:
+        keys.verify(token(kid=kid))
+    assert not isinstance(raised.value, KeyMissing), "it was asked for just now"
+
+
+@gen_test
+async def test_for_a_token_that_no_issuer_signs_nobody_is_asked(issuer, monkeypatch):
+    keys = issuer.key_set()
+    await keys.learn()
+    monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
+    with pytest.raises(BadToken) as raised:
+        keys.verify(jwt.encode({"sub": "x"}, "a secret of an operator, of 32 bytes", "HS256"))
+    assert not isinstance(raised.value, KeyMissing)
+
+
+@gen_test
 async def test_before_the_first_set_nobody_can_say_what_a_token_is(issuer):
     keys = issuer.key_set()
     with pytest.raises(KeyMissing):

@@ -67,6 +67,19 @@ def test_a_pass_is_a_channel_with_a_position_and_without_one_nothing_changes():
     assert read_grip_last(last) == RecoveryRequest(StreamRequest("a", 7, recover=True), given)
 
 
+@pytest.mark.parametrize("given", [None, Pass(P, 5, 9)])
+def test_a_channel_prefix_begins_all_channels_and_is_taken_off_where_a_hold_comes_back(given):
+    plan = plan_stream(StreamRequest("a:b"), Page((), 7))
+    channels = grip_headers(plan, 20, given, prefix="one:")["Grip-Channel"].split(", ")
+    bare = grip_headers(plan, 20, given)["Grip-Channel"].split(", ")
+    assert channels == ["one:" + channel for channel in bare]
+    last = [channel.replace("prev-id", "last-id") for channel in channels]
+    before = [channel.replace("prev-id", "last-id") for channel in bare]
+    asked = RecoveryRequest(StreamRequest("a:b", 7, recover=True), given)
+    assert read_grip_last(last, "one:") == read_grip_last(before, "one:") == asked
+    assert read_grip_last([", ".join(last)], "one:") == asked
+
+
 LIKE_THE_USUAL = r"[\s\x1c]{0,2}(messages|pass)?-?(room|caf%C3%A9|%2F|\.|[^,]?)[ ;]{0,3}(last-id=)?[0-9\u0662]{0,20}[ ;\n]{0,2}"
 
 

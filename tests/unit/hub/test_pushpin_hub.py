@@ -114,6 +114,13 @@ def test_a_provisional_event_has_no_ids_and_needs_no_hint():
     assert hint_channels(committed(commit(3, 0))) == ("provisional-a%20b", "messages-a%20b")
 
 
+def test_what_is_published_has_the_prefix_of_the_channels_and_so_have_its_hints():
+    publication = committed(commit(3, 0))
+    item = json.loads(grip_item(publication, "one:"))
+    assert item == json.loads(grip_item(publication)) | {"channel": "one:messages-a%20b"}
+    assert hint_channels(publication, "one:") == ("one:provisional-a%20b", "one:messages-a%20b")
+
+
 @pytest.mark.parametrize(
     "publication",
     [
@@ -865,6 +872,21 @@ async def test_too_many_rooms_to_remember_are_all_rooms(control, started, monkey
     assert [path for path, _ in control.posts[before:]] == ["publish", "recover", "publish"]
     assert ids(control.posts[-1][1]) == [20, 21, 22, 23, 24]
     assert not hints(control)
+
+
+@gen_test
+async def test_all_that_a_proxy_is_told_has_the_prefix_of_the_channels(control):
+    hub = PushpinHub([control.grip_url], channel_prefix="one:")
+    hub.publish(committed(commit(1, 0)))
+    hub.recheck("a")
+    await control.until(lambda: len(control.items) == 2)
+    assert {item["channel"] for item in control.items} == {"one:messages-a%20b", "one:pass-a"}
+    sent: dict[str, str] = {}
+    response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: sent.update(headers))
+    hub.hold(plan_stream(StreamRequest("r"), Page((), 0)), response, "client", Pass("a", 5, 9))
+    channels = "one:messages-r; prev-id=0, one:provisional-r, one:pass-a; prev-id=5-9"
+    assert sent["Grip-Channel"] == channels
+    await hub.close()
 
 
 @gen_test
