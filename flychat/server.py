@@ -176,8 +176,7 @@ def mode_of(config: Config) -> Mode:
         return Mode(memory=True, recovery=None, showing=AtOnce, hold=partial(hold_here, config))
     from .hub.grip import read_grip_last
 
-    recovery = partial(read_grip_last, prefix=config.channel_prefix)
-    return Mode(memory=False, recovery=recovery, showing=Patient, hold=partial(held_by_proxies, config))
+    return Mode(memory=False, recovery=read_grip_last, showing=Patient, hold=partial(held_by_proxies, config))
 
 
 def hold_here(

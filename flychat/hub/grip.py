@@ -43,7 +43,9 @@ TOKEN_SECONDS = 3600
 PUBLIC = ("ES256", "RS256")  # with which a hosted proxy may sign, if not with a shared secret
 SHORTEST_DER = 64  # bytes of a public key: one of P-256 has 91
 _KEEP_ALIVE = KEEP_ALIVE.encode().decode().replace("\n", "\\n")
-_USUAL = re.compile(rf"\s*{OFFICIAL}-([^;,\s]+); last-id=([0-9]{{1,18}})\s*")  # nearly every `Grip-Last`
+_USUAL = re.compile(  # nearly every `Grip-Last`
+    rf"\s*(?:[^:;,\s]+:)?{OFFICIAL}-([^:;,\s]+); last-id=([0-9]{{1,18}})\s*"
+)
 
 
 def grip_headers(
@@ -77,20 +79,19 @@ def grip_headers(
     }
 
 
-def read_grip_last(values: Sequence[str], prefix: str = "") -> RecoveryRequest | None:
+def read_grip_last(values: Sequence[str]) -> RecoveryRequest | None:
     """What `Grip-Last` headers ask for: `messages-ROOM; last-id=N` and perhaps a pass, also comma-joined.
 
-    None if no part names the official channel of a room, with a position. Names without the prefix are good,
-    too: they are of holds from before it was given, which get it with the answer.
+    None if no part names the official channel of a room, with a position. Any prefix is good, also none: a
+    hold that had another one gets ours with the answer.
     """
-    if prefix:
-        values = [value.replace(prefix, "") for value in values]
     if len(values) == 1 and (usual := _USUAL.fullmatch(values[0])):  # read alike, in half the time
         request = _recovery(usual[1], int(usual[2]))
         return None if request is None else RecoveryRequest(request, None)
     request, pass_ = None, None
     for part in ",".join(values).split(","):
-        channel, *parameters = (piece.strip() for piece in part.split(";"))
+        name, *parameters = (piece.strip() for piece in part.split(";"))
+        channel = name.rpartition(":")[2]
         last_id = next((p.removeprefix("last-id=") for p in parameters if p.startswith("last-id=")), "")
         prefix, _, room = channel.partition("-")
         if prefix == OFFICIAL and (position := read_position(last_id)) is not None:

@@ -650,6 +650,21 @@ async def test_flychats_with_stores_of_their_own_have_rooms_of_their_own_behind_
             assert seen.count(b"event: signal") == 1
 
 
+@both_pushpins
+@gen_test
+async def test_streams_go_on_when_the_prefix_of_the_channels_is_another_one(stage):
+    pushpin, control, app = await one_of_each(stage, "--channel-prefix=one")
+    crowd = await stage.crowd(pushpin.url, new_room(), 3)
+    room = crowd.listeners[0].room
+    await say(pushpin.url, room, "before")
+    await crowd.until_id(1)
+    await app.kill()
+    await stage.app(app.port, [control.grip_url], "--channel-prefix=two")
+    await say(pushpin.url, room, "after")
+    await crowd.until_id(2)
+    crowd.check(2)
+
+
 # Around the proxy
 
 
