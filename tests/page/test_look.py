@@ -72,6 +72,14 @@ def test_narrow_windows_need_no_sideways_scrolling(window: Open, url: str, room:
     assert overflow(ann.page) == 0
 
 
+def test_with_text_of_twice_the_size_the_state_ends_before_the_name_begins(window: Open) -> None:
+    ann = window(viewport={"width": 360, "height": 740}).open()
+    ann.page.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
+    state, menu = ann.status.locator("bdi").bounding_box(), ann.page.locator(".menu summary").bounding_box()
+    assert state["x"] + state["width"] <= menu["x"]
+    assert state["height"] < 48, "one line"
+
+
 def test_the_menu_stays_within_a_low_window(window: Open) -> None:
     ann = window(viewport={"width": 640, "height": 360}).open()
     ann.page.locator("summary").click()
