@@ -172,6 +172,7 @@ class PushpinHub:
         self.publishers = list(map(Publisher, targets))
         self.passes_on_at_once = answer_first
         self._published, self._answered = Published(), Answered()
+        self._left: OrderedDict[str, float] = OrderedDict()  # by channel: since when something is left out
         self._expiring: dict[tuple[str, int], asyncio.TimerHandle] = {}  # by pass, and by when it expires
 
     def admits(self, client: str) -> bool:
@@ -181,7 +182,10 @@ class PushpinHub:
         answer = self._answer(plan, response.asked)
         if plan.request.recover:
             self._links.recovered()
-        seconds = self._links.seconds(carries_pass=pass_ is not None) if answer is plan else YOUNG_SECONDS
+        if answer is not plan and self._asks_soon(plan, answer):
+            seconds = YOUNG_SECONDS
+        else:
+            seconds = self._links.seconds(carries_pass=pass_ is not None)
         headers = grip_headers(
             answer, seconds, pass_, self._base_path, prefix=self._prefix, signals=self._signals
         )
@@ -203,6 +207,23 @@ class PushpinHub:
         if answer.messages:
             self._answered.add(now, channel, answer.position, whole=answer is plan)
         return answer
+
+    def _asks_soon(self, plan: StreamPlan, answer: StreamPlan) -> bool:
+        """Whether the proxy asks again in a second for what the answer leaves out.
+
+        In a busy room something is always left out, and each hold would be asked for every second. So it does
+        not if it did so lately, and this process has published all that is left out.
+        """
+        now, channel = time.monotonic(), plan.official
+        first = self._left.get(channel, -math.inf)
+        if now - first < RECENT_SECONDS:
+            flows = not answer.messages and plan.position <= self._published.before(math.inf, channel)
+            return not flows or now - first < YOUNG_SECONDS
+        self._left.pop(channel, None)
+        self._left[channel] = now
+        while (oldest := next(iter(self._left.items())))[1] < now - RECENT_SECONDS:
+            del self._left[oldest[0]]
+        return True
 
     def publish(self, publication: Publication) -> None:
         now = time.monotonic()

@@ -887,6 +887,14 @@ LINES = [
     ),
     (
         line(
+            "ask_again_every_second",
+            "What a recovery leaves to its publication is asked for after a second, though something always is.",
+            *(PushpinHub, "_asks_soon", "return not flows or now - first < YOUNG_SECONDS", "return True"),
+        ),
+        "unit/hub/test_recoveries.py::test_a_busy_room_is_not_recovered_every_second",
+    ),
+    (
+        line(
             "let_a_proxys_connection_pause",
             "After a refusal a proxy's connection is not looked at for seconds, whoever asks on it.",
             *(Shortcut, "_shed", "self.pause if self.pauses else self.wait_for", "self.pause"),

@@ -64,13 +64,17 @@ class Room:
         self.hub.hold(plan, response, "client")
         return 200, *told[0]
 
-    async def say(self, *, lost: bool = False) -> None:
+    async def say(self, *, lost: bool = False, shown: bool = True, here: bool = False) -> None:
+        """`here`: it is the same process that answers recoveries."""
         draft = Draft.create("r", {"from": "ann", "text": "x"}, now=NOW + self.ahead + self.loop.time())
-        self.proxy.post("publish", b'{"items":[%b]}' % grip_item(provisional(draft)))
+        if shown:
+            self.proxy.post("publish", b'{"items":[%b]}' % grip_item(provisional(draft)))
         await asyncio.sleep(self.storing)
         commit = Commit.of(len(self.messages) + 1, [draft])
         self.messages += commit.messages
         self.stored[commit.last] = self.loop.time()
+        if here:
+            self.hub.publish(committed(commit))
         if not lost:
             self.proxy.post("publish", b'{"items":[%b]}' % grip_item(committed(commit)))
 
@@ -96,6 +100,27 @@ async def test_a_stream_that_missed_something_catches_up_in_a_busy_room(monkeypa
     late = [wire.seen.get(id, math.inf) - when for id, when in room.stored.items() if id > 300]
     assert max(late) < 1
     assert room.recoveries - began < 20, "of 580 messages"
+    room.proxy.stop()
+
+
+@in_virtual_time
+async def test_a_busy_room_is_not_recovered_every_second(monkeypatch):
+    """Where nothing is shown before it is stored, the proxy asks for each hold when its link times out."""
+    loop = asyncio.get_running_loop()
+    clock = types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW + loop.time())
+    monkeypatch.setattr(pushpin_module, "time", clock)
+    room, wires = Room(0, 0.002), [Wire() for _ in range(10)]
+    for wire in wires:
+        await room.proxy.open(wire, "/", [])
+    asked, ask = [], room.proxy._ask
+    monkeypatch.setattr(room.proxy, "_ask", lambda holds: [ask(holds), asked.extend(holds)])
+    saying = []
+    for _ in range(1200):
+        saying.append(asyncio.create_task(room.say(shown=False, here=True)))
+        await asyncio.sleep(EVERY)
+    await asyncio.gather(*saying)
+    assert all(len(wire.seen) == 1200 for wire in wires)
+    assert len(wires) * 2 <= len(asked) < len(wires) * 12, "in a minute"
     room.proxy.stop()
 
 
