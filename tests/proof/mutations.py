@@ -32,7 +32,8 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub.links import Links
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher, Resolver
-from flychat.hub.pushpin import Answered, PushpinHub, Verifier
+from flychat.hub.pushpin import PushpinHub, Verifier
+from flychat.hub.recoveries import Answered, Recoveries
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, clearing
@@ -889,7 +890,7 @@ LINES = [
         line(
             "ask_again_every_second",
             "What a recovery leaves to its publication is asked for after a second, though something always is.",
-            *(PushpinHub, "_asks_soon", "return not flows or now - first < YOUNG_SECONDS", "return True"),
+            *(Recoveries, "asks_soon", "return not flows or now - first < YOUNG_SECONDS", "return True"),
         ),
         "unit/hub/test_recoveries.py::test_a_busy_room_is_not_recovered_every_second",
     ),

@@ -24,6 +24,7 @@ from flychat.hub import local as local_module
 from flychat.hub import passes as passes_module
 from flychat.hub import publisher as publisher_module
 from flychat.hub import pushpin as pushpin_module
+from flychat.hub import recoveries as recoveries_module
 from flychat.hub import sockets as sockets_module
 from flychat.hub import waiting as waiting_module
 from flychat.log import drafts as drafts_module
@@ -65,6 +66,7 @@ def simulated() -> Iterator[None]:
             (publisher_module, "AsyncHTTPClient", HttpClient),
             (publisher_module, "time", clock),
             (pushpin_module, "time", clock),
+            (recoveries_module, "time", clock),
             (server_module, "time", clock),
             (passes_module, "time", clock),
             (rulebook_module, "time", clock),

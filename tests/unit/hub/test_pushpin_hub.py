@@ -28,9 +28,11 @@ from flychat.fields import iso_date
 from flychat.hub import grip as grip_module
 from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
+from flychat.hub import recoveries as recoveries_module
 from flychat.hub.grip import GripUrl, grip_headers, grip_hint, grip_item, hint_channels
 from flychat.hub.publisher import Post, Publisher, QueuedItem
-from flychat.hub.pushpin import RECENT_SECONDS, Published, PushpinHub, without_young
+from flychat.hub.pushpin import PushpinHub
+from flychat.hub.recoveries import RECENT_SECONDS, Published, without_young
 from flychat.messages import Draft
 from flychat.streams import (
     OFFICIAL_PATH,
@@ -170,7 +172,8 @@ def test_a_recovery_leaves_what_is_very_young_to_its_publication(last_id, ages, 
 
 @pytest.mark.parametrize("request_", [StreamRequest("r"), StreamRequest("r", 0), StreamRequest("r", 9, True)])
 def test_a_clients_own_request_and_a_reset_are_answered_in_full(monkeypatch, request_):
-    monkeypatch.setattr(pushpin_module, "time", types.SimpleNamespace(monotonic=lambda: 9, time=lambda: NOW))
+    clock = types.SimpleNamespace(monotonic=lambda: 9, time=lambda: NOW)
+    monkeypatch.setattr(recoveries_module, "time", clock)
     plan, told = plan_stream(request_, Page(commit(1, 0.1).messages, 1)), []
     response = types.SimpleNamespace(asked=9.0, send=lambda headers, body: told.append((headers, body)))
     PushpinHub([]).hold(plan, response, "client")
@@ -902,7 +905,7 @@ async def test_every_proxy_is_told_and_what_was_published_long_ago_is_forgotten(
                 hub.publish(committed(commit(first, 0)))
         for each in (control, second):
             await each.until(lambda each=each: ids(each.items) == list(range(1, 200)))
-        assert len(hub._published._order) <= pushpin_module.RECENT_SECONDS + 1
+        assert len(hub._recoveries._published._order) <= RECENT_SECONDS + 1
     finally:
         await hub.close()
         await second.close()
@@ -1135,7 +1138,7 @@ async def test_who_answers_first_waits_for_nothing(control):
 @in_virtual_time
 async def test_what_a_recovery_leaves_to_its_publication_is_asked_for_again_after_a_second(monkeypatch):
     loop, told = asyncio.get_running_loop(), []
-    monkeypatch.setattr(pushpin_module, "time", types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW))
+    monkeypatch.setattr(recoveries_module, "time", types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW))
     response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: told.append(headers))
     for age in (0, 60):
         plan = plan_stream(StreamRequest("r", 0, recover=True), Page(commit(1, age).messages, 1))

@@ -11,8 +11,10 @@ import pytest
 
 from flychat.commits import Commit
 from flychat.hub import pushpin as pushpin_module
+from flychat.hub import recoveries as recoveries_module
 from flychat.hub.grip import grip_item, read_grip_last
-from flychat.hub.pushpin import RECENT_SECONDS, Answered, PushpinHub
+from flychat.hub.pushpin import PushpinHub
+from flychat.hub.recoveries import RECENT_SECONDS, Answered
 from flychat.messages import Draft, Message
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.proof.pushpin_model import Answer, Pushpin
@@ -87,7 +89,8 @@ class Room:
 async def test_a_stream_that_missed_something_catches_up_in_a_busy_room(monkeypatch, ahead, storing, missed):
     loop = asyncio.get_running_loop()
     clock = types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW + loop.time())
-    monkeypatch.setattr(pushpin_module, "time", clock)
+    for module in (pushpin_module, recoveries_module):
+        monkeypatch.setattr(module, "time", clock)
     room, wire = Room(ahead, storing), Wire()
     await room.proxy.open(wire, "/", [])
     await asyncio.sleep(2)  # the first one of a room is recovered after a second
@@ -108,7 +111,8 @@ async def test_a_busy_room_is_not_recovered_every_second(monkeypatch):
     """Where nothing is shown before it is stored, the proxy asks for each hold when its link times out."""
     loop = asyncio.get_running_loop()
     clock = types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW + loop.time())
-    monkeypatch.setattr(pushpin_module, "time", clock)
+    for module in (pushpin_module, recoveries_module):
+        monkeypatch.setattr(module, "time", clock)
     room, wires = Room(0, 0.002), [Wire() for _ in range(10)]
     for wire in wires:
         await room.proxy.open(wire, "/", [])

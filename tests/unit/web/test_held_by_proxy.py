@@ -11,7 +11,7 @@ import pytest
 from flychat.access import Rules
 from flychat.access.gate import Access
 from flychat.errors import Conflict, Full, Overloaded, TooMany, Unavailable
-from flychat.hub import pushpin
+from flychat.hub import recoveries
 from flychat.hub.grip import read_grip_last
 from flychat.storage import Broken, Unknown
 from flychat.web.held import HeldByProxy
@@ -390,11 +390,11 @@ async def test_who_waits_when_the_server_ends_is_let_go():
 async def test_what_was_published_before_a_recovery_is_in_its_answer_however_young(monkeypatch):
     """A young message is left to its publication, unless the proxy had that before it asked."""
     async with behind_proxies() as (chat, port, held):
-        monkeypatch.setattr(pushpin, "YOUNG_SECONDS", 100 * 365 * 86_400)  # of those in 1970
+        monkeypatch.setattr(recoveries, "YOUNG_SECONDS", 100 * 365 * 86_400)  # of those in 1970
         for each in (port, chat.port):
-            monkeypatch.setattr(pushpin, "SENDING_SECONDS", 3600)
+            monkeypatch.setattr(recoveries, "SENDING_SECONDS", 3600)
             assert b"\nid: " not in await asked(each, recovery())
-            monkeypatch.setattr(pushpin, "SENDING_SECONDS", -1)  # as if that had been a second ago
+            monkeypatch.setattr(recoveries, "SENDING_SECONDS", -1)  # as if that had been a second ago
             assert (await asked(each, recovery())).count(b"\nid: ") == 2
         assert len(held) == 2, "the others by Tornado"
 
