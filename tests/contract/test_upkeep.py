@@ -106,13 +106,15 @@ async def test_what_a_person_removed_stays_removed_without_their_name(mode, tmp_
     async with standing(mode, tmp_path, *options(tmp_path)) as chat:
         await filled(chat)
         assert (await ask(chat, TEA + "1", "DELETE", **ANN)).code == 200
-        answer = await post(chat, "/erasures/", {"room": "tea", "user": "ann"}, **MOD)
+        operator = bearer(token("mod", rooms={"tea": "m"}, name="Mod"))
+        answer = await post(chat, "/erasures/", {"room": "tea", "user": "ann"}, **operator)
         assert json.loads(answer.body)["erased"] == 2, "their tombstone, and their removal"
         tombstone, _, _, removal, *erasures = await told(chat)
         assert (tombstone["from"], tombstone["removed"], "user" in tombstone) == ("[erased]", 4, False)
         assert (removal["from"], removal["removes"], "user" in removal) == ("[erased]", [1], False)
         assert "removed" not in removal
         assert [id for each in erasures for id in each["removes"]] == [1, 4], "at once, or in two steps"
+        assert {each["from"] for each in erasures} == {"Mod"}
         again = await post(chat, "/erasures/", {"room": "tea", "user": "ann"}, **MOD)
         assert json.loads(again.body) == {"erased": 0, "next": None}
 

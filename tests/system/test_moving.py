@@ -24,7 +24,7 @@ from flychat.sse import BEYOND_ANY_LOG
 from flychat.storage import Engine, Unknown
 from flychat.storage.dynamodb_table import create_table
 from flychat.storage.sqlite import SqliteEngine
-from flychat.tools import copying, importing, stores
+from flychat.tools import copying, exporting, importing, stores
 from flychat.tools.clearing import clear
 from flychat.tools.copying import Differs
 from flychat.tools.exporting import export, stored
@@ -327,11 +327,21 @@ async def test_what_a_retention_has_deleted_since_is_no_difference(target):
 @pytest.mark.gen_test
 async def test_what_is_missing_in_the_store_is_told_once_and_the_rest_is_copied(target, capsys):
     source = MemoryEngine()
-    await written(source, 1, 3, 2, 2)
+    await written(source, 1, 3, 2, 1, 2)
     del source.commits["tea", 4]
-    assert await copying.copy_room(source, target, "tea") == 7
+    assert await copying.copy_room(source, target, "tea") == 8
     assert await all_of(target) == await all_of(source)
+    assert [first for first, _, _ in await all_of(target)] == [1, 6, 7]
     assert capsys.readouterr().err == "flychat: messages 4 to 5 of tea are missing in the store\n"
+
+
+@pytest.mark.gen_test
+async def test_of_a_long_room_each_message_is_printed_once(capsys):
+    source = MemoryEngine()
+    await written(source, 1, *[100] * 21)
+    await exporting._export(source, "tea")
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(range(1, 2101))
 
 
 @pytest.mark.gen_test

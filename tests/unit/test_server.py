@@ -10,8 +10,11 @@ from flychat import server
 from flychat.config import Config
 from flychat.hub import publisher
 from flychat.hub import pushpin as pushpin_module
+from flychat.storage import Unknown
+from flychat.storage.sqlite import SqliteEngine
 from flychat.web.listener import Listener
 from flychat.web.shortcut import Shortcut
+from tests.support.served import draft
 
 STEPS = {  # what is made to fail, and the parts that are there by then
     "open_engine": "",
@@ -155,6 +158,30 @@ async def test_what_was_started_ends_with_the_server(mode, parts):
     assert ended == started.keys() - {"sockets"} | {"listening"}
     assert all(sock.fileno() == -1 for sock in started["sockets"])
     await ended_but(tasks)
+
+
+@pytest.mark.gen_test
+async def test_what_is_older_than_the_retention_is_deleted_and_what_has_become_so_later(monkeypatch):
+    """Nor does it end with a store that did not answer once."""
+    expire, failures = SqliteEngine.expire, [Unknown()]
+
+    async def failing(self, before):
+        if failures:
+            raise failures.pop()
+        await expire(self, before)
+
+    monkeypatch.setattr(SqliteEngine, "expire", failing)
+    monkeypatch.setattr(server, "SWEEP_SECONDS", 0.01)
+    running = await server.start(read("standalone"))
+    try:
+        await running.log.submit(draft())
+        for _ in range(2):
+            newest = await running.log.submit(draft())  # stays, so that ids go on
+            while len((await running.log.page("room")).messages) > 1:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+            assert (await running.log.page("room")).messages[0].id == newest.id
+    finally:
+        await running.stop()
 
 
 @pytest.mark.gen_test

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from flychat.access.passwords import AT_ONCE, LONGEST, Password, Passwords
+from flychat.access.passwords import AT_ONCE, LONGEST, Password, Passwords, hashed
 
 gen_test = pytest.mark.gen_test
 
@@ -19,6 +19,11 @@ async def test_what_is_too_long_for_a_password_is_not_hashed(monkeypatch):
     for length in (LONGEST, LONGEST + 1):
         assert await passwords.find("staff", "x" * length) is None
     assert tried == [LONGEST]
+
+
+def test_half_a_character_is_a_wrong_password():
+    """JSON can have one: b"\\ud800"."""
+    assert not Password.read(f"staff={hashed('open sesame')}").fits("\ud800")
 
 
 @gen_test

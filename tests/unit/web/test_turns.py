@@ -15,7 +15,7 @@ from flychat.messages import Draft
 from flychat.web import shortcut, turns
 from flychat.web.listener import CHUNKS, Connection
 from flychat.web.shedding import Turn
-from flychat.web.turns import FEW, MOST, SECONDS, Fair, Places, Queue, Turns
+from flychat.web.turns import FEW, FREE, MOST, SECONDS, Fair, Places, Queue, Turns
 from tests.support.pushpin_proxy import eventually
 from tests.support.served import WAIT
 from tests.support.started import started
@@ -110,6 +110,17 @@ async def test_those_who_have_gone_take_no_turn(monkeypatch):
     assert rounds == 2
     assert asked == list(range(100))
     taken.end()
+
+
+@pytest.mark.gen_test
+async def test_a_turn_is_followed_by_one_whatever_had_nothing_to_do_in_it():
+    turns, soon = Turns(), []
+    turns._loop = SimpleNamespace(call_soon=soon.append, time=lambda: 0.0)
+    for _ in range(MOST + FREE):
+        turns.wait("192.0.2.1", lambda: False)
+    assert (turns.waiting("192.0.2.1"), len(soon)) == (FREE, 1)
+    soon.pop()()
+    assert (turns.waiting("192.0.2.1"), len(soon)) == (0, 1)
 
 
 @pytest.mark.parametrize(("each", "at_last"), [(2.0, {1}), (0.6, {1, 2})])
