@@ -31,7 +31,7 @@ from flychat.errors import Unavailable
 from flychat.hub import pushpin as pushpin_module
 from flychat.hub.links import Links
 from flychat.hub.local import LocalHub, _Room
-from flychat.hub.publisher import Publisher, Resolver
+from flychat.hub.publisher import Publisher
 from flychat.hub.pushpin import Answered, PushpinHub, Verifier
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
@@ -45,6 +45,7 @@ from flychat.log.room import Room
 from flychat.log.view import View
 from flychat.log.window import Window
 from flychat.messages import Message
+from flychat.resolver import Resolver
 from flychat.showing import Patient
 from flychat.storage import Run, sqlite_put
 from flychat.storage.dynamodb_direct import Direct
