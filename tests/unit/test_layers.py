@@ -107,7 +107,7 @@ ALLOWED = {
     "access.gate": PURE | {"access.passwords", "access.revocations", "access.tokens"},
     "access.secret_file": PURE | {"access.tokens"},
     "access.rulebook": PURE | {"access.revocations", "storage"},
-    "access.jwks": PURE | {"access.tokens", "seldom"},
+    "access.jwks": PURE | {"access.tokens", "resolver", "seldom"},
     "access.keeper": PURE
     | {"access.gate", "access.jwks", "access.revocations", "access.rulebook", "access.secret_file"}
     | {"seldom", "storage"},
