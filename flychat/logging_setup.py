@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import select
 import sys
 from datetime import UTC, datetime
-from typing import TextIO
 
 PATIENCE = 0.1  # seconds that a line waits for a reader who has stopped reading
-PIECE = select.PIPE_BUF // 4  # characters, of 4 bytes at most: a pipe that is ready takes so many at once
 
 
 class JsonFormatter(logging.Formatter):
@@ -32,17 +32,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields)
 
 
-class LogHandler(logging.StreamHandler[TextIO]):
-    """Writes lines to a file that poll() knows. A line that nobody reads is lost, and the next one says so.
+class LogHandler(logging.Handler):
+    """Writes lines to a descriptor. What it does not take is lost, and the next line says how much that is.
 
     stderr may be a pipe whose reader hangs, such as a container's log driver, or a terminal that is stopped
     (Ctrl-S). To wait for these would be to serve nobody meanwhile.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__(stream)
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
         self._ready = select.poll()
-        self._ready.register(stream.fileno(), select.POLLOUT)
+        self._ready.register(descriptor, select.POLLOUT)
         self._lost = 0
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -50,29 +51,37 @@ class LogHandler(logging.StreamHandler[TextIO]):
             text = self.format(record) + "\n"
             if self._lost:
                 text = self.format(self._loss()) + "\n" + text
-            pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
-            if all(self._written(piece) for piece in pieces):
-                self._lost = 0
-            else:
-                self._lost += 1
+            line = text.encode(errors="backslashreplace")
+            pieces = [line[at : at + select.PIPE_BUF] for at in range(0, len(line), select.PIPE_BUF)]
+            self._lost = 0 if all(map(self._taken, pieces)) else self._lost + 1
         except Exception:  # as all of logging's own handlers do
             self.handleError(record)
 
-    def _written(self, piece: str) -> bool:
+    def _taken(self, piece: bytes) -> bool:
+        """A pipe that is ready takes PIPE_BUF bytes at once."""
         if not self._ready.poll(0 if self._lost else PATIENCE * 1000):
             return False
-        self.stream.write(piece)
-        self.flush()
-        return True
+        try:
+            return os.write(self._descriptor, piece) == len(piece)
+        except OSError:  # a full disk; nobody reads any more
+            return False
 
     def _loss(self) -> logging.LogRecord:
-        what = "lines before this one are lost: nobody read the log"
-        return logging.LogRecord(__name__, logging.WARNING, "", 0, f"%d {what}", (self._lost,), None)
+        text = "%d lines before this one are lost: the log took no more"
+        return logging.LogRecord(__name__, logging.WARNING, "", 0, text, (self._lost,), None)
+
+
+def unblocked(descriptor: int) -> int:
+    """Where to write so that nothing waits: poll() says that a terminal has room, but not how much."""
+    if os.isatty(descriptor):
+        with contextlib.suppress(OSError):  # it may be another user's
+            return os.open(os.ttyname(descriptor), os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    return descriptor
 
 
 def start(form: str = "plain") -> None:
     """Logs to stderr from now on: plain, or json."""
-    handler = LogHandler(sys.stderr) if sys.stderr else logging.NullHandler()
+    handler = LogHandler(unblocked(sys.stderr.fileno())) if sys.stderr else logging.NullHandler()
     plain = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if form == "json" else plain)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -22,6 +22,7 @@ import jwt
 from tornado.httpclient import AsyncHTTPClient
 
 from ..errors import FlychatError
+from ..resolver import Resolver
 from ..seldom import Seldom
 from . import JWKS, BadToken, KeyMissing
 from .tokens import ASYMMETRIC, SIGNATURE_ONLY, Signed
@@ -45,7 +46,7 @@ class KeySet:
         self._fetched_at = self._tried_at = -math.inf  # loop time
         self._fetching: asyncio.Task[None] | None = None
         self._failed = Seldom(logger)
-        self._client = AsyncHTTPClient(force_instance=True, max_body_size=SET_BYTES)
+        self._client = AsyncHTTPClient(force_instance=True, max_body_size=SET_BYTES, resolver=Resolver())
 
     def verify(self, text: str) -> Signed:
         """What the token claims. Raises BadToken; KeyMissing if `learn` may help."""

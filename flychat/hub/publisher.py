@@ -22,17 +22,15 @@ import asyncio
 import contextlib
 import logging
 import random
-import socket
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from prometheus_client import Counter, Gauge
 from tornado.httpclient import AsyncHTTPClient
-from tornado.netutil import DefaultLoopResolver
 
+from ..resolver import Resolver
 from ..seldom import Seldom
 from .grip import GripUrl, grip_hint
 
@@ -46,7 +44,6 @@ PATIENCE = 1.0  # seconds for which an answer waits for the proxy
 GIVE_UP_SECONDS = 15.0  # less than the 60 during which a proxy knows the ids that it has seen
 LONGEST_PAUSE = 2.0  # seconds between two tries
 FLUSH_SECONDS = 1.0  # for what is queued when the process ends
-FOUND_SECONDS = 10.0  # for which the addresses of a proxy's name are used
 REFUSED = frozenset(range(400, 500)) - {408, 429}  # statuses that another try would not change
 
 logger = logging.getLogger(__name__)
@@ -83,29 +80,6 @@ class Post:
         hints = [grip_hint(channel) for channels in self.hints for channel in channels]
         items = [*(item.data for item in self.items), *hints]
         return b'{"items":[' + b",".join(items) + b"]}" if items else b""
-
-
-class Resolver(DefaultLoopResolver):
-    """Remembers what it found: Tornado looks up the host, even an IP address, in a thread per connection.
-
-    That is a third of a POST's CPU time, as Pushpin closes the connection after each POST.
-    """
-
-    def initialize(self) -> None:
-        self._found: list[tuple[int, Any]] = []
-        self._until = 0.0
-
-    async def resolve(
-        self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[tuple[int, Any]]:
-        """Of one host and port: those of the Publisher's proxy."""
-        now = time.monotonic()
-        if now >= self._until:
-            self._found, self._until = await super().resolve(host, port, family), now + FOUND_SECONDS
-        return self._found
-
-    def forget(self) -> None:
-        self._until = 0.0
 
 
 class Publisher:

@@ -68,7 +68,8 @@ TORNADO = {
 }
 TECHNOLOGY = {
     "jwt": {"access.jwks", "access.opened", "access.tokens", "hub.grip"},
-    "tornado": {"access.jwks", "hub.publisher", "listening"} | {f"web.{part}" for part in TORNADO},
+    "tornado": {"access.jwks", "hub.publisher", "listening", "resolver"}
+    | {f"web.{part}" for part in TORNADO},
     "jinja2": {"web.application"},
     "gripcontrol": {"hub.grip"},
     "sqlite3": {"storage.sqlite_database", "storage.sqlite_put", "storage.sqlite_read"},
@@ -106,7 +107,7 @@ ALLOWED = {
     "access.gate": PURE | {"access.passwords", "access.revocations", "access.tokens"},
     "access.secret_file": PURE | {"access.tokens"},
     "access.rulebook": PURE | {"access.revocations", "storage"},
-    "access.jwks": PURE | {"access.tokens", "seldom"},
+    "access.jwks": PURE | {"access.tokens", "resolver", "seldom"},
     "access.keeper": PURE
     | {"access.gate", "access.jwks", "access.revocations", "access.rulebook", "access.secret_file"}
     | {"seldom", "storage"},
@@ -118,7 +119,7 @@ ALLOWED = {
     "hub.passes": PURE | {"hub.sockets"},
     "hub.local": PURE | {"hub", "hub.passes", "hub.sockets", "hub.waiting", "seldom"},
     "hub.grip": PURE | {"hub"},
-    "hub.publisher": PURE | {"seldom", "hub.grip"},
+    "hub.publisher": PURE | {"resolver", "seldom", "hub.grip"},
     "hub.links": set(),
     "hub.recoveries": PURE,
     "hub.pushpin": PURE | {"hub", "hub.grip", "hub.links", "hub.publisher", "hub.recoveries"},
@@ -153,6 +154,7 @@ ALLOWED = {
     "presence": PURE,
     "chat": PURE | {"log", "hub", "presence", "showing"},
     "logging_setup": set(),
+    "resolver": set(),
     "seldom": set(),
     "soon": set(),
     "packaged": set(),

@@ -5,7 +5,9 @@ import contextlib
 import json
 import logging
 import os
+import pty
 import re
+import select
 import subprocess
 import sys
 
@@ -14,7 +16,7 @@ from prometheus_client import REGISTRY
 
 from flychat.errors import Unavailable
 from flychat.log import room as room_module
-from flychat.logging_setup import JsonFormatter, LogHandler
+from flychat.logging_setup import JsonFormatter, LogHandler, unblocked
 from flychat.seldom import Seldom
 from flychat.storage import Broken
 from tests.support.asking import ROOM, ask
@@ -98,30 +100,47 @@ def full_pipe():
 
 def emptied(reader) -> list[str]:
     """The lines that it holds."""
-    return os.read(reader.fileno(), 1 << 20).decode().strip("\0").splitlines()
+    return os.read(reader.fileno(), 1 << 20).decode(errors="ignore").strip("\0").splitlines()
 
 
 def test_a_log_that_nobody_reads_stops_nobody_and_says_later_what_is_lost():
     with full_pipe() as (reader, writer):
-        handler = LogHandler(writer)
+        handler = LogHandler(writer.fileno())
         record = logging.makeLogRecord({"msg": "a line"})
         for _ in range(3):
             handler.emit(record)
         assert emptied(reader) == []
         for _ in range(2):
             handler.emit(record)
-        told = "3 lines before this one are lost: nobody read the log"
+        told = "3 lines before this one are lost: the log took no more"
         assert emptied(reader) == [told, "a line", "a line"]
 
 
 def test_a_long_line_does_not_wait_for_a_reader_either():
     with full_pipe() as (reader, writer):
-        handler = LogHandler(writer)
+        handler = LogHandler(writer.fileno())
         os.read(reader.fileno(), 4096)  # room for a part of it
         handler.emit(logging.makeLogRecord({"msg": "\u20ac" * 100_000}))
         assert set("".join(emptied(reader))) == {"\u20ac"}
         handler.emit(logging.makeLogRecord({"msg": "a line"}))
         assert emptied(reader)[-1] == "a line"
+
+
+def test_a_terminal_that_nobody_reads_stops_nobody_either():
+    reading, writing = pty.openpty()
+    with open(reading) as reader, open(writing, "w") as terminal:
+        handler = LogHandler(own := unblocked(terminal.fileno()))
+        for _ in range(1000):
+            handler.emit(logging.makeLogRecord({"msg": "a line" * 100}))
+        while select.select([reader], [], [], 0.2)[0]:
+            os.read(reading, 1 << 16)
+        handler.emit(logging.makeLogRecord({"msg": "the last line"}))
+        told = ""
+        while "the last line" not in told:
+            told += os.read(reading, 1 << 16).decode()
+        assert told.splitlines()[-2].endswith(" lines before this one are lost: the log took no more")
+        assert os.get_blocking(terminal.fileno()), "others write to it, too"
+        os.close(own)
 
 
 def test_a_server_whose_log_nobody_reads_goes_on(tmp_path):

@@ -20,6 +20,7 @@ from gripcontrol import HttpStreamFormat
 from pubcontrol import Item
 from tornado.httputil import HTTPHeaders
 
+from flychat import resolver
 from flychat.access import Pass
 from flychat.commits import Commit
 from flychat.config import Config
@@ -359,8 +360,8 @@ async def test_the_proxys_name_is_looked_up_again_after_ten_seconds_or_a_failure
         looked_up.append((host, port))
         return [(socket.AF_INET, ("127.0.0.1", control.port))]
 
-    monkeypatch.setattr(publisher.DefaultLoopResolver, "resolve", resolve)
-    monkeypatch.setattr(publisher, "time", types.SimpleNamespace(monotonic=lambda: now[0], time=time.time))
+    monkeypatch.setattr(resolver.DefaultLoopResolver, "resolve", resolve)
+    monkeypatch.setattr(resolver, "time", types.SimpleNamespace(monotonic=lambda: now[0], time=time.time))
     queue = started(url=f"http://proxy.test:{control.port}/")
 
     async def put(n: int) -> int:
