@@ -1139,7 +1139,9 @@ async def test_who_answers_first_waits_for_nothing(control):
 @in_virtual_time
 async def test_what_a_recovery_leaves_to_its_publication_is_asked_for_again_after_a_second(monkeypatch):
     loop, told = asyncio.get_running_loop(), []
-    monkeypatch.setattr(recoveries_module, "time", types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW))
+    monkeypatch.setattr(
+        recoveries_module, "time", types.SimpleNamespace(monotonic=loop.time, time=lambda: NOW)
+    )
     response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: told.append(headers))
     for age in (0, 60):
         plan = plan_stream(StreamRequest("r", 0, recover=True), Page(commit(1, age).messages, 1))
