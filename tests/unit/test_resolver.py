@@ -58,10 +58,13 @@ async def test_who_asks_does_not_wait_for_a_dead_name_server_and_what_it_finds_l
 @pytest.mark.gen_test
 async def test_a_lookup_that_fails_too_late_is_no_line_of_the_log(lookups, monkeypatch, caplog):
     monkeypatch.setattr(resolver, "PATIENCE", 0.01)
-    client = AsyncHTTPClient(force_instance=True, resolver=Resolver())
+    names = Resolver()
+    client = AsyncHTTPClient(force_instance=True, resolver=names)
     with pytest.raises(OSError, match="no name server answers for a"):
         await client.fetch("http://a:1/")
     lookups[0][1].set_exception(socket.gaierror(-3, "Temporary failure in name resolution"))
-    await asyncio.sleep(0.01)
+    await asyncio.gather(*names._looking.values(), return_exceptions=True)
+    for _ in range(20):  # more turns of the loop than there are futures that pass it on
+        await asyncio.sleep(0)
     assert caplog.messages == []
     client.close()
