@@ -11,7 +11,7 @@ not look behind a provisional event (P) at the front: it passes P on, meets 8, w
 that for a gap, drops the queue and asks again. In a busy room this went on without end, and nobody saw a
 message there before it was stored. So a message younger than YOUNG_SECONDS is left to its publication, unless
 that was sent from here before the recovery was asked for: the answer ends before the message, and its link
-times out after a second, in case the publication is lost.
+times out after a second, in case the publication is lost (in a busy room not each time: `asks_soon`).
 
 Which messages are young is a guess by their dates: the clock of the process that wrote them may be wrong, and
 a slow store may have taken longer. Where it was wrong, the hold drops its queue and asks again from where the
@@ -26,9 +26,13 @@ import math
 import time
 from collections import OrderedDict, deque
 from dataclasses import replace
+from typing import Generic, TypeVar
 
 from ..fields import iso_date
 from ..streams import StreamPlan
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 YOUNG_SECONDS = 1  # a message is left to its publication: a store that is slow, and the proxy's own queue
 RECENT_SECONDS = 5.0  # publications and answers are remembered: longer than a recovery takes
@@ -73,31 +77,37 @@ class Published:
         return next((id for when, id in reversed(self._ids.get(channel, ())) if when < moment), 0)
 
 
-class Answered:
-    """Where this process lately ended the answers to recoveries. Moments are time.monotonic."""
+class Recent(Generic[K, V]):
+    """What was noted less than RECENT_SECONDS ago, by key. Moments are time.monotonic."""
 
     def __init__(self) -> None:
-        self._ends: OrderedDict[tuple[str, int], tuple[float, bool]] = OrderedDict()  # by channel and id
+        self._noted: OrderedDict[K, tuple[float, V]] = OrderedDict()  # the oldest first
 
-    def add(self, now: float, channel: str, id: int, *, whole: bool) -> None:
-        """`whole`: the log ended there; else something young was left out."""
-        self._ends[channel, id] = now, whole
-        self._ends.move_to_end((channel, id))
-        while (oldest := next(iter(self._ends.items())))[1][0] < now - RECENT_SECONDS:
-            del self._ends[oldest[0]]
+    def note(self, now: float, key: K, value: V) -> None:
+        self._noted[key] = now, value
+        self._noted.move_to_end(key)
+        while (oldest := next(iter(self._noted.items())))[1][0] < now - RECENT_SECONDS:
+            del self._noted[oldest[0]]
 
-    def take(self, now: float, channel: str, id: int) -> bool | None:
-        """Whether the answer that ended there was whole, and forgets it; None if there was none lately."""
-        when, whole = self._ends.pop((channel, id), (-math.inf, None))
-        return whole if now - when < RECENT_SECONDS else None
+    def get(self, now: float, key: K) -> V | None:
+        when, value = self._noted.get(key, (-math.inf, None))
+        return value if now - when < RECENT_SECONDS else None
+
+    def take(self, now: float, key: K) -> V | None:
+        """The same, and forgets it."""
+        value = self.get(now, key)
+        self._noted.pop(key, None)
+        return value
 
 
 class Recoveries:
     """Knows what this process lately published and answered, and so where the next answer is to end."""
 
     def __init__(self) -> None:
-        self._published, self._answered = Published(), Answered()
-        self._left: OrderedDict[str, float] = OrderedDict()  # by channel: since when something is left out
+        self._published = Published()
+        # By channel, and where an answer ended: whether the log ended there; else something was left out.
+        self._answered = Recent[tuple[str, int], bool]()
+        self._left = Recent[str, float]()  # by channel: since when something is left out
 
     def note_published(self, now: float, channel: str, id: int) -> None:
         """Takes note that a message was published (time.monotonic)."""
@@ -112,13 +122,13 @@ class Recoveries:
             return plan
         channel, position, now = plan.official, plan.messages[0].id - 1, time.monotonic()
         published = self._published.before(asked - SENDING_SECONDS, channel)
-        ran_ahead = self._answered.take(now, channel, position)
+        ran_ahead = self._answered.take(now, (channel, position))
         if ran_ahead is None:
             answer = without_young(plan, published, time.time())
         else:
             answer = up_to(plan, max(position, published)) if ran_ahead else plan
         if answer.messages:
-            self._answered.add(now, channel, answer.position, whole=answer is plan)
+            self._answered.note(now, (channel, answer.position), answer is plan)
         return answer
 
     def asks_soon(self, plan: StreamPlan, answer: StreamPlan) -> bool:
@@ -128,12 +138,8 @@ class Recoveries:
         not if it did so lately, and this process has published all that is left out.
         """
         now, channel = time.monotonic(), plan.official
-        first = self._left.get(channel, -math.inf)
-        if now - first < RECENT_SECONDS:
+        if (first := self._left.get(now, channel)) is not None:
             flows = not answer.messages and plan.position <= self._published.before(math.inf, channel)
             return not flows or now - first < YOUNG_SECONDS
-        self._left.pop(channel, None)
-        self._left[channel] = now
-        while (oldest := next(iter(self._left.items())))[1] < now - RECENT_SECONDS:
-            del self._left[oldest[0]]
+        self._left.note(now, channel, now)
         return True

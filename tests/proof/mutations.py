@@ -33,7 +33,7 @@ from flychat.hub.links import Links
 from flychat.hub.local import LocalHub, _Room
 from flychat.hub.publisher import Publisher
 from flychat.hub.pushpin import PushpinHub, Verifier
-from flychat.hub.recoveries import Answered, Recoveries
+from flychat.hub.recoveries import Recent, Recoveries
 from flychat.hub.sockets import Audience, Connections
 from flychat.hub.waiting import Backlog, Owed
 from flychat.log import MessageLog, clearing
@@ -883,7 +883,7 @@ LINES = [
         line(
             "answer_a_recovery_as_before",
             "An answer that ended in the wrong place, as clocks differ, ends there again, without end.",
-            *(Answered, "take", "if now - when < RECENT_SECONDS", "if now < when"),
+            *(Recent, "take", "self.get(now, key)", "None"),
         ),
         "unit/hub/test_recoveries.py::test_a_stream_that_missed_something_catches_up_in_a_busy_room",
     ),

@@ -389,6 +389,17 @@ class FakeControl(ControlProxy):
         pass
 
 
+def refuse_recoveries(control: FakeControl, status: int) -> None:
+    """From now on it answers a POST /recover/ with this status, and takes all else."""
+    passing = control.take
+
+    async def take(handler, path):
+        control.status = status if path == "recover" else 200
+        await passing(handler, path)
+
+    control.take = take
+
+
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
     """A proxy that answers late is another matter: else its items came twice, or an answer was given without it."""
@@ -476,16 +487,8 @@ async def test_a_service_that_knows_no_recovery_is_published_to_all_the_same(
 
 
 @gen_test
-async def test_a_service_that_fails_at_each_recovery_is_published_to_in_the_end(
-    control, started, monkeypatch
-):
-    passing = control.take
-
-    async def take(handler, path):
-        control.status = 503 if path == "recover" else 200
-        await passing(handler, path)
-
-    monkeypatch.setattr(control, "take", take)
+async def test_a_service_that_fails_at_each_recovery_is_published_to_in_the_end(control, started):
+    refuse_recoveries(control, 503)
     started(give_up=0.1).put(item(1))
     await control.until(lambda: hints(control) == ["provisional-r"])
 
@@ -727,14 +730,7 @@ async def test_a_proxy_that_refused_the_recovery_at_the_start_is_asked_for_it_on
     control.status = status
     queue = started()
     await control.until(lambda: len(control.posts) == 1)
-    control.status = 200
-    passing = control.take
-
-    async def take(handler, path):
-        control.status = 404 if path == "recover" else 200
-        await passing(handler, path)
-
-    control.take = take
+    refuse_recoveries(control, 404)
     for n in (1, 2):
         queue.put(item(n))
         await eventually(lambda: queue.taken() is None)

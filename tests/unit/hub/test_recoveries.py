@@ -14,7 +14,7 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub import recoveries as recoveries_module
 from flychat.hub.grip import grip_item, read_grip_last
 from flychat.hub.pushpin import PushpinHub
-from flychat.hub.recoveries import RECENT_SECONDS, Answered
+from flychat.hub.recoveries import RECENT_SECONDS, Recent
 from flychat.messages import Draft, Message
 from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
 from tests.proof.pushpin_model import Answer, Pushpin
@@ -129,12 +129,16 @@ async def test_a_busy_room_is_not_recovered_every_second(monkeypatch):
 
 
 def test_where_an_answer_ended_is_found_once_and_forgotten():
-    answered = Answered()
+    answered = Recent()
     for second, channel, id, whole in ((1, "a", 1, True), (2, "a", 2, False), (2, "b", 2, True)):
-        answered.add(second, channel, id, whole=whole)
-    found = [answered.take(3, *end) for end in (("a", 1), ("a", 1), ("a", 2), ("a", 3))]
+        answered.note(second, (channel, id), whole)
+    found = [answered.take(3, end) for end in (("a", 1), ("a", 1), ("a", 2), ("a", 3))]
     assert found == [True, None, False, None]
-    assert answered.take(2 + RECENT_SECONDS, "b", 2) is None, "a long time ago"
+    assert answered.take(2 + RECENT_SECONDS, ("b", 2)) is None, "a long time ago"
     for second in range(100):
-        answered.add(second, "c", second, whole=True)
-    assert len(answered._ends) <= RECENT_SECONDS + 1
+        answered.note(second, ("c", second), True)
+    assert len(answered._noted) <= RECENT_SECONDS + 1
+    for second in range(100, 200):  # one that is noted again and again keeps none of the others
+        answered.note(second, ("d", 1), True)
+        answered.note(second, ("c", second), True)
+    assert len(answered._noted) <= RECENT_SECONDS + 2
