@@ -131,8 +131,9 @@ def test_on_a_phone_a_text_has_the_width_and_the_time_is_in_the_heading(
     expect(ann.page.locator("summary .me")).to_be_in_viewport()
     assert ann.page.locator("summary .me").bounding_box()["width"] > 10
     post(url, room, "Cid", "a\n" * 30)
-    expect(ann.button("Show all")).to_be_attached()
     folded = ann.rows.last
+    expect(folded).to_have_attribute("data-id", "4")
+    expect(ann.button("Show all")).to_be_attached()
     name, time = folded.locator("bdi").bounding_box(), folded.locator("time").bounding_box()
     assert time["x"] - name["x"] - name["width"] < 12, "beside the name"
     ann.context.set_offline(True)

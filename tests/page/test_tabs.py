@@ -41,7 +41,7 @@ def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
     tabs[0].page.evaluate("() => window.greeted")
     post(server.url, room, "Bob", "after the leader")
     for tab in tabs:
-        expect(tab.row("after the leader")).to_be_attached()
+        expect(tab.row("after the leader")).to_have_attribute("data-state", "official")
         assert tab.ids() == [1, 2, 3]
     assert streams(proxy) == 2
     proxy.close()
