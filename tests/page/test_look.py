@@ -80,6 +80,16 @@ def test_with_text_of_twice_the_size_the_state_ends_before_the_name_begins(windo
     assert state["height"] < 48, "one line"
 
 
+def test_with_text_of_twice_the_size_there_is_room_to_write_above_the_button(window: Open) -> None:
+    ann = window(viewport={"width": 360, "height": 740}).open()
+    ann.page.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
+    field, send = ann.text.bounding_box(), ann.button("Send").bounding_box()
+    assert field["width"] > 300
+    assert field["y"] + field["height"] <= send["y"]
+    assert send["x"] + send["width"] == pytest.approx(field["x"] + field["width"], abs=1)
+    expect(ann.button("Send")).to_be_in_viewport(ratio=1)
+
+
 def test_the_menu_stays_within_a_low_window(window: Open) -> None:
     ann = window(viewport={"width": 640, "height": 360}).open()
     ann.page.locator("summary").click()
