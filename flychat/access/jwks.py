@@ -55,6 +55,8 @@ class KeySet:
         except (jwt.PyJWTError, ValueError, RecursionError) as error:
             raise BadToken("it is no token") from error
         kid, algorithm = header.get("kid"), header.get("alg")
+        if algorithm not in ASYMMETRIC:
+            raise BadToken("no issuer signs so")
         if not self._keys or self._age > KEPT_SECONDS:
             raise KeyMissing("its key is not known")
         for key in self._keys:
@@ -66,7 +68,7 @@ class KeySet:
                 continue
             except (jwt.PyJWTError, ValueError, RecursionError) as error:
                 raise BadToken("it is no token for us") from error
-        if algorithm in ASYMMETRIC and self._is_due:
+        if self._is_due:
             raise KeyMissing("its key is not known")
         raise BadToken("it is not signed with a key of its issuer")
 

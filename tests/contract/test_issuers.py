@@ -88,5 +88,9 @@ async def test_while_no_key_is_known_who_shows_a_token_is_told_to_come_again_and
             assert "Set-Cookie" not in answer.headers
         session = await ask(chat, "/session", "POST", json.dumps({"token": token()}), Content_Type=JSON)
         assert code(session) == (503, "unavailable")
+        left = own(key="of a secret that is no longer the server's")
+        assert code(await ask(chat, STAFF, **bearer(left))) == (401, "unauthorized")
+        entered = await post(chat, "tea", Cookie=f"flychat={left}")  # as without a session, which ends
+        assert (entered.code, "Set-Cookie" in entered.headers) == (200, True)
         assert (await ask(chat, STAFF, **bearer(own()))).code == 200
     await issuer.close()

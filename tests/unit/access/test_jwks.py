@@ -174,6 +174,13 @@ async def test_for_a_token_that_no_issuer_signs_nobody_is_asked(issuer, monkeypa
 
 
 @gen_test
+async def test_a_token_that_no_issuer_signs_is_bad_before_the_first_set_as_well(issuer):
+    with pytest.raises(BadToken) as raised:
+        issuer.key_set().verify(jwt.encode({"sub": "x"}, "a secret of an operator, of 32 bytes", "HS256"))
+    assert not isinstance(raised.value, KeyMissing)
+
+
+@gen_test
 async def test_before_the_first_set_nobody_can_say_what_a_token_is(issuer):
     keys = issuer.key_set()
     with pytest.raises(KeyMissing):
