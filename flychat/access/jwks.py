@@ -31,6 +31,7 @@ REFRESH_SECONDS = 300.0
 RETRY_SECONDS = 10.0
 KEPT_SECONDS = 86_400.0
 ANSWER_SECONDS = 5.0
+TOTAL_SECONDS = 6.0  # with redirects: Tornado gives each of them ANSWER_SECONDS of its own
 SET_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
@@ -114,9 +115,10 @@ class KeySet:
 
     async def _fetch(self) -> None:
         try:
-            answer = await self._client.fetch(
-                self._url, connect_timeout=ANSWER_SECONDS, request_timeout=ANSWER_SECONDS, max_redirects=3
-            )
+            async with asyncio.timeout(TOTAL_SECONDS):
+                answer = await self._client.fetch(
+                    self._url, connect_timeout=ANSWER_SECONDS, request_timeout=ANSWER_SECONDS, max_redirects=3
+                )
             self._take(json.loads(answer.body))
             self._fetched_at = asyncio.get_running_loop().time()
         except Exception as error:  # whatever it is, the keys that are known stay

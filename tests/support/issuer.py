@@ -1,5 +1,6 @@
 """An issuer of tokens, as for --jwks, which publishes its keys."""
 
+import asyncio
 import json
 import time
 
@@ -37,16 +38,19 @@ def token(
 
 
 class Issuer:
-    """Who shows the keys; `asked` counts how often."""
+    """Who shows the keys; `asked` counts how often. While `answers` is not set, it hangs."""
 
     def __init__(self) -> None:
         self.keys: list = [public(algorithm) for algorithm in PRIVATE]
         self.asked, self.status, self.answer = 0, 200, None
+        self.answers = asyncio.Event()
+        self.answers.set()
         issuer = self
 
         class Keys(RequestHandler):
             async def get(self) -> None:
                 issuer.asked += 1
+                await issuer.answers.wait()
                 self.set_status(issuer.status)
                 self.write(json.dumps({"keys": issuer.keys}) if issuer.answer is None else issuer.answer)
 
@@ -65,6 +69,7 @@ class Issuer:
         return self.sets[-1]
 
     async def close(self) -> None:
+        self.answers.set()
         for each in self.sets:
             each.close()
         self.server.stop()

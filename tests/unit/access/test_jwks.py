@@ -19,6 +19,7 @@ gen_test = pytest.mark.gen_test
 @pytest.fixture
 def issuer(io_loop, monkeypatch):
     monkeypatch.setattr(jwks_module, "ANSWER_SECONDS", 60.0)  # it shares a loop with who asks
+    monkeypatch.setattr(jwks_module, "TOTAL_SECONDS", 60.0)
     made = io_loop.run_sync(_made)
     yield made
     io_loop.run_sync(made.close)
@@ -178,6 +179,21 @@ async def test_a_token_that_no_issuer_signs_is_bad_before_the_first_set_as_well(
     with pytest.raises(BadToken) as raised:
         issuer.key_set().verify(jwt.encode({"sub": "x"}, "a secret of an operator, of 32 bytes", "HS256"))
     assert not isinstance(raised.value, KeyMissing)
+
+
+@gen_test
+async def test_who_waits_for_the_set_waits_no_longer_than_all_redirects_may_take(issuer, monkeypatch, caplog):
+    """ANSWER_SECONDS are for each of four answers; here they are a minute, and the issuer hangs."""
+    monkeypatch.setattr(jwks_module, "TOTAL_SECONDS", 0.01)
+    issuer.answers.clear()
+    keys = issuer.key_set()
+    await keys.learn()
+    assert "cannot be fetched: TimeoutError" in caplog.text
+    issuer.answers.set()
+    monkeypatch.setattr(jwks_module, "TOTAL_SECONDS", 60.0)
+    monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
+    await keys.learn()
+    assert keys.verify(token())
 
 
 @gen_test
