@@ -69,7 +69,7 @@ class KeySet:
                 continue
             except (jwt.PyJWTError, ValueError, RecursionError) as error:
                 raise BadToken("it is no token for us") from error
-        if self._is_due:
+        if self._is_due or self._tried_at > self._fetched_at:  # under way, or failed: nobody can say
             raise KeyMissing("its key is not known")
         raise BadToken("it is not signed with a key of its issuer")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 
@@ -94,4 +95,38 @@ async def test_while_no_key_is_known_who_shows_a_token_is_told_to_come_again_and
         entered = await post(chat, "tea", Cookie=f"flychat={left}")  # as without a session, which ends
         assert (entered.code, "Set-Cookie" in entered.headers) == (200, True)
         assert (await ask(chat, STAFF, **bearer(own()))).code == 200
+    await issuer.close()
+
+
+@gen_test
+async def test_who_comes_while_a_new_key_is_asked_for_waits_for_it_as_the_first_one_does(
+    mode, tmp_path, monkeypatch
+):
+    issuer = Issuer()
+    async with standing(mode, tmp_path, *options(tmp_path), *taking(issuer)) as chat:
+        assert (await ask(chat, STAFF, **bearer(token(rooms={"staff": "r"})))).code == 200
+        issuer.keys = [public("ES256", "new")]
+        issuer.answers.clear()
+        learn, learning = jwks_module.KeySet.learn, []
+
+        async def counted(keys):
+            learning.append(keys)
+            await learn(keys)
+
+        monkeypatch.setattr(jwks_module.KeySet, "learn", counted)
+        monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
+        first = asyncio.create_task(ask(chat, STAFF, **bearer(token(kid="new", rooms={"staff": "r"}))))
+        while issuer.asked < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 3600.0)
+        later = token(kid="new", sub="bob", rooms={"staff": "r"})
+        others = [
+            asyncio.create_task(ask(chat, STAFF, **headers))
+            for headers in (bearer(later), {"Cookie": f"flychat={later}"})
+        ]
+        while len(learning) < 3 and not any(each.done() for each in others):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        issuer.answers.set()
+        for answer in await asyncio.gather(first, *others):
+            assert answer.code == 200
     await issuer.close()

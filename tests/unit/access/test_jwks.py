@@ -165,6 +165,29 @@ async def test_a_new_key_under_the_name_of_the_old_one_or_without_any_is_learned
 
 
 @gen_test
+async def test_while_a_new_set_is_fetched_or_cannot_be_nobody_can_say_that_a_token_is_bad(
+    issuer, monkeypatch
+):
+    """Whoever comes meanwhile has to wait, or to come again: after a 401 a session is gone."""
+    keys = issuer.key_set()
+    await keys.learn()
+    issuer.keys = [public("ES256", "new")]
+    issuer.answers.clear()
+    monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
+    fetching = asyncio.create_task(keys.learn())
+    await asyncio.sleep(0)
+    monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 3600.0)
+    with pytest.raises(KeyMissing):
+        keys.verify(token(kid="new"))
+    issuer.status = 500
+    issuer.answers.set()
+    await fetching
+    with pytest.raises(KeyMissing):
+        keys.verify(token(kid="new"))
+    assert keys.verify(token()), "the old set is good meanwhile"
+
+
+@gen_test
 async def test_for_a_token_that_no_issuer_signs_nobody_is_asked(issuer, monkeypatch):
     keys = issuer.key_set()
     await keys.learn()
