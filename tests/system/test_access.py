@@ -120,8 +120,8 @@ def test_a_newcomer_makes_a_room_private_invites_somebody_and_shows_them_out(mod
         status, _, body = asked(f"{program.url}/rooms/staff/messages/", {"text": "hello"}, Cookie=cookie)
         assert (status, json.loads(body)["user"]) == (200, "Ann")
         until(lines, "id: 1")
-        began = time.monotonic()
         said = told("revoke", "Ann", "--url", program.url, "--secret", keys, cwd=tmp_path)
+        began = time.monotonic()
         assert said == "flychat: Ann is revoked in all rooms"
         until(lines, "event: stream-end")
         assert next(lines) == 'data: {"reason":"revoked"}'

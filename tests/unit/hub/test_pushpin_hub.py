@@ -589,6 +589,7 @@ async def test_what_is_given_up_is_made_up_for_by_a_hint_before_anything_else(co
         queue.put(item(n, room))
     queue.put(QueuedItem(grip_item(provisional(draft())), (), time.monotonic()))
     await eventually(lambda: bool(hints(control)))
+    queue._give_up = 60.0  # what comes now is to wait for the hints
     control.status = 200
     queue.put(item(9, "z"))
     await control.until(lambda: 9 in ids(control.items))
@@ -1090,11 +1091,13 @@ async def test_an_answer_waits_for_the_hint_in_the_place_of_what_was_given_up(hu
 @gen_test
 async def test_an_answer_waits_for_the_recovery_in_the_place_of_what_was_given_up(hub, control, monkeypatch):
     monkeypatch.setattr(publisher, "ROOMS_OWED", 0)
-    monkeypatch.setattr(publisher, "ANSWER_SECONDS", 0.5)
-    hub.publishers[0]._give_up = 0.1
     control.hanging = True
     hub.publish(committed(commit(1, 0)))
     waiting = asyncio.create_task(hub.passed_on())
+    await control.until(lambda: len(control.posts) == 2)
+    hub.publishers[0]._give_up = 0.0
+    control.go_on()  # it is cut, and so given up
+    control.hanging = True
     await control.until(lambda: [path for path, _ in control.posts] == ["recover", "publish", "recover"])
     assert not waiting.done()
     control.go_on()
