@@ -12,7 +12,9 @@ import ssl
 import subprocess
 import time
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -801,23 +803,29 @@ async def test_a_password_is_sent_and_never_told():
 # Against flychat itself
 
 
+@contextlib.asynccontextmanager
+async def started(directory: Path, store: str) -> AsyncIterator[App]:
+    app = App(free_port(), ["--standalone", "--store", store], {}, directory / "app.log")
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.kill()
+
+
 @gen_test
 async def test_a_server_that_is_killed_and_started_again_costs_no_message(tmp_path):
     """Posts and stream go on by themselves, over three processes on one file."""
-    store = f"sqlite:{tmp_path / 'chat.db'}"
-    arguments = ["--standalone", "--rate-limit", "0", "--store", store]
-    app = App(free_port(), arguments, {}, tmp_path / "app.log")
-    await app.start()
-    following = asyncio.create_task(followed(app.url, 30))
-    for n in range(30):
-        posting = asyncio.create_task(client.post(app.url, "tea", "ann", f"text {n + 1}"))
-        if n in (10, 20):
-            await app.kill()
-            await app.start()
-        assert (await posting).id == n + 1
-    seen = await following
-    past = await client.page(app.url, "tea", before=10, limit=5)
-    await app.kill()
+    async with started(tmp_path, f"sqlite:{tmp_path / 'chat.db'}") as app:
+        following = asyncio.create_task(followed(app.url, 30))
+        for n in range(30):
+            posting = asyncio.create_task(client.post(app.url, "tea", "ann", f"text {n + 1}"))
+            if n in (10, 20):
+                await app.kill()
+                await app.start()
+            assert (await posting).id == n + 1
+        seen = await following
+        past = await client.page(app.url, "tea", before=10, limit=5)
     assert official_ids(seen) == list(range(1, 31))
     assert (past.messages, past.last_id) == (tuple(e for e in seen if isinstance(e, Message))[4:9], 30)
     assert [event.text for event in seen if isinstance(event, Message)] == [
@@ -827,21 +835,18 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_message(tmp_pa
 
 @gen_test
 async def test_a_room_of_large_messages_is_read_page_by_page_both_ways(tmp_path):
-    arguments = ["--standalone", "--rate-limit", "0", "--store", "sqlite::memory:"]
-    app = App(free_port(), arguments, {}, tmp_path / "app.log")
-    await app.start()
-    sent = [await client.post(app.url, "tea", "ann", "\U0001f680" * 4096) for _ in range(40)]
-    page = await client.page(app.url, "tea", limit=200)
-    backwards = [page.messages]
-    while page.before is not None:
-        page = await client.page(app.url, "tea", page.before, limit=200)
-        backwards.append(page.messages)
-    page = await client.page(app.url, "tea", limit=200, after=0)
-    forwards = [page.messages]
-    while page.after is not None:
-        page = await client.page(app.url, "tea", limit=200, after=page.after)
-        forwards.append(page.messages)
-    await app.kill()
+    async with started(tmp_path, "sqlite::memory:") as app:
+        sent = [await client.post(app.url, "tea", "ann", "\U0001f680" * 4096) for _ in range(40)]
+        page = await client.page(app.url, "tea", limit=200)
+        backwards = [page.messages]
+        while page.before is not None:
+            page = await client.page(app.url, "tea", page.before, limit=200)
+            backwards.append(page.messages)
+        page = await client.page(app.url, "tea", limit=200, after=0)
+        forwards = [page.messages]
+        while page.after is not None:
+            page = await client.page(app.url, "tea", limit=200, after=page.after)
+            forwards.append(page.messages)
     assert len(forwards) > 1
     assert [message for messages in forwards for message in messages] == sent
     assert [message for messages in reversed(backwards) for message in messages] == sent
