@@ -101,6 +101,18 @@ test("what waits goes in its order, though the clock was set back meanwhile", as
   assert.deepEqual(sent, ["one", "one", "two", "three"]);
 });
 
+test("where one message has gone through, those behind it wait as for the first time", async (t) => {
+  const { clock, sent, outbox, turns } = begin(t, { answers: [[0], [0], [0], [200], [0]] });
+  for (const text of ["one", "two"]) outbox.send(text);
+  await turns();
+  for (let tries = 0; tries < 3; tries += 1) {
+    clock.run(outbox.state.until - performance.now());
+    await turns();
+  }
+  assert.deepEqual(sent, ["one", "one", "one", "one", "two"]);
+  assert.equal(outbox.state.until - performance.now(), 2_000 * (0.25 + 0.75 * 0.5));
+});
+
 test("a page that is put away sends nothing, leaves its messages to others, and goes on when it is back", async (t) => {
   const { clock, sent, held, outbox, turns } = begin(t, { answers: [[0]] });
   outbox.send("one");
