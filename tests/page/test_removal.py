@@ -7,7 +7,6 @@ import re
 import time
 import urllib.request
 from collections.abc import Iterator
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ import jwt
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.test_history import HISTORY, detached
-from tests.page.window import OPEN, Held, Open, older, run_clock, seed
+from tests.page.window import OPEN, Held, Open, older, seed
 from tests.support.browser import (
     ScriptedStream,
     ServerProcess,
@@ -105,26 +103,6 @@ def test_a_message_of_the_past_that_was_removed_meanwhile_is_not_shown(window: O
     expect(ann.row("message 4")).to_be_visible()
     expect(ann.row("message 5")).to_have_count(0)
     assert texts(ann)[4] == "(removed)"
-
-
-def test_a_removal_that_is_loaded_with_what_follows_takes_the_text_from_the_rows_above(window: Open) -> None:
-    """The stream is behind, and brings it when it is known already."""
-    ann = window()
-    stream = detached(ann)
-    removal = {**wire_message(503, "Mod", "(removed a message)", 503), "removes": [500]}
-    messages = [wire_message(502, "Bob", "number 502", 502), removal]
-    ann.page.route(HISTORY, lambda route: route.fulfill(json={"messages": messages, "lastEventId": 503}))
-    places = cycle([5_000, 10**6, 10**6, 10**6])  # up, and down, and a rest
-
-    def back() -> bool:
-        ann.scroll(next(places))
-        return ann.row("number 502").is_visible()
-
-    run_clock(ann.page, back)
-    stream.then(OPEN + event("message", removal) + event("message", wire_message(504, "Bob", "next", 504)))
-    run_clock(ann.page, lambda: ann.row("next").is_visible())
-    shown = ["number 499", "(removed)", "number 501", "number 502", "(removed a message)", "next"]
-    assert texts(ann)[-6:] == shown
 
 
 def test_a_tombstone_takes_the_place_of_a_provisional_message(window: Open) -> None:
