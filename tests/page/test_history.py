@@ -200,6 +200,26 @@ def test_the_way_back_to_the_newest_message_has_no_hole_however_few_come_at_once
     assert asked == [f"after={after}" for after in range(501, 512, least)]
 
 
+def test_a_removal_that_is_loaded_with_what_follows_takes_the_text_from_the_rows_above(window: Open) -> None:
+    """The stream is behind, and brings it when it is known already."""
+    ann = window()
+    stream = detached(ann)
+    removal = {**wire_message(503, "Mod", "(removed a message)", 503), "removes": [500]}
+    messages = [wire_message(502, "Bob", "number 502", 502), removal]
+    ann.page.route(HISTORY, lambda route: route.fulfill(json={"messages": messages, "lastEventId": 503}))
+    places = cycle([5_000, 10**6, 10**6, 10**6])  # up, and down, and a rest
+
+    def back() -> bool:
+        ann.scroll(next(places))
+        return ann.row("number 502").is_visible()
+
+    run_clock(ann.page, back)
+    stream.then(OPEN + event("message", removal) + event("message", wire_message(504, "Bob", "next", 504)))
+    run_clock(ann.page, lambda: ann.row("next").is_visible())
+    shown = ["number 499", "(removed)", "number 501", "number 502", "(removed a message)", "next"]
+    assert [row["text"] for row in ann.shown()][-6:] == shown
+
+
 def test_older_messages_go_on_from_where_a_page_was_cut_short(window: Open, url: str, room: str) -> None:
     seed(url, room, 60)
     ann = window().open()

@@ -234,6 +234,7 @@ def test_a_right_that_ends_is_said_in_a_sentence_and_nothing_is_asked_for_any_mo
         expect(tab.status).to_have_text("Ended")
         expect(tab.row("before")).to_be_visible()
         expect(tab.button("Send")).to_be_disabled()
+    ann.text.press("Enter")
     assert ann.text.input_value() == "half of a", "to be copied"
     ann.page.set_viewport_size({"width": 400, "height": 700})  # the text takes other lines
     ann.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")

@@ -1018,6 +1018,19 @@ async def test_an_answer_waits_until_every_proxy_was_asked_to_recover_everybody(
 
 
 @gen_test
+async def test_one_proxy_whose_queue_is_half_full_is_enough_to_take_no_more(hub, control, monkeypatch):
+    monkeypatch.setattr(publisher, "QUEUE_ITEMS", 4)
+    hub.second.hanging = True
+    for id in range(1, 5):  # the first one is on its way
+        hub.publish(committed(commit(id, 0)))
+        await control.until(lambda id=id: id in ids(control.items))
+        await hub.second.until(lambda: 1 in ids(hub.second.items))
+    assert [each.pressed for each in hub.publishers] == [False, True]
+    assert hub.pressed()
+    hub.second.go_on()
+
+
+@gen_test
 async def test_an_answer_waits_for_nothing_once_all_is_taken(hub, monkeypatch):
     hub.publish(committed(commit(1, 0)))
     for _ in range(2):
@@ -1135,6 +1148,24 @@ async def test_who_answers_first_waits_for_nothing(control):
 # Passes
 
 
+def test_a_proxy_that_is_named_twice_is_one(monkeypatch):
+    monkeypatch.setattr(pushpin_module, "Publisher", lambda target: target)
+    hub = PushpinHub(["http://127.0.0.1:1/", "http://127.0.0.1:2/", "http://127.0.0.1:1/"])
+    assert [target.proxy for target in hub.publishers] == ["127.0.0.1:1", "127.0.0.1:2"]
+
+
+def test_links_know_of_every_recovery_and_of_a_pass(monkeypatch):
+    hub, told = PushpinHub([]), []
+    monkeypatch.setattr(hub, "_expect", lambda pass_: None)
+    monkeypatch.setattr(hub._links, "recovered", lambda: told.append("recovered"))
+    monkeypatch.setattr(hub._links, "seconds", lambda *, carries_pass: told.append(carries_pass) or 20)
+    response = types.SimpleNamespace(asked=0.0, send=lambda headers, body: None)
+    for request in (StreamRequest("r"), StreamRequest("r", 0, recover=True)):
+        for pass_ in (None, Pass("a", 5, 9)):
+            hub.hold(plan_stream(request, Page((), 0)), response, "client", pass_)
+    assert told == [False, True, "recovered", False, "recovered", True]
+
+
 @in_virtual_time
 async def test_what_a_recovery_leaves_to_its_publication_is_asked_for_again_after_a_second(monkeypatch):
     loop, told = asyncio.get_running_loop(), []
@@ -1166,8 +1197,9 @@ async def test_the_holds_of_a_pass_are_recovered_when_it_expires_and_once_more_f
     soon, later, too_many = (
         Pass(id, int(NOW), int(NOW) + began + n) for id, n in (("a", 5), ("b", 9), ("c", 7))
     )
+    recovered = plan_stream(StreamRequest("r", 0, recover=True), Page((), 0))  # as after a restart
     for pass_ in (soon, soon, later, None, too_many):
-        hub.hold(plan, response, "client", pass_)
+        hub.hold(recovered if pass_ is later else plan, response, "client", pass_)
     await asyncio.sleep(60)
     assert rechecked == [(id, began + n) for id, n in (("a", 5.3), ("a", 8.0), ("b", 9.3), ("b", 12.0))]
     assert not hub._expiring, "there is room for others"

@@ -14,9 +14,9 @@ from flychat.hub import pushpin as pushpin_module
 from flychat.hub import recoveries as recoveries_module
 from flychat.hub.grip import grip_item, read_grip_last
 from flychat.hub.pushpin import PushpinHub
-from flychat.hub.recoveries import RECENT_SECONDS, Recent
+from flychat.hub.recoveries import RECENT_SECONDS, Recent, Recoveries
 from flychat.messages import Draft, Message
-from flychat.streams import Page, StreamRequest, committed, plan_stream, provisional
+from flychat.streams import Page, StreamPlan, StreamRequest, committed, plan_stream, provisional
 from tests.proof.pushpin_model import Answer, Pushpin
 from tests.proof.simulation.virtual import in_virtual_time
 
@@ -142,3 +142,56 @@ def test_where_an_answer_ended_is_found_once_and_forgotten():
         answered.note(second, ("d", 1), True)
         answered.note(second, ("c", second), True)
     assert len(answered._noted) <= RECENT_SECONDS + 2
+
+
+def recovery(last_id: int, *ages: float) -> StreamPlan:
+    """What a hold misses that has `last_id`: messages that are so many seconds old."""
+    drafts = [Draft.create("r", {"from": "ann", "text": "x"}, now=NOW - age) for age in ages]
+    messages = Commit.of(last_id + 1, drafts).messages
+    return plan_stream(StreamRequest("r", last_id, recover=True), Page(messages, messages[-1].id))
+
+
+@pytest.fixture
+def moment(monkeypatch) -> list[float]:
+    """What time.monotonic says."""
+    now = [100.0]
+    clock = types.SimpleNamespace(monotonic=lambda: now[0], time=lambda: NOW)
+    monkeypatch.setattr(recoveries_module, "time", clock)
+    return now
+
+
+def test_what_was_published_right_before_the_proxy_asked_may_be_in_its_queue(moment):
+    recoveries = Recoveries()
+    for id, when in ((1, 99.5), (2, 99.95)):
+        recoveries.note_published(when, "messages-r", id)
+    assert recoveries.answer(recovery(0, 0.5, 0.05), asked=100.0).position == 1
+
+
+def test_where_the_last_guess_was_wrong_the_next_answer_does_the_opposite(moment):
+    recoveries = Recoveries()
+    recoveries.note_published(99.5, "messages-r", 2)
+    assert recoveries.answer(recovery(0, 60), 100.0).position == 1, "all that there was"
+    assert recoveries.answer(recovery(1, 60, 60), 100.0).position == 2, "only what was published from here"
+    assert recoveries.answer(recovery(2, 0.5), 100.0).position == 3, "something was left out"
+
+
+def test_an_answer_without_messages_is_asked_for_again_where_it_began_and_no_guess_was_wrong(moment):
+    recoveries = Recoveries()
+    for _ in range(3):
+        assert recoveries.answer(recovery(0, 0.5), 100.0).position == 0
+
+
+def test_a_hold_that_missed_something_asks_soon_also_in_a_room_that_flows(moment):
+    recoveries = Recoveries()
+    recoveries.note_published(100.0, "messages-r", 2)
+    nothing, old, unknown = recovery(1, 0.5), recovery(0, 60, 0.5), recovery(1, 0.5, 0.5)
+    for now, given, soon in (
+        (100.0, nothing, True),  # the first one
+        (100.5, nothing, True),
+        (101.5, nothing, False),
+        (101.5, old, True),
+        (101.5, unknown, True),  # another process has published it, or nobody
+    ):
+        moment[0] = now
+        answer = recoveries_module.without_young(given, 0, NOW)
+        assert recoveries.asks_soon(given, answer) is soon

@@ -56,6 +56,16 @@ test("a follower greets a new leader, and answers in sight only", async (t) => {
   );
 });
 
+test("a follower says whether it is in sight, and takes no lead once it has stopped", async (t) => {
+  const { clock, page, tabs, channel, locks } = await opened(t);
+  page.hidden = true;
+  tabs.hello("online");
+  assert.deepEqual(channel.posted.map(({ kind, sight }) => [kind, sight]), [["hello", true], ["online", false]]);
+  tabs.stop();
+  clock.run(6_000);
+  assert.equal(locks.asked.length, 1);
+});
+
 test("a leader says what it knows to who asks, and gives them what they lack", async (t) => {
   const { clock, hear, lead, channel, place } = await opened(t);
   lead();
