@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.page.window import OPEN, Held, Open, at_time, hide, seed, talk
+from tests.page.window import FRAMES, OPEN, Held, Open, at_time, hide, seed, talk
 from tests.support.browser import ScriptedStream, Window, event, history, messages_url, post, wire_message
 
 
@@ -105,8 +105,7 @@ def test_nothing_moves_when_the_script_takes_over(
     ann.page.reload(wait_until="commit")
     ann.page.wait_for_function("document.readyState !== 'loading'")  # a half of a page moves by itself
     expect(ann.rows.last).to_be_visible()
-    two_frames = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-    ann.page.evaluate(two_frames)
+    ann.page.evaluate(FRAMES)
     ann.page.evaluate(
         """() => {
             window.moved = [];
@@ -119,7 +118,7 @@ def test_nothing_moves_when_the_script_takes_over(
     )
     held.first.continue_()
     expect(ann.status).to_have_text("Connected")
-    ann.page.evaluate(two_frames)
+    ann.page.evaluate(FRAMES)
     assert ann.page.evaluate("() => moved") == []
 
 

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Request, Route, expect
 
 from flychat.access.passwords import hashed
-from tests.page.window import Held, Open, overflow, run_clock
+from tests.page.window import FRAMES, Held, Open, overflow, run_clock
 from tests.support.browser import ServerProcess, Window, axe_finds, event, history, messages_url
 
 KEY = "a key of 32 bytes or more, as it has to be"
@@ -236,7 +236,7 @@ def test_a_right_that_ends_is_said_in_a_sentence_and_nothing_is_asked_for_any_mo
         expect(tab.button("Send")).to_be_disabled()
     assert ann.text.input_value() == "half of a", "to be copied"
     ann.page.set_viewport_size({"width": 400, "height": 700})  # the text takes other lines
-    ann.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    ann.page.evaluate(FRAMES)
     expect(ann.button("Send")).to_be_disabled()
     asked: list[str] = []
     for tab in tabs:
