@@ -313,6 +313,7 @@ def test_tabs_of_another_session_hear_nothing(window: Open, url: str, room: str)
     say(url, room, "for all who may", token())
     for tab in (ann, other):
         expect(tab.row("for all who may")).to_have_attribute("data-state", "official")
+    ann.page.wait_for_function("() => heard.some(({ id }) => id)")  # a channel may be slower than a stream
     official = [each for each in ann.page.evaluate("() => heard") if each.get("id")]
     assert len(official) == 1, "on the channel of the other session there is what its own leader has told"
     assert other.page.evaluate("() => heard") == [], "nothing goes over the channel that has no session"
