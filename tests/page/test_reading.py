@@ -274,6 +274,14 @@ def test_what_is_seen_in_one_tab_is_not_unread_in_another(
     hide(beside.page, hidden=True)
     if late:  # a tab out of sight is, and hears of what is seen before it shows what came
         beside.page.evaluate("() => { window.tasks = []; window.setTimeout = task => tasks.push(task) }")
+        beside.page.evaluate(
+            """name => {
+                const channel = new BroadcastChannel(name);
+                const isOfficial = ({ kind, id }) => kind === "event" && id;
+                window.heard = new Promise(done => (channel.onmessage = ({ data }) => isOfficial(data) && done()));
+            }""",
+            "flychat:" + messages_url("/", room),
+        )
     else:
         hide(ann.page, hidden=True)
     post(url, room, "Bob", "news")
@@ -282,6 +290,7 @@ def test_what_is_seen_in_one_tab_is_not_unread_in_another(
         expect(ann.page).to_have_title(f"{room} · flychat")
         key = "flychat:seen:" + messages_url("/", room)
         assert ann.page.evaluate("key => localStorage.getItem(key)", key) == "1"
+        beside.page.evaluate("() => window.heard")
         beside.page.evaluate("() => tasks.forEach(task => task())")
         expect(beside.rows).to_have_count(1)
     else:
