@@ -45,6 +45,7 @@ def enter(tab: Tab, url: str, room: str, user: str = "Ann") -> Tab:
     tab.js(f"document.getElementById('name').value = {json.dumps(user)}")
     tab.click("form .primary")
     tab.see(STATUS, "Connected")
+    tab.see(FOCUS, "text")  # a browser gives it when it draws, which may be later
     return tab
 
 

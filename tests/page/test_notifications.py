@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.page.window import OPEN, Open, hide
-from tests.support.browser import ScriptedStream, Window, event, post, wire_message
+from tests.support.browser import ScriptedStream, Window, event, messages_url, post, wire_message
 
 STUB = """
     window.shown = [];
@@ -98,7 +98,16 @@ def test_one_of_all_tabs_of_a_room_notifies_and_none_while_one_is_looked_at(
     for tab in (leader, other):
         expect(tab.row("one")).to_have_attribute("data-id", "1")
         assert shown(tab) == []
+    other.page.evaluate(
+        """name => {
+            const channel = new BroadcastChannel(name);
+            const asksWhoLooks = ({ kind, last }) => kind === "rest" && last === undefined;
+            window.question = new Promise(done => (channel.onmessage = ({ data }) => asksWhoLooks(data) && done()));
+        }""",
+        "flychat:" + messages_url("/", room),
+    )
     hide(other.page, True)
+    other.page.evaluate("() => window.question")  # so the leader has heard that this tab is out of sight
     post(url, room, "Bob", "two")
     for tab in (leader, other):
         expect(tab.row("two")).to_have_attribute("data-id", "2")

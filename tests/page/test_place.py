@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.window import Open, hide, seed
+from tests.page.window import FRAMES, Open, hide, seed
 from tests.support.browser import post
 
 FIRST = """() => {
@@ -15,7 +15,6 @@ FIRST = """() => {
     const { top: start, height } = row.getBoundingClientRect();
     return { id: row.dataset.id, above: (top - start) / height };
 }"""
-FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 def read_somewhere(window: Open, url: str, room: str) -> Page:

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Request, Route, expect
 
 from flychat.access.passwords import hashed
-from tests.page.window import Held, Open, overflow, run_clock
+from tests.page.window import FRAMES, Held, Open, overflow, run_clock
 from tests.support.browser import ServerProcess, Window, axe_finds, event, history, messages_url
 
 KEY = "a key of 32 bytes or more, as it has to be"
@@ -237,7 +237,7 @@ def test_a_right_that_ends_is_said_in_a_sentence_and_nothing_is_asked_for_any_mo
     ann.text.press("Enter")
     assert ann.text.input_value() == "half of a", "to be copied"
     ann.page.set_viewport_size({"width": 400, "height": 700})  # the text takes other lines
-    ann.page.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    ann.page.evaluate(FRAMES)
     expect(ann.button("Send")).to_be_disabled()
     asked: list[str] = []
     for tab in tabs:
@@ -314,6 +314,7 @@ def test_tabs_of_another_session_hear_nothing(window: Open, url: str, room: str)
     say(url, room, "for all who may", token())
     for tab in (ann, other):
         expect(tab.row("for all who may")).to_have_attribute("data-state", "official")
+    ann.page.wait_for_function("() => heard.some(({ id }) => id)")  # a channel may be slower than a stream
     official = [each for each in ann.page.evaluate("() => heard") if each.get("id")]
     assert len(official) == 1, "on the channel of the other session there is what its own leader has told"
     assert other.page.evaluate("() => heard") == [], "nothing goes over the channel that has no session"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Request, expect
+from playwright.sync_api import Locator, Request, Route, expect
 
 from tests.page.window import OPEN, Open, hide, stop_clock
 from tests.support.browser import ScriptedStream, ServerProcess, Window, event
@@ -27,6 +27,14 @@ def here(*names: str, more: int = 0) -> str:
     return event("signal", {"kind": "here", "date": "d", "data": {"names": names, "more": more}})
 
 
+def not_here(route: Route) -> None:
+    """What the page says of being here goes nowhere."""
+    if route.request.post_data_json["kind"] == "here":
+        route.fulfill(status=202)
+    else:
+        route.continue_()
+
+
 def sent(window: Window) -> list[dict]:
     """The signals that the page will have sent."""
     all: list[dict] = []
@@ -40,7 +48,10 @@ def sent(window: Window) -> list[dict]:
 
 
 def test_who_is_typing_is_seen_until_the_message_comes(window: Open, signals: str) -> None:
-    ann, bob = window(url=signals), window("Bob", url=signals).open()
+    ann, bob = window(url=signals), window("Bob", url=signals)
+    for one in (ann, bob):  # or else the server tells of them after ten seconds, typing or not
+        one.context.route("**/signals/", not_here)
+    bob.open()
     ann.page.clock.install()
     ann.open()
     beside = window(url=signals, beside=ann).open()

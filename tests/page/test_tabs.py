@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Request, Route, expect
 
-from tests.page.window import Open, hide, streams
-from tests.support.browser import BreakingProxy, ServerProcess, messages_url, post
+from tests.page.window import PATIENCE, Open, hide, streams
+from tests.support.browser import STREAM, BreakingProxy, ServerProcess, messages_url, post
 
 
 def test_eight_tabs_share_one_stream_and_a_closed_leader_hands_over(
@@ -131,11 +132,21 @@ def test_hidden_tabs_of_many_rooms_leave_connections_for_the_one_in_sight(
     first = window(room=rooms[0])
     if not locks:
         first.context.add_init_script("delete Navigator.prototype.locks")
+    given_up: set[Page] = set()
+
+    def note(request: Request) -> None:
+        if STREAM.search(request.url):
+            given_up.add(request.frame.page)
+
+    first.context.on("requestfailed", note)
     first.open()
     tabs = [first]
     for each in rooms[1:]:
         hide(tabs[-1].page, True)
         tabs.append(window(beside=first, room=each).open())
+    ends = time.monotonic() + PATIENCE  # the first ones have heard that others want a stream, and left theirs
+    while not {tab.page for tab in tabs[:3]} <= given_up and time.monotonic() < ends:
+        first.page.wait_for_timeout(10)  # hears of requests, too
     for each in rooms:
         post(url, each, "Bob", "to all rooms")
     expect(tabs[-1].row("to all rooms")).to_be_visible()

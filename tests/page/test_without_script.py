@@ -18,8 +18,10 @@ def test_it_works_without_javascript(window: Open, url: str, room: str) -> None:
     page.get_by_role("button", name="Join").click()
     expect(ann.row("message 60")).to_be_in_viewport()
     page.get_by_role("link", name="Older messages").click()
+    expect(ann.rows.last).to_have_attribute("data-id", "10")
     assert ann.ids() == list(range(1, 11))
     page.get_by_role("link", name="Reload for new messages").click()
+    expect(ann.rows.last).to_have_attribute("data-id", "60")
     assert ann.ids() == list(range(11, 61))
     text = ann.row("message 60").locator("p").bounding_box()
     assert text["x"] == ann.text.bounding_box()["x"]  # no place is kept for the faces that the script draws

@@ -15,6 +15,7 @@ from tests.support.browser import BreakingProxy, Window, event, post
 OPEN = event("stream-open", {})
 ANSWERED = 5.0  # seconds
 PATIENCE = 60.0  # seconds: a server, or another page, has a time of its own, and the machine may be busy
+FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 Open = Callable[..., Window]
 
 expect.set_options(timeout=1000 * PATIENCE)
