@@ -63,7 +63,7 @@ def messages_url(url: str, room: str) -> str:
 
 
 def post(url: str, room: str, sender: str, text: str) -> dict[str, Any]:
-    """Posts a message as a program would, with the patience that a rate limit asks for."""
+    """Posts a message as a program would, again if nothing was done: for the rate, or too much work at once."""
     body = json.dumps({"from": sender, "text": text}).encode()
     while True:
         request = urllib.request.Request(messages_url(url, room), body, {"Content-Type": "application/json"})
@@ -72,7 +72,7 @@ def post(url: str, room: str, sender: str, text: str) -> dict[str, Any]:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
-                if error.code != 429:
+                if error.code != 429 and b'"overloaded"' not in error.read():
                     raise
                 time.sleep(float(error.headers["Retry-After"]))
 
