@@ -45,6 +45,13 @@ class Unavailable(FlychatError):
     """The store did not answer in time. Asking again, with the same provisional id, is safe."""
 
 
+class KeysUnavailable(Unavailable):
+    """The keys of an issuer cannot be fetched, so nobody can say whether a token is one of its."""
+
+    def __init__(self) -> None:
+        super().__init__("the keys of tokens cannot be fetched")
+
+
 class Refused(FlychatError):
     """The request cannot be granted as it is."""
 

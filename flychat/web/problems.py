@@ -42,6 +42,7 @@ PHRASES = {
     422: "Unprocessable Entity",
 }
 UNAVAILABLE = "The message store does not answer. Please try again{}"
+NO_KEYS = "the keys of tokens cannot be fetched; nothing was done, please try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def problem_of(error: object, status: int = 500, *, allowed: str = "", again: st
     elif status == 503:
         headers["Retry-After"] = str(RETRY_AFTER)
         if not isinstance(error, errors.Refused):
-            text = UNAVAILABLE.format(again)
+            no_keys = isinstance(error, errors.KeysUnavailable)
+            text = NO_KEYS if no_keys else UNAVAILABLE.format(again)
     return Problem(status, code, text, headers, _reason(error))
 
 

@@ -50,7 +50,7 @@ class RightsHandler(BaseHandler):
         self.identity = access.identity(self.visitor.token, room)
         may = access.may(self.visitor.token, room, right)
         if sent.unsure and (right == WRITE or not may):  # public rooms can be read all the same
-            raise errors.Unavailable("the keys of tokens cannot be fetched")
+            raise errors.KeysUnavailable
         if may:
             OUTCOMES["allowed"].inc()
         elif self.identity is None:

@@ -14,7 +14,7 @@ import time
 from .. import errors
 from ..access import READ, WRITE, BadToken, KeyMissing, Token
 from ..access.revocations import ALL_ROOMS
-from ..errors import Invalid, Unauthorized, Unavailable
+from ..errors import Invalid, KeysUnavailable, Unauthorized
 from ..fields import room_name, string_field
 from .forms import read_short
 from .pages import RoomHandler
@@ -73,7 +73,7 @@ class SessionHandler(RoomHandler):
             self.write_json({"user": token.sub, "name": token.name, "expires": token.expires})
 
     async def _token(self, text: str) -> Token:
-        """Raises Unauthorized, Unavailable."""
+        """Raises Unauthorized, KeysUnavailable."""
         access = self.application.access
         await self.application.keeper.fresh()
         for tries in (1, 2):
@@ -82,7 +82,7 @@ class SessionHandler(RoomHandler):
                 break
             except KeyMissing:
                 if tries == 2:
-                    raise Unavailable("the keys of tokens cannot be fetched") from None
+                    raise KeysUnavailable from None
                 await self.application.keeper.learn()
             except BadToken:
                 raise Unauthorized(bad=True) from None

@@ -84,6 +84,7 @@ async def test_while_no_key_is_known_who_shows_a_token_is_told_to_come_again_and
         for headers in (bearer(token()), {"Cookie": f"flychat={token()}"}):
             answer = await ask(chat, STAFF, **headers)
             assert code(answer) == (503, "unavailable")
+            assert b"the keys of tokens cannot be fetched; nothing was done" in answer.body
             assert answer.headers["Retry-After"]
             assert (await ask(chat, "/rooms/tea/messages/", **headers)).code == 200
             assert code(await post(chat, "tea", **headers)) == (503, "unavailable")

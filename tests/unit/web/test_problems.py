@@ -62,6 +62,13 @@ ROWS = [
     ),
     (errors.NotReady("not ready: why"), 503, "not_ready", "not ready: why", LATER),
     (errors.Unavailable("of 10.0.0.1"), 503, "unavailable", STORE, LATER),
+    (
+        errors.KeysUnavailable(),
+        503,
+        "unavailable",
+        "the keys of tokens cannot be fetched; nothing was done, please try again",
+        LATER,
+    ),
     (storage.Broken("secret"), 503, "unavailable", STORE, LATER),
     (
         errors.Unstorable(),
