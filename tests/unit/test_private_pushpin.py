@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from flychat.private_pushpin import guard
+from flychat import private_pushpin
+from flychat.errors import Misconfigured
+from flychat.private_pushpin import PushpinChild, _free_port, guard
 from tests.support.program import PATIENCE
+from tests.support.pushpin_proxy import DEPLOY, eventually
 
 GUARD = "import sys; from flychat.private_pushpin import guard; guard.GRACE = {}; sys.exit(guard.main({!r}, {!r}))"
 Guarded = Callable[..., subprocess.Popen]
@@ -70,3 +78,65 @@ def test_a_program_that_does_not_end_when_it_is_asked_to_is_killed(guarded, tmp_
     assert all_ended(process)
     process.wait(PATIENCE)
     assert not tmp_path.exists()
+
+
+@pytest.fixture
+def pushpin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A program that says it is Pushpin, and writes down its process. Its directories are in `tmp_path`, too."""
+    program = tmp_path / "pushpin"
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && exec echo pushpin 1.41.0\n'
+        f"echo $$ >> {tmp_path}/pids\nexec sleep 1000\n"
+    )
+    program.chmod(0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return str(program)
+
+
+def pids(directory: Path) -> list[int]:
+    path = directory / "pids"
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
+@pytest.mark.gen_test
+async def test_a_start_that_fails_leaves_nothing_running(pushpin, tmp_path, monkeypatch):
+    async def serving(*_: object) -> None:
+        tried = len(pids(tmp_path))
+        await eventually(lambda: len(pids(tmp_path)) > tried)
+        raise Misconfigured("not on this machine")
+
+    monkeypatch.setattr(private_pushpin, "_serving", serving)
+    with pytest.raises(Misconfigured, match="this machine"):
+        await PushpinChild.start(DEPLOY, ["127.0.0.1:1"], program=pushpin)
+    assert len(pids(tmp_path)) == 2, "its ports might have been taken: it was tried again"
+    assert not set(pids(tmp_path)) & set(guard._pids())
+    assert not list(tmp_path.glob("flychat-*"))
+
+
+@pytest.mark.gen_test
+async def test_each_has_a_key_of_its_own_and_its_directory_goes_also_if_it_was_killed(
+    pushpin, tmp_path, monkeypatch
+):
+    async def serving(*_: object) -> None:
+        """At once."""
+
+    monkeypatch.setattr(private_pushpin, "_serving", serving)
+    keys = set()
+    for _ in range(2):
+        child = await PushpinChild.start(DEPLOY, ["127.0.0.1:1"], program=pushpin)
+        keys.add(parse_qs(urlsplit(child.grip_url).query)["verify-key"][0])
+        os.kill(child.pid, signal.SIGKILL)
+        await child.ended()
+        await child.stop()
+        assert not list(tmp_path.glob("flychat-*")), "it has the key"
+    assert len(keys) == 2
+
+
+def test_a_port_is_free_while_connections_of_its_last_owner_fade():
+    """For a minute after one that the server has closed, the system says that the port is in use."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        with socket.create_connection(address) as client:
+            server.accept()[0].close()
+            assert client.recv(1) == b""
+    assert _free_port(*address) == address[1]
