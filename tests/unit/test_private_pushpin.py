@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import select
 import signal
@@ -140,3 +142,39 @@ def test_a_port_is_free_while_connections_of_its_last_owner_fade():
             server.accept()[0].close()
             assert client.recv(1) == b""
     assert _free_port(*address) == address[1]
+
+
+@pytest.mark.gen_test
+async def test_it_serves_when_a_message_has_arrived_and_no_proxy_of_the_system_is_asked(monkeypatch):
+    """A proxy could not reach this machine's own ports; and the first message of all may be lost."""
+    published: list[bytes] = []
+    clients: list[asyncio.StreamWriter] = []
+    streams: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+        asked = await reader.readuntil(b"\r\n\r\n")
+        if asked.startswith(b"GET /_ready/stream "):
+            streams.append(writer)
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n[stream opened]\n")
+            return
+        if asked.startswith(b"POST /publish/ "):
+            (item,) = json.loads(await reader.readuntil(b"]}"))["items"]
+            published.append(item["http-stream"]["content"].encode())
+            if len(published) > 1:
+                streams[-1].write(published[-1])
+            streams[-1].close()
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        else:
+            writer.write(b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        await asyncio.wait_for(private_pushpin._serving(f"http://127.0.0.1:{port}", port), PATIENCE)
+        for client in clients:
+            await client.wait_closed()
+    assert len(published) == 2
