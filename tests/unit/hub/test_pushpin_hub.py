@@ -1154,6 +1154,15 @@ def test_a_proxy_that_is_named_twice_is_one(monkeypatch):
     assert [target.proxy for target in hub.publishers] == ["127.0.0.1:1", "127.0.0.1:2"]
 
 
+@pytest.mark.parametrize(("urls", "proxies"), [([], 1), (["http://127.0.0.1:1/"] * 2, 1), (TWO, 2)])
+def test_links_are_as_long_as_one_proxy_needs_for_its_part_of_the_holds(monkeypatch, urls, proxies):
+    counted = []
+    monkeypatch.setattr(pushpin_module, "Publisher", lambda target: target)
+    monkeypatch.setattr(pushpin_module, "Links", counted.append)
+    PushpinHub(urls)
+    assert counted == [proxies]
+
+
 def test_links_know_of_every_recovery_and_of_a_pass(monkeypatch):
     hub, told = PushpinHub([]), []
     monkeypatch.setattr(hub, "_expect", lambda pass_: None)
