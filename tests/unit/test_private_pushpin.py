@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +21,7 @@ import pytest
 from flychat import private_pushpin
 from flychat.errors import Misconfigured
 from flychat.private_pushpin import PushpinChild, _free_port, guard
+from tests.proof.simulation.virtual import in_virtual_time
 from tests.support.program import PATIENCE
 from tests.support.pushpin_proxy import DEPLOY, eventually
 
@@ -88,7 +90,7 @@ def pushpin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     program = tmp_path / "pushpin"
     program.write_text(
         f'#!/bin/sh\n[ "$1" = --version ] && exec echo pushpin 1.41.0\n'
-        f"echo $$ >> {tmp_path}/pids\nexec sleep 1000\n"
+        f"trap 'echo asked > {tmp_path}/asked; exit' TERM\necho $$ >> {tmp_path}/pids\nsleep 1000 & wait\n"
     )
     program.chmod(0o700)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -132,6 +134,18 @@ async def test_each_has_a_key_of_its_own_and_its_directory_goes_also_if_it_was_k
         await child.stop()
         assert not list(tmp_path.glob("flychat-*")), "it has the key"
     assert len(keys) == 2
+
+
+@pytest.mark.gen_test
+async def test_it_is_asked_to_end_before_it_is_killed(pushpin, tmp_path, monkeypatch):
+    async def serving(*_: object) -> None:
+        await eventually(lambda: len(pids(tmp_path)) == 1)
+
+    monkeypatch.setattr(private_pushpin, "_serving", serving)
+    monkeypatch.setattr(private_pushpin, "STOPPING_SECONDS", float(PATIENCE))
+    child = await PushpinChild.start(DEPLOY, ["127.0.0.1:1"], program=pushpin)
+    await child.stop()
+    assert (tmp_path / "asked").exists()
 
 
 def test_a_port_is_free_while_connections_of_its_last_owner_fade():
@@ -178,3 +192,17 @@ async def test_it_serves_when_a_message_has_arrived_and_no_proxy_of_the_system_i
         for client in clients:
             await client.wait_closed()
     assert len(published) == 2
+
+
+@in_virtual_time
+async def test_a_slow_machine_is_given_twice_the_time_at_each_try(monkeypatch):
+    asked = []
+
+    async def arrives(*_: object) -> None:
+        asked.append(asyncio.get_running_loop().time())
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(private_pushpin, "_arrives", arrives)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(private_pushpin._serving("http://127.0.0.1:1", 1), 20)
+    assert [round(later - before) for before, later in pairwise(asked)] == [1, 2, 4, 8]
