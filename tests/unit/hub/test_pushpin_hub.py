@@ -241,6 +241,7 @@ def test_every_form_of_a_grip_url_is_understood(url, endpoint):
         *("", "localhost:5561", "tcp://localhost:5560", "http://", "http://h:x/"),
         *("http://h/?key=base64:a", "http://h/?iss=a&key=", "http://h/?key=base64:!!!"),
         *("http://h/?verify-iss=a&verify-key=", "http://h/?verify-key=base64:"),
+        "http://h/?key=base64:YWJj-_-_",  # the other alphabet: without these four it would be another key
     ],
 )
 def test_a_bad_grip_url_is_one_line_that_does_not_repeat_its_keys(url):
