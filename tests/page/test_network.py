@@ -47,6 +47,20 @@ def test_a_message_that_is_sent_ends_the_waiting(window: Open, server: ServerPro
     proxy.close()
 
 
+def test_a_message_that_waits_is_sent_as_soon_as_there_is_a_stream_again(
+    window: Open, server: ServerProcess
+) -> None:
+    proxy, ann = behind_a_proxy(window, server)
+    proxy.break_with("502")
+    run_clock(ann.page, lambda: "Reconnecting in" in ann.status.text_content())
+    ann.say("patient")
+    expect(ann.row("patient")).to_have_attribute("data-state", "waiting")
+    proxy.break_with(None)
+    with ann.page.expect_response(lambda answer: answer.request.method == "POST" and answer.ok):
+        ann.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    proxy.close()
+
+
 def test_what_is_pressed_in_one_tab_ends_the_waiting_of_all(
     window: Open, server: ServerProcess, room: str
 ) -> None:

@@ -126,7 +126,7 @@ def test_a_public_key_without_its_armour_is_refused_and_not_taken_for_a_secret_e
     for last in (b" ", b"\n", b"\t\n"):  # as one key of 43 has it, perhaps with a line break behind it
         with pytest.raises(Misconfigured, match="no public key"):
             verifying_key(b"0\x59" + bytes(88) + last)
-    for secret in (b"0" + der[1:-1], der[:63], b"0" * 64, b"0\x80" + bytes(90)):
+    for secret in (b"1" + der[1:], b"0" + der[1:-1], der[:63], b"0" * 64, b"0\x80" + bytes(90)):
         assert verifying_key(secret) == secret
 
 

@@ -241,6 +241,7 @@ def test_every_form_of_a_grip_url_is_understood(url, endpoint):
         *("", "localhost:5561", "tcp://localhost:5560", "http://", "http://h:x/"),
         *("http://h/?key=base64:a", "http://h/?iss=a&key=", "http://h/?key=base64:!!!"),
         *("http://h/?verify-iss=a&verify-key=", "http://h/?verify-key=base64:"),
+        "http://h/?key=base64:YWJj-_-_",  # the other alphabet: without these four it would be another key
     ],
 )
 def test_a_bad_grip_url_is_one_line_that_does_not_repeat_its_keys(url):
@@ -1152,6 +1153,15 @@ def test_a_proxy_that_is_named_twice_is_one(monkeypatch):
     monkeypatch.setattr(pushpin_module, "Publisher", lambda target: target)
     hub = PushpinHub(["http://127.0.0.1:1/", "http://127.0.0.1:2/", "http://127.0.0.1:1/"])
     assert [target.proxy for target in hub.publishers] == ["127.0.0.1:1", "127.0.0.1:2"]
+
+
+@pytest.mark.parametrize(("urls", "proxies"), [([], 1), (["http://127.0.0.1:1/"] * 2, 1), (TWO, 2)])
+def test_links_are_as_long_as_one_proxy_needs_for_its_part_of_the_holds(monkeypatch, urls, proxies):
+    counted = []
+    monkeypatch.setattr(pushpin_module, "Publisher", lambda target: target)
+    monkeypatch.setattr(pushpin_module, "Links", counted.append)
+    PushpinHub(urls)
+    assert counted == [proxies]
 
 
 def test_links_know_of_every_recovery_and_of_a_pass(monkeypatch):
