@@ -20,6 +20,7 @@ from tests.proof.oracle import read_body, read_head
 from tests.support.pushpin_proxy import App
 
 WAIT = 60.0  # seconds until an instance that does not answer is ended
+NO_ANSWER = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _CONNECTION = re.compile(rb"(?im)^connection:[^\r]*\r\n")
 
 
@@ -46,6 +47,7 @@ class FreezingPlatform:
         self._instances, self._ends = instances, ends
         self._idle: list[App] = list(instances)  # the last one is the next: so most of them sleep for long
         self._changed = asyncio.Condition()
+        self._retired = False
         self._server: asyncio.Server | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -66,6 +68,12 @@ class FreezingPlatform:
         """Whether no instance runs."""
         return len(self._idle) == len(self._instances)
 
+    async def retire(self) -> None:
+        """Gives the instances nothing more; returns when the last answer has come. They may be told to end then."""
+        self._retired = True
+        async with self._changed:
+            await self._changed.wait_for(self.frozen)
+
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request, to its end, even if its client does not wait for that."""
         task = asyncio.current_task()
@@ -82,6 +90,8 @@ class FreezingPlatform:
     async def _answered(self, request: bytes) -> bytes:
         async with self._changed:
             await self._changed.wait_for(lambda: self._idle)
+            if self._retired:
+                return NO_ANSWER
             app = self._idle.pop()
         try:
             await self._go_on(app)
@@ -91,11 +101,11 @@ class FreezingPlatform:
             except (OSError, EOFError, TimeoutError) as error:
                 self.counts[f"without an answer ({type(error).__name__})"] += 1
                 await app.kill()
-                return b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                return NO_ANSWER
         finally:
             async with self._changed:
                 self._idle.append(app)
-                self._changed.notify()
+                self._changed.notify_all()
 
     async def _go_on(self, app: App) -> None:
         if app.process is not None and app.process.returncode is None:
