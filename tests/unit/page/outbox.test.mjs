@@ -5,23 +5,12 @@ import test from "node:test";
 
 import { Outbox } from "../../../static/outbox.js";
 import { Timer } from "../../../static/timer.js";
+import { Area } from "./area.mjs";
 import { Clock } from "./clock.mjs";
 import { settled } from "./tab.mjs";
 
 const PATH = "/rooms/tea/messages/";
 const PREFIX = `flychat:unsent:${PATH}:Ann:`;
-
-class Area {
-  getItem(name) {
-    return this[name] ?? null;
-  }
-  setItem(name, text) {
-    this[name] = text;
-  }
-  removeItem(name) {
-    delete this[name];
-  }
-}
 
 // A log without a page: its rows say what is told of them.
 class Log {

@@ -4,23 +4,12 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { Unsent } from "../../../static/unsent.js";
+import { Area } from "./area.mjs";
 import { Clock } from "./clock.mjs";
 import { become } from "./tab.mjs";
 
 const SCOPE = "/rooms/tea/messages/:Ann";
 const PREFIX = `flychat:unsent:${SCOPE}:`;
-
-class Area {
-  getItem(name) {
-    return this[name] ?? null;
-  }
-  setItem(name, text) {
-    this[name] = text;
-  }
-  removeItem(name) {
-    delete this[name];
-  }
-}
 
 // A tab's own view of a browser; `request` gives locks, and there is none where it is null.
 function begin(request = async (name, how, led) => led()) {
