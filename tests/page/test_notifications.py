@@ -10,6 +10,7 @@ from tests.support.browser import ScriptedStream, Window, event, messages_url, p
 
 STUB = """
     window.shown = [];
+    window.told = [];
     window.asked = 0;
     window.Notification = class {
         static permission = localStorage.permission ?? "default";
@@ -22,6 +23,7 @@ STUB = """
             Object.assign(this, { text: `${title} / ${body}`, tag });
             if (tag) window.shown.find((other) => other.tag === tag)?.close();
             window.shown.push(this);
+            window.told.push(this.text);
         }
         close() { window.shown.splice(window.shown.indexOf(this), 1) }
     };
@@ -41,6 +43,11 @@ def choose(ann: Window, choice: str) -> None:
 
 def shown(ann: Window) -> list[str]:
     return ann.page.evaluate("() => shown.map(({ text }) => text)")
+
+
+def told(ann: Window) -> list[str]:
+    """All that were ever shown, also those that a later one has replaced."""
+    return ann.page.evaluate("() => told")
 
 
 def wait_for_one(ann: Window) -> None:
@@ -77,6 +84,7 @@ def test_a_mention_is_notified_while_nobody_looks_and_leads_to_the_message(
     expect(ann.row("hello @ann")).to_have_attribute("data-id", "5")
     ann.page.wait_for_function("() => shown.at(-1)?.text.endsWith('hello @ann')")
     assert shown(ann) == [f"{room} / Bob: hello @ann"]
+    assert told(ann)[1:] == [f"{room} / Bob: @ann at first", *shown(ann)]
     ann.page.evaluate("() => { shown[0].onclick() }")
     expect(ann.page.locator("li.marked p")).to_have_text("hello @ann")
     assert shown(ann) == []
