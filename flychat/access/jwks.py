@@ -4,7 +4,8 @@ Fetching them never blocks the loop; verifying needs the package `cryptography`.
 every REFRESH_SECONDS, and when none of its keys fits a token (a new key may have the name of an old one, or
 none), but not more often than every RETRY_SECONDS: otherwise anybody could make this server ask the issuer
 without end. While fetching fails the old set is used, for KEPT_SECONDS (a day) at the most, which also holds
-after the process was frozen.
+after the process was frozen. A token that no key fits is bad only once the last fetch has succeeded: while
+one is under way, or has failed, its key may be a new one, and a session that was told "bad" would be gone.
 
 Only the keys of ASYMMETRIC algorithms count: a secret key in a public set would be no secret.
 """
@@ -69,7 +70,7 @@ class KeySet:
                 continue
             except (jwt.PyJWTError, ValueError, RecursionError) as error:
                 raise BadToken("it is no token for us") from error
-        if self._is_due or self._tried_at > self._fetched_at:  # under way, or failed: nobody can say
+        if self._is_due or self._tried_at > self._fetched_at:  # under way, or failed
             raise KeyMissing("its key is not known")
         raise BadToken("it is not signed with a key of its issuer")
 

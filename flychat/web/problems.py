@@ -42,7 +42,6 @@ PHRASES = {
     422: "Unprocessable Entity",
 }
 UNAVAILABLE = "The message store does not answer. Please try again{}"
-NO_KEYS = "the keys of tokens cannot be fetched; nothing was done, please try again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +93,10 @@ def problem_of(error: object, status: int = 500, *, allowed: str = "", again: st
         headers["Retry-After"] = str(math.ceil(error.seconds))
     elif status == 503:
         headers["Retry-After"] = str(RETRY_AFTER)
-        if not isinstance(error, errors.Refused):
-            no_keys = isinstance(error, errors.KeysUnavailable)
-            text = NO_KEYS if no_keys else UNAVAILABLE.format(again)
+        if isinstance(error, errors.KeysUnavailable):
+            text = f"{error}; nothing was done, please try again"
+        elif not isinstance(error, errors.Refused):
+            text = UNAVAILABLE.format(again)
     return Problem(status, code, text, headers, _reason(error))
 
 
