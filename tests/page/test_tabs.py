@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
-from tests.page.window import PATIENCE, Open, hide, streams
+from tests.page.window import Open, hide, streams, until
 from tests.support.browser import STREAM, BreakingProxy, ServerProcess, messages_url, post
 
 
@@ -144,9 +143,11 @@ def test_hidden_tabs_of_many_rooms_leave_connections_for_the_one_in_sight(
     for each in rooms[1:]:
         hide(tabs[-1].page, True)
         tabs.append(window(beside=first, room=each).open())
-    ends = time.monotonic() + PATIENCE  # the first ones have heard that others want a stream, and left theirs
-    while not {tab.page for tab in tabs[:3]} <= given_up and time.monotonic() < ends:
-        first.page.wait_for_timeout(10)  # hears of requests, too
+    until(
+        first.page,
+        lambda: {tab.page for tab in tabs[:3]} <= given_up,
+        "the first ones have not left their streams, though others want one",
+    )
     for each in rooms:
         post(url, each, "Bob", "to all rooms")
     expect(tabs[-1].row("to all rooms")).to_be_visible()

@@ -26,6 +26,15 @@ def seed(url: str, room: str, count: int, sender: str = "Bob") -> None:
         post(url, room, sender, f"message {number}")
 
 
+def until(page: Page, condition: Callable[[], bool], what: str, pause: float = 0.01) -> None:
+    """Waits for what only Python sees: the page's requests are heard of meanwhile."""
+    ends = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > ends:
+            pytest.fail(what)
+        page.wait_for_timeout(1000 * pause)
+
+
 def run_clock(page: Page, condition: Callable[[], bool]) -> None:
     """Lets five minutes of the page's time go by at once, and then PATIENCE as it comes, until the condition holds.
 
@@ -51,11 +60,7 @@ def run_clock(page: Page, condition: Callable[[], bool]) -> None:
     finally:
         for name, handler in heard:
             page.remove_listener(name, handler)
-    ends = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > ends:
-            pytest.fail("it did not happen within five minutes of the page's time and a real one")
-        page.wait_for_timeout(100)
+    until(page, condition, "it did not happen within five minutes of the page's time and a real one", 0.1)
 
 
 def stop_clock(page: Page) -> None:
@@ -89,11 +94,7 @@ class Held:
 
     def __getitem__(self, number: int) -> Route:
         """The request of this number, from 0, which may be still to come."""
-        ends = time.monotonic() + PATIENCE
-        while len(self.routes) <= number:
-            if time.monotonic() > ends:
-                pytest.fail("it was not asked for")
-            self._page.wait_for_timeout(10)  # hears of requests, too
+        until(self._page, lambda: len(self.routes) > number, "it was not asked for")
         return self.routes[number]
 
     @property
