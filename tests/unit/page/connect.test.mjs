@@ -6,9 +6,9 @@ import test from "node:test";
 import { connect } from "../../../static/flychat.js";
 import { Clock } from "./clock.mjs";
 import { Source } from "./source.mjs";
+import { rested } from "./tab.mjs";
 
 const ROOM = "https://chat.example.org/rooms/tea/messages/";
-const settled = () => new Promise((resolve) => setImmediate(resolve));
 const message = (id, key = id) => ({
   ...(id && { id }),
   from: "Ann",
@@ -142,9 +142,6 @@ function serve(answers, size = 1) {
 }
 
 const block = (type, data, id) => `event: ${type}\ndata: ${JSON.stringify(data)}\n${id ? `id: ${id}\n` : ""}\n`;
-const rested = async () => {
-  for (let turn = 0; turn < 20; turn += 1) await settled();
-};
 
 test("with a token it reads the stream itself, however its bytes are cut", async (t) => {
   const clock = new Clock(t);

@@ -7,7 +7,7 @@ import { Outbox } from "../../../static/outbox.js";
 import { Timer } from "../../../static/timer.js";
 import { Area } from "./area.mjs";
 import { Clock } from "./clock.mjs";
-import { settled } from "./tab.mjs";
+import { rested } from "./tab.mjs";
 
 const PATH = "/rooms/tea/messages/";
 const PREFIX = `flychat:unsent:${PATH}:Ann:`;
@@ -66,10 +66,7 @@ function begin(t, { kept = [], answers = [], official = [] } = {}) {
     else localStorage.removeItem(PREFIX + id);
     tell({ key: PREFIX + id, newValue: localStorage.getItem(PREFIX + id) });
   };
-  const turns = async () => {
-    for (let turn = 0; turn < 10; turn += 1) await settled();
-  };
-  return { clock, sent, held, log, outbox, hear, turns };
+  return { clock, sent, held, log, outbox, hear };
 }
 
 const record = (id, more) => ({
@@ -79,98 +76,98 @@ const record = (id, more) => ({
 });
 
 test("what waits goes in its order, though the clock was set back meanwhile", async (t) => {
-  const { clock, sent, outbox, turns } = begin(t, { answers: [[0]] });
+  const { clock, sent, outbox } = begin(t, { answers: [[0]] });
   outbox.send("one");
-  await turns();
+  await rested();
   clock.set = -3_600_000;
   outbox.send("two");
   outbox.send("three");
   clock.run(60_000);
-  await turns();
+  await rested();
   assert.deepEqual(sent, ["one", "one", "two", "three"]);
 });
 
 test("where one message has gone through, those behind it wait as for the first time", async (t) => {
-  const { clock, sent, outbox, turns } = begin(t, { answers: [[0], [0], [0], [200], [0]] });
+  const { clock, sent, outbox } = begin(t, { answers: [[0], [0], [0], [200], [0]] });
   for (const text of ["one", "two"]) outbox.send(text);
-  await turns();
+  await rested();
   for (let tries = 0; tries < 3; tries += 1) {
     clock.run(outbox.state.until - performance.now());
-    await turns();
+    await rested();
   }
   assert.deepEqual(sent, ["one", "one", "one", "one", "two"]);
   assert.equal(outbox.state.until - performance.now(), 2_000 * (0.25 + 0.75 * 0.5));
 });
 
 test("a page that is put away sends nothing, leaves its messages to others, and goes on when it is back", async (t) => {
-  const { clock, sent, held, outbox, turns } = begin(t, { answers: [[0]] });
+  const { clock, sent, held, outbox } = begin(t, { answers: [[0]] });
   outbox.send("one");
-  await turns();
+  await rested();
   assert.equal(held.size, 1);
   outbox.stop();
-  await turns();
+  await rested();
   assert.equal(held.size, 0);
   clock.run(60_000);
   outbox.wake();
-  await turns();
+  await rested();
   assert.deepEqual(sent, ["one"]);
   outbox.start();
-  await turns();
+  await rested();
   assert.deepEqual(sent, ["one", "one"]);
 });
 
 test("for how long the server has asked to wait, a connection that is back does not shorten", async (t) => {
-  const { clock, sent, outbox, turns } = begin(t, { answers: [[503, 30], [0]] });
+  const { clock, sent, outbox } = begin(t, { answers: [[503, 30], [0]] });
   outbox.send("one");
-  await turns();
+  await rested();
   clock.run(20_000);
   outbox.wake();
-  await turns();
+  await rested();
   assert.equal(sent.length, 1);
   clock.run(10_000);
-  await turns();
+  await rested();
   assert.equal(sent.length, 2);
   outbox.wake(); // nobody has asked this time
-  await turns();
+  await rested();
   assert.equal(sent.length, 3);
 });
 
 test("no server makes the messages wait for more than ten minutes", async (t) => {
-  const { clock, sent, outbox, turns } = begin(t, { answers: [[429, 86_400]] });
+  const { clock, sent, outbox } = begin(t, { answers: [[429, 86_400]] });
   outbox.send("one");
-  await turns();
+  await rested();
   clock.run(599_000);
   assert.equal(sent.length, 1);
   clock.run(1_000);
-  await turns();
+  await rested();
   assert.equal(sent.length, 2);
 });
 
 test("what was left unsent is not sent or shown again where the log has it", async (t) => {
-  const { sent, log, turns } = begin(t, { kept: [record("p")], official: ["p"] });
-  await turns();
+  const { sent, log } = begin(t, { kept: [record("p")], official: ["p"] });
+  await rested();
   assert.deepEqual([sent, log.rows, Object.keys(localStorage)], [[], [], []]);
 });
 
 test("what another tab has sent or discarded is not sent by this one, which may hear of it only then", async (t) => {
-  const { sent, log, hear, turns } = begin(t);
+  const { sent, log, hear } = begin(t);
   hear("p", record("p", { stored: 8 }));
   hear("p", null);
   hear("q", record("q", { failed: { why: "x" } }));
   assert.deepEqual(log.rows.map(({ state }) => state), ["failed"]);
   hear("q", null);
-  await turns();
+  await rested();
   assert.deepEqual([sent, log.rows], [[], []]);
 });
 
 test("what is tried again in another tab is sent by the one that holds it, at once", async (t) => {
-  const { sent, hear, outbox, turns } = begin(t, { kept: [record("p")], answers: [[400], [0]] });
-  await turns();
+  const { sent, hear, outbox } = begin(t, { kept: [record("p")], answers: [[400], [0]] });
+  await rested();
   hear("p", record("p", { asked: 1 }));
-  await turns();
+  await rested();
   assert.deepEqual(sent, ["p", "p"]);
   hear("p", record("p", { asked: 2 }));
-  await turns();
+  await rested();
   assert.deepEqual(sent, ["p", "p", "p"]);
   assert.equal(outbox.state.count, 0);
 });

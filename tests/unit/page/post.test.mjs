@@ -5,12 +5,9 @@ import test from "node:test";
 
 import { post } from "../../../static/flychat.js";
 import { Clock } from "./clock.mjs";
+import { rested } from "./tab.mjs";
 
 const ROOM = "https://chat.example.org/rooms/tea/messages/";
-const settled = () => new Promise((resolve) => setImmediate(resolve));
-const rested = async () => {
-  for (let turn = 0; turn < 20; turn += 1) await settled();
-};
 
 // Answers POSTs with these, one each: null is none.
 function answer(test, ...answers) {

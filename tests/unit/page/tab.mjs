@@ -6,6 +6,11 @@ import { Source } from "./source.mjs";
 
 export const settled = () => new Promise((done) => setImmediate(done));
 
+// As many turns as a request and what follows from its answer take.
+export const rested = async () => {
+  for (let turn = 0; turn < 20; turn += 1) await settled();
+};
+
 // The channels of a tab: those of its room's other tabs are the test's.
 export class Channel {
   static all = [];

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import { Source } from "./source.mjs";
-import { Channel, become, opened, settled } from "./tab.mjs";
+import { Channel, become, opened, rested, settled } from "./tab.mjs";
 
 test("a tab that hears nothing of a leader for 5 seconds takes its place", async (t) => {
   const { clock, tabs, locks, said, hear, news } = await opened(t);
@@ -101,7 +101,7 @@ for (const [what, last, address] of [
       return { ok: true, status: 200, headers: new Headers(), json: async () => ({ messages: [], lastEventId: last }) };
     };
     hear({ kind: "hello", last: 9, id: "one", sight: true });
-    for (let turn = 0; turn < 10; turn += 1) await settled();
+    await rested();
     assert.match(Source.last.url, address);
   });
 
