@@ -12,6 +12,7 @@ from flychat.access import jwks as jwks_module
 from tests.support.asking import JSON
 from tests.support.issuer import AUDIENCE, ISSUER, Issuer, public, token
 from tests.support.modes import ONE_PUSHPIN, standing
+from tests.support.pushpin_proxy import eventually
 from tests.support.rights import RULES, STAFF, ask, bearer, code, options, post
 from tests.support.rights import token as own
 
@@ -117,16 +118,14 @@ async def test_who_comes_while_a_new_key_is_asked_for_waits_for_it_as_the_first_
         monkeypatch.setattr(jwks_module.KeySet, "learn", counted)
         monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 0.0)
         first = asyncio.create_task(ask(chat, STAFF, **bearer(token(kid="new", rooms={"staff": "r"}))))
-        while issuer.asked < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await eventually(lambda: issuer.asked >= 2)
         monkeypatch.setattr(jwks_module, "RETRY_SECONDS", 3600.0)
         later = token(kid="new", sub="bob", rooms={"staff": "r"})
         others = [
             asyncio.create_task(ask(chat, STAFF, **headers))
             for headers in (bearer(later), {"Cookie": f"flychat={later}"})
         ]
-        while len(learning) < 3 and not any(each.done() for each in others):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(learning) == 3 or any(each.done() for each in others))
         issuer.answers.set()
         for answer in await asyncio.gather(first, *others):
             assert answer.code == 200
